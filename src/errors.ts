@@ -1,0 +1,84 @@
+/** Every reason for which this package fails on purpose. Stable: programs may branch on it. */
+export type ErrorCode =
+  // how it was called
+  | 'ERR_USAGE'
+  | 'ERR_CANCELLED'
+  | 'ERR_INTERRUPTED'
+  // key material
+  | 'ERR_KEY_UNREADABLE'
+  | 'ERR_KEY_UNSUPPORTED'
+  | 'ERR_KEY_INVALID'
+  | 'ERR_KEY_MISMATCH'
+  | 'ERR_PASSPHRASE_REQUIRED'
+  | 'ERR_PASSPHRASE_WRONG'
+  | 'ERR_SIGNER'
+  // the keystore
+  | 'ERR_NAME_TAKEN'
+  | 'ERR_NO_SUCH_NAME'
+  | 'ERR_RECORD_DAMAGED'
+  | 'ERR_RECORD_NEWER'
+  | 'ERR_PERMISSIONS'
+  | 'ERR_KEYSTORE_IO'
+  | 'ERR_LOCKED'
+  | 'ERR_LOCK_LOST'
+  | 'ERR_STATE'
+  // the network
+  | 'ERR_NETWORK'
+  | 'ERR_TIMEOUT'
+  | 'ERR_CONNECTION_CLOSED'
+  | 'ERR_PROTOCOL'
+  | 'ERR_WRONG_ENVIRONMENT'
+  // the exchange
+  | 'ERR_RPC'
+  | 'ERR_UNAUTHORIZED'
+  | 'ERR_NOT_ON_EXCHANGE'
+  | 'ERR_SECOND_FACTOR_REQUIRED'
+  | 'ERR_SECOND_FACTOR_REFUSED'
+  | 'ERR_PROOF_FAILED'
+  // the work itself
+  | 'ERR_CHECK_FAILED'
+  | 'ERR_INTERNAL';
+
+/** An error of Deribit's JSON-RPC, as it arrived. */
+export interface RpcFailure {
+  readonly code: number;
+  readonly message: string;
+  readonly data?: unknown;
+}
+
+export interface ErrorDetails {
+  /** What the user can do next: one sentence, or a command. */
+  readonly hint?: string;
+  readonly cause?: unknown;
+  readonly rpc?: RpcFailure;
+  /**
+   * For a request that changes the exchange: whether it may have arrived although no answer did.
+   * `false` means that it certainly was not handled.
+   */
+  readonly maybeSent?: boolean;
+}
+
+/**
+ * The one error class of this package. `message` is one sentence that names the thing and never holds a secret;
+ * `code` is for programs, `hint` for people.
+ */
+export class DeribitKeysError extends Error {
+  override readonly name = 'DeribitKeysError';
+  readonly code: ErrorCode;
+  readonly hint?: string;
+  readonly rpc?: RpcFailure;
+  readonly maybeSent?: boolean;
+
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.code = code;
+    if (details.hint !== undefined) this.hint = details.hint;
+    if (details.rpc !== undefined) this.rpc = details.rpc;
+    if (details.maybeSent !== undefined) this.maybeSent = details.maybeSent;
+  }
+}
+
+/** Whether `error` is one of ours, with one of `codes` where any are given. */
+export function isDeribitKeysError(error: unknown, ...codes: readonly ErrorCode[]): error is DeribitKeysError {
+  return error instanceof DeribitKeysError && (codes.length === 0 || codes.includes(error.code));
+}
