@@ -1,0 +1,228 @@
+import { Secret } from '../crypto/secret.js';
+import type { Signer } from '../crypto/signer.js';
+import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { type Account, call } from './account.js';
+import { hmacSha256, randomNonce } from './crypto-parts.js';
+import { protocolError } from './json-rpc.js';
+import { fieldsOf } from './shapes.js';
+import type { RequestOptions, Transport } from './transport.js';
+
+/** What a login is signed with: an asymmetric key, or the shared secret of a symmetric one. */
+export type Credentials =
+  | { readonly clientId: string; readonly signer: Signer }
+  | { readonly clientId: string; readonly clientSecret: Secret };
+
+export interface AuthParamsOptions {
+  /** Milliseconds since the epoch; now where left out. The exchange takes it for 60 seconds. */
+  readonly timestampMs?: number | undefined;
+  /** Random where left out. */
+  readonly nonce?: string | undefined;
+  readonly data?: string | undefined;
+  readonly scope?: string | undefined;
+  readonly state?: string | undefined;
+}
+
+/** The parameters of a signed `public/auth`, in the order in which they are printed. */
+export interface AuthParams {
+  readonly grant_type: 'client_signature';
+  readonly client_id: string;
+  readonly timestamp: number;
+  readonly nonce: string;
+  readonly data: string;
+  readonly signature: string;
+  readonly scope?: string;
+  readonly state?: string;
+}
+
+/**
+ * Signed parameters for `public/auth` (`grant_type: client_signature`). The message is `timestamp\nnonce\ndata` in
+ * UTF-8; the signature is base64url without padding for an asymmetric key, lower-case hex of the HMAC-SHA-256 for a
+ * symmetric one.
+ *
+ * Throws `ERR_USAGE` for an empty client id, a timestamp that is no whole number, and a line break in the nonce;
+ * `ERR_SIGNER` for a signature of the wrong length, and whatever the signer throws.
+ */
+export async function buildAuthParams(
+  credentials: Credentials,
+  { timestampMs = Date.now(), nonce = randomNonce(), data = '', scope, state }: AuthParamsOptions = {},
+): Promise<AuthParams> {
+  if (!Number.isSafeInteger(timestampMs) || timestampMs < 0) {
+    throw usage(
+      'The timestamp is not a whole number of milliseconds.',
+      'Give milliseconds since 1970, such as Date.now().',
+    );
+  }
+  if (nonce === '' || /[\r\n]/.test(nonce)) {
+    throw usage('The nonce is empty or holds a line break.', 'Give any other text, or leave it out for a random one.');
+  }
+  if (credentials.clientId === '') throw usage('The client id is empty.', 'Give the client id of the API key.');
+  const message = Buffer.from(`${timestampMs}\n${nonce}\n${data}`);
+  const params: { -readonly [K in keyof AuthParams]: AuthParams[K] } = {
+    grant_type: 'client_signature',
+    client_id: credentials.clientId,
+    timestamp: timestampMs,
+    nonce,
+    data,
+    signature: await signatureOf(credentials, message),
+  };
+  if (scope !== undefined) params.scope = scope;
+  if (state !== undefined) params.state = state;
+  return params;
+}
+
+async function signatureOf(credentials: Credentials, message: Uint8Array): Promise<string> {
+  if (!('signer' in credentials)) {
+    const key = Buffer.from(credentials.clientSecret.reveal());
+    return asBuffer(await hmacSha256(key, message)).toString('hex');
+  }
+  const { signer } = credentials;
+  const signature = await signer.sign(message);
+  const { bits } = signer.publicKey;
+  const expected = bits === null ? 64 : Math.ceil(bits / 8);
+  if (signature.length !== expected) {
+    throw new DeribitKeysError('ERR_SIGNER', `The signer gave ${signature.length} bytes instead of ${expected}.`, {
+      hint: 'It must give the bare signature: 64 bytes for Ed25519, as many as the modulus for RSA.',
+    });
+  }
+  return asBuffer(signature).toString('base64url');
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+/** A login that the exchange granted. */
+export interface Login {
+  readonly accessToken: Secret;
+  readonly refreshToken: Secret;
+  readonly expiresInS: number;
+  /** As granted, which may be less than what was asked for: the exchange narrows instead of refusing. */
+  readonly scope: string;
+  readonly tokenType: string;
+  /** Under a session scope alone. */
+  readonly sid: string | null;
+  /** The caller's own, echoed. */
+  readonly state: string | null;
+  readonly enabledFeatures: readonly string[];
+  readonly mandatoryTfaStatus: string | null;
+}
+
+export type LoginRequestOptions = Pick<RequestOptions, 'signal' | 'timeoutMs'>;
+
+export interface LoginOptions extends LoginRequestOptions {
+  readonly scope?: string | undefined;
+  readonly state?: string | undefined;
+  /** The timestamp to sign. */
+  readonly timestampMs?: number | undefined;
+  /** The clock to take it from otherwise; milliseconds. */
+  readonly nowMs?: (() => number) | undefined;
+}
+
+/**
+ * Logs in by signature (`public/auth`). On a WebSocket the connection itself is authenticated from then on. Throws
+ * `ERR_UNAUTHORIZED` where the exchange refuses, and as {@link buildAuthParams} and the transport do.
+ */
+export async function login(
+  transport: Transport,
+  credentials: Credentials,
+  options: LoginOptions = {},
+): Promise<Login> {
+  const { scope, state, timestampMs = options.nowMs?.() } = options;
+  const params = await buildAuthParams(credentials, { timestampMs, scope, state });
+  return authenticate(transport, 'public/auth', { ...params }, options);
+}
+
+/** Logs in by sending the shared secret of a symmetric key (`client_credentials`). Prefer {@link login}, which does not. */
+export async function loginWithClientSecret(
+  transport: Transport,
+  { clientId, clientSecret }: { readonly clientId: string; readonly clientSecret: Secret },
+  { scope, state, ...options }: LoginOptions = {},
+): Promise<Login> {
+  const params = { grant_type: 'client_credentials', client_id: clientId, client_secret: clientSecret.reveal() };
+  return authenticate(transport, 'public/auth', { ...params, ...given({ scope, state }) }, options);
+}
+
+/** Trades a refresh token for a new pair (`public/auth`, `refresh_token`); where it is refused, sign again. */
+export async function refreshLogin(
+  transport: Transport,
+  refreshToken: Secret,
+  { scope, state, ...options }: LoginOptions = {},
+): Promise<Login> {
+  const params = { grant_type: 'refresh_token', refresh_token: refreshToken.reveal() };
+  return authenticate(transport, 'public/auth', { ...params, ...given({ scope, state }) }, options);
+}
+
+/** A login for a subaccount, by its user id (`public/exchange_token`). */
+export async function exchangeToken(
+  transport: Transport,
+  refreshToken: Secret,
+  subjectId: number,
+  { scope, ...options }: LoginOptions = {},
+): Promise<Login> {
+  const params = { refresh_token: refreshToken.reveal(), subject_id: subjectId, ...given({ scope }) };
+  return authenticate(transport, 'public/exchange_token', params, options);
+}
+
+/** A login for a new session of that name (`public/fork_token`); needs a token of session scope. */
+export async function forkToken(
+  transport: Transport,
+  refreshToken: Secret,
+  sessionName: string,
+  options: LoginRequestOptions = {},
+): Promise<Login> {
+  const params = { refresh_token: refreshToken.reveal(), session_name: sessionName };
+  return authenticate(transport, 'public/fork_token', params, options);
+}
+
+/**
+ * Logs out (`private/logout`). The exchange gives no answer on a WebSocket but closes it, which is the success; the
+ * account cannot be used afterwards. With `invalidateToken` (the default) its tokens are void, too.
+ */
+export async function logout(
+  account: Account,
+  { invalidateToken = true, ...options }: LoginRequestOptions & { readonly invalidateToken?: boolean } = {},
+): Promise<void> {
+  try {
+    await call(account, 'private/logout', { invalidate_token: invalidateToken }, options);
+  } catch (error) {
+    const closed = isDeribitKeysError(error, 'ERR_CONNECTION_CLOSED') && error.maybeSent === true;
+    if (!closed || account.transport.kind !== 'websocket') throw error;
+  }
+  await account.transport.close();
+}
+
+async function authenticate(
+  transport: Transport,
+  method: string,
+  params: Readonly<Record<string, unknown>>,
+  { signal, timeoutMs }: LoginRequestOptions,
+): Promise<Login> {
+  const fields = fieldsOf(method, await transport.request(method, params, given({ signal, timeoutMs })));
+  const token = (name: string) => {
+    const value = fields.string(name);
+    if (!/^[\x21-\x7e]+$/.test(value)) throw protocolError(`The answer to ${method} holds an unusable ${name}.`);
+    return new Secret(value);
+  };
+  return {
+    accessToken: token('access_token'),
+    refreshToken: token('refresh_token'),
+    expiresInS: fields.number('expires_in'),
+    scope: fields.string('scope'),
+    tokenType: fields.optionalString('token_type') ?? 'bearer',
+    sid: fields.optionalString('sid'),
+    state: fields.optionalString('state'),
+    enabledFeatures: fields.strings('enabled_features'),
+    mandatoryTfaStatus: fields.optionalString('mandatory_tfa_status'),
+  };
+}
+
+type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
+
+/** The same without what is undefined. */
+function given<T extends object>(values: T): Given<T> {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as Given<T>;
+}
+
+function usage(sentence: string, hint: string): DeribitKeysError {
+  return new DeribitKeysError('ERR_USAGE', sentence, { hint });
+}

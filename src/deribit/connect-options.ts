@@ -1,0 +1,16 @@
+import type { ProxyOptions } from './proxy.js';
+
+/** What both transports take. */
+export interface ConnectOptions extends ProxyOptions {
+  /** For opening, and for each request that sets none of its own; 15 s where left out. */
+  readonly timeoutMs?: number | undefined;
+  /** Gives up opening. */
+  readonly signal?: AbortSignal | undefined;
+  /** 4 MiB where left out. */
+  readonly maxReplyBytes?: number | undefined;
+  /** PEM of certificate authorities that are trusted beside the public ones. */
+  readonly ca?: string | undefined;
+}
+
+export const DEFAULT_TIMEOUT_MS = 15_000;
+export const DEFAULT_MAX_REPLY_BYTES = 4 * 1024 * 1024;

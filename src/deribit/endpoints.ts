@@ -1,0 +1,127 @@
+import { DeribitKeysError } from '../errors.js';
+
+/** Deribit's two worlds. Accounts, keys and money of the two are separate. */
+export type Environment = 'test' | 'prod';
+
+/** Where requests go. */
+export interface Endpoint {
+  /** The whole URL: `…/ws/api/v2` for `ws:` and `wss:`, `…/api/v2` for `http:` and `https:`. */
+  readonly url: string;
+  /** Null for a host that is none of Deribit's. */
+  readonly environment: Environment | null;
+  /** What the replies' `testnet` flag must say; null where anything goes. */
+  readonly expectTestnet: boolean | null;
+  /** Whether the caller gave the URL, rather than an environment's name. */
+  readonly custom: boolean;
+}
+
+export interface EndpointChoice {
+  readonly environment?: Environment | undefined;
+  /** Wins over `environment`. */
+  readonly url?: string | undefined;
+}
+
+const HOSTS: Readonly<Record<Environment, string>> = { test: 'test.deribit.com', prod: 'www.deribit.com' };
+const ENVIRONMENT_OF_HOST: ReadonlyMap<string, Environment> = new Map([
+  [HOSTS.test, 'test'],
+  [HOSTS.prod, 'prod'],
+  ['deribit.com', 'prod'],
+]);
+const WEBSOCKET_PATH = '/ws/api/v2';
+const HTTP_PATH = '/api/v2';
+
+/**
+ * The endpoint for an environment (the test one where nothing is said) or for a URL; a URL without a path gets
+ * Deribit's. Throws `ERR_USAGE` for anything but `ws:`, `wss:`, `http:` and `https:`, for credentials, a query or a
+ * fragment in the URL, and for unencrypted traffic to anything but loopback.
+ */
+export function resolveEndpoint(choice: EndpointChoice = {}): Endpoint {
+  if (choice.url !== undefined) return endpointOf(parseUrl(choice.url));
+  const environment = choice.environment ?? 'test';
+  if (!Object.hasOwn(HOSTS, environment)) {
+    throw new DeribitKeysError('ERR_USAGE', 'The environment is neither test nor prod.', {
+      hint: 'Choose test or prod, or give a URL.',
+    });
+  }
+  return {
+    url: `wss://${HOSTS[environment]}${WEBSOCKET_PATH}`,
+    environment,
+    expectTestnet: environment === 'test',
+    custom: false,
+  };
+}
+
+function endpointOf(url: URL): Endpoint {
+  const environment = ENVIRONMENT_OF_HOST.get(hostOf(url)) ?? null;
+  return {
+    url: url.href,
+    environment,
+    expectTestnet: environment === null ? null : environment === 'test',
+    custom: true,
+  };
+}
+
+/** Whether both lead to the same place: the same host and port. Scheme, path and trailing dots do not matter. */
+export function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
+  return authorityOf(a) === authorityOf(b);
+}
+
+/** The HTTP form of an endpoint's URL; one that is HTTP already stays as it is. */
+export function httpUrlOf(url: string): string {
+  return inScheme(url, 'http', (path) => path.replace(/\/ws(\/api\/v2\/?)$/, '$1'));
+}
+
+/** The WebSocket form of an endpoint's URL; one that is WebSocket already stays as it is. */
+export function websocketUrlOf(url: string): string {
+  return inScheme(url, 'ws', (path) => path.replace(/(?<!\/ws)(\/api\/v2\/?)$/, '/ws$1'));
+}
+
+/** Whether the URL speaks WebSocket rather than HTTP. */
+export function isWebSocketUrl(url: string): boolean {
+  return /^wss?:/i.test(url);
+}
+
+/** Whether the host is this machine: `localhost`, 127.0.0.0/8 or `[::1]`. */
+export function isLoopback(url: URL): boolean {
+  return /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostOf(url));
+}
+
+function inScheme(text: string, scheme: 'http' | 'ws', path: (old: string) => string): string {
+  const url = new URL(text);
+  const encrypted = isEncrypted(url);
+  const href = `${scheme}${encrypted ? 's' : ''}:${url.href.slice(url.protocol.length)}`;
+  const changed = new URL(href);
+  changed.pathname = path(changed.pathname);
+  return changed.href;
+}
+
+function parseUrl(text: string): URL {
+  const refuse = (what: string, hint: string) => new DeribitKeysError('ERR_USAGE', `The URL ${what}.`, { hint });
+  const example = 'Give the whole endpoint, such as wss://test.deribit.com/ws/api/v2.';
+  if (!URL.canParse(text)) throw refuse('cannot be read', example);
+  const url = new URL(text);
+  if (!/^(wss?|https?):$/.test(url.protocol)) throw refuse('is not of the kind ws, wss, http or https', example);
+  if (url.username !== '' || url.password !== '') {
+    throw refuse('holds credentials', 'Leave them out: a signed login needs none.');
+  }
+  if (/[?#]/.test(text)) throw refuse('has a query or a fragment', example);
+  if (!isEncrypted(url) && !isLoopback(url)) {
+    throw refuse(`would send unencrypted traffic to ${url.host}`, 'Use wss: or https:, or a host on loopback.');
+  }
+  if (url.pathname === '/') url.pathname = isWebSocketUrl(url.href) ? WEBSOCKET_PATH : HTTP_PATH;
+  return url;
+}
+
+function isEncrypted(url: URL): boolean {
+  return url.protocol === 'wss:' || url.protocol === 'https:';
+}
+
+function hostOf(url: URL): string {
+  return url.hostname.toLowerCase().replace(/\.$/, '');
+}
+
+function authorityOf(endpoint: Endpoint): string {
+  const url = new URL(endpoint.url);
+  const host = endpoint.environment === null ? hostOf(url) : HOSTS[endpoint.environment];
+  return `${host}:${url.port || (isEncrypted(url) ? '443' : '80')}`;
+}

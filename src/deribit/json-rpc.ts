@@ -1,0 +1,177 @@
+import { DeribitKeysError, type ErrorDetails, isDeribitKeysError, type RpcFailure } from '../errors.js';
+import { RPC_CODES } from './rpc-codes.js';
+
+/** The parameters of a request: named ones only. */
+export type Params = Readonly<Record<string, unknown>>;
+
+/** A message that the exchange sends on its own account, such as a heartbeat. */
+export interface Notification {
+  readonly method: string;
+  readonly params: Params;
+}
+
+/** A reply, its envelope checked. `id` is null where the exchange could not tell which request it answers. */
+export interface Reply {
+  readonly id: number | null;
+  readonly testnet: boolean | null;
+  readonly outcome: { readonly result: unknown } | { readonly error: RpcFailure };
+}
+
+/** What a frame turned out to be. */
+export type Frame =
+  | { readonly kind: 'reply'; readonly reply: Reply }
+  | { readonly kind: 'notification'; readonly notification: Notification }
+  /** No JSON-RPC; `id` where it at least says what it answers. */
+  | { readonly kind: 'garbage'; readonly id: number | null; readonly problem: string };
+
+const METHOD = /^(public|private)\/[a-z0-9_]+$/;
+/** Parameters whose values are never repeated, whoever echoes them. */
+const SECRET_PARAMS = ['access_token', 'refresh_token', 'client_secret', 'authorization_data', 'signature'];
+
+/** The text of a request's envelope. Throws `ERR_USAGE` for a method that is none and for what JSON cannot say. */
+export function encodeRequest(id: number, method: string, params: Params): string {
+  if (!METHOD.test(method)) {
+    throw new DeribitKeysError('ERR_USAGE', 'The method is not of the form public/name or private/name.', {
+      hint: "Write it as Deribit's documentation does, such as public/get_time.",
+      maybeSent: false,
+    });
+  }
+  try {
+    return JSON.stringify({ jsonrpc: '2.0', id, method, params });
+  } catch {
+    throw new DeribitKeysError('ERR_USAGE', `The parameters of ${method} cannot be written as JSON.`, {
+      hint: 'Give plain data without cycles or big integers.',
+      maybeSent: false,
+    });
+  }
+}
+
+/** Reads one frame. Never throws; fields that it does not know are passed over. */
+export function decodeFrame(text: string): Frame {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return garbage(null, 'is not JSON');
+  }
+  if (!isRecord(value)) return garbage(null, 'is not a JSON object');
+  const id = Number.isSafeInteger(value.id) ? (value.id as number) : null;
+  if (value.id !== undefined && value.id !== null && id === null) return garbage(null, 'has an id that is no integer');
+  if (typeof value.method === 'string' && id === null) {
+    return {
+      kind: 'notification',
+      notification: { method: value.method, params: isRecord(value.params) ? value.params : {} },
+    };
+  }
+  const testnet = value.testnet ?? null;
+  if (testnet !== null && typeof testnet !== 'boolean') return garbage(id, 'has a testnet flag that is no boolean');
+  if (value.error !== undefined && value.error !== null) {
+    const error = readFailure(value.error);
+    if (error === null) return garbage(id, 'has an error without a code and a message');
+    return { kind: 'reply', reply: { id, testnet, outcome: { error } } };
+  }
+  if (!Object.hasOwn(value, 'result')) return garbage(id, 'has neither a result nor an error');
+  return { kind: 'reply', reply: { id, testnet, outcome: { result: value.result } } };
+}
+
+/**
+ * The result of a reply. Throws `ERR_WRONG_ENVIRONMENT` where its `testnet` flag contradicts `expectTestnet`, error
+ * replies included, else what {@link rpcError} makes of an error.
+ */
+export function resultOf(reply: Reply, method: string, params: Params, expectTestnet: boolean | null): unknown {
+  if (expectTestnet !== null && reply.testnet !== null && reply.testnet !== expectTestnet) {
+    const [expected, actual] = expectTestnet ? ['test', 'production'] : ['production', 'test'];
+    throw new DeribitKeysError(
+      'ERR_WRONG_ENVIRONMENT',
+      `The ${actual} exchange answered where ${expected} was expected.`,
+      {
+        hint: 'Check the environment and the URL; nothing else should be sent there.',
+        maybeSent: true,
+      },
+    );
+  }
+  if ('error' in reply.outcome) throw rpcError(method, reply.outcome.error, params);
+  return reply.outcome.result;
+}
+
+/**
+ * The error for an error reply: `ERR_UNAUTHORIZED` for 13004 and 13009, `ERR_SECOND_FACTOR_REFUSED` for 13668, 12998
+ * and 13904, else `ERR_RPC`; always with `rpc`, out of which the secrets among `params` are taken.
+ */
+export function rpcError(method: string, failure: RpcFailure, params: Params = {}): DeribitKeysError {
+  const rpc = withoutSecrets(failure, params);
+  const known = RPC_CODES.get(rpc.code);
+  const wait = waitOf(rpc);
+  const hint = wait === null ? known?.hint : `Wait ${wait} s before the next attempt.`;
+  const words = [rpc.code, printable(rpc.message), reasonOf(rpc)].filter((word) => word !== '').join(' ');
+  return new DeribitKeysError(known?.code ?? 'ERR_RPC', `The exchange refused ${method}: ${words}.`, {
+    ...(hint === undefined ? {} : { hint }),
+    rpc,
+  });
+}
+
+/** Whether the exchange refused for a reason that passes by itself: 10028, 10040, 11051, 13028 and their like. */
+export function isTransientRefusal(error: unknown): boolean {
+  return isDeribitKeysError(error) && error.rpc !== undefined && RPC_CODES.get(error.rpc.code)?.transient === true;
+}
+
+/** The error for an answer that is none. */
+export function protocolError(sentence: string, details: Omit<ErrorDetails, 'hint'> = {}): DeribitKeysError {
+  return new DeribitKeysError('ERR_PROTOCOL', sentence, {
+    hint: "Check that the URL is Deribit's JSON-RPC endpoint, and that no proxy or login page stands before it.",
+    ...details,
+  });
+}
+
+/** Whether `value` is a JSON object. */
+export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function garbage(id: number | null, problem: string): Frame {
+  return { kind: 'garbage', id, problem };
+}
+
+function readFailure(error: unknown): RpcFailure | null {
+  if (!isRecord(error) || !Number.isSafeInteger(error.code) || typeof error.message !== 'string') return null;
+  const failure = { code: error.code as number, message: error.message };
+  return error.data === undefined ? failure : { ...failure, data: error.data };
+}
+
+/** `data.reason` and `data.param`, in brackets, where Deribit gives them. */
+function reasonOf({ data }: RpcFailure): string {
+  if (!isRecord(data)) return '';
+  const parts = [data.param, data.reason].filter((part) => typeof part === 'string').map(printable);
+  return parts.length === 0 ? '' : `(${parts.join(': ')})`;
+}
+
+/** 12998 carries the seconds to wait. */
+function waitOf({ code, data }: RpcFailure): number | null {
+  const wait = code === 12998 && isRecord(data) ? data.wait : null;
+  return typeof wait === 'number' && Number.isFinite(wait) && wait >= 0 ? Math.ceil(wait) : null;
+}
+
+/** Foreign words, made fit for a terminal: printable ASCII, at most 120 characters. */
+function printable(text: string): string {
+  const clean = text.replace(/[^\x20-\x7e]+/g, ' ').trim();
+  return clean.length > 120 ? `${clean.slice(0, 117)}...` : clean;
+}
+
+function withoutSecrets(failure: RpcFailure, params: Params): RpcFailure {
+  const secrets = SECRET_PARAMS.map((name) => params[name]).filter(
+    (value): value is string => typeof value === 'string' && value !== '',
+  );
+  if (secrets.length === 0) return failure;
+  const clean = (text: string) => secrets.reduce((rest, secret) => rest.replaceAll(secret, '[secret]'), text);
+  const message = clean(failure.message);
+  if (failure.data === undefined) return { code: failure.code, message };
+  return { code: failure.code, message, data: mapStrings(failure.data, clean) };
+}
+
+function mapStrings(value: unknown, map: (text: string) => string, depth = 0): unknown {
+  if (typeof value === 'string') return map(value);
+  if (typeof value !== 'object' || value === null) return value;
+  if (depth > 8) return null;
+  if (Array.isArray(value)) return value.map((item) => mapStrings(item, map, depth + 1));
+  return Object.fromEntries(Object.entries(value).map(([name, item]) => [map(name), mapStrings(item, map, depth + 1)]));
+}

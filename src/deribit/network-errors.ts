@@ -1,0 +1,117 @@
+import { DeribitKeysError, type ErrorDetails } from '../errors.js';
+
+/** How far a request may have come when it failed. */
+type Sent = Pick<ErrorDetails, 'maybeSent'>;
+
+interface Explanation {
+  readonly sentence: (host: string) => string;
+  readonly hint: string;
+}
+
+const CERTIFICATE: Explanation = {
+  sentence: (host) => `The TLS certificate of ${host} is not trusted`,
+  hint: 'Check the clock and the host name; for a private authority, give its certificate as ca.',
+};
+const RESET: Explanation = {
+  sentence: (host) => `The connection to ${host} was cut`,
+  hint: 'Try again; where it happens again, a firewall or proxy may be in the way.',
+};
+const UNREACHABLE: Explanation = {
+  sentence: (host) => `${host} cannot be reached`,
+  hint: 'Check the network connection, and whether a proxy is needed.',
+};
+const NAME_UNKNOWN: Explanation = {
+  sentence: (host) => `The name ${host} cannot be resolved`,
+  hint: 'Check the URL and the name service.',
+};
+
+/** Failures before any byte of a request can have been sent, by Node's codes. */
+const BEFORE_SENDING: ReadonlyMap<string, Explanation> = new Map([
+  ['ENOTFOUND', NAME_UNKNOWN],
+  ['EAI_AGAIN', NAME_UNKNOWN],
+  [
+    'ECONNREFUSED',
+    { sentence: (host) => `${host} refused the connection`, hint: 'Check the host and the port, and that it runs.' },
+  ],
+  ['EHOSTUNREACH', UNREACHABLE],
+  ['ENETUNREACH', UNREACHABLE],
+  ['UND_ERR_CONNECT_TIMEOUT', UNREACHABLE],
+  ['ERR_TLS_CERT_ALTNAME_INVALID', CERTIFICATE],
+  ['CERT_HAS_EXPIRED', CERTIFICATE],
+  ['CERT_NOT_YET_VALID', CERTIFICATE],
+  ['DEPTH_ZERO_SELF_SIGNED_CERT', CERTIFICATE],
+  ['SELF_SIGNED_CERT_IN_CHAIN', CERTIFICATE],
+  ['UNABLE_TO_GET_ISSUER_CERT', CERTIFICATE],
+  ['UNABLE_TO_GET_ISSUER_CERT_LOCALLY', CERTIFICATE],
+  ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', CERTIFICATE],
+]);
+const AT_ANY_TIME: ReadonlyMap<string, Explanation> = new Map([
+  ['ECONNRESET', RESET],
+  ['EPIPE', RESET],
+  ['UND_ERR_SOCKET', RESET],
+  ['ETIMEDOUT', UNREACHABLE],
+]);
+
+/**
+ * `ERR_NETWORK` for a failure of the network below us. `maybeSent` is false where the failure itself rules out that
+ * anything was sent, else as told.
+ */
+export function networkError(url: string, failure: unknown, { maybeSent }: Sent): DeribitKeysError {
+  const code = codeOf(failure);
+  const host = new URL(url).host;
+  const before = BEFORE_SENDING.get(code);
+  const { sentence, hint } = before ??
+    AT_ANY_TIME.get(code) ?? {
+      sentence: (name: string) => `The connection to ${name} failed`,
+      hint: 'Check the network connection, the URL and, where there is one, the proxy.',
+    };
+  return new DeribitKeysError('ERR_NETWORK', `${sentence(host)}${code === '' ? '' : ` (${code})`}.`, {
+    hint,
+    ...(before === undefined ? (maybeSent === undefined ? {} : { maybeSent }) : { maybeSent: false }),
+  });
+}
+
+/** `ERR_NETWORK` for an HTTP status that carries no JSON-RPC answer. Only 429 is sure to mean "not handled". */
+export function statusError(url: string, status: number, { maybeSent }: Sent): DeribitKeysError {
+  const { what, hint } = explainStatus(status);
+  return new DeribitKeysError('ERR_NETWORK', `${new URL(url).host} ${what} (HTTP status ${status}).`, {
+    hint,
+    maybeSent: status !== 429 && maybeSent === true,
+  });
+}
+
+/** `ERR_TIMEOUT`. */
+export function timeoutError(what: string, timeoutMs: number, { maybeSent }: Sent): DeribitKeysError {
+  return new DeribitKeysError('ERR_TIMEOUT', `${what} took longer than ${timeoutMs} ms.`, {
+    hint: 'Try again, or allow more time.',
+    ...(maybeSent === undefined ? {} : { maybeSent }),
+  });
+}
+
+/** `ERR_INTERRUPTED`, for an `AbortSignal` that fired. */
+export function interruptedError(what: string, { maybeSent }: Sent): DeribitKeysError {
+  return new DeribitKeysError('ERR_INTERRUPTED', `${what} was interrupted.`, {
+    hint: 'Run it again when you are ready.',
+    ...(maybeSent === undefined ? {} : { maybeSent }),
+  });
+}
+
+function explainStatus(status: number): { readonly what: string; readonly hint: string } {
+  if (status === 429)
+    return { what: 'has too many connections or requests from here', hint: 'Wait a little, then try again.' };
+  if (status === 407) return { what: 'is behind a proxy that wants a login', hint: "Put it into the proxy's URL." };
+  if (status >= 300 && status < 400) {
+    return { what: 'answered with a redirect, which is not followed', hint: 'Give the final URL.' };
+  }
+  if (status >= 500) return { what: 'is not available', hint: 'Try again later.' };
+  return { what: 'refused the request', hint: 'Check the URL, and whether this address may use it.' };
+}
+
+/** Node's code of a failure or of what caused it, at most a few steps down. */
+function codeOf(failure: unknown): string {
+  for (let error = failure, depth = 0; depth < 4 && typeof error === 'object' && error !== null; depth += 1) {
+    if ('code' in error && typeof error.code === 'string') return error.code;
+    error = 'errors' in error && Array.isArray(error.errors) ? error.errors[0] : 'cause' in error ? error.cause : null;
+  }
+  return '';
+}

@@ -1,0 +1,130 @@
+import { DeribitKeysError } from '../errors.js';
+
+/** What a word of a scope may allow, from nothing upwards. */
+export type AccessLevel = 'none' | 'read' | 'read_write';
+
+/**
+ * A scope, taken apart. `resources` are the words that grant something (`trade:read_write`); `others` are those that
+ * describe the session (`connection`, `session:NAME`, `mainaccount`, `expires:SECONDS`, `ip:ADDRESS`).
+ */
+export interface Scope {
+  readonly resources: ReadonlyMap<string, AccessLevel>;
+  readonly others: readonly string[];
+}
+
+/** What a granted scope lacks, and what it has beyond what was asked for; words, sorted. */
+export interface ScopeDifference {
+  readonly missing: readonly string[];
+  readonly extra: readonly string[];
+}
+
+const RESOURCES = ['account', 'trade', 'wallet', 'block_trade', 'block_rfq', 'custody'] as const;
+const LEVELS: readonly AccessLevel[] = ['none', 'read', 'read_write'];
+const OTHER_WORD = /^(connection|mainaccount|session:[^\s:]+|expires:[1-9]\d*|ip:[0-9A-Fa-f.:/*]+)$/;
+const RESOURCE_WORD = /^([a-z_]+):(none|read|read_write)$/;
+
+/** The words that a user may choose from, for messages and help texts. */
+export const SCOPE_WORDS: readonly string[] = [
+  ...RESOURCES.map((resource) => `${resource}:${LEVELS.join('|')}`),
+  'connection',
+  'session:NAME',
+  'mainaccount',
+  'expires:SECONDS',
+  'ip:ADDRESS',
+];
+
+/**
+ * Takes apart a scope: words separated by white space, in any order.
+ *
+ * From a `user` (the default), an empty scope, an unknown word and a resource that is named twice with different
+ * levels are `ERR_USAGE`. From the `exchange` everything is taken: of two levels the higher counts, unknown resources
+ * are kept, other unknown words are kept among `others`.
+ */
+export function parseScope(text: string, source: 'user' | 'exchange' = 'user'): Scope {
+  const resources = new Map<string, AccessLevel>();
+  const others = new Set<string>();
+  const strict = source === 'user';
+  for (const word of text.split(/\s+/).filter((part) => part !== '')) {
+    const [, resource = '', level] = RESOURCE_WORD.exec(word) ?? [];
+    if (!isLevel(level)) {
+      if (strict && !OTHER_WORD.test(word)) throw unknownWord(word);
+      others.add(word);
+      continue;
+    }
+    if (strict && !RESOURCES.some((known) => known === resource)) throw unknownWord(word);
+    const before = resources.get(resource);
+    if (strict && before !== undefined && before !== level) {
+      throw new DeribitKeysError('ERR_USAGE', `The scope names ${resource} twice, with different levels.`, {
+        hint: 'Keep one of the two.',
+      });
+    }
+    if (before === undefined || rank(level) > rank(before)) resources.set(resource, level);
+  }
+  if (strict && resources.size + others.size === 0) {
+    throw new DeribitKeysError('ERR_USAGE', 'The scope is empty.', {
+      hint: `Its words are: ${SCOPE_WORDS.join(', ')}.`,
+    });
+  }
+  return { resources, others: [...others] };
+}
+
+/** The scope as one line, its words sorted and separated by single spaces. */
+export function formatScope(scope: Scope): string {
+  return [...[...scope.resources].map(([resource, level]) => `${resource}:${level}`), ...scope.others].sort().join(' ');
+}
+
+/** The same scope in a form of its own: words sorted, without repetitions. Takes whatever the exchange may say. */
+export function normaliseScope(text: string): string {
+  return formatScope(parseScope(text, 'exchange'));
+}
+
+/**
+ * Compares what was asked for with what was granted, by resources alone: order does not matter, an absent word is
+ * `none`, and words about the session do not count. A lower level than asked for is `missing`, a higher one `extra`.
+ */
+export function compareScopes(asked: string | Scope, granted: string | Scope): ScopeDifference {
+  const wanted = resourcesOf(asked);
+  const given = resourcesOf(granted);
+  return { missing: beyond(wanted, given), extra: beyond(given, wanted) };
+}
+
+/** Whether both grant the same. */
+export function scopesEqual(a: string | Scope, b: string | Scope): boolean {
+  const { missing, extra } = compareScopes(a, b);
+  return missing.length === 0 && extra.length === 0;
+}
+
+/** Whether `scope` grants anything that `limit` does not. */
+export function scopeExceeds(scope: string | Scope, limit: string | Scope): boolean {
+  return compareScopes(limit, scope).extra.length > 0;
+}
+
+type Resources = ReadonlyMap<string, AccessLevel>;
+
+function beyond(these: Resources, those: Resources): readonly string[] {
+  return [...these]
+    .filter(([resource, level]) => rank(level) > rank(those.get(resource) ?? 'none'))
+    .map(([resource, level]) => `${resource}:${level}`)
+    .sort();
+}
+
+function resourcesOf(scope: string | Scope): Resources {
+  return (typeof scope === 'string' ? parseScope(scope, 'exchange') : scope).resources;
+}
+
+function rank(level: AccessLevel): number {
+  return LEVELS.indexOf(level);
+}
+
+function isLevel(text: string | undefined): text is AccessLevel {
+  return LEVELS.some((level) => level === text);
+}
+
+function unknownWord(word: string): DeribitKeysError {
+  const shown = /^[\w:.-]{1,40}$/.test(word)
+    ? `the unknown word ${word}`
+    : `an unknown word of ${word.length} characters`;
+  return new DeribitKeysError('ERR_USAGE', `The scope holds ${shown}.`, {
+    hint: `Its words are: ${SCOPE_WORDS.join(', ')}.`,
+  });
+}

@@ -1,0 +1,128 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { SecretLike } from '../crypto/secret.js';
+import { toSecret } from '../crypto/secret.js';
+import { DeribitKeysError } from '../errors.js';
+import { interruptedError } from './network-errors.js';
+import type { SecondFactor, SecondFactorChallenge } from './second-factor.js';
+
+export interface TotpOptions {
+  /** Milliseconds since the epoch. */
+  readonly nowMs?: (() => number) | undefined;
+  /** Resolves after so many milliseconds, or rejects when the signal fires. */
+  readonly sleep?: ((ms: number, signal?: AbortSignal) => Promise<void>) | undefined;
+}
+
+const STEP_MS = 30_000;
+/** What a prompt may be given wrong in form, for one challenge. */
+const MAX_TYPOS = 3;
+
+/**
+ * Codes from the base32 seed of an authenticator app (RFC 6238: SHA-1, 30 s, 6 digits). Spaces, hyphens, lower case
+ * and missing padding are fine; `ERR_USAGE` for a seed that is none. Codes count once, so one that was used already
+ * is followed by the next step's; a wrong one is not repeated unless its step passed on the way.
+ */
+export function totpSecondFactor(seed: SecretLike, options: TotpOptions = {}): SecondFactor {
+  const text = normaliseSeed(toSecret(seed).reveal());
+  const nowMs = options.nowMs ?? Date.now;
+  const sleep = options.sleep ?? sleepFor;
+  let lastStep = Number.NEGATIVE_INFINITY;
+  return async (challenge) => {
+    const hopeless = challenge.reason === 'tfa_code_not_matched' && stepOf(nowMs()) === lastStep;
+    if (challenge.refusal !== null && hopeless) throw challenge.refusal;
+    // A code that is refused as used without being ours was used elsewhere: that step is spent all the same.
+    const spent = challenge.reason === 'used_tfa_code' ? Math.max(lastStep, stepOf(nowMs())) : lastStep;
+    let step = stepOf(nowMs());
+    if (step <= spent) {
+      step = spent + 1;
+      const waitMs = step * STEP_MS - nowMs();
+      challenge.note(`The current code was used already: waiting ${Math.ceil(waitMs / 1000)} s for the next one.`);
+      await sleep(waitMs, challenge.signal);
+      step = Math.max(step, stepOf(nowMs()));
+    }
+    lastStep = step;
+    const { TOTP, Secret: Seed } = await import('otpauth');
+    return new TOTP({ secret: Seed.fromBase32(text) }).generate({ timestamp: step * STEP_MS });
+  };
+}
+
+/**
+ * One code that the user has at hand. It answers the first challenge; a second one is `ERR_SECOND_FACTOR_REQUIRED`,
+ * a refused code its refusal. `ERR_USAGE` for anything but six digits.
+ */
+export function singleCodeSecondFactor(code: SecretLike): SecondFactor {
+  const digits = digitsOf(toSecret(code).reveal());
+  if (digits === null) {
+    throw new DeribitKeysError('ERR_USAGE', 'The second-factor code is not six digits.', {
+      hint: 'Copy it from the authenticator app; for its seed there is an option of its own.',
+    });
+  }
+  let used = false;
+  return async (challenge) => {
+    if (challenge.refusal !== null) throw challenge.refusal;
+    if (used) {
+      throw new DeribitKeysError(
+        'ERR_SECOND_FACTOR_REQUIRED',
+        `${challenge.method} wants another second-factor code.`,
+        {
+          hint: 'A single code answers one request only: give the seed instead, so that each gets its own.',
+          maybeSent: false,
+        },
+      );
+    }
+    used = true;
+    return digits;
+  };
+}
+
+/** Codes typed by a person. `ask` shows a question; what it gives is asked for again where it is not six digits. */
+export function promptSecondFactor(
+  ask: (question: string, challenge: SecondFactorChallenge) => Promise<string>,
+): SecondFactor {
+  return async (challenge) => {
+    let question = questionFor(challenge);
+    for (let typos = 0; typos <= MAX_TYPOS; typos += 1) {
+      const digits = digitsOf(await ask(question, challenge));
+      if (digits !== null) return digits;
+      question = 'A code has six digits. Second-factor code: ';
+    }
+    throw new DeribitKeysError('ERR_SECOND_FACTOR_REQUIRED', 'No second-factor code was given.', {
+      hint: 'Type the six digits that the authenticator app shows.',
+      maybeSent: false,
+    });
+  };
+}
+
+function questionFor({ method, reason }: SecondFactorChallenge): string {
+  if (reason === null) return `Second-factor code for ${method}: `;
+  if (reason === 'used_tfa_code') return 'That code was used already. The next one, once the app shows it: ';
+  if (reason === 'challenge_timeout') return 'That took too long. A fresh code: ';
+  return 'That code was refused. Second-factor code: ';
+}
+
+function stepOf(timeMs: number): number {
+  return Math.floor(timeMs / STEP_MS);
+}
+
+function digitsOf(text: string): string | null {
+  const digits = text.replace(/\s/g, '');
+  return /^\d{6}$/.test(digits) ? digits : null;
+}
+
+/** RFC 4648 §6 without padding; lengths that no number of whole bytes has are refused. */
+function normaliseSeed(seed: string): string {
+  const text = seed.replace(/[\s-]/g, '').replace(/=+$/, '').toUpperCase();
+  if (!/^[A-Z2-7]+$/.test(text) || [1, 3, 6].includes(text.length % 8)) {
+    throw new DeribitKeysError('ERR_USAGE', `The second-factor seed (${seed.length} characters) is not base32.`, {
+      hint: 'Give the secret that Deribit showed when the authenticator app was set up: letters A to Z and digits 2 to 7.',
+    });
+  }
+  return text;
+}
+
+async function sleepFor(ms: number, signal?: AbortSignal): Promise<void> {
+  try {
+    await delay(ms, undefined, signal === undefined ? {} : { signal });
+  } catch {
+    throw interruptedError('Waiting for the next code', { maybeSent: false });
+  }
+}

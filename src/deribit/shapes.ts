@@ -1,0 +1,64 @@
+import type { DeribitKeysError } from '../errors.js';
+import { isRecord, protocolError } from './json-rpc.js';
+
+/**
+ * The fields of an object that the exchange sent, read one by one. What is missing or of another type is
+ * `ERR_PROTOCOL` naming the method and the field, never the value; fields that are not read do not matter.
+ */
+export interface Fields {
+  string(name: string): string;
+  number(name: string): number;
+  integer(name: string): number;
+  boolean(name: string): boolean;
+  /** Null where the field is absent or null; so for the following. */
+  optionalString(name: string): string | null;
+  /** Empty where the field is absent or null. */
+  strings(name: string): readonly string[];
+}
+
+/** Opens the answer to `method` as an object; `at` says where in the answer it stands, such as `[3].`. */
+export function fieldsOf(method: string, value: unknown, at = ''): Fields {
+  if (!isRecord(value)) throw unexpected(method, at === '' ? 'the result' : at.replace(/\.$/, ''), 'an object', value);
+  const read = <T>(name: string, expected: string, is: (field: unknown) => field is T): T => {
+    const field = Object.hasOwn(value, name) ? value[name] : undefined;
+    if (!is(field)) throw unexpected(method, at + name, expected, field);
+    return field;
+  };
+  return {
+    string: (name) => read(name, 'a string', isString),
+    number: (name) => read(name, 'a number', isFiniteNumber),
+    integer: (name) => read(name, 'an integer', isInteger),
+    boolean: (name) => read(name, 'a boolean', isBoolean),
+    optionalString: (name) => read(name, 'a string', isOptionalString) ?? null,
+    strings: (name) => read(name, 'a list of strings', isOptionalStrings) ?? [],
+  };
+}
+
+/** Opens a part of the answer to `method`, or all of it, as an array. */
+export function listOf(method: string, value: unknown, at = 'the result'): readonly unknown[] {
+  if (!Array.isArray(value)) throw unexpected(method, at, 'a list', value);
+  return value;
+}
+
+/** The error for a field of an answer that is not what it must be. */
+export function unexpected(method: string, field: string, expected: string, value: unknown): DeribitKeysError {
+  return protocolError(`The answer to ${method} is not as expected: ${field} is ${kindOf(value)}, not ${expected}.`, {
+    maybeSent: true,
+  });
+}
+
+function kindOf(value: unknown): string {
+  if (value === undefined) return 'missing';
+  if (value === null) return 'null';
+  if (Array.isArray(value)) return 'a list';
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
+}
+
+const isString = (field: unknown): field is string => typeof field === 'string';
+const isBoolean = (field: unknown): field is boolean => typeof field === 'boolean';
+const isFiniteNumber = (field: unknown): field is number => Number.isFinite(field);
+const isInteger = (field: unknown): field is number => Number.isSafeInteger(field);
+const isOptionalString = (field: unknown): field is string | null | undefined =>
+  field === undefined || field === null || isString(field);
+const isOptionalStrings = (field: unknown): field is readonly string[] | null | undefined =>
+  field === undefined || field === null || (Array.isArray(field) && field.every(isString));
