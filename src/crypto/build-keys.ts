@@ -1,0 +1,72 @@
+import { Point } from '@noble/ed25519';
+import { engine as defaultEngine } from '#engine';
+import { ED25519_LENGTH, ed25519Pkcs8, ed25519Spki } from './ed25519-der.js';
+import type { Engine } from './engine/engine.js';
+import { invalid } from './key-errors.js';
+import { PrivateKey, PublicKey } from './keys.js';
+import { equalBytes, type RsaPrivateNumbers, type RsaPublicNumbers } from './numbers.js';
+import { checkRsaPrivate, checkRsaPublic } from './rsa-checks.js';
+import { rsaPkcs8, rsaSpki } from './rsa-der.js';
+
+/**
+ * The public key with these 32 bytes (RFC 8032 §5.1.2). They must be the canonical encoding of a point that the public
+ * half of a private key can be: of prime order (one of small order would accept signatures that nobody made).
+ *
+ * Throws `ERR_KEY_INVALID`.
+ */
+export function publicKeyFromEd25519(raw: Uint8Array): PublicKey {
+  requireLength(raw, 'an Ed25519 public key');
+  let point: Point;
+  try {
+    point = Point.fromBytes(raw, false);
+  } catch (cause) {
+    throw invalid('the Ed25519 public key is not a point of the curve', { cause });
+  }
+  if (point.is0() || !point.isTorsionFree()) {
+    throw invalid('the Ed25519 public key is a point that no private key can have');
+  }
+  return new PublicKey('ed25519', null, ed25519Spki(raw));
+}
+
+/** The public key with these numbers, checked as `checkRsaPublic` says: `ERR_KEY_UNSUPPORTED`, `ERR_KEY_INVALID`. */
+export function publicKeyFromRsa(numbers: RsaPublicNumbers): PublicKey {
+  return new PublicKey('rsa', checkRsaPublic(numbers), rsaSpki(numbers));
+}
+
+/**
+ * The private key with this 32-byte seed (RFC 8032 §5.1.5). Where a public half is stored beside it, it is given as
+ * `expectedPublic` and must belong to the seed.
+ *
+ * Throws `ERR_KEY_INVALID`.
+ */
+export async function privateKeyFromEd25519Seed(
+  seed: Uint8Array,
+  expectedPublic?: Uint8Array,
+  engine: Engine = defaultEngine,
+): Promise<PrivateKey> {
+  requireLength(seed, 'an Ed25519 private key');
+  const raw = await engine.ed25519PublicKey(seed);
+  if (expectedPublic !== undefined && !equalBytes(raw, expectedPublic)) {
+    throw invalid('the public half stored with the Ed25519 private key does not belong to it');
+  }
+  return new PrivateKey(new PublicKey('ed25519', null, ed25519Spki(raw)), ed25519Pkcs8(seed));
+}
+
+/**
+ * The private key with these numbers, checked as `checkRsaPrivate` says, and p and q for being prime.
+ *
+ * Throws `ERR_KEY_UNSUPPORTED` for a size, `ERR_KEY_INVALID` for numbers that cannot be right.
+ */
+export async function privateKeyFromRsaNumbers(
+  numbers: RsaPrivateNumbers,
+  engine: Engine = defaultEngine,
+): Promise<PrivateKey> {
+  const bits = checkRsaPrivate(numbers);
+  const prime = await Promise.all([engine.isProbablePrime(numbers.p), engine.isProbablePrime(numbers.q)]);
+  if (prime.includes(false)) throw invalid('the private numbers do not belong together: a factor is not prime');
+  return new PrivateKey(new PublicKey('rsa', bits, rsaSpki(numbers)), rsaPkcs8(numbers));
+}
+
+function requireLength(raw: Uint8Array, name: string): void {
+  if (raw.length !== ED25519_LENGTH) throw invalid(`${name} has ${ED25519_LENGTH} bytes, this one ${raw.length}`);
+}

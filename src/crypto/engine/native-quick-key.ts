@@ -1,0 +1,53 @@
+import { createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
+import { PrivateKey, PublicKey } from '../keys.js';
+import { bytesToBigInt, equalBytes } from '../numbers.js';
+import { checkRsaPrivate } from '../rsa-checks.js';
+import { plainBytes, privateKeyObject } from './native-keys.js';
+import { pooledRandomBytes } from './native-random.js';
+
+/**
+ * The private key in PKCS#8 DER without a DER reader of our own: OpenSSL reads and writes it again, and where that gives
+ * other bytes, or anything else is unusual, the answer is null and the caller reads it the long way.
+ */
+export async function quickPrivateKey(pkcs8: Uint8Array): Promise<PrivateKey | null> {
+  try {
+    const key = privateKeyObject(pkcs8);
+    if (!equalBytes(key.export({ format: 'der', type: 'pkcs8' }), pkcs8)) return null;
+    const publicKey = publicHalf(key);
+    return publicKey === null ? null : new PrivateKey(publicKey, pkcs8.slice());
+  } catch {
+    return null;
+  }
+}
+
+function publicHalf(key: KeyObject): PublicKey | null {
+  const spki = plainBytes(createPublicKey(key).export({ format: 'der', type: 'spki' })).slice();
+  if (key.asymmetricKeyType === 'ed25519') return new PublicKey('ed25519', null, spki);
+  if (key.asymmetricKeyType !== 'rsa') return null;
+  const bits = checkRsaPrivate(rsaNumbers(key));
+  return signsForItself(key) ? new PublicKey('rsa', bits, spki) : null;
+}
+
+/**
+ * Signs a random message and verifies it: for a factor that is not prime, and was not built to deceive, the two disagree
+ * (a Fermat test of both factors at once). A full test of primality would take longer than all the rest.
+ */
+function signsForItself(key: KeyObject): boolean {
+  const message = pooledRandomBytes(32);
+  return verify('sha256', message, createPublicKey(key), sign('sha256', message, key));
+}
+
+function rsaNumbers(key: KeyObject): Parameters<typeof checkRsaPrivate>[0] {
+  const jwk = key.export({ format: 'jwk' });
+  const read = (text: string | undefined): bigint => bytesToBigInt(Buffer.from(text ?? '', 'base64url'));
+  return {
+    n: read(jwk.n),
+    e: read(jwk.e),
+    d: read(jwk.d),
+    p: read(jwk.p),
+    q: read(jwk.q),
+    dp: read(jwk.dp),
+    dq: read(jwk.dq),
+    qi: read(jwk.qi),
+  };
+}

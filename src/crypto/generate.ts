@@ -1,0 +1,48 @@
+import { engine as defaultEngine } from '#engine';
+import { DeribitKeysError } from '../errors.js';
+import { privateKeyFromEd25519Seed } from './build-keys.js';
+import { ED25519_LENGTH } from './ed25519-der.js';
+import type { Engine } from './engine/engine.js';
+import type { KeyAlgorithm, PrivateKey } from './keys.js';
+import { decodePkcs8 } from './spki-pkcs8.js';
+
+/** The lengths of RSA keys that are made. */
+export const RSA_SIZES = [2048, 3072, 4096] as const;
+export type RsaSize = (typeof RSA_SIZES)[number];
+
+const DEFAULT_RSA_SIZE: RsaSize = 3072;
+
+export interface GenerateOptions {
+  /** Default `ed25519`. */
+  readonly type?: KeyAlgorithm;
+  /** For RSA alone; default 3072. */
+  readonly bits?: RsaSize;
+}
+
+/**
+ * A new private key with its public half: Ed25519 (RFC 8032 §5.1.5), or RSA with the public exponent 65537. It is on no
+ * disk yet.
+ *
+ * Throws `ERR_USAGE` for another type or length, or a length given for Ed25519.
+ */
+export async function generateKeyPair(
+  options: GenerateOptions = {},
+  engine: Engine = defaultEngine,
+): Promise<PrivateKey> {
+  const { type = 'ed25519', bits } = options;
+  if (type === 'ed25519') {
+    if (bits !== undefined) {
+      throw new DeribitKeysError('ERR_USAGE', 'an Ed25519 key has no choice of length', {
+        hint: 'Leave out the bits.',
+      });
+    }
+    return privateKeyFromEd25519Seed(engine.randomBytes(ED25519_LENGTH), undefined, engine);
+  }
+  const size = bits ?? DEFAULT_RSA_SIZE;
+  if (type !== 'rsa' || !RSA_SIZES.includes(size)) {
+    throw new DeribitKeysError('ERR_USAGE', 'a key of this type and length is not made', {
+      hint: `Choose ed25519, or rsa with ${RSA_SIZES.join(', ')} bits.`,
+    });
+  }
+  return decodePkcs8(await engine.generateRsaPkcs8(size), engine);
+}

@@ -1,0 +1,86 @@
+/** The public numbers of an RSA key (RFC 8017 §3.1). */
+export interface RsaPublicNumbers {
+  /** The modulus. */
+  readonly n: bigint;
+  /** The public exponent. */
+  readonly e: bigint;
+}
+
+/** The private numbers of a two-prime RSA key, with its public ones (RFC 8017 §3.2). */
+export interface RsaPrivateNumbers extends RsaPublicNumbers {
+  /** The private exponent. */
+  readonly d: bigint;
+  readonly p: bigint;
+  readonly q: bigint;
+  /** d mod (p - 1) */
+  readonly dp: bigint;
+  /** d mod (q - 1) */
+  readonly dq: bigint;
+  /** The inverse of q modulo p. */
+  readonly qi: bigint;
+}
+
+/** The unsigned big-endian number in `bytes`; none at all is 0. */
+export function bytesToBigInt(bytes: Uint8Array): bigint {
+  return bytes.length === 0 ? 0n : BigInt(`0x${bytesToHex(bytes)}`);
+}
+
+/**
+ * `value` as unsigned big-endian bytes: as few as it needs (one for 0), or padded with leading zeros to `length`.
+ * Throws RangeError where it is negative or does not fit.
+ */
+export function bigIntToBytes(value: bigint, length?: number): Uint8Array {
+  if (value < 0n) throw new RangeError('a negative number has no unsigned bytes');
+  const digits = value.toString(16);
+  const needed = Math.ceil(digits.length / 2);
+  const size = length ?? needed;
+  if (needed > size) throw new RangeError(`the number needs ${needed} bytes, ${size} are given`);
+  return hexToBytes(digits.padStart(size * 2, '0'));
+}
+
+/** The number of bits of a number that is not negative; 0 for 0. */
+export function bitLength(value: bigint): number {
+  if (value === 0n) return 0;
+  const digits = value.toString(16);
+  return digits.length * 4 - (Math.clz32(Number.parseInt(digits.charAt(0), 16)) - 28);
+}
+
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+
+/** Lower-case hexadecimal, two digits a byte. */
+export function bytesToHex(bytes: Uint8Array): string {
+  let hex = '';
+  for (const byte of bytes) hex += HEX[byte];
+  return hex;
+}
+
+function hexToBytes(hex: string): Uint8Array {
+  return Uint8Array.from({ length: hex.length / 2 }, (_, i) => Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16));
+}
+
+/** Whether both hold the same bytes. Not for secrets: it stops at the first difference. */
+export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+}
+
+/** The arrays one after another. */
+export function concatBytes(...parts: readonly Uint8Array[]): Uint8Array {
+  const joined = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    joined.set(part, at);
+    at += part.length;
+  }
+  return joined;
+}
+
+/** base^exponent mod modulus, for numbers that are not negative. Its running time depends on them. */
+export function modPow(base: bigint, exponent: bigint, modulus: bigint): bigint {
+  let result = 1n;
+  const reduced = base % modulus;
+  for (const bit of exponent.toString(2)) {
+    result = (result * result) % modulus;
+    if (bit === '1') result = (result * reduced) % modulus;
+  }
+  return result;
+}

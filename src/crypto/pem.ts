@@ -1,0 +1,113 @@
+import { requireSmall, unreadable } from './key-errors.js';
+
+/** One block of a PEM text (RFC 7468). */
+export interface PemBlock {
+  /** What stands after BEGIN, such as `PRIVATE KEY`. */
+  readonly label: string;
+  /** Headers of RFC 1421 §4.6, such as `DEK-Info`, by their names as written. */
+  readonly headers: ReadonlyMap<string, string>;
+  readonly bytes: Uint8Array;
+}
+
+const BEGIN = /-----BEGIN ([A-Z0-9][A-Z0-9 .#-]{0,62}?)-----/g;
+const LINE_LENGTH = 64;
+
+/**
+ * The blocks of a PEM text, in their order; none where there is no BEGIN line.
+ *
+ * Tolerated: CRLF, a byte order mark, text around the blocks, newlines that became spaces, vanished, or became a literal
+ * `\n`. Refused: input over 64 KB, a block without its END line, base64 that is not canonical (RFC 4648 §3.5).
+ *
+ * Throws `ERR_KEY_UNREADABLE`.
+ */
+export function decodePem(text: string): PemBlock[] {
+  requireSmall(text, 'the PEM text');
+  const unfolded = text.replace(/\\{1,4}r\\{1,4}n|\\{1,4}[nr]|\r\n?/g, '\n');
+  const blocks: PemBlock[] = [];
+  let from = 0;
+  for (;;) {
+    BEGIN.lastIndex = from;
+    const begin = BEGIN.exec(unfolded);
+    if (begin === null) return blocks;
+    const label = begin[1] ?? '';
+    const end = `-----END ${label}-----`;
+    const bodyAt = begin.index + begin[0].length;
+    const endAt = unfolded.indexOf(end, bodyAt);
+    if (endAt === -1) throw unreadable(`the PEM block "${label}" has no END line`);
+    blocks.push(decodeBody(label, unfolded.slice(bodyAt, endAt)));
+    from = endAt + end.length;
+  }
+}
+
+/** The PEM text of `der`: lines of 64 characters, each ended by a newline. */
+export function encodePem(label: string, der: Uint8Array): string {
+  const base64 = bytesToBase64(der);
+  const lines: string[] = [];
+  for (let at = 0; at < base64.length; at += LINE_LENGTH) lines.push(base64.slice(at, at + LINE_LENGTH));
+  return [`-----BEGIN ${label}-----`, ...lines, `-----END ${label}-----`, ''].join('\n');
+}
+
+/** Standard base64 with padding (RFC 4648 §4). */
+export function bytesToBase64(bytes: Uint8Array): string {
+  let binary = '';
+  for (const byte of bytes) binary += String.fromCharCode(byte);
+  return btoa(binary);
+}
+
+/**
+ * The bytes of standard base64 with padding, white space in it ignored; null where it is not the one canonical encoding
+ * of some bytes.
+ */
+export function base64ToBytes(text: string): Uint8Array | null {
+  const base64 = text.replace(/\s+/g, '');
+  if (base64.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(base64)) return null;
+  const binary = atob(base64);
+  const bytes = Uint8Array.from({ length: binary.length }, (_, i) => binary.charCodeAt(i));
+  return bytesToBase64(bytes) === base64 ? bytes : null;
+}
+
+function decodeBody(label: string, body: string): PemBlock {
+  const { headers, rest } = /\n/.test(body.trim()) ? headersByLine(body) : headersByWord(body);
+  const bytes = base64ToBytes(rest);
+  if (bytes === null) throw unreadable(`the PEM block "${label}" does not hold valid base64`);
+  if (bytes.length === 0) throw unreadable(`the PEM block "${label}" is empty`);
+  return { label, headers, bytes };
+}
+
+interface SplitBody {
+  readonly headers: ReadonlyMap<string, string>;
+  readonly rest: string;
+}
+
+/** Headers on lines of their own; a line that starts with white space goes on with the header before it. */
+function headersByLine(body: string): SplitBody {
+  const headers = new Map<string, string>();
+  const lines = body.replace(/^\s+/, '').split('\n');
+  let at = 0;
+  let name: string | undefined;
+  for (; at < lines.length; at++) {
+    const line = lines[at] ?? '';
+    const header = /^[ \t]*([A-Za-z][A-Za-z0-9-]*):\s*(.*)$/.exec(line);
+    if (header?.[1] !== undefined) {
+      name = header[1];
+      headers.set(name, (header[2] ?? '').trimEnd());
+    } else if (name !== undefined && /^[ \t]+\S/.test(line)) {
+      headers.set(name, `${headers.get(name) ?? ''}${line.trim()}`);
+    } else {
+      break;
+    }
+  }
+  return { headers, rest: lines.slice(at).join('\n') };
+}
+
+/** Headers in a body whose newlines became spaces: none of the values that matter has a space in it. */
+function headersByWord(body: string): SplitBody {
+  const headers = new Map<string, string>();
+  const header = /\s*([A-Za-z][A-Za-z0-9-]*):\s*(\S+)\s/y;
+  let at = 0;
+  for (let match = header.exec(body); match !== null; match = header.exec(body)) {
+    headers.set(match[1] ?? '', match[2] ?? '');
+    at = header.lastIndex;
+  }
+  return { headers, rest: body.slice(at) };
+}
