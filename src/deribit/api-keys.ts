@@ -171,35 +171,35 @@ function readApiKey(method: string, value: unknown, at = ''): ApiKey {
 
 function scopeText(scope: string | Scope): string {
   const text = typeof scope === 'string' ? scope.trim() : formatScope(scope);
-  if (text === '') throw usage('The scope is empty.', 'Give its words, such as trade:read_write account:read.');
+  if (text === '') throw usage('the scope is empty', 'give its words, such as trade:read_write account:read');
   return text;
 }
 
 function checkId(keyId: number): number {
   if (Number.isSafeInteger(keyId) && keyId >= 0) return keyId;
-  throw usage('The id of the API key is not a whole number.', 'It is the number that the list of API keys shows.');
+  throw usage('the id of the API key is not a whole number', 'it is the number that the list of API keys shows');
 }
 
-function checkLabel(label: string): string {
+/** Gives the label back, or throws `ERR_USAGE`: up to 16 letters, digits and underscores. */
+export function checkLabel(label: string): string {
   if (/^[A-Za-z0-9_]{1,16}$/.test(label)) return label;
   throw usage(
-    `The label of ${label.length} characters is not one that the exchange takes.`,
-    'Use up to 16 letters, digits and underscores.',
+    `the label of ${label.length} characters is not one that the exchange takes`,
+    'use up to 16 letters, digits and underscores',
   );
 }
 
-function checkFeatures(features: readonly string[]): readonly string[] {
+/** Gives the features back, or throws `ERR_USAGE` for one that is not among {@link API_KEY_FEATURES}. */
+export function checkFeatures(features: readonly string[]): readonly string[] {
   if (features.every((feature) => API_KEY_FEATURES.includes(feature))) return features;
-  throw usage('A feature is unknown to the exchange.', `Choose from: ${API_KEY_FEATURES.join(', ')}.`);
+  throw usage('a feature is unknown to the exchange', `choose from: ${API_KEY_FEATURES.join(', ')}`);
 }
 
-function checkAddresses(addresses: readonly string[]): readonly string[] {
+/** Gives the entries back, or throws `ERR_USAGE` for one that is no IP address or subnet (`ADDRESS/PREFIX`). */
+export function checkAddresses(addresses: readonly string[]): readonly string[] {
   const wrong = addresses.findIndex((address) => !isAddressOrSubnet(address));
   if (wrong === -1) return addresses;
-  throw usage(
-    `Entry ${wrong + 1} of the whitelist is no IP address or subnet.`,
-    'Write 203.0.113.7 or 203.0.113.0/24.',
-  );
+  throw usage(`entry ${wrong + 1} of the whitelist is no IP address or subnet`, 'write 203.0.113.7 or 203.0.113.0/24');
 }
 
 function isAddressOrSubnet(text: string): boolean {

@@ -1,8 +1,9 @@
+import { engine } from '#engine';
+import { randomNonce } from '../crypto/nonce.js';
 import { Secret } from '../crypto/secret.js';
 import type { Signer } from '../crypto/signer.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { type Account, call } from './account.js';
-import { hmacSha256, randomNonce } from './crypto-parts.js';
 import { protocolError } from './json-rpc.js';
 import { fieldsOf } from './shapes.js';
 import type { RequestOptions, Transport } from './transport.js';
@@ -48,14 +49,14 @@ export async function buildAuthParams(
 ): Promise<AuthParams> {
   if (!Number.isSafeInteger(timestampMs) || timestampMs < 0) {
     throw usage(
-      'The timestamp is not a whole number of milliseconds.',
-      'Give milliseconds since 1970, such as Date.now().',
+      'the timestamp is not a whole number of milliseconds',
+      'give milliseconds since 1970, such as Date.now()',
     );
   }
   if (nonce === '' || /[\r\n]/.test(nonce)) {
-    throw usage('The nonce is empty or holds a line break.', 'Give any other text, or leave it out for a random one.');
+    throw usage('the nonce is empty or holds a line break', 'give any other text, or leave it out for a random one');
   }
-  if (credentials.clientId === '') throw usage('The client id is empty.', 'Give the client id of the API key.');
+  if (credentials.clientId === '') throw usage('the client id is empty', 'give the client id of the API key');
   const message = Buffer.from(`${timestampMs}\n${nonce}\n${data}`);
   const params: { -readonly [K in keyof AuthParams]: AuthParams[K] } = {
     grant_type: 'client_signature',
@@ -73,15 +74,15 @@ export async function buildAuthParams(
 async function signatureOf(credentials: Credentials, message: Uint8Array): Promise<string> {
   if (!('signer' in credentials)) {
     const key = Buffer.from(credentials.clientSecret.reveal());
-    return asBuffer(await hmacSha256(key, message)).toString('hex');
+    return asBuffer(await engine.hmacSha256(key, message)).toString('hex');
   }
   const { signer } = credentials;
   const signature = await signer.sign(message);
   const { bits } = signer.publicKey;
   const expected = bits === null ? 64 : Math.ceil(bits / 8);
   if (signature.length !== expected) {
-    throw new DeribitKeysError('ERR_SIGNER', `The signer gave ${signature.length} bytes instead of ${expected}.`, {
-      hint: 'It must give the bare signature: 64 bytes for Ed25519, as many as the modulus for RSA.',
+    throw new DeribitKeysError('ERR_SIGNER', `the signer gave ${signature.length} bytes instead of ${expected}`, {
+      hint: 'it must give the bare signature: 64 bytes for Ed25519, as many as the modulus for RSA',
     });
   }
   return asBuffer(signature).toString('base64url');
@@ -200,7 +201,7 @@ async function authenticate(
   const fields = fieldsOf(method, await transport.request(method, params, given({ signal, timeoutMs })));
   const token = (name: string) => {
     const value = fields.string(name);
-    if (!/^[\x21-\x7e]+$/.test(value)) throw protocolError(`The answer to ${method} holds an unusable ${name}.`);
+    if (!/^[\x21-\x7e]+$/.test(value)) throw protocolError(`the answer to ${method} holds an unusable ${name}`);
     return new Secret(value);
   };
   return {

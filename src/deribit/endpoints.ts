@@ -39,8 +39,8 @@ export function resolveEndpoint(choice: EndpointChoice = {}): Endpoint {
   if (choice.url !== undefined) return endpointOf(parseUrl(choice.url));
   const environment = choice.environment ?? 'test';
   if (!Object.hasOwn(HOSTS, environment)) {
-    throw new DeribitKeysError('ERR_USAGE', 'The environment is neither test nor prod.', {
-      hint: 'Choose test or prod, or give a URL.',
+    throw new DeribitKeysError('ERR_USAGE', 'the environment is neither test nor prod', {
+      hint: 'choose test or prod, or give a URL',
     });
   }
   return {
@@ -96,17 +96,17 @@ function inScheme(text: string, scheme: 'http' | 'ws', path: (old: string) => st
 }
 
 function parseUrl(text: string): URL {
-  const refuse = (what: string, hint: string) => new DeribitKeysError('ERR_USAGE', `The URL ${what}.`, { hint });
-  const example = 'Give the whole endpoint, such as wss://test.deribit.com/ws/api/v2.';
+  const refuse = (what: string, hint: string) => new DeribitKeysError('ERR_USAGE', `the URL ${what}`, { hint });
+  const example = 'give the whole endpoint, such as wss://test.deribit.com/ws/api/v2';
   if (!URL.canParse(text)) throw refuse('cannot be read', example);
   const url = new URL(text);
   if (!/^(wss?|https?):$/.test(url.protocol)) throw refuse('is not of the kind ws, wss, http or https', example);
   if (url.username !== '' || url.password !== '') {
-    throw refuse('holds credentials', 'Leave them out: a signed login needs none.');
+    throw refuse('holds credentials', 'leave them out: a signed login needs none');
   }
   if (/[?#]/.test(text)) throw refuse('has a query or a fragment', example);
   if (!isEncrypted(url) && !isLoopback(url)) {
-    throw refuse(`would send unencrypted traffic to ${url.host}`, 'Use wss: or https:, or a host on loopback.');
+    throw refuse(`would send unencrypted traffic to ${url.host}`, 'use wss: or https:, or a host on loopback');
   }
   if (url.pathname === '/') url.pathname = isWebSocketUrl(url.href) ? WEBSOCKET_PATH : HTTP_PATH;
   return url;

@@ -66,7 +66,7 @@ class HttpClient implements HttpTransport {
   }
 
   async request(method: string, params: Params = {}, options: RequestOptions = {}): Promise<unknown> {
-    const what = `The request ${method}`;
+    const what = `the request ${method}`;
     this.#lastId += 1;
     const id = this.#lastId;
     const body = encodeRequest(id, method, params);
@@ -89,7 +89,7 @@ class HttpClient implements HttpTransport {
     } catch (error) {
       if (isDeribitKeysError(error)) throw error;
       if (this.#closing.signal.aborted) throw this.#closedError(true);
-      if (timeout.signal.aborted) throw timeoutError(`The answer to ${method}`, timeoutMs, { maybeSent: true });
+      if (timeout.signal.aborted) throw timeoutError(`the answer to ${method}`, timeoutMs, { maybeSent: true });
       if (options.signal?.aborted) throw interruptedError(what, { maybeSent: true });
       throw networkError(this.url, error, { maybeSent: true });
     } finally {
@@ -109,7 +109,7 @@ class HttpClient implements HttpTransport {
     for await (const chunk of response.body ?? []) {
       size += chunk.length;
       if (size > this.#maxReplyBytes) {
-        throw protocolError(`The answer to ${method} is larger than the allowed size.`, { maybeSent: true });
+        throw protocolError(`the answer to ${method} is larger than the allowed size`, { maybeSent: true });
       }
       chunks.push(chunk);
     }
@@ -125,12 +125,12 @@ class HttpClient implements HttpTransport {
     if (status < 200 || status > 299) throw statusError(this.url, status, { maybeSent: true });
     const problem =
       frame.kind === 'garbage' ? frame.problem : frame.kind === 'reply' ? 'belongs to another request' : 'is no reply';
-    throw protocolError(`The answer to ${method} ${problem}.`, { maybeSent: true });
+    throw protocolError(`the answer to ${method} ${problem}`, { maybeSent: true });
   }
 
   #closedError(maybeSent: boolean): DeribitKeysError {
-    return new DeribitKeysError('ERR_CONNECTION_CLOSED', 'The HTTP transport is closed.', {
-      hint: 'Open another one.',
+    return new DeribitKeysError('ERR_CONNECTION_CLOSED', 'the HTTP transport is closed', {
+      hint: 'open another one',
       maybeSent,
     });
   }
@@ -167,9 +167,9 @@ function bearer(accessToken: string | undefined): Record<string, string> {
   if (!/^[\x21-\x7e]+$/.test(accessToken)) {
     throw new DeribitKeysError(
       'ERR_USAGE',
-      `The access token (${accessToken.length} characters) is not printable ASCII.`,
+      `the access token (${accessToken.length} characters) is not printable ASCII`,
       {
-        hint: 'Log in again.',
+        hint: 'log in again',
         maybeSent: false,
       },
     );

@@ -31,16 +31,16 @@ const SECRET_PARAMS = ['access_token', 'refresh_token', 'client_secret', 'author
 /** The text of a request's envelope. Throws `ERR_USAGE` for a method that is none and for what JSON cannot say. */
 export function encodeRequest(id: number, method: string, params: Params): string {
   if (!METHOD.test(method)) {
-    throw new DeribitKeysError('ERR_USAGE', 'The method is not of the form public/name or private/name.', {
-      hint: "Write it as Deribit's documentation does, such as public/get_time.",
+    throw new DeribitKeysError('ERR_USAGE', 'the method is not of the form public/name or private/name', {
+      hint: "write it as Deribit's documentation does, such as public/get_time",
       maybeSent: false,
     });
   }
   try {
     return JSON.stringify({ jsonrpc: '2.0', id, method, params });
   } catch {
-    throw new DeribitKeysError('ERR_USAGE', `The parameters of ${method} cannot be written as JSON.`, {
-      hint: 'Give plain data without cycles or big integers.',
+    throw new DeribitKeysError('ERR_USAGE', `the parameters of ${method} cannot be written as JSON`, {
+      hint: 'give plain data without cycles or big integers',
       maybeSent: false,
     });
   }
@@ -83,9 +83,9 @@ export function resultOf(reply: Reply, method: string, params: Params, expectTes
     const [expected, actual] = expectTestnet ? ['test', 'production'] : ['production', 'test'];
     throw new DeribitKeysError(
       'ERR_WRONG_ENVIRONMENT',
-      `The ${actual} exchange answered where ${expected} was expected.`,
+      `the ${actual} exchange answered where ${expected} was expected`,
       {
-        hint: 'Check the environment and the URL; nothing else should be sent there.',
+        hint: 'check the environment and the URL; nothing else should be sent there',
         maybeSent: true,
       },
     );
@@ -96,16 +96,18 @@ export function resultOf(reply: Reply, method: string, params: Params, expectTes
 
 /**
  * The error for an error reply: `ERR_UNAUTHORIZED` for 13004 and 13009, `ERR_SECOND_FACTOR_REFUSED` for 13668, 12998
- * and 13904, else `ERR_RPC`; always with `rpc`, out of which the secrets among `params` are taken.
+ * and 13904, else `ERR_RPC`; always with `rpc`, out of which the secrets among `params` are taken. Where the exchange
+ * itself cannot know whether the request was carried out (10040, 13028 and their like), `maybeSent` is true.
  */
 export function rpcError(method: string, failure: RpcFailure, params: Params = {}): DeribitKeysError {
   const rpc = withoutSecrets(failure, params);
   const known = RPC_CODES.get(rpc.code);
   const wait = waitOf(rpc);
-  const hint = wait === null ? known?.hint : `Wait ${wait} s before the next attempt.`;
+  const hint = wait === null ? known?.hint : `wait ${wait} s before the next attempt`;
   const words = [rpc.code, printable(rpc.message), reasonOf(rpc)].filter((word) => word !== '').join(' ');
-  return new DeribitKeysError(known?.code ?? 'ERR_RPC', `The exchange refused ${method}: ${words}.`, {
+  return new DeribitKeysError(known?.code ?? 'ERR_RPC', `the exchange refused ${method}: ${words}`, {
     ...(hint === undefined ? {} : { hint }),
+    ...(known?.uncertain ? { maybeSent: true } : {}),
     rpc,
   });
 }
@@ -118,7 +120,7 @@ export function isTransientRefusal(error: unknown): boolean {
 /** The error for an answer that is none. */
 export function protocolError(sentence: string, details: Omit<ErrorDetails, 'hint'> = {}): DeribitKeysError {
   return new DeribitKeysError('ERR_PROTOCOL', sentence, {
-    hint: "Check that the URL is Deribit's JSON-RPC endpoint, and that no proxy or login page stands before it.",
+    hint: "check that the URL is Deribit's JSON-RPC endpoint, and that no proxy or login page stands before it",
     ...details,
   });
 }

@@ -9,20 +9,20 @@ interface Explanation {
 }
 
 const CERTIFICATE: Explanation = {
-  sentence: (host) => `The TLS certificate of ${host} is not trusted`,
-  hint: 'Check the clock and the host name; for a private authority, give its certificate as ca.',
+  sentence: (host) => `the TLS certificate of ${host} is not trusted`,
+  hint: 'check the clock and the host name; for a private authority, give its certificate as ca',
 };
 const RESET: Explanation = {
-  sentence: (host) => `The connection to ${host} was cut`,
-  hint: 'Try again; where it happens again, a firewall or proxy may be in the way.',
+  sentence: (host) => `the connection to ${host} was cut`,
+  hint: 'try again; where it happens again, a firewall or proxy may be in the way',
 };
 const UNREACHABLE: Explanation = {
   sentence: (host) => `${host} cannot be reached`,
-  hint: 'Check the network connection, and whether a proxy is needed.',
+  hint: 'check the network connection, and whether a proxy is needed',
 };
 const NAME_UNKNOWN: Explanation = {
-  sentence: (host) => `The name ${host} cannot be resolved`,
-  hint: 'Check the URL and the name service.',
+  sentence: (host) => `the name ${host} cannot be resolved`,
+  hint: 'check the URL and the name service',
 };
 
 /** Failures before any byte of a request can have been sent, by Node's codes. */
@@ -31,7 +31,7 @@ const BEFORE_SENDING: ReadonlyMap<string, Explanation> = new Map([
   ['EAI_AGAIN', NAME_UNKNOWN],
   [
     'ECONNREFUSED',
-    { sentence: (host) => `${host} refused the connection`, hint: 'Check the host and the port, and that it runs.' },
+    { sentence: (host) => `${host} refused the connection`, hint: 'check the host and the port, and that it runs' },
   ],
   ['EHOSTUNREACH', UNREACHABLE],
   ['ENETUNREACH', UNREACHABLE],
@@ -62,8 +62,8 @@ export function networkError(url: string, failure: unknown, { maybeSent }: Sent)
   const before = BEFORE_SENDING.get(code);
   const { sentence, hint } = before ??
     AT_ANY_TIME.get(code) ?? {
-      sentence: (name: string) => `The connection to ${name} failed`,
-      hint: 'Check the network connection, the URL and, where there is one, the proxy.',
+      sentence: (name: string) => `the connection to ${name} failed`,
+      hint: 'check the network connection, the URL and, where there is one, the proxy',
     };
   return new DeribitKeysError('ERR_NETWORK', `${sentence(host)}${code === '' ? '' : ` (${code})`}.`, {
     hint,
@@ -74,7 +74,7 @@ export function networkError(url: string, failure: unknown, { maybeSent }: Sent)
 /** `ERR_NETWORK` for an HTTP status that carries no JSON-RPC answer. Only 429 is sure to mean "not handled". */
 export function statusError(url: string, status: number, { maybeSent }: Sent): DeribitKeysError {
   const { what, hint } = explainStatus(status);
-  return new DeribitKeysError('ERR_NETWORK', `${new URL(url).host} ${what} (HTTP status ${status}).`, {
+  return new DeribitKeysError('ERR_NETWORK', `${new URL(url).host} ${what} (HTTP status ${status})`, {
     hint,
     maybeSent: status !== 429 && maybeSent === true,
   });
@@ -82,29 +82,29 @@ export function statusError(url: string, status: number, { maybeSent }: Sent): D
 
 /** `ERR_TIMEOUT`. */
 export function timeoutError(what: string, timeoutMs: number, { maybeSent }: Sent): DeribitKeysError {
-  return new DeribitKeysError('ERR_TIMEOUT', `${what} took longer than ${timeoutMs} ms.`, {
-    hint: 'Try again, or allow more time.',
+  return new DeribitKeysError('ERR_TIMEOUT', `${what} took longer than ${timeoutMs} ms`, {
+    hint: 'try again, or allow more time',
     ...(maybeSent === undefined ? {} : { maybeSent }),
   });
 }
 
 /** `ERR_INTERRUPTED`, for an `AbortSignal` that fired. */
 export function interruptedError(what: string, { maybeSent }: Sent): DeribitKeysError {
-  return new DeribitKeysError('ERR_INTERRUPTED', `${what} was interrupted.`, {
-    hint: 'Run it again when you are ready.',
+  return new DeribitKeysError('ERR_INTERRUPTED', `${what} was interrupted`, {
+    hint: 'run it again when you are ready',
     ...(maybeSent === undefined ? {} : { maybeSent }),
   });
 }
 
 function explainStatus(status: number): { readonly what: string; readonly hint: string } {
   if (status === 429)
-    return { what: 'has too many connections or requests from here', hint: 'Wait a little, then try again.' };
-  if (status === 407) return { what: 'is behind a proxy that wants a login', hint: "Put it into the proxy's URL." };
+    return { what: 'has too many connections or requests from here', hint: 'wait a little, then try again' };
+  if (status === 407) return { what: 'is behind a proxy that wants a login', hint: "put it into the proxy's URL" };
   if (status >= 300 && status < 400) {
-    return { what: 'answered with a redirect, which is not followed', hint: 'Give the final URL.' };
+    return { what: 'answered with a redirect, which is not followed', hint: 'give the final URL' };
   }
-  if (status >= 500) return { what: 'is not available', hint: 'Try again later.' };
-  return { what: 'refused the request', hint: 'Check the URL, and whether this address may use it.' };
+  if (status >= 500) return { what: 'is not available', hint: 'try again later' };
+  return { what: 'refused the request', hint: 'check the URL, and whether this address may use it' };
 }
 
 /** Node's code of a failure or of what caused it, at most a few steps down. */

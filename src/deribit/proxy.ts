@@ -26,8 +26,8 @@ export function proxyFor(url: string, { proxy, env }: ProxyOptions): string | nu
   if (chosen === null || chosen === '') return null;
   const text = chosen.includes('://') ? chosen : `http://${chosen}`;
   if (!URL.canParse(text) || !/^https?:$/.test(new URL(text).protocol)) {
-    throw new DeribitKeysError('ERR_USAGE', "The proxy's URL is not of the form http://host:port.", {
-      hint: 'Only HTTP proxies are supported; set NO_PROXY to go around it.',
+    throw new DeribitKeysError('ERR_USAGE', "the proxy's URL is not of the form http://host:port", {
+      hint: 'only HTTP proxies are supported; set NO_PROXY to go around it',
     });
   }
   return text;

@@ -54,15 +54,15 @@ export function parseScope(text: string, source: 'user' | 'exchange' = 'user'): 
     if (strict && !RESOURCES.some((known) => known === resource)) throw unknownWord(word);
     const before = resources.get(resource);
     if (strict && before !== undefined && before !== level) {
-      throw new DeribitKeysError('ERR_USAGE', `The scope names ${resource} twice, with different levels.`, {
-        hint: 'Keep one of the two.',
+      throw new DeribitKeysError('ERR_USAGE', `the scope names ${resource} twice, with different levels`, {
+        hint: 'keep one of the two',
       });
     }
     if (before === undefined || rank(level) > rank(before)) resources.set(resource, level);
   }
   if (strict && resources.size + others.size === 0) {
-    throw new DeribitKeysError('ERR_USAGE', 'The scope is empty.', {
-      hint: `Its words are: ${SCOPE_WORDS.join(', ')}.`,
+    throw new DeribitKeysError('ERR_USAGE', 'the scope is empty', {
+      hint: `its words are: ${SCOPE_WORDS.join(', ')}`,
     });
   }
   return { resources, others: [...others] };
@@ -124,7 +124,7 @@ function unknownWord(word: string): DeribitKeysError {
   const shown = /^[\w:.-]{1,40}$/.test(word)
     ? `the unknown word ${word}`
     : `an unknown word of ${word.length} characters`;
-  return new DeribitKeysError('ERR_USAGE', `The scope holds ${shown}.`, {
-    hint: `Its words are: ${SCOPE_WORDS.join(', ')}.`,
+  return new DeribitKeysError('ERR_USAGE', `the scope holds ${shown}`, {
+    hint: `its words are: ${SCOPE_WORDS.join(', ')}`,
   });
 }

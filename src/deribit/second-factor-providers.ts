@@ -35,7 +35,7 @@ export function totpSecondFactor(seed: SecretLike, options: TotpOptions = {}): S
     if (step <= spent) {
       step = spent + 1;
       const waitMs = step * STEP_MS - nowMs();
-      challenge.note(`The current code was used already: waiting ${Math.ceil(waitMs / 1000)} s for the next one.`);
+      challenge.note(`the current code was used already: waiting ${Math.ceil(waitMs / 1000)} s for the next one`);
       await sleep(waitMs, challenge.signal);
       step = Math.max(step, stepOf(nowMs()));
     }
@@ -52,22 +52,18 @@ export function totpSecondFactor(seed: SecretLike, options: TotpOptions = {}): S
 export function singleCodeSecondFactor(code: SecretLike): SecondFactor {
   const digits = digitsOf(toSecret(code).reveal());
   if (digits === null) {
-    throw new DeribitKeysError('ERR_USAGE', 'The second-factor code is not six digits.', {
-      hint: 'Copy it from the authenticator app; for its seed there is an option of its own.',
+    throw new DeribitKeysError('ERR_USAGE', 'the second-factor code is not six digits', {
+      hint: 'copy it from the authenticator app; for its seed there is an option of its own',
     });
   }
   let used = false;
   return async (challenge) => {
     if (challenge.refusal !== null) throw challenge.refusal;
     if (used) {
-      throw new DeribitKeysError(
-        'ERR_SECOND_FACTOR_REQUIRED',
-        `${challenge.method} wants another second-factor code.`,
-        {
-          hint: 'A single code answers one request only: give the seed instead, so that each gets its own.',
-          maybeSent: false,
-        },
-      );
+      throw new DeribitKeysError('ERR_SECOND_FACTOR_REQUIRED', `${challenge.method} wants another second-factor code`, {
+        hint: 'a single code answers one request only: give the seed instead, so that each gets its own',
+        maybeSent: false,
+      });
     }
     used = true;
     return digits;
@@ -85,8 +81,8 @@ export function promptSecondFactor(
       if (digits !== null) return digits;
       question = 'A code has six digits. Second-factor code: ';
     }
-    throw new DeribitKeysError('ERR_SECOND_FACTOR_REQUIRED', 'No second-factor code was given.', {
-      hint: 'Type the six digits that the authenticator app shows.',
+    throw new DeribitKeysError('ERR_SECOND_FACTOR_REQUIRED', 'no second-factor code was given', {
+      hint: 'type the six digits that the authenticator app shows',
       maybeSent: false,
     });
   };
@@ -112,8 +108,8 @@ function digitsOf(text: string): string | null {
 function normaliseSeed(seed: string): string {
   const text = seed.replace(/[\s-]/g, '').replace(/=+$/, '').toUpperCase();
   if (!/^[A-Z2-7]+$/.test(text) || [1, 3, 6].includes(text.length % 8)) {
-    throw new DeribitKeysError('ERR_USAGE', `The second-factor seed (${seed.length} characters) is not base32.`, {
-      hint: 'Give the secret that Deribit showed when the authenticator app was set up: letters A to Z and digits 2 to 7.',
+    throw new DeribitKeysError('ERR_USAGE', `the second-factor seed (${seed.length} characters) is not base32`, {
+      hint: 'give the secret that Deribit showed when the authenticator app was set up: letters A to Z and digits 2 to 7',
     });
   }
   return text;
@@ -123,6 +119,6 @@ async function sleepFor(ms: number, signal?: AbortSignal): Promise<void> {
   try {
     await delay(ms, undefined, signal === undefined ? {} : { signal });
   } catch {
-    throw interruptedError('Waiting for the next code', { maybeSent: false });
+    throw interruptedError('waiting for the next code', { maybeSent: false });
   }
 }

@@ -70,7 +70,7 @@ export async function withSecondFactor(
       note,
       signal,
     });
-    if (signal?.aborted) throw interruptedError(`The second factor for ${method}`, { maybeSent: false });
+    if (signal?.aborted) throw interruptedError(`the second factor for ${method}`, { maybeSent: false });
     const answer = { ...params, authorization_data: code, challenge: challenge.text };
     try {
       result = await call(account, method, answer, options);
@@ -112,14 +112,14 @@ function providerFor(
   secondFactor: SecondFactor | undefined,
 ): SecondFactor {
   if (securityKeys.length > 0 && !securityKeys.includes('tfa')) {
-    throw new DeribitKeysError('ERR_SECOND_FACTOR_REQUIRED', `${method} wants a hardware security key.`, {
-      hint: "Add an authenticator app to the account's security keys, or do this on Deribit's web page.",
+    throw new DeribitKeysError('ERR_SECOND_FACTOR_REQUIRED', `${method} wants a hardware security key`, {
+      hint: "add an authenticator app to the account's security keys, or do this on Deribit's web page",
       maybeSent: false,
     });
   }
   if (secondFactor !== undefined) return secondFactor;
-  throw new DeribitKeysError('ERR_SECOND_FACTOR_REQUIRED', `${method} wants a second factor.`, {
-    hint: 'Give a code or the seed of your authenticator app.',
+  throw new DeribitKeysError('ERR_SECOND_FACTOR_REQUIRED', `${method} wants a second factor`, {
+    hint: 'give a code or the seed of your authenticator app',
     maybeSent: false,
   });
 }
@@ -127,9 +127,9 @@ function providerFor(
 function endless(method: string): DeribitKeysError {
   return new DeribitKeysError(
     'ERR_SECOND_FACTOR_REFUSED',
-    `The exchange answers each code for ${method} with a new challenge.`,
+    `the exchange answers each code for ${method} with a new challenge`,
     {
-      hint: "Check the clock, and try the code on Deribit's web page.",
+      hint: "check the clock, and try the code on Deribit's web page",
     },
   );
 }

@@ -42,7 +42,7 @@ export function listOf(method: string, value: unknown, at = 'the result'): reado
 
 /** The error for a field of an answer that is not what it must be. */
 export function unexpected(method: string, field: string, expected: string, value: unknown): DeribitKeysError {
-  return protocolError(`The answer to ${method} is not as expected: ${field} is ${kindOf(value)}, not ${expected}.`, {
+  return protocolError(`the answer to ${method} is not as expected: ${field} is ${kindOf(value)}, not ${expected}`, {
     maybeSent: true,
   });
 }

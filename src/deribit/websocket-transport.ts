@@ -45,7 +45,7 @@ const CLOSE_GRACE_MS = 1_000;
 export async function openWebSocket(endpoint: Endpoint, options: ConnectOptions = {}): Promise<WebSocketTransport> {
   const url = websocketUrlOf(endpoint.url);
   const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
-  const what = `Connecting to ${new URL(url).host}`;
+  const what = `connecting to ${new URL(url).host}`;
   if (options.signal?.aborted) throw interruptedError(what, { maybeSent: false });
   const agent = await proxyAgent(proxyFor(url, options));
   const socket = newSocket(url, {
@@ -136,13 +136,13 @@ class Connection implements WebSocketTransport {
       const sent = accessToken === undefined ? params : { ...params, access_token: accessToken };
       const id = this.#lastId + 1;
       const text = encodeRequest(id, method, sent);
-      if (signal?.aborted) throw interruptedError(`The request ${method}`, { maybeSent: false });
+      if (signal?.aborted) throw interruptedError(`the request ${method}`, { maybeSent: false });
       if (this.#socket.readyState !== WebSocket.OPEN) throw this.#closedError(null, false);
       this.#lastId = id;
       const stop = (error: DeribitKeysError) => this.#take(id)?.reject(error);
-      const onAbort = () => stop(interruptedError(`The request ${method}`, { maybeSent: true }));
+      const onAbort = () => stop(interruptedError(`the request ${method}`, { maybeSent: true }));
       const timer = setTimeout(
-        () => stop(timeoutError(`The answer to ${method}`, timeoutMs, { maybeSent: true })),
+        () => stop(timeoutError(`the answer to ${method}`, timeoutMs, { maybeSent: true })),
         timeoutMs,
       );
       const release = () => {
@@ -189,10 +189,10 @@ class Connection implements WebSocketTransport {
     } else if (frame.kind === 'reply') {
       this.#onReply(frame.reply);
     } else if (frame.id === null) {
-      this.#giveUp(protocolError(`The exchange sent a frame that ${frame.problem}.`, { maybeSent: true }));
+      this.#giveUp(protocolError(`the exchange sent a frame that ${frame.problem}`, { maybeSent: true }));
     } else {
       const waiting = this.#take(frame.id);
-      waiting?.reject(protocolError(`The answer to ${waiting.method} ${frame.problem}.`, { maybeSent: true }));
+      waiting?.reject(protocolError(`the answer to ${waiting.method} ${frame.problem}`, { maybeSent: true }));
     }
   }
 
@@ -212,7 +212,7 @@ class Connection implements WebSocketTransport {
     if (!broken) this.#reason ??= null;
     else {
       const what = tooLarge ? 'is larger than the allowed size' : 'breaks the WebSocket protocol';
-      this.#giveUp(protocolError(`The exchange sent a frame that ${what}.`, { maybeSent: true }));
+      this.#giveUp(protocolError(`the exchange sent a frame that ${what}`, { maybeSent: true }));
     }
   }
 
@@ -244,9 +244,9 @@ class Connection implements WebSocketTransport {
     const how = code === null ? '' : ` (${code}${code === 1006 ? ': cut without a word' : ''})`;
     return new DeribitKeysError(
       'ERR_CONNECTION_CLOSED',
-      `The connection to ${new URL(this.url).host} is closed${how}.`,
+      `the connection to ${new URL(this.url).host} is closed${how}`,
       {
-        hint: 'Connect again.',
+        hint: 'connect again',
         maybeSent,
       },
     );
@@ -257,8 +257,8 @@ function newSocket(url: string, options: ClientOptions): WebSocket {
   try {
     return new WebSocket(url, options);
   } catch {
-    throw new DeribitKeysError('ERR_USAGE', 'The certificate authority given as ca cannot be read.', {
-      hint: 'Give PEM text with BEGIN CERTIFICATE blocks.',
+    throw new DeribitKeysError('ERR_USAGE', 'the certificate authority given as ca cannot be read', {
+      hint: 'give PEM text with BEGIN CERTIFICATE blocks',
       maybeSent: false,
     });
   }
