@@ -1,5 +1,6 @@
 import asn1 from 'node-forge/lib/asn1.js';
 import type { DeribitKeysError } from '../errors.js';
+import { fromBinary, toBinary } from './binary.js';
 import { requireSmall, unreadable } from './key-errors.js';
 import { bigIntToBytes, bytesToBigInt, equalBytes } from './numbers.js';
 
@@ -237,14 +238,4 @@ function fromUtf16(text: string): Uint8Array {
     { length: text.length * 2 },
     (_, i) => (text.charCodeAt(i >> 1) >> (i % 2 === 0 ? 8 : 0)) & 0xff,
   );
-}
-
-function toBinary(bytes: Uint8Array): string {
-  let binary = '';
-  for (const byte of bytes) binary += String.fromCharCode(byte);
-  return binary;
-}
-
-function fromBinary(binary: string): Uint8Array {
-  return Uint8Array.from({ length: binary.length }, (_, i) => binary.charCodeAt(i));
 }

@@ -40,7 +40,19 @@ declare module 'node-forge/lib/util.js' {
 }
 
 declare module 'node-forge/lib/cipher.js' {
-  import { cipher } from 'node-forge';
+  import { util } from 'node-forge';
 
+  interface BlockCipher {
+    readonly output: util.ByteBuffer;
+    start(options: { readonly iv: string }): void;
+    update(input: util.ByteBuffer): void;
+    /** `pad` replaces the padding (of CBC): it adds or removes it in place and says whether that went well. */
+    finish(pad?: () => boolean): boolean;
+  }
+
+  const cipher: {
+    createCipher(name: string, key: util.ByteBuffer): BlockCipher;
+    createDecipher(name: string, key: util.ByteBuffer): BlockCipher;
+  };
   export = cipher;
 }

@@ -1,3 +1,4 @@
+import { fromBinary, toBinary } from './binary.js';
 import { requireSmall, unreadable } from './key-errors.js';
 
 /** One block of a PEM text (RFC 7468). */
@@ -49,9 +50,7 @@ export function encodePem(label: string, der: Uint8Array): string {
 
 /** Standard base64 with padding (RFC 4648 §4). */
 export function bytesToBase64(bytes: Uint8Array): string {
-  let binary = '';
-  for (const byte of bytes) binary += String.fromCharCode(byte);
-  return btoa(binary);
+  return btoa(toBinary(bytes));
 }
 
 /**
@@ -61,8 +60,7 @@ export function bytesToBase64(bytes: Uint8Array): string {
 export function base64ToBytes(text: string): Uint8Array | null {
   const base64 = text.replace(/\s+/g, '');
   if (base64.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(base64)) return null;
-  const binary = atob(base64);
-  const bytes = Uint8Array.from({ length: binary.length }, (_, i) => binary.charCodeAt(i));
+  const bytes = fromBinary(atob(base64));
   return bytesToBase64(bytes) === base64 ? bytes : null;
 }
 
