@@ -1,0 +1,45 @@
+/** An error of the exchange's JSON-RPC, thrown by handlers and answered to the client. */
+export class RpcError extends Error {
+  override readonly name = 'RpcError';
+  readonly code: number;
+  readonly data: unknown;
+
+  constructor(code: number, message: string, data?: unknown) {
+    super(message);
+    this.code = code;
+    this.data = data;
+  }
+}
+
+/** A sandbox that was asked for something impossible: `ERR_USAGE`, or `ERR_STATE_FILE` for a file that cannot be used. */
+export class SandboxError extends Error {
+  override readonly name = 'SandboxError';
+  readonly code: 'ERR_USAGE' | 'ERR_STATE_FILE';
+  readonly hint: string;
+
+  constructor(code: SandboxError['code'], message: string, hint: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+    this.hint = hint;
+  }
+}
+
+/** -32602 with the name of the parameter and what is wrong with it. */
+export function invalidParam(param: string, reason: string): RpcError {
+  return new RpcError(-32602, 'Invalid params', { reason, param });
+}
+
+/** 13004: wrong id, secret or signature, and whatever else a login may be refused for. */
+export function invalidCredentials(): RpcError {
+  return new RpcError(13004, 'invalid_credentials');
+}
+
+/** 13009: no token, or one that is not valid (here, now, from this address). */
+export function unauthorized(): RpcError {
+  return new RpcError(13009, 'unauthorized', { reason: 'invalid_token' });
+}
+
+/** -32601. */
+export function methodNotFound(): RpcError {
+  return new RpcError(-32601, 'Method not found');
+}

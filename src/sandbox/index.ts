@@ -1,0 +1,10 @@
+export type { ApiKeyAnswer } from './accounts.js';
+export type { SandboxCall } from './calls.js';
+export type { CreditOptions } from './credits.js';
+export { SandboxError } from './errors.js';
+export type { AddKeyRequest } from './exchange.js';
+export { type FaultName, type FaultSpec, faultNames, formatFault, parseFault } from './faults.js';
+export type { LimitOptions, SandboxOptions } from './options.js';
+export type { Order } from './orders.js';
+export { type Sandbox, type SandboxKey, startSandbox } from './sandbox.js';
+export type { SecondFactorKind } from './second-factor.js';

@@ -1,0 +1,148 @@
+import { isUsable, keyBySecret } from './access.js';
+import type { ApiKey } from './accounts.js';
+import { invalidCredentials, invalidParam, unauthorized } from './errors.js';
+import type { Call, Exchange } from './exchange.js';
+import { tooManySessions } from './guesses.js';
+import { optionalString, optionalWords, type Params, requiredInteger, requiredString } from './params.js';
+import { formatScope, narrow, parseScopeRequest, type ScopeRequest } from './scope.js';
+import { isTimely, verifyClientSignature } from './signature.js';
+import { type Grant, newSession } from './tokens.js';
+
+/** `public/auth` in its three grant types. Throws 13004, 13009, -32602 and 10028. */
+export function logIn(exchange: Exchange, call: Call): Readonly<Record<string, unknown>> {
+  const grantType = requiredString(call.params, 'grant_type');
+  const state = optionalString(call.params, 'state');
+  const grant = grantFor(exchange, call, grantType);
+  if (call.connection !== null) call.connection.grant = grant;
+  return { ...describeGrant(grant), ...(state === null ? {} : { state }) };
+}
+
+/** A pair of tokens as `public/auth`, `public/fork_token` and `public/exchange_token` answer it. */
+export function describeGrant(grant: Grant): Readonly<Record<string, unknown>> {
+  return {
+    access_token: grant.accessToken,
+    refresh_token: grant.refreshToken,
+    expires_in: grant.lifeS,
+    scope: grant.scope,
+    token_type: 'bearer',
+    enabled_features: [],
+    ...(grant.session === null ? {} : { sid: grant.session.sid }),
+  };
+}
+
+function grantFor(exchange: Exchange, call: Call, grantType: string): Grant {
+  switch (grantType) {
+    case 'client_credentials': {
+      const clientId = requiredString(call.params, 'client_id');
+      const key = keyBySecret(exchange, clientId, requiredString(call.params, 'client_secret'), call.peer);
+      return open(exchange, call, key);
+    }
+    case 'client_signature':
+      return open(exchange, call, keyBySignature(exchange, call));
+    case 'refresh_token':
+      return refresh(exchange, call);
+    default:
+      throw invalidParam('grant_type', 'unknown grant type');
+  }
+}
+
+function keyBySignature(exchange: Exchange, call: Call): ApiKey {
+  const { params } = call;
+  const clientId = requiredString(params, 'client_id');
+  const timestampMs = requiredInteger(params, 'timestamp');
+  const signature = requiredString(params, 'signature');
+  const nonce = optionalString(params, 'nonce') ?? '';
+  const message = `${timestampText(params, timestampMs)}\n${nonce}\n${optionalString(params, 'data') ?? ''}`;
+  const nowMs = exchange.now();
+  const key = exchange.accounts.key(clientId);
+  if (
+    key === undefined ||
+    !isTimely(timestampMs, nowMs) ||
+    !verifyClientSignature(key, message, signature) ||
+    !isUsable(key, call.peer) ||
+    !exchange.replays.add(clientId, timestampMs, nonce, nowMs)
+  ) {
+    throw invalidCredentials();
+  }
+  return key;
+}
+
+/** The digits that were signed: those of a query string as sent, else the integer's own. */
+function timestampText(params: Params, timestampMs: number): string {
+  return typeof params.values.timestamp === 'string' ? params.values.timestamp : String(timestampMs);
+}
+
+function open(exchange: Exchange, call: Call, key: ApiKey): Grant {
+  const request = parseScopeRequest(optionalWords(call.params, 'scope') ?? '');
+  return mintGrant(exchange, call, { key, accountId: key.accountId, request, max: key.maxScope });
+}
+
+interface GrantRequest {
+  readonly key: ApiKey;
+  readonly accountId: number;
+  readonly request: ScopeRequest;
+  readonly max: Grant['levels'];
+}
+
+/** A new pair with the levels asked for, none above `max`, for the session asked for or for the connection. */
+export function mintGrant(exchange: Exchange, call: Call, { key, accountId, request, max }: GrantRequest): Grant {
+  const { session: name, expiresS, ip } = request;
+  const known = name === null ? null : exchange.grants.session(key, name);
+  const connectionId = name === null ? (call.connection?.id ?? null) : null;
+  if (known === null && !isLoggedInOn(call, key)) checkSessions(exchange, key, name !== null || connectionId !== null);
+  const levels = narrow(request.levels, max);
+  const words = [name === null ? 'connection' : `session:${name}`];
+  if (exchange.accounts.actor(accountId).type === 'main') words.push('mainaccount');
+  if (expiresS !== null) words.push(`expires:${expiresS}`);
+  if (ip !== null) words.push(`ip:${ip}`);
+  const lifeS = expiresS ?? exchange.expiresInS;
+  const session = name === null ? null : (known ?? newSession(name));
+  const scope = formatScope(levels, words);
+  const grant = exchange.grants.mint(
+    { lifeS, key, accountId, levels, scope, session, connectionId, ip },
+    exchange.now(),
+  );
+  if (connectionId === null) exchange.saveSoon();
+  return grant;
+}
+
+function isLoggedInOn(call: Call, key: ApiKey): boolean {
+  return call.connection?.grant?.key === key && call.connection.grant.session === null;
+}
+
+function checkSessions(exchange: Exchange, key: ApiKey, countsAsSession: boolean): void {
+  const limit = exchange.sessionsPerKey;
+  if (limit !== null && countsAsSession && exchange.grants.countSessions(key, exchange.now()) >= limit) {
+    throw tooManySessions();
+  }
+}
+
+/** The pair behind a refresh token, where it is valid for this caller. Throws 13009. */
+export function grantByRefreshToken(exchange: Exchange, call: Call): Grant {
+  const grant = exchange.grants.byRefresh(requiredString(call.params, 'refresh_token'), exchange.now());
+  if (grant === null || !isUsable(grant.key, call.peer)) throw unauthorized();
+  if (grant.connectionId !== null && grant.connectionId !== call.connection?.id) throw unauthorized();
+  if (grant.ip !== null && grant.ip !== call.peer) throw unauthorized();
+  return grant;
+}
+
+/** The old pair is spent; a named session goes on under its id. */
+function refresh(exchange: Exchange, call: Call): Grant {
+  const old = grantByRefreshToken(exchange, call);
+  exchange.grants.revoke(old);
+  const grant = exchange.grants.mint(
+    {
+      lifeS: old.lifeS,
+      key: old.key,
+      accountId: old.accountId,
+      levels: old.levels,
+      scope: old.scope,
+      session: old.session,
+      connectionId: old.connectionId,
+      ip: old.ip,
+    },
+    exchange.now(),
+  );
+  if (grant.connectionId === null) exchange.saveSoon();
+  return grant;
+}

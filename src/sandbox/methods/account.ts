@@ -1,0 +1,58 @@
+import type { Account } from '../accounts.js';
+import { invalidParam, RpcError } from '../errors.js';
+import { type Exchange, type Methods, type PrivateCall, privateMethod } from '../exchange.js';
+import { currencies, describePortfolio } from '../market.js';
+import { optionalBoolean, optionalInteger, requiredString } from '../params.js';
+
+/** What an account holds, and which accounts there are. */
+export const accountMethods: Methods = {
+  'private/get_account_summary': privateMethod('account', 'read', (exchange, call) => {
+    const account = subject(exchange, call);
+    const summary = describePortfolio(requiredString(call.params, 'currency'));
+    return { ...summary, ...extended(account, call) };
+  }),
+
+  'private/get_account_summaries': privateMethod('account', 'read', (exchange, call) => {
+    const account = subject(exchange, call);
+    return { ...identity(account), summaries: currencies.map(describePortfolio) };
+  }),
+
+  'private/get_subaccounts': privateMethod('account', 'read', (exchange, call) => {
+    const own = exchange.accounts.actor(call.grant.accountId);
+    const shown = own.type === 'main' ? exchange.accounts.all : [own];
+    const withPortfolio = optionalBoolean(call.params, 'with_portfolio') ?? false;
+    return shown.map((account) => ({
+      ...identity(account),
+      is_password: account.type === 'main',
+      login_enabled: account.type === 'main',
+      receive_notifications: false,
+      security_keys_enabled: exchange.secondFactor !== null,
+      security_keys_assignments: [],
+      ...(withPortfolio ? { portfolio: portfolio() } : {}),
+    }));
+  }),
+};
+
+/** The caller's account, or the subaccount that a main account asks about. */
+function subject(exchange: Exchange, { params, grant }: PrivateCall): Account {
+  const own = exchange.accounts.actor(grant.accountId);
+  const id = optionalInteger(params, 'subaccount_id');
+  if (id === null || id === own.id) return own;
+  if (own.type !== 'main') throw new RpcError(13_021, 'forbidden');
+  const account = exchange.accounts.account(id);
+  if (account === undefined) throw invalidParam('subaccount_id', 'no such account');
+  return account;
+}
+
+function extended(account: Account, { params }: PrivateCall): Readonly<Record<string, unknown>> {
+  return (optionalBoolean(params, 'extended') ?? false) ? identity(account) : {};
+}
+
+function identity(account: Account): Readonly<Record<string, unknown>> {
+  const { id, type, username } = account;
+  return { id, type, username, system_name: username, email: `${username}@sandbox.invalid` };
+}
+
+function portfolio(): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(currencies.map((currency) => [currency.toLowerCase(), describePortfolio(currency)]));
+}

@@ -1,0 +1,49 @@
+import { invalidParam } from '../errors.js';
+import { type Methods, noAnswer, publicMethod } from '../exchange.js';
+import { exchangeSwitchesConnection } from '../guesses.js';
+import { describeGrant, grantByRefreshToken, logIn, mintGrant } from '../login.js';
+import { optionalBoolean, optionalWords, requiredInteger, requiredString } from '../params.js';
+import { parseScopeRequest } from '../scope.js';
+
+/** Logging in and out, and what can be made of a refresh token. */
+export const authenticationMethods: Methods = {
+  'public/auth': publicMethod(logIn),
+
+  'public/fork_token': publicMethod((exchange, call) => {
+    const name = requiredString(call.params, 'session_name');
+    const request = parseScopeRequest(`session:${name}`);
+    if (request.session !== name) throw invalidParam('session_name', 'wrong format');
+    const old = grantByRefreshToken(exchange, call);
+    if (old.session === null) throw invalidParam('refresh_token', 'must be of session scope');
+    const { key, accountId, levels, ip, lifeS } = old;
+    const fork = { ...request, ip, expiresS: old.scope.includes('expires:') ? lifeS : null };
+    return describeGrant(mintGrant(exchange, call, { key, accountId, request: { ...fork, levels }, max: levels }));
+  }),
+
+  'public/exchange_token': publicMethod((exchange, call) => {
+    const accountId = requiredInteger(call.params, 'subject_id');
+    const wanted = parseScopeRequest(optionalWords(call.params, 'scope') ?? '');
+    const old = grantByRefreshToken(exchange, call);
+    const isOfMain = exchange.accounts.actor(old.key.accountId).type === 'main';
+    const isKnown = exchange.accounts.account(accountId) !== undefined;
+    if (!isKnown || (!isOfMain && accountId !== old.accountId)) throw invalidParam('subject_id', 'no such account');
+    const request = { ...wanted, session: wanted.session ?? old.session?.name ?? null, ip: wanted.ip ?? old.ip };
+    const grant = mintGrant(exchange, call, { key: old.key, accountId, request, max: old.levels });
+    if (exchangeSwitchesConnection && call.connection !== null) call.connection.grant = grant;
+    return describeGrant(grant);
+  }),
+
+  'private/logout': {
+    kind: 'private',
+    needs: null,
+    websocketOnly: true,
+    handle(exchange, call) {
+      if (optionalBoolean(call.params, 'invalidate_token') ?? true) {
+        exchange.grants.revokeSession(call.grant);
+        exchange.saveSoon();
+      }
+      call.connection?.close(1000);
+      return noAnswer;
+    },
+  },
+};

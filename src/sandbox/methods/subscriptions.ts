@@ -1,0 +1,56 @@
+import { requireScope } from '../access.js';
+import { invalidParam } from '../errors.js';
+import type { Call, Exchange, Method, Methods } from '../exchange.js';
+import { findChannel } from '../hub.js';
+import { requiredStrings } from '../params.js';
+import type { Grant } from '../tokens.js';
+
+/** Subscriptions, on WebSocket connections alone. */
+export const subscriptionMethods: Methods = {
+  'public/subscribe': overWebsocket('public', (exchange, call) => subscribe(exchange, call, null)),
+  'private/subscribe': overWebsocket('private', subscribe),
+  'public/unsubscribe': overWebsocket('public', unsubscribe),
+  'private/unsubscribe': overWebsocket('private', unsubscribe),
+  'public/unsubscribe_all': overWebsocket('public', (exchange, call) => unsubscribeAll(exchange, call, false)),
+  'private/unsubscribe_all': overWebsocket('private', (exchange, call) => unsubscribeAll(exchange, call, true)),
+};
+
+type Handler = (exchange: Exchange, call: Call, grant: Grant | null) => unknown;
+
+function overWebsocket(kind: 'public' | 'private', handler: Handler): Method {
+  if (kind === 'public') {
+    return { kind, websocketOnly: true, handle: (exchange, call) => handler(exchange, call, null) };
+  }
+  return { kind, websocketOnly: true, needs: null, handle: (exchange, call) => handler(exchange, call, call.grant) };
+}
+
+/** Answers the channels that were subscribed to: a private one is left out of a public subscription. */
+function subscribe(exchange: Exchange, call: Call, grant: Grant | null): readonly string[] {
+  const names = requiredStrings(call.params, 'channels');
+  const wanted = names.map((name) => {
+    const channel = findChannel(name);
+    if (channel === null) throw invalidParam('channels', 'unknown channel');
+    return { name, channel };
+  });
+  const given = wanted.filter(({ channel }) => grant !== null || !channel.isPrivate);
+  if (grant !== null && given.some(({ channel }) => channel.isPrivate)) requireScope(grant, 'account', 1);
+  const { connection } = call;
+  if (connection !== null) for (const { name, channel } of given) exchange.hub.subscribe(connection, name, channel);
+  return [...new Set(given.map(({ name }) => name))];
+}
+
+function unsubscribe(exchange: Exchange, call: Call): readonly string[] {
+  const names = requiredStrings(call.params, 'channels');
+  const { connection } = call;
+  const had = names.filter((name) => connection?.channels.has(name));
+  if (connection !== null) for (const name of had) exchange.hub.unsubscribe(connection, name);
+  return [...new Set(had)];
+}
+
+/** Over a private method all subscriptions end, over the public one those to public channels. */
+function unsubscribeAll(exchange: Exchange, { connection }: Call, privateToo: boolean): 'ok' {
+  for (const [name, isPrivate] of [...(connection?.channels ?? [])]) {
+    if (connection !== null && (privateToo || !isPrivate)) exchange.hub.unsubscribe(connection, name);
+  }
+  return 'ok';
+}

@@ -1,0 +1,228 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Accounts, type ApiKey, type ApiKeyAnswer, describeKey, makeKey } from './accounts.js';
+import { Calls, type SandboxCall } from './calls.js';
+import { Credits } from './credits.js';
+import { SandboxError } from './errors.js';
+import type { AddKeyRequest, Exchange } from './exchange.js';
+import { Faults } from './faults.js';
+import { signatureMaxAgeMs } from './guesses.js';
+import { Hub } from './hub.js';
+import { type SandboxOptions, type Settings, settle } from './options.js';
+import { type Order, Orders } from './orders.js';
+import { readPublicKey } from './public-key.js';
+import { Replays } from './replays.js';
+import { everything, parseMaxScope } from './scope.js';
+import { SecondFactor } from './second-factor.js';
+import { SandboxServer } from './server.js';
+import { describeState, readState, restoreState, writeState } from './state-file.js';
+import { Grants } from './tokens.js';
+
+const saveSoonMs = 50;
+const answerFirstMs = 20;
+
+/** A key as the exchange keeps it. */
+export type SandboxKey = ApiKeyAnswer & { readonly accountId: number };
+
+/** A running exchange. */
+export interface Sandbox {
+  /** `http://127.0.0.1:PORT/api/v2`. */
+  readonly httpUrl: string;
+  /** `ws://127.0.0.1:PORT/ws/api/v2`. */
+  readonly wsUrl: string;
+  /** The main account's symmetric bootstrap key, which may do everything. */
+  readonly clientId: string;
+  readonly clientSecret: string;
+  /** The base32 seed of the second factor; null without one. */
+  readonly tfaSecret: string | null;
+  /** The last requests, oldest first. */
+  readonly calls: readonly SandboxCall[];
+  /** Stops for good, leaving no timer and no socket. Safe to call twice. */
+  close(): Promise<void>;
+  /** Replaces all faults; throws `ERR_USAGE` for a spec that cannot be read. */
+  setFaults(specs: readonly string[]): void;
+  addFault(spec: string): void;
+  clearFaults(): void;
+  /** Cuts every connection, without a word. */
+  dropConnections(): void;
+  /** Stops, stays away for `downMs`, and listens again on the same port with the same state. */
+  restart(downMs?: number): Promise<void>;
+  /** What a user does in the exchange's web page: makes a key without being logged in. Throws `ERR_USAGE`. */
+  addKey(request: AddKeyRequest): SandboxKey;
+  /** All keys of all accounts. */
+  keys(): readonly SandboxKey[];
+  /** All orders that were taken, oldest first. */
+  orders(): readonly Order[];
+  /** Ids of the main account and its subaccounts. */
+  readonly accountIds: readonly number[];
+}
+
+/**
+ * Starts an exchange on 127.0.0.1 that speaks Deribit's protocol over HTTP and WebSocket.
+ * Throws a {@link SandboxError}: `ERR_USAGE`, or `ERR_STATE_FILE` for a state file that cannot be used.
+ */
+export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbox> {
+  const settings = settle(options);
+  const faults = new Faults();
+  faults.set(settings.faults);
+  const now = () => settings.now() + faults.clockOffsetMs;
+  const { accounts, grants, bootstrap } = openState(settings, now);
+  const keeper = keepState(settings.stateFile, () => describeState(accounts, grants, bootstrap.clientId));
+  let closing = false;
+
+  const exchange: Exchange = {
+    now,
+    testnet: settings.testnet,
+    expiresInS: settings.expiresInS,
+    keyLimit: settings.keyLimit,
+    sessionsPerKey: settings.sessionsPerKey,
+    faultApi: settings.faultApi,
+    accounts,
+    grants,
+    replays: new Replays(signatureMaxAgeMs),
+    secondFactor: settings.secondFactor === null ? null : new SecondFactor(settings.secondFactor, settings.tfaKey),
+    credits: settings.credits === null ? null : new Credits(settings.credits),
+    faults,
+    calls: new Calls(settings.callLimit),
+    orders: new Orders(),
+    hub: new Hub(now),
+    saveNow: keeper.saveNow,
+    saveSoon: keeper.saveSoon,
+    control: {
+      dropConnections: () => server.later(answerFirstMs, () => server.dropConnections()),
+      restart: (downMs) => server.later(answerFirstMs, () => void restart(downMs).catch(() => undefined)),
+      addKey,
+    },
+  };
+  const server = new SandboxServer(exchange, settings.port, {
+    connectionsPerIp: settings.connectionsPerIp,
+    silentMs: settings.silentSocketMs,
+  });
+  const awayFor = new AbortController();
+
+  async function restart(downMs = 0): Promise<void> {
+    await server.stop();
+    await sleep(downMs, undefined, { signal: awayFor.signal }).catch(() => undefined);
+    if (!closing) await server.start();
+  }
+
+  function addKey(request: AddKeyRequest): SandboxKey {
+    const key = keyOfWebPage(accounts, request, now());
+    accounts.add(key);
+    exchange.saveNow();
+    return showKey(key);
+  }
+
+  await server.start();
+  keeper.saveNow();
+  return {
+    httpUrl: `http://127.0.0.1:${server.port}/api/v2`,
+    wsUrl: `ws://127.0.0.1:${server.port}/ws/api/v2`,
+    clientId: bootstrap.clientId,
+    get clientSecret() {
+      return bootstrap.secret;
+    },
+    tfaSecret: settings.tfaSecret,
+    accountIds: accounts.all.map(({ id }) => id),
+    get calls() {
+      return exchange.calls.list();
+    },
+    async close() {
+      closing = true;
+      awayFor.abort();
+      await server.stop();
+      keeper.stop();
+    },
+    setFaults: (specs) => faults.set(specs),
+    addFault: (spec) => faults.add(spec),
+    clearFaults: () => faults.clear(),
+    dropConnections: () => server.dropConnections(),
+    restart,
+    addKey,
+    keys: () => accounts.all.flatMap(({ keys }) => [...keys.values()].map(showKey)),
+    orders: () => exchange.orders.list(),
+  };
+}
+
+function showKey(key: ApiKey): SandboxKey {
+  return { ...describeKey(key), accountId: key.accountId };
+}
+
+interface OpenState {
+  readonly accounts: Accounts;
+  readonly grants: Grants;
+  readonly bootstrap: Pick<ApiKey, 'clientId' | 'secret'>;
+}
+
+function openState({ stateFile, subaccounts, clientId, clientSecret }: Settings, now: () => number): OpenState {
+  const document = stateFile === null ? null : readState(stateFile);
+  const accounts = new Accounts(document?.subaccounts ?? subaccounts);
+  const grants = new Grants();
+  if (stateFile !== null && document !== null) {
+    restoreState(stateFile, document, accounts, grants);
+    const { bootstrapClientId } = document;
+    return {
+      accounts,
+      grants,
+      bootstrap: accounts.key(bootstrapClientId) ?? { clientId: bootstrapClientId, secret: '' },
+    };
+  }
+  const bootstrap = makeKey({
+    id: accounts.takeKeyId(),
+    accountId: accounts.main.id,
+    publicKey: null,
+    maxScope: parseMaxScope(everything) ?? {},
+    timestampMs: now(),
+    name: 'bootstrap',
+    isDefault: true,
+    ...(clientId === null ? {} : { clientId }),
+    ...(clientSecret === null ? {} : { secret: clientSecret }),
+  });
+  accounts.add(bootstrap);
+  return { accounts, grants, bootstrap };
+}
+
+function keyOfWebPage(accounts: Accounts, request: AddKeyRequest, timestampMs: number): ApiKey {
+  const accountId = request.accountId ?? accounts.main.id;
+  if (accounts.account(accountId) === undefined) throw usage('accountId is not one of the accounts');
+  const maxScope = parseMaxScope(request.maxScope ?? everything);
+  if (maxScope === null) throw usage('maxScope cannot be read');
+  const publicKey = request.publicKey === undefined ? null : readPublicKey(request.publicKey);
+  if (request.publicKey !== undefined && publicKey === null) {
+    throw usage('publicKey is not an SPKI PEM of Ed25519 or of RSA with 2048 bits or more');
+  }
+  return makeKey({ id: accounts.takeKeyId(), accountId, publicKey, maxScope, timestampMs, name: request.name ?? '' });
+}
+
+function usage(message: string): SandboxError {
+  return new SandboxError('ERR_USAGE', message, 'See addKey of the sandbox.');
+}
+
+/** Writes the state file: at once, or once for all changes of a short while. What fails then is tried again at the next. */
+function keepState(file: string | null, describe: () => string) {
+  let timer: NodeJS.Timeout | null = null;
+  let isDirty = false;
+  const saveNow = () => {
+    if (timer !== null) clearTimeout(timer);
+    timer = null;
+    if (file === null) return;
+    isDirty = true;
+    writeState(file, describe());
+    isDirty = false;
+  };
+  const saveInPassing = () => {
+    try {
+      saveNow();
+    } catch {
+      // Still dirty: the next change, or close(), says why.
+    }
+  };
+  const saveSoon = () => {
+    if (file === null) return;
+    isDirty = true;
+    timer ??= setTimeout(saveInPassing, saveSoonMs);
+  };
+  const stop = () => {
+    if (isDirty) saveNow();
+  };
+  return { saveNow, saveSoon, stop };
+}

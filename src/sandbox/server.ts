@@ -1,0 +1,117 @@
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { WebSocketServer } from 'ws';
+import { SandboxError } from './errors.js';
+import type { Exchange } from './exchange.js';
+import { answerHttp } from './http-adapter.js';
+import { serveWebsocket } from './websocket-adapter.js';
+
+const host = '127.0.0.1';
+const websocketPath = '/ws/api/v2';
+/** Far above the 32 kB that get an answer: beyond it the connection is closed with 1009. */
+const largestFrame = 16 * 1024 * 1024;
+
+export interface ServerSettings {
+  readonly connectionsPerIp: number | null;
+  readonly silentMs: number | null;
+}
+
+/** HTTP and WebSocket on one port of 127.0.0.1. It can stop and start again on the same port. */
+export class SandboxServer {
+  readonly #exchange: Exchange;
+  readonly #settings: ServerSettings;
+  readonly #sockets = new Set<Socket>();
+  readonly #refused = new WeakSet<Duplex>();
+  readonly #timers = new Set<NodeJS.Timeout>();
+  #server: Server | null = null;
+  #nextConnectionId = 1;
+  #port: number;
+
+  constructor(exchange: Exchange, port: number, settings: ServerSettings) {
+    this.#exchange = exchange;
+    this.#port = port;
+    this.#settings = settings;
+  }
+
+  get port(): number {
+    return this.#port;
+  }
+
+  /** Listens; throws `ERR_USAGE` where the port cannot be had. */
+  async start(): Promise<void> {
+    const server = createServer((request, response) => this.#onRequest(request, response));
+    const websockets = new WebSocketServer({ noServer: true, maxPayload: largestFrame, perMessageDeflate: false });
+    server.on('connection', (socket: Socket) => this.#onConnection(socket));
+    server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+      if (this.#refused.has(socket)) return refuseUpgrade(socket, '429 Too Many Requests');
+      if (request.url?.split('?')[0] !== websocketPath) return refuseUpgrade(socket, '404 Not Found');
+      websockets.handleUpgrade(request, socket, head, (websocket) => {
+        const peer = request.socket.remoteAddress ?? '';
+        const { silentMs } = this.#settings;
+        serveWebsocket(this.#exchange, websocket, this.#nextConnectionId++, peer, { later: this.later, silentMs });
+      });
+    });
+    server.listen(this.#port, host);
+    try {
+      await once(server, 'listening');
+    } catch (cause) {
+      throw new SandboxError(
+        'ERR_USAGE',
+        `port ${this.#port} cannot be had`,
+        'Give another port, or 0 for any.',
+        cause,
+      );
+    }
+    this.#port = (server.address() as AddressInfo).port;
+    this.#server = server;
+  }
+
+  /** Cuts every connection and stops to listen. Safe to call twice. */
+  async stop(): Promise<void> {
+    const server = this.#server;
+    this.#server = null;
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#timers.clear();
+    if (server === null) return;
+    const closed = once(server, 'close');
+    server.close();
+    this.dropConnections();
+    await closed;
+  }
+
+  /** Cuts every connection, without a word. */
+  dropConnections(): void {
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  /** A timer that {@link stop} clears. */
+  readonly later = (delayMs: number, action: () => void): void => {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      action();
+    }, delayMs);
+    this.#timers.add(timer);
+  };
+
+  #onConnection(socket: Socket): void {
+    const limit = this.#settings.connectionsPerIp;
+    if (limit !== null && this.#sockets.size >= limit) this.#refused.add(socket);
+    socket.setNoDelay(true);
+    this.#sockets.add(socket);
+    socket.on('close', () => this.#sockets.delete(socket));
+  }
+
+  #onRequest(request: IncomingMessage, response: ServerResponse): void {
+    if (this.#refused.has(request.socket)) {
+      response.writeHead(429, { connection: 'close' }).end();
+      return;
+    }
+    void answerHttp(this.#exchange, request, response, this.later);
+  }
+}
+
+function refuseUpgrade(socket: Duplex, status: string): void {
+  socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
+}

@@ -1,0 +1,113 @@
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { type Accounts, makeKey } from './accounts.js';
+import { isRecord } from './envelope.js';
+import { SandboxError } from './errors.js';
+import { readPublicKey } from './public-key.js';
+import { formatScope, parseMaxScope } from './scope.js';
+import type { Grant, Grants } from './tokens.js';
+
+const version = 1;
+
+/** What a state file holds. */
+interface StateDocument {
+  readonly version: number;
+  readonly nextKeyId: number;
+  readonly bootstrapClientId: string;
+  readonly subaccounts: number;
+  readonly keys: readonly StoredKey[];
+  readonly grants: readonly StoredGrant[];
+}
+
+interface StoredKey {
+  readonly id: number;
+  readonly accountId: number;
+  readonly clientId: string;
+  readonly secret: string;
+  readonly publicKey: string | null;
+  readonly isDefault: boolean;
+  readonly timestampMs: number;
+  readonly maxScope: string;
+  readonly enabled: boolean;
+  readonly name: string;
+  readonly features: readonly string[];
+  readonly ipWhitelist: readonly string[];
+}
+
+type StoredGrant = Omit<Grant, 'key' | 'connectionId'> & { readonly clientId: string };
+
+/** The file's content; null where there is no file. Throws `ERR_STATE_FILE` for anything that was not written here. */
+export function readState(file: string): StateDocument | null {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw damaged(file, 'cannot be read', cause);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw damaged(file, 'is not JSON', cause);
+  }
+  if (!isRecord(value) || value.version !== version) throw damaged(file, 'is of another version');
+  if (!Array.isArray(value.keys) || !Array.isArray(value.grants)) throw damaged(file, 'is incomplete');
+  return value as unknown as StateDocument;
+}
+
+/** Puts what was read into the exchange's state. */
+export function restoreState(file: string, document: StateDocument, accounts: Accounts, grants: Grants): void {
+  try {
+    for (const stored of document.keys) {
+      const maxScope = parseMaxScope(stored.maxScope) ?? {};
+      const publicKey = stored.publicKey === null ? null : readPublicKey(stored.publicKey);
+      accounts.add(makeKey({ ...stored, maxScope, publicKey }));
+    }
+    accounts.nextKeyId = document.nextKeyId;
+    for (const { clientId, ...stored } of document.grants) {
+      const key = accounts.key(clientId);
+      if (key !== undefined) grants.add({ ...stored, key, connectionId: null });
+    }
+  } catch (cause) {
+    throw damaged(file, 'cannot be understood', cause);
+  }
+}
+
+/** The state as a file's text; tokens that live on one connection are left out, since that dies. */
+export function describeState(accounts: Accounts, grants: Grants, bootstrapClientId: string): string {
+  const keys = accounts.all.flatMap((account) => [...account.keys.values()]);
+  const document: StateDocument = {
+    version,
+    nextKeyId: accounts.nextKeyId,
+    bootstrapClientId,
+    subaccounts: accounts.all.length - 1,
+    keys: keys.map(({ allowed: _allowed, maxScope, publicKey, ...key }) => {
+      return { ...key, maxScope: formatScope(maxScope), publicKey: publicKey?.pem ?? null };
+    }),
+    grants: grants.lasting().map(({ key, connectionId: _connectionId, ...grant }) => {
+      return { ...grant, clientId: key.clientId };
+    }),
+  };
+  return `${JSON.stringify(document)}\n`;
+}
+
+/** Writes, flushes and renames, so that the file is whole at any moment; readable by its owner alone. */
+export function writeState(file: string, text: string): void {
+  const temporary = `${file}.${process.pid}.tmp`;
+  try {
+    const descriptor = openSync(temporary, 'w', 0o600);
+    try {
+      writeSync(descriptor, text);
+      fsyncSync(descriptor);
+    } finally {
+      closeSync(descriptor);
+    }
+    renameSync(temporary, file);
+  } catch (cause) {
+    throw damaged(file, 'cannot be written', cause);
+  }
+}
+
+function damaged(file: string, what: string, cause?: unknown): SandboxError {
+  return new SandboxError('ERR_STATE_FILE', `the state file ${file} ${what}`, 'Move it away, or name another.', cause);
+}
