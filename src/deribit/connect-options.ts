@@ -14,3 +14,11 @@ export interface ConnectOptions extends ProxyOptions {
 
 export const DEFAULT_TIMEOUT_MS = 15_000;
 export const DEFAULT_MAX_REPLY_BYTES = 4 * 1024 * 1024;
+
+/** The longest that a timer can be set to; it would fire at once beyond that. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/** Starts the timer of a time-out. */
+export function startTimer(timeoutMs: number, onTimeout: () => void): NodeJS.Timeout {
+  return setTimeout(onTimeout, Math.min(timeoutMs, LONGEST_TIMER_MS));
+}

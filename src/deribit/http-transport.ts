@@ -1,9 +1,8 @@
-import { rootCertificates } from 'node:tls';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
-import { type ConnectOptions, DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT_MS } from './connect-options.js';
+import { type ConnectOptions, DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT_MS, startTimer } from './connect-options.js';
 import { type Endpoint, httpUrlOf } from './endpoints.js';
 import { decodeFrame, encodeRequest, type Params, protocolError, resultOf } from './json-rpc.js';
-import { interruptedError, networkError, statusError, timeoutError } from './network-errors.js';
+import { interruptedError, networkError, placeOf, statusError, timeoutError } from './network-errors.js';
 import { proxyFor } from './proxy.js';
 import type { RequestOptions, Transport } from './transport.js';
 
@@ -47,9 +46,12 @@ class HttpClient implements HttpTransport {
   readonly #expectTestnet: boolean | null;
   readonly #timeoutMs: number;
   readonly #maxReplyBytes: number;
-  readonly #client: () => Promise<Client>;
-  readonly #closing = new AbortController();
-  #opened: Promise<Client> | null = null;
+  readonly #place: string;
+  readonly #newClient: () => Promise<Client>;
+  /** For each request under way, what ends it early. */
+  readonly #underWay = new Set<(reason: DeribitKeysError) => void>();
+  #client: Promise<Client> | null = null;
+  #closed = false;
   #lastId = 0;
 
   constructor(endpoint: Endpoint, options: HttpOptions) {
@@ -59,47 +61,57 @@ class HttpClient implements HttpTransport {
     this.#maxReplyBytes = options.maxReplyBytes ?? DEFAULT_MAX_REPLY_BYTES;
     const { fetch: given, ca } = options;
     const proxy = given === undefined ? proxyFor(this.url, options) : null;
-    this.#client = async () => {
+    this.#place = placeOf(this.url, proxy);
+    this.#newClient = async () => {
       if (given !== undefined) return { fetch: given, close: async () => {} };
       return proxy === null && ca === undefined ? platformClient() : undiciClient(proxy, ca);
     };
   }
 
   async request(method: string, params: Params = {}, options: RequestOptions = {}): Promise<unknown> {
-    const what = `the request ${method}`;
+    const { signal, accessToken, timeoutMs = this.#timeoutMs } = options;
     this.#lastId += 1;
     const id = this.#lastId;
     const body = encodeRequest(id, method, params);
-    const headers = { 'content-type': 'application/json', ...bearer(options.accessToken) };
-    if (this.#closing.signal.aborted) throw this.#closedError(false);
-    if (options.signal?.aborted) throw interruptedError(what, { maybeSent: false });
-    this.#opened ??= this.#client();
-    const client = await this.#opened;
+    const headers = { 'content-type': 'application/json', ...bearer(accessToken) };
+    this.#client ??= this.#newClient();
+    const client = await this.#client;
+    if (this.#closed) throw closedError(false);
+    if (signal?.aborted) throw interruptedError(`the request ${method}`, { maybeSent: false });
 
-    const timeoutMs = options.timeoutMs ?? this.#timeoutMs;
-    const timeout = new AbortController();
-    const timer = setTimeout(() => timeout.abort(), timeoutMs);
-    const given = options.signal === undefined ? [] : [options.signal];
-    const signal = AbortSignal.any([timeout.signal, this.#closing.signal, ...given]);
+    const abort = new AbortController();
+    let ended: DeribitKeysError | null = null;
+    const end = (reason: DeribitKeysError) => {
+      ended ??= reason;
+      abort.abort();
+    };
+    const onAbort = () => end(interruptedError(`the request ${method}`, { maybeSent: true }));
+    const onTimeout = () => end(timeoutError(`the answer to ${method}`, timeoutMs, { maybeSent: true }));
+    const timer = startTimer(timeoutMs, onTimeout);
+    signal?.addEventListener('abort', onAbort);
+    this.#underWay.add(end);
     try {
-      const url = `${this.url}/${method}`;
-      const response = await client.fetch(url, { method: 'POST', headers, body, redirect: 'manual', signal });
+      const init = { method: 'POST', headers, body, redirect: 'manual', signal: abort.signal } as const;
+      const response = await client.fetch(`${this.url}/${method}`, init);
       const text = await this.#read(response, method);
-      return this.#resultOf(response.status, text, id, method, secretsOf(params, options));
+      const sent = accessToken === undefined ? params : { ...params, access_token: accessToken };
+      return this.#resultOf(response.status, text, id, method, sent);
     } catch (error) {
       if (isDeribitKeysError(error)) throw error;
-      if (this.#closing.signal.aborted) throw this.#closedError(true);
-      if (timeout.signal.aborted) throw timeoutError(`the answer to ${method}`, timeoutMs, { maybeSent: true });
-      if (options.signal?.aborted) throw interruptedError(what, { maybeSent: true });
-      throw networkError(this.url, error, { maybeSent: true });
+      throw ended ?? networkError(this.#place, error, { maybeSent: true });
     } finally {
       clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
+      this.#underWay.delete(end);
     }
   }
 
   async close(): Promise<void> {
-    this.#closing.abort();
-    await (await this.#opened)?.close();
+    this.#closed = true;
+    for (const end of [...this.#underWay]) end(closedError(true));
+    const client = this.#client;
+    this.#client = null;
+    await (await client)?.close();
   }
 
   /** Leaving the loop early cancels the rest of the body. */
@@ -122,18 +134,18 @@ class HttpClient implements HttpTransport {
     if (frame.kind === 'reply' && (frame.reply.id === null || frame.reply.id === id)) {
       return resultOf(frame.reply, method, params, this.#expectTestnet);
     }
-    if (status < 200 || status > 299) throw statusError(this.url, status, { maybeSent: true });
+    if (status < 200 || status > 299) throw statusError(this.#place, status, { maybeSent: true });
     const problem =
       frame.kind === 'garbage' ? frame.problem : frame.kind === 'reply' ? 'belongs to another request' : 'is no reply';
     throw protocolError(`the answer to ${method} ${problem}`, { maybeSent: true });
   }
+}
 
-  #closedError(maybeSent: boolean): DeribitKeysError {
-    return new DeribitKeysError('ERR_CONNECTION_CLOSED', 'the HTTP transport is closed', {
-      hint: 'open another one',
-      maybeSent,
-    });
-  }
+function closedError(maybeSent: boolean): DeribitKeysError {
+  return new DeribitKeysError('ERR_CONNECTION_CLOSED', 'the HTTP transport is closed', {
+    hint: 'open another one',
+    maybeSent,
+  });
 }
 
 interface Client {
@@ -148,17 +160,13 @@ function platformClient(): Client {
 /** undici's own fetch, since the platform's does not take another undici's agents. */
 async function undiciClient(proxy: string | null, ca: string | undefined): Promise<Client> {
   const { Agent, fetch: undiciFetch, ProxyAgent } = await import('undici');
-  const trust = ca === undefined ? {} : { ca: [...rootCertificates, ca] };
+  const trust = ca === undefined ? {} : (await import('./trust.js')).trustOf(ca);
   const dispatcher =
     proxy === null ? new Agent({ connect: trust }) : new ProxyAgent({ uri: proxy, requestTls: trust, proxyTls: trust });
   return {
     fetch: (url, init) => undiciFetch(url, { ...init, dispatcher }),
     close: () => dispatcher.destroy(),
   };
-}
-
-function secretsOf(params: Params, { accessToken }: RequestOptions): Params {
-  return accessToken === undefined ? params : { ...params, access_token: accessToken };
 }
 
 /** A token that no header can carry is refused here: fetch would repeat it in its complaint. */

@@ -56,28 +56,33 @@ const AT_ANY_TIME: ReadonlyMap<string, Explanation> = new Map([
  * `ERR_NETWORK` for a failure of the network below us. `maybeSent` is false where the failure itself rules out that
  * anything was sent, else as told.
  */
-export function networkError(url: string, failure: unknown, { maybeSent }: Sent): DeribitKeysError {
+export function networkError(place: string, failure: unknown, { maybeSent }: Sent): DeribitKeysError {
   const code = codeOf(failure);
-  const host = new URL(url).host;
   const before = BEFORE_SENDING.get(code);
   const { sentence, hint } = before ??
     AT_ANY_TIME.get(code) ?? {
       sentence: (name: string) => `the connection to ${name} failed`,
       hint: 'check the network connection, the URL and, where there is one, the proxy',
     };
-  return new DeribitKeysError('ERR_NETWORK', `${sentence(host)}${code === '' ? '' : ` (${code})`}.`, {
+  return new DeribitKeysError('ERR_NETWORK', `${sentence(place)}${code === '' ? '' : ` (${code})`}.`, {
     hint,
     ...(before === undefined ? (maybeSent === undefined ? {} : { maybeSent }) : { maybeSent: false }),
   });
 }
 
 /** `ERR_NETWORK` for an HTTP status that carries no JSON-RPC answer. Only 429 is sure to mean "not handled". */
-export function statusError(url: string, status: number, { maybeSent }: Sent): DeribitKeysError {
+export function statusError(place: string, status: number, { maybeSent }: Sent): DeribitKeysError {
   const { what, hint } = explainStatus(status);
-  return new DeribitKeysError('ERR_NETWORK', `${new URL(url).host} ${what} (HTTP status ${status})`, {
+  return new DeribitKeysError('ERR_NETWORK', `${place} ${what} (HTTP status ${status})`, {
     hint,
     maybeSent: status !== 429 && maybeSent === true,
   });
+}
+
+/** How the errors here call the other side: by host and port, and by the proxy's where there is one. */
+export function placeOf(url: string, proxy: string | null): string {
+  const { host } = new URL(url);
+  return proxy === null ? host : `${host} (through the proxy ${new URL(proxy).host})`;
 }
 
 /** `ERR_TIMEOUT`. */

@@ -34,6 +34,7 @@ export function totpSecondFactor(seed: SecretLike, options: TotpOptions = {}): S
     let step = stepOf(nowMs());
     if (step <= spent) {
       step = spent + 1;
+      lastStep = step;
       const waitMs = step * STEP_MS - nowMs();
       challenge.note(`the current code was used already: waiting ${Math.ceil(waitMs / 1000)} s for the next one`);
       await sleep(waitMs, challenge.signal);

@@ -1,8 +1,7 @@
 import type { Agent } from 'node:http';
-import { rootCertificates } from 'node:tls';
-import { type ClientOptions, type RawData, WebSocket } from 'ws';
+import { type RawData, WebSocket } from 'ws';
 import { DeribitKeysError } from '../errors.js';
-import { type ConnectOptions, DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT_MS } from './connect-options.js';
+import { type ConnectOptions, DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT_MS, startTimer } from './connect-options.js';
 import { type Endpoint, websocketUrlOf } from './endpoints.js';
 import {
   decodeFrame,
@@ -13,7 +12,7 @@ import {
   type Reply,
   resultOf,
 } from './json-rpc.js';
-import { interruptedError, networkError, statusError, timeoutError } from './network-errors.js';
+import { interruptedError, networkError, placeOf, statusError, timeoutError } from './network-errors.js';
 import { proxyFor } from './proxy.js';
 import type { RequestOptions, Transport } from './transport.js';
 
@@ -45,15 +44,14 @@ const CLOSE_GRACE_MS = 1_000;
 export async function openWebSocket(endpoint: Endpoint, options: ConnectOptions = {}): Promise<WebSocketTransport> {
   const url = websocketUrlOf(endpoint.url);
   const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
-  const what = `connecting to ${new URL(url).host}`;
-  if (options.signal?.aborted) throw interruptedError(what, { maybeSent: false });
-  const agent = await proxyAgent(proxyFor(url, options));
-  const socket = newSocket(url, {
-    maxPayload: options.maxReplyBytes ?? DEFAULT_MAX_REPLY_BYTES,
-    perMessageDeflate: false,
-    ...(agent === null ? {} : { agent }),
-    ...(options.ca === undefined ? {} : { ca: [...rootCertificates, options.ca] }),
-  });
+  if (options.signal?.aborted) throw interruptedError(`connecting to ${new URL(url).host}`, { maybeSent: false });
+  const proxy = proxyFor(url, options);
+  const place = placeOf(url, proxy);
+  const what = `connecting to ${place}`;
+  const agent = proxy === null ? {} : { agent: await proxyAgent(proxy) };
+  const trust = options.ca === undefined ? {} : (await import('./trust.js')).trustOf(options.ca);
+  const maxPayload = options.maxReplyBytes ?? DEFAULT_MAX_REPLY_BYTES;
+  const socket = new WebSocket(url, { maxPayload, perMessageDeflate: false, ...agent, ...trust });
   const connection = new Connection(socket, url, endpoint.expectTestnet, timeoutMs);
   await new Promise<void>((resolve, reject) => {
     const give = (error: DeribitKeysError) => {
@@ -65,11 +63,11 @@ export async function openWebSocket(endpoint: Endpoint, options: ConnectOptions 
       settle();
       resolve();
     };
-    const onError = (error: Error) => give(networkError(url, error, { maybeSent: false }));
+    const onError = (error: Error) => give(networkError(place, error, { maybeSent: false }));
     const onResponse = (_: unknown, response: { readonly statusCode?: number | undefined }) =>
-      give(statusError(url, response.statusCode ?? 0, { maybeSent: false }));
+      give(statusError(place, response.statusCode ?? 0, { maybeSent: false }));
     const onAbort = () => give(interruptedError(what, { maybeSent: false }));
-    const timer = setTimeout(() => give(timeoutError(what, timeoutMs, { maybeSent: false })), timeoutMs);
+    const timer = startTimer(timeoutMs, () => give(timeoutError(what, timeoutMs, { maybeSent: false })));
     const settle = () => {
       clearTimeout(timer);
       options.signal?.removeEventListener('abort', onAbort);
@@ -141,9 +139,8 @@ class Connection implements WebSocketTransport {
       this.#lastId = id;
       const stop = (error: DeribitKeysError) => this.#take(id)?.reject(error);
       const onAbort = () => stop(interruptedError(`the request ${method}`, { maybeSent: true }));
-      const timer = setTimeout(
-        () => stop(timeoutError(`the answer to ${method}`, timeoutMs, { maybeSent: true })),
-        timeoutMs,
+      const timer = startTimer(timeoutMs, () =>
+        stop(timeoutError(`the answer to ${method}`, timeoutMs, { maybeSent: true })),
       );
       const release = () => {
         clearTimeout(timer);
@@ -206,14 +203,12 @@ class Connection implements WebSocketTransport {
     }
   }
 
+  /** What the network does shows as the socket's close; only what the other side did wrong is an error of its own. */
   #onError(error: Error): void {
-    const tooLarge = 'code' in error && error.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH';
-    const broken = 'code' in error && String(error.code).startsWith('WS_ERR_');
-    if (!broken) this.#reason ??= null;
-    else {
-      const what = tooLarge ? 'is larger than the allowed size' : 'breaks the WebSocket protocol';
-      this.#giveUp(protocolError(`the exchange sent a frame that ${what}`, { maybeSent: true }));
-    }
+    if (!('code' in error) || !String(error.code).startsWith('WS_ERR_')) return;
+    const tooLarge = error.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH';
+    const what = tooLarge ? 'is larger than the allowed size' : 'breaks the WebSocket protocol';
+    this.#giveUp(protocolError(`the exchange sent a frame that ${what}`, { maybeSent: true }));
   }
 
   #giveUp(reason: DeribitKeysError): void {
@@ -253,19 +248,7 @@ class Connection implements WebSocketTransport {
   }
 }
 
-function newSocket(url: string, options: ClientOptions): WebSocket {
-  try {
-    return new WebSocket(url, options);
-  } catch {
-    throw new DeribitKeysError('ERR_USAGE', 'the certificate authority given as ca cannot be read', {
-      hint: 'give PEM text with BEGIN CERTIFICATE blocks',
-      maybeSent: false,
-    });
-  }
-}
-
-async function proxyAgent(proxy: string | null): Promise<Agent | null> {
-  if (proxy === null) return null;
+async function proxyAgent(proxy: string): Promise<Agent> {
   const { HttpsProxyAgent } = await import('https-proxy-agent');
   return new HttpsProxyAgent(proxy);
 }
