@@ -1,0 +1,41 @@
+import { ownBuffer } from '../binary.js';
+import { concatBytes } from '../numbers.js';
+import { wireUint32 } from './wire.js';
+
+const HASH_LENGTH = 32;
+
+/**
+ * bcrypt_pbkdf of OpenBSD (the KDF of OpenSSH's private key files): `length` bytes (at most 1,024) from a passphrase and
+ * a salt that are not empty. Each round yields to the event loop.
+ */
+export async function bcryptPbkdf(
+  passphrase: Uint8Array,
+  salt: Uint8Array,
+  rounds: number,
+  length: number,
+): Promise<Uint8Array> {
+  const { default: bcrypt } = await import('bcrypt-pbkdf');
+  const hash = (passphraseHash: Uint8Array, saltHash: Uint8Array): Uint8Array => {
+    const out = new Uint8Array(HASH_LENGTH);
+    bcrypt.hash(passphraseHash, saltHash, out);
+    return out;
+  };
+  const passphraseHash = await sha512(passphrase);
+  const blocks = Math.ceil(length / HASH_LENGTH);
+  const key = new Uint8Array(length);
+  for (let block = 0; block < blocks; block++) {
+    let round = hash(passphraseHash, await sha512(concatBytes(salt, wireUint32(block + 1))));
+    const sum = round.slice();
+    for (let i = 1; i < rounds; i++) {
+      round = hash(passphraseHash, await sha512(round));
+      for (let j = 0; j < HASH_LENGTH; j++) sum[j] = (sum[j] ?? 0) ^ (round[j] ?? 0);
+    }
+    // Unlike PBKDF2, the blocks are interleaved: byte j of block i is byte j * blocks + i of the key.
+    for (let j = 0; j * blocks + block < length; j++) key[j * blocks + block] = sum[j] ?? 0;
+  }
+  return key;
+}
+
+async function sha512(data: Uint8Array): Promise<Uint8Array> {
+  return new Uint8Array(await globalThis.crypto.subtle.digest('SHA-512', ownBuffer(data)));
+}

@@ -1,0 +1,73 @@
+import type { Engine } from '../engine/engine.js';
+import { unreadable } from '../key-errors.js';
+import { md5 } from '../md5.js';
+import { bigIntToBytes, concatBytes } from '../numbers.js';
+import type { PemBlock } from '../pem.js';
+import { utf8Bytes } from './bytes.js';
+import { refuseKind } from './refuse.js';
+
+const SALT_LENGTH = 8;
+
+interface LegacyCipher {
+  readonly cipher: 'aes-cbc' | '3des-cbc';
+  readonly keyLength: number;
+  readonly ivLength: number;
+}
+
+const CIPHERS: ReadonlyMap<string, LegacyCipher> = new Map([
+  ['AES-128-CBC', { cipher: 'aes-cbc', keyLength: 16, ivLength: 16 }],
+  ['AES-192-CBC', { cipher: 'aes-cbc', keyLength: 24, ivLength: 16 }],
+  ['AES-256-CBC', { cipher: 'aes-cbc', keyLength: 32, ivLength: 16 }],
+  ['DES-EDE3-CBC', { cipher: '3des-cbc', keyLength: 24, ivLength: 8 }],
+]);
+
+/** How a PEM block is encrypted in OpenSSL's old way. */
+export interface LegacyEncryption extends LegacyCipher {
+  readonly iv: Uint8Array;
+}
+
+/**
+ * The encryption that the headers of a PEM block tell (RFC 1421 §4.6.1); null where there is none.
+ * @throws ERR_KEY_UNSUPPORTED for other ciphers, by name; ERR_KEY_UNREADABLE for broken headers
+ */
+export function readLegacyEncryption({ headers }: PemBlock): LegacyEncryption | null {
+  const dekInfo = headers.get('DEK-Info');
+  const marked = /ENCRYPTED/.test(headers.get('Proc-Type') ?? '');
+  if (dekInfo === undefined && !marked) return null;
+  const [, name, hex] = /^([A-Za-z0-9-]{1,40}),\s*([0-9A-Fa-f]+)$/.exec(dekInfo ?? '') ?? [];
+  if (!marked || name === undefined || hex === undefined)
+    throw unreadable('The PEM headers of the encryption are broken');
+  const cipher = CIPHERS.get(name.toUpperCase());
+  if (cipher === undefined) {
+    throw refuseKind(
+      `Key encrypted by ${name}: only AES-CBC and DES-EDE3-CBC are read`,
+      'Encrypt it again: openssl pkcs8 -topk8 -v2 aes-256-cbc -in <file> -out <new file>.',
+    );
+  }
+  if (hex.length !== cipher.ivLength * 2) throw unreadable('The initialisation vector in DEK-Info has a wrong length');
+  return { ...cipher, iv: bigIntToBytes(BigInt(`0x${hex}`), cipher.ivLength) };
+}
+
+/** Decrypts the contents of such a block; null is the sign of a wrong passphrase. */
+export function decryptLegacy(
+  { cipher, keyLength, iv }: LegacyEncryption,
+  secret: Uint8Array,
+  passphrase: string,
+  engine: Engine,
+): Uint8Array | null {
+  const key = bytesToKey(utf8Bytes(passphrase), iv.subarray(0, SALT_LENGTH), keyLength);
+  return cipher === 'aes-cbc'
+    ? engine.aesCbcDecrypt(key, iv, secret, 'pkcs7')
+    : engine.tripleDesCbcDecrypt(key, iv, secret);
+}
+
+/** OpenSSL's EVP_BytesToKey with MD5 and one round: each hash covers the one before it, the passphrase and the salt. */
+function bytesToKey(passphrase: Uint8Array, salt: Uint8Array, length: number): Uint8Array {
+  let hash = md5(passphrase, salt);
+  let key = hash;
+  while (key.length < length) {
+    hash = md5(hash, passphrase, salt);
+    key = concatBytes(key, hash);
+  }
+  return key.slice(0, length);
+}

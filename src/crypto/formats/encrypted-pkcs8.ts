@@ -1,0 +1,74 @@
+import { isDeribitKeysError } from '../../errors.js';
+import { type DerNode, octetStringOf, sequenceOf } from '../der.js';
+import type { Engine } from '../engine/engine.js';
+import { unreadable } from '../key-errors.js';
+import type { PrivateKey } from '../keys.js';
+import type { SecretLike } from '../secret.js';
+import { decodePkcs8 } from '../spki-pkcs8.js';
+import { utf8Bytes } from './bytes.js';
+import { type Derivation, type EncryptionScheme, readEncryptionScheme } from './encryption-scheme.js';
+import { passphraseToRead, wrongPassphrase } from './passphrase.js';
+import { type Pkcs12Purpose, pkcs12Kdf } from './pkcs12-kdf.js';
+
+const TRIPLE_DES_BLOCK = 8;
+
+/**
+ * Opens an EncryptedPrivateKeyInfo (RFC 5958 §3). The derivation does not block.
+ * @throws ERR_KEY_UNSUPPORTED for a scheme that is not read and for absurd costs, before any passphrase is asked for;
+ * ERR_PASSPHRASE_REQUIRED; ERR_PASSPHRASE_WRONG where what comes out is no PKCS#8; else as `decodePkcs8`.
+ */
+export async function parseEncryptedPkcs8(
+  node: DerNode,
+  passphrase: SecretLike | undefined,
+  engine: Engine,
+): Promise<PrivateKey> {
+  const [algorithm, data, ...others] = sequenceOf(node, 'EncryptedPrivateKeyInfo');
+  if (others.length > 0) throw unreadable('EncryptedPrivateKeyInfo has more than two fields');
+  const scheme = readEncryptionScheme(algorithm);
+  const secret = octetStringOf(data, 'the encrypted data');
+  const pkcs8 = await decrypt(scheme, secret, passphraseToRead(passphrase), engine);
+  if (pkcs8 === null) throw wrongPassphrase();
+  return parseDecryptedPkcs8(pkcs8, engine);
+}
+
+/** The key in what a decryption gave. @throws ERR_PASSPHRASE_WRONG where it is no PKCS#8; else as `decodePkcs8` */
+export async function parseDecryptedPkcs8(pkcs8: Uint8Array, engine: Engine): Promise<PrivateKey> {
+  try {
+    return await decodePkcs8(pkcs8, engine);
+  } catch (error) {
+    // Under a wrong passphrase, one padding in 256 looks right: then what is inside is noise.
+    throw isDeribitKeysError(error, 'ERR_KEY_UNREADABLE') ? wrongPassphrase(error) : error;
+  }
+}
+
+async function decrypt(
+  { derivation, cipher, keyLength, iv }: EncryptionScheme,
+  secret: Uint8Array,
+  passphrase: string,
+  engine: Engine,
+): Promise<Uint8Array | null> {
+  const key = await derive(derivation, passphrase, 'key', keyLength, engine);
+  const vector = iv ?? (await derive(derivation, passphrase, 'iv', TRIPLE_DES_BLOCK, engine));
+  return cipher === 'aes-cbc'
+    ? engine.aesCbcDecrypt(key, vector, secret, 'pkcs7')
+    : engine.tripleDesCbcDecrypt(key, vector, secret);
+}
+
+/** Only PKCS#12's derivation gives different bytes for different purposes. */
+function derive(
+  derivation: Derivation,
+  passphrase: string,
+  purpose: Pkcs12Purpose,
+  length: number,
+  engine: Engine,
+): Promise<Uint8Array> {
+  const { salt } = derivation;
+  switch (derivation.kdf) {
+    case 'pbkdf2':
+      return engine.pbkdf2(derivation.hash, utf8Bytes(passphrase), salt, derivation.iterations, length);
+    case 'scrypt':
+      return engine.scrypt(utf8Bytes(passphrase), salt, derivation.cost, length);
+    case 'pkcs12':
+      return pkcs12Kdf(passphrase, salt, purpose, derivation.iterations, length);
+  }
+}

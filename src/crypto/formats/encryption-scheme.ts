@@ -1,0 +1,166 @@
+import { type DerNode, integerOf, isTag, octetStringOf, oidOf, sequenceOf, TAG } from '../der.js';
+import type { PbkdfHash, ScryptCost } from '../engine/engine.js';
+import { unreadable } from '../key-errors.js';
+import { limitCost } from './passphrase.js';
+import { MAX_ITERATIONS } from './pkcs8-encryption.js';
+import { refuseKind } from './refuse.js';
+
+/** How a key is made of a passphrase. */
+export type Derivation =
+  | { readonly kdf: 'pbkdf2'; readonly hash: PbkdfHash; readonly salt: Uint8Array; readonly iterations: number }
+  | {
+      readonly kdf: 'scrypt';
+      readonly salt: Uint8Array;
+      readonly cost: ScryptCost;
+    }
+  | { readonly kdf: 'pkcs12'; readonly salt: Uint8Array; readonly iterations: number };
+
+/** How an EncryptedPrivateKeyInfo is encrypted. `iv` is null where the derivation gives it (PBES1). */
+export interface EncryptionScheme {
+  readonly derivation: Derivation;
+  readonly cipher: 'aes-cbc' | '3des-cbc';
+  readonly keyLength: number;
+  readonly iv: Uint8Array | null;
+}
+
+/** Upper bounds for what a file may cost to open: some seconds and 256 MiB. */
+const MAX_PKCS12_ITERATIONS = 1_000_000;
+const MAX_SCRYPT_BYTES = 256 * 1024 * 1024;
+const MAX_SCRYPT_PARALLELIZATION = 16;
+
+const PBES2 = '1.2.840.113549.1.5.13';
+const PBE_SHA1_3DES = '1.2.840.113549.1.12.1.3';
+const PBKDF2 = '1.2.840.113549.1.5.12';
+const SCRYPT = '1.3.6.1.4.1.11591.4.11';
+
+const PRFS: ReadonlyMap<string, PbkdfHash> = new Map([
+  ['1.2.840.113549.2.7', 'sha1'],
+  ['1.2.840.113549.2.8', 'sha224'],
+  ['1.2.840.113549.2.9', 'sha256'],
+  ['1.2.840.113549.2.10', 'sha384'],
+  ['1.2.840.113549.2.11', 'sha512'],
+  ['1.2.840.113549.2.12', 'sha512-224'],
+  ['1.2.840.113549.2.13', 'sha512-256'],
+]);
+
+const CIPHERS: ReadonlyMap<string, { readonly cipher: 'aes-cbc' | '3des-cbc'; readonly keyLength: number }> = new Map([
+  ['2.16.840.1.101.3.4.1.2', { cipher: 'aes-cbc', keyLength: 16 }],
+  ['2.16.840.1.101.3.4.1.22', { cipher: 'aes-cbc', keyLength: 24 }],
+  ['2.16.840.1.101.3.4.1.42', { cipher: 'aes-cbc', keyLength: 32 }],
+  ['1.2.840.113549.3.7', { cipher: '3des-cbc', keyLength: 24 }],
+]);
+
+/** Schemes that are known but not read, so that the refusal can name them. */
+const NAMES: ReadonlyMap<string, string> = new Map([
+  ['1.2.840.113549.1.5.1', 'pbeWithMD2AndDES-CBC'],
+  ['1.2.840.113549.1.5.3', 'pbeWithMD5AndDES-CBC'],
+  ['1.2.840.113549.1.5.4', 'pbeWithMD2AndRC2-CBC'],
+  ['1.2.840.113549.1.5.6', 'pbeWithMD5AndRC2-CBC'],
+  ['1.2.840.113549.1.5.10', 'pbeWithSHA1AndDES-CBC'],
+  ['1.2.840.113549.1.5.11', 'pbeWithSHA1AndRC2-CBC'],
+  ['1.2.840.113549.1.12.1.1', 'pbeWithSHA1And128BitRC4'],
+  ['1.2.840.113549.1.12.1.2', 'pbeWithSHA1And40BitRC4'],
+  ['1.2.840.113549.1.12.1.4', 'pbeWithSHA1And2-KeyTripleDES-CBC'],
+  ['1.2.840.113549.1.12.1.5', 'pbeWithSHA1And128BitRC2-CBC'],
+  ['1.2.840.113549.1.12.1.6', 'pbeWithSHA1And40BitRC2-CBC'],
+  ['1.3.14.3.2.7', 'DES-CBC'],
+  ['1.2.840.113549.3.2', 'RC2-CBC'],
+  ['1.2.840.113549.3.4', 'RC4'],
+  ['2.16.840.1.101.3.4.1.6', 'AES-128-GCM'],
+  ['2.16.840.1.101.3.4.1.26', 'AES-192-GCM'],
+  ['2.16.840.1.101.3.4.1.46', 'AES-256-GCM'],
+]);
+
+/**
+ * Reads the encryptionAlgorithm of an EncryptedPrivateKeyInfo: PBES2 (RFC 8018 §A.4) with PBKDF2 or scrypt (RFC 7914
+ * §7) and AES-CBC or DES-EDE3-CBC, or pbeWithSHA1And3-KeyTripleDES-CBC (RFC 7292 §C).
+ * @throws ERR_KEY_UNSUPPORTED, by name, for others and for absurd costs; ERR_KEY_UNREADABLE for broken parameters.
+ */
+export function readEncryptionScheme(node: DerNode | undefined): EncryptionScheme {
+  const { id, parameters } = algorithm(node, 'the encryption algorithm');
+  if (id === PBE_SHA1_3DES) {
+    const [salt, iterations, ...others] = sequenceOf(parameters, 'the PBE parameters');
+    if (others.length > 0) throw unreadable('The PBE parameters have more than two fields');
+    const count = cost('PKCS#12 iterations', iterations, MAX_PKCS12_ITERATIONS);
+    const derivation = { kdf: 'pkcs12', salt: saltOf(salt), iterations: count } as const;
+    return { derivation, cipher: '3des-cbc', keyLength: 24, iv: null };
+  }
+  if (id !== PBES2) throw unknown('Key encrypted by', id);
+  const [kdf, encryption, ...others] = sequenceOf(parameters, 'the PBES2 parameters');
+  if (others.length > 0) throw unreadable('The PBES2 parameters have more than two fields');
+  const { id: cipherId, parameters: iv } = algorithm(encryption, 'the PBES2 cipher');
+  const cipher = CIPHERS.get(cipherId);
+  if (cipher === undefined) throw unknown('Key encrypted by', cipherId);
+  const ivBytes = octetStringOf(iv, 'the initialisation vector');
+  if (ivBytes.length !== (cipher.cipher === 'aes-cbc' ? 16 : 8))
+    throw unreadable('The initialisation vector has a wrong length');
+  return { ...cipher, derivation: readDerivation(kdf, cipher.keyLength), iv: ivBytes };
+}
+
+function readDerivation(node: DerNode | undefined, keyLength: number): Derivation {
+  const { id, parameters } = algorithm(node, 'the key derivation');
+  const fields = sequenceOf(parameters, 'the parameters of the key derivation');
+  const salt = saltOf(fields[0]);
+  if (id === PBKDF2) {
+    const iterations = cost('PBKDF2 iterations', fields[1], MAX_ITERATIONS);
+    const rest = checkKeyLength(fields.slice(2), keyLength);
+    const hash = rest.length === 0 ? 'sha1' : readPrf(rest);
+    return { kdf: 'pbkdf2', hash, salt, iterations };
+  }
+  if (id !== SCRYPT) throw unknown('Key derivation', id);
+  const n = cost('scrypt N', fields[1], MAX_SCRYPT_BYTES);
+  const r = cost('scrypt r', fields[2], MAX_SCRYPT_BYTES);
+  const p = cost('scrypt p', fields[3], MAX_SCRYPT_PARALLELIZATION);
+  limitCost('scrypt bytes of memory', 128 * n * r, MAX_SCRYPT_BYTES);
+  if (n < 2 || (n & (n - 1)) !== 0) throw unreadable('The N of scrypt is not a power of two above 1');
+  if (checkKeyLength(fields.slice(4), keyLength).length > 0)
+    throw unreadable('The scrypt parameters have too many fields');
+  return { kdf: 'scrypt', salt, cost: { cost: n, blockSize: r, parallelization: p } };
+}
+
+function readPrf(fields: readonly DerNode[]): PbkdfHash {
+  const { id, parameters } = algorithm(fields[0], 'the PBKDF2 hash');
+  if (fields.length > 1 || (parameters !== undefined && !isTag(parameters, TAG.null))) {
+    throw unreadable('The PBKDF2 parameters have too many fields');
+  }
+  const hash = PRFS.get(id);
+  if (hash === undefined) throw unknown('PBKDF2 hash', id);
+  return hash;
+}
+
+/** The fields after an optional keyLength, which must be the cipher's. */
+function checkKeyLength(fields: readonly DerNode[], keyLength: number): readonly DerNode[] {
+  if (!isTag(fields[0], TAG.integer)) return fields;
+  if (integerOf(fields[0], 'the key length') !== BigInt(keyLength))
+    throw unreadable("The derived key's length is not the cipher's");
+  return fields.slice(1);
+}
+
+function cost(name: string, node: DerNode | undefined, most: number): number {
+  const value = integerOf(node, name);
+  limitCost(name, value, most);
+  if (value < 1n) throw unreadable(`The number of ${name} is 0`);
+  return Number(value);
+}
+
+function saltOf(node: DerNode | undefined): Uint8Array {
+  const salt = octetStringOf(node, 'the salt');
+  if (salt.length === 0) throw unreadable('The salt is empty');
+  return salt;
+}
+
+function algorithm(
+  node: DerNode | undefined,
+  name: string,
+): { readonly id: string; readonly parameters: DerNode | undefined } {
+  const [id, parameters, ...others] = sequenceOf(node, name);
+  if (others.length > 0) throw unreadable(`${name} has more than two fields`);
+  return { id: oidOf(id, name), parameters };
+}
+
+function unknown(what: string, id: string): Error {
+  return refuseKind(
+    `${what} ${NAMES.get(id) ?? `an unknown algorithm (${id.slice(0, 64)})`}: not read here`,
+    'Encrypt it again: openssl pkcs8 -topk8 -v2 aes-256-cbc -v2prf hmacWithSHA256 -iter 600000 -in <file> -out <new file>.',
+  );
+}

@@ -1,0 +1,30 @@
+import type { Engine } from '../engine/engine.js';
+import type { PrivateKey, PublicKey } from '../keys.js';
+import type { SecretLike } from '../secret.js';
+
+/** Formats by their usual names; `ssh` is OpenSSH's public line, `x509` a certificate. */
+export type KeyFormat = 'pkcs8' | 'pkcs1' | 'openssh' | 'jwk' | 'raw-seed' | 'spki' | 'ssh' | 'x509';
+
+/** A private key found in an input, recognised but not opened. */
+export interface PrivateItem {
+  readonly kind: 'private';
+  readonly format: KeyFormat;
+  readonly encrypted: boolean;
+  open(passphrase: SecretLike | undefined, engine: Engine): Promise<PrivateKey>;
+}
+
+/** A public key, or a certificate of one, found in an input. */
+export interface PublicItem {
+  readonly kind: 'public' | 'certificate';
+  readonly format: KeyFormat;
+  readonly encrypted: false;
+  read(engine: Engine): PublicKey | Promise<PublicKey>;
+}
+
+/** Something else that may stand beside a key, such as parameters; alone, it is refused with this error. */
+export interface OtherItem {
+  readonly kind: 'other';
+  readonly refusal: Error;
+}
+
+export type Item = PrivateItem | PublicItem | OtherItem;

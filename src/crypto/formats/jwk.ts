@@ -1,0 +1,180 @@
+import { type DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import type { Engine } from '../engine/engine.js';
+import { unreadable } from '../key-errors.js';
+import type { PrivateKey, PublicKey } from '../keys.js';
+import { bigIntToBytes, bytesToBigInt } from '../numbers.js';
+import { base64urlToBytes, bytesToBase64url } from './bytes.js';
+import { buildPrivateKey, buildPublicKey, type PrivateNumbers, type PublicNumbers } from './key-numbers.js';
+import { refuseAlgorithm, refuseKind } from './refuse.js';
+
+/** One JSON Web Key (RFC 7517 §4), its members not looked at. */
+export type Jwk = Readonly<Record<string, unknown>>;
+
+/**
+ * The keys in `text`: a JWK, or the members of a JWK set (RFC 7517 §5).
+ * @throws ERR_KEY_UNREADABLE where it is not JSON, or JSON of another shape.
+ */
+export function readJwks(text: string): readonly Jwk[] {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    // The parser's own message quotes its input, which may be a private key.
+    throw unreadable(`It begins like JSON but is not (${text.length} characters)`);
+  }
+  if (!isObject(value)) throw unreadable('JSON, but not a JWK: it is not an object');
+  if (Object.hasOwn(value, 'kty')) return [value];
+  const { keys } = value;
+  if (!Array.isArray(keys))
+    throw unreadable('JSON, but not a JWK: it has neither kty nor keys', {
+      hint: 'A JWK is an object with the member kty.',
+    });
+  if (keys.length === 0) throw unreadable('JWK set without keys', { hint: 'Put the key into it.' });
+  return keys.map((key: unknown) => {
+    if (!isObject(key)) throw unreadable('JWK set with a member that is not an object');
+    return key;
+  });
+}
+
+/** Whether the key has a private part. */
+export function isPrivateJwk(jwk: Jwk): boolean {
+  return Object.hasOwn(jwk, 'd');
+}
+
+/**
+ * The private key of the one usable JWK among `jwks`.
+ * @throws the key's own reason where there is only one; ERR_KEY_UNSUPPORTED where none or several are usable.
+ */
+export function parsePrivateJwks(jwks: readonly Jwk[], engine: Engine): Promise<PrivateKey> {
+  return onlyUsable(jwks, async (jwk) => buildPrivateKey(readPrivate(jwk), engine));
+}
+
+/** As {@link parsePrivateJwks}, for public keys; of a private JWK, its public half, after the same checks. */
+export function parsePublicJwks(jwks: readonly Jwk[], engine: Engine): Promise<PublicKey> {
+  return onlyUsable(jwks, async (jwk) =>
+    isPrivateJwk(jwk) ? (await buildPrivateKey(readPrivate(jwk), engine)).publicKey : buildPublicKey(readPublic(jwk)),
+  );
+}
+
+/** The JWK of a public key (RFC 8037 §2, RFC 7518 §6.3.1), as JSON. */
+export function encodePublicJwk(key: PublicNumbers): string {
+  return toJson(publicMembers(key));
+}
+
+/** The JWK of a private key (RFC 8037 §2, RFC 7518 §6.3.2), as JSON. */
+export function encodePrivateJwk(key: PrivateNumbers): string {
+  if (key.algorithm === 'ed25519') return toJson({ ...publicMembers(key), d: bytesToBase64url(key.seed) });
+  const { d, p, q, dp, dq, qi } = key;
+  const members = Object.entries({ d, p, q, dp, dq, qi }).map(([name, value]) => [name, encodeNumber(value)]);
+  return toJson({ ...publicMembers(key), ...Object.fromEntries(members) });
+}
+
+async function onlyUsable<K>(jwks: readonly Jwk[], build: (jwk: Jwk) => Promise<K>): Promise<K> {
+  const usable: K[] = [];
+  const reasons: DeribitKeysError[] = [];
+  for (const jwk of jwks) {
+    try {
+      usable.push(await build(jwk));
+    } catch (error) {
+      if (!isDeribitKeysError(error)) throw error;
+      reasons.push(error);
+    }
+    if (usable.length > 1) throw refuseKind('JWK set with more than one usable key', 'Keep the one key that is meant.');
+  }
+  const [key] = usable;
+  if (key !== undefined) return key;
+  const [reason] = reasons;
+  if (reasons.length === 1 && reason !== undefined) throw reason;
+  throw refuseKind(
+    `JWK set without a usable key (${reasons
+      .slice(0, 4)
+      .map((each) => each.message)
+      .join('; ')}${reasons.length > 4 ? '; …' : ''})`,
+    'Put an Ed25519 or RSA key into it.',
+  );
+}
+
+function readPublic(jwk: Jwk): PublicNumbers {
+  checkKind(jwk);
+  return jwk.kty === 'RSA'
+    ? { algorithm: 'rsa', n: number(jwk, 'n'), e: number(jwk, 'e') }
+    : { algorithm: 'ed25519', raw: raw(jwk, 'x') };
+}
+
+function readPrivate(jwk: Jwk): PrivateNumbers {
+  const half = readPublic(jwk);
+  if (!isPrivateJwk(jwk)) {
+    throw refuseKind(
+      'This is a public key (JWK without d); a private key is needed',
+      'Give the JWK that has the member d.',
+    );
+  }
+  if (half.algorithm === 'ed25519') return { ...half, seed: raw(jwk, 'd') };
+  if (Object.hasOwn(jwk, 'oth')) throw refuseKind('RSA JWK of more than two primes (oth)', 'Make a key of two primes.');
+  if (!Object.hasOwn(jwk, 'p') || !Object.hasOwn(jwk, 'q')) {
+    throw refuseKind('RSA JWK without its primes p and q', 'Export the key with all of p, q, dp, dq and qi.');
+  }
+  const names = ['d', 'p', 'q', 'dp', 'dq', 'qi'] as const;
+  const [d = 0n, p = 0n, q = 0n, dp = 0n, dq = 0n, qi = 0n] = names.map((name) => number(jwk, name));
+  return { ...half, d, p, q, dp, dq, qi };
+}
+
+function checkKind(jwk: Jwk): void {
+  const kind = short(jwk.kty);
+  const curve = short(jwk.crv);
+  if (jwk.use === 'enc') throw refuseKind('JWK for encryption (use is enc)', 'Give a key for signatures.');
+  if (kind === 'RSA' || (kind === 'OKP' && curve === 'Ed25519')) return;
+  if (kind === 'OKP') throw refuseAlgorithm(`${curve} key`);
+  if (kind === 'EC') throw refuseAlgorithm(`EC key (${curve})`);
+  if (kind === 'oct') throw refuseAlgorithm('Symmetric key (kty oct)');
+  throw refuseAlgorithm(`JWK of kty ${kind}`);
+}
+
+function raw(jwk: Jwk, name: string): Uint8Array {
+  const bytes = member(jwk, name);
+  if (bytes.length !== 32) throw unreadable(`JWK member ${name}: 32 bytes are needed, it has ${bytes.length}`);
+  return bytes;
+}
+
+/** A Base64urlUInt (RFC 7518 §2): no zero bytes at the front. */
+function number(jwk: Jwk, name: string): bigint {
+  const bytes = member(jwk, name);
+  if (bytes.length === 0 || bytes[0] === 0) throw unreadable(`JWK member ${name}: not a number in its shortest form`);
+  return bytesToBigInt(bytes);
+}
+
+function member(jwk: Jwk, name: string): Uint8Array {
+  const text = Object.hasOwn(jwk, name) ? jwk[name] : undefined;
+  if (typeof text !== 'string')
+    throw unreadable(`JWK member ${name}: a string is needed, it is ${text === undefined ? 'missing' : typeof text}`);
+  const bytes = base64urlToBytes(text);
+  if (bytes === null) throw unreadable(`JWK member ${name}: not canonical base64url (${text.length} characters)`);
+  return bytes;
+}
+
+function publicMembers(key: PublicNumbers): Record<string, string> {
+  return key.algorithm === 'ed25519'
+    ? { kty: 'OKP', crv: 'Ed25519', x: bytesToBase64url(key.raw) }
+    : { kty: 'RSA', n: encodeNumber(key.n), e: encodeNumber(key.e) };
+}
+
+function encodeNumber(value: bigint): string {
+  return bytesToBase64url(bigIntToBytes(value));
+}
+
+function toJson(members: Readonly<Record<string, string>>): string {
+  return `${JSON.stringify(members, null, 2)}\n`;
+}
+
+function isObject(value: unknown): value is Jwk {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** A member as it may stand in a message: a name of a few harmless characters, else its type. */
+function short(value: unknown): string {
+  return typeof value === 'string' && /^[\w.-]{1,32}$/.test(value)
+    ? value
+    : value === undefined
+      ? 'none'
+      : `a ${typeof value}`;
+}

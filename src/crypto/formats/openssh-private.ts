@@ -1,0 +1,200 @@
+import type { Engine } from '../engine/engine.js';
+import type { PrivateKey } from '../keys.js';
+import { concatBytes, equalBytes } from '../numbers.js';
+import type { SecretLike } from '../secret.js';
+import { bcryptPbkdf } from './bcrypt-kdf.js';
+import { utf8Bytes } from './bytes.js';
+import { buildPrivateKey, buildPublicKey, privateNumbers, publicNumbers } from './key-numbers.js';
+import { limitCost, passphraseToRead, wrongPassphrase } from './passphrase.js';
+import { notTogether, refuseKind } from './refuse.js';
+import { checkSshKeyType, readSshPublicBlob, sshKeyType, writeSshPublicBlob } from './ssh-key-blob.js';
+import { damagedOpenssh, WireReader, wireMpint, wireString, wireUint32 } from './wire.js';
+
+const MAGIC = utf8Bytes('openssh-key-v1\0');
+const MAX_BCRYPT_ROUNDS = 1_000;
+const WRITTEN_ROUNDS = 24;
+const WRITTEN_SALT_LENGTH = 16;
+const IV_LENGTH = 16;
+
+interface Cipher {
+  readonly mode: 'cbc' | 'ctr' | 'none';
+  readonly keyLength: number;
+  readonly blockLength: number;
+}
+
+const NO_CIPHER: Cipher = { mode: 'none', keyLength: 0, blockLength: 8 };
+const AES_256_CTR: Cipher = { mode: 'ctr', keyLength: 32, blockLength: 16 };
+const CIPHERS: ReadonlyMap<string, Cipher> = new Map([
+  ['none', NO_CIPHER],
+  ['aes128-ctr', { ...AES_256_CTR, keyLength: 16 }],
+  ['aes192-ctr', { ...AES_256_CTR, keyLength: 24 }],
+  ['aes256-ctr', AES_256_CTR],
+  ['aes128-cbc', { mode: 'cbc', keyLength: 16, blockLength: 16 }],
+  ['aes192-cbc', { mode: 'cbc', keyLength: 24, blockLength: 16 }],
+  ['aes256-cbc', { mode: 'cbc', keyLength: 32, blockLength: 16 }],
+]);
+
+/** What an OpenSSH private key file shows without its passphrase (OpenSSH's PROTOCOL.key). */
+export interface OpensshEnvelope {
+  readonly encrypted: boolean;
+  readonly cipher: Cipher;
+  readonly rounds: number;
+  readonly salt: Uint8Array;
+  readonly publicBlob: Uint8Array;
+  readonly secret: Uint8Array;
+}
+
+/** Whether `bytes` begin as an OpenSSH private key does. */
+export function isOpensshPrivate(bytes: Uint8Array): boolean {
+  return equalBytes(bytes.subarray(0, MAGIC.length), MAGIC);
+}
+
+/**
+ * Reads an OpenSSH private key up to its encrypted part.
+ * @throws ERR_KEY_UNSUPPORTED for other ciphers, several keys, absurd costs and key types that Deribit does not take;
+ * ERR_KEY_UNREADABLE for broken or trailing data.
+ */
+export function readOpensshEnvelope(bytes: Uint8Array): OpensshEnvelope {
+  if (!isOpensshPrivate(bytes)) throw damagedOpenssh('it does not begin with openssh-key-v1');
+  const reader = new WireReader(bytes.subarray(MAGIC.length));
+  const cipherName = reader.name('cipher name');
+  const kdfName = reader.name('name of the key derivation');
+  const kdfOptions = reader.string('options of the key derivation');
+  const keys = reader.uint32('number of keys');
+  if (keys !== 1) throw refuseKind(`OpenSSH file of ${keys} keys: only one is taken`, 'Keep one key to a file.');
+  const publicBlob = reader.string('public key');
+  checkSshKeyType(sshKeyType(publicBlob));
+  const cipher = CIPHERS.get(cipherName);
+  if (cipher === undefined || kdfName !== (cipher.mode === 'none' ? 'none' : 'bcrypt')) {
+    throw refuseKind(
+      `OpenSSH key encrypted by ${cipherName.slice(0, 64)} with ${kdfName.slice(0, 64)}: AES in CTR or CBC mode with bcrypt is read`,
+      'Encrypt it again: ssh-keygen -p -Z aes256-ctr -f <file>.',
+    );
+  }
+  const encrypted = cipher.mode !== 'none';
+  const secret = reader.string('private part');
+  reader.end('private part');
+  if (secret.length === 0 || secret.length % cipher.blockLength !== 0) {
+    throw damagedOpenssh('the private part is not a whole number of blocks');
+  }
+  const kdf = new WireReader(kdfOptions);
+  const salt = encrypted ? kdf.string('salt') : new Uint8Array();
+  const rounds = encrypted ? kdf.uint32('number of rounds') : 0;
+  kdf.end('options of the key derivation');
+  if (encrypted && (rounds === 0 || salt.length === 0))
+    throw damagedOpenssh('the key derivation lacks rounds or a salt');
+  limitCost('bcrypt rounds', rounds, MAX_BCRYPT_ROUNDS);
+  return { encrypted, cipher, rounds, salt, publicBlob, secret };
+}
+
+/**
+ * Reads an OpenSSH private key and checks its check numbers, its padding, and that its public half belongs to it.
+ * @throws as {@link readOpensshEnvelope}; ERR_PASSPHRASE_REQUIRED, ERR_PASSPHRASE_WRONG; ERR_KEY_INVALID where the
+ * numbers do not belong together.
+ */
+export async function parseOpensshPrivate(
+  bytes: Uint8Array,
+  passphrase: SecretLike | undefined,
+  engine: Engine,
+): Promise<PrivateKey> {
+  const envelope = readOpensshEnvelope(bytes);
+  buildPublicKey(readSshPublicBlob(envelope.publicBlob));
+  const secret = envelope.encrypted ? await decrypt(envelope, passphraseToRead(passphrase), engine) : envelope.secret;
+  const reader = new WireReader(secret);
+  const check = reader.uint32('check number');
+  if (reader.uint32('check number') !== check) {
+    throw envelope.encrypted ? wrongPassphrase() : damagedOpenssh('its two check numbers differ');
+  }
+  const type = reader.name('key type');
+  checkSshKeyType(type);
+  const key = type === 'ssh-rsa' ? await readRsa(reader, engine) : await readEd25519(reader, engine);
+  reader.string('comment');
+  checkPadding(reader.rest(), envelope.cipher.blockLength);
+  if (!equalBytes(writeSshPublicBlob(publicNumbers(key.publicKey)), envelope.publicBlob)) throw notTogether();
+  return key;
+}
+
+/**
+ * Writes an OpenSSH private key file (the bytes inside its armour), with a passphrase under bcrypt and AES-256-CTR.
+ * `comment` is shown by `ssh-keygen -l` and `ssh-add -l`.
+ */
+export async function encodeOpensshPrivate(
+  key: PrivateKey,
+  comment: string,
+  passphrase: string | undefined,
+  engine: Engine,
+): Promise<Uint8Array> {
+  const cipher = passphrase === undefined ? NO_CIPHER : AES_256_CTR;
+  const publicBlob = writeSshPublicBlob(publicNumbers(key.publicKey));
+  const check = engine.randomBytes(4);
+  const content = concatBytes(check, check, encodeNumbers(key), wireString(comment));
+  const padding = Uint8Array.from({ length: -content.length & (cipher.blockLength - 1) }, (_, i) => i + 1);
+  const plain = concatBytes(content, padding);
+  if (passphrase === undefined) return envelope('none', 'none', new Uint8Array(), publicBlob, plain);
+  const salt = engine.randomBytes(WRITTEN_SALT_LENGTH);
+  const [aesKey, iv] = await derive({ cipher, rounds: WRITTEN_ROUNDS, salt }, passphrase);
+  const kdfOptions = concatBytes(wireString(salt), wireUint32(WRITTEN_ROUNDS));
+  return envelope('aes256-ctr', 'bcrypt', kdfOptions, publicBlob, engine.aesCtr(aesKey, iv, plain));
+}
+
+function envelope(
+  cipher: string,
+  kdf: string,
+  kdfOptions: Uint8Array,
+  publicBlob: Uint8Array,
+  secret: Uint8Array,
+): Uint8Array {
+  const texts = [wireString(cipher), wireString(kdf), wireString(kdfOptions)];
+  return concatBytes(MAGIC, ...texts, wireUint32(1), wireString(publicBlob), wireString(secret));
+}
+
+async function derive(
+  { cipher, rounds, salt }: Pick<OpensshEnvelope, 'cipher' | 'rounds' | 'salt'>,
+  passphrase: string,
+): Promise<readonly [key: Uint8Array, iv: Uint8Array]> {
+  const derived = await bcryptPbkdf(utf8Bytes(passphrase), salt, rounds, cipher.keyLength + IV_LENGTH);
+  return [derived.slice(0, cipher.keyLength), derived.slice(cipher.keyLength)];
+}
+
+async function decrypt(envelope: OpensshEnvelope, passphrase: string, engine: Engine): Promise<Uint8Array> {
+  const [key, iv] = await derive(envelope, passphrase);
+  if (envelope.cipher.mode === 'ctr') return engine.aesCtr(key, iv, envelope.secret);
+  const plain = engine.aesCbcDecrypt(key, iv, envelope.secret, 'none');
+  if (plain === null) throw wrongPassphrase();
+  return plain;
+}
+
+async function readEd25519(reader: WireReader, engine: Engine): Promise<PrivateKey> {
+  const raw = reader.string('public key');
+  const secret = reader.string('private key');
+  if (raw.length !== 32 || secret.length !== 64) throw damagedOpenssh('its Ed25519 key has a wrong length');
+  if (!equalBytes(secret.subarray(32), raw)) throw notTogether();
+  return buildPrivateKey({ algorithm: 'ed25519', seed: secret.slice(0, 32), raw }, engine);
+}
+
+async function readRsa(reader: WireReader, engine: Engine): Promise<PrivateKey> {
+  const n = reader.mpint('n');
+  const e = reader.mpint('e');
+  const d = reader.mpint('d');
+  const qi = reader.mpint('iqmp');
+  const p = reader.mpint('p');
+  const q = reader.mpint('q');
+  if (p < 2n || q < 2n) throw notTogether();
+  return buildPrivateKey({ algorithm: 'rsa', n, e, d, p, q, dp: d % (p - 1n), dq: d % (q - 1n), qi }, engine);
+}
+
+function encodeNumbers(key: PrivateKey): Uint8Array {
+  const numbers = privateNumbers(key);
+  if (numbers.algorithm === 'ed25519') {
+    const { seed, raw } = numbers;
+    return concatBytes(wireString('ssh-ed25519'), wireString(raw), wireString(concatBytes(seed, raw)));
+  }
+  const { n, e, d, qi, p, q } = numbers;
+  return concatBytes(wireString('ssh-rsa'), ...[n, e, d, qi, p, q].map(wireMpint));
+}
+
+/** The padding counts 1, 2, 3 …; some writers add a whole block where none is needed. */
+function checkPadding(padding: Uint8Array, blockLength: number): void {
+  if (padding.length > blockLength || !padding.every((byte, i) => byte === i + 1))
+    throw damagedOpenssh('its padding is wrong');
+}

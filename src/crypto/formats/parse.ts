@@ -1,0 +1,152 @@
+import { engine as defaultEngine } from '#engine';
+import { DeribitKeysError } from '../../errors.js';
+import { privateKeyFromEd25519Seed } from '../build-keys.js';
+import type { Engine } from '../engine/engine.js';
+import { requireSmall, unreadable } from '../key-errors.js';
+import type { PrivateKey, PublicKey } from '../keys.js';
+import { base64ToBytes } from '../pem.js';
+import type { SecretLike } from '../secret.js';
+import { base64urlToBytes } from './bytes.js';
+import type { Item, KeyFormat, PrivateItem, PublicItem } from './item.js';
+import { recognise } from './recognise.js';
+import { refuseKind } from './refuse.js';
+
+/** How to read a key. */
+export interface ParseOptions {
+  /** For an encrypted key; for any other it is not looked at. */
+  readonly passphrase?: SecretLike | undefined;
+  /**
+   * `raw-seed`: the input is an Ed25519 seed (RFC 8032 §5.1.5) and nothing else: 32 bytes, or text with them in
+   * hexadecimal, base64 or base64url. Without it the format is recognised from the content, and seeds are refused.
+   */
+  readonly format?: 'raw-seed' | undefined;
+  /** The engine to compute with; the platform's own by default. */
+  readonly engine?: Engine;
+}
+
+/** What an input is, as far as it can be told without a passphrase. */
+export interface KeyDescription {
+  readonly kind: 'private' | 'public' | 'certificate';
+  readonly format: KeyFormat;
+  readonly encrypted: boolean;
+}
+
+/**
+ * Reads a private key, and proves that it is sound: from PKCS#8 (version 1 or 2, also encrypted), PKCS#1 (also encrypted
+ * in OpenSSL's old way), an OpenSSH private key (also encrypted), a JWK, or a JWK set with one usable key; in PEM or DER,
+ * or in base64 of it.
+ *
+ * Of several PEM blocks, exactly one may be a private key. Public keys beside it must be its own half; certificates,
+ * parameters and the like are passed over.
+ *
+ * @throws ERR_KEY_UNREADABLE (damaged, or not recognised), ERR_KEY_UNSUPPORTED (known, but no key that Deribit takes),
+ * ERR_KEY_INVALID (its numbers do not belong together), ERR_KEY_MISMATCH (a public key beside it is another's),
+ * ERR_PASSPHRASE_REQUIRED, ERR_PASSPHRASE_WRONG
+ */
+export async function parsePrivateKey(input: string | Uint8Array, options: ParseOptions = {}): Promise<PrivateKey> {
+  const engine = options.engine ?? defaultEngine;
+  if (options.format === 'raw-seed') return privateKeyFromEd25519Seed(readSeed(input), undefined, engine);
+  const items = recognise(input);
+  const item = onlyPrivate(items);
+  if (item === null) throw refusePublic(onlyPublic(items));
+  return openPrivate(item, items, options.passphrase, engine);
+}
+
+/**
+ * Reads a public key: from SPKI, PKCS#1, an X.509 certificate, an OpenSSH public line or certificate, a JWK or JWK set; or
+ * from whatever {@link parsePrivateKey} reads, whose public half it gives after the same checks. Of a certificate only
+ * the key is read: no signature, date or name is looked at.
+ *
+ * Several public keys and certificates in one input must all hold the same key.
+ *
+ * @throws as {@link parsePrivateKey}
+ */
+export async function parsePublicKey(input: string | Uint8Array, options: ParseOptions = {}): Promise<PublicKey> {
+  if (options.format === 'raw-seed') return (await parsePrivateKey(input, options)).publicKey;
+  const engine = options.engine ?? defaultEngine;
+  const items = recognise(input);
+  const item = onlyPrivate(items);
+  if (item !== null) return (await openPrivate(item, items, options.passphrase, engine)).publicKey;
+  const first = onlyPublic(items);
+  const key = await first.read(engine);
+  for (const other of items) {
+    if (other !== first && isPublic(other) && !(await other.read(engine)).equals(key)) {
+      throw refuseKind('Several different public keys in one input', 'Give the one key that is meant, alone.');
+    }
+  }
+  return key;
+}
+
+/**
+ * Says what an input is without a passphrase, and without proving that the key in it is sound.
+ * @throws ERR_KEY_UNREADABLE, ERR_KEY_UNSUPPORTED
+ */
+export async function inspectKey(
+  input: string | Uint8Array,
+  options: Pick<ParseOptions, 'format'> = {},
+): Promise<KeyDescription> {
+  if (options.format === 'raw-seed') return { kind: 'private', format: 'raw-seed', encrypted: false };
+  const items = recognise(input);
+  const { kind, format, encrypted } = onlyPrivate(items) ?? onlyPublic(items);
+  return { kind, format, encrypted };
+}
+
+async function openPrivate(
+  item: PrivateItem,
+  items: readonly Item[],
+  passphrase: SecretLike | undefined,
+  engine: Engine,
+): Promise<PrivateKey> {
+  const key = await item.open(passphrase, engine);
+  for (const other of items) {
+    if (other.kind === 'public' && !(await other.read(engine)).equals(key.publicKey)) {
+      throw new DeribitKeysError('ERR_KEY_MISMATCH', 'The public key beside the private key is not its own half', {
+        hint: 'Keep only the private key in the file: its public half is computed.',
+      });
+    }
+  }
+  return key;
+}
+
+function onlyPrivate(items: readonly Item[]): PrivateItem | null {
+  const [item, ...others] = items.filter((each) => each.kind === 'private');
+  if (others.length > 0) {
+    throw refuseKind(
+      `${others.length + 1} private keys in one input: only one is taken`,
+      'Keep one private key to a file.',
+    );
+  }
+  return item ?? null;
+}
+
+/** The first public key or certificate; where there is none, the reason why the rest is refused. */
+function onlyPublic(items: readonly Item[]): PublicItem {
+  const item = items.find(isPublic);
+  if (item !== undefined) return item;
+  const other = items.find((each) => each.kind === 'other');
+  throw other?.refusal ?? unreadable('The input holds no key');
+}
+
+function isPublic(item: Item): item is PublicItem {
+  return item.kind === 'public' || item.kind === 'certificate';
+}
+
+function refusePublic({ kind, format }: PublicItem): DeribitKeysError {
+  const what = kind === 'certificate' ? 'a certificate' : `a public key${format === 'jwk' ? ' (JWK without d)' : ''}`;
+  return refuseKind(`This is ${what}; a private key is needed`, 'Give the file of the private key that belongs to it.');
+}
+
+function readSeed(input: string | Uint8Array): Uint8Array {
+  requireSmall(input, 'the input');
+  if (typeof input !== 'string' && input.length === 32) return input;
+  const text = (typeof input === 'string' ? input : new TextDecoder().decode(input)).trim();
+  const seed = /^[0-9a-fA-F]{64}$/.test(text)
+    ? Uint8Array.from(text.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16))
+    : (base64ToBytes(text) ?? base64urlToBytes(text));
+  if (seed?.length !== 32) {
+    throw unreadable(`An Ed25519 seed is 32 bytes, or their hexadecimal or base64; this is of length ${input.length}`, {
+      hint: 'For a 64-byte secret key, give its first 32 bytes. For any other format, leave out raw-seed.',
+    });
+  }
+  return seed;
+}

@@ -1,0 +1,79 @@
+import { concatBytes } from '../numbers.js';
+import type { PublicNumbers } from './key-numbers.js';
+import { refuseAlgorithm, refuseKind } from './refuse.js';
+import { damagedOpenssh, WireReader, wireMpint, wireString } from './wire.js';
+
+/** The key types of SSH that Deribit takes too (RFC 8709 §4, RFC 4253 §6.6). */
+export type SshKeyType = 'ssh-ed25519' | 'ssh-rsa';
+
+const CERTIFICATE = '-cert-v01@openssh.com';
+
+/** Whether `type` is that of a certificate (OpenSSH's PROTOCOL.certkeys). */
+export function isSshCertificateType(type: string): boolean {
+  return type.endsWith(CERTIFICATE);
+}
+
+/** The type of the key in `blob`. */
+export function sshKeyType(blob: Uint8Array): string {
+  return new WireReader(blob).name('key type');
+}
+
+/**
+ * Reads a public key blob, or the key of a certificate (whose signature and validity are not looked at).
+ * @throws ERR_KEY_UNSUPPORTED for a type that Deribit does not take, ERR_KEY_UNREADABLE for broken or trailing data.
+ */
+export function readSshPublicBlob(blob: Uint8Array): PublicNumbers {
+  const reader = new WireReader(blob);
+  const type = reader.name('key type');
+  const certificate = isSshCertificateType(type);
+  const plainType = certificate ? type.slice(0, -CERTIFICATE.length) : type;
+  checkSshKeyType(plainType);
+  if (certificate) reader.string('nonce');
+  const key = readNumbers(plainType, reader);
+  if (certificate) skipCertificate(reader);
+  reader.end('public key');
+  return key;
+}
+
+/** Refuses, by name, every key type but `ssh-ed25519` and `ssh-rsa`. */
+export function checkSshKeyType(type: string): asserts type is SshKeyType {
+  if (type === 'ssh-ed25519' || type === 'ssh-rsa') return;
+  if (type.startsWith('sk-') || type.startsWith('webauthn-sk-')) {
+    throw refuseKind(
+      `FIDO security key (${type}): its device signs a wrapped message, which Deribit does not take`,
+      'Make a key that is not bound to a FIDO device: deribit-keys generate <name>.',
+    );
+  }
+  const curve = /^ecdsa-sha2-nistp(\d+)$/.exec(type)?.[1];
+  if (curve !== undefined) throw refuseAlgorithm(`EC key (P-${curve})`);
+  if (type === 'ssh-dss') throw refuseAlgorithm('DSA key');
+  if (type === 'ssh-ed448') throw refuseAlgorithm('Ed448 key');
+  throw refuseAlgorithm(`SSH key of type ${type.slice(0, 64)}`);
+}
+
+/** The blob of a public key. */
+export function writeSshPublicBlob(key: PublicNumbers): Uint8Array {
+  return key.algorithm === 'ed25519'
+    ? concatBytes(wireString('ssh-ed25519'), wireString(key.raw))
+    : concatBytes(wireString('ssh-rsa'), wireMpint(key.e), wireMpint(key.n));
+}
+
+function readNumbers(type: SshKeyType, reader: WireReader): PublicNumbers {
+  if (type === 'ssh-rsa') {
+    const e = reader.mpint('e');
+    return { algorithm: 'rsa', e, n: reader.mpint('n') };
+  }
+  const raw = reader.string('public key');
+  if (raw.length !== 32) throw damagedOpenssh(`an Ed25519 public key has 32 bytes, this one ${raw.length}`);
+  return { algorithm: 'ed25519', raw };
+}
+
+function skipCertificate(reader: WireReader): void {
+  reader.take(8, 'serial');
+  reader.uint32('certificate type');
+  reader.string('key id');
+  reader.string('principals');
+  reader.take(16, 'validity');
+  for (const field of ['critical options', 'extensions', 'reserved field', 'signing key', 'signature'])
+    reader.string(field);
+}
