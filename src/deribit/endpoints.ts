@@ -7,8 +7,8 @@ export type Environment = 'test' | 'prod';
 export interface Endpoint {
   /** The whole URL: `…/ws/api/v2` for `ws:` and `wss:`, `…/api/v2` for `http:` and `https:`. */
   readonly url: string;
-  /** Null for a host that is none of Deribit's. */
-  readonly environment: Environment | null;
+  /** For a host that is none of Deribit's: as the caller says, the test one where nothing is said. */
+  readonly environment: Environment;
   /** What the replies' `testnet` flag must say; null where anything goes. */
   readonly expectTestnet: boolean | null;
   /** Whether the caller gave the URL, rather than an environment's name. */
@@ -17,7 +17,7 @@ export interface Endpoint {
 
 export interface EndpointChoice {
   readonly environment?: Environment | undefined;
-  /** Wins over `environment`. */
+  /** Where to go, whatever `environment` says; which of the two it is counts as said, unless the host is Deribit's own. */
   readonly url?: string | undefined;
 }
 
@@ -36,29 +36,20 @@ const HTTP_PATH = '/api/v2';
  * fragment in the URL, and for unencrypted traffic to anything but loopback.
  */
 export function resolveEndpoint(choice: EndpointChoice = {}): Endpoint {
-  if (choice.url !== undefined) return endpointOf(parseUrl(choice.url));
   const environment = choice.environment ?? 'test';
   if (!Object.hasOwn(HOSTS, environment)) {
     throw new DeribitKeysError('ERR_USAGE', 'the environment is neither test nor prod', {
       hint: 'choose test or prod, or give a URL',
     });
   }
-  return {
-    url: `wss://${HOSTS[environment]}${WEBSOCKET_PATH}`,
-    environment,
-    expectTestnet: environment === 'test',
-    custom: false,
-  };
+  if (choice.url !== undefined) return endpointOf(parseUrl(choice.url), environment);
+  const url = `wss://${HOSTS[environment]}${WEBSOCKET_PATH}`;
+  return { url, environment, expectTestnet: environment === 'test', custom: false };
 }
 
-function endpointOf(url: URL): Endpoint {
-  const environment = ENVIRONMENT_OF_HOST.get(hostOf(url)) ?? null;
-  return {
-    url: url.href,
-    environment,
-    expectTestnet: environment === null ? null : environment === 'test',
-    custom: true,
-  };
+function endpointOf(url: URL, said: Environment): Endpoint {
+  const environment = ENVIRONMENT_OF_HOST.get(hostOf(url)) ?? said;
+  return { url: url.href, environment, expectTestnet: environment === 'test', custom: true };
 }
 
 /** Whether both lead to the same place: the same host and port. Scheme, path and trailing dots do not matter. */
@@ -122,6 +113,7 @@ function hostOf(url: URL): string {
 
 function authorityOf(endpoint: Endpoint): string {
   const url = new URL(endpoint.url);
-  const host = endpoint.environment === null ? hostOf(url) : HOSTS[endpoint.environment];
+  const known = ENVIRONMENT_OF_HOST.get(hostOf(url));
+  const host = known === undefined ? hostOf(url) : HOSTS[known];
   return `${host}:${url.port || (isEncrypted(url) ? '443' : '80')}`;
 }

@@ -1,0 +1,45 @@
+import type { Command } from 'commander';
+import { examples } from '../options.js';
+import { fields } from '../output.js';
+import type { Open } from '../program.js';
+
+interface AuthFlags {
+  readonly scope?: string;
+  readonly printToken?: true;
+}
+
+export function defineAuth(program: Command, open: Open): void {
+  program
+    .command('auth')
+    .description('a real login with a registered key')
+    .argument('<name>')
+    .option('--scope <scope>', 'ask for this scope instead of all that the key allows')
+    .option('--print-token', 'print the tokens as well: they are as good as the key until they expire')
+    .addHelpText(
+      'after',
+      examples('auth bot', 'auth bot --scope trade:read', 'auth bot --print-token --json | jq -r .accessToken'),
+    )
+    .action(async (name: string, flags: AuthFlags, command: Command) => {
+      const cx = open(command);
+      await cx.store.tidy();
+      const { authenticate } = await import('../../workflows/authenticate.js');
+      const { resolveTarget } = await import('../../workflows/target.js');
+      const record = await cx.store.read(name);
+      const endpoint = resolveTarget(cx.target, record);
+      const outlives = flags.printToken === true;
+      const { clientId, login } = await authenticate(cx.parts, record, endpoint, { scope: flags.scope, outlives });
+      const tokens = outlives
+        ? { accessToken: login.accessToken.reveal(), refreshToken: login.refreshToken.reveal() }
+        : {};
+      const { scope, expiresInS, tokenType } = login;
+      cx.out.result({ clientId, scope, expiresIn: expiresInS, tokenType, ...tokens }, () =>
+        fields([
+          ['client id', clientId],
+          ['scope', scope],
+          ['expires in', `${expiresInS} s`],
+          ['access token', tokens.accessToken ?? null],
+          ['refresh token', tokens.refreshToken ?? null],
+        ]),
+      );
+    });
+}

@@ -1,0 +1,160 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import type { KeyAlgorithm } from '../../crypto/keys.js';
+import { Secret } from '../../crypto/secret.js';
+import type { Endpoint } from '../../deribit/endpoints.js';
+import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import type { Sandbox } from '../../sandbox/index.js';
+import type { AccountLogin, Parts } from '../../workflows/parts.js';
+import { type Context, createContext } from '../context.js';
+import { examples } from '../options.js';
+import type { Printer, Style } from '../output.js';
+import type { Open } from '../program.js';
+
+const SCOPE = 'account:read trade:read_write';
+
+/** What was seen for one algorithm. */
+interface Story {
+  readonly algorithm: KeyAlgorithm;
+  readonly transport: string;
+  readonly localFingerprint: string;
+  readonly returnedFingerprint: string;
+  readonly match: boolean;
+  readonly clientId: string;
+  readonly scope: string;
+  readonly loginVerified: boolean;
+  readonly equity: number;
+}
+
+interface Stage {
+  readonly out: Printer;
+  readonly parts: Parts;
+  readonly sandbox: Sandbox;
+  readonly login: (endpoint: Endpoint) => AccountLogin;
+}
+
+const step = (out: Printer, text: string, ...styles: readonly Style[]) =>
+  out.line(`  ${out.style('✓', 'green')} ${out.style(text, ...styles)}`);
+
+/** Generate, register, prove, log in. What is shown as returned is read from the exchange itself. */
+async function tell(
+  { out, parts, sandbox, login }: Stage,
+  algorithm: KeyAlgorithm,
+  endpoint: Endpoint,
+): Promise<Story> {
+  const { generate } = await import('../../workflows/generate.js');
+  const { register } = await import('../../workflows/register.js');
+  const { authenticate } = await import('../../workflows/authenticate.js');
+  const { withTransport } = await import('../../workflows/account.js');
+  const transport = endpoint.url.startsWith('ws') ? 'WebSocket' : 'HTTP';
+  const kind = algorithm === 'rsa' ? ({ type: 'rsa', bits: 2048 } as const) : ({ type: 'ed25519' } as const);
+  out.line('');
+  out.line(out.style(`${algorithm === 'rsa' ? 'RSA-2048' : 'Ed25519'} over ${transport}`, 'bold'));
+
+  const name = `demo-${algorithm}`;
+  const record = await generate(parts.store, name, kind);
+  step(out, `generated ${record.name}: the private key is in ${parts.store.files(name).privateKey} (0600)`);
+  const registration = await register(parts, { name, scope: SCOPE, login: login(endpoint) });
+  step(out, `registered by private/create_api_key as ${registration.clientId}`);
+  const returned = sandbox.keys().find((key) => key.client_id === registration.clientId)?.client_secret ?? '';
+  const match = returned === record.fingerprint;
+  out.line(`      fingerprint here      ${record.fingerprint}`);
+  out.line(
+    `      fingerprint returned  ${returned}  ${match ? out.style('the same', 'green') : out.style('ANOTHER', 'red')}`,
+  );
+  step(out, `proved: fingerprint, public key, scope (${registration.scope}), and a signed login`);
+
+  const registered = await parts.store.read(name);
+  const { clientId, login: made } = await authenticate(parts, registered, endpoint, { outlives: true });
+  const equity = await withTransport(parts, endpoint, async (bot) => {
+    const options = { accessToken: made.accessToken.reveal() };
+    const summary = await bot.request('private/get_account_summary', { currency: 'BTC' }, options);
+    return Number((summary as { equity?: unknown }).equity);
+  });
+  step(out, `logged in by client_signature; private/get_account_summary answers: equity ${equity} BTC`);
+  const { loginVerified, scope } = registration;
+  return {
+    algorithm,
+    transport,
+    localFingerprint: record.fingerprint,
+    returnedFingerprint: returned,
+    match,
+    clientId,
+    scope,
+    loginVerified,
+    equity,
+  };
+}
+
+/** An exchange that records another key than was sent: registering must fail, and leave nothing behind. */
+async function catchSwap(
+  { out, parts, sandbox, login }: Stage,
+  endpoint: Endpoint,
+): Promise<{ caught: boolean; removed: boolean }> {
+  const { generate } = await import('../../workflows/generate.js');
+  const { register } = await import('../../workflows/register.js');
+  out.line('');
+  out.line(out.style('A swapped key', 'bold'));
+  await generate(parts.store, 'demo-swapped', { type: 'ed25519' });
+  const before = sandbox.keys().length;
+  sandbox.setFaults(['swap-key@private/create_api_key']);
+  try {
+    await register(parts, { name: 'demo-swapped', scope: SCOPE, login: login(endpoint) });
+    return { caught: false, removed: false };
+  } catch (error) {
+    if (!isDeribitKeysError(error, 'ERR_PROOF_FAILED')) throw error;
+    step(out, 'the exchange was told to record another public key than it was sent: caught');
+    out.line(`      ${error.message.replaceAll('; ', '\n      ')}`);
+  } finally {
+    sandbox.clearFaults();
+  }
+  const removed = sandbox.keys().length === before;
+  if (removed) step(out, 'the wrong key was removed from the exchange again; the local key is unharmed');
+  return { caught: true, removed };
+}
+
+async function play(cx: Context, folder: string, sandbox: Sandbox): Promise<void> {
+  const { resolveEndpoint } = await import('../../deribit/endpoints.js');
+  const { parts } = createContext(cx.host, cx.out, { ...cx.options, keysDir: join(folder, 'keys') });
+  const { clientId, clientSecret } = sandbox;
+  const credentials = { clientId, clientSecret: new Secret(clientSecret) };
+  const stage: Stage = { out: cx.out, parts, sandbox, login: (endpoint) => ({ credentials, endpoint }) };
+  const [websocket, http] = [sandbox.wsUrl, sandbox.httpUrl].map((url) => resolveEndpoint({ url })) as [
+    Endpoint,
+    Endpoint,
+  ];
+
+  cx.out.line(`A local exchange runs on ${sandbox.wsUrl}; keys go to a folder that is deleted at the end.`);
+  const stories = [await tell(stage, 'ed25519', websocket), await tell(stage, 'rsa', http)];
+  const swapped = await catchSwap(stage, websocket);
+  const ok = stories.every(({ match, loginVerified }) => match && loginVerified) && swapped.caught && swapped.removed;
+  cx.out.result({ ok, keys: stories, swappedKey: swapped }, () => [
+    '',
+    ok ? cx.out.style('All of it worked.', 'bold') : '',
+  ]);
+  if (!ok) throw new DeribitKeysError('ERR_CHECK_FAILED', 'the demo did not end as it should');
+}
+
+export function defineDemo(program: Command, open: Open): void {
+  program
+    .command('demo')
+    .description('the whole story on a local exchange: generate, register, prove, log in')
+    .addHelpText('after', examples('demo', 'demo --json | jq .'))
+    .action(async (_flags: unknown, command: Command) => {
+      const cx = open(command);
+      const { startSandbox } = await import('../../sandbox/index.js');
+      const folder = await mkdtemp(join(tmpdir(), 'deribit-keys-demo-'));
+      try {
+        const sandbox = await startSandbox();
+        try {
+          await play(cx, folder, sandbox);
+        } finally {
+          await sandbox.close();
+        }
+      } finally {
+        await rm(folder, { recursive: true, force: true });
+      }
+    });
+}

@@ -1,0 +1,60 @@
+import type { Command } from 'commander';
+import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { isKeyName } from '../../keystore/names.js';
+import type { Context } from '../context.js';
+import { readKeyInput } from '../key-input.js';
+import { examples } from '../options.js';
+import type { Open } from '../program.js';
+
+async function storedPublicKey(cx: Context, source: string) {
+  if (!isKeyName(source)) return null;
+  try {
+    const { readPublicKey } = await import('../../keystore/stored-keys.js');
+    return await readPublicKey(cx.store, await cx.store.read(source));
+  } catch (error) {
+    if (isDeribitKeysError(error, 'ERR_NO_SUCH_NAME')) return null;
+    throw error;
+  }
+}
+
+export function defineFingerprint(program: Command, open: Open): void {
+  program
+    .command('fingerprint')
+    .description('the fingerprint that Deribit shows for a key')
+    .argument(
+      '<name|file|->',
+      'a key of the keystore; or a file (or stdin) with a public key, private key or certificate',
+    )
+    .option('--input-passphrase-file <file>', 'the passphrase of that file (env DERIBIT_KEYS_INPUT_PASSPHRASE)')
+    .addHelpText(
+      'after',
+      examples(
+        'fingerprint bot',
+        'fingerprint ./key.pem',
+        'openssl pkey -in key.pem -pubout | deribit-keys fingerprint -',
+      ),
+    )
+    .action(async (source: string, flags: { inputPassphraseFile?: string }, command: Command) => {
+      const cx = open(command);
+      const { fingerprint } = await import('../../crypto/fingerprint.js');
+      const key = (await storedPublicKey(cx, source)) ?? (await publicKeyIn(cx, source, flags.inputPassphraseFile));
+      const print = fingerprint(key);
+      cx.out.result({ algorithm: key.algorithm, bits: key.bits, fingerprint: print }, () => print);
+    });
+}
+
+async function publicKeyIn(cx: Context, source: string, passphraseFile: string | undefined) {
+  const { parsePublicKey } = await import('../../crypto/formats/index.js');
+  try {
+    return await readKeyInput(cx, source, passphraseFile, (bytes, passphrase) =>
+      parsePublicKey(bytes, passphrase === null ? {} : { passphrase }),
+    );
+  } catch (error) {
+    const missing = isDeribitKeysError(error, 'ERR_KEY_UNREADABLE') && error.cause !== undefined;
+    if (!missing || !isKeyName(source)) throw error;
+    throw new DeribitKeysError('ERR_NO_SUCH_NAME', `there is neither a key nor a readable file called "${source}"`, {
+      cause: error,
+      hint: 'see what keys there are with: deribit-keys list',
+    });
+  }
+}

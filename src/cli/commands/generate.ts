@@ -1,0 +1,89 @@
+import { type Command, Option } from 'commander';
+import type { KeyRecord } from '../../keystore/record.js';
+import type { Context } from '../context.js';
+import { examples } from '../options.js';
+import { fields } from '../output.js';
+import type { Open } from '../program.js';
+
+interface GenerateFlags {
+  readonly type?: 'ed25519' | 'rsa';
+  readonly bits?: '2048' | '3072' | '4096';
+  readonly encrypt?: true;
+}
+
+/** The JSON form that `generate` and `import` give. */
+export async function storedKeyDocument(cx: Context, record: KeyRecord) {
+  const { readPublicKey } = await import('../../keystore/stored-keys.js');
+  const { encodePublicKeyPem } = await import('../../crypto/key-pem.js');
+  const { name, algorithm, bits, fingerprint, encrypted, createdAt, signer } = record;
+  const files = cx.store.files(name);
+  return {
+    name,
+    algorithm,
+    bits,
+    fingerprint,
+    publicKey: encodePublicKeyPem(await readPublicKey(cx.store, record)),
+    publicKeyFile: files.publicKey,
+    privateKeyFile: signer === null ? files.privateKey : null,
+    encrypted,
+    createdAt,
+  };
+}
+
+/** Prints a key that was just stored. */
+export async function showStoredKey(cx: Context, record: KeyRecord): Promise<void> {
+  const stored = await storedKeyDocument(cx, record);
+  cx.out.result(stored, () => [
+    ...fields([
+      ['name', stored.name],
+      ['algorithm', stored.bits === null ? stored.algorithm : `${stored.algorithm} ${stored.bits}`],
+      ['fingerprint', stored.fingerprint],
+      [
+        'private key',
+        stored.privateKeyFile === null ? null : `${stored.privateKeyFile}${stored.encrypted ? ' (encrypted)' : ''}`,
+      ],
+      ['public key', stored.publicKeyFile],
+    ]),
+    '',
+    stored.publicKey.trimEnd(),
+  ]);
+}
+
+export function defineGenerate(program: Command, open: Open): void {
+  program
+    .command('generate')
+    .description('make a keypair on this machine')
+    .argument('<name>', 'what to call it here')
+    .addOption(new Option('--type <type>', 'default ed25519').choices(['ed25519', 'rsa']))
+    .addOption(new Option('--bits <bits>', 'for RSA; default 3072').choices(['2048', '3072', '4096']))
+    .option('--encrypt', 'encrypt the private key under a passphrase')
+    .addHelpText(
+      'after',
+      examples(
+        'generate bot',
+        'generate bot --encrypt --passphrase-file secret.txt',
+        'generate legacy --type rsa --bits 2048 --json | jq -r .publicKey',
+      ),
+    )
+    .action(async (name: string, flags: GenerateFlags, command: Command) => {
+      const cx = open(command);
+      await cx.store.tidy();
+      const { generate } = await import('../../workflows/generate.js');
+      const { requireNewPassphrase } = await import('../secrets.js');
+      const type = flags.type ?? 'ed25519';
+      const bits = flags.bits === undefined ? {} : { bits: Number(flags.bits) as 2048 | 3072 | 4096 };
+      cx.store.files(name);
+      await cx.store.requireFree(name);
+      const passphrase = flags.encrypt
+        ? await requireNewPassphrase(cx.host, `the key "${name}"`, '--passphrase-file', {
+            file: cx.options.passphraseFile,
+            variable: 'DERIBIT_KEYS_PASSPHRASE',
+          })
+        : null;
+      if (type === 'rsa') cx.out.note(`making an RSA key of ${flags.bits ?? 3072} bits …`);
+      await showStoredKey(cx, await generate(cx.store, name, { type, ...bits, passphrase }));
+      cx.out.note(
+        `next: give the public key to Deribit (deribit-keys register ${name} --help, or its web page and deribit-keys link ${name})`,
+      );
+    });
+}

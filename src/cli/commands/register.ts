@@ -1,0 +1,94 @@
+import type { Command } from 'commander';
+import type { Registration } from '../../workflows/register.js';
+import { accountLogin, partsForALook, partsWithSecondFactor } from '../login.js';
+import { addLoginOptions, collect, examples, type LoginOptions } from '../options.js';
+import { fields, type Printer } from '../output.js';
+import type { Open } from '../program.js';
+
+interface RegisterFlags extends LoginOptions {
+  readonly scope: string;
+  readonly label?: string;
+  readonly feature?: readonly string[];
+  readonly ip?: readonly string[];
+}
+
+/** Prints what was registered or linked, each proof with its verdict. */
+export function showRegistration(out: Printer, registration: Registration): void {
+  const proof = (verified: boolean | null) =>
+    verified === null ? 'not shown by the exchange' : verified ? 'verified' : 'NOT verified';
+  out.result(registration, () =>
+    fields([
+      ['name', registration.name],
+      ['environment', registration.environment],
+      ['client id', registration.clientId],
+      ['key id', registration.keyId],
+      ['scope', registration.scope],
+      ['fingerprint', `${registration.fingerprint} (${proof(registration.fingerprintVerified)})`],
+      ['public key', proof(registration.publicKeyVerified)],
+      ['login', registration.loginVerified ? 'verified' : 'NOT verified'],
+    ]),
+  );
+}
+
+export function defineRegister(program: Command, open: Open): void {
+  addLoginOptions(
+    program
+      .command('register')
+      .description('give the public key to Deribit (create_api_key) and prove what was recorded')
+      .argument('<name>')
+      .requiredOption('--scope <scope>', 'what the key may do, such as "account:read trade:read_write"')
+      .option('--label <label>', "the API key's name on Deribit (default: made from <name>)")
+      .option('--feature <feature>', 'restricted_block_trades or block_trade_approval; may be repeated', collect)
+      .option('--ip <address>', 'an address or subnet for the whitelist; may be repeated', collect),
+  )
+    .addHelpText(
+      'after',
+      examples(
+        'register bot --scope "account:read trade:read_write" --as admin',
+        'register bot --scope trade:read_write --ip 203.0.113.7 --client-id AbCdEf12 --client-secret-file secret.txt',
+      ),
+    )
+    .action(async (name: string, flags: RegisterFlags, command: Command) => {
+      const cx = open(command);
+      await cx.store.tidy();
+      const { register, requireRegistrable } = await import('../../workflows/register.js');
+      const record = await cx.store.read(name);
+      requireRegistrable(record);
+      const login = await accountLogin(cx, flags, record);
+      const parts = await partsWithSecondFactor(cx, flags);
+      const { scope, label } = flags;
+      const registration = await register(parts, {
+        name,
+        scope,
+        label,
+        features: flags.feature ?? [],
+        ipWhitelist: flags.ip ?? [],
+        login,
+      });
+      if (registration.adopted)
+        cx.out.note('the key was on the exchange already, from an interrupted run: it was taken over');
+      showRegistration(cx.out, registration);
+    });
+}
+
+export function defineLink(program: Command, open: Open): void {
+  program
+    .command('link')
+    .description("prove and record a key whose public half was pasted into Deribit's web page")
+    .argument('<name>')
+    .requiredOption('--client-id <id>', 'the client id that Deribit shows for it')
+    .option('--tfa-code <code>', 'second factor: one code (env DERIBIT_TFA_CODE)')
+    .option('--tfa-secret-file <file>', 'second factor: the base32 seed (env DERIBIT_TFA_SECRET)')
+    .addHelpText('after', examples('link bot --client-id AbCdEf12', 'link bot --client-id AbCdEf12 --env prod'))
+    .action(async (name: string, flags: LoginOptions & { clientId: string }, command: Command) => {
+      const cx = open(command);
+      await cx.store.tidy();
+      const { link } = await import('../../workflows/link.js');
+      const { resolveTarget } = await import('../../workflows/target.js');
+      const endpoint = resolveTarget(cx.target, await cx.store.read(name));
+      showRegistration(
+        cx.out,
+        await link(await partsForALook(cx, flags), { name, clientId: flags.clientId, endpoint }),
+      );
+    });
+}

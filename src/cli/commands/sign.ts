@@ -1,0 +1,48 @@
+import type { Command } from 'commander';
+import { DeribitKeysError } from '../../errors.js';
+import { examples, wholeNumber } from '../options.js';
+import type { Open } from '../program.js';
+
+interface SignFlags {
+  readonly clientId?: string;
+  readonly timestamp?: number;
+  readonly nonce?: string;
+  readonly data?: string;
+  readonly scope?: string;
+  readonly state?: string;
+}
+
+export function defineSign(program: Command, open: Open): void {
+  program
+    .command('sign')
+    .description('signed parameters for public/auth, offline, as JSON')
+    .argument('<name>')
+    .option('--client-id <id>', 'instead of the one on record')
+    .option('--timestamp <ms>', 'milliseconds since 1970 (default: now)', wholeNumber(0))
+    .option('--nonce <nonce>', 'default: random')
+    .option('--data <data>', 'default: empty')
+    .option('--scope <scope>', 'such as "session:bot" or "trade:read_write"')
+    .option('--state <state>', 'given back by the exchange')
+    .addHelpText(
+      'after',
+      examples(
+        'sign bot',
+        `sign bot | jq '{jsonrpc: "2.0", id: 1, method: "public/auth", params: .}' | curl -s -d @- https://test.deribit.com/api/v2`,
+      ),
+    )
+    .action(async (name: string, flags: SignFlags, command: Command) => {
+      const cx = open(command);
+      const { buildAuthParams } = await import('../../deribit/auth.js');
+      const record = await cx.store.read(name);
+      const clientId = flags.clientId ?? record.clientId;
+      if (clientId === null || clientId === '') {
+        throw new DeribitKeysError('ERR_USAGE', `the key "${name}" is not registered, so it has no client id`, {
+          hint: 'register or link it first, or give --client-id',
+        });
+      }
+      const { timestamp: timestampMs, nonce, data, scope, state } = flags;
+      const signer = await cx.parts.signerOf(record);
+      const params = await buildAuthParams({ clientId, signer }, { timestampMs, nonce, data, scope, state });
+      cx.out.result(params, () => JSON.stringify(params));
+    });
+}

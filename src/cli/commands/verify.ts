@@ -1,0 +1,53 @@
+import type { Command } from 'commander';
+import type { Verification } from '../../workflows/verify.js';
+import { CheckFailed } from '../check-failed.js';
+import { accountLogin, partsWithSecondFactor, saysLogin } from '../login.js';
+import { addLoginOptions, examples, type LoginOptions } from '../options.js';
+import type { Printer } from '../output.js';
+import type { Open } from '../program.js';
+
+function show(out: Printer, results: readonly Verification[]): void {
+  out.result(results, () =>
+    results.flatMap(({ name, ok, checks }) => [
+      `${out.style(ok ? 'ok' : 'FAILED', ok ? 'green' : 'red')}  ${out.style(name, 'bold')}`,
+      ...checks.map((one) => `  ${one.ok ? '✓' : out.style('✗', 'red')} ${one.check}: ${one.detail}`),
+    ]),
+  );
+}
+
+export function defineVerify(program: Command, open: Open): void {
+  addLoginOptions(
+    program
+      .command('verify')
+      .description('prove anew that keys are whole, and that they log in with the scope on record')
+      .argument('[name…]', 'all keys where none is named')
+      .option('--all', 'all keys of the keystore'),
+  )
+    .addHelpText(
+      'after',
+      examples('verify bot', 'verify --all --json | jq -e "all(.[]; .ok)"', 'verify bot --as admin'),
+    )
+    .action(async (names: readonly string[], flags: LoginOptions & { all?: true }, command: Command) => {
+      const cx = open(command);
+      await cx.store.tidy();
+      const { verify } = await import('../../workflows/verify.js');
+      const { resolveTarget } = await import('../../workflows/target.js');
+      const all = flags.all === true || names.length === 0;
+      const { records, damaged } = all
+        ? await cx.store.list()
+        : { records: await Promise.all(names.map(cx.store.read)), damaged: [] };
+      const account = saysLogin(cx, flags) ? await accountLogin(cx, flags, ...records) : undefined;
+      const results = await verify(await partsWithSecondFactor(cx, flags), records, {
+        ...(account === undefined ? {} : { account }),
+        endpointFor: (record) => (record.environment === null ? null : resolveTarget(cx.target, record)),
+      });
+      const broken = damaged.map((error) => ({
+        name: error.message.match(/([^/\\]+)\.json/)?.[1] ?? '?',
+        ok: false,
+        checks: [{ check: 'record', ok: false, detail: error.message }],
+      }));
+      show(cx.out, [...results, ...broken]);
+      if (results.length + broken.length === 0) cx.out.note(`no keys in ${cx.store.folder}`);
+      if (broken.length > 0 || results.some(({ ok }) => !ok)) throw new CheckFailed();
+    });
+}

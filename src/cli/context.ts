@@ -1,0 +1,124 @@
+import type { Secret } from '../crypto/secret.js';
+import type { Signer } from '../crypto/signer.js';
+import type { Endpoint, Environment } from '../deribit/endpoints.js';
+import type { Transport } from '../deribit/transport.js';
+import { DeribitKeysError } from '../errors.js';
+import { type Keystore, openKeystore } from '../keystore/keystore.js';
+import { openPrivateKey } from '../keystore/open-key.js';
+import type { PermissionPolicy } from '../keystore/permissions.js';
+import type { KeyRecord } from '../keystore/record.js';
+import type { Parts } from '../workflows/parts.js';
+import type { TargetChoice } from '../workflows/target.js';
+import type { Host } from './host.js';
+import type { GlobalOptions } from './options.js';
+import type { Printer } from './output.js';
+import { requirePassphrase } from './secrets.js';
+
+/** What a command works with. */
+export interface Context {
+  readonly host: Host;
+  readonly out: Printer;
+  readonly options: GlobalOptions;
+  readonly store: Keystore;
+  /** What was said of where to go, by option or environment variable. */
+  readonly target: TargetChoice;
+  readonly timeoutMs: number | undefined;
+  readonly permissions: PermissionPolicy;
+  readonly parts: Parts;
+  /** The parts with another passphrase file for one key: the login's. */
+  passphraseOf(record: KeyRecord): Promise<Secret>;
+  /** Says that the passphrase of `name` may come from these places first. */
+  addPassphrasePlace(name: string, file: string | undefined, variable: string): void;
+}
+
+function environmentFrom(host: Host, options: GlobalOptions): Environment | undefined {
+  const value = options.env ?? (host.env.DERIBIT_ENV || undefined);
+  if (value === undefined || value === 'test' || value === 'prod') return value;
+  throw new DeribitKeysError('ERR_USAGE', 'DERIBIT_ENV is neither test nor prod');
+}
+
+/** Says with --verbose what is asked and how it ends; parameters and results never. */
+function watched(transport: Transport, out: Printer): Transport {
+  return {
+    kind: transport.kind,
+    url: transport.url,
+    close: () => transport.close(),
+    async request(method, params, options) {
+      const startMs = performance.now();
+      const end = (how: string) => out.detail(`${method}: ${how} after ${Math.round(performance.now() - startMs)} ms`);
+      try {
+        const result = await transport.request(method, params, options);
+        end('answered');
+        return result;
+      } catch (error) {
+        end(error instanceof DeribitKeysError ? error.code : 'failed');
+        throw error;
+      }
+    },
+  };
+}
+
+export function createContext(host: Host, out: Printer, options: GlobalOptions): Context {
+  const store = openKeystore(options.keysDir ?? (host.env.DERIBIT_KEYS_DIR || 'keys'));
+  const permissions: PermissionPolicy = options.allowInsecurePermissions
+    ? 'any'
+    : options.allowMounted
+      ? 'mounted'
+      : 'strict';
+  const target: TargetChoice = {
+    environment: environmentFrom(host, options),
+    url: options.url ?? (host.env.DERIBIT_KEYS_URL || undefined),
+  };
+  const ownPlaces = new Map<string, { file: string | undefined; variable: string }>();
+  const signers = new Map<string, Promise<Signer>>();
+
+  const passphraseOf = (record: KeyRecord) => {
+    const own = ownPlaces.get(record.name);
+    const common = { file: options.passphraseFile, variable: 'DERIBIT_KEYS_PASSPHRASE' };
+    return requirePassphrase(
+      host,
+      `the key "${record.name}"`,
+      '--passphrase-file',
+      ...(own === undefined ? [] : [own]),
+      common,
+    );
+  };
+
+  const openSigner = async (record: KeyRecord): Promise<Signer> => {
+    const { localSigner } = await import('../crypto/local-signer.js');
+    return localSigner(await openPrivateKey(store, record, { passphrase: () => passphraseOf(record), permissions }));
+  };
+
+  const connectTo = async (endpoint: Endpoint): Promise<Transport> => {
+    const { connect } = await import('../deribit/connect.js');
+    out.detail(`endpoint: ${endpoint.url}`);
+    const transport = await connect(endpoint, { timeoutMs: options.timeout, signal: host.signal, env: host.env });
+    return watched(transport, out);
+  };
+
+  const parts: Parts = {
+    store,
+    connect: connectTo,
+    signerOf(record) {
+      const opened = signers.get(record.name) ?? openSigner(record);
+      signers.set(record.name, opened);
+      return opened;
+    },
+    signal: host.signal,
+    onNote: out.note,
+    nowMs: Date.now,
+  };
+
+  return {
+    host,
+    out,
+    options,
+    store,
+    target,
+    timeoutMs: options.timeout,
+    permissions,
+    parts,
+    passphraseOf,
+    addPassphrasePlace: (name, file, variable) => void ownPlaces.set(name, { file, variable }),
+  };
+}

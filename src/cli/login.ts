@@ -1,0 +1,84 @@
+import type { SecondFactor } from '../deribit/second-factor.js';
+import { promptSecondFactor, singleCodeSecondFactor, totpSecondFactor } from '../deribit/second-factor-providers.js';
+import { DeribitKeysError } from '../errors.js';
+import type { KeyRecord } from '../keystore/record.js';
+import type { AccountLogin, Parts } from '../workflows/parts.js';
+import { resolveTarget } from '../workflows/target.js';
+import type { Context } from './context.js';
+import type { LoginOptions } from './options.js';
+import { ask, canAsk } from './prompt.js';
+import { secretFrom } from './secrets.js';
+
+/** The second factor that was given beforehand: one code, or a seed. */
+async function secondFactorGiven(cx: Context, options: LoginOptions): Promise<SecondFactor | undefined> {
+  const code = options.tfaCode ?? (cx.host.env.DERIBIT_TFA_CODE || undefined);
+  if (code !== undefined) return singleCodeSecondFactor(code);
+  const seed = await secretFrom(cx.host, 'second-factor seed', {
+    file: options.tfaSecretFile,
+    variable: 'DERIBIT_TFA_SECRET',
+  });
+  return seed === null ? undefined : totpSecondFactor(seed);
+}
+
+const withFactor = (parts: Parts, secondFactor: SecondFactor | undefined): Parts =>
+  secondFactor === undefined ? parts : { ...parts, secondFactor };
+
+/** The parts with the second factor that the options give, or else the one who sits at the terminal. */
+export async function partsWithSecondFactor(cx: Context, options: LoginOptions): Promise<Parts> {
+  const asked = canAsk(cx.host)
+    ? promptSecondFactor((question) => ask(cx.host, question, { hidden: false }))
+    : undefined;
+  return withFactor(cx.parts, (await secondFactorGiven(cx, options)) ?? asked);
+}
+
+/** The same for a look that can be done without: nobody is asked. */
+export async function partsForALook(cx: Context, options: LoginOptions): Promise<Parts> {
+  return withFactor(cx.parts, await secondFactorGiven(cx, options));
+}
+
+/** Whether the user gave a login at all, for commands that can do without. */
+export function saysLogin(cx: Context, options: LoginOptions): boolean {
+  if (options.as !== undefined || options.clientId !== undefined || options.clientSecretFile !== undefined) return true;
+  return Boolean(cx.host.env.DERIBIT_CLIENT_ID && cx.host.env.DERIBIT_CLIENT_SECRET);
+}
+
+/**
+ * The login for work on the account, by the options; `records` are the keys that the command is about.
+ * @throws `ERR_USAGE` where the options say too little or contradict each other
+ */
+export async function accountLogin(
+  cx: Context,
+  options: LoginOptions,
+  ...records: readonly KeyRecord[]
+): Promise<AccountLogin> {
+  if (options.as !== undefined) {
+    if (options.clientId !== undefined || options.clientSecretFile !== undefined) {
+      throw new DeribitKeysError('ERR_USAGE', '--as and --client-id are two ways to log in: give one');
+    }
+    const record = await cx.store.read(options.as);
+    if (record.clientId === null) {
+      throw new DeribitKeysError('ERR_USAGE', `the key "${record.name}" cannot log in: it is not registered`, {
+        hint: 'name a registered key, or log in with --client-id and its secret',
+      });
+    }
+    cx.addPassphrasePlace(record.name, options.asPassphraseFile, 'DERIBIT_KEYS_AS_PASSPHRASE');
+    const endpoint = resolveTarget(cx.target, record, ...records);
+    return { endpoint, credentials: { clientId: record.clientId, signer: await cx.parts.signerOf(record) } };
+  }
+  const clientId = options.clientId ?? (cx.host.env.DERIBIT_CLIENT_ID || undefined);
+  if (clientId === undefined) {
+    throw new DeribitKeysError('ERR_USAGE', 'no login was given', {
+      hint: '--as <name> (a registered key), or --client-id <id> with --client-secret-file <file> or DERIBIT_CLIENT_SECRET',
+    });
+  }
+  const clientSecret = await secretFrom(cx.host, 'client secret', {
+    file: options.clientSecretFile,
+    variable: 'DERIBIT_CLIENT_SECRET',
+  });
+  if (clientSecret === null) {
+    throw new DeribitKeysError('ERR_USAGE', `no client secret was given for ${clientId}`, {
+      hint: 'give it by --client-secret-file <file> or DERIBIT_CLIENT_SECRET',
+    });
+  }
+  return { endpoint: resolveTarget(cx.target, ...records), credentials: { clientId, clientSecret } };
+}

@@ -1,0 +1,76 @@
+import { type Command, InvalidArgumentError, Option } from 'commander';
+
+/** Options that every command takes, before or after its name. */
+export interface GlobalOptions {
+  readonly keysDir?: string;
+  readonly env?: 'test' | 'prod';
+  readonly url?: string;
+  readonly json?: true;
+  readonly yes?: true;
+  readonly timeout?: number;
+  readonly verbose?: true;
+  readonly passphraseFile?: string;
+  readonly allowInsecurePermissions?: true;
+  readonly allowMounted?: true;
+}
+
+/** A whole number of at least `least`; commander names the option where it is none. */
+export function wholeNumber(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
+  return (text) => {
+    const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
+    if (value >= least && value <= most) return value;
+    throw new InvalidArgumentError(
+      `It must be a whole number from ${least}${most === Number.MAX_SAFE_INTEGER ? ' up' : ` to ${most}`}.`,
+    );
+  };
+}
+
+/** For an option that may be given several times. */
+export function collect(value: string, before: readonly string[] = []): readonly string[] {
+  return [...before, value];
+}
+
+export function addGlobalOptions(program: Command): void {
+  program
+    .option('--keys-dir <dir>', 'the keystore (env DERIBIT_KEYS_DIR; default ./keys)')
+    .addOption(
+      new Option('--env <environment>', 'which Deribit (env DERIBIT_ENV; default test)').choices(['test', 'prod']),
+    )
+    .option('--url <url>', 'the full endpoint, ws:, wss:, http: or https: (env DERIBIT_KEYS_URL; overrides --env)')
+    .option('--json', 'one JSON document on stdout, errors as JSON on stderr')
+    .option('--yes', 'answers every confirmation')
+    .addOption(
+      new Option('--timeout <ms>', 'how long an answer may take (default 15000)').argParser(wholeNumber(1, 86_400_000)),
+    )
+    .option('--verbose', 'more on stderr: requests, and the causes of errors')
+    .option('--passphrase-file <file>', 'the passphrase of the key in the keystore (env DERIBIT_KEYS_PASSPHRASE)')
+    .option('--allow-mounted', 'take a key mounted by Kubernetes or Docker: owned by root, readable by a group')
+    .option('--allow-insecure-permissions', 'do not look at who else can read a private key');
+}
+
+/** What `--as` and its kin were given. */
+export interface LoginOptions {
+  readonly as?: string;
+  readonly asPassphraseFile?: string;
+  readonly clientId?: string;
+  readonly clientSecretFile?: string;
+  readonly tfaCode?: string;
+  readonly tfaSecretFile?: string;
+}
+
+/** The login of commands that act on the account. */
+export function addLoginOptions(command: Command): Command {
+  return command
+    .optionsGroup('Login options:')
+    .option('--as <name>', 'log in with this registered key of the keystore')
+    .option('--as-passphrase-file <file>', 'its passphrase (env DERIBIT_KEYS_AS_PASSPHRASE), where it is not the same')
+    .option('--client-id <id>', 'log in with this symmetric key (env DERIBIT_CLIENT_ID) …')
+    .option('--client-secret-file <file>', '… and its secret (env DERIBIT_CLIENT_SECRET); it signs, it is not sent')
+    .option('--tfa-code <code>', 'second factor: one code (env DERIBIT_TFA_CODE)')
+    .option('--tfa-secret-file <file>', 'second factor: the base32 seed (env DERIBIT_TFA_SECRET)');
+}
+
+/** Lines for the end of a help text. */
+export function examples(...lines: readonly string[]): string {
+  return `\nExamples:\n${lines.map((line) => `  $ deribit-keys ${line}`).join('\n')}`;
+}

@@ -1,0 +1,139 @@
+import { DeribitKeysError } from '../errors.js';
+import { EXIT, exitCodeOf } from './exit-codes.js';
+import type { Output } from './host.js';
+
+/*
+ * Everything that the program prints goes through here.
+ *
+ *   result   stdout   what was asked for: text for people, or with --json one JSON document
+ *   note     stderr   progress and remarks; silent with --json
+ *   detail   stderr   the same, with --verbose alone
+ *   error    stderr   `error: …` and `hint: …`; with --json one document {"error": …}
+ *
+ * Colour on a terminal alone, and not under NO_COLOR. No value of a secret is ever given to this module but a token or
+ * a key that was asked for by name.
+ */
+
+export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow';
+const CODES: Readonly<Record<Style, readonly [number, number]>> = {
+  bold: [1, 22],
+  dim: [2, 22],
+  red: [31, 39],
+  green: [32, 39],
+  yellow: [33, 39],
+};
+
+export interface PrinterOptions {
+  readonly json: boolean;
+  readonly verbose: boolean;
+  readonly color: boolean;
+}
+
+export interface Printer {
+  readonly json: boolean;
+  /** The result: `value` as JSON, or the lines that `text` gives. */
+  result(value: unknown, text: () => string | readonly string[]): void;
+  /** A line on stdout in the human form alone. */
+  line(text: string): void;
+  note(text: string): void;
+  detail(text: string): void;
+  error(error: unknown): number;
+  style(text: string, ...styles: readonly Style[]): string;
+}
+
+/** Characters that could steer a terminal are shown, not sent: texts may come from the exchange or from a file. */
+function harmless(text: string): string {
+  return text.replace(/\p{Cc}/gu, (c) =>
+    c === '\n' || c === '\t' ? c : `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  );
+}
+
+/** An error of ours; anything else is a mistake of this program, and told as such. */
+export function asOurError(error: unknown): DeribitKeysError {
+  if (error instanceof DeribitKeysError) return error;
+  const what = error instanceof Error ? error.name : typeof error;
+  return new DeribitKeysError('ERR_INTERNAL', `something went wrong inside deribit-keys (${what})`, {
+    cause: error,
+    hint: 'run it again with --verbose and report what it shows',
+  });
+}
+
+function errorDocument(error: DeribitKeysError): unknown {
+  const { code, message, hint, rpc } = error;
+  return { error: { code, message, ...(hint === undefined ? {} : { hint }), ...(rpc === undefined ? {} : { rpc }) } };
+}
+
+function causes(error: DeribitKeysError): string[] {
+  const lines: string[] = [];
+  let cause: unknown = error.cause;
+  for (let depth = 0; depth < 8 && cause instanceof Error; depth += 1) {
+    const text = cause instanceof DeribitKeysError ? `${cause.code}: ${cause.message}` : (cause.stack ?? cause.message);
+    lines.push(`cause: ${text}`);
+    cause = cause.cause;
+  }
+  return lines;
+}
+
+export function createPrinter(stdout: Output, stderr: Output, options: PrinterOptions): Printer {
+  const { json, verbose, color } = options;
+  const style = (text: string, ...styles: readonly Style[]) =>
+    color ? styles.reduce((inner, name) => `\u001b[${CODES[name][0]}m${inner}\u001b[${CODES[name][1]}m`, text) : text;
+  const say = (text: string) => {
+    if (!json) stderr.write(`${harmless(text)}\n`);
+  };
+  return {
+    json,
+    style,
+    result(value, text) {
+      if (json) {
+        stdout.write(`${JSON.stringify(value)}\n`);
+        return;
+      }
+      const lines = text();
+      const whole = typeof lines === 'string' ? lines : lines.join('\n');
+      if (whole !== '') stdout.write(whole.endsWith('\n') ? whole : `${whole}\n`);
+    },
+    line(text) {
+      if (!json) stdout.write(`${text}\n`);
+    },
+    note: say,
+    detail(text) {
+      if (verbose) say(text);
+    },
+    error(thrown) {
+      const error = asOurError(thrown);
+      if (json) {
+        stderr.write(`${JSON.stringify(errorDocument(error))}\n`);
+        return exitCodeOf(error.code);
+      }
+      const rpc =
+        error.rpc === undefined || error.message.includes(String(error.rpc.code))
+          ? ''
+          : ` (Deribit ${error.rpc.code} ${error.rpc.message})`;
+      stderr.write(`${harmless(`error: ${error.message}${rpc}`)}\n`);
+      if (error.hint !== undefined) stderr.write(`${harmless(`hint: ${error.hint}`)}\n`);
+      if (verbose) for (const line of causes(error)) stderr.write(`${harmless(line).replaceAll('\n', '\n  ')}\n`);
+      return exitCodeOf(error.code) ?? EXIT.failed;
+    },
+  };
+}
+
+/** A table: columns as wide as their widest cell, two spaces between, the first row in bold. */
+export function table(printer: Printer, header: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const shown = [header, ...rows].map((row) => row.map(harmless));
+  const widths = header.map((_, column) => Math.max(...shown.map((row) => (row[column] ?? '').length)));
+  return shown.map((row, index) => {
+    const line = row
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd();
+    return index === 0 ? printer.style(line, 'bold') : line;
+  });
+}
+
+/** Lines of `label  value`, the labels in one column; entries with null are left out. */
+export function fields(entries: readonly (readonly [string, string | number | null])[]): string[] {
+  const shown = entries.filter((entry): entry is readonly [string, string | number] => entry[1] !== null);
+  const width = Math.max(...shown.map(([label]) => label.length));
+  return shown.map(([label, value]) => `${label.padEnd(width)}  ${harmless(String(value))}`);
+}

@@ -1,0 +1,43 @@
+import { Command } from 'commander';
+import { VERSION } from '../version.js';
+import { defineAuth } from './commands/auth.js';
+import { defineDemo } from './commands/demo.js';
+import { defineFingerprint } from './commands/fingerprint.js';
+import { defineGenerate } from './commands/generate.js';
+import { defineList, defineShow } from './commands/list.js';
+import { defineLink, defineRegister } from './commands/register.js';
+import { defineSandbox } from './commands/sandbox.js';
+import { defineSign } from './commands/sign.js';
+import { defineVerify } from './commands/verify.js';
+import type { Context } from './context.js';
+import { addGlobalOptions, examples } from './options.js';
+
+/** Makes a command's context from the options that it was called with. */
+export type Open = (command: Command) => Context;
+
+const COMMANDS = [
+  defineGenerate,
+  defineList,
+  defineShow,
+  defineFingerprint,
+  defineRegister,
+  defineLink,
+  defineVerify,
+  defineAuth,
+  defineSign,
+  defineSandbox,
+  defineDemo,
+];
+
+/** The program with all its commands; an action loads the code that it needs. */
+export function createProgram(open: Open): Command {
+  const program = new Command('deribit-keys')
+    .description('Asymmetric API keys for Deribit: make them here, register them, prove them, log in with them.')
+    .version(VERSION, '--version', 'print the version')
+    .helpCommand(true)
+    .showHelpAfterError(false)
+    .addHelpText('after', examples('demo', 'generate bot', 'link bot --client-id AbCdEf12', 'auth bot'));
+  addGlobalOptions(program);
+  for (const define of COMMANDS) define(program, open);
+  return program;
+}

@@ -1,0 +1,177 @@
+import { randomBytes } from 'node:crypto';
+import { constants, type Stats } from 'node:fs';
+import { type FileHandle, link, lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { DeribitKeysError } from '../errors.js';
+
+/** Files that the keystore reads are small: more than this is not one of them. */
+export const MAX_FILE_BYTES = 64 * 1024;
+
+/** The suffix of files that are not whole yet. */
+export const TEMPORARY_SUFFIX = '.tmp';
+
+const REASONS: Readonly<Record<string, string>> = {
+  ENOSPC: 'the disk is full',
+  EDQUOT: 'the disk quota is used up',
+  EROFS: 'the file system is read-only',
+  EACCES: 'permission denied',
+  EPERM: 'the operation is not permitted',
+  ENOENT: 'there is no such file or folder',
+  ENOTDIR: 'a part of the path is not a folder',
+  EISDIR: 'it is a folder',
+  EEXIST: 'it exists already',
+  EMFILE: 'too many files are open',
+  ELOOP: 'too many symbolic links',
+  ENAMETOOLONG: 'the name is too long',
+  EIO: 'the device reports an error',
+};
+
+/** The `code` of a file-system error, or an empty string. */
+export function errnoOf(error: unknown): string {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
+}
+
+/** Turns a file-system error into one sentence; errors that are ours already pass unchanged. */
+export function fileError(error: unknown, doing: string, path: string): DeribitKeysError {
+  if (error instanceof DeribitKeysError) return error;
+  const errno = errnoOf(error);
+  const reason = REASONS[errno] ?? (errno || 'the file system refused');
+  return new DeribitKeysError('ERR_KEYSTORE_IO', `cannot ${doing} ${path}: ${reason}`, {
+    cause: error,
+    hint: 'nothing was changed; mend that and run the same command again',
+  });
+}
+
+/** Runs `work`, turning a file-system error into one sentence. */
+export async function explaining<T>(doing: string, path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw fileError(error, doing, path);
+  }
+}
+
+/** What stands at `path` (a symbolic link itself, not its target), or null. */
+export async function statOrNull(path: string): Promise<Stats | null> {
+  try {
+    return await lstat(path);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return null;
+    throw fileError(error, 'look at', path);
+  }
+}
+
+/** The names in a folder; none where there is no such folder. */
+export async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return [];
+    throw fileError(error, 'read', folder);
+  }
+}
+
+/** Makes what was done to the names in `folder` last through a power cut, where the platform can. */
+export async function flushFolder(folder: string): Promise<void> {
+  if (process.platform === 'win32') return;
+  const handle = await open(folder, constants.O_RDONLY);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Makes `folder` (0700) and what is missing above it, with an ignore file for git in it. Gives whether it was made. */
+export async function makePrivateFolder(folder: string): Promise<boolean> {
+  const first = await explaining('make the folder', folder, () => mkdir(folder, { recursive: true, mode: 0o700 }));
+  if (first === undefined) return false;
+  await explaining('write', join(folder, '.gitignore'), async () => {
+    await writeFlushed(join(folder, '.gitignore'), '*\n');
+    await flushFolder(folder);
+    await flushFolder(dirname(folder));
+  });
+  return true;
+}
+
+/** Makes a file that was not there, 0600, and flushes it. A file that could not be written whole is removed again. */
+export async function writeFlushed(path: string, content: string | Uint8Array): Promise<void> {
+  const handle = await open(path, 'wx', 0o600);
+  try {
+    await handle.writeFile(content);
+    await handle.sync();
+  } catch (error) {
+    await handle.close().catch(() => {});
+    await rm(path, { force: true }).catch(() => {});
+    throw error;
+  }
+  await handle.close();
+}
+
+/** A path beside `path` for what is not whole yet. */
+export function temporaryPath(path: string): string {
+  return join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}${TEMPORARY_SUFFIX}`);
+}
+
+/** Replaces the content of `path` whole or not at all: write beside it, flush, rename, flush the folder. */
+export async function replaceFile(path: string, content: string | Uint8Array): Promise<void> {
+  await explaining('write', path, async () => {
+    const temporary = temporaryPath(path);
+    await writeFlushed(temporary, content);
+    try {
+      await rename(temporary, path);
+    } catch (error) {
+      await rm(temporary, { force: true }).catch(() => {});
+      throw error;
+    }
+    await flushFolder(dirname(path));
+  });
+}
+
+const NO_HARD_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
+
+/**
+ * Gives the whole file `temporary` the name `path`, which nothing may have yet: the system's `EEXIST` otherwise.
+ * Where the file system knows no hard links, a look and a rename stand in, under the keystore's own locks.
+ */
+export async function publish(temporary: string, path: string): Promise<void> {
+  try {
+    await link(temporary, path);
+  } catch (error) {
+    if (!NO_HARD_LINKS.has(errnoOf(error))) throw error;
+    if ((await statOrNull(path)) !== null) throw Object.assign(new Error('exists'), { code: 'EEXIST' });
+    await rename(temporary, path);
+  }
+}
+
+/** Reads an open regular file of at most `maxBytes`; `ERR_KEYSTORE_IO` for a larger one or another kind of file. */
+export async function readHandle(handle: FileHandle, path: string, maxBytes = MAX_FILE_BYTES): Promise<Buffer> {
+  const stats = await handle.stat();
+  if (!stats.isFile()) throw new DeribitKeysError('ERR_KEYSTORE_IO', `${path} is not a regular file`);
+  if (stats.size > maxBytes) {
+    throw new DeribitKeysError('ERR_KEYSTORE_IO', `${path} has ${stats.size} bytes: at most ${maxBytes} are read`);
+  }
+  const buffer = Buffer.alloc(Number(stats.size) + 1);
+  let length = 0;
+  for (;;) {
+    const { bytesRead } = await handle.read(buffer, length, buffer.length - length, length);
+    if (bytesRead === 0 || length + bytesRead >= buffer.length) return buffer.subarray(0, length + bytesRead);
+    length += bytesRead;
+  }
+}
+
+/** Reads a small file, or gives null where there is none. */
+export async function readFileOrNull(path: string, maxBytes = MAX_FILE_BYTES): Promise<Buffer | null> {
+  try {
+    // non-blocking: a pipe in the place of a file must not hang the open
+    const handle = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+    try {
+      return await readHandle(handle, path, maxBytes);
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return null;
+    throw fileError(error, 'read', path);
+  }
+}

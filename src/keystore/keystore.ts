@@ -1,0 +1,182 @@
+import { join, resolve } from 'node:path';
+import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { type AuditEntry, appendAudit } from './audit-log.js';
+import { explaining, makePrivateFolder, namesIn, readFileOrNull, replaceFile, statOrNull } from './files.js';
+import { DEFAULT_LOCK_WAIT_MS, type Lock, takeLock } from './lock.js';
+import { foldName, isKeyName, requireKeyName } from './names.js';
+import { type KeyRecord, parseRecord, serialiseRecord } from './record.js';
+import { change, finishChange, hasUnfinishedChange, isLeftover, ownerOfLeftover, type Step } from './transaction.js';
+
+export interface KeystoreOptions {
+  /** How long a lock that another process holds is waited for. */
+  readonly lockWaitMs?: number;
+  readonly now?: () => Date;
+}
+
+/** The files of one key, as absolute paths. */
+export interface KeyFiles {
+  readonly privateKey: string;
+  readonly publicKey: string;
+  readonly record: string;
+}
+
+/** A folder of keys. It keeps nothing in memory: each call looks at the files. */
+export interface Keystore {
+  readonly folder: string;
+  readonly now: () => Date;
+  files(name: string): KeyFiles;
+  /** @throws `ERR_USAGE`, `ERR_NO_SUCH_NAME`, `ERR_RECORD_DAMAGED`, `ERR_RECORD_NEWER` */
+  read(name: string): Promise<KeyRecord>;
+  /** @throws `ERR_NAME_TAKEN` where a file of the name, or of one that differs by case alone, exists. */
+  requireFree(name: string): Promise<void>;
+  /** Every record that can be read, by name, and for each of the others the error that says why not. */
+  list(): Promise<{ readonly records: readonly KeyRecord[]; readonly damaged: readonly DeribitKeysError[] }>;
+  /** Runs `work` while no other process can change the key `name`, which need not exist. */
+  withLock<T>(name: string, work: (key: LockedKey) => Promise<T>): Promise<T>;
+  /** Ends and cleans up what commands that died have left, for every key that nobody works on. Never fails. */
+  tidy(): Promise<void>;
+  audit(entry: Partial<AuditEntry> & Pick<AuditEntry, 'action'>): Promise<void>;
+}
+
+/** A key whose lock is held. */
+export interface LockedKey {
+  readonly name: string;
+  /** Whether a change that a dead command had decided was ended when the lock was taken. */
+  readonly finished: boolean;
+  read(): Promise<KeyRecord>;
+  /** @throws `ERR_NAME_TAKEN` where a file of the name, or of one that differs by case alone, exists. */
+  requireFree(): Promise<void>;
+  /** Replaces the record, flushed before this resolves. */
+  write(record: KeyRecord): Promise<void>;
+  /** Several files at once, all or none: see `Step`. */
+  change(steps: readonly Step[]): Promise<void>;
+}
+
+const RECORD = '.json';
+const SUFFIXES = ['.pem', '.pub.pem', RECORD] as const;
+
+/** The names of a key's files, relative to the keystore. */
+export function fileNames(name: string): { privateKey: string; publicKey: string; record: string } {
+  return { privateKey: `${name}.pem`, publicKey: `${name}.pub.pem`, record: `${name}${RECORD}` };
+}
+
+function nameTaken(name: string, existing: string, finished: boolean): DeribitKeysError {
+  const how = finished ? 'is there now, and whole: an interrupted run was finished' : 'exists already';
+  return new DeribitKeysError('ERR_NAME_TAKEN', `the key "${existing}" ${how}`, {
+    hint:
+      existing === name
+        ? `see it with: deribit-keys show ${existing}`
+        : `take a name that differs from "${existing}" by more than case`,
+  });
+}
+
+/** Opens the keystore in `folder`, which need not exist yet: it is made with the first key. */
+export function openKeystore(folder: string, options: KeystoreOptions = {}): Keystore {
+  const root = resolve(folder);
+  const now = options.now ?? (() => new Date());
+  const waitMs = options.lockWaitMs ?? DEFAULT_LOCK_WAIT_MS;
+
+  const files = (name: string): KeyFiles => {
+    const { privateKey, publicKey, record } = fileNames(requireKeyName(name));
+    return { privateKey: join(root, privateKey), publicKey: join(root, publicKey), record: join(root, record) };
+  };
+
+  const noSuchName = async (name: string): Promise<DeribitKeysError> => {
+    const names = (await namesIn(root))
+      .filter((entry) => entry.endsWith(RECORD))
+      .map((entry) => entry.slice(0, -RECORD.length));
+    const near = names.find((other) => foldName(other) === foldName(name));
+    const stray = (await statOrNull(join(root, `${name}.pem`))) !== null;
+    const hint = stray
+      ? `${name}.pem is there without a record: bring it in under another name with: deribit-keys import <name> ${join(root, `${name}.pem`)}`
+      : near !== undefined
+        ? `did you mean "${near}"?`
+        : 'see what there is with: deribit-keys list';
+    return new DeribitKeysError('ERR_NO_SUCH_NAME', `there is no key "${name}" in ${root}`, { hint });
+  };
+
+  const read = async (name: string): Promise<KeyRecord> => {
+    const path = files(name).record;
+    const content = await readFileOrNull(path);
+    if (content !== null) return parseRecord(content.toString('utf8'), path, name);
+    if (await hasUnfinishedChange(root, name)) {
+      await withLock(name, async () => {});
+      const again = await readFileOrNull(path);
+      if (again !== null) return parseRecord(again.toString('utf8'), path, name);
+    }
+    throw await noSuchName(name);
+  };
+
+  const requireFree = async (name: string, finished: boolean): Promise<void> => {
+    const wanted = foldName(name);
+    for (const entry of await namesIn(root)) {
+      const suffix = SUFFIXES.find((ending) => foldName(entry) === wanted + ending);
+      if (suffix !== undefined) throw nameTaken(name, entry.slice(0, -suffix.length), finished);
+    }
+  };
+
+  const lockedKey = (name: string, lock: Lock, finished: boolean): LockedKey => ({
+    name,
+    finished,
+    read: () => read(name),
+    requireFree: () => requireFree(name, finished),
+    async write(record) {
+      await lock.check();
+      await replaceFile(files(name).record, serialiseRecord(record));
+    },
+    change: (steps) => change(root, name, lock, steps),
+  });
+
+  const withLock = async <T>(name: string, work: (key: LockedKey) => Promise<T>, lockWaitMs = waitMs): Promise<T> => {
+    requireKeyName(name);
+    await makePrivateFolder(root);
+    const lock = await takeLock(root, name, lockWaitMs);
+    try {
+      return await work(lockedKey(name, lock, await finishChange(root, name)));
+    } finally {
+      await lock.release();
+    }
+  };
+
+  return {
+    folder: root,
+    now,
+    files,
+    read,
+    requireFree: (name) => requireFree(requireKeyName(name), false),
+    withLock: (name, work) => withLock(name, work),
+    async list() {
+      const records: KeyRecord[] = [];
+      const damaged: DeribitKeysError[] = [];
+      for (const entry of (await namesIn(root)).sort()) {
+        const name = entry.slice(0, -RECORD.length);
+        if (!entry.endsWith(RECORD) || !isKeyName(name)) continue;
+        try {
+          records.push(await read(name));
+        } catch (error) {
+          if (!isDeribitKeysError(error)) throw error;
+          damaged.push(error);
+        }
+      }
+      return { records, damaged };
+    },
+    async tidy() {
+      const entries = await namesIn(root).catch(() => []);
+      const unfinished = entries.filter((entry) => isLeftover(entry) || /^\..*\.(commit|lock)$/.test(entry));
+      const owners = new Set(unfinished.map(ownerOfLeftover).filter((owner) => owner !== null && isKeyName(owner)));
+      for (const owner of owners) await withLock(owner as string, async () => {}, 0).catch(() => {});
+    },
+    audit: (entry) =>
+      explaining('write the audit log in', root, () =>
+        appendAudit(root, {
+          name: null,
+          fingerprint: null,
+          clientId: null,
+          environment: null,
+          outcome: 'ok',
+          ...entry,
+          time: now().toISOString(),
+        }),
+      ),
+  };
+}

@@ -1,0 +1,83 @@
+import { encodePublicKeyPem, loadPkcs8Pem } from '../crypto/key-pem.js';
+import type { PrivateKey } from '../crypto/keys.js';
+import type { Secret } from '../crypto/secret.js';
+import { DeribitKeysError } from '../errors.js';
+import { readFileOrNull } from './files.js';
+import type { Keystore } from './keystore.js';
+import { type PermissionPolicy, readPrivateFile } from './permissions.js';
+import type { KeyRecord } from './record.js';
+
+/*
+ * The way that every signature takes: it loads no ASN.1 reader, no hash and no key formats unless the files are not as
+ * this package writes them.
+ */
+
+/** Asked for a passphrase only where one is needed. */
+export type PassphraseSource = () => Promise<Secret>;
+
+export interface OpenOptions {
+  readonly passphrase?: PassphraseSource | undefined;
+  readonly permissions?: PermissionPolicy | undefined;
+}
+
+const PLAIN = /-----BEGIN PRIVATE KEY-----/;
+const ENCRYPTED = /-----BEGIN ENCRYPTED PRIVATE KEY-----/;
+
+/** @throws always: a file beside a record is not the record's key */
+export function mismatch(record: KeyRecord, path: string, what: string): DeribitKeysError {
+  return new DeribitKeysError('ERR_KEY_MISMATCH', `${path} is not the key of the record "${record.name}": ${what}`, {
+    hint: 'a file was swapped or restored by hand: put the one that belongs there back',
+  });
+}
+
+async function parseStored(
+  record: KeyRecord,
+  path: string,
+  text: string,
+  source?: PassphraseSource,
+): Promise<PrivateKey> {
+  if (PLAIN.test(text) && !ENCRYPTED.test(text)) return loadPkcs8Pem(text);
+  const { parsePrivateKey } = await import('../crypto/formats/index.js');
+  if (!ENCRYPTED.test(text)) return parsePrivateKey(text);
+  if (source === undefined) {
+    throw new DeribitKeysError(
+      'ERR_PASSPHRASE_REQUIRED',
+      `the key "${record.name}" is encrypted, and no passphrase was given`,
+    );
+  }
+  try {
+    return await parsePrivateKey(text, { passphrase: await source() });
+  } catch (error) {
+    if (!(error instanceof DeribitKeysError) || error.code !== 'ERR_PASSPHRASE_WRONG') throw error;
+    throw new DeribitKeysError(
+      'ERR_PASSPHRASE_WRONG',
+      `wrong passphrase for the key "${record.name}", or ${path} is damaged`,
+      {
+        cause: error,
+        ...(error.hint === undefined ? {} : { hint: error.hint }),
+      },
+    );
+  }
+}
+
+/**
+ * Opens the private key of `record`, having looked at who else can read its file, and proves that it is the record's.
+ * @throws `ERR_KEY_UNREADABLE`, `ERR_PERMISSIONS`, `ERR_PASSPHRASE_REQUIRED`, `ERR_PASSPHRASE_WRONG`, `ERR_KEY_MISMATCH`
+ *   and what reading a key can give
+ */
+export async function openPrivateKey(
+  store: Keystore,
+  record: KeyRecord,
+  options: OpenOptions = {},
+): Promise<PrivateKey> {
+  const files = store.files(record.name);
+  const text = (await readPrivateFile(files.privateKey, options.permissions)).toString('utf8');
+  const key = await parseStored(record, files.privateKey, text, options.passphrase);
+  const stored = await readFileOrNull(files.publicKey);
+  // the usual case: the public half beside it is byte for byte what belongs to it
+  if (stored?.toString('utf8') === encodePublicKeyPem(key.publicKey)) return key;
+  const { fingerprint } = await import('../crypto/fingerprint.js');
+  if (fingerprint(key.publicKey) !== record.fingerprint)
+    throw mismatch(record, files.privateKey, 'its public half is another');
+  return key;
+}

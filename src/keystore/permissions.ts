@@ -1,0 +1,106 @@
+import { constants, type Stats } from 'node:fs';
+import { open, realpath, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { DeribitKeysError } from '../errors.js';
+import { errnoOf, fileError, readHandle, statOrNull } from './files.js';
+
+/**
+ * How strictly the file of a private key is looked at.
+ *
+ * - `strict`: as ssh does. Readable by its owner alone, who is this user or root.
+ * - `mounted`: also what Kubernetes and Docker mount: owned by root, readable by a group, not by all, not to be written
+ *   but by root; a symbolic link to it may be anybody's that could replace it anyway.
+ * - `any`: not looked at.
+ */
+export type PermissionPolicy = 'strict' | 'mounted' | 'any';
+
+const OTHERS = 0o077;
+const OTHERS_BUT_GROUP_READ = 0o037;
+const WRITABLE_BY_ALL = 0o002;
+const STICKY = 0o1000;
+
+const octal = (mode: number) => (mode & 0o7777).toString(8).padStart(4, '0');
+const quoted = (path: string) => (/^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`);
+
+function refuse(message: string, hint: string): DeribitKeysError {
+  return new DeribitKeysError('ERR_PERMISSIONS', message, { hint });
+}
+
+/** Whether this platform has owners and modes that mean something. */
+export function hasFileModes(): boolean {
+  return process.platform !== 'win32' && process.getuid !== undefined;
+}
+
+function checkFile(path: string, stats: Stats, me: number, policy: PermissionPolicy): void {
+  if (stats.uid !== me && stats.uid !== 0) {
+    throw refuse(
+      `the private key ${path} belongs to another user (uid ${stats.uid})`,
+      'own the file yourself, or say --allow-insecure-permissions',
+    );
+  }
+  const mounted = policy === 'mounted' && stats.uid === 0;
+  if ((stats.mode & (mounted ? OTHERS_BUT_GROUP_READ : OTHERS)) === 0) return;
+  const chmod = `run: chmod 600 ${quoted(path)}`;
+  const asMount = stats.uid === 0 && (stats.mode & OTHERS_BUT_GROUP_READ) === 0;
+  throw refuse(
+    `the private key ${path} can be read or written by others (mode ${octal(stats.mode)})`,
+    asMount && policy === 'strict' ? `${chmod} (a key mounted by Kubernetes or Docker: --allow-mounted)` : chmod,
+  );
+}
+
+/** A folder in which anybody may swap files protects none of them. */
+async function checkFolder(path: string, me: number): Promise<void> {
+  const folder = dirname(path);
+  const stats = await stat(folder);
+  if ((stats.mode & WRITABLE_BY_ALL) !== 0 && (stats.mode & STICKY) === 0) {
+    throw refuse(
+      `anybody can replace files in the folder ${folder} (mode ${octal(stats.mode)})`,
+      `run: chmod go-w ${quoted(folder)}`,
+    );
+  }
+  if (stats.uid !== me && stats.uid !== 0) {
+    throw refuse(
+      `the folder ${folder} of the private key belongs to another user (uid ${stats.uid})`,
+      'keep keys in a folder of your own, or say --allow-insecure-permissions',
+    );
+  }
+}
+
+/**
+ * Reads the file of a private key, having looked at who else can: at the file that is opened, not at its name before.
+ * On Windows, modes and owners are not looked at.
+ * @throws `ERR_PERMISSIONS` with the command that mends it; `ERR_KEY_UNREADABLE` where there is no such file.
+ */
+export async function readPrivateFile(path: string, policy: PermissionPolicy = 'strict'): Promise<Buffer> {
+  try {
+    const looked = policy !== 'any' && hasFileModes();
+    const me = process.geteuid?.() ?? -1;
+    if (looked) {
+      await checkFolder(path, me);
+      const link = await statOrNull(path);
+      if (link?.isSymbolicLink()) {
+        if (link.uid !== me && link.uid !== 0) {
+          throw refuse(
+            `${path} is a symbolic link of another user (uid ${link.uid})`,
+            'name the file that it points to',
+          );
+        }
+        await checkFolder(await realpath(path), me);
+      }
+    }
+    const handle = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+    try {
+      if (looked) checkFile(path, await handle.stat(), me, policy);
+      return await readHandle(handle, path);
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') {
+      throw new DeribitKeysError('ERR_KEY_UNREADABLE', `there is no private key file ${path}`, { cause: error });
+    }
+    const explained = fileError(error, 'read', path);
+    if (explained.code !== 'ERR_KEYSTORE_IO') throw explained;
+    throw new DeribitKeysError('ERR_KEY_UNREADABLE', explained.message, { cause: explained });
+  }
+}

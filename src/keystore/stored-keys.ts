@@ -1,0 +1,129 @@
+import { fingerprint } from '../crypto/fingerprint.js';
+import { parsePrivateKey, parsePublicKey, serialisePrivateKey } from '../crypto/formats/index.js';
+import { encodePrivateKeyPem, encodePublicKeyPem } from '../crypto/key-pem.js';
+import type { PrivateKey, PublicKey } from '../crypto/keys.js';
+import type { Secret } from '../crypto/secret.js';
+import { DeribitKeysError } from '../errors.js';
+import { readFileOrNull } from './files.js';
+import { fileNames, type Keystore } from './keystore.js';
+import { mismatch, type OpenOptions, openPrivateKey } from './open-key.js';
+import { type KeyRecord, localRecord, type SignerLocation, serialiseRecord } from './record.js';
+
+/** The PEM as it is stored; an encrypted one has been proved to open again. */
+async function storedPem(key: PrivateKey, passphrase: Secret | null): Promise<string> {
+  if (passphrase === null) return encodePrivateKeyPem(key);
+  const pem = String(await serialisePrivateKey(key, { format: 'pkcs8', passphrase }));
+  const proved = await parsePrivateKey(pem, { passphrase });
+  if (!proved.publicKey.equals(key.publicKey)) {
+    throw new DeribitKeysError(
+      'ERR_INTERNAL',
+      'the encrypted form of the key does not open to the same key: nothing was stored',
+    );
+  }
+  return pem;
+}
+
+/**
+ * Stores a private key under a name that is free: PKCS#8, the public half and the record, all or nothing.
+ * @throws `ERR_NAME_TAKEN`, `ERR_LOCKED`, `ERR_KEYSTORE_IO`
+ */
+export async function storeKey(
+  store: Keystore,
+  name: string,
+  key: PrivateKey,
+  options: { readonly passphrase?: Secret | null; readonly action: string },
+): Promise<KeyRecord> {
+  const passphrase = options.passphrase ?? null;
+  const pem = await storedPem(key, passphrase);
+  return store.withLock(name, async (locked) => {
+    await locked.requireFree();
+    const record = newRecord(store, name, key.publicKey, passphrase !== null, null);
+    const names = fileNames(name);
+    await locked.change([
+      { do: 'create', file: names.publicKey, content: encodePublicKeyPem(key.publicKey) },
+      { do: 'create', file: names.privateKey, content: pem },
+      { do: 'create', file: names.record, content: serialiseRecord(record) },
+    ]);
+    await store.audit({ action: options.action, name, fingerprint: record.fingerprint });
+    return record;
+  });
+}
+
+/** Stores the public half and the record of a key that lives elsewhere: see {@link storeKey}. */
+export async function storePublicKey(
+  store: Keystore,
+  name: string,
+  publicKey: PublicKey,
+  signer: SignerLocation,
+): Promise<KeyRecord> {
+  return store.withLock(name, async (locked) => {
+    await locked.requireFree();
+    const record = newRecord(store, name, publicKey, false, signer);
+    const names = fileNames(name);
+    await locked.change([
+      { do: 'create', file: names.publicKey, content: encodePublicKeyPem(publicKey) },
+      { do: 'create', file: names.record, content: serialiseRecord(record) },
+    ]);
+    await store.audit({ action: `add ${signer.kind}`, name, fingerprint: record.fingerprint });
+    return record;
+  });
+}
+
+function newRecord(
+  store: Keystore,
+  name: string,
+  key: PublicKey,
+  encrypted: boolean,
+  signer: SignerLocation | null,
+): KeyRecord {
+  const { algorithm, bits } = key;
+  const createdAt = store.now().toISOString();
+  return localRecord({ name, algorithm, bits, fingerprint: fingerprint(key), encrypted, createdAt }, signer);
+}
+
+/** The public half as it is stored, proved to be the record's. */
+export async function readPublicKey(store: Keystore, record: KeyRecord): Promise<PublicKey> {
+  const path = store.files(record.name).publicKey;
+  const content = await readFileOrNull(path);
+  if (content === null) throw new DeribitKeysError('ERR_KEY_UNREADABLE', `there is no public key file ${path}`);
+  const key = await parsePublicKey(content.toString('utf8'));
+  if (fingerprint(key) !== record.fingerprint) throw mismatch(record, path, 'its fingerprint is another');
+  return key;
+}
+
+/**
+ * Sets, changes or (with null) drops the passphrase. The old file stays until the new one is proved to open.
+ * @throws what {@link openPrivateKey} does, and `ERR_STATE` for a key that has no private file
+ */
+export async function changePassphrase(
+  store: Keystore,
+  name: string,
+  next: Secret | null,
+  options: OpenOptions = {},
+): Promise<KeyRecord> {
+  return store.withLock(name, async (locked) => {
+    const record = await locked.read();
+    requirePrivateFile(record);
+    const key = await openPrivateKey(store, record, options);
+    const changed: KeyRecord = { ...record, encrypted: next !== null };
+    const names = fileNames(name);
+    await locked.change([
+      { do: 'replace', file: names.privateKey, content: await storedPem(key, next) },
+      { do: 'replace', file: names.record, content: serialiseRecord(changed) },
+    ]);
+    await store.audit({ action: next === null ? 'decrypt' : 'encrypt', name, fingerprint: record.fingerprint });
+    return changed;
+  });
+}
+
+/** @throws `ERR_STATE` for a key that lives in an agent or a token. */
+export function requirePrivateFile(record: KeyRecord): void {
+  if (record.signer === null) return;
+  throw new DeribitKeysError(
+    'ERR_STATE',
+    `the private half of "${record.name}" is not a file: it lives in ${record.signer.kind}`,
+    {
+      hint: 'what can be done with it here: list, show, export --public, register, verify, auth, sign',
+    },
+  );
+}

@@ -1,0 +1,74 @@
+import { type Account, accountOf } from '../deribit/account.js';
+import { type Login, login } from '../deribit/auth.js';
+import type { Endpoint } from '../deribit/endpoints.js';
+import { parseScope } from '../deribit/scope.js';
+import type { Transport } from '../deribit/transport.js';
+import { DeribitKeysError } from '../errors.js';
+import type { AccountLogin, Parts } from './parts.js';
+
+/** An account that is logged in. */
+export interface OpenAccount extends Account {
+  readonly clientId: string;
+  readonly login: Login;
+}
+
+/** Opens a transport for `work` and closes it again, whatever comes. */
+export async function withTransport<T>(
+  parts: Parts,
+  endpoint: Endpoint,
+  work: (transport: Transport) => Promise<T>,
+): Promise<T> {
+  const transport = await parts.connect(endpoint);
+  try {
+    return await work(transport);
+  } finally {
+    await transport.close().catch(() => {});
+  }
+}
+
+/** What `signal` and the like a request of this workflow carries. */
+export function requestOptions(parts: Parts): { signal?: AbortSignal } {
+  return parts.signal === undefined ? {} : { signal: parts.signal };
+}
+
+/** The options of a call that may ask for the second factor. */
+export function protectedOptions(parts: Parts) {
+  return {
+    ...requestOptions(parts),
+    ...(parts.secondFactor === undefined ? {} : { secondFactor: parts.secondFactor }),
+    ...(parts.onNote === undefined ? {} : { onNote: parts.onNote }),
+  };
+}
+
+/** The account behind a login that was made on `transport`: its connection is logged in, or its token is sent along. */
+export function openAccount(transport: Transport, clientId: string, made: Login): OpenAccount {
+  return { ...accountOf(transport, made), clientId, login: made };
+}
+
+/** @throws `ERR_UNAUTHORIZED` where the login's scope does not allow `level` on the account. */
+export function requireAccountScope(account: OpenAccount, level: 'read' | 'read_write'): void {
+  const granted = parseScope(account.login.scope, 'exchange').resources.get('account') ?? 'none';
+  if (granted === 'read_write' || granted === level) return;
+  throw new DeribitKeysError(
+    'ERR_UNAUTHORIZED',
+    `the login ${account.clientId} may not do this: it has account:${granted}`,
+    {
+      hint: `log in with a key whose scope holds account:${level} (--as <name>, or --client-id with its secret)`,
+    },
+  );
+}
+
+/** Logs in for work on the account, and logs out of it by closing the connection. */
+export async function withAccount<T>(
+  parts: Parts,
+  { credentials, endpoint }: AccountLogin,
+  level: 'read' | 'read_write',
+  work: (account: OpenAccount) => Promise<T>,
+): Promise<T> {
+  return withTransport(parts, endpoint, async (transport) => {
+    const made = await login(transport, credentials, requestOptions(parts));
+    const account = openAccount(transport, credentials.clientId, made);
+    requireAccountScope(account, level);
+    return work(account);
+  });
+}

@@ -1,0 +1,37 @@
+import { type Login, login } from '../deribit/auth.js';
+import { type Endpoint, httpUrlOf } from '../deribit/endpoints.js';
+import { DeribitKeysError } from '../errors.js';
+import type { KeyRecord } from '../keystore/record.js';
+import { requestOptions, withTransport } from './account.js';
+import type { Parts } from './parts.js';
+
+/** The client id of a key that can log in. @throws `ERR_STATE` for one that is not registered. */
+export function requireClientId(record: KeyRecord): string {
+  if (record.clientId !== null && record.state !== 'local') return record.clientId;
+  throw new DeribitKeysError('ERR_STATE', `the key "${record.name}" is not registered`, {
+    hint: `register it (deribit-keys register ${record.name} --help), or link it to a client id from Deribit's web page`,
+  });
+}
+
+/**
+ * Logs in with a stored key. With `outlives`, over HTTP whatever the endpoint says: a token of a WebSocket connection
+ * would die with it.
+ * @throws `ERR_STATE`, `ERR_UNAUTHORIZED`, and what the network and the signer can give
+ */
+export async function authenticate(
+  parts: Parts,
+  record: KeyRecord,
+  endpoint: Endpoint,
+  options: { readonly scope?: string | undefined; readonly outlives?: boolean } = {},
+): Promise<{ readonly clientId: string; readonly login: Login }> {
+  const clientId = requireClientId(record);
+  const signer = await parts.signerOf(record);
+  const target = options.outlives ? { ...endpoint, url: httpUrlOf(endpoint.url) } : endpoint;
+  return withTransport(parts, target, async (transport) => {
+    const { scope } = options;
+    return {
+      clientId,
+      login: await login(transport, { clientId, signer }, { ...requestOptions(parts), scope, nowMs: parts.nowMs }),
+    };
+  });
+}

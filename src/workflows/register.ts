@@ -1,0 +1,341 @@
+import { encodePublicKeyPem, fingerprint } from '../crypto/index.js';
+import type { PublicKey } from '../crypto/keys.js';
+import type { Signer } from '../crypto/signer.js';
+import {
+  type ApiKey,
+  checkAddresses,
+  checkFeatures,
+  checkLabel,
+  createApiKey,
+  editApiKey,
+  listApiKeys,
+  removeApiKey,
+} from '../deribit/api-keys.js';
+import { sameEndpoint } from '../deribit/endpoints.js';
+import { formatScope, normaliseScope, parseScope, scopesEqual } from '../deribit/scope.js';
+import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import type { LockedKey } from '../keystore/keystore.js';
+import type { KeyRecord } from '../keystore/record.js';
+import { readPublicKey } from '../keystore/stored-keys.js';
+import { type OpenAccount, protectedOptions, withAccount } from './account.js';
+import type { AccountLogin, Parts } from './parts.js';
+import { compareKey, proveLogin, scopeDifferences } from './prove.js';
+import { endpointOfRecord, placeOf } from './target.js';
+
+/*
+ * The life of a registration, as the record tells it. Each arrow is on disk before the next request is sent.
+ *
+ *   local --> pending --create--> pending, client id known --prove, whitelist--> registered
+ *     ^          |  refused for sure      |  proof failed: the new key is removed again
+ *     +----------+------------------------+
+ *
+ * From `pending`, the next run looks for the key by its fingerprint first: it never makes a second one.
+ */
+
+export interface RegisterRequest {
+  readonly name: string;
+  readonly scope: string;
+  /** The API key's name on the exchange; made from the local name where left out. */
+  readonly label?: string | undefined;
+  readonly features?: readonly string[];
+  readonly ipWhitelist?: readonly string[];
+  readonly login: AccountLogin;
+}
+
+export interface Registration {
+  readonly name: string;
+  readonly environment: string | null;
+  readonly clientId: string;
+  readonly keyId: number | null;
+  readonly fingerprint: string;
+  /** Null where the exchange did not show what to compare. */
+  readonly fingerprintVerified: boolean | null;
+  readonly publicKeyVerified: boolean | null;
+  readonly loginVerified: boolean;
+  readonly scope: string;
+  /** Whether the key was on the exchange already. */
+  readonly adopted: boolean;
+}
+
+/** A name for the exchange (letters, digits, underscore, at most 16) made from a local one. */
+export function labelFor(name: string): string {
+  return name.replace(/[^A-Za-z0-9_]/g, '_').slice(0, 16);
+}
+
+/** Answers after which the request may have been carried out all the same. */
+const UNCERTAIN_RPC_CODES: ReadonlySet<number> = new Set([10040, 10041, 11051, 11094, 13028, 13888]);
+
+/** Whether a request that failed with `error` certainly changed nothing on the exchange. */
+export function certainlyNotDone(error: unknown): boolean {
+  if (!isDeribitKeysError(error)) return false;
+  if (error.rpc !== undefined) return !UNCERTAIN_RPC_CODES.has(error.rpc.code);
+  if (error.maybeSent !== undefined) return !error.maybeSent;
+  return isDeribitKeysError(
+    error,
+    'ERR_USAGE',
+    'ERR_CANCELLED',
+    'ERR_SECOND_FACTOR_REQUIRED',
+    'ERR_SECOND_FACTOR_REFUSED',
+  );
+}
+
+interface Plan {
+  readonly scope: string;
+  readonly label: string;
+  readonly features: readonly string[];
+  readonly ipWhitelist: readonly string[];
+  readonly publicKey: PublicKey;
+  readonly signer: Signer;
+}
+
+/**
+ * Registers the public half of a stored key by `private/create_api_key` and proves each part of it: the fingerprint,
+ * the public key where it is shown, the scope, and a signed login. The whitelist is set after the proof.
+ *
+ * @throws `ERR_STATE` for a key that is registered or retired; `ERR_PROOF_FAILED` where the exchange recorded something
+ *   else (the new key is removed again); network errors with the record left `pending`, to be taken up by the next run;
+ *   `ERR_RPC` and its kin where the exchange refuses
+ */
+export async function register(parts: Parts, request: RegisterRequest): Promise<Registration> {
+  const scope = formatScope(parseScope(request.scope));
+  const label = checkLabel(request.label ?? labelFor(request.name));
+  const ipWhitelist = checkAddresses(request.ipWhitelist ?? []);
+  const features = checkFeatures(request.features ?? []);
+
+  return parts.store.withLock(request.name, async (locked) => {
+    const record = await locked.read();
+    requireRegistrable(record);
+    requireSameAttempt(record, scope, request.login);
+    const publicKey = await readPublicKey(parts.store, record);
+    const signer = await parts.signerOf(record);
+    const plan: Plan = { scope, label, features, ipWhitelist, publicKey, signer };
+
+    return withAccount(parts, request.login, 'read_write', async (account) => {
+      const found = record.state === 'pending' ? await findOnExchange(parts, account, record, publicKey) : null;
+      const apiKey = found ?? (await create(parts, account, locked, record, plan, request.login));
+      const pending = pendingRecord(record, plan, request.login, apiKey);
+      await locked.write(pending);
+      if (found !== null) await audit(parts, pending, 'adopt');
+      return proveAndFinish(parts, account, locked, pending, plan, request.login, apiKey, found !== null);
+    });
+  });
+}
+
+/** @throws `ERR_STATE` for a key that is registered already, or retired. */
+export function requireRegistrable(record: KeyRecord): void {
+  if (record.state !== 'registered' && record.state !== 'retired') return;
+  const { name, state, clientId } = record;
+  const hint = `prove it with: deribit-keys verify ${name} (another scope: deribit-keys api-keys scope ${name} …)`;
+  throw new DeribitKeysError('ERR_STATE', `the key "${name}" is ${state} already, as ${clientId}`, {
+    hint: state === 'registered' ? hint : 'generate a new key',
+  });
+}
+
+/** An interrupted registration can only be ended where, and as, it was begun. */
+function requireSameAttempt(record: KeyRecord, scope: string, login: AccountLogin): void {
+  const remembered = endpointOfRecord(record);
+  if (record.state !== 'pending' || remembered === null) return;
+  const { name } = record;
+  if (!sameEndpoint(remembered, login.endpoint)) {
+    throw new DeribitKeysError(
+      'ERR_USAGE',
+      `the registration of "${name}" was begun on ${remembered.url}, not on ${login.endpoint.url}`,
+      {
+        hint: 'end it there: leave out --env and --url',
+      },
+    );
+  }
+  if (record.scope !== null && !scopesEqual(record.scope, scope)) {
+    throw new DeribitKeysError('ERR_STATE', `the registration of "${name}" was begun with the scope ${record.scope}`, {
+      hint: `end it first with: deribit-keys register ${name} --scope "${record.scope}" …`,
+    });
+  }
+}
+
+function pendingRecord(record: KeyRecord, plan: Plan, login: AccountLogin, apiKey: ApiKey | null): KeyRecord {
+  return {
+    ...record,
+    ...placeOf(login.endpoint),
+    state: 'pending',
+    scope: plan.scope,
+    label: plan.label,
+    features: plan.features,
+    ipWhitelist: plan.ipWhitelist,
+    clientId: apiKey?.clientId ?? null,
+    keyId: apiKey?.keyId ?? null,
+  };
+}
+
+/** A record that says nothing of the exchange any more. */
+export function asLocal(record: KeyRecord): KeyRecord {
+  return {
+    ...record,
+    state: 'local',
+    environment: null,
+    url: null,
+    scope: null,
+    label: null,
+    features: [],
+    ipWhitelist: [],
+    clientId: null,
+    keyId: null,
+    registeredAt: null,
+    subaccount: null,
+  };
+}
+
+async function audit(parts: Parts, record: KeyRecord, action: string, outcome = 'ok'): Promise<void> {
+  const { name, clientId, environment } = record;
+  await parts.store.audit({ action, name, fingerprint: record.fingerprint, clientId, environment, outcome });
+}
+
+/** The key that an interrupted run made, or null. The record's own id counts too: the fingerprint may be what is wrong. */
+async function findOnExchange(
+  parts: Parts,
+  account: OpenAccount,
+  record: KeyRecord,
+  publicKey: PublicKey,
+): Promise<ApiKey | null> {
+  const local = fingerprint(publicKey);
+  const keys = await listApiKeys(account, protectedOptions(parts));
+  for (const key of keys) {
+    if (key.fingerprint === local || (record.keyId !== null && key.keyId === record.keyId)) return key;
+    const { publicKeyVerified } = await compareKey(key, publicKey);
+    if (publicKeyVerified === true) return key;
+  }
+  return null;
+}
+
+async function create(
+  parts: Parts,
+  account: OpenAccount,
+  locked: LockedKey,
+  record: KeyRecord,
+  plan: Plan,
+  login: AccountLogin,
+): Promise<ApiKey> {
+  const pending = pendingRecord(record, plan, login, null);
+  await locked.write(pending);
+  try {
+    const { scope, label, features } = plan;
+    const created = await createApiKey(
+      account,
+      { scope, label, features, publicKey: encodePublicKeyPem(plan.publicKey) },
+      protectedOptions(parts),
+    );
+    await audit(parts, { ...pending, clientId: created.clientId }, 'create');
+    return created;
+  } catch (error) {
+    const outcome = isDeribitKeysError(error) ? error.code : 'ERR_INTERNAL';
+    await audit(parts, pending, 'create', outcome);
+    if (certainlyNotDone(error)) {
+      await locked.write(asLocal(record));
+      throw error;
+    }
+    throw answerLost(error, record.name);
+  }
+}
+
+function answerLost(error: unknown, name: string): unknown {
+  if (!isDeribitKeysError(error)) return error;
+  return new DeribitKeysError(error.code, `${error.message} (the key may have been created all the same)`, {
+    cause: error,
+    hint: `run the same command again: it looks for the key of "${name}" on the exchange before it makes one`,
+    maybeSent: true,
+    ...(error.rpc === undefined ? {} : { rpc: error.rpc }),
+  });
+}
+
+async function proveAndFinish(
+  parts: Parts,
+  account: OpenAccount,
+  locked: LockedKey,
+  pending: KeyRecord,
+  plan: Plan,
+  login: AccountLogin,
+  apiKey: ApiKey,
+  adopted: boolean,
+): Promise<Registration> {
+  const compared = await compareKey(apiKey, plan.publicKey);
+  const differences = [...compared.differences, ...scopeDifferences(plan.scope, apiKey.maxScope)];
+  const alreadyRestricted = apiKey.ipWhitelist.length > 0;
+  const proof = differences.length > 0 ? null : await proveLogin(parts, login.endpoint, apiKey.clientId, plan.signer);
+  if (differences.length === 0 && proof === null && !alreadyRestricted) {
+    differences.push('the login: the exchange refuses a login signed with the private key');
+  }
+  if (differences.length > 0) {
+    await removeAgain(parts, account, locked, pending, login, apiKey, differences);
+  }
+  if (proof === null) parts.onNote?.('the login was refused: this address may not be in the whitelist of the key');
+
+  if (plan.ipWhitelist.length > 0) await restrict(parts, account, plan, apiKey);
+  const registered: KeyRecord = {
+    ...pending,
+    state: 'registered',
+    scope: normaliseScope(apiKey.maxScope),
+    label: apiKey.label === '' ? plan.label : apiKey.label,
+    features: apiKey.features,
+    registeredAt: parts.store.now().toISOString(),
+  };
+  await locked.write(registered);
+  await audit(parts, registered, 'register');
+  return {
+    name: registered.name,
+    environment: registered.environment,
+    clientId: apiKey.clientId,
+    keyId: apiKey.keyId,
+    fingerprint: registered.fingerprint,
+    fingerprintVerified: compared.fingerprintVerified,
+    publicKeyVerified: compared.publicKeyVerified,
+    loginVerified: proof !== null,
+    scope: normaliseScope(apiKey.maxScope),
+    adopted,
+  };
+}
+
+async function restrict(parts: Parts, account: OpenAccount, plan: Plan, apiKey: ApiKey): Promise<void> {
+  const edited = await editApiKey(
+    account,
+    { keyId: apiKey.keyId, scope: apiKey.maxScope, ipWhitelist: plan.ipWhitelist },
+    protectedOptions(parts),
+  );
+  const [asked, set] = [[...plan.ipWhitelist].sort().join(' '), [...edited.ipWhitelist].sort().join(' ')];
+  if (asked !== set) {
+    throw new DeribitKeysError(
+      'ERR_PROOF_FAILED',
+      `the exchange did not set the whitelist of ${apiKey.clientId} as asked: it shows "${set}"`,
+      {
+        hint: 'look at the key in Deribit’s web page; run the same command again to try once more',
+      },
+    );
+  }
+}
+
+/** Removes a key that the exchange recorded wrongly, and says what differed. */
+async function removeAgain(
+  parts: Parts,
+  account: OpenAccount,
+  locked: LockedKey,
+  pending: KeyRecord,
+  login: AccountLogin,
+  apiKey: ApiKey,
+  differences: readonly string[],
+): Promise<never> {
+  const what = `the exchange did not record the key "${pending.name}" as it was sent; ${differences.join('; ')}`;
+  const remove = (on: OpenAccount) => removeApiKey(on, { keyId: apiKey.keyId }, protectedOptions(parts));
+  try {
+    // the connection may be what is broken: one more try on a new one
+    await remove(account).catch(() => withAccount(parts, login, 'read_write', remove));
+  } catch (cause) {
+    await audit(parts, pending, 'remove', isDeribitKeysError(cause) ? cause.code : 'ERR_INTERNAL');
+    throw new DeribitKeysError('ERR_PROOF_FAILED', `${what}; and it could not be removed again`, {
+      cause,
+      hint: `remove it yourself, in Deribit’s web page or by: deribit-keys api-keys remove ${apiKey.keyId}`,
+    });
+  }
+  await locked.write(asLocal(pending));
+  await audit(parts, pending, 'remove');
+  throw new DeribitKeysError('ERR_PROOF_FAILED', what, {
+    hint: `the new key (${apiKey.clientId}) was removed again; the local key is unharmed and unregistered`,
+  });
+}

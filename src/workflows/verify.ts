@@ -1,0 +1,114 @@
+import { fingerprint } from '../crypto/index.js';
+import type { PublicKey } from '../crypto/keys.js';
+import { type ApiKey, listApiKeys } from '../deribit/api-keys.js';
+import type { Endpoint } from '../deribit/endpoints.js';
+import { isDeribitKeysError } from '../errors.js';
+import type { KeyRecord } from '../keystore/record.js';
+import { readPublicKey } from '../keystore/stored-keys.js';
+import { protectedOptions, withAccount } from './account.js';
+import { keyScope } from './link.js';
+import type { AccountLogin, Parts } from './parts.js';
+import { compareKey, proveLogin, scopeDifferences } from './prove.js';
+import { endpointOfRecord } from './target.js';
+
+export interface Check {
+  readonly check: string;
+  readonly ok: boolean;
+  readonly detail: string;
+}
+
+export interface Verification {
+  readonly name: string;
+  readonly ok: boolean;
+  readonly checks: readonly Check[];
+}
+
+/** Runs one check: what it throws on purpose is its finding, except where the user broke it off. */
+async function check(name: string, work: () => Promise<string>): Promise<Check> {
+  try {
+    return { check: name, ok: true, detail: await work() };
+  } catch (error) {
+    if (!isDeribitKeysError(error) || error.code === 'ERR_INTERRUPTED') throw error;
+    return { check: name, ok: false, detail: error.message };
+  }
+}
+
+const verdict = (name: string, differences: readonly string[], fine: string): Check => ({
+  check: name,
+  ok: differences.length === 0,
+  detail: differences.length === 0 ? fine : differences.join('; '),
+});
+
+async function onExchange(apiKey: ApiKey | null, record: KeyRecord, publicKey: PublicKey): Promise<Check[]> {
+  if (apiKey === null) {
+    return [{ check: 'exchange', ok: false, detail: `the account has no key ${record.clientId}` }];
+  }
+  const compared = await compareKey(apiKey, publicKey);
+  return [
+    verdict('exchange', compared.differences, `recorded as ${apiKey.fingerprint}`),
+    { check: 'enabled', ok: apiKey.enabled, detail: apiKey.enabled ? 'enabled' : 'disabled on the exchange' },
+    verdict('max-scope', scopeDifferences(record.scope ?? '', apiKey.maxScope), apiKey.maxScope),
+  ];
+}
+
+/**
+ * Proves anew what can be proved of the keys: that the files are whole and belong together, that a signed login works
+ * and grants the scope on record; and, with `account`, that the exchange holds the same key, enabled, with that scope.
+ * What is wrong stands in the result; only an interruption is thrown.
+ */
+export async function verify(
+  parts: Parts,
+  records: readonly KeyRecord[],
+  options: { readonly account?: AccountLogin; readonly endpointFor?: (record: KeyRecord) => Endpoint | null } = {},
+): Promise<readonly Verification[]> {
+  const apiKeys = options.account === undefined ? null : await keysOf(parts, options.account);
+  const results: Verification[] = [];
+  for (const record of records) {
+    const checks = await verifyOne(parts, record, options.endpointFor ?? endpointOfRecord, apiKeys);
+    results.push({ name: record.name, ok: checks.every(({ ok }) => ok), checks });
+  }
+  return results;
+}
+
+function keysOf(parts: Parts, login: AccountLogin): Promise<readonly ApiKey[]> {
+  return withAccount(parts, login, 'read', (account) => listApiKeys(account, protectedOptions(parts)));
+}
+
+async function verifyOne(
+  parts: Parts,
+  record: KeyRecord,
+  endpointFor: (record: KeyRecord) => Endpoint | null,
+  apiKeys: readonly ApiKey[] | null,
+): Promise<Check[]> {
+  let publicKey: PublicKey | null = null;
+  const checks = [
+    await check('public-key', async () => {
+      publicKey = await readPublicKey(parts.store, record);
+      return `fingerprint ${fingerprint(publicKey)}`;
+    }),
+    await check('private-key', async () => {
+      const signer = await parts.signerOf(record);
+      return `${signer.algorithm}, belongs to the public key`;
+    }),
+  ];
+  const endpoint = endpointFor(record);
+  const { clientId } = record;
+  if (record.state !== 'registered' || clientId === null || endpoint === null) return checks;
+  if (checks.every(({ ok }) => ok)) {
+    let granted: string | null = null;
+    checks.push(
+      await check('login', async () => {
+        const login = await proveLogin(parts, endpoint, clientId, await parts.signerOf(record));
+        granted = login?.scope ?? null;
+        return `${clientId} logs in on ${new URL(endpoint.url).host}`;
+      }),
+    );
+    if (granted !== null) {
+      checks.push(verdict('scope', scopeDifferences(record.scope ?? '', keyScope(granted)), keyScope(granted)));
+    }
+  }
+  if (apiKeys !== null && publicKey !== null) {
+    checks.push(...(await onExchange(apiKeys.find((key) => key.clientId === clientId) ?? null, record, publicKey)));
+  }
+  return checks;
+}
