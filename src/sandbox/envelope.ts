@@ -63,7 +63,7 @@ export interface Arrival {
 }
 
 export function arrive(nowMs: number): Arrival {
-  return { usIn: Math.floor(nowMs * 1000), startedNs: process.hrtime.bigint() };
+  return { usIn: nowMs * 1000, startedNs: process.hrtime.bigint() };
 }
 
 /** An answer's text. */

@@ -13,7 +13,7 @@ import type { Grant, Grants } from './tokens.js';
 
 /** The whole exchange: its state and its rules' settings. Handlers change it, adapters feed it. */
 export interface Exchange {
-  /** The exchange's clock, faults included. */
+  /** The exchange's clock, faults included: whole milliseconds since the epoch. */
   now(): number;
   readonly testnet: boolean;
   readonly expiresInS: number;

@@ -30,7 +30,6 @@ export async function answerHttp(
   try {
     const body = await readBody(request);
     if (body === null) {
-      response.setHeader('connection', 'close');
       return send(request, response, later, 400, refuse(exchange, tooLarge(), 'http'));
     }
     const peer = request.socket.remoteAddress ?? '';
@@ -41,7 +40,7 @@ export async function answerHttp(
     const outcome = handleRequest(exchange, value, origin);
     send(request, response, later, outcome.isError ? 400 : 200, outcome);
   } catch (error) {
-    if (!request.destroyed || request.complete) send(request, response, later, 400, refuse(exchange, error, 'http'));
+    if (request.complete) send(request, response, later, 400, refuse(exchange, error, 'http'));
   }
 }
 
@@ -55,16 +54,15 @@ function methodOf(path: string): string | null {
   return path.startsWith(`${basePath}/`) ? path.slice(basePath.length + 1) : null;
 }
 
-/** The body's text; null where it is too large. */
+/** The body's text; null where it is too large: then it is read to its end all the same, so that the answer is. */
 async function readBody(request: IncomingMessage): Promise<string | null> {
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     length += chunk.length;
-    if (length > largestRequest) return null;
-    chunks.push(chunk);
+    if (length <= largestRequest) chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString();
+  return length > largestRequest ? null : Buffer.concat(chunks).toString();
 }
 
 /** `a=1&ids[]=x&ids[]=y`: a name with brackets is a list. */

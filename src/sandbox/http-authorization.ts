@@ -34,7 +34,7 @@ export function readAuthorization(
   }
 }
 
-/** `id=…,ts=…,sig=…,nonce=…` in any order; the signature is over `ts\nnonce\nVERB\nURI\nbody\n`. */
+/** `id=…,ts=…,sig=…,nonce=…` in any order; the signature is over `ts\nnonce\nVERB\nURI\nbody\n`. Clients send several requests in one millisecond with one nonce: a replay is the same signature. */
 function signedRequest(exchange: Exchange, text: string, { verb, uri, body }: SignedParts, peer: string): Credentials {
   const fields = new Map(
     text.split(',').map((field): [string, string] => {
@@ -52,7 +52,7 @@ function signedRequest(exchange: Exchange, text: string, { verb, uri, body }: Si
     !isTimely(timestampMs, nowMs) ||
     !sameText(hmacHex(key.secret, `${ts}\n${nonce}\n${verb}\n${uri}\n${body}\n`), sig) ||
     !isUsable(key, peer) ||
-    !exchange.replays.add(id, timestampMs, nonce, nowMs)
+    !exchange.replays.add(id, timestampMs, `${nonce}\n${sig}`, nowMs)
   ) {
     throw invalidCredentials();
   }

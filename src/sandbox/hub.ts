@@ -75,7 +75,7 @@ export class Hub {
     let count = 0;
     const timer = setInterval(() => {
       count += 1;
-      const data = channel.data(count, Math.floor(this.#now()));
+      const data = channel.data(count, this.#now());
       const text = JSON.stringify({ jsonrpc: '2.0', method: 'subscription', params: { channel: name, data } });
       for (const listener of listeners) listener.send(text);
     }, channel.everyMs);

@@ -44,7 +44,7 @@ export interface Sandbox {
   clearFaults(): void;
   /** Cuts every connection, without a word. */
   dropConnections(): void;
-  /** Stops, stays away for `downMs`, and listens again on the same port with the same state. */
+  /** Stops, stays away for `downMs`, and listens again on the same port with the same state; while it is away, a second call joins the first. */
   restart(downMs?: number): Promise<void>;
   /** What a user does in the exchange's web page: makes a key without being logged in. Throws `ERR_USAGE`. */
   addKey(request: AddKeyRequest): SandboxKey;
@@ -64,10 +64,9 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   const settings = settle(options);
   const faults = new Faults();
   faults.set(settings.faults);
-  const now = () => settings.now() + faults.clockOffsetMs;
+  const now = () => Math.floor(settings.now()) + faults.clockOffsetMs;
   const { accounts, grants, bootstrap } = openState(settings, now);
   const keeper = keepState(settings.stateFile, () => describeState(accounts, grants, bootstrap.clientId));
-  let closing = false;
 
   const exchange: Exchange = {
     now,
@@ -99,10 +98,19 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   });
   const awayFor = new AbortController();
 
-  async function restart(downMs = 0): Promise<void> {
+  let restarting: Promise<void> | null = null;
+
+  function restart(downMs = 0): Promise<void> {
+    restarting ??= goAway(downMs).finally(() => {
+      restarting = null;
+    });
+    return restarting;
+  }
+
+  async function goAway(downMs: number): Promise<void> {
     await server.stop();
     await sleep(downMs, undefined, { signal: awayFor.signal }).catch(() => undefined);
-    if (!closing) await server.start();
+    if (!awayFor.signal.aborted) await server.start();
   }
 
   function addKey(request: AddKeyRequest): SandboxKey {
@@ -112,8 +120,8 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     return showKey(key);
   }
 
-  await server.start();
   keeper.saveNow();
+  await server.start();
   return {
     httpUrl: `http://127.0.0.1:${server.port}/api/v2`,
     wsUrl: `ws://127.0.0.1:${server.port}/ws/api/v2`,
@@ -127,8 +135,8 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
       return exchange.calls.list();
     },
     async close() {
-      closing = true;
       awayFor.abort();
+      await restarting?.catch(() => undefined);
       await server.stop();
       keeper.stop();
     },

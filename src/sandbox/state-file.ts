@@ -1,4 +1,5 @@
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { type Accounts, makeKey } from './accounts.js';
 import { isRecord } from './envelope.js';
 import { SandboxError } from './errors.js';
@@ -61,6 +62,7 @@ export function restoreState(file: string, document: StateDocument, accounts: Ac
     for (const stored of document.keys) {
       const maxScope = parseMaxScope(stored.maxScope) ?? {};
       const publicKey = stored.publicKey === null ? null : readPublicKey(stored.publicKey);
+      if (publicKey === null && stored.secret === '') throw new Error('a key has neither a secret nor a public key');
       accounts.add(makeKey({ ...stored, maxScope, publicKey }));
     }
     accounts.nextKeyId = document.nextKeyId;
@@ -95,7 +97,8 @@ export function describeState(accounts: Accounts, grants: Grants, bootstrapClien
 export function writeState(file: string, text: string): void {
   const temporary = `${file}.${process.pid}.tmp`;
   try {
-    const descriptor = openSync(temporary, 'w', 0o600);
+    rmSync(temporary, { force: true });
+    const descriptor = openSync(temporary, 'wx', 0o600);
     try {
       writeSync(descriptor, text);
       fsyncSync(descriptor);
@@ -103,8 +106,18 @@ export function writeState(file: string, text: string): void {
       closeSync(descriptor);
     }
     renameSync(temporary, file);
+    flushFolder(dirname(file));
   } catch (cause) {
     throw damaged(file, 'cannot be written', cause);
+  }
+}
+
+function flushFolder(folder: string): void {
+  const descriptor = openSync(folder, 'r');
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
   }
 }
 

@@ -112,5 +112,5 @@ export function serveWebsocket(
   listenForSilence();
   socket.on('message', socketOnMessage);
   socket.on('close', socketOnClose);
-  socket.on('error', () => socket.terminate());
+  socket.on('error', () => undefined);
 }

@@ -7,7 +7,7 @@ const shortestHeartbeatS = 10;
 
 /** What says how the exchange is, and keeps a connection alive. */
 export const generalMethods: Methods = {
-  'public/get_time': publicMethod((exchange) => Math.floor(exchange.now())),
+  'public/get_time': publicMethod((exchange) => exchange.now()),
 
   'public/test': publicMethod((_exchange, call) => {
     if (optionalString(call.params, 'expected_result') === 'exception') throw new RpcError(10_010, 'exception');

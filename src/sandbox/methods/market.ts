@@ -15,7 +15,7 @@ export const marketMethods: Methods = {
   ),
 
   'public/ticker': publicMethod((exchange, { params }) =>
-    describeTicker(instrumentNamed(requiredString(params, 'instrument_name')), Math.floor(exchange.now())),
+    describeTicker(instrumentNamed(requiredString(params, 'instrument_name')), exchange.now()),
   ),
 
   'public/get_index_price': publicMethod((_exchange, { params }) => {

@@ -60,7 +60,7 @@ function place(exchange: Exchange, call: PrivateCall, direction: 'buy' | 'sell')
   if (label.length > 64) throw invalidParam('label', 'at most 64 characters');
   const postOnly = optionalBoolean(params, 'post_only') ?? false;
   const reduceOnly = optionalBoolean(params, 'reduce_only') ?? false;
-  const nowMs = Math.floor(exchange.now());
+  const nowMs = exchange.now();
   const isFilled = type === 'market';
   const price = limit ?? priceOf(instrument);
   const order: Order = {
@@ -104,7 +104,7 @@ function trade(order: Order): Readonly<Record<string, unknown>> {
 }
 
 function cancel(exchange: Exchange, { grant }: PrivateCall, order: Order): Order {
-  const last_update_timestamp = Math.floor(exchange.now());
+  const last_update_timestamp = exchange.now();
   return exchange.orders.put(grant.accountId, { ...order, order_state: 'cancelled', last_update_timestamp });
 }
 
