@@ -64,7 +64,7 @@ export function networkError(place: string, failure: unknown, { maybeSent }: Sen
       sentence: (name: string) => `the connection to ${name} failed`,
       hint: 'check the network connection, the URL and, where there is one, the proxy',
     };
-  return new DeribitKeysError('ERR_NETWORK', `${sentence(place)}${code === '' ? '' : ` (${code})`}.`, {
+  return new DeribitKeysError('ERR_NETWORK', `${sentence(place)}${code === '' ? '' : ` (${code})`}`, {
     hint,
     ...(before === undefined ? (maybeSent === undefined ? {} : { maybeSent }) : { maybeSent: false }),
   });

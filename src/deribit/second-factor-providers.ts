@@ -18,31 +18,35 @@ const MAX_TYPOS = 3;
 
 /**
  * Codes from the base32 seed of an authenticator app (RFC 6238: SHA-1, 30 s, 6 digits). Spaces, hyphens, lower case
- * and missing padding are fine; `ERR_USAGE` for a seed that is none. Codes count once, so one that was used already
- * is followed by the next step's; a wrong one is not repeated unless its step passed on the way.
+ * and missing padding are fine; `ERR_USAGE` for a seed that is none. Codes count once, so
+ * no step's is given twice: where the current one is spent, the next is waited for, with a note, and calls at once take
+ * turns. A code that does not match is not repeated unless its step passed on the way.
  */
 export function totpSecondFactor(seed: SecretLike, options: TotpOptions = {}): SecondFactor {
   const text = normaliseSeed(toSecret(seed).reveal());
   const nowMs = options.nowMs ?? Date.now;
   const sleep = options.sleep ?? sleepFor;
   let lastStep = Number.NEGATIVE_INFINITY;
-  return async (challenge) => {
-    const hopeless = challenge.reason === 'tfa_code_not_matched' && stepOf(nowMs()) === lastStep;
-    if (challenge.refusal !== null && hopeless) throw challenge.refusal;
-    // A code that is refused as used without being ours was used elsewhere: that step is spent all the same.
-    const spent = challenge.reason === 'used_tfa_code' ? Math.max(lastStep, stepOf(nowMs())) : lastStep;
+  let lastTurn: Promise<unknown> = Promise.resolve();
+
+  const nextCode = async ({ reason, refusal, note, signal }: SecondFactorChallenge): Promise<string> => {
     let step = stepOf(nowMs());
-    if (step <= spent) {
-      step = spent + 1;
-      lastStep = step;
-      const waitMs = step * STEP_MS - nowMs();
-      challenge.note(`the current code was used already: waiting ${Math.ceil(waitMs / 1000)} s for the next one`);
-      await sleep(waitMs, challenge.signal);
-      step = Math.max(step, stepOf(nowMs()));
+    if (refusal !== null && reason === 'tfa_code_not_matched' && step === lastStep) throw refusal;
+    if (step <= lastStep) {
+      const waitMs = (lastStep + 1) * STEP_MS - nowMs();
+      note(`the current code was used already: waiting ${Math.ceil(waitMs / 1000)} s for the next one`);
+      await sleep(waitMs, signal);
+      step = Math.max(lastStep + 1, stepOf(nowMs()));
     }
     lastStep = step;
     const { TOTP, Secret: Seed } = await import('otpauth');
     return new TOTP({ secret: Seed.fromBase32(text) }).generate({ timestamp: step * STEP_MS });
+  };
+
+  return (challenge) => {
+    const turn = lastTurn.then(() => nextCode(challenge));
+    lastTurn = turn.catch(() => {});
+    return turn;
   };
 }
 

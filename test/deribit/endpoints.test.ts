@@ -122,7 +122,9 @@ describe('an endpoint', () => {
       fc.property(odd, ([scheme, host, path]) => {
         try {
           const url = new URL(at(scheme + host + path).url);
-          expect(/^(wss|https):$/.test(url.protocol) || /^(localhost\.?|127\..*|\[::1\])$/.test(url.hostname)).toBe(true);
+          expect(/^(wss|https):$/.test(url.protocol) || /^(localhost\.?|127\..*|\[::1\])$/.test(url.hostname)).toBe(
+            true,
+          );
         } catch (error) {
           if (!(error instanceof DeribitKeysError)) throw error;
           expect(error.code).toBe('ERR_USAGE');

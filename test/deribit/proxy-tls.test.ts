@@ -1,0 +1,198 @@
+import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer as createProxy } from 'node:http';
+import { createServer } from 'node:https';
+import { type AddressInfo, connect as connectTcp } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { WebSocketServer } from 'ws';
+import { connect } from '../../src/deribit/connect.js';
+import { type Endpoint, resolveEndpoint } from '../../src/deribit/endpoints.js';
+import { openHttp } from '../../src/deribit/http-transport.js';
+import { proxyFor } from '../../src/deribit/proxy.js';
+import { openWebSocket } from '../../src/deribit/websocket-transport.js';
+import { failure, local, reply, shown, unusedPort } from './servers.js';
+
+const openssl = (() => {
+  try {
+    return execFileSync('openssl', ['version']).toString().startsWith('OpenSSL');
+  } catch {
+    return false;
+  }
+})();
+
+let folder = '';
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'deribit-keys-tls-'));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** A certificate that signs itself, by openssl. */
+function certificate(name: string) {
+  const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
+  execFileSync(
+    'openssl',
+    [
+      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-subj', '/CN=test'],
+      ...['-keyout', key, '-out', cert, '-addext', `subjectAltName=${name}`],
+    ],
+    { stdio: 'pipe' },
+  );
+  return { key: readFileSync(key, 'utf8'), cert: readFileSync(cert, 'utf8') };
+}
+
+/** An exchange over TLS, which speaks both ways. */
+async function tlsExchange(pair: { key: string; cert: string }) {
+  const server = createServer(pair, async (request, response) => {
+    let body = '';
+    for await (const chunk of request) body += chunk;
+    response.end(reply(JSON.parse(body), { result: 'over TLS' }));
+  });
+  const sockets = new WebSocketServer({ server });
+  sockets.on('connection', (socket) =>
+    socket.on('message', (data) => socket.send(reply(JSON.parse(data.toString()), { result: 'over TLS' }))),
+  );
+  server.on('tlsClientError', () => {});
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => {
+    for (const client of sockets.clients) client.terminate();
+    server.closeAllConnections();
+    server.close();
+  });
+  return (server.address() as AddressInfo).port;
+}
+
+/** A proxy that tunnels, and tells what it was asked for. */
+async function proxy(login?: string) {
+  const tunnels: string[] = [];
+  const server = createProxy();
+  server.on('connect', (request, socket, head) => {
+    tunnels.push(request.url ?? '');
+    const wanted = login === undefined ? undefined : `Basic ${Buffer.from(login).toString('base64')}`;
+    if (request.headers['proxy-authorization'] !== wanted) {
+      socket.end('HTTP/1.1 407 Login\r\nContent-Length: 0\r\n\r\n');
+      return;
+    }
+    const [host = '', port = ''] = (request.url ?? '').split(':');
+    const onward = connectTcp(Number(port), host, () => {
+      socket.write('HTTP/1.1 200 Go\r\n\r\n');
+      onward.write(head);
+      onward.pipe(socket).pipe(onward);
+    });
+    onward.on('error', () => socket.destroy());
+    socket.on('error', () => onward.destroy());
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return { tunnels, at: `127.0.0.1:${(server.address() as AddressInfo).port}` };
+}
+
+const secure = (scheme: 'wss' | 'https', port: number): Endpoint =>
+  resolveEndpoint({ url: `${scheme}://127.0.0.1:${port}` });
+
+/** One question over the transport that the URL asks for. */
+async function ask(endpoint: Endpoint, options: Parameters<typeof connect>[1]): Promise<unknown> {
+  const transport = await connect(endpoint, options);
+  try {
+    return await transport.request('public/test');
+  } finally {
+    await transport.close();
+  }
+}
+
+describe.each(['wss', 'https'] as const)('over %s', (scheme) => {
+  it.skipIf(!openssl)('a private authority is trusted where it is given, and only there (needs openssl)', async () => {
+    const pair = certificate('IP:127.0.0.1');
+    const endpoint = secure(scheme, await tlsExchange(pair));
+    expect(await ask(endpoint, { ca: pair.cert })).toBe('over TLS');
+    const error = await failure(ask(endpoint, {}), 'ERR_NETWORK');
+    expect(error).toMatchObject({ maybeSent: false, message: expect.stringContaining('certificate') });
+    await failure(ask(endpoint, { ca: certificate('IP:127.0.0.1').cert }), 'ERR_NETWORK');
+  });
+
+  it.skipIf(!openssl)('a certificate for another name is refused (needs openssl)', async () => {
+    const pair = certificate('DNS:other.example');
+    const error = await failure(ask(secure(scheme, await tlsExchange(pair)), { ca: pair.cert }), 'ERR_NETWORK');
+    expect(error).toMatchObject({ maybeSent: false, message: expect.stringContaining('ALTNAME') });
+  });
+
+  it.skipIf(!openssl)('a proxy is gone through, with its login (needs openssl)', async () => {
+    const pair = certificate('DNS:localhost');
+    const port = await tlsExchange(pair);
+    const endpoint = resolveEndpoint({ url: `${scheme}://localhost:${port}` });
+    const { tunnels, at } = await proxy('user:canary-pass');
+    const options = { ca: pair.cert, proxy: `http://user:canary-pass@${at}` };
+    expect(await ask(endpoint, options)).toBe('over TLS');
+    expect(tunnels).toEqual([`localhost:${port}`]);
+    const wrong = { ca: pair.cert, proxy: `http://user:canary-other@${at}` };
+    const error = await failure(ask(endpoint, wrong), 'ERR_NETWORK');
+    expect(error.message).toContain(`through the proxy ${at}`);
+    expect(shown(error)).not.toContain('canary');
+  });
+
+  it('a proxy that is not there is named, without its login', async () => {
+    const port = await unusedPort();
+    const error = await failure(
+      ask(secure(scheme, 8443), { proxy: `http://user:canary@127.0.0.1:${port}` }),
+      'ERR_NETWORK',
+    );
+    expect(error).toMatchObject({
+      maybeSent: false,
+      message: expect.stringContaining(`through the proxy 127.0.0.1:${port}`),
+    });
+    expect(shown(error)).not.toContain('canary');
+  });
+
+  it.each(['canary', '-----BEGIN CERTIFICATE-----\nY2FuYXJ5\n-----END CERTIFICATE-----\n', ''])(
+    'an authority that is none is refused: %j',
+    async (ca) => {
+      const error = await failure(ask(secure(scheme, 1), { ca }), 'ERR_USAGE');
+      expect(shown(error)).not.toContain('canary');
+    },
+  );
+});
+
+describe('the proxy of an environment', () => {
+  const env = { HTTPS_PROXY: 'http://upper:1', NO_PROXY: 'other.example, .sub.example:8443 *.star.example' };
+
+  it.each([
+    ['wss://www.deribit.com/ws/api/v2', 'http://upper:1'],
+    ['https://www.deribit.com/api/v2', 'http://upper:1'],
+    ['wss://other.example/', null],
+    ['wss://deep.other.example/', null],
+    ['wss://another.example/', 'http://upper:1'],
+    ['wss://a.sub.example:8443/', null],
+    ['wss://a.sub.example/', 'http://upper:1'],
+    ['wss://a.star.example/', null],
+    ['ws://127.0.0.1:9/', null],
+    ['wss://localhost:9/', null],
+  ])('for %s is %s', (url, expected) => {
+    expect(proxyFor(url, { env })).toBe(expected);
+  });
+
+  it('may be written in lower case, without a scheme, or be switched off', () => {
+    const url = 'https://www.deribit.com/';
+    expect(proxyFor(url, { env: { ...env, https_proxy: 'lower:2' } })).toBe('http://lower:2');
+    expect(proxyFor(url, { env: { ...env, no_proxy: '*' } })).toBeNull();
+    expect(proxyFor(url, { env: { HTTPS_PROXY: '' } })).toBeNull();
+    expect(proxyFor(url, { env, proxy: null })).toBeNull();
+    expect(proxyFor(url, { env, proxy: 'https://mine:3' })).toBe('https://mine:3');
+    expect(proxyFor(url, {})).toBeNull();
+  });
+
+  it('is refused without being shown where it is no HTTP proxy', async () => {
+    for (const value of ['socks5://user:canary@host:1', 'http://canary:not-a-port', 'http://']) {
+      const error = await failure(() => proxyFor('https://www.deribit.com/', { proxy: value }), 'ERR_USAGE');
+      expect(shown(error)).not.toContain('canary');
+    }
+    await failure(openWebSocket(resolveEndpoint(), { proxy: 'socks5://host:1' }), 'ERR_USAGE');
+    await failure(() => openHttp(local('http', 1), { proxy: 'socks5://host:1' }), 'ERR_USAGE');
+  });
+});
