@@ -1,7 +1,9 @@
-import { DeribitKeysError, type ErrorDetails } from '../errors.js';
+import { DeribitKeysError } from '../errors.js';
 
 /** How far a request may have come when it failed. */
-type Sent = Pick<ErrorDetails, 'maybeSent'>;
+interface Sent {
+  readonly maybeSent: boolean;
+}
 
 interface Explanation {
   readonly sentence: (host: string) => string;
@@ -66,7 +68,7 @@ export function networkError(place: string, failure: unknown, { maybeSent }: Sen
     };
   return new DeribitKeysError('ERR_NETWORK', `${sentence(place)}${code === '' ? '' : ` (${code})`}`, {
     hint,
-    ...(before === undefined ? (maybeSent === undefined ? {} : { maybeSent }) : { maybeSent: false }),
+    maybeSent: before === undefined && maybeSent,
   });
 }
 
@@ -75,7 +77,7 @@ export function statusError(place: string, status: number, { maybeSent }: Sent):
   const { what, hint } = explainStatus(status);
   return new DeribitKeysError('ERR_NETWORK', `${place} ${what} (HTTP status ${status})`, {
     hint,
-    maybeSent: status !== 429 && maybeSent === true,
+    maybeSent: status !== 429 && maybeSent,
   });
 }
 
@@ -89,7 +91,7 @@ export function placeOf(url: string, proxy: string | null): string {
 export function timeoutError(what: string, timeoutMs: number, { maybeSent }: Sent): DeribitKeysError {
   return new DeribitKeysError('ERR_TIMEOUT', `${what} took longer than ${timeoutMs} ms`, {
     hint: 'try again, or allow more time',
-    ...(maybeSent === undefined ? {} : { maybeSent }),
+    maybeSent,
   });
 }
 
@@ -97,7 +99,7 @@ export function timeoutError(what: string, timeoutMs: number, { maybeSent }: Sen
 export function interruptedError(what: string, { maybeSent }: Sent): DeribitKeysError {
   return new DeribitKeysError('ERR_INTERRUPTED', `${what} was interrupted`, {
     hint: 'run it again when you are ready',
-    ...(maybeSent === undefined ? {} : { maybeSent }),
+    maybeSent,
   });
 }
 

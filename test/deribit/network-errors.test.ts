@@ -1,0 +1,39 @@
+import { describe, expect, it } from 'vitest';
+import { networkError, placeOf } from '../../src/deribit/network-errors.js';
+
+const coded = (code: string, more: object = {}) => Object.assign(new Error('words'), { code, ...more });
+
+describe('a failure of the network', () => {
+  it.each([
+    ['EHOSTUNREACH', 'cannot be reached', false],
+    ['EAI_AGAIN', 'cannot be resolved', false],
+    ['CERT_HAS_EXPIRED', 'certificate', false],
+    ['ETIMEDOUT', 'cannot be reached', true],
+    ['EPIPE', 'was cut', true],
+    ['EOTHER', 'failed', true],
+  ])('%s is told in words', (code, words, maybeSent) => {
+    const error = networkError('host:1', coded(code), { maybeSent: true });
+    expect(error).toMatchObject({ code: 'ERR_NETWORK', maybeSent });
+    expect(error.message).toContain(words);
+    expect(error.message).toContain(code);
+  });
+
+  it('is recognised by what caused it, several addresses included', () => {
+    const refused = coded('ECONNREFUSED');
+    const wrapped = new TypeError('fetch failed', { cause: new AggregateError([refused, refused]) });
+    expect(networkError('host:1', wrapped, { maybeSent: true }).maybeSent).toBe(false);
+  });
+
+  it('is told without its words where it has no code, however odd it is', () => {
+    const endless: { cause?: unknown } = {};
+    endless.cause = endless;
+    for (const failure of [new Error('canary'), 'canary', null, endless, { code: 5 }]) {
+      expect(networkError('host:1', failure, { maybeSent: false }).message).toBe('the connection to host:1 failed');
+    }
+  });
+});
+
+it('the other side is called by host and port, never by credentials', () => {
+  expect(placeOf('wss://host:8443/ws/api/v2', null)).toBe('host:8443');
+  expect(placeOf('wss://host/ws', 'http://user:canary@proxy:3128')).toBe('host (through the proxy proxy:3128)');
+});
