@@ -1,9 +1,10 @@
 #!/usr/bin/env node
+import { VERSION } from '../version.js';
 import { EXIT } from './exit-codes.js';
-import { run } from './run.js';
 
 /** How long a command that was interrupted may take to put things right. */
 const GRACE_MS = 3_000;
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 const controller = new AbortController();
 const interrupt = () => {
@@ -11,7 +12,7 @@ const interrupt = () => {
   controller.abort();
   setTimeout(() => process.exit(EXIT.interrupted), GRACE_MS).unref();
 };
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, interrupt);
+for (const signal of SIGNALS) process.on(signal, interrupt);
 // the reader of a pipe that went away is no error of ours
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
@@ -19,11 +20,19 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 
-process.exitCode = await run(process.argv.slice(2), {
-  stdin: process.stdin,
-  stdout: process.stdout,
-  stderr: process.stderr,
-  env: process.env,
-  signal: controller.signal,
-});
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(signal, interrupt);
+async function main(argv: readonly string[]): Promise<number> {
+  const { run } = await import('./run.js');
+  const { stdin, stdout, stderr, env } = process;
+  return run(argv, { stdin, stdout, stderr, env, signal: controller.signal });
+}
+
+const argv = process.argv.slice(2);
+if (argv.length === 1 && argv[0] === '--version') {
+  // the one answer that needs none of the program
+  process.stdout.write(`${VERSION}\n`);
+} else {
+  void main(argv).then((exitCode) => {
+    process.exitCode = exitCode;
+    for (const signal of SIGNALS) process.off(signal, interrupt);
+  });
+}
