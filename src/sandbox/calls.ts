@@ -16,7 +16,7 @@ export interface SandboxCall {
 /** The last `limit` calls. */
 export class Calls {
   readonly #limit: number;
-  #ring: SandboxCall[] = [];
+  readonly #ring: SandboxCall[] = [];
   #next = 0;
 
   constructor(limit: number) {
@@ -34,10 +34,5 @@ export class Calls {
     return this.#ring.length < this.#limit
       ? [...this.#ring]
       : [...this.#ring.slice(this.#next), ...this.#ring.slice(0, this.#next)];
-  }
-
-  clear(): void {
-    this.#ring = [];
-    this.#next = 0;
   }
 }
