@@ -1,0 +1,151 @@
+import { checkPrimeSync, generateKeyPairSync, generatePrimeSync } from 'node:crypto';
+import { describe, expect, test } from 'vitest';
+import { privateKeyFromRsaNumbers, publicKeyFromRsa } from '../../src/crypto/build-keys.js';
+import { loadPkcs8Pem } from '../../src/crypto/key-pem.js';
+import { bitLength, bytesToBigInt, type RsaPrivateNumbers } from '../../src/crypto/numbers.js';
+import { encodePem } from '../../src/crypto/pem.js';
+import { rsaPkcs8 } from '../../src/crypto/rsa-der.js';
+import { decodePkcs8 } from '../../src/crypto/spki-pkcs8.js';
+import type { ErrorCode } from '../../src/errors.js';
+import { ENGINES, failure } from './support.js';
+
+function numbersOf(bits: number, publicExponent = 0x10001): RsaPrivateNumbers {
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: bits, publicExponent });
+  const jwk = privateKey.export({ format: 'jwk' });
+  const read = (name: 'n' | 'e' | 'd' | 'p' | 'q' | 'dp' | 'dq' | 'qi'): bigint =>
+    bytesToBigInt(Buffer.from(jwk[name] ?? '', 'base64url'));
+  return {
+    n: read('n'),
+    e: read('e'),
+    d: read('d'),
+    p: read('p'),
+    q: read('q'),
+    dp: read('dp'),
+    dq: read('dq'),
+    qi: read('qi'),
+  };
+}
+
+/** Extended Euclid. */
+function inverse(value: bigint, modulus: bigint): bigint {
+  let [r0, r1, s0, s1] = [modulus, value % modulus, 0n, 1n];
+  while (r1 !== 0n) {
+    const quotient = r0 / r1;
+    [r0, r1, s0, s1] = [r1, r0 - quotient * r1, s1, s0 - quotient * s1];
+  }
+  if (r0 !== 1n) throw new Error('the numbers have a common factor');
+  return ((s0 % modulus) + modulus) % modulus;
+}
+
+/** Numbers that fit together as far as arithmetic goes, from factors that need not be prime. */
+function fromFactors(p: bigint, q: bigint, e = 65_537n): RsaPrivateNumbers {
+  const d = inverse(e, (p - 1n) * (q - 1n));
+  return { n: p * q, e, d, p, q, dp: d % (p - 1n), dq: d % (q - 1n), qi: inverse(q, p) };
+}
+
+/** A factor of `bits` bits for which 65537 is a usable exponent. */
+function usable(make: () => bigint): bigint {
+  for (;;) {
+    const factor = make();
+    if ((factor - 1n) % 65_537n !== 0n) return factor;
+  }
+}
+
+const prime = (bits: number): bigint => usable(() => generatePrimeSync(bits, { bigint: true }));
+const sound = numbersOf(2048);
+const { n, e, d, p, q } = sound;
+
+describe.each(ENGINES)('on the $name engine', (engine) => {
+  test('sound numbers make a key, with the factors in either order', async () => {
+    const key = await privateKeyFromRsaNumbers(sound, engine);
+    expect(key).toMatchObject({ algorithm: 'rsa', bits: 2048 });
+    const swapped = await privateKeyFromRsaNumbers(fromFactors(q, p), engine);
+    expect(swapped.publicKey.equals(key.publicKey)).toBe(true);
+  });
+
+  test('d may be taken modulo the least common multiple or the product', async () => {
+    for (const extra of [0n, 1n]) {
+      const product = fromFactors(p, q);
+      const { d: smaller } = fromFactors(p, q);
+      const lcm = ((p - 1n) * (q - 1n)) / 2n;
+      const numbers = { ...product, d: extra === 1n ? smaller : smaller % lcm };
+      const valid = (numbers.d * e) % (p - 1n) === 1n && (numbers.d * e) % (q - 1n) === 1n;
+      if (valid) expect((await privateKeyFromRsaNumbers(numbers, engine)).bits).toBe(2048);
+    }
+  });
+
+  test.each([
+    ['an even modulus', { ...sound, n: n + 1n }, 'even'],
+    ['a modulus that is not the product', { ...sound, n: n + 2n }, ''],
+    ['another d', { ...sound, d: d + 2n }, 'do not belong together'],
+    ['d of 0', { ...sound, d: 0n }, 'do not belong together'],
+    ['d above the modulus', { ...sound, d: d + (p - 1n) * (q - 1n) * 2n }, 'do not belong together'],
+    ['another dp', { ...sound, dp: sound.dp + 2n }, 'do not belong together'],
+    ['another dq', { ...sound, dq: sound.dq + 2n }, 'do not belong together'],
+    ['another qi', { ...sound, qi: sound.qi + 1n }, 'do not belong together'],
+    ['the factors 1 and n', { ...sound, p: n, q: 1n }, 'do not belong together'],
+    ['the factors 0 and 0', { ...sound, p: 0n, q: 0n }, 'do not belong together'],
+    ['e of 0', { ...sound, e: 0n }, 'exponent'],
+    ['e of 1', { ...sound, e: 1n }, 'exponent'],
+    ['an even e', { ...sound, e: 65_536n }, 'even'],
+    ['e above the modulus', { ...sound, e: n + 2n }, 'exponent'],
+    ['another e', { ...sound, e: 3n }, 'do not belong together'],
+  ] as const)('%s is refused', async (_, numbers, part) => {
+    const { message } = await failure('ERR_KEY_INVALID', () => privateKeyFromRsaNumbers(numbers, engine));
+    expect(message).toContain(part);
+    await failure('ERR_KEY_INVALID', () => decodePkcs8(rsaPkcs8(numbers), engine));
+    await failure('ERR_KEY_INVALID', () => loadPkcs8Pem(encodePem('PRIVATE KEY', rsaPkcs8(numbers)), engine));
+  });
+
+  test('a factor that is not prime is refused, on the quick way as well', async () => {
+    const composite = usable(() => generatePrimeSync(512, { bigint: true }) * generatePrimeSync(512, { bigint: true }));
+    const numbers = fromFactors(composite, prime(1024 + 2));
+    const { message } = await failure('ERR_KEY_INVALID', () => privateKeyFromRsaNumbers(numbers, engine));
+    expect(message).toContain('not prime');
+    await failure('ERR_KEY_INVALID', () => loadPkcs8Pem(encodePem('PRIVATE KEY', rsaPkcs8(numbers)), engine));
+  });
+
+  test('a factor that is a large composite is refused', async () => {
+    const composite = usable(
+      () => generatePrimeSync(1100, { bigint: true }) * generatePrimeSync(1100, { bigint: true }),
+    );
+    await failure('ERR_KEY_INVALID', () => privateKeyFromRsaNumbers(fromFactors(composite, prime(2100)), engine));
+  });
+});
+
+test.each([
+  ['a short factor', prime(300), prime(1800), 'too short'],
+  ['factors that lie close together', ...closePrimes(), 'close together'],
+] as const)('%s is refused', async (_, first, second, part) => {
+  const { message } = await failure('ERR_KEY_INVALID', () => privateKeyFromRsaNumbers(fromFactors(first, second)));
+  expect(message).toContain(part);
+});
+
+function closePrimes(): readonly [bigint, bigint] {
+  let second = p + 2n;
+  while (!checkPrimeSync(second) || (second - 1n) % 65_537n === 0n) second += 2n;
+  return [p, second];
+}
+
+test.each([
+  ['RSA 1024 bits: at least 2048', (1n << 1023n) + 1n, 65_537n, 'ERR_KEY_UNSUPPORTED'],
+  ['RSA 2047 bits: at least 2048', (1n << 2046n) + 1n, 65_537n, 'ERR_KEY_UNSUPPORTED'],
+  ['RSA 0 bits: at least 2048', 0n, 65_537n, 'ERR_KEY_UNSUPPORTED'],
+  ['RSA 16385 bits: at most 16384', (1n << 16_384n) + 1n, 65_537n, 'ERR_KEY_UNSUPPORTED'],
+  ['an RSA public exponent of 65 bits: at most 64', (1n << 4095n) + 1n, (1n << 64n) + 1n, 'ERR_KEY_UNSUPPORTED'],
+  ['the RSA modulus has a small factor', 751n * (1n << 2040n) + 751n, 65_537n, 'ERR_KEY_INVALID'],
+] as const)('%s', async (message, modulus, exponent, code: ErrorCode) => {
+  const error = await failure(code, () => publicKeyFromRsa({ n: modulus, e: exponent }));
+  expect(error.message).toBe(message);
+});
+
+test('an exponent of 3 is taken', async () => {
+  expect((await privateKeyFromRsaNumbers(numbersOf(2048, 3))).bits).toBe(2048);
+});
+
+test('a modulus whose length is no multiple of eight is taken', async () => {
+  const odd = numbersOf(2052);
+  expect(bitLength(odd.n) % 8).not.toBe(0);
+  const key = await privateKeyFromRsaNumbers(odd);
+  expect(key.bits).toBe(bitLength(odd.n));
+});
