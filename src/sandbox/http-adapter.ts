@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { handleRequest, type Outcome, refuse } from './dispatch.js';
-import { isRecord, largestRequest, parseJson, tooLarge } from './envelope.js';
+import { isRecord, largestRequest, parseJson, type RequestId, requestId, tooLarge } from './envelope.js';
 import { methodNotFound } from './errors.js';
 import type { Exchange } from './exchange.js';
 import { readAuthorization } from './http-authorization.js';
@@ -27,20 +27,20 @@ export async function answerHttp(
     response.setHeader('allow', 'GET, POST');
     return send(request, response, later, 405, refuse(exchange, methodNotFound(), 'http'));
   }
+  let id: RequestId = null;
   try {
     const body = await readBody(request);
-    if (body === null) {
-      return send(request, response, later, 400, refuse(exchange, tooLarge(), 'http'));
-    }
+    if (body === null) throw tooLarge();
     const peer = request.socket.remoteAddress ?? '';
-    const credentials = readAuthorization(exchange, request.headers.authorization, { verb, uri, body }, peer);
     const loose = verb === 'GET';
     const value = loose ? { method, params: readQuery(url.searchParams) } : readPost(method, body);
+    id = requestId(value);
+    const credentials = readAuthorization(exchange, request.headers.authorization, { verb, uri, body }, peer);
     const origin = { transport: 'http', connection: null, peer, credentials, loose } as const;
     const outcome = handleRequest(exchange, value, origin);
     send(request, response, later, outcome.isError ? 400 : 200, outcome);
   } catch (error) {
-    if (request.complete) send(request, response, later, 400, refuse(exchange, error, 'http'));
+    if (request.complete) send(request, response, later, 400, refuse(exchange, error, 'http', id));
   }
 }
 

@@ -66,6 +66,8 @@ export function serveWebsocket(
   }
 
   function socketOnMessage(data: RawData): void {
+    // Frames that arrived together with the one that a cut or a logout ended are lost with the connection.
+    if (socket.readyState !== socket.OPEN) return;
     listenForSilence();
     deliver(answerFrame(data as Buffer));
   }

@@ -277,3 +277,11 @@ describe('the fault API', () => {
     expect((await post(sandbox, 'public/test')).error).toBeUndefined();
   });
 });
+
+it('loses what was sent behind a request that is cut off', async () => {
+  const order = { instrument_name: 'BTC-PERPETUAL', amount: 10, type: 'market' };
+  sandbox.setFaults(['cut-after@private/buyx1']);
+  for (const label of ['a', 'b', 'c']) socket.send('private/buy', { ...order, label });
+  expect(await socket.closed()).toBe(1006);
+  expect(sandbox.orders().map(({ label }) => label)).toEqual(['a']);
+});
