@@ -3,6 +3,7 @@ import { type ConnectOptions, DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT_MS, start
 import { type Endpoint, httpUrlOf } from './endpoints.js';
 import { decodeFrame, encodeRequest, type Params, protocolError, resultOf } from './json-rpc.js';
 import { interruptedError, networkError, placeOf, statusError, timeoutError } from './network-errors.js';
+import { onAbort } from './on-abort.js';
 import { proxyFor } from './proxy.js';
 import type { RequestOptions, Transport } from './transport.js';
 
@@ -85,10 +86,9 @@ class HttpClient implements HttpTransport {
       ended ??= reason;
       abort.abort();
     };
-    const onAbort = () => end(interruptedError(`the request ${method}`, { maybeSent: true }));
+    const stopListening = onAbort(signal, () => end(interruptedError(`the request ${method}`, { maybeSent: true })));
     const onTimeout = () => end(timeoutError(`the answer to ${method}`, timeoutMs, { maybeSent: true }));
     const timer = startTimer(timeoutMs, onTimeout);
-    signal?.addEventListener('abort', onAbort);
     this.#underWay.add(end);
     try {
       const init = { method: 'POST', headers, body, redirect: 'manual', signal: abort.signal } as const;
@@ -101,7 +101,7 @@ class HttpClient implements HttpTransport {
       throw ended ?? networkError(this.#place, error, { maybeSent: true });
     } finally {
       clearTimeout(timer);
-      signal?.removeEventListener('abort', onAbort);
+      stopListening();
       this.#underWay.delete(end);
     }
   }

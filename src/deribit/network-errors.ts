@@ -35,8 +35,6 @@ const BEFORE_SENDING: ReadonlyMap<string, Explanation> = new Map([
     'ECONNREFUSED',
     { sentence: (host) => `${host} refused the connection`, hint: 'check the host and the port, and that it runs' },
   ],
-  ['EHOSTUNREACH', UNREACHABLE],
-  ['ENETUNREACH', UNREACHABLE],
   ['UND_ERR_CONNECT_TIMEOUT', UNREACHABLE],
   ['ERR_TLS_CERT_ALTNAME_INVALID', CERTIFICATE],
   ['CERT_HAS_EXPIRED', CERTIFICATE],
@@ -51,6 +49,8 @@ const AT_ANY_TIME: ReadonlyMap<string, Explanation> = new Map([
   ['ECONNRESET', RESET],
   ['EPIPE', RESET],
   ['UND_ERR_SOCKET', RESET],
+  ['EHOSTUNREACH', UNREACHABLE],
+  ['ENETUNREACH', UNREACHABLE],
   ['ETIMEDOUT', UNREACHABLE],
 ]);
 
@@ -59,7 +59,7 @@ const AT_ANY_TIME: ReadonlyMap<string, Explanation> = new Map([
  * anything was sent, else as told.
  */
 export function networkError(place: string, failure: unknown, { maybeSent }: Sent): DeribitKeysError {
-  const code = codeOf(failure);
+  const { code, syscall } = originOf(failure);
   const before = BEFORE_SENDING.get(code);
   const { sentence, hint } = before ??
     AT_ANY_TIME.get(code) ?? {
@@ -68,7 +68,7 @@ export function networkError(place: string, failure: unknown, { maybeSent }: Sen
     };
   return new DeribitKeysError('ERR_NETWORK', `${sentence(place)}${code === '' ? '' : ` (${code})`}`, {
     hint,
-    maybeSent: before === undefined && maybeSent,
+    maybeSent: before === undefined && syscall !== 'connect' && maybeSent,
   });
 }
 
@@ -114,11 +114,13 @@ function explainStatus(status: number): { readonly what: string; readonly hint: 
   return { what: 'refused the request', hint: 'check the URL, and whether this address may use it' };
 }
 
-/** Node's code of a failure or of what caused it, at most a few steps down. */
-function codeOf(failure: unknown): string {
+/** Node's code of a failure or of what caused it, at most a few steps down, with the system call that failed. */
+function originOf(failure: unknown): { readonly code: string; readonly syscall: unknown } {
   for (let error = failure, depth = 0; depth < 4 && typeof error === 'object' && error !== null; depth += 1) {
-    if ('code' in error && typeof error.code === 'string') return error.code;
+    if ('code' in error && typeof error.code === 'string') {
+      return { code: error.code, syscall: 'syscall' in error ? error.syscall : null };
+    }
     error = 'errors' in error && Array.isArray(error.errors) ? error.errors[0] : 'cause' in error ? error.cause : null;
   }
-  return '';
+  return { code: '', syscall: null };
 }

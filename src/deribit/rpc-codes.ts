@@ -31,7 +31,7 @@ export const RPC_CODES: ReadonlyMap<number, RpcCode> = new Map<number, RpcCode>(
     {
       code: 'ERR_UNAUTHORIZED',
       hint:
-        'The exchange does not say why. Likely: an unknown client id, another key than the registered one, a disabled ' +
+        'the exchange does not say why; likely: an unknown client id, another key than the registered one, a disabled ' +
         'key, a clock that is off by a minute, an address outside the whitelist, or the other environment',
     },
   ],

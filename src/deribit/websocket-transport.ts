@@ -13,6 +13,7 @@ import {
   resultOf,
 } from './json-rpc.js';
 import { interruptedError, networkError, placeOf, statusError, timeoutError } from './network-errors.js';
+import { onAbort } from './on-abort.js';
 import { proxyFor } from './proxy.js';
 import type { RequestOptions, Transport } from './transport.js';
 
@@ -66,14 +67,13 @@ export async function openWebSocket(endpoint: Endpoint, options: ConnectOptions 
     const onError = (error: Error) => give(networkError(place, error, { maybeSent: false }));
     const onResponse = (_: unknown, response: { readonly statusCode?: number | undefined }) =>
       give(statusError(place, response.statusCode ?? 0, { maybeSent: false }));
-    const onAbort = () => give(interruptedError(what, { maybeSent: false }));
+    const stopListening = onAbort(options.signal, () => give(interruptedError(what, { maybeSent: false })));
     const timer = startTimer(timeoutMs, () => give(timeoutError(what, timeoutMs, { maybeSent: false })));
     const settle = () => {
       clearTimeout(timer);
-      options.signal?.removeEventListener('abort', onAbort);
+      stopListening();
       socket.off('open', onOpen).off('error', onError).off('unexpected-response', onResponse);
     };
-    options.signal?.addEventListener('abort', onAbort);
     socket.on('open', onOpen).on('error', onError).on('unexpected-response', onResponse);
   });
   return connection;
@@ -94,7 +94,7 @@ interface Waiting {
  *         ├─── garbage frame, oversized frame ──> terminated ────────────────┤
  *         └─── other side closes, or the network cuts ───────────────────────┴──> ended
  *
- * `end` is the one exit: the socket's `close` event, which ws raises exactly once on every way. A request leaves the
+ * All ways lead to `ended` through the socket's `close` event, which ws raises exactly once. A request leaves the
  * table of those that wait in one place too, `take`: by its answer, its time-out, its signal, or the end. An answer
  * to an id that is not in the table (late, doubled, invented) is passed over.
  */
@@ -138,15 +138,14 @@ class Connection implements WebSocketTransport {
       if (this.#socket.readyState !== WebSocket.OPEN) throw this.#closedError(null, false);
       this.#lastId = id;
       const stop = (error: DeribitKeysError) => this.#take(id)?.reject(error);
-      const onAbort = () => stop(interruptedError(`the request ${method}`, { maybeSent: true }));
+      const stopListening = onAbort(signal, () => stop(interruptedError(`the request ${method}`, { maybeSent: true })));
       const timer = startTimer(timeoutMs, () =>
         stop(timeoutError(`the answer to ${method}`, timeoutMs, { maybeSent: true })),
       );
       const release = () => {
         clearTimeout(timer);
-        signal?.removeEventListener('abort', onAbort);
+        stopListening();
       };
-      signal?.addEventListener('abort', onAbort);
       this.#waiting.set(id, { method, params: sent, resolve, reject, release });
       // A failed write surfaces as the socket's error and close, too.
       this.#socket.send(text, () => {});

@@ -5,7 +5,7 @@ const coded = (code: string, more: object = {}) => Object.assign(new Error('word
 
 describe('a failure of the network', () => {
   it.each([
-    ['EHOSTUNREACH', 'cannot be reached', false],
+    ['EHOSTUNREACH', 'cannot be reached', true],
     ['EAI_AGAIN', 'cannot be resolved', false],
     ['CERT_HAS_EXPIRED', 'certificate', false],
     ['ETIMEDOUT', 'cannot be reached', true],
@@ -16,6 +16,13 @@ describe('a failure of the network', () => {
     expect(error).toMatchObject({ code: 'ERR_NETWORK', maybeSent });
     expect(error.message).toContain(words);
     expect(error.message).toContain(code);
+  });
+
+  it('while connecting leaves no doubt that nothing was sent', () => {
+    for (const code of ['EHOSTUNREACH', 'ETIMEDOUT', 'ECONNRESET']) {
+      expect(networkError('host:1', coded(code, { syscall: 'connect' }), { maybeSent: true }).maybeSent).toBe(false);
+      expect(networkError('host:1', coded(code, { syscall: 'read' }), { maybeSent: true }).maybeSent).toBe(true);
+    }
   });
 
   it('is recognised by what caused it, several addresses included', () => {

@@ -126,6 +126,19 @@ describe('a WebSocket connection', () => {
     await transport.close();
   });
 
+  it('takes one signal for many requests without a warning', async () => {
+    const warnings: unknown[] = [];
+    const onWarning = (warning: unknown) => warnings.push(warning);
+    process.on('warning', onWarning);
+    const { endpoint } = await webSocketServer(ok);
+    const { signal } = new AbortController();
+    const transport = await openWebSocket(endpoint, { signal });
+    await Promise.all(Array.from({ length: 50 }, () => transport.request('public/test', {}, { signal })));
+    await transport.close();
+    process.off('warning', onWarning);
+    expect(warnings).toEqual([]);
+  });
+
   it('refuses a request that cannot be written without harming others', async () => {
     const { endpoint } = await webSocketServer(ok);
     const transport = await openWebSocket(endpoint);
