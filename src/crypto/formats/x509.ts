@@ -1,4 +1,4 @@
-import { bitStringOf, type DerNode, isTag, sequenceOf, TAG } from '../der.js';
+import { type DerNode, isTag, sequenceOf, TAG } from '../der.js';
 import { unreadable } from '../key-errors.js';
 
 const UTC_TIME = 23;
@@ -12,7 +12,6 @@ const GENERALIZED_TIME = 24;
 export function subjectPublicKeyInfo(node: DerNode): DerNode {
   const [tbs, algorithm, signature, ...others] = sequenceOf(node, 'Certificate');
   sequenceOf(algorithm, 'the signature algorithm');
-  bitStringOf(signature, 'the signature');
   const fields = sequenceOf(tbs, 'TBSCertificate');
   const at = isTag(fields[0], 0, 'context') ? 1 : 0;
   const [serial, ...rest] = fields.slice(at);
@@ -21,7 +20,8 @@ export function subjectPublicKeyInfo(node: DerNode): DerNode {
     sequenceOf(rest[i], name);
   }
   const spki = rest[4];
-  if (spki === undefined || others.length > 0) throw unreadable('Certificate does not have its three parts');
+  if (spki === undefined || !isTag(signature, TAG.bitString) || others.length > 0)
+    throw unreadable('Certificate does not have its three parts');
   sequenceOf(spki, 'SubjectPublicKeyInfo');
   return spki;
 }
