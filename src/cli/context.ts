@@ -100,8 +100,9 @@ export function createContext(host: Host, out: Printer, options: GlobalOptions):
     store,
     connect: connectTo,
     signerOf(record) {
-      const opened = signers.get(record.name) ?? openSigner(record);
-      signers.set(record.name, opened);
+      const key = `${record.name} ${record.fingerprint}`;
+      const opened = signers.get(key) ?? openSigner(record);
+      signers.set(key, opened);
       return opened;
     },
     signal: host.signal,

@@ -63,7 +63,12 @@ export async function accountLogin(
     }
     cx.addPassphrasePlace(record.name, options.asPassphraseFile, 'DERIBIT_KEYS_AS_PASSPHRASE');
     const endpoint = resolveTarget(cx.target, record, ...records);
-    return { endpoint, credentials: { clientId: record.clientId, signer: await cx.parts.signerOf(record) } };
+    return {
+      endpoint,
+      credentials: { clientId: record.clientId, signer: await cx.parts.signerOf(record) },
+      subaccount: options.subaccount,
+      homeSubaccount: record.subaccount ?? undefined,
+    };
   }
   const clientId = options.clientId ?? (cx.host.env.DERIBIT_CLIENT_ID || undefined);
   if (clientId === undefined) {
@@ -80,5 +85,6 @@ export async function accountLogin(
       hint: 'give it by --client-secret-file <file> or DERIBIT_CLIENT_SECRET',
     });
   }
-  return { endpoint: resolveTarget(cx.target, ...records), credentials: { clientId, clientSecret } };
+  const endpoint = resolveTarget(cx.target, ...records);
+  return { endpoint, credentials: { clientId, clientSecret }, subaccount: options.subaccount };
 }

@@ -56,6 +56,7 @@ export interface LoginOptions {
   readonly clientSecretFile?: string;
   readonly tfaCode?: string;
   readonly tfaSecretFile?: string;
+  readonly subaccount?: number;
 }
 
 /** The login of commands that act on the account. */
@@ -67,7 +68,8 @@ export function addLoginOptions(command: Command): Command {
     .option('--client-id <id>', 'log in with this symmetric key (env DERIBIT_CLIENT_ID) …')
     .option('--client-secret-file <file>', '… and its secret (env DERIBIT_CLIENT_SECRET); it signs, it is not sent')
     .option('--tfa-code <code>', 'second factor: one code (env DERIBIT_TFA_CODE)')
-    .option('--tfa-secret-file <file>', 'second factor: the base32 seed (env DERIBIT_TFA_SECRET)');
+    .option('--tfa-secret-file <file>', 'second factor: the base32 seed (env DERIBIT_TFA_SECRET)')
+    .option('--subaccount <id>', 'act on this subaccount of the main account that logs in', wholeNumber(1));
 }
 
 /** Lines for the end of a help text. */

@@ -1,11 +1,16 @@
 import { Command } from 'commander';
 import { VERSION } from '../version.js';
 import { defineAuth } from './commands/auth.js';
+import { defineBackup, defineRestore } from './commands/backup.js';
 import { defineDemo } from './commands/demo.js';
+import { defineExport } from './commands/export.js';
 import { defineFingerprint } from './commands/fingerprint.js';
 import { defineGenerate } from './commands/generate.js';
+import { defineImport } from './commands/import.js';
 import { defineList, defineShow } from './commands/list.js';
+import { definePassphrase } from './commands/passphrase.js';
 import { defineLink, defineRegister } from './commands/register.js';
+import { defineRemove } from './commands/remove.js';
 import { defineSandbox } from './commands/sandbox.js';
 import { defineSign } from './commands/sign.js';
 import { defineVerify } from './commands/verify.js';
@@ -17,6 +22,10 @@ export type Open = (command: Command) => Context;
 
 const COMMANDS = [
   defineGenerate,
+  defineImport,
+  defineExport,
+  definePassphrase,
+  defineRemove,
   defineList,
   defineShow,
   defineFingerprint,
@@ -25,6 +34,8 @@ const COMMANDS = [
   defineVerify,
   defineAuth,
   defineSign,
+  defineBackup,
+  defineRestore,
   defineSandbox,
   defineDemo,
 ];

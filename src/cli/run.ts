@@ -23,6 +23,11 @@ function ownWords(argv: readonly string[]): readonly string[] {
   return end === -1 ? argv : argv.slice(0, end);
 }
 
+/** A command and all below it. */
+function withSubcommands(command: Command): Command[] {
+  return [command, ...command.commands.flatMap(withSubcommands)];
+}
+
 /** commander's complaint as an error of ours. */
 function usageError(error: CommanderError, program: Command): DeribitKeysError {
   const [first = '', ...rest] = error.message.replace(/^error: /, '').split('\n');
@@ -50,7 +55,7 @@ export async function run(argv: readonly string[], host: Host): Promise<number> 
     return createContext(host, printer, program.opts<GlobalOptions>());
   });
   const quiet = { writeOut: (text: string) => void host.stdout.write(text), writeErr: () => {}, outputError: () => {} };
-  for (const command of [program, ...program.commands]) command.exitOverride().configureOutput(quiet);
+  for (const command of withSubcommands(program)) command.exitOverride().configureOutput(quiet);
   try {
     if (argv.length === 0) {
       host.stderr.write(program.helpInformation());

@@ -15,6 +15,7 @@ export function recordLines(record: KeyRecord): string[] {
     ['url', record.url],
     ['client id', record.clientId],
     ['key id', record.keyId],
+    ['subaccount', record.subaccount],
     ['scope', record.scope],
     ['label', record.label],
     ['features', list(record.features)],

@@ -95,8 +95,8 @@ export async function makePrivateFolder(folder: string): Promise<boolean> {
 }
 
 /** Makes a file that was not there, 0600, and flushes it. A file that could not be written whole is removed again. */
-export async function writeFlushed(path: string, content: string | Uint8Array): Promise<void> {
-  const handle = await open(path, 'wx', 0o600);
+export async function writeFlushed(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
+  const handle = await open(path, 'wx', mode);
   try {
     await handle.writeFile(content);
     await handle.sync();
@@ -142,6 +142,34 @@ export async function publish(temporary: string, path: string): Promise<void> {
     if ((await statOrNull(path)) !== null) throw Object.assign(new Error('exists'), { code: 'EEXIST' });
     await rename(temporary, path);
   }
+}
+
+const fileTaken = (path: string) =>
+  new DeribitKeysError('ERR_NAME_TAKEN', `${path} exists already: nothing is overwritten`);
+
+/** @throws `ERR_NAME_TAKEN` where anything stands at `path` */
+export async function requireNoFile(path: string): Promise<void> {
+  if ((await statOrNull(path)) !== null) throw fileTaken(path);
+}
+
+/**
+ * Makes a new file, whole or not at all, flushed.
+ * @throws `ERR_NAME_TAKEN` where the name is taken, `ERR_KEYSTORE_IO`
+ */
+export async function createFile(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
+  await requireNoFile(path);
+  await explaining('write', path, async () => {
+    const temporary = temporaryPath(path);
+    await writeFlushed(temporary, content, mode);
+    try {
+      await publish(temporary, path);
+    } catch (error) {
+      throw errnoOf(error) === 'EEXIST' ? fileTaken(path) : error;
+    } finally {
+      await rm(temporary, { force: true });
+    }
+    await flushFolder(dirname(path));
+  });
 }
 
 /** Reads an open regular file of at most `maxBytes`; `ERR_KEYSTORE_IO` for a larger one or another kind of file. */

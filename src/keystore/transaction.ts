@@ -57,6 +57,7 @@ async function applyStep(root: string, folder: string, step: LoggedStep): Promis
   switch (step.do) {
     case 'create': {
       const [staged, target] = [join(folder, step.staged), inside(root, step.file)];
+      await makePrivateFolder(dirname(target));
       await publish(staged, target).catch(async (error: unknown) => {
         const [there, ours] = await Promise.all([stat(target).catch(() => null), stat(staged).catch(() => null)]);
         // what was staged goes only when every step was done

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { Registration } from '../../workflows/register.js';
 import { accountLogin, partsForALook, partsWithSecondFactor } from '../login.js';
-import { addLoginOptions, collect, examples, type LoginOptions } from '../options.js';
+import { addLoginOptions, collect, examples, type LoginOptions, wholeNumber } from '../options.js';
 import { fields, type Printer } from '../output.js';
 import type { Open } from '../program.js';
 
@@ -79,6 +79,7 @@ export function defineLink(program: Command, open: Open): void {
     .requiredOption('--client-id <id>', 'the client id that Deribit shows for it')
     .option('--tfa-code <code>', 'second factor: one code (env DERIBIT_TFA_CODE)')
     .option('--tfa-secret-file <file>', 'second factor: the base32 seed (env DERIBIT_TFA_SECRET)')
+    .option('--subaccount <id>', 'the subaccount that the key belongs to', wholeNumber(1))
     .addHelpText('after', examples('link bot --client-id AbCdEf12', 'link bot --client-id AbCdEf12 --env prod'))
     .action(async (name: string, flags: LoginOptions & { clientId: string }, command: Command) => {
       const cx = open(command);
@@ -88,7 +89,12 @@ export function defineLink(program: Command, open: Open): void {
       const endpoint = resolveTarget(cx.target, await cx.store.read(name));
       showRegistration(
         cx.out,
-        await link(await partsForALook(cx, flags), { name, clientId: flags.clientId, endpoint }),
+        await link(await partsForALook(cx, flags), {
+          name,
+          clientId: flags.clientId,
+          endpoint,
+          subaccount: flags.subaccount,
+        }),
       );
     });
 }

@@ -1,0 +1,142 @@
+import { type Command, Option } from 'commander';
+import type { Secret } from '../../crypto/secret.js';
+import { DeribitKeysError } from '../../errors.js';
+import { createFile } from '../../keystore/files.js';
+import type { KeyRecord } from '../../keystore/record.js';
+import type { Context } from '../context.js';
+import { examples } from '../options.js';
+import type { Open } from '../program.js';
+import { requireNewPassphrase, secretFrom } from '../secrets.js';
+
+const FORMATS = ['pkcs8', 'pkcs1', 'openssh', 'jwk', 'der', 'spki', 'ssh'] as const;
+type Format = (typeof FORMATS)[number];
+
+interface ExportFlags {
+  readonly format?: Format;
+  readonly public?: true;
+  readonly out?: string;
+  readonly encrypt?: boolean;
+  readonly newPassphraseFile?: string;
+}
+
+interface Exported {
+  readonly format: Format;
+  readonly isPublic: boolean;
+  readonly encrypted: boolean;
+  readonly content: string | Uint8Array;
+}
+
+const ENCRYPTABLE: readonly Format[] = ['pkcs8', 'openssh'];
+const usage = (message: string, hint: string) => new DeribitKeysError('ERR_USAGE', message, { hint });
+
+async function exportPublic(cx: Context, record: KeyRecord, asked: Format | undefined): Promise<Exported> {
+  const { readPublicKey } = await import('../../keystore/stored-keys.js');
+  const { serialisePublicKey } = await import('../../crypto/formats/index.js');
+  const format = asked === 'openssh' ? 'ssh' : (asked ?? 'spki');
+  if (format === 'pkcs8')
+    throw usage('PKCS#8 is a format of private keys', 'for the public key take spki, ssh, jwk, der or pkcs1');
+  const content = await serialisePublicKey(await readPublicKey(cx.store, record), { format, comment: record.name });
+  return { format, isPublic: true, encrypted: false, content };
+}
+
+/** The passphrase that the key leaves under, or null; `kept` is the one that it is stored under. */
+async function leavesUnder(
+  cx: Context,
+  record: KeyRecord,
+  format: Format,
+  flags: ExportFlags,
+  kept: Secret | null,
+): Promise<Secret | null> {
+  if (flags.encrypt === false) return null;
+  const able = ENCRYPTABLE.includes(format);
+  if (!able && (flags.encrypt === true || record.encrypted)) {
+    throw usage(
+      `the format ${format} cannot be encrypted`,
+      'say --no-encrypt to write the private key in the clear, or take pkcs8 or openssh',
+    );
+  }
+  const place = { file: flags.newPassphraseFile, variable: 'DERIBIT_KEYS_NEW_PASSPHRASE' };
+  if (kept !== null) return (await secretFrom(cx.host, 'passphrase', place)) ?? kept;
+  if (flags.encrypt !== true) return null;
+  const common = { file: cx.options.passphraseFile, variable: 'DERIBIT_KEYS_PASSPHRASE' };
+  return requireNewPassphrase(cx.host, 'the exported key', '--new-passphrase-file', place, common);
+}
+
+async function exportPrivate(
+  cx: Context,
+  record: KeyRecord,
+  format: Exclude<Format, 'spki' | 'ssh'>,
+  flags: ExportFlags,
+): Promise<Exported> {
+  const { requirePrivateFile } = await import('../../keystore/stored-keys.js');
+  const { openPrivateKey } = await import('../../keystore/open-key.js');
+  const { serialisePrivateKey } = await import('../../crypto/formats/index.js');
+  requirePrivateFile(record);
+  if (record.encrypted && flags.encrypt !== false && !ENCRYPTABLE.includes(format))
+    await leavesUnder(cx, record, format, flags, null);
+  const kept = record.encrypted ? await cx.passphraseOf(record) : null;
+  const key = await openPrivateKey(cx.store, record, {
+    permissions: cx.permissions,
+    passphrase: async () => kept ?? cx.passphraseOf(record),
+  });
+  const passphrase = await leavesUnder(cx, record, format, flags, kept);
+  const comment = format === 'openssh' ? { comment: record.name } : {};
+  const content = await serialisePrivateKey(key, {
+    format,
+    ...comment,
+    ...(passphrase === null ? {} : { passphrase }),
+  });
+  const { name, fingerprint, clientId, environment } = record;
+  await cx.store.audit({ action: 'export', name, fingerprint, clientId, environment });
+  return { format, isPublic: false, encrypted: passphrase !== null, content };
+}
+
+export function defineExport(program: Command, open: Open): void {
+  program
+    .command('export')
+    .description('write a key in a format for another program')
+    .argument('<name>')
+    .addOption(new Option('--format <format>', 'default pkcs8, with --public spki').choices(FORMATS))
+    .option('--public', 'the public half alone; spki and ssh are public always')
+    .option('--out <file>', 'a new file (0600); - for stdout, also on a terminal')
+    .option('--encrypt', 'encrypt it under a passphrase (pkcs8, openssh)')
+    .option('--no-encrypt', 'write an encrypted key in the clear')
+    .option('--new-passphrase-file <file>', 'the passphrase to write it under (env DERIBIT_KEYS_NEW_PASSPHRASE)')
+    .addHelpText(
+      'after',
+      examples(
+        'export bot --public',
+        'export bot --format openssh --out id_bot',
+        'export bot --format ssh',
+        'export bot --format jwk --no-encrypt --out bot.jwk',
+      ),
+    )
+    .action(async (name: string, flags: ExportFlags, command: Command) => {
+      const cx = open(command);
+      const record = await cx.store.read(name);
+      const format = flags.format;
+      const isPublic = flags.public === true || format === 'spki' || format === 'ssh';
+      const toStdout = flags.out === undefined || flags.out === '-';
+      if (!isPublic && flags.out === undefined && cx.host.stdout.isTTY === true) {
+        throw usage(
+          'a private key is not shown on a terminal unless you ask for it',
+          'write it to a file with --out <file>, or say --out -',
+        );
+      }
+      const exported = isPublic
+        ? await exportPublic(cx, record, format)
+        : await exportPrivate(cx, record, format ?? 'pkcs8', flags);
+      const { content, encrypted } = exported;
+      if (flags.out !== undefined && !toStdout) await createFile(flags.out, content, isPublic ? 0o644 : 0o600);
+      const text = typeof content === 'string' ? content : Buffer.from(content).toString('base64');
+      const document = {
+        name,
+        format: exported.format,
+        public: isPublic,
+        encrypted,
+        file: toStdout ? null : flags.out,
+      };
+      if (toStdout && !cx.out.json) cx.host.stdout.write(content);
+      else cx.out.result(toStdout ? { ...document, content: text } : document, () => `${flags.out}`);
+    });
+}

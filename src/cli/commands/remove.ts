@@ -1,0 +1,31 @@
+import type { Command } from 'commander';
+import { accountLogin, partsWithSecondFactor, saysLogin } from '../login.js';
+import { addLoginOptions, examples, type LoginOptions } from '../options.js';
+import type { Open } from '../program.js';
+import { confirm } from '../prompt.js';
+
+export function defineRemove(program: Command, open: Open): void {
+  addLoginOptions(
+    program
+      .command('remove')
+      .description('take a key out of the keystore: its files go to retired/, or with --purge for good')
+      .argument('<name>')
+      .option('--purge', 'delete the files: the private key is gone then'),
+  )
+    .addHelpText('after', examples('remove old-bot', 'remove old-bot --purge --yes', 'remove old-bot --as admin'))
+    .action(async (name: string, flags: LoginOptions & { purge?: true }, command: Command) => {
+      const cx = open(command);
+      await cx.store.tidy();
+      const { removeKey, requireRemovable } = await import('../../workflows/remove.js');
+      const record = await cx.store.read(name);
+      const login = saysLogin(cx, flags) ? await accountLogin(cx, flags, record) : null;
+      const purge = flags.purge === true;
+      const parts = await partsWithSecondFactor(cx, flags);
+      await requireRemovable(parts, record, login);
+      if (purge) await confirm(cx.host, cx.options.yes === true, `Delete the private key "${name}" for good?`);
+      const folder = await removeKey(parts, name, { purge, login });
+      cx.out.result({ name, purged: purge, folder }, () =>
+        folder === null ? `${name}: deleted` : `${name}: moved to ${folder}`,
+      );
+    });
+}
