@@ -58,10 +58,13 @@ export function requireAccountScope(account: OpenAccount, level: 'read' | 'read_
   );
 }
 
-/** Logs in for work on the account, and logs out of it by closing the connection. */
+/**
+ * Logs in for work on the account, or on the subaccount that the login names, and logs out by closing the connection.
+ * @throws `ERR_UNAUTHORIZED` where the scope does not do, and what `enterSubaccount` can give
+ */
 export async function withAccount<T>(
   parts: Parts,
-  { credentials, endpoint }: AccountLogin,
+  { credentials, endpoint, subaccount, homeSubaccount }: AccountLogin,
   level: 'read' | 'read_write',
   work: (account: OpenAccount) => Promise<T>,
 ): Promise<T> {
@@ -69,6 +72,10 @@ export async function withAccount<T>(
     const made = await login(transport, credentials, requestOptions(parts));
     const account = openAccount(transport, credentials.clientId, made);
     requireAccountScope(account, level);
-    return work(account);
+    if (subaccount === undefined || subaccount === homeSubaccount) return work(account);
+    const { enterSubaccount } = await import('./subaccount.js');
+    const entered = await enterSubaccount(parts, account, subaccount);
+    requireAccountScope(entered, level);
+    return work(entered);
   });
 }

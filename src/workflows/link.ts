@@ -7,10 +7,11 @@ import type { Transport } from '../deribit/transport.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import type { KeyRecord } from '../keystore/record.js';
 import { readPublicKey } from '../keystore/stored-keys.js';
-import { openAccount, protectedOptions, requestOptions, withTransport } from './account.js';
+import { type OpenAccount, openAccount, protectedOptions, requestOptions, withTransport } from './account.js';
 import type { Parts } from './parts.js';
 import { compareKey } from './prove.js';
 import type { Registration } from './register.js';
+import { accountIdOf } from './subaccount.js';
 import { placeOf } from './target.js';
 
 /** Words of a granted scope that belong to the session and not to the key. */
@@ -37,6 +38,20 @@ async function lookUp(parts: Parts, login: Login, clientId: string, transport: T
   }
 }
 
+/** Where the login's scope lets it look, that it belongs to the subaccount that the user named. */
+async function checkSubaccount(parts: Parts, account: OpenAccount, subaccount: number): Promise<void> {
+  const level = parseScope(account.login.scope, 'exchange').resources.get('account') ?? 'none';
+  if (level === 'none') {
+    parts.onNote?.('that the key belongs to that subaccount cannot be proved: its scope has no account:read');
+    return;
+  }
+  const id = await accountIdOf(parts, account);
+  if (id === subaccount) return;
+  throw new DeribitKeysError('ERR_PROOF_FAILED', `the key belongs to the account ${id}, not to ${subaccount}`, {
+    hint: 'nothing was recorded; give the id of the subaccount that the key was made in, or leave it out',
+  });
+}
+
 /**
  * Links a stored key to the API key that was made with its public half in Deribit's web page: logs in with it, which
  * proves that the exchange has this very key under `clientId`, then records it. Where the login's scope lets it look,
@@ -47,7 +62,7 @@ async function lookUp(parts: Parts, login: Login, clientId: string, transport: T
  */
 export async function link(
   parts: Parts,
-  request: { name: string; clientId: string; endpoint: Endpoint },
+  request: { name: string; clientId: string; endpoint: Endpoint; subaccount?: number | undefined },
 ): Promise<Registration> {
   const { name, clientId, endpoint } = request;
   return parts.store.withLock(name, async (locked) => {
@@ -61,6 +76,8 @@ export async function link(
     const signer = await parts.signerOf(record);
     return withTransport(parts, endpoint, async (transport) => {
       const made = await signIn(transport, { clientId, signer }, requestOptions(parts));
+      const subaccount = request.subaccount ?? record.subaccount;
+      if (subaccount !== null) await checkSubaccount(parts, openAccount(transport, clientId, made), subaccount);
       const apiKey = await lookUp(parts, made, clientId, transport);
       const compared = apiKey === null ? null : await compareKey(apiKey, publicKey);
       if (compared !== null && compared.differences.length > 0) {
@@ -83,6 +100,7 @@ export async function link(
         label: apiKey?.label ?? record.label,
         features: apiKey?.features ?? record.features,
         ipWhitelist: apiKey?.ipWhitelist ?? record.ipWhitelist,
+        subaccount,
         registeredAt: record.registeredAt ?? parts.store.now().toISOString(),
       };
       await locked.write(linked);

@@ -25,4 +25,8 @@ export interface Parts {
 export interface AccountLogin {
   readonly credentials: Credentials;
   readonly endpoint: Endpoint;
+  /** The user id of the subaccount to act on; the login's own account where left out. */
+  readonly subaccount?: number | undefined;
+  /** The subaccount that the login itself belongs to, where that is known. */
+  readonly homeSubaccount?: number | undefined;
 }

@@ -20,6 +20,7 @@ import { readPublicKey } from '../keystore/stored-keys.js';
 import { type OpenAccount, protectedOptions, withAccount } from './account.js';
 import type { AccountLogin, Parts } from './parts.js';
 import { compareKey, proveLogin, scopeDifferences } from './prove.js';
+import { subaccountOf } from './subaccount.js';
 import { endpointOfRecord, placeOf } from './target.js';
 
 /*
@@ -145,6 +146,12 @@ function requireSameAttempt(record: KeyRecord, scope: string, login: AccountLogi
       },
     );
   }
+  if (record.subaccount !== subaccountOf(login)) {
+    const where = record.subaccount === null ? 'the main account' : `the subaccount ${record.subaccount}`;
+    throw new DeribitKeysError('ERR_USAGE', `the registration of "${name}" was begun in ${where}`, {
+      hint: record.subaccount === null ? 'leave out --subaccount' : `say --subaccount ${record.subaccount}`,
+    });
+  }
   if (record.scope !== null && !scopesEqual(record.scope, scope)) {
     throw new DeribitKeysError('ERR_STATE', `the registration of "${name}" was begun with the scope ${record.scope}`, {
       hint: `end it first with: deribit-keys register ${name} --scope "${record.scope}" …`,
@@ -163,6 +170,7 @@ function pendingRecord(record: KeyRecord, plan: Plan, login: AccountLogin, apiKe
     ipWhitelist: plan.ipWhitelist,
     clientId: apiKey?.clientId ?? null,
     keyId: apiKey?.keyId ?? null,
+    subaccount: subaccountOf(login),
   };
 }
 

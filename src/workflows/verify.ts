@@ -9,6 +9,7 @@ import { protectedOptions, withAccount } from './account.js';
 import { keyScope } from './link.js';
 import type { AccountLogin, Parts } from './parts.js';
 import { compareKey, proveLogin, scopeDifferences } from './prove.js';
+import { onBehalfOf } from './subaccount.js';
 import { endpointOfRecord } from './target.js';
 
 export interface Check {
@@ -61,9 +62,14 @@ export async function verify(
   records: readonly KeyRecord[],
   options: { readonly account?: AccountLogin; readonly endpointFor?: (record: KeyRecord) => Endpoint | null } = {},
 ): Promise<readonly Verification[]> {
-  const apiKeys = options.account === undefined ? null : await keysOf(parts, options.account);
+  const { account } = options;
+  const listed = new Map<number | null, readonly ApiKey[]>();
   const results: Verification[] = [];
   for (const record of records) {
+    if (account !== undefined && !listed.has(record.subaccount)) {
+      listed.set(record.subaccount, await keysOf(parts, onBehalfOf(account, record)));
+    }
+    const apiKeys = listed.get(record.subaccount) ?? null;
     const checks = await verifyOne(parts, record, options.endpointFor ?? endpointOfRecord, apiKeys);
     results.push({ name: record.name, ok: checks.every(({ ok }) => ok), checks });
   }
