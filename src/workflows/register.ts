@@ -63,20 +63,13 @@ export function labelFor(name: string): string {
   return name.replace(/[^A-Za-z0-9_]/g, '_').slice(0, 16);
 }
 
-/** Answers after which the request may have been carried out all the same. */
-const UNCERTAIN_RPC_CODES: ReadonlySet<number> = new Set([10040, 10041, 11051, 11094, 13028, 13888]);
-
 /** Whether a request that failed with `error` certainly changed nothing on the exchange. */
 export function certainlyNotDone(error: unknown): boolean {
   if (!isDeribitKeysError(error)) return false;
-  if (error.rpc !== undefined) return !UNCERTAIN_RPC_CODES.has(error.rpc.code);
   if (error.maybeSent !== undefined) return !error.maybeSent;
-  return isDeribitKeysError(
-    error,
-    'ERR_USAGE',
-    'ERR_CANCELLED',
-    'ERR_SECOND_FACTOR_REQUIRED',
-    'ERR_SECOND_FACTOR_REFUSED',
+  // an answer of the exchange says no; so do our own checks before anything is sent
+  return (
+    error.rpc !== undefined || isDeribitKeysError(error, 'ERR_USAGE', 'ERR_CANCELLED', 'ERR_SECOND_FACTOR_REQUIRED')
   );
 }
 
