@@ -1,0 +1,60 @@
+import { fileURLToPath } from 'node:url';
+import { createContext, runInContext } from 'node:vm';
+import { build } from 'esbuild';
+import { beforeAll, expect, test } from 'vitest';
+
+const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
+
+// What a browser offers of its own; no process, no Buffer, no require.
+const WEB_GLOBALS = { atob, btoa, crypto, TextEncoder, TextDecoder, setTimeout, clearTimeout, URL };
+
+let code = '';
+let inputs: readonly string[] = [];
+
+beforeAll(async () => {
+  const { outputFiles, metafile } = await build({
+    entryPoints: [path('../../src/crypto/index.ts')],
+    bundle: true,
+    write: false,
+    metafile: true,
+    format: 'iife',
+    globalName: 'deribitKeys',
+    platform: 'browser',
+    target: 'es2022',
+    alias: { '#engine': path('../../src/crypto/engine/portable.ts') },
+    logLevel: 'silent',
+  });
+  code = outputFiles[0]?.text ?? '';
+  inputs = Object.keys(metafile.inputs);
+});
+
+test('the bundle for browsers holds the portable engine and nothing of Node', () => {
+  expect(inputs.some((input) => input.endsWith('engine/portable.ts'))).toBe(true);
+  expect(inputs.filter((input) => /engine\/native|^node:/.test(input))).toEqual([]);
+  expect(code).not.toMatch(/["'`]node:/);
+});
+
+test('the bundle generates, loads, signs and verifies with the globals of a browser alone', async () => {
+  const context = createContext({ ...WEB_GLOBALS });
+  runInContext('globalThis.self = globalThis; globalThis.window = globalThis;', context);
+  runInContext(code, context);
+  const result: unknown = await runInContext(
+    `(async () => {
+      const results = [];
+      for (const options of [{}, { type: 'rsa', bits: 2048 }]) {
+        const key = await deribitKeys.generateKeyPair(options);
+        const loaded = await deribitKeys.loadPkcs8Pem(deribitKeys.encodePrivateKeyPem(key));
+        const message = new TextEncoder().encode('1576074319000\\n' + deribitKeys.randomNonce() + '\\n');
+        const signature = await deribitKeys.localSigner(loaded).sign(message);
+        results.push([
+          deribitKeys.fingerprint(loaded) === deribitKeys.fingerprint(key.publicKey),
+          await deribitKeys.verifySignature(key.publicKey, message, signature),
+          await deribitKeys.verifySignature(key.publicKey, message.slice(1), signature),
+        ]);
+      }
+      return JSON.stringify(results);
+    })()`,
+    context,
+  );
+  expect(result).toBe('[[true,true,false],[true,true,false]]');
+});

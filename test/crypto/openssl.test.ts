@@ -1,0 +1,104 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { fingerprint } from '../../src/crypto/fingerprint.js';
+import { generateKeyPair } from '../../src/crypto/generate.js';
+import { encodePrivateKeyPem, encodePublicKeyPem, loadPkcs8Pem } from '../../src/crypto/key-pem.js';
+import type { PrivateKey } from '../../src/crypto/keys.js';
+import { localSigner, verifySignature } from '../../src/crypto/local-signer.js';
+import { decodePem } from '../../src/crypto/pem.js';
+import { decodePkcs8, decodeSpki } from '../../src/crypto/spki-pkcs8.js';
+import { ENGINES, has, opensslFolder, utf8 } from './support.js';
+
+const MESSAGE = utf8('1576074319000\n1iqt2wls\n');
+const KINDS = ['ed25519', 'rsa 2048', 'rsa 3072', 'rsa 4096'] as const;
+type Kind = (typeof KINDS)[number];
+
+let folder: ReturnType<typeof opensslFolder>;
+beforeEach(() => {
+  folder = opensslFolder();
+});
+afterEach(() => folder.remove());
+
+function text(name: string): string {
+  return new TextDecoder().decode(folder.read(name));
+}
+
+function opensslGenerates(kind: Kind): void {
+  const [type, bits] = kind.split(' ');
+  const options = bits === undefined ? [] : ['-pkeyopt', `rsa_keygen_bits:${bits}`];
+  folder.openssl('genpkey', '-algorithm', type ?? '', ...options, '-out', 'private.pem');
+  folder.openssl('pkey', '-in', 'private.pem', '-pubout', '-out', 'public.pem');
+}
+
+function opensslVerifies(kind: Kind): string {
+  return kind === 'ed25519'
+    ? folder.openssl(
+        'pkeyutl',
+        '-verify',
+        '-pubin',
+        '-inkey',
+        'public.pem',
+        '-rawin',
+        '-in',
+        'message',
+        '-sigfile',
+        'signature',
+      )
+    : folder.openssl('dgst', '-sha256', '-verify', 'public.pem', '-signature', 'signature', 'message');
+}
+
+function opensslSigns(kind: Kind): void {
+  if (kind === 'ed25519') {
+    folder.openssl('pkeyutl', '-sign', '-inkey', 'private.pem', '-rawin', '-in', 'message', '-out', 'signature');
+  } else {
+    folder.openssl('dgst', '-sha256', '-sign', 'private.pem', '-out', 'signature', 'message');
+  }
+}
+
+function ourKey(kind: Kind, engine: (typeof ENGINES)[number]): Promise<PrivateKey> {
+  if (kind === 'ed25519') return generateKeyPair({}, engine);
+  return generateKeyPair({ type: 'rsa', bits: Number(kind.slice(4)) as 2048 | 3072 | 4096 }, engine);
+}
+
+describe.skipIf(!has('openssl', 'version')).each(ENGINES)('on the $name engine', (engine) => {
+  test.each(KINDS)('openssl reads our %s PEMs as they stand, and accepts our signature', async (kind) => {
+    const key = await ourKey(kind, engine);
+    folder.write('private.pem', encodePrivateKeyPem(key));
+    folder.write('public.pem', encodePublicKeyPem(key.publicKey));
+    folder.write('message', MESSAGE);
+    folder.write('signature', await localSigner(key, engine).sign(MESSAGE));
+    expect(folder.openssl('pkey', '-in', 'private.pem', '-check', '-noout')).toContain('is valid');
+    expect(folder.openssl('pkey', '-in', 'private.pem')).toBe(encodePrivateKeyPem(key));
+    expect(folder.openssl('pkey', '-in', 'private.pem', '-pubout')).toBe(encodePublicKeyPem(key.publicKey));
+    expect(folder.openssl('pkey', '-pubin', '-in', 'public.pem')).toBe(encodePublicKeyPem(key.publicKey));
+    expect(opensslVerifies(kind)).toMatch(/Verified/);
+    folder.write('message', utf8('another'));
+    expect(() => opensslVerifies(kind)).toThrow();
+  });
+
+  test.each(KINDS)('we read the %s PEMs of openssl, and accept its signature', async (kind) => {
+    opensslGenerates(kind);
+    folder.write('message', MESSAGE);
+    opensslSigns(kind);
+    const key = await loadPkcs8Pem(text('private.pem'), engine);
+    const [block] = decodePem(text('public.pem'));
+    const publicKey = decodeSpki(block?.bytes ?? new Uint8Array());
+    expect(key.publicKey.equals(publicKey)).toBe(true);
+    expect(encodePrivateKeyPem(key)).toBe(text('private.pem'));
+    expect(key.bits).toBe(kind === 'ed25519' ? null : Number(kind.slice(4)));
+    expect(await verifySignature(publicKey, MESSAGE, folder.read('signature'), engine)).toBe(true);
+    expect(await verifySignature(publicKey, utf8('another'), folder.read('signature'), engine)).toBe(false);
+    const [privateBlock] = decodePem(text('private.pem'));
+    const slowly = await decodePkcs8(privateBlock?.bytes ?? new Uint8Array(), engine);
+    expect(slowly.exposePkcs8()).toEqual(key.exposePkcs8());
+  });
+});
+
+test.skipIf(!has('openssl', 'version')).each(['ed25519', 'rsa 2048'] as const)(
+  'the fingerprint of an %s key is the MD5 that openssl computes of its SPKI',
+  (kind) => {
+    opensslGenerates(kind);
+    folder.openssl('pkey', '-pubin', '-in', 'public.pem', '-outform', 'DER', '-out', 'public.der');
+    const md5 = folder.openssl('dgst', '-md5', '-c', 'public.der').trim().split('= ')[1];
+    expect(fingerprint(decodeSpki(folder.read('public.der')))).toBe(md5);
+  },
+);
