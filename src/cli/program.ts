@@ -1,5 +1,7 @@
 import { Command } from 'commander';
 import { VERSION } from '../version.js';
+import { defineApiKeys } from './commands/api-keys.js';
+import { defineAudit } from './commands/audit.js';
 import { defineAuth } from './commands/auth.js';
 import { defineBackup, defineRestore } from './commands/backup.js';
 import { defineDemo } from './commands/demo.js';
@@ -34,6 +36,8 @@ const COMMANDS = [
   defineVerify,
   defineAuth,
   defineSign,
+  defineApiKeys,
+  defineAudit,
   defineBackup,
   defineRestore,
   defineSandbox,

@@ -1,0 +1,151 @@
+import { DeribitKeysError } from '../../errors.js';
+import type { AccountKey, KeyChoice } from '../../workflows/api-keys.js';
+import type { BrakeResult, KeyChange } from '../../workflows/change-api-key.js';
+import type { AccountLogin, Parts } from '../../workflows/parts.js';
+import type { Context } from '../context.js';
+import { accountLogin, partsWithSecondFactor } from '../login.js';
+import type { LoginOptions } from '../options.js';
+import { fields, table } from '../output.js';
+import { confirm } from '../prompt.js';
+
+function keyLines(key: AccountKey): string[] {
+  return fields([
+    ['key id', key.keyId],
+    ['client id', key.clientId],
+    ['label', key.label || null],
+    ['name', key.name],
+    ['scope', key.scope],
+    ['enabled', key.enabled ? 'yes' : 'no'],
+    ['whitelist', key.ipWhitelist.join(' ') || 'none: any address'],
+    ['features', key.features.join(' ') || null],
+    ['fingerprint', key.fingerprint],
+    ['created', key.createdAt],
+  ]);
+}
+
+function keyTable(cx: Context, keys: readonly AccountKey[]): string[] {
+  const rows = keys.map((key) => [
+    String(key.keyId),
+    key.clientId,
+    key.label || '-',
+    key.name ?? '-',
+    key.scope,
+    key.ipWhitelist.join(' ') || 'any',
+    key.marks.join(', ') || '-',
+  ]);
+  return table(cx.out, ['ID', 'CLIENT ID', 'LABEL', 'NAME', 'SCOPE', 'WHITELIST', 'MARKS'], rows);
+}
+
+/** What each command on the account begins with. */
+async function openAccountWork(
+  cx: Context,
+  flags: LoginOptions,
+  choices: readonly KeyChoice[],
+): Promise<{ parts: Parts; login: AccountLogin; keys: readonly AccountKey[] }> {
+  const { listAccountKeys } = await import('../../workflows/api-keys.js');
+  const { onBehalfOf } = await import('../../workflows/subaccount.js');
+  const records = choices.flatMap(({ record }) => (record === null ? [] : [record]));
+  const base = await accountLogin(cx, flags, ...records);
+  const login = records.reduce(onBehalfOf, base);
+  const parts = await partsWithSecondFactor(cx, flags);
+  return { parts, login, keys: await listAccountKeys(parts, login) };
+}
+
+const named = (key: AccountKey) => [key.name ?? key.label, `(${key.clientId})`].filter((part) => part !== '').join(' ');
+
+/** Warns of what would hurt, and asks before what hurts or cannot be taken back. */
+async function warnAndConfirm(
+  cx: Context,
+  change: KeyChange,
+  target: AccountKey,
+  keys: readonly AccountKey[],
+): Promise<void> {
+  const { dangersOf } = await import('../../workflows/change-api-key.js');
+  const dangers = dangersOf(change, target, keys);
+  for (const danger of dangers) cx.out.note(`warning: ${danger}`);
+  const question =
+    change.do === 'remove'
+      ? `remove the key ${named(target)} from the exchange for good?`
+      : change.do === 'disable'
+        ? `disable the key ${named(target)}, so that it cannot log in?`
+        : dangers.length > 0
+          ? `change the key ${named(target)} all the same?`
+          : null;
+  if (question !== null) await confirm(cx.host, cx.options.yes === true, question);
+}
+
+/** One change of one key: found, warned of, confirmed, made, shown. */
+export async function changeOne(cx: Context, text: string, change: KeyChange, flags: LoginOptions): Promise<void> {
+  const { chooseKey, findKey } = await import('../../workflows/api-keys.js');
+  const { changeKey, checkChange, retireMissing } = await import('../../workflows/change-api-key.js');
+  const checked = checkChange(change);
+  const choice = await chooseKey(cx.store, text);
+  const { parts, login, keys } = await openAccountWork(cx, flags, [choice]);
+  let target: AccountKey;
+  try {
+    target = findKey(keys, choice);
+  } catch (error) {
+    const { record } = choice;
+    if (checked.do === 'remove' && record !== null && (await retireMissing(parts, login, record))) {
+      cx.out.note(`the exchange has no such key any more: "${record.name}" is marked as retired`);
+    }
+    throw error;
+  }
+  const shadowed = choice.record === null ? undefined : keys.find((key) => isCalled(key, text) && key !== target);
+  if (shadowed !== undefined) {
+    cx.out.note(`"${text}" is taken for the keystore's name; for the other key say id:${shadowed.keyId}`);
+  }
+  await warnAndConfirm(cx, checked, target, keys);
+  const changed = await changeKey(parts, login, target, checked);
+  const removed = checked.do === 'remove';
+  if (removed && changed.name !== null) cx.out.note(`the files of "${changed.name}" stay, marked as retired`);
+  cx.out.result({ ...changed, ...(removed ? { removed } : {}) }, () =>
+    removed ? `removed ${named(target)}` : keyLines(changed),
+  );
+}
+
+const isCalled = (key: AccountKey, text: string) => key.clientId === text || String(key.keyId) === text;
+
+/** `disable --all-but`. */
+export async function disableOthers(cx: Context, texts: readonly string[], flags: LoginOptions): Promise<void> {
+  const { chooseKey, findKey, managesKeys } = await import('../../workflows/api-keys.js');
+  const { disableAllBut } = await import('../../workflows/change-api-key.js');
+  const choices = await Promise.all(texts.map((text) => chooseKey(cx.store, text)));
+  const { parts, login, keys } = await openAccountWork(cx, flags, choices);
+  const spared = choices.map((choice) => findKey(keys, choice));
+  const doomed = keys.filter((key) => key.enabled && !spared.includes(key));
+  for (const key of spared) if (!key.enabled) cx.out.note(`warning: ${named(key)} is spared, but disabled already`);
+  if (doomed.some((key) => key.marks.includes('login'))) {
+    cx.out.note('warning: the key that is logged in is not spared: it is disabled last');
+  }
+  if (!spared.some((key) => key.enabled && managesKeys(key.scope))) {
+    cx.out.note('warning: no spared key can manage keys: the way back is Deribit’s web page');
+  }
+  const list = doomed.map(named).join(', ');
+  if (doomed.length > 0) {
+    await confirm(cx.host, cx.options.yes === true, `disable ${doomed.length} of ${keys.length} keys: ${list}?`);
+  }
+  const results = await disableAllBut(parts, login, keys, spared);
+  cx.out.result(results, () =>
+    results.length === 0
+      ? 'nothing to disable'
+      : results.map((key) => `${key.error === null ? 'disabled' : 'FAILED  '}  ${named(key)}${reason(key)}`),
+  );
+  const failed = results.filter(({ error }) => error !== null);
+  const [first] = failed;
+  if (first?.error === undefined || first.error === null) return;
+  throw new DeribitKeysError(
+    first.error.code,
+    `${failed.length} of ${results.length} keys could not be disabled; the first because ${first.error.message}`,
+    { hint: 'run the same command again: what is disabled already stays so' },
+  );
+}
+
+const reason = ({ error }: BrakeResult) => (error === null ? '' : `: ${error.message}`);
+
+/** `api-keys list`. */
+export async function showKeys(cx: Context, flags: LoginOptions): Promise<void> {
+  const { keys } = await openAccountWork(cx, flags, []);
+  cx.out.result(keys, () => keyTable(cx, keys));
+  cx.out.note(`${keys.length} of at most 8 keys`);
+}
