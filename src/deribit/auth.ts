@@ -53,32 +53,29 @@ export async function buildAuthParams(
       'give milliseconds since 1970, such as Date.now()',
     );
   }
-  if (nonce === '' || /[\r\n]/.test(nonce)) {
+  if (nonce === '' || nonce.includes('\n') || nonce.includes('\r')) {
     throw usage('the nonce is empty or holds a line break', 'give any other text, or leave it out for a random one');
   }
   if (credentials.clientId === '') throw usage('the client id is empty', 'give the client id of the API key');
   const message = Buffer.from(`${timestampMs}\n${nonce}\n${data}`);
+  const signature =
+    'signer' in credentials
+      ? asymmetricSignature(credentials.signer, await credentials.signer.sign(message))
+      : await symmetricSignature(credentials.clientSecret, message);
   const params: { -readonly [K in keyof AuthParams]: AuthParams[K] } = {
     grant_type: 'client_signature',
     client_id: credentials.clientId,
     timestamp: timestampMs,
     nonce,
     data,
-    signature: await signatureOf(credentials, message),
+    signature,
   };
   if (scope !== undefined) params.scope = scope;
   if (state !== undefined) params.state = state;
   return params;
 }
 
-async function signatureOf(credentials: Credentials, message: Uint8Array): Promise<string> {
-  if (!('signer' in credentials)) {
-    const key = Buffer.from(credentials.clientSecret.reveal());
-    return asBuffer(await engine.hmacSha256(key, message)).toString('hex');
-  }
-  const { signer } = credentials;
-  const signature = await signer.sign(message);
-  const { bits } = signer.publicKey;
+function asymmetricSignature({ publicKey: { bits } }: Signer, signature: Uint8Array): string {
   const expected = bits === null ? 64 : Math.ceil(bits / 8);
   if (signature.length !== expected) {
     throw new DeribitKeysError('ERR_SIGNER', `the signer gave ${signature.length} bytes instead of ${expected}`, {
@@ -86,6 +83,10 @@ async function signatureOf(credentials: Credentials, message: Uint8Array): Promi
     });
   }
   return asBuffer(signature).toString('base64url');
+}
+
+async function symmetricSignature(clientSecret: Secret, message: Uint8Array): Promise<string> {
+  return asBuffer(await engine.hmacSha256(Buffer.from(clientSecret.reveal()), message)).toString('hex');
 }
 
 function asBuffer(bytes: Uint8Array): Buffer {
