@@ -39,7 +39,8 @@ describe.skipIf(!found)("pyca/cryptography's key files", () => {
     expect(keyFiles).toEqual(VERDICTS.map(([path]) => path).sort());
   });
 
-  test.each(VERDICTS)('%s gives its verdict', async (path, asPrivate, asPublic, passphrase) => {
+  const rows = VERDICTS.map(([path, asPrivate, asPublic, passphrase]) => ({ path, asPrivate, asPublic, passphrase }));
+  test.each(rows)('$path gives its verdict', async ({ path, asPrivate, asPublic, passphrase }) => {
     const bytes = readFileSync(join(ROOT, 'asymmetric', path));
     expect(await verdict(parsePrivateKey(bytes, { passphrase }))).toBe(asPrivate);
     expect(await verdict(parsePublicKey(bytes, { passphrase }))).toBe(asPublic ?? asPrivate);

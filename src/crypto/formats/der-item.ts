@@ -71,7 +71,6 @@ function refusalOf(node: DerNode, shape: string): DeribitKeysError {
   if (isPkcs12(children)) return refusePkcs12();
   if (shape === 'd0') return refusePkcs7();
   if (/^io0?1?$/.test(shape)) return refusedEcKey(children[2]?.tag === 0 ? children[2].children?.[0] : undefined);
-  if (isTag(node, TAG.oid)) return refusedEcKey(node);
   if (shape === 'iiiiii') return refusedAlgorithm('DSA');
   if (/^i{2,4}$/.test(shape)) return refuseAlgorithm('DH or DSA parameters');
   return unreadable('The data is DER, but of no key or certificate');

@@ -124,7 +124,7 @@ function checkKind(jwk: Jwk): void {
   const curve = short(jwk.crv);
   if (jwk.use === 'enc') throw refuseKind('JWK for encryption (use is enc)', 'Give a key for signatures.');
   if (kind === 'RSA' || (kind === 'OKP' && curve === 'Ed25519')) return;
-  if (kind === 'OKP') throw refuseAlgorithm(`${curve} key`);
+  if (kind === 'OKP') throw refuseAlgorithm(curve === 'none' ? 'OKP key without a curve' : `${curve} key`);
   if (kind === 'EC') throw refuseAlgorithm(`EC key (${curve})`);
   if (kind === 'oct') throw refuseAlgorithm('Symmetric key (kty oct)');
   throw refuseAlgorithm(`JWK of kty ${kind}`);
