@@ -22,30 +22,41 @@ import { addGlobalOptions, examples } from './options.js';
 /** Makes a command's context from the options that it was called with. */
 export type Open = (command: Command) => Context;
 
-const COMMANDS = [
-  defineGenerate,
-  defineImport,
-  defineExport,
-  definePassphrase,
-  defineRemove,
-  defineList,
-  defineShow,
-  defineFingerprint,
-  defineRegister,
-  defineLink,
-  defineVerify,
-  defineAuth,
-  defineSign,
-  defineApiKeys,
-  defineAudit,
-  defineBackup,
-  defineRestore,
-  defineSandbox,
-  defineDemo,
-];
+/** By name, in the order of the help text. */
+const COMMANDS: Readonly<Record<string, (program: Command, open: Open) => void>> = {
+  generate: defineGenerate,
+  import: defineImport,
+  export: defineExport,
+  passphrase: definePassphrase,
+  remove: defineRemove,
+  list: defineList,
+  show: defineShow,
+  fingerprint: defineFingerprint,
+  register: defineRegister,
+  link: defineLink,
+  verify: defineVerify,
+  auth: defineAuth,
+  sign: defineSign,
+  'api-keys': defineApiKeys,
+  audit: defineAudit,
+  backup: defineBackup,
+  restore: defineRestore,
+  sandbox: defineSandbox,
+  demo: defineDemo,
+};
 
-/** The program with all its commands; an action loads the code that it needs. */
-export function createProgram(open: Open): Command {
+/**
+ * The commands that `words` may call, or all where none of them is the name of one: what is not asked for need not be
+ * set up.
+ */
+function commandsFor(words: readonly string[]) {
+  const named = Object.keys(COMMANDS).filter((name) => words.includes(name));
+  const some = named.length > 0 && !words.includes('help');
+  return Object.entries(COMMANDS).filter(([name]) => !some || named.includes(name));
+}
+
+/** The program with the commands that `words` may call; an action loads the code that it needs. */
+export function createProgram(open: Open, words: readonly string[] = []): Command {
   const program = new Command('deribit-keys')
     .description('Asymmetric API keys for Deribit: make them here, register them, prove them, log in with them.')
     .version(VERSION, '--version', 'print the version')
@@ -53,6 +64,6 @@ export function createProgram(open: Open): Command {
     .showHelpAfterError(false)
     .addHelpText('after', examples('demo', 'generate bot', 'link bot --client-id AbCdEf12', 'auth bot'));
   addGlobalOptions(program);
-  for (const define of COMMANDS) define(program, open);
+  for (const [, define] of commandsFor(words)) define(program, open);
   return program;
 }

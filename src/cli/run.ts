@@ -53,7 +53,7 @@ export async function run(argv: readonly string[], host: Host): Promise<number> 
     const options = command.optsWithGlobals<GlobalOptions>();
     printer = printerFor(host, options);
     return createContext(host, printer, program.opts<GlobalOptions>());
-  });
+  }, words);
   const quiet = { writeOut: (text: string) => void host.stdout.write(text), writeErr: () => {}, outputError: () => {} };
   for (const command of withSubcommands(program)) command.exitOverride().configureOutput(quiet);
   try {
