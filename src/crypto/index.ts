@@ -5,9 +5,26 @@ export {
   publicKeyFromRsa,
 } from './build-keys.js';
 export { fingerprint } from './fingerprint.js';
+export type {
+  KeyDescription,
+  KeyFormat,
+  ParseOptions,
+  PrivateFormat,
+  PublicFormat,
+  Serialised,
+  SerialisePrivateOptions,
+  SerialisePublicOptions,
+} from './formats/index.js';
 export { type GenerateOptions, generateKeyPair, RSA_SIZES, type RsaSize } from './generate.js';
 export { encodePrivateKeyPem, encodePublicKeyPem, loadPkcs8Pem } from './key-pem.js';
 export { type KeyAlgorithm, PrivateKey, PublicKey } from './keys.js';
+export {
+  inspectKey,
+  parsePrivateKey,
+  parsePublicKey,
+  serialisePrivateKey,
+  serialisePublicKey,
+} from './lazy-formats.js';
 export { localSigner, verifySignature } from './local-signer.js';
 export { randomNonce } from './nonce.js';
 export type { RsaPrivateNumbers, RsaPublicNumbers } from './numbers.js';

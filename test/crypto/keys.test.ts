@@ -1,11 +1,29 @@
+import { generateKeyPairSync } from 'node:crypto';
 import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
-import { fingerprint, generateKeyPair, localSigner, PrivateKey, randomNonce } from '../../src/crypto/index.js';
+import {
+  fingerprint,
+  generateKeyPair,
+  inspectKey,
+  localSigner,
+  PrivateKey,
+  parsePrivateKey,
+  parsePublicKey,
+  randomNonce,
+  serialisePrivateKey,
+  serialisePublicKey,
+  toSecret,
+} from '../../src/crypto/index.js';
 import { encodePrivateKeyPem, loadPkcs8Pem } from '../../src/crypto/key-pem.js';
 import { bigIntToBytes, bitLength, bytesToBigInt, modPow } from '../../src/crypto/numbers.js';
 import { encodePem } from '../../src/crypto/pem.js';
 import { passesMillerRabin } from '../../src/crypto/primes.js';
 import { ENGINES, failure, native, rsaKey, utf8 } from './support.js';
+
+// RFC 8410 §10.3
+const RFC_8410_V1 = 'MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC';
+const RFC_8410_V2 =
+  'MHICAQEwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhCoB8wHQYKKoZIhvcNAQkJFDEPDA1DdXJkbGUgQ2hhaXJzgSEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=';
 
 describe.each(ENGINES)('on the $name engine', (engine) => {
   test('a generated key is Ed25519 unless another is asked for, and each is a new one', async () => {
@@ -43,12 +61,6 @@ describe.each(ENGINES)('on the $name engine', (engine) => {
     expect(seen.size).toBe(2000);
   });
 
-  test('a nonce is 24 hexadecimal digits, each a new one', () => {
-    const nonces = new Set(Array.from({ length: 2000 }, () => randomNonce(engine)));
-    expect(nonces.size).toBe(2000);
-    for (const nonce of nonces) expect(nonce).toMatch(/^[0-9a-f]{24}$/);
-  });
-
   test('a PEM that is not one unencrypted PKCS#8 key is not loaded quickly', async () => {
     const pem = encodePrivateKeyPem(await generateKeyPair({}, engine));
     for (const text of [
@@ -61,6 +73,21 @@ describe.each(ENGINES)('on the $name engine', (engine) => {
     ]) {
       await failure('ERR_KEY_UNREADABLE', () => loadPkcs8Pem(text, engine));
     }
+  });
+
+  test('a PKCS#8 PEM of another form or algorithm is loaded the long way, and refused by name', async () => {
+    const withPublicHalf = `-----BEGIN PRIVATE KEY-----\n${RFC_8410_V2}\n-----END PRIVATE KEY-----\n`;
+    const key = await loadPkcs8Pem(withPublicHalf, engine);
+    expect(Buffer.from(key.exposePkcs8()).toString('base64')).toBe(RFC_8410_V1);
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const pem = privateKey.export({ format: 'pem', type: 'pkcs8' }).toString();
+    const { message } = await failure('ERR_KEY_UNSUPPORTED', () => loadPkcs8Pem(pem, engine));
+    expect(message).toContain('EC key (P-256)');
+  });
+
+  test('a cost that scrypt does not have is an error', async () => {
+    const cost = { cost: 1000, blockSize: 8, parallelization: 1 };
+    await expect(engine.scrypt(utf8(''), utf8(''), cost, 32)).rejects.toThrow();
   });
 
   test('a signer can be used many times at once', async () => {
@@ -116,6 +143,30 @@ test('a private key shows nothing of itself', async () => {
     expect(String(key)).toBe(`[PrivateKey ${key.algorithm}]`);
     expect(key).toBeInstanceOf(PrivateKey);
   }
+});
+
+test('a nonce is 24 hexadecimal digits, each a new one', () => {
+  const nonces = new Set(Array.from({ length: 2000 }, () => randomNonce()));
+  expect(nonces.size).toBe(2000);
+  for (const nonce of nonces) expect(nonce).toMatch(/^[0-9a-f]{24}$/);
+});
+
+test('a wrapped secret shows itself to reveal alone', () => {
+  const secret = toSecret('hunter2-canary');
+  expect(toSecret(secret)).toBe(secret);
+  expect(secret.reveal()).toBe('hunter2-canary');
+  const shown = [inspect({ secret }, { showHidden: true }), JSON.stringify({ secret }), `${secret}`, { ...secret }];
+  expect(JSON.stringify(shown)).not.toContain('canary');
+  expect(`${secret}`).toBe('[secret]');
+});
+
+test('the readers and writers of other formats are within reach', async () => {
+  const key = await generateKeyPair();
+  const jwk = await serialisePrivateKey(key, { format: 'jwk' });
+  expect((await parsePrivateKey(jwk)).publicKey.equals(key.publicKey)).toBe(true);
+  const line = await serialisePublicKey(key.publicKey, { format: 'ssh' });
+  expect((await parsePublicKey(line)).equals(key.publicKey)).toBe(true);
+  expect(await inspectKey(line)).toEqual({ kind: 'public', format: 'ssh', encrypted: false });
 });
 
 test('changing what was given out does not change the key', async () => {

@@ -1,8 +1,10 @@
-import { Point, signAsync, verifyAsync } from '@noble/ed25519';
+import { hashes, Point, signAsync } from '@noble/ed25519';
 import { rawEd25519PublicKey, rawEd25519Seed } from '../ed25519-der.js';
+import { bytesToBigInt, concatBytes, equalBytes } from '../numbers.js';
 
 const SIGNATURE_LENGTH = 64;
 const POINT_LENGTH = 32;
+const { n: ORDER } = Point.CURVE();
 
 export function ed25519Signer(pkcs8: Uint8Array): (message: Uint8Array) => Promise<Uint8Array> {
   const seed = rawEd25519Seed(pkcs8);
@@ -10,11 +12,19 @@ export function ed25519Signer(pkcs8: Uint8Array): (message: Uint8Array) => Promi
 }
 
 /**
- * noble's strict branch multiplies by the cofactor. Where R has no part of small order, and a checked key has none, the
- * equation holds without the cofactor as well, which is what OpenSSL tests.
+ * RFC 8032 §5.1.7, as OpenSSL does it: S < L, and [S]B - [k]A encodes to R byte by byte. noble's own `verify` multiplies
+ * by the cofactor, and so accepts a few signatures more.
  */
 export async function verifyEd25519(spki: Uint8Array, message: Uint8Array, signature: Uint8Array): Promise<boolean> {
-  if (signature.length !== SIGNATURE_LENGTH) return false;
-  const valid = await verifyAsync(signature, message, rawEd25519PublicKey(spki), { zip215: false });
-  return valid && Point.fromBytes(signature.slice(0, POINT_LENGTH), false).isTorsionFree();
+  const r = signature.slice(0, POINT_LENGTH);
+  const s = littleEndian(signature.slice(POINT_LENGTH));
+  if (signature.length !== SIGNATURE_LENGTH || s >= ORDER) return false;
+  const publicKey = rawEd25519PublicKey(spki);
+  const k = littleEndian(await hashes.sha512Async(concatBytes(r, publicKey, message))) % ORDER;
+  const kA = Point.fromBytes(publicKey, false).multiply(k, false);
+  return equalBytes(Point.BASE.multiply(s, false).subtract(kA).toBytes(), r);
+}
+
+function littleEndian(bytes: Uint8Array): bigint {
+  return bytesToBigInt(bytes.slice().reverse());
 }
