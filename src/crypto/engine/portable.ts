@@ -1,5 +1,6 @@
 import { etc, getPublicKeyAsync } from '@noble/ed25519';
 import { ownBuffer } from '../binary.js';
+import { bitLength } from '../numbers.js';
 import { passesMillerRabin } from '../primes.js';
 import type { Engine } from './engine.js';
 import { aesCbcDecrypt, aesCbcEncrypt, aesCtr, tripleDesCbcDecrypt } from './portable-ciphers.js';
@@ -7,7 +8,10 @@ import { ed25519Signer, verifyEd25519 } from './portable-ed25519.js';
 import { pbkdf2, scrypt } from './portable-kdf.js';
 import { rsaSigner, verifyRsa } from './portable-rsa.js';
 
+// A round on a longer number takes so long that more of them would block for seconds, and errs far less.
+const LONG_PRIME_BITS = 2048;
 const PRIME_ROUNDS = 5;
+const LONG_PRIME_ROUNDS = 2;
 
 /**
  * The engine for browsers and other runtimes without `node:crypto`. It needs WebCrypto's `crypto.subtle`, which browsers
@@ -31,7 +35,10 @@ export const engine: Engine = {
 
   ed25519PublicKey: (seed) => getPublicKeyAsync(seed),
 
-  isProbablePrime: async (candidate) => passesMillerRabin(candidate, PRIME_ROUNDS, etc.randomBytes),
+  async isProbablePrime(candidate) {
+    const rounds = bitLength(candidate) <= LONG_PRIME_BITS ? PRIME_ROUNDS : LONG_PRIME_ROUNDS;
+    return passesMillerRabin(candidate, rounds, etc.randomBytes);
+  },
 
   signer: (algorithm, pkcs8) => (algorithm === 'ed25519' ? ed25519Signer(pkcs8) : rsaSigner(pkcs8)),
 
