@@ -7,12 +7,13 @@ import { type Keystore, openKeystore } from '../keystore/keystore.js';
 import { openPrivateKey } from '../keystore/open-key.js';
 import type { PermissionPolicy } from '../keystore/permissions.js';
 import type { KeyRecord } from '../keystore/record.js';
+import type { SignerAccess } from '../workflows/external-keys.js';
 import type { Parts } from '../workflows/parts.js';
 import type { TargetChoice } from '../workflows/target.js';
 import type { Host } from './host.js';
 import type { GlobalOptions } from './options.js';
 import type { Printer } from './output.js';
-import { requirePassphrase } from './secrets.js';
+import { requirePassphrase, requirePin } from './secrets.js';
 
 /** What a command works with. */
 export interface Context {
@@ -25,6 +26,8 @@ export interface Context {
   readonly timeoutMs: number | undefined;
   readonly permissions: PermissionPolicy;
   readonly parts: Parts;
+  /** How keys in agents and tokens are reached. */
+  readonly signerAccess: SignerAccess;
   /** The parts with another passphrase file for one key: the login's. */
   passphraseOf(record: KeyRecord): Promise<Secret>;
   /** Says that the passphrase of `name` may come from these places first. */
@@ -84,7 +87,23 @@ export function createContext(host: Host, out: Printer, options: GlobalOptions):
     );
   };
 
+  const pins = new Map<string, Promise<Secret>>();
+  const signerAccess: SignerAccess = {
+    agentSocket: host.env.SSH_AUTH_SOCK,
+    pinOf(token) {
+      const pin = pins.get(token) ?? requirePin(host, token, options.pinFile);
+      pins.set(token, pin);
+      return pin;
+    },
+    load: host.load,
+  };
+
   const openSigner = async (record: KeyRecord): Promise<Signer> => {
+    const { signer } = record;
+    if (signer !== null) {
+      const { openExternalSigner } = await import('../workflows/external-keys.js');
+      return openExternalSigner(store, { ...record, signer }, signerAccess);
+    }
     const { localSigner } = await import('../crypto/local-signer.js');
     return localSigner(await openPrivateKey(store, record, { passphrase: () => passphraseOf(record), permissions }));
   };
@@ -119,6 +138,7 @@ export function createContext(host: Host, out: Printer, options: GlobalOptions):
     timeoutMs: options.timeout,
     permissions,
     parts,
+    signerAccess,
     passphraseOf,
     addPassphrasePlace: (name, file, variable) => void ownPlaces.set(name, { file, variable }),
   };

@@ -15,4 +15,6 @@ export interface Host {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Fires on Ctrl-C and its kin. */
   readonly signal: AbortSignal;
+  /** Loads an optional package; default: an ordinary import. */
+  readonly load?: ((name: string) => Promise<unknown>) | undefined;
 }

@@ -10,6 +10,7 @@ export interface GlobalOptions {
   readonly timeout?: number;
   readonly verbose?: true;
   readonly passphraseFile?: string;
+  readonly pinFile?: string;
   readonly allowInsecurePermissions?: true;
   readonly allowMounted?: true;
 }
@@ -44,6 +45,7 @@ export function addGlobalOptions(program: Command): void {
     )
     .option('--verbose', 'more on stderr: requests, and the causes of errors')
     .option('--passphrase-file <file>', 'the passphrase of the key in the keystore (env DERIBIT_KEYS_PASSPHRASE)')
+    .option('--pin-file <file>', 'the PIN of the token that holds the key (env DERIBIT_KEYS_PIN)')
     .option('--allow-mounted', 'take a key mounted by Kubernetes or Docker: owned by root, readable by a group')
     .option('--allow-insecure-permissions', 'do not look at who else can read a private key');
 }

@@ -1,10 +1,14 @@
 import { Command } from 'commander';
 import { VERSION } from '../version.js';
+import { defineAddAgent } from './commands/add-agent.js';
+import { defineAddToken } from './commands/add-token.js';
+import { defineAgentLoad } from './commands/agent-load.js';
 import { defineApiKeys } from './commands/api-keys.js';
 import { defineAudit } from './commands/audit.js';
 import { defineAuth } from './commands/auth.js';
 import { defineBackup, defineRestore } from './commands/backup.js';
 import { defineDemo } from './commands/demo.js';
+import { defineDoctor } from './commands/doctor.js';
 import { defineExport } from './commands/export.js';
 import { defineFingerprint } from './commands/fingerprint.js';
 import { defineGenerate } from './commands/generate.js';
@@ -39,6 +43,10 @@ const COMMANDS: Readonly<Record<string, (program: Command, open: Open) => void>>
   sign: defineSign,
   'api-keys': defineApiKeys,
   audit: defineAudit,
+  doctor: defineDoctor,
+  'add-agent': defineAddAgent,
+  'add-token': defineAddToken,
+  'agent-load': defineAgentLoad,
   backup: defineBackup,
   restore: defineRestore,
   sandbox: defineSandbox,

@@ -78,6 +78,18 @@ export async function requirePassphrase(
   return new Secret(await ask(host, `Passphrase of ${what}: `, { hidden: true }));
 }
 
+/** The PIN of a token: from its places, or asked for on a terminal. */
+export async function requirePin(host: Host, token: string, file: string | undefined): Promise<Secret> {
+  const given = await secretFrom(host, 'PIN', { file, variable: 'DERIBIT_KEYS_PIN' });
+  if (given !== null) return given;
+  if (!canAsk(host)) {
+    throw new DeribitKeysError('ERR_PASSPHRASE_REQUIRED', `the token "${token}" wants a PIN, and none was given`, {
+      hint: 'give it by --pin-file <file> or DERIBIT_KEYS_PIN, or run this on a terminal',
+    });
+  }
+  return new Secret(await ask(host, `PIN of the token "${token}": `, { hidden: true }));
+}
+
 /** A passphrase that is new: asked for twice on a terminal, never empty. */
 export async function requireNewPassphrase(
   host: Host,

@@ -49,12 +49,13 @@ export async function storeKey(
   });
 }
 
-/** Stores the public half and the record of a key that lives elsewhere: see {@link storeKey}. */
+/** Stores the public half and the record of a key that lives elsewhere: see {@link storeKey}. `action` is for the audit log. */
 export async function storePublicKey(
   store: Keystore,
   name: string,
   publicKey: PublicKey,
   signer: SignerLocation,
+  action = `add ${signer.kind}`,
 ): Promise<KeyRecord> {
   return store.withLock(name, async (locked) => {
     await locked.requireFree();
@@ -64,7 +65,7 @@ export async function storePublicKey(
       { do: 'create', file: names.publicKey, content: encodePublicKeyPem(publicKey) },
       { do: 'create', file: names.record, content: serialiseRecord(record) },
     ]);
-    await store.audit({ action: `add ${signer.kind}`, name, fingerprint: record.fingerprint });
+    await store.audit({ action, name, fingerprint: record.fingerprint });
     return record;
   });
 }

@@ -4,8 +4,10 @@ import type { Context } from '../context.js';
 import { examples } from '../options.js';
 import { fields } from '../output.js';
 import type { Open } from '../program.js';
+import { signerLine } from '../show-record.js';
+import { addElsewhereOptions, type ElsewhereFlags, generateElsewhere } from './generate-elsewhere.js';
 
-interface GenerateFlags {
+interface GenerateFlags extends ElsewhereFlags {
   readonly type?: 'ed25519' | 'rsa';
   readonly bits?: '2048' | '3072' | '4096';
   readonly encrypt?: true;
@@ -27,6 +29,7 @@ export async function storedKeyDocument(cx: Context, record: KeyRecord) {
     privateKeyFile: signer === null ? files.privateKey : null,
     encrypted,
     createdAt,
+    ...(signer === null ? {} : { signer }),
   };
 }
 
@@ -42,6 +45,7 @@ export async function showStoredKey(cx: Context, record: KeyRecord): Promise<voi
         'private key',
         stored.privateKeyFile === null ? null : `${stored.privateKeyFile}${stored.encrypted ? ' (encrypted)' : ''}`,
       ],
+      ['signer', record.signer === null ? null : signerLine(record.signer)],
       ['public key', stored.publicKeyFile],
     ]),
     '',
@@ -50,19 +54,23 @@ export async function showStoredKey(cx: Context, record: KeyRecord): Promise<voi
 }
 
 export function defineGenerate(program: Command, open: Open): void {
-  program
-    .command('generate')
-    .description('make a keypair on this machine')
-    .argument('<name>', 'what to call it here')
-    .addOption(new Option('--type <type>', 'default ed25519').choices(['ed25519', 'rsa']))
-    .addOption(new Option('--bits <bits>', 'for RSA; default 3072').choices(['2048', '3072', '4096']))
-    .option('--encrypt', 'encrypt the private key under a passphrase')
+  addElsewhereOptions(
+    program
+      .command('generate')
+      .description('make a keypair on this machine')
+      .argument('<name>', 'what to call it here')
+      .addOption(new Option('--type <type>', 'default ed25519').choices(['ed25519', 'rsa']))
+      .addOption(new Option('--bits <bits>', 'for RSA; default 3072').choices(['2048', '3072', '4096']))
+      .option('--encrypt', 'encrypt the private key under a passphrase'),
+  )
     .addHelpText(
       'after',
       examples(
         'generate bot',
         'generate bot --encrypt --passphrase-file secret.txt',
         'generate legacy --type rsa --bits 2048 --json | jq -r .publicKey',
+        'generate bot --in-agent --lifetime 12h',
+        'generate bot --in-token --module /usr/lib/softhsm/libsofthsm2.so --token bots --pin-file pin.txt',
       ),
     )
     .action(async (name: string, flags: GenerateFlags, command: Command) => {
@@ -74,14 +82,15 @@ export function defineGenerate(program: Command, open: Open): void {
       const bits = flags.bits === undefined ? {} : { bits: Number(flags.bits) as 2048 | 3072 | 4096 };
       cx.store.files(name);
       await cx.store.requireFree(name);
+      if (type === 'rsa') cx.out.note(`making an RSA key of ${flags.bits ?? 3072} bits …`);
+      const elsewhere = await generateElsewhere(cx, name, { type, ...bits }, flags);
       const passphrase = flags.encrypt
         ? await requireNewPassphrase(cx.host, `the key "${name}"`, '--passphrase-file', {
             file: cx.options.passphraseFile,
             variable: 'DERIBIT_KEYS_PASSPHRASE',
           })
         : null;
-      if (type === 'rsa') cx.out.note(`making an RSA key of ${flags.bits ?? 3072} bits …`);
-      await showStoredKey(cx, await generate(cx.store, name, { type, ...bits, passphrase }));
+      await showStoredKey(cx, elsewhere ?? (await generate(cx.store, name, { type, ...bits, passphrase })));
       cx.out.note(
         `next: give the public key to Deribit (deribit-keys register ${name} --help, or its web page and deribit-keys link ${name})`,
       );

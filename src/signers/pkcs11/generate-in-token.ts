@@ -1,0 +1,165 @@
+import { randomBytes } from 'node:crypto';
+import type { KeyAlgorithm } from '../../crypto/keys.js';
+import { DeribitKeysError } from '../../errors.js';
+import type { LoadPackage } from '../optional-package.js';
+import { signerError } from '../signer-error.js';
+import {
+  type Attribute,
+  CKA,
+  CKF_RW_SESSION,
+  CKF_SERIAL_SESSION,
+  CKK_EC_EDWARDS,
+  CKK_RSA,
+  CKM_EC_EDWARDS_KEY_PAIR_GEN,
+  CKM_RSA_PKCS_KEY_PAIR_GEN,
+  CKO_PRIVATE_KEY,
+  CKO_PUBLIC_KEY,
+  type Handle,
+} from './cryptoki.js';
+import { findObjects, isSet, type Session, templateOf } from './key-objects.js';
+import { openModule } from './module.js';
+import { openSession } from './pkcs11-signer.js';
+import { findToken, hasMechanism, logIn, type PinSource, type TokenChoice, tokenError } from './token.js';
+
+export type GenerateInTokenOptions = TokenChoice & {
+  readonly module: string;
+  /** CKA_LABEL of both halves; no other private key of the token may have it. */
+  readonly label: string;
+  readonly pin?: PinSource | undefined;
+  /** Default `ed25519`. */
+  readonly type?: KeyAlgorithm | undefined;
+  /** For RSA alone; default 3072. */
+  readonly bits?: 2048 | 3072 | 4096 | undefined;
+  readonly load?: LoadPackage | undefined;
+};
+
+/** A pair that was made inside a token. */
+export interface GeneratedInToken {
+  readonly token: string;
+  readonly label: string;
+  /** CKA_ID in hexadecimal: 16 random bytes. */
+  readonly id: string;
+  /** Destroys the pair again. */
+  destroy(): Promise<void>;
+}
+
+const ID_BYTES = 16;
+const RSA_BITS = 3072;
+const PUBLIC_EXPONENT = Buffer.of(1, 0, 1);
+/** The curve by its OID (RFC 8410 §3), and by its name as PKCS#11 v3.0 §2.3.10 has it as well. */
+const CURVE_FORMS = [Buffer.from('06032b6570', 'hex'), Buffer.from('130c656477617264733235353139', 'hex')];
+
+/**
+ * Makes a keypair inside a token: the private half is sensitive and never extractable, and the token is asked whether it
+ * is so indeed.
+ * @throws `ERR_NAME_TAKEN` where the token has a key of this label, and what `pkcs11Signer` does
+ */
+export async function generateInToken(options: GenerateInTokenOptions): Promise<GeneratedInToken> {
+  const { module, label, pin, type = 'ed25519', load } = options;
+  const withToken = async <T>(work: (session: Session) => Promise<T>): Promise<T> => {
+    const cryptoki = await openModule(module, load);
+    const token = findToken(cryptoki, options);
+    const handle = openSession(cryptoki, token, CKF_SERIAL_SESSION | CKF_RW_SESSION);
+    try {
+      await logIn(cryptoki, token, handle, pin);
+      return await work({ cryptoki, token, handle });
+    } catch (error) {
+      throw tokenError(token, 'does not make the key', error);
+    } finally {
+      cryptoki.C_CloseSession(handle);
+    }
+  };
+  return withToken(async (session) => {
+    requireFreeLabel(session, label);
+    const id = randomBytes(ID_BYTES);
+    const pair = await makePair(session, type, options.bits, label, id);
+    const destroy = (within: Session) => {
+      for (const object of findObjects(within, [{ type: CKA.id, value: id }])) {
+        within.cryptoki.C_DestroyObject(within.handle, object);
+      }
+    };
+    if (isSet(session, pair.privateKey, CKA.extractable) || !isSet(session, pair.privateKey, CKA.sensitive)) {
+      destroy(session);
+      throw signerError(
+        `the token "${session.token.label}" made a key that can be read out of it: it was destroyed again`,
+        'use a token that keeps its keys, or look at its policy',
+      );
+    }
+    return {
+      token: session.token.label,
+      label,
+      id: id.toString('hex'),
+      destroy: () => withToken(async (later) => destroy(later)),
+    };
+  });
+}
+
+function requireFreeLabel(session: Session, label: string): void {
+  if (findObjects(session, [{ type: CKA.class, value: CKO_PRIVATE_KEY }, ...templateOf({ label })]).length === 0)
+    return;
+  throw new DeribitKeysError(
+    'ERR_NAME_TAKEN',
+    `the token "${session.token.label}" has a key labelled "${label}" already`,
+    { hint: 'take it over with deribit-keys add-token, or give another --label' },
+  );
+}
+
+async function makePair(
+  session: Session,
+  type: KeyAlgorithm,
+  bits: number | undefined,
+  label: string,
+  id: Buffer,
+): Promise<{ readonly privateKey: Handle }> {
+  const { cryptoki, token, handle } = session;
+  const mechanism = type === 'rsa' ? CKM_RSA_PKCS_KEY_PAIR_GEN : CKM_EC_EDWARDS_KEY_PAIR_GEN;
+  if (!hasMechanism(cryptoki, token, mechanism)) {
+    throw signerError(
+      `the token "${token.label}" does not make ${type === 'rsa' ? 'RSA' : 'Ed25519'} keys`,
+      type === 'rsa' ? 'use another token' : 'make an RSA key (--type rsa), or use a token that offers CKM_EDDSA',
+    );
+  }
+  const common: readonly Attribute[] = [
+    { type: CKA.keyType, value: type === 'rsa' ? CKK_RSA : CKK_EC_EDWARDS },
+    { type: CKA.token, value: true },
+    { type: CKA.label, value: label },
+    { type: CKA.id, value: id },
+  ];
+  const privateTemplate: readonly Attribute[] = [
+    { type: CKA.class, value: CKO_PRIVATE_KEY },
+    ...common,
+    { type: CKA.private, value: true },
+    { type: CKA.sensitive, value: true },
+    { type: CKA.extractable, value: false },
+    { type: CKA.sign, value: true },
+  ];
+  const forms: readonly (readonly Attribute[])[] =
+    type === 'rsa'
+      ? [
+          [
+            { type: CKA.modulusBits, value: bits ?? RSA_BITS },
+            { type: CKA.publicExponent, value: PUBLIC_EXPONENT },
+          ],
+        ]
+      : CURVE_FORMS.map((value) => [{ type: CKA.ecParams, value }]);
+  let failure: unknown;
+  for (const form of forms) {
+    const publicTemplate: readonly Attribute[] = [
+      { type: CKA.class, value: CKO_PUBLIC_KEY },
+      ...common,
+      { type: CKA.verify, value: true },
+      ...form,
+    ];
+    try {
+      return await cryptoki.C_GenerateKeyPairAsync(
+        handle,
+        { mechanism, parameter: null },
+        publicTemplate,
+        privateTemplate,
+      );
+    } catch (error) {
+      failure = error;
+    }
+  }
+  throw failure;
+}

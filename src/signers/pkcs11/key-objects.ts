@@ -1,0 +1,195 @@
+import { publicKeyFromEd25519, publicKeyFromRsa } from '../../crypto/build-keys.js';
+import { parsePublicKey } from '../../crypto/formats/index.js';
+import type { PublicKey } from '../../crypto/keys.js';
+import { bytesToBigInt } from '../../crypto/numbers.js';
+import { DeribitKeysError } from '../../errors.js';
+import { signerError } from '../signer-error.js';
+import {
+  type Attribute,
+  CKA,
+  CKK_EC,
+  CKK_EC_EDWARDS,
+  CKK_RSA,
+  CKO_CERTIFICATE,
+  CKO_PRIVATE_KEY,
+  CKO_PUBLIC_KEY,
+  type Cryptoki,
+  type Handle,
+} from './cryptoki.js';
+import { ed25519Point, isEdwards25519 } from './ec-attributes.js';
+import type { Token } from './token.js';
+
+/** Which key of a token: by its CKA_LABEL, its CKA_ID in hexadecimal, or both. */
+export interface TokenKeyChoice {
+  readonly label?: string | undefined;
+  readonly id?: string | undefined;
+}
+
+/** A session that may look at objects. */
+export interface Session {
+  readonly cryptoki: Cryptoki;
+  readonly token: Token;
+  readonly handle: Handle;
+}
+
+export interface TokenKey {
+  readonly privateKey: Handle;
+  readonly publicKey: PublicKey;
+  /** CKA_LABEL, or null where it is empty. */
+  readonly label: string | null;
+  /** CKA_ID in lower-case hexadecimal, or null where it is empty. */
+  readonly id: string | null;
+  /** Whether each signature wants the PIN again (CKA_ALWAYS_AUTHENTICATE). */
+  readonly alwaysAuthenticate: boolean;
+}
+
+const AT_A_TIME = 16;
+
+/** All objects that have these attributes. */
+export function findObjects({ cryptoki, handle }: Session, template: readonly Attribute[]): Handle[] {
+  cryptoki.C_FindObjectsInit(handle, template);
+  const found: Handle[] = [];
+  try {
+    for (;;) {
+      const some = cryptoki.C_FindObjects(handle, AT_A_TIME);
+      found.push(...some);
+      if (some.length < AT_A_TIME) return found;
+    }
+  } finally {
+    cryptoki.C_FindObjectsFinal(handle);
+  }
+}
+
+/** An attribute's bytes; null where the object has none, or does not show it. */
+export function attribute({ cryptoki, handle }: Session, object: Handle, type: number): Buffer | null {
+  try {
+    const value = cryptoki.C_GetAttributeValue(handle, object, [{ type }])[0]?.value ?? null;
+    return value === null || value.length === 0 ? null : value;
+  } catch {
+    return null;
+  }
+}
+
+/** A boolean attribute; false where the object does not show it. */
+export function isSet(session: Session, object: Handle, type: number): boolean {
+  return attribute(session, object, type)?.[0] === 1;
+}
+
+const numberOf = (value: Buffer | null) => value?.readUIntLE(0, Math.min(value.length, 6)) ?? null;
+
+/** The attributes that a choice asks for. @throws `ERR_USAGE` */
+export function templateOf({ label, id }: TokenKeyChoice): Attribute[] {
+  if (label === undefined && id === undefined) {
+    throw new DeribitKeysError('ERR_USAGE', 'which key of the token is meant was not said', {
+      hint: 'name it by its label (--label) or its id (--id)',
+    });
+  }
+  const hex = id?.replaceAll(':', '').toLowerCase();
+  if (hex !== undefined && !/^([0-9a-f]{2})+$/.test(hex)) {
+    throw new DeribitKeysError('ERR_USAGE', `a text of ${hex.length} characters is no id of a key in hexadecimal`);
+  }
+  return [
+    ...(label === undefined ? [] : [{ type: CKA.label, value: label }]),
+    ...(hex === undefined ? [] : [{ type: CKA.id, value: Buffer.from(hex, 'hex') }]),
+  ];
+}
+
+const named = ({ label, id }: TokenKeyChoice) =>
+  [label === undefined ? '' : `labelled "${label}"`, id === undefined ? '' : `with the id ${id}`]
+    .filter(Boolean)
+    .join(' ');
+
+/**
+ * The one private key that `choice` means, with its public half: from the public key beside it, from the private key's
+ * own attributes, or from a certificate.
+ * @throws `ERR_SIGNER` where it is not there or its public half cannot be found, `ERR_KEY_UNSUPPORTED` for another
+ *   algorithm, `ERR_USAGE` where several fit
+ */
+export async function findTokenKey(session: Session, choice: TokenKeyChoice): Promise<TokenKey> {
+  const found = findObjects(session, [{ type: CKA.class, value: CKO_PRIVATE_KEY }, ...templateOf(choice)]);
+  const [privateKey, second] = found;
+  if (privateKey === undefined) throw noKey(session, choice);
+  const idOf = (object: Handle) => attribute(session, object, CKA.id)?.toString('hex') ?? null;
+  if (second !== undefined) {
+    throw new DeribitKeysError(
+      'ERR_USAGE',
+      `the token "${session.token.label}" has ${found.length} keys ${named(choice)}`,
+      {
+        hint: `name one by --id: ${found.map((object) => idOf(object) ?? '(none)').join(', ')}`,
+      },
+    );
+  }
+  return {
+    privateKey,
+    publicKey: await publicHalf(session, privateKey),
+    label: attribute(session, privateKey, CKA.label)?.toString('utf8') ?? null,
+    id: idOf(privateKey),
+    alwaysAuthenticate: isSet(session, privateKey, CKA.alwaysAuthenticate),
+  };
+}
+
+function noKey(session: Session, choice: TokenKeyChoice): DeribitKeysError {
+  const labels = findObjects(session, [{ type: CKA.class, value: CKO_PRIVATE_KEY }])
+    .slice(0, AT_A_TIME)
+    .map((object) => {
+      const label = attribute(session, object, CKA.label)?.toString('utf8') ?? '';
+      return `"${label}" (id ${attribute(session, object, CKA.id)?.toString('hex') ?? 'none'})`;
+    });
+  return signerError(
+    `the token "${session.token.label}" has no private key ${named(choice)}`,
+    labels.length === 0 ? 'it has no private key at all' : `it has ${labels.join(', ')}`,
+  );
+}
+
+async function publicHalf(session: Session, privateKey: Handle): Promise<PublicKey> {
+  const type = numberOf(attribute(session, privateKey, CKA.keyType));
+  if (type !== CKK_RSA && type !== CKK_EC_EDWARDS && type !== CKK_EC) throw otherAlgorithm(session);
+  for (const beside of [CKA.id, CKA.label]) {
+    const value = attribute(session, privateKey, beside);
+    if (value === null) continue;
+    for (const object of findObjects(session, [
+      { type: CKA.class, value: CKO_PUBLIC_KEY },
+      { type: beside, value },
+    ])) {
+      const key = keyFrom(session, object, type);
+      if (key !== null) return key;
+    }
+  }
+  const own = keyFrom(session, privateKey, type);
+  if (own !== null) return own;
+  const id = attribute(session, privateKey, CKA.id);
+  for (const object of id === null
+    ? []
+    : findObjects(session, [
+        { type: CKA.class, value: CKO_CERTIFICATE },
+        { type: CKA.id, value: id },
+      ])) {
+    const der = attribute(session, object, CKA.value);
+    if (der !== null) return parsePublicKey(der);
+  }
+  throw signerError(
+    `the token "${session.token.label}" shows no public half of the key`,
+    'put the public key or a certificate beside the private key, with the same id',
+  );
+}
+
+/** The public key that an object's attributes give; null where they do not. */
+function keyFrom(session: Session, object: Handle, type: number): PublicKey | null {
+  if (type === CKK_RSA) {
+    const [n, e] = [attribute(session, object, CKA.modulus), attribute(session, object, CKA.publicExponent)];
+    return n === null || e === null ? null : publicKeyFromRsa({ n: bytesToBigInt(n), e: bytesToBigInt(e) });
+  }
+  const params = attribute(session, object, CKA.ecParams);
+  if (params !== null && !isEdwards25519(params)) throw otherAlgorithm(session);
+  const point = attribute(session, object, CKA.ecPoint);
+  const raw = point === null ? null : ed25519Point(point);
+  return raw === null ? null : publicKeyFromEd25519(raw);
+}
+
+function otherAlgorithm(session: Session): DeribitKeysError {
+  return new DeribitKeysError(
+    'ERR_KEY_UNSUPPORTED',
+    `the key in the token "${session.token.label}" is neither RSA nor Ed25519`,
+    { hint: 'Deribit takes Ed25519 and RSA keys: make one with deribit-keys generate <name> --in-token …' },
+  );
+}

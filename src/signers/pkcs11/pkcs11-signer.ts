@@ -1,0 +1,191 @@
+import type { Signer } from '../../crypto/signer.js';
+import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import type { LoadPackage } from '../optional-package.js';
+import { proveSigner, signatureLength } from '../prove-signer.js';
+import { signerError } from '../signer-error.js';
+import {
+  CKF_SERIAL_SESSION,
+  CKM_EDDSA,
+  CKM_SHA256_RSA_PKCS,
+  CKU_CONTEXT_SPECIFIC,
+  type Cryptoki,
+  ckrOf,
+  SESSION_LOST,
+} from './cryptoki.js';
+import { findTokenKey, type TokenKey, type TokenKeyChoice } from './key-objects.js';
+import { openModule } from './module.js';
+import { type SessionPool, sessionPool } from './session-pool.js';
+import {
+  findToken,
+  hasMechanism,
+  logIn,
+  type PinSource,
+  pinError,
+  pinFor,
+  type Token,
+  type TokenChoice,
+  tokenError,
+} from './token.js';
+
+export type Pkcs11SignerOptions = TokenChoice &
+  TokenKeyChoice & {
+    /** The library file of the token's maker: native code that runs in this process. */
+    readonly module: string;
+    /** Kept, wrapped, for a session that must be opened again. A function is called where a PIN is needed. */
+    readonly pin?: PinSource | undefined;
+    /** How the optional package `pkcs11js` is loaded; default: an ordinary import. */
+    readonly load?: LoadPackage | undefined;
+  };
+
+/** A signer whose key a token holds. */
+export interface Pkcs11Signer extends Signer {
+  /** The key's CKA_LABEL and CKA_ID (hexadecimal); null where it has none. */
+  readonly label: string | null;
+  readonly id: string | null;
+  /** Closes its sessions; the token is logged out when no other signer of this process uses it. */
+  close(): Promise<void>;
+}
+
+/** A token that is logged in, with its key found: good until its sessions are lost. */
+interface OpenToken {
+  readonly cryptoki: Cryptoki;
+  readonly token: Token;
+  readonly key: TokenKey;
+  readonly pool: SessionPool;
+}
+
+/**
+ * A signer whose Ed25519 (CKM_EDDSA) or RSA key (CKM_SHA256_RSA_PKCS) a PKCS#11 token holds. It needs the optional package
+ * `pkcs11js`, and proves itself once before it is given. Signatures run off the main thread; opening and logging in do
+ * not. A lost session is opened again, once for each signature; a PIN that was refused is never tried again.
+ *
+ * @throws `ERR_SIGNER` for no module, no token, no key, no such mechanism, a locked PIN; `ERR_PASSPHRASE_REQUIRED` and
+ *   `ERR_PASSPHRASE_WRONG` for the PIN; `ERR_KEY_UNSUPPORTED` for another algorithm; `ERR_USAGE` where several keys fit
+ */
+export async function pkcs11Signer(options: Pkcs11SignerOptions): Promise<Pkcs11Signer> {
+  let current: Promise<OpenToken> | null = null;
+  let refused: DeribitKeysError | null = null;
+  let closed = false;
+
+  const opened = (): Promise<OpenToken> => {
+    if (closed) throw signerError('the signer was closed', 'open a new one');
+    if (refused !== null) throw refused;
+    if (current === null) {
+      const opening = openToken(options);
+      current = opening;
+      opening.catch((error: unknown) => {
+        if (isDeribitKeysError(error, 'ERR_PASSPHRASE_WRONG')) refused = error;
+        if (current === opening) current = null;
+      });
+    }
+    return current;
+  };
+
+  const sign = async (message: Uint8Array): Promise<Uint8Array> => {
+    const opening = opened();
+    const open = await opening;
+    try {
+      return await signIn(open, message, options.pin);
+    } catch (error) {
+      const code = ckrOf(error);
+      if (code === null || !SESSION_LOST.has(code)) throw tokenError(open.token, 'does not sign', error);
+      if (current === opening) {
+        current = null;
+        open.pool.close();
+      }
+    }
+    const again = await opened();
+    if (!again.key.publicKey.equals(open.key.publicKey)) {
+      throw signerError(`the token "${again.token.label}" came back with another key`, 'put the right token back');
+    }
+    return signIn(again, message, options.pin).catch((error: unknown) => {
+      throw tokenError(again.token, 'does not sign', error);
+    });
+  };
+
+  const { key, token } = await opened();
+  const { publicKey, label, id } = key;
+  const signer: Pkcs11Signer = {
+    algorithm: publicKey.algorithm,
+    publicKey,
+    label,
+    id,
+    sign,
+    async close() {
+      closed = true;
+      const open = await current?.catch(() => null);
+      open?.pool.close();
+    },
+  };
+  try {
+    return await proveSigner(signer, `the token "${token.label}"`);
+  } catch (error) {
+    await signer.close();
+    throw error;
+  }
+}
+
+async function openToken(options: Pkcs11SignerOptions): Promise<OpenToken> {
+  const cryptoki = await openModule(options.module, options.load);
+  const token = findToken(cryptoki, options);
+  const handle = openSession(cryptoki, token, CKF_SERIAL_SESSION);
+  try {
+    await logIn(cryptoki, token, handle, options.pin);
+    const key = await findTokenKey({ cryptoki, token, handle }, options);
+    requireMechanism(cryptoki, token, key);
+    return { cryptoki, token, key, pool: sessionPool(cryptoki, token, handle) };
+  } catch (error) {
+    cryptoki.C_CloseSession(handle);
+    throw tokenError(token, 'cannot be used', error);
+  }
+}
+
+/** @throws `ERR_SIGNER` */
+export function openSession(cryptoki: Cryptoki, token: Token, flags: number) {
+  try {
+    return cryptoki.C_OpenSession(token.slot, flags);
+  } catch (error) {
+    throw tokenError(token, 'opens no session', error);
+  }
+}
+
+const mechanismOf = (key: TokenKey) =>
+  key.publicKey.algorithm === 'rsa'
+    ? { name: 'CKM_SHA256_RSA_PKCS', number: CKM_SHA256_RSA_PKCS }
+    : { name: 'CKM_EDDSA', number: CKM_EDDSA };
+
+function requireMechanism(cryptoki: Cryptoki, token: Token, key: TokenKey): void {
+  const { name, number } = mechanismOf(key);
+  if (hasMechanism(cryptoki, token, number)) return;
+  throw signerError(
+    `the token "${token.label}" does not offer ${name}, which this key must sign with`,
+    key.publicKey.algorithm === 'rsa' ? 'use a token that offers it' : 'use an RSA key, or a token that offers it',
+  );
+}
+
+/** One signature: bare CKR errors come out of it. */
+async function signIn(
+  { cryptoki, token, key, pool }: OpenToken,
+  message: Uint8Array,
+  source: PinSource | undefined,
+): Promise<Uint8Array> {
+  const { publicKey } = key;
+  const pin = key.alwaysAuthenticate ? await pinFor(cryptoki, token, source) : null;
+  const length = signatureLength({ algorithm: publicKey.algorithm, publicKey });
+  return pool.use(async (session) => {
+    cryptoki.C_SignInit(session, { mechanism: mechanismOf(key).number, parameter: null }, key.privateKey);
+    if (key.alwaysAuthenticate) {
+      try {
+        cryptoki.C_Login(session, CKU_CONTEXT_SPECIFIC, pin?.reveal());
+      } catch (cause) {
+        throw pinError(cryptoki, token, cause);
+      }
+    }
+    const signature = await cryptoki.C_SignAsync(session, Buffer.from(message), Buffer.alloc(length));
+    if (signature.length === length) return new Uint8Array(signature);
+    throw new DeribitKeysError(
+      'ERR_SIGNER',
+      `the token "${token.label}" gave a signature of ${signature.length} bytes: this key's have ${length}`,
+    );
+  });
+}

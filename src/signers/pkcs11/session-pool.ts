@@ -1,0 +1,48 @@
+import { atMost } from '../at-most.js';
+import { CKF_SERIAL_SESSION, type Cryptoki, type Handle } from './cryptoki.js';
+import type { Token } from './token.js';
+
+/** The sessions of one token: an operation has one for itself, and the first stays open, since with it the login goes. */
+export interface SessionPool {
+  /** Runs `work` with a session of its own. One that fails is closed, since it may hold half an operation. */
+  use<T>(work: (session: Handle) => Promise<T>): Promise<T>;
+  /** Closes what is idle now, and what is in use when it comes back. */
+  close(): void;
+}
+
+/** As many as run at once in the thread pool of Node.js. */
+const SESSIONS = 4;
+
+/** @param first an open session, which the pool takes over */
+export function sessionPool(cryptoki: Cryptoki, token: Token, first: Handle): SessionPool {
+  const { maxSessionCount } = cryptoki.C_GetTokenInfo(token.slot);
+  const idle = [first];
+  let closed = false;
+  const limited = atMost(maxSessionCount > 0 ? Math.min(SESSIONS, maxSessionCount) : SESSIONS);
+  const closeSession = (session: Handle) => {
+    try {
+      cryptoki.C_CloseSession(session);
+    } catch {
+      // it is gone already
+    }
+  };
+  return {
+    use: (work) =>
+      limited(async () => {
+        const session = idle.pop() ?? cryptoki.C_OpenSession(token.slot, CKF_SERIAL_SESSION);
+        try {
+          const result = await work(session);
+          if (closed) closeSession(session);
+          else idle.push(session);
+          return result;
+        } catch (error) {
+          closeSession(session);
+          throw error;
+        }
+      }),
+    close() {
+      closed = true;
+      for (const session of idle.splice(0)) closeSession(session);
+    },
+  };
+}

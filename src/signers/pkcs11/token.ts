@@ -1,0 +1,160 @@
+import type { Secret, SecretLike } from '../../crypto/secret.js';
+import { toSecret } from '../../crypto/secret.js';
+import { DeribitKeysError } from '../../errors.js';
+import { signerError } from '../signer-error.js';
+import {
+  CKF_LOGIN_REQUIRED,
+  CKF_PROTECTED_AUTHENTICATION_PATH,
+  CKF_TOKEN_INITIALIZED,
+  CKF_USER_PIN_COUNT_LOW,
+  CKF_USER_PIN_FINAL_TRY,
+  CKF_USER_PIN_INITIALIZED,
+  CKF_USER_PIN_LOCKED,
+  CKR_PIN_LOCKED,
+  CKR_USER_ALREADY_LOGGED_IN,
+  CKS_RO_USER_FUNCTIONS,
+  CKS_RW_USER_FUNCTIONS,
+  CKU_USER,
+  type Cryptoki,
+  ckrOf,
+  type Handle,
+  PIN_WRONG,
+  type TokenInfo,
+} from './cryptoki.js';
+
+/** Which token: by its label, else its serial number; or by the number of its slot. */
+export type TokenChoice =
+  | { readonly token: string; readonly slot?: never }
+  | { readonly slot: number; readonly token?: never };
+
+/** A PIN, or a way to ask for it where it is needed. */
+export type PinSource = SecretLike | (() => Promise<SecretLike>);
+
+export interface Token {
+  readonly slot: Handle;
+  readonly label: string;
+}
+
+/** The number of a slot, which the library gives in the machine's own form of a long integer. */
+const slotNumber = (slot: Handle) => slot.readUIntLE(0, Math.min(slot.length, 6));
+
+function tokensOf(cryptoki: Cryptoki): { slot: Handle; info: TokenInfo; label: string; serial: string }[] {
+  return cryptoki.C_GetSlotList(true).flatMap((slot) => {
+    const info = cryptoki.C_GetTokenInfo(slot);
+    if ((info.flags & CKF_TOKEN_INITIALIZED) === 0) return [];
+    return [{ slot, info, label: info.label.trimEnd(), serial: info.serialNumber.trim() }];
+  });
+}
+
+/**
+ * The one token that `choice` means.
+ * @throws `ERR_SIGNER` where it is not there, `ERR_USAGE` where several have the label
+ */
+export function findToken(cryptoki: Cryptoki, choice: TokenChoice): Token {
+  const tokens = tokensOf(cryptoki);
+  const byLabel = tokens.filter(({ slot, label }) =>
+    choice.token === undefined ? slotNumber(slot) === choice.slot : label === choice.token,
+  );
+  const found = byLabel.length > 0 ? byLabel : tokens.filter(({ serial }) => serial === choice.token);
+  const what = choice.token === undefined ? `in slot ${choice.slot}` : `"${choice.token}"`;
+  const [first, second] = found;
+  if (first === undefined) {
+    const there = tokens.map(({ label }) => `"${label}"`).join(', ');
+    throw signerError(
+      `there is no token ${what}`,
+      there === '' ? 'the module sees no token at all: is it plugged in, and the module set up?' : `there is ${there}`,
+    );
+  }
+  if (second !== undefined) {
+    throw new DeribitKeysError('ERR_USAGE', `there are ${found.length} tokens ${what}`, {
+      hint: `name one by its serial number: ${found.map(({ serial }) => serial).join(', ')}`,
+    });
+  }
+  return { slot: first.slot, label: first.label };
+}
+
+/** Whether the token takes the mechanism. */
+export function hasMechanism(cryptoki: Cryptoki, { slot }: Token, mechanism: number): boolean {
+  return cryptoki.C_GetMechanismList(slot).includes(mechanism);
+}
+
+/** The PIN as it is given to C_Login: none where the token has keys of its own to type it on. */
+export async function pinFor(cryptoki: Cryptoki, token: Token, source: PinSource | undefined): Promise<Secret | null> {
+  const { flags } = cryptoki.C_GetTokenInfo(token.slot);
+  if ((flags & CKF_PROTECTED_AUTHENTICATION_PATH) !== 0) return null;
+  if (source !== undefined) return toSecret(typeof source === 'function' ? await source() : source);
+  throw new DeribitKeysError('ERR_PASSPHRASE_REQUIRED', `the token "${token.label}" wants a PIN, and none was given`, {
+    hint: 'give it by --pin-file <file> or DERIBIT_KEYS_PIN, or run this on a terminal',
+  });
+}
+
+/**
+ * Logs in where the token wants it and nobody has: a login holds for all sessions of a process. A wrong PIN is tried once.
+ * @throws `ERR_PASSPHRASE_WRONG` with the tries left where the token tells, `ERR_PASSPHRASE_REQUIRED`, `ERR_SIGNER` for a
+ *   locked PIN
+ */
+export async function logIn(
+  cryptoki: Cryptoki,
+  token: Token,
+  session: Handle,
+  source: PinSource | undefined,
+): Promise<void> {
+  const { flags } = cryptoki.C_GetTokenInfo(token.slot);
+  if ((flags & CKF_LOGIN_REQUIRED) === 0 || isLoggedIn(cryptoki, session)) return;
+  if ((flags & CKF_USER_PIN_LOCKED) !== 0) throw pinLocked(token);
+  if ((flags & CKF_USER_PIN_INITIALIZED) === 0) {
+    throw signerError(`the token "${token.label}" has no user PIN yet`, 'set one with the tools of its maker');
+  }
+  const pin = await pinFor(cryptoki, token, source);
+  try {
+    cryptoki.C_Login(session, CKU_USER, pin?.reveal());
+  } catch (cause) {
+    const code = ckrOf(cause);
+    if (code === CKR_USER_ALREADY_LOGGED_IN) return;
+    throw pinError(cryptoki, token, cause);
+  }
+}
+
+function isLoggedIn(cryptoki: Cryptoki, session: Handle): boolean {
+  const { state } = cryptoki.C_GetSessionInfo(session);
+  return state === CKS_RO_USER_FUNCTIONS || state === CKS_RW_USER_FUNCTIONS;
+}
+
+function pinLocked(token: Token, cause?: unknown): DeribitKeysError {
+  return signerError(
+    `the PIN of the token "${token.label}" is locked`,
+    'unlock it with its security officer’s PIN or PUK, by the tools of its maker',
+    cause,
+  );
+}
+
+/** What a failed C_Login means. */
+export function pinError(cryptoki: Cryptoki, token: Token, cause: unknown): DeribitKeysError {
+  const code = ckrOf(cause);
+  const { flags } = cryptoki.C_GetTokenInfo(token.slot);
+  if (code === CKR_PIN_LOCKED || (flags & CKF_USER_PIN_LOCKED) !== 0) return pinLocked(token, cause);
+  if (code !== null && PIN_WRONG.has(code)) {
+    const left =
+      (flags & CKF_USER_PIN_FINAL_TRY) !== 0
+        ? 'ONE try is left before it is locked'
+        : (flags & CKF_USER_PIN_COUNT_LOW) !== 0
+          ? 'the token counts wrong tries, and more than one is left'
+          : 'the token does not tell how many tries are left';
+    return new DeribitKeysError('ERR_PASSPHRASE_WRONG', `wrong PIN for the token "${token.label}": ${left}`, {
+      hint: 'it was tried once and is not tried again; look at --pin-file or DERIBIT_KEYS_PIN',
+      cause,
+    });
+  }
+  return tokenError(token, 'refuses the login', cause);
+}
+
+/** Any other failure, with the name that PKCS#11 gives it. */
+export function tokenError(token: Token, what: string, cause: unknown): DeribitKeysError {
+  if (cause instanceof DeribitKeysError) return cause;
+  const name = ckrOf(cause) !== null && cause instanceof Error ? cause.message : 'no PKCS#11 error';
+  return signerError(
+    `the token "${token.label}" ${what} (${name})`,
+    'look at the token and at the documentation of its module',
+    cause,
+  );
+}

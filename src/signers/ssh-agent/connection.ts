@@ -1,0 +1,155 @@
+import { stat } from 'node:fs/promises';
+import type { Duplex } from 'node:stream';
+import type { DeribitKeysError } from '../../errors.js';
+import { type LoadPackage, loadOptionalPackage } from '../optional-package.js';
+import { signerError } from '../signer-error.js';
+
+/** What is used of a client connection of ssh2: a duplex stream that speaks the agent's protocol. */
+interface AgentProtocol extends Duplex {
+  sign(
+    publicKey: Buffer,
+    data: Buffer,
+    options: { readonly hash?: 'sha256' },
+    done: (error: Error | null | undefined, signature?: Buffer) => void,
+  ): void;
+}
+
+/** What is used of ssh2. */
+interface Ssh2 {
+  createAgent(path: string): { getStream(done: (error: Error | null | undefined, stream?: Duplex) => void): void };
+  readonly AgentProtocol: new (client: true) => AgentProtocol;
+}
+
+/** A way to a running agent. Each call has a connection of its own, which is closed when it ends. */
+export interface AgentConnection {
+  readonly socket: string;
+  /** One request and its answer, both without their length: a type byte and what belongs to it. */
+  exchange(request: Uint8Array, timeoutMs: number): Promise<Uint8Array>;
+  /** The bytes of a signature, or null where the agent answers that it will not. `sha256` sets flag 2 for RSA. */
+  sign(keyBlob: Uint8Array, message: Uint8Array, sha256: boolean, timeoutMs: number): Promise<Uint8Array | null>;
+}
+
+/** The most that OpenSSH's agent sends. */
+const MAX_ANSWER_BYTES = 256 * 1024;
+const WINDOWS_PIPE = '\\\\.\\pipe\\openssh-ssh-agent';
+
+/** The agent's own refusal, by ssh2's words. */
+const REFUSAL = 'Agent responded with failure';
+
+/**
+ * Gets ready to speak to the agent behind `socket`; nothing is sent yet.
+ * @throws `ERR_SIGNER` where there is no socket to speak to, or ssh2 is not installed
+ */
+export async function connectAgent(socket: string | undefined, load?: LoadPackage): Promise<AgentConnection> {
+  const path = socket || (process.platform === 'win32' ? WINDOWS_PIPE : '');
+  if (path === '') {
+    throw signerError(
+      'there is no ssh-agent: SSH_AUTH_SOCK is not set',
+      'start one (eval "$(ssh-agent)"), or name its socket with --socket <path>',
+    );
+  }
+  const ssh2 = (await loadOptionalPackage('ssh2', 'a key in an ssh-agent', load)) as Ssh2;
+  const agent = ssh2.createAgent(path);
+
+  const open = () =>
+    new Promise<Duplex>((resolve, reject) => {
+      agent.getStream((error, stream) => {
+        if (stream !== undefined && !error) resolve(stream);
+        else noAgent(path, error).then(reject, reject);
+      });
+    });
+
+  /** Runs `work` on a new connection; whatever ends first closes it. */
+  const connected = async <T>(timeoutMs: number, work: (stream: Duplex) => Promise<T>): Promise<T> => {
+    const stream = await open();
+    let timer: NodeJS.Timeout | undefined;
+    const ended = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => reject(late(path, timeoutMs)), timeoutMs);
+      stream.on('error', (cause) => reject(hungUp(path, cause)));
+      stream.on('close', () => reject(hungUp(path)));
+    });
+    try {
+      return await Promise.race([work(stream), ended]);
+    } finally {
+      clearTimeout(timer);
+      stream.destroy();
+    }
+  };
+
+  return {
+    socket: path,
+    exchange: (request, timeoutMs) =>
+      connected(timeoutMs, (stream) => {
+        stream.write(frame(request));
+        return readFrame(stream, path);
+      }),
+    sign: (keyBlob, message, sha256, timeoutMs) =>
+      connected(
+        timeoutMs,
+        (stream) =>
+          new Promise((resolve, reject) => {
+            const protocol = new ssh2.AgentProtocol(true);
+            protocol.on('error', (cause) => reject(nonsense(path, cause)));
+            protocol.pipe(stream).pipe(protocol);
+            protocol.sign(
+              Buffer.from(keyBlob),
+              Buffer.from(message),
+              sha256 ? { hash: 'sha256' } : {},
+              (error, bytes) => {
+                if (bytes !== undefined && !error) resolve(bytes);
+                else if (error?.message === REFUSAL) resolve(null);
+                else reject(hungUp(path, error));
+              },
+            );
+          }),
+      ),
+  };
+}
+
+function frame(request: Uint8Array): Uint8Array {
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(request.length);
+  return Buffer.concat([length, request]);
+}
+
+function readFrame(stream: Duplex, path: string): Promise<Uint8Array> {
+  return new Promise((resolve, reject) => {
+    let received = Buffer.alloc(0);
+    stream.on('data', (chunk: Buffer) => {
+      received = Buffer.concat([received, chunk]);
+      if (received.length < 4) return;
+      const length = received.readUInt32BE();
+      if (length === 0 || length > MAX_ANSWER_BYTES) reject(nonsense(path));
+      else if (received.length >= 4 + length) resolve(new Uint8Array(received.subarray(4, 4 + length)));
+    });
+  });
+}
+
+async function noAgent(path: string, cause: unknown): Promise<DeribitKeysError> {
+  const there = process.platform === 'win32' || (await stat(path).catch(() => null))?.isSocket() === true;
+  return signerError(
+    there ? `no ssh-agent answers on ${path}` : `there is no ssh-agent: ${path} is not a socket`,
+    'start one (eval "$(ssh-agent)"), and look at SSH_AUTH_SOCK or --socket',
+    cause,
+  );
+}
+
+function late(path: string, timeoutMs: number): DeribitKeysError {
+  return signerError(
+    `the ssh-agent on ${path} did not answer within ${timeoutMs / 1000} s`,
+    'it may be waiting for you: look for its window, or touch the device',
+  );
+}
+
+function hungUp(path: string, cause?: unknown): DeribitKeysError {
+  return signerError(`the ssh-agent on ${path} closed the connection without an answer`, 'is it still running?', cause);
+}
+
+/** What an agent sends that does not follow the protocol. */
+export function nonsense(path: string, cause?: unknown): DeribitKeysError {
+  return signerError(
+    `what answers on ${path} does not speak the ssh-agent protocol`,
+    'look at SSH_AUTH_SOCK or --socket: it must name the socket of an ssh-agent',
+    cause,
+  );
+}

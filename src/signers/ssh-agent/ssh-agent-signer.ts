@@ -1,0 +1,96 @@
+import type { Signer } from '../../crypto/signer.js';
+import type { DeribitKeysError } from '../../errors.js';
+import { atMost } from '../at-most.js';
+import type { LoadPackage } from '../optional-package.js';
+import { proveSigner, signatureLength } from '../prove-signer.js';
+import { signerError } from '../signer-error.js';
+import { type AgentConnection, connectAgent } from './connection.js';
+import { type AgentIdentity, type AgentKeyChoice, chooseIdentity, identityKey, listIdentities } from './identities.js';
+
+export type SshAgentSignerOptions = AgentKeyChoice & {
+  /** The agent's socket, or named pipe; default: the environment variable SSH_AUTH_SOCK. */
+  readonly socket?: string | undefined;
+  /** How long a signature may take, in milliseconds: somebody may have to confirm it. Default 60,000. */
+  readonly timeoutMs?: number | undefined;
+  /** How the optional package `ssh2` is loaded; default: an ordinary import. */
+  readonly load?: LoadPackage | undefined;
+};
+
+/** A signer whose key an agent holds. */
+export interface SshAgentSigner extends Signer {
+  /** As `ssh-add -l` shows it. */
+  readonly sshFingerprint: string;
+  readonly comment: string;
+}
+
+/** A login's time stamp is good for 60 s: a later signature would be of no use. */
+const SIGN_TIMEOUT_MS = 60_000;
+/** Connections at once: an agent's queue for new ones is finite. */
+const CONNECTIONS = 8;
+
+/**
+ * A signer whose Ed25519 or RSA key a running ssh-agent holds: OpenSSH's, or any that speaks its protocol
+ * (draft-ietf-sshm-ssh-agent). RSA is signed with SHA-256 (flag 2). It needs the optional package `ssh2`, and proves
+ * itself once before it is given.
+ * @throws `ERR_SIGNER` for no agent, no such key, a refusal; `ERR_KEY_UNSUPPORTED` for FIDO and other keys that cannot
+ *   sign for Deribit; `ERR_USAGE` where the choice fits several keys
+ */
+export async function sshAgentSigner(options: SshAgentSignerOptions): Promise<SshAgentSigner> {
+  const agent = await connectAgent(options.socket ?? process.env.SSH_AUTH_SOCK, options.load);
+  const identity = chooseIdentity(await listIdentities(agent), options);
+  const publicKey = identityKey(identity);
+  const { algorithm } = publicKey;
+  const length = signatureLength({ algorithm, publicKey });
+  const limited = atMost(CONNECTIONS);
+  const timeoutMs = options.timeoutMs ?? SIGN_TIMEOUT_MS;
+  return proveSigner(
+    {
+      algorithm,
+      publicKey,
+      sshFingerprint: identity.fingerprint,
+      comment: identity.comment,
+      sign: (message) =>
+        limited(async () => {
+          const signature = await agent.sign(identity.blob, message, algorithm === 'rsa', timeoutMs);
+          if (signature === null) throw await explainRefusal(agent, identity);
+          return fullLength(signature, length);
+        }),
+    },
+    `the ssh-agent's key ${identity.fingerprint}`,
+  );
+}
+
+/** The protocol knows one refusal and gives no reason: what the agent offers now tells the likely one. */
+async function explainRefusal(agent: AgentConnection, identity: AgentIdentity): Promise<DeribitKeysError> {
+  const identities = await listIdentities(agent);
+  const { fingerprint } = identity;
+  if (identities.length === 0) {
+    return signerError(
+      `the ssh-agent shows no keys any more, so it does not sign with ${fingerprint}: it was locked or emptied`,
+      'unlock it (ssh-add -X), or load the key again',
+    );
+  }
+  if (!identities.some((other) => other.fingerprint === fingerprint)) {
+    return signerError(
+      `the key ${fingerprint} is no longer in the ssh-agent`,
+      'it was removed or its lifetime is over: load it again',
+    );
+  }
+  return signerError(
+    `the ssh-agent refuses to sign with ${fingerprint}`,
+    'the confirmation was denied, or the agent could not ask for it (ssh-askpass)',
+  );
+}
+
+/** Some agents leave out the zeros at the front of an RSA signature (RFC 8332 §3 wants them). */
+function fullLength(signature: Uint8Array, length: number): Uint8Array {
+  if (signature.length > length || signature.length === 0) {
+    throw signerError(
+      `the ssh-agent gave a signature of ${signature.length} bytes: this key's have ${length}`,
+      'use another agent, and tell the authors of this one',
+    );
+  }
+  const whole = new Uint8Array(length);
+  whole.set(signature, length - signature.length);
+  return whole;
+}
