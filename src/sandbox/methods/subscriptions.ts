@@ -1,5 +1,4 @@
 import { requireScope } from '../access.js';
-import { invalidParam } from '../errors.js';
 import type { Call, Exchange, Method, Methods } from '../exchange.js';
 import { findChannel } from '../hub.js';
 import { requiredStrings } from '../params.js';
@@ -24,15 +23,15 @@ function overWebsocket(kind: 'public' | 'private', handler: Handler): Method {
   return { kind, websocketOnly: true, needs: null, handle: (exchange, call) => handler(exchange, call, call.grant) };
 }
 
-/** Answers the channels that were subscribed to: a private one is left out of a public subscription. */
+/**
+ * Answers the channels that were subscribed to. Those that there are not are left out, and so is a private one of a
+ * public subscription: widespread clients ask for channels of currencies that have none, and get on.
+ */
 function subscribe(exchange: Exchange, call: Call, grant: Grant | null): readonly string[] {
-  const names = requiredStrings(call.params, 'channels');
-  const wanted = names.map((name) => {
+  const given = requiredStrings(call.params, 'channels').flatMap((name) => {
     const channel = findChannel(name);
-    if (channel === null) throw invalidParam('channels', 'unknown channel');
-    return { name, channel };
+    return channel === null || (grant === null && channel.isPrivate) ? [] : [{ name, channel }];
   });
-  const given = wanted.filter(({ channel }) => grant !== null || !channel.isPrivate);
   if (grant !== null && given.some(({ channel }) => channel.isPrivate)) requireScope(grant, 'account', 1);
   const { connection } = call;
   if (connection !== null) for (const { name, channel } of given) exchange.hub.subscribe(connection, name, channel);
