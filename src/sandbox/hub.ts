@@ -26,7 +26,7 @@ export function findChannel(name: string): Channel | null {
     const data = (_count: number, timestamp: number) => ({ index_name: indexName, price, timestamp });
     return { everyMs: slowMs, isPrivate: false, data };
   }
-  const currency = /^user\.portfolio\.([a-z]+)$/.exec(name)?.[1]?.toUpperCase();
+  const currency = /^user\.portfolio\.([A-Za-z]+)$/.exec(name)?.[1]?.toUpperCase();
   if (currency !== undefined && currencies.includes(currency)) {
     return { everyMs: slowMs, isPrivate: true, data: () => describePortfolio(currency) };
   }

@@ -32,6 +32,7 @@ it.each([
   ['ticker.ETH-PERPETUAL.raw', { instrument_name: 'ETH-PERPETUAL' }],
   ['deribit_price_index.btc_usd', { index_name: 'btc_usd', price: 50_000 }],
   ['user.portfolio.btc', { currency: 'BTC', equity: 10 }],
+  ['user.portfolio.ETH', { currency: 'ETH' }],
 ])('speaks on %s', async (channel, data) => {
   await socket.request('public/auth', bootstrap(sandbox));
   await socket.request('private/subscribe', { channels: [channel] });
