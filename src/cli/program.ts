@@ -17,6 +17,7 @@ import { defineList, defineShow } from './commands/list.js';
 import { definePassphrase } from './commands/passphrase.js';
 import { defineLink, defineRegister } from './commands/register.js';
 import { defineRemove } from './commands/remove.js';
+import { defineRotate } from './commands/rotate.js';
 import { defineSandbox } from './commands/sandbox.js';
 import { defineSign } from './commands/sign.js';
 import { defineVerify } from './commands/verify.js';
@@ -42,6 +43,7 @@ const COMMANDS: Readonly<Record<string, (program: Command, open: Open) => void>>
   auth: defineAuth,
   sign: defineSign,
   'api-keys': defineApiKeys,
+  rotate: defineRotate,
   audit: defineAudit,
   doctor: defineDoctor,
   'add-agent': defineAddAgent,

@@ -1,0 +1,182 @@
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Secret } from '../../crypto/secret.js';
+import { DeribitKeysError } from '../../errors.js';
+import type { KeyRecord } from '../../keystore/record.js';
+import { parseDuration } from '../../workflows/duration.js';
+import type { AccountLogin, Parts } from '../../workflows/parts.js';
+import type { RotateRequest, Rotation } from '../../workflows/rotate.js';
+import type { FailedRotation } from '../../workflows/rotate-all.js';
+import { CheckFailed } from '../check-failed.js';
+import type { Context } from '../context.js';
+import { accountLogin, partsWithSecondFactor, saysLogin } from '../login.js';
+import { addLoginOptions, examples, type LoginOptions } from '../options.js';
+import { fields } from '../output.js';
+import type { Open } from '../program.js';
+
+interface RotateFlags extends LoginOptions {
+  readonly type?: 'ed25519' | 'rsa';
+  readonly bits?: '2048' | '3072' | '4096';
+  readonly grace?: number;
+  readonly abort?: true;
+  readonly all?: true;
+  readonly olderThan?: number;
+}
+
+/** For an option: commander names it where its value is no duration. */
+function duration(text: string): number {
+  try {
+    return parseDuration(text);
+  } catch {
+    throw new InvalidArgumentError('It must be a whole number and a unit, such as 30m, 36h, 90d or 2w.');
+  }
+}
+
+const DEFAULT_AGE_MS = 90 * 86_400_000;
+
+/**
+ * The parts for one rotation: the old key and its successor have one passphrase, which is asked for once, under the name
+ * that is rotated.
+ */
+async function partsFor(cx: Context, parts: Parts): Promise<Pick<RotateRequest, 'makeSuccessor'> & { parts: Parts }> {
+  const { localSuccessor } = await import('../../workflows/rotate-successor.js');
+  const { openPrivateKey } = await import('../../keystore/open-key.js');
+  const { localSigner } = await import('../../crypto/local-signer.js');
+  let asked: Promise<Secret> | undefined;
+  const passphrase = (record: KeyRecord) => {
+    asked ??= cx.passphraseOf(record);
+    return asked;
+  };
+  const signerOf = async (record: KeyRecord) => {
+    if (!record.encrypted || record.signer !== null) return parts.signerOf(record);
+    const { store, permissions } = cx;
+    return localSigner(await openPrivateKey(store, record, { passphrase: () => passphrase(record), permissions }));
+  };
+  return { parts: { ...parts, signerOf }, makeSuccessor: localSuccessor(cx.store, passphrase, cx.permissions) };
+}
+
+/** Without another login, or where it is named as the login, the rotating key itself logs in. */
+function loginFor(cx: Context, parts: Parts, flags: LoginOptions, record: KeyRecord): Promise<AccountLogin> {
+  const itself = flags.as === undefined ? !saysLogin(cx, flags) : flags.as === record.name;
+  return itself ? ownLogin(cx, parts, flags, record) : accountLogin(cx, flags, record);
+}
+
+async function ownLogin(cx: Context, parts: Parts, flags: LoginOptions, record: KeyRecord): Promise<AccountLogin> {
+  const { requireClientId } = await import('../../workflows/authenticate.js');
+  const { resolveTarget } = await import('../../workflows/target.js');
+  return {
+    endpoint: resolveTarget(cx.target, record),
+    credentials: { clientId: requireClientId(record), signer: await parts.signerOf(record) },
+    subaccount: flags.subaccount,
+    homeSubaccount: record.subaccount ?? undefined,
+  };
+}
+
+function lines(cx: Context, rotation: Rotation | FailedRotation): string[] {
+  if (rotation.state === 'failed') {
+    return [`${cx.out.style('FAILED', 'red')}   ${rotation.name}: ${rotation.error.message}`];
+  }
+  return fields([
+    ['name', rotation.name],
+    ['state', rotation.state === 'grace' ? `grace, until ${rotation.graceUntil}` : rotation.state],
+    ['client id', rotation.clientId],
+    ['fingerprint', rotation.fingerprint],
+    [rotation.state === 'aborted' ? 'successor' : 'replaces', rotation.previousClientId],
+    ['old pair kept as', rotation.previousName],
+  ]);
+}
+
+async function rotateOne(cx: Context, name: string, flags: RotateFlags): Promise<void> {
+  const { abortRotation, rotate } = await import('../../workflows/rotate.js');
+  const { parts, makeSuccessor } = await partsFor(cx, await partsWithSecondFactor(cx, flags));
+  const login = (record: KeyRecord) => loginFor(cx, parts, flags, record);
+  const rotation = flags.abort
+    ? await abortRotation(parts, { name, login })
+    : await rotate(parts, { name, ...kindOf(flags), graceMs: flags.grace, login, makeSuccessor });
+  cx.out.result(rotation, () => lines(cx, rotation));
+  if (rotation.state === 'grace') {
+    cx.out.note(`the old key stays enabled until ${rotation.graceUntil}: run the same command again after that`);
+  }
+}
+
+const kindOf = ({ type, bits }: RotateFlags) => ({
+  type,
+  bits: bits === undefined ? undefined : (Number(bits) as 2048 | 3072 | 4096),
+});
+
+async function rotateMany(cx: Context, flags: RotateFlags): Promise<void> {
+  const { rotateAll } = await import('../../workflows/rotate-all.js');
+  const { resolveTarget, endpointOfRecord } = await import('../../workflows/target.js');
+  const { sameEndpoint } = await import('../../deribit/endpoints.js');
+  const base = await partsWithSecondFactor(cx, flags);
+  const shared = saysLogin(cx, flags) ? await accountLogin(cx, flags) : null;
+  const endpoint = shared?.endpoint ?? resolveTarget(cx.target);
+  const isMeant = (record: KeyRecord) => {
+    const place = endpointOfRecord(record);
+    return place !== null && sameEndpoint(place, endpoint);
+  };
+  const results = await rotateAll({
+    ...kindOf(flags),
+    graceMs: flags.grace,
+    olderThanMs: flags.olderThan ?? DEFAULT_AGE_MS,
+    isMeant,
+    loginClientId: shared?.credentials.clientId ?? null,
+    partsFor: async () => {
+      const { parts, makeSuccessor } = await partsFor(cx, base);
+      return { parts, makeSuccessor, login: (record) => loginFor(cx, parts, flags, record) };
+    },
+    store: cx.store,
+  });
+  cx.out.result(results, () => results.flatMap((rotation) => [...lines(cx, rotation), '']));
+  const count = (state: string) => results.filter((rotation) => rotation.state === state).length;
+  cx.out.note(`${count('done')} rotated, ${count('grace')} in their grace, ${count('failed')} failed`);
+  if (count('failed') > 0) throw new CheckFailed();
+}
+
+function requireSense(name: string | undefined, flags: RotateFlags): void {
+  const refuse = (message: string, hint: string) => {
+    throw new DeribitKeysError('ERR_USAGE', message, { hint });
+  };
+  if ((name === undefined) === (flags.all === undefined)) {
+    refuse('name one key, or say --all', 'deribit-keys rotate <name>, or deribit-keys rotate --all --older-than 90d');
+  }
+  if (flags.olderThan !== undefined && flags.all === undefined) {
+    refuse('--older-than belongs to --all', 'leave it out, or say --all instead of a name');
+  }
+  if (flags.abort && (flags.all || flags.type || flags.bits || flags.grace !== undefined)) {
+    refuse('--abort goes with a name and a login alone', 'leave out the other options');
+  }
+}
+
+export function defineRotate(program: Command, open: Open): void {
+  addLoginOptions(
+    program
+      .command('rotate')
+      .description('replace a registered key by a successor, which is proved before the old key goes')
+      .argument('[name]')
+      .addOption(new Option('--type <type>', 'default: as the old key').choices(['ed25519', 'rsa']))
+      .addOption(new Option('--bits <bits>', 'for RSA; default: as the old key').choices(['2048', '3072', '4096']))
+      .option('--grace <duration>', 'how long the old key stays enabled, such as 36h (default: not at all)', duration)
+      .option('--abort', 'go back to before an unfinished rotation')
+      .option('--all', 'every registered key of a certain age, and all rotations that are under way')
+      .option('--older-than <duration>', 'with --all; default 90d', duration),
+  )
+    .addHelpText(
+      'after',
+      `${examples(
+        'rotate bot --as admin',
+        'rotate bot --as admin --grace 24h   # the same again a day later removes the old key',
+        'rotate bot --abort --as admin',
+        'rotate --all --older-than 90d --as admin',
+      )}
+
+Without a login the rotating key itself logs in, which needs account:read_write in its scope. A rotation that was
+interrupted goes on with the same command. The old pair is kept as <name>.<time>.`,
+    )
+    .action(async (name: string | undefined, flags: RotateFlags, command: Command) => {
+      const cx = open(command);
+      requireSense(name, flags);
+      await cx.store.tidy();
+      if (name === undefined) return rotateMany(cx, flags);
+      await rotateOne(cx, name, flags);
+    });
+}

@@ -1,0 +1,66 @@
+import { type ErrorCode, isDeribitKeysError } from '../errors.js';
+import { listJournals } from '../keystore/journal.js';
+import type { Keystore } from '../keystore/keystore.js';
+import type { KeyRecord } from '../keystore/record.js';
+import type { Parts } from './parts.js';
+import { type RotateRequest, type Rotation, rotate } from './rotate.js';
+
+/** A rotation of many that failed. */
+export interface FailedRotation extends Omit<Rotation, 'state'> {
+  readonly state: 'failed';
+  readonly error: { readonly code: ErrorCode; readonly message: string; readonly hint?: string };
+}
+
+/** What one rotation of many works with. */
+export type RotationMeans = Pick<RotateRequest, 'login' | 'makeSuccessor'> & { readonly parts: Parts };
+
+export interface RotateAllRequest extends Pick<RotateRequest, 'type' | 'bits' | 'graceMs'> {
+  readonly store: Keystore;
+  /** Called for each key, which may have a passphrase of its own. */
+  readonly partsFor: (record: KeyRecord) => Promise<RotationMeans>;
+  /** Keys that were registered longer ago than this; rotations under way go on whatever their age. */
+  readonly olderThanMs: number;
+  /** Whether a key is one of those that are meant, such as of the same environment. */
+  readonly isMeant: (record: KeyRecord) => boolean;
+  /** The key that is logged in comes last. */
+  readonly loginClientId: string | null;
+}
+
+async function choose(request: RotateAllRequest): Promise<readonly KeyRecord[]> {
+  const { store, olderThanMs, isMeant, loginClientId } = request;
+  const journals = await listJournals(store);
+  const underWay = new Set(journals.map(({ name }) => name));
+  const helpers = new Set(journals.flatMap(({ successor, archive }) => [successor, archive]));
+  const beforeMs = store.now().getTime() - olderThanMs;
+  const madeMs = (record: KeyRecord) => Date.parse(record.registeredAt ?? record.createdAt);
+  const isLogin = (record: KeyRecord) => Number(record.clientId === loginClientId);
+  const { records } = await store.list();
+  return records
+    .filter((record) => record.state === 'registered' && !helpers.has(record.name) && isMeant(record))
+    .filter((record) => underWay.has(record.name) || madeMs(record) <= beforeMs)
+    .sort((a, b) => isLogin(a) - isLogin(b) || madeMs(a) - madeMs(b));
+}
+
+/**
+ * Rotates every registered key of a certain age, the oldest first, one after another. What fails stands in the result and
+ * does not stop the rest.
+ * @throws `ERR_INTERRUPTED`
+ */
+export async function rotateAll(request: RotateAllRequest): Promise<readonly (Rotation | FailedRotation)[]> {
+  const { type, bits, graceMs } = request;
+  const results: (Rotation | FailedRotation)[] = [];
+  for (const record of await choose(request)) {
+    const { name, clientId, fingerprint } = record;
+    try {
+      const { parts, login, makeSuccessor } = await request.partsFor(record);
+      results.push(await rotate(parts, { name, type, bits, graceMs, login, makeSuccessor }));
+    } catch (error) {
+      if (!isDeribitKeysError(error) || error.code === 'ERR_INTERRUPTED') throw error;
+      const { code, message, hint } = error;
+      const none = { previousClientId: null, previousFingerprint: null, previousName: null, graceUntil: null };
+      const failure = { code, message, ...(hint === undefined ? {} : { hint }) };
+      results.push({ name, state: 'failed', clientId, fingerprint, ...none, error: failure });
+    }
+  }
+  return results;
+}

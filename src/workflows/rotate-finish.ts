@@ -1,0 +1,190 @@
+import { disableApiKey, enableApiKey, listApiKeys, removeApiKey } from '../deribit/api-keys.js';
+import type { Credentials } from '../deribit/auth.js';
+import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { deleteJournal, type RotationJournal } from '../keystore/journal.js';
+import type { LockedKey } from '../keystore/keystore.js';
+import type { KeyRecord } from '../keystore/record.js';
+import { readPublicKey } from '../keystore/stored-keys.js';
+import { type OpenAccount, protectedOptions, withAccount } from './account.js';
+import { requireClientId } from './authenticate.js';
+import type { AccountLogin, Parts } from './parts.js';
+import { compareKey, proveLogin } from './prove.js';
+import { demote, dropSuccessor } from './rotate-swap.js';
+
+async function credentialsOf(parts: Parts, record: KeyRecord): Promise<Credentials> {
+  return { clientId: requireClientId(record), signer: await parts.signerOf(record) };
+}
+
+/** The login to end `ending` with: the given one, unless that is the very key; then its partner logs in instead. */
+async function loginWithout(
+  parts: Parts,
+  login: AccountLogin,
+  ending: string | null,
+  partner: KeyRecord,
+): Promise<AccountLogin> {
+  if (login.credentials.clientId !== ending) return login;
+  return { endpoint: login.endpoint, credentials: await credentialsOf(parts, partner) };
+}
+
+/**
+ * Proves that a key logs in. A refusal proves nothing where the key has a whitelist, which this address may be outside of.
+ * @throws `ERR_PROOF_FAILED`
+ */
+export async function requireLogin(parts: Parts, login: AccountLogin, record: KeyRecord): Promise<void> {
+  const proof = await proveLogin(parts, login.endpoint, requireClientId(record), await parts.signerOf(record));
+  if (proof !== null) return;
+  if (record.ipWhitelist.length > 0) {
+    parts.onNote?.(`the login of "${record.name}" was refused: this address may not be in its whitelist`);
+    return;
+  }
+  throw new DeribitKeysError(
+    'ERR_PROOF_FAILED',
+    `the exchange refuses the login of "${record.name}" (${record.clientId})`,
+    {
+      hint: `see what is wrong with: deribit-keys verify ${record.name}`,
+    },
+  );
+}
+
+function auditOf(parts: Parts, record: KeyRecord) {
+  const { name, fingerprint, clientId, environment } = record;
+  return async <T>(action: string, work: () => Promise<T>): Promise<T> => {
+    const entry = { action, name, fingerprint, clientId, environment };
+    try {
+      const result = await work();
+      await parts.store.audit(entry);
+      return result;
+    } catch (error) {
+      await parts.store.audit({ ...entry, outcome: isDeribitKeysError(error) ? error.code : 'ERR_INTERNAL' });
+      throw error;
+    }
+  };
+}
+
+/** The old key as the exchange has it now, the successor having been seen whole and enabled; null where it is gone. */
+async function lookAgain(parts: Parts, account: OpenAccount, successor: KeyRecord, previousClientId: string) {
+  const keys = await listApiKeys(account, protectedOptions(parts));
+  const made = keys.find(({ clientId }) => clientId === successor.clientId);
+  const differences =
+    made === undefined
+      ? ['the account does not have it']
+      : (await compareKey(made, await readPublicKey(parts.store, successor))).differences;
+  if (made?.enabled !== true || differences.length > 0) {
+    const why = differences.length > 0 ? differences.join('; ') : 'it is disabled';
+    throw new DeribitKeysError('ERR_PROOF_FAILED', `the successor "${successor.name}" is not as it should be; ${why}`, {
+      hint: 'the old key was left as it is',
+    });
+  }
+  return keys.find(({ clientId }) => clientId === previousClientId) ?? null;
+}
+
+/**
+ * Ends a rotation whose successor was promoted: disables and removes the old key, then the journal. `fresh` says that the
+ * successor was proved, and the old key seen, in this very run.
+ */
+export async function finishRotation(
+  parts: Parts,
+  locked: LockedKey,
+  journal: RotationJournal & { readonly archive: string },
+  login: AccountLogin,
+  fresh: boolean,
+): Promise<void> {
+  const [successor, old] = [await locked.read(), await parts.store.read(journal.archive)];
+  const { clientId, keyId } = journal.previous;
+  const audited = auditOf(parts, old);
+  if (!fresh) await requireLogin(parts, login, successor);
+  await withAccount(parts, await loginWithout(parts, login, clientId, successor), 'read_write', async (account) => {
+    const seen = fresh ? { keyId, enabled: true } : await lookAgain(parts, account, successor, clientId);
+    if (seen === null) return;
+    if (seen.enabled) {
+      await audited('disable', async () => {
+        const disabled = await disableApiKey(account, { keyId: seen.keyId }, protectedOptions(parts));
+        requireState(disabled, clientId, false);
+      });
+    }
+    await audited('remove', () => removeApiKey(account, { keyId: seen.keyId }, protectedOptions(parts)));
+  });
+  await locked.change([deleteJournal(journal.name)]);
+}
+
+function requireState(
+  shown: { readonly clientId: string; readonly enabled: boolean },
+  clientId: string,
+  enabled: boolean,
+) {
+  if (shown.clientId === clientId && shown.enabled === enabled) return;
+  const asked = `${clientId} ${enabled ? 'enabled' : 'disabled'}`;
+  const got = `${shown.clientId} ${shown.enabled ? 'enabled' : 'disabled'}`;
+  throw new DeribitKeysError('ERR_PROOF_FAILED', `the exchange did not do as it was asked: ${asked}; it shows ${got}`, {
+    hint: 'see how the keys are now with: deribit-keys api-keys list',
+    maybeSent: true,
+  });
+}
+
+/**
+ * Takes a promotion back: the old key is enabled again where it was disabled, proved to log in, and gets its name back.
+ * @throws `ERR_STATE` where the old key is removed already
+ */
+export async function goBack(
+  parts: Parts,
+  locked: LockedKey,
+  journal: RotationJournal & { readonly archive: string },
+  login: AccountLogin,
+): Promise<RotationJournal> {
+  const [successor, old] = [await locked.read(), await parts.store.read(journal.archive)];
+  const { clientId } = journal.previous;
+  const audited = auditOf(parts, old);
+  await withAccount(parts, await loginWithout(parts, login, clientId, successor), 'read_write', async (account) => {
+    const keys = await listApiKeys(account, protectedOptions(parts));
+    const found = keys.find((key) => key.clientId === clientId);
+    if (found === undefined) {
+      throw new DeribitKeysError(
+        'ERR_STATE',
+        `the old key of "${journal.name}" is removed already: there is no way back`,
+        {
+          hint: `end the rotation with: deribit-keys rotate ${journal.name}`,
+        },
+      );
+    }
+    if (found.enabled) return;
+    await audited('enable', async () => {
+      requireState(await enableApiKey(account, { keyId: found.keyId }, protectedOptions(parts)), clientId, true);
+    });
+  });
+  await requireLogin(parts, login, old);
+  return demote(parts.store, locked, journal);
+}
+
+/** Ends an abort: the successor is removed from the exchange where it came that far, then its files and the journal. */
+export async function finishAbort(
+  parts: Parts,
+  locked: LockedKey,
+  journal: RotationJournal,
+  login: () => Promise<AccountLogin>,
+): Promise<KeyRecord | null> {
+  const old = await locked.read();
+  const successor = await readOrNull(parts, journal.successor);
+  if (successor !== null && successor.state !== 'local') {
+    const partner = await loginWithout(parts, await login(), successor.clientId, old);
+    await withAccount(parts, partner, 'read_write', async (account) => {
+      const keys = await listApiKeys(account, protectedOptions(parts));
+      for (const { keyId, clientId, fingerprint } of keys) {
+        if (clientId !== successor.clientId && fingerprint !== successor.fingerprint) continue;
+        const audited = auditOf(parts, { ...successor, clientId });
+        await audited('remove', () => removeApiKey(account, { keyId }, protectedOptions(parts)));
+      }
+    });
+  }
+  await dropSuccessor(parts.store, locked, journal);
+  return successor;
+}
+
+/** The record of a key, or null where there is no such key. */
+export async function readOrNull(parts: Parts, name: string): Promise<KeyRecord | null> {
+  try {
+    return await parts.store.read(name);
+  } catch (error) {
+    if (isDeribitKeysError(error, 'ERR_NO_SUCH_NAME')) return null;
+    throw error;
+  }
+}

@@ -1,0 +1,259 @@
+import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { type RotationJournal, readJournal, writeJournal } from '../keystore/journal.js';
+import type { LockedKey } from '../keystore/keystore.js';
+import type { KeyRecord } from '../keystore/record.js';
+import type { AccountLogin, Parts } from './parts.js';
+import { register } from './register.js';
+import { beginRotation, requireRotatable } from './rotate-begin.js';
+import { finishAbort, finishRotation, goBack, readOrNull, requireLogin } from './rotate-finish.js';
+import { type MakeSuccessor, successorKind } from './rotate-successor.js';
+import { promote } from './rotate-swap.js';
+import { onBehalfOf } from './subaccount.js';
+
+/*
+ * A rotation, as its journal tells it (see keystore/journal.ts). Both keys are enabled from the moment that the successor
+ * is registered until the old one is disabled, which is after the successor was proved to log in.
+ *
+ *   look at the account -> journal -> make the successor -> register and prove it -> promote it -> grace
+ *     -> disable the old key -> remove it -> delete the journal
+ */
+
+export interface RotateRequest {
+  readonly name: string;
+  /** The same kind of key where left out. */
+  readonly type?: 'ed25519' | 'rsa' | undefined;
+  readonly bits?: 2048 | 3072 | 4096 | undefined;
+  /** How long the old key stays enabled after the successor took over; 0 where left out. It can be changed meanwhile. */
+  readonly graceMs?: number | undefined;
+  /** Called where the exchange must be asked; the rotating key itself may be the login. */
+  readonly login: (record: KeyRecord) => Promise<AccountLogin>;
+  readonly makeSuccessor: MakeSuccessor;
+}
+
+export interface Rotation {
+  readonly name: string;
+  readonly state: 'done' | 'grace' | 'aborted';
+  /** The key that the name means now. */
+  readonly clientId: string | null;
+  readonly fingerprint: string;
+  /** The key that was replaced; of an aborted rotation the successor, null where none was registered. */
+  readonly previousClientId: string | null;
+  readonly previousFingerprint: string | null;
+  /** What the old pair is called in the keystore now; null where the rotation was aborted. */
+  readonly previousName: string | null;
+  /** Until when the old key stays enabled (ISO 8601, UTC); null but during the grace. */
+  readonly graceUntil: string | null;
+}
+
+/**
+ * Replaces a registered key by a successor with the same scope, features, whitelist and label, or goes on with a
+ * replacement that was interrupted or is in its grace.
+ *
+ * @throws `ERR_STATE` and its kin before anything is made; later what the exchange, the network and the keystore can give,
+ *   with the journal left to go on from: the same call goes on, {@link abortRotation} goes back
+ */
+export async function rotate(parts: Parts, request: RotateRequest): Promise<Rotation> {
+  return parts.store.withLock(request.name, async (locked) => {
+    const login = loginOnce(locked, request.login);
+    let journal = await readJournal(parts.store, request.name);
+    if (journal?.stage === 'aborting') {
+      parts.onNote?.('an earlier rotation was being aborted: that is ended first');
+      const aborting = journal;
+      await underWay(request.name, () => finishAbort(parts, locked, aborting, login));
+      journal = null;
+    }
+    const fresh = journal === null;
+    const record = await locked.read();
+    if (journal === null) requireRotatable(record);
+    const current = journal === null ? await begin(parts, locked, record, request, login) : journal;
+    return underWay(request.name, () => goOn(parts, locked, current, request, login, fresh));
+  });
+}
+
+/** The login is asked for once a run, and not where it is not needed. */
+function loginOnce(locked: LockedKey, ask: RotateRequest['login']): () => Promise<AccountLogin> {
+  let asked: Promise<AccountLogin> | undefined;
+  return () => {
+    asked ??= locked.read().then(async (record) => onBehalfOf(await ask(record), record));
+    return asked;
+  };
+}
+
+async function begin(
+  parts: Parts,
+  locked: LockedKey,
+  record: KeyRecord,
+  request: RotateRequest,
+  login: () => Promise<AccountLogin>,
+): Promise<RotationJournal> {
+  const kind = successorKind(record, request);
+  return beginRotation(parts, locked, record, await login(), { kind, graceMs: request.graceMs ?? 0 });
+}
+
+async function goOn(
+  parts: Parts,
+  locked: LockedKey,
+  begun: RotationJournal,
+  request: RotateRequest,
+  login: () => Promise<AccountLogin>,
+  fresh: boolean,
+): Promise<Rotation> {
+  requireSameKind(begun, request);
+  let journal = await withGrace(locked, begun, request.graceMs);
+  let proved = fresh;
+  if (journal.stage === 'begun') {
+    proved = (await makeAndRegister(parts, locked, journal, request.makeSuccessor, await login())) && fresh;
+    journal = await promote(parts.store, locked, journal);
+    const { name, fingerprint, clientId, environment } = await locked.read();
+    await parts.store.audit({ action: 'promote', name, fingerprint, clientId, environment });
+  }
+  const promoted = requirePromoted(journal);
+  const successor = await locked.read();
+  const dueMs = Date.parse(promoted.promotedAt) + promoted.graceMs;
+  const { clientId, fingerprint } = promoted.previous;
+  const result = {
+    name: promoted.name,
+    clientId: successor.clientId,
+    fingerprint: successor.fingerprint,
+    previousClientId: clientId,
+    previousFingerprint: fingerprint,
+    previousName: promoted.archive,
+  };
+  if (parts.store.now().getTime() < dueMs) {
+    return { ...result, state: 'grace', graceUntil: new Date(dueMs).toISOString() };
+  }
+  await finishRotation(parts, locked, promoted, await login(), proved);
+  const { name, environment } = successor;
+  await parts.store.audit({
+    action: 'rotate',
+    name,
+    fingerprint: successor.fingerprint,
+    clientId: successor.clientId,
+    environment,
+  });
+  return { ...result, state: 'done', graceUntil: null };
+}
+
+type Promoted = RotationJournal & { readonly archive: string; readonly promotedAt: string };
+
+function requirePromoted(journal: RotationJournal): Promoted {
+  const { archive, promotedAt } = journal;
+  if (archive !== null && promotedAt !== null) return { ...journal, archive, promotedAt };
+  throw new DeribitKeysError('ERR_STATE', `the journal of the rotation of "${journal.name}" contradicts itself`);
+}
+
+/** @throws `ERR_STATE` where another kind of key is asked for than the one that is being made */
+function requireSameKind({ kind, name }: RotationJournal, { type, bits }: RotateRequest): void {
+  if ((type ?? kind.type) === kind.type && (bits ?? kind.bits) === kind.bits) return;
+  const what = kind.bits === null ? 'ed25519' : `rsa of ${kind.bits} bits`;
+  throw new DeribitKeysError('ERR_STATE', `the rotation of "${name}" was begun with a successor of the kind ${what}`, {
+    hint: 'leave out --type and --bits',
+  });
+}
+
+/** The journal with another grace, where one is asked for. */
+async function withGrace(
+  locked: LockedKey,
+  journal: RotationJournal,
+  graceMs: number | undefined,
+): Promise<RotationJournal> {
+  if (graceMs === undefined || graceMs === journal.graceMs) return journal;
+  const changed = { ...journal, graceMs };
+  await locked.change([writeJournal(changed)]);
+  return changed;
+}
+
+/** Gives whether the successor was proved to log in by this very run. */
+async function makeAndRegister(
+  parts: Parts,
+  locked: LockedKey,
+  journal: RotationJournal,
+  makeSuccessor: MakeSuccessor,
+  login: AccountLogin,
+): Promise<boolean> {
+  const { successor, kind, plan } = journal;
+  let made = await readOrNull(parts, successor);
+  if (made === null) {
+    parts.onNote?.(`making the successor${kind.type === 'rsa' ? ` (RSA, ${kind.bits} bits)` : ''} …`);
+    made = await makeSuccessor(successor, await locked.read(), kind);
+  }
+  if (made.state !== 'registered') {
+    const { loginVerified } = await register(parts, { name: successor, ...plan, login });
+    if (loginVerified) return true;
+    made = await parts.store.read(successor);
+  }
+  await requireLogin(parts, login, made);
+  return false;
+}
+
+/**
+ * Goes back to before a rotation, as long as the old key is not removed: the old key has its name again and logs in, the
+ * successor is removed from the exchange and from the keystore.
+ * @throws `ERR_STATE` where no rotation is under way, or it is too far
+ */
+export async function abortRotation(
+  parts: Parts,
+  { name, login: ask }: Pick<RotateRequest, 'name' | 'login'>,
+): Promise<Rotation> {
+  return parts.store.withLock(name, async (locked) => {
+    const login = loginOnce(locked, ask);
+    const journal = await readJournal(parts.store, name);
+    if (journal === null) {
+      await locked.read();
+      throw new DeribitKeysError(
+        'ERR_STATE',
+        `no rotation of "${name}" is under way: there is nothing to go back from`,
+        {
+          hint: 'what was done is told by: deribit-keys audit',
+        },
+      );
+    }
+    return underWay(name, async () => {
+      const aborting = await turnBack(parts, locked, journal, login);
+      const successor = await finishAbort(parts, locked, aborting, login);
+      const old = await locked.read();
+      const { clientId, fingerprint, environment } = old;
+      await parts.store.audit({ action: 'abort rotation', name, fingerprint, clientId, environment });
+      return {
+        name,
+        state: 'aborted',
+        clientId,
+        fingerprint,
+        previousClientId: successor?.clientId ?? null,
+        previousFingerprint: successor?.fingerprint ?? null,
+        previousName: null,
+        graceUntil: null,
+      };
+    });
+  });
+}
+
+async function turnBack(
+  parts: Parts,
+  locked: LockedKey,
+  journal: RotationJournal,
+  login: () => Promise<AccountLogin>,
+): Promise<RotationJournal> {
+  if (journal.stage === 'aborting') return journal;
+  if (journal.stage === 'promoted') return goBack(parts, locked, requirePromoted(journal), await login());
+  const aborting: RotationJournal = { ...journal, stage: 'aborting' };
+  await locked.change([writeJournal(aborting)]);
+  return aborting;
+}
+
+/** Runs a part of a rotation that has a journal: what is thrown says how to go on. */
+async function underWay<T>(name: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!isDeribitKeysError(error)) throw error;
+    const { code, message, hint, rpc, maybeSent } = error;
+    const next = `the rotation of "${name}" is under way: the same command goes on with it, deribit-keys rotate ${name} --abort goes back`;
+    throw new DeribitKeysError(code, message, {
+      cause: error,
+      hint: hint === undefined ? next : `${hint}; ${next}`,
+      ...(rpc === undefined ? {} : { rpc }),
+      ...(maybeSent === undefined ? {} : { maybeSent }),
+    });
+  }
+}
