@@ -20,6 +20,8 @@ export interface CliOptions {
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly stdin?: string | Uint8Array;
   readonly signal?: AbortSignal;
+  /** Loads optional packages. */
+  readonly load?: (name: string) => Promise<unknown>;
   /** Called with all of stdout so far, each time that something is written. */
   readonly onStdout?: (text: string) => void;
 }
@@ -43,6 +45,7 @@ export async function cli(argv: readonly string[], options: CliOptions = {}): Pr
     stderr: sink('stderr'),
     env: options.env ?? {},
     signal: options.signal ?? new AbortController().signal,
+    load: options.load,
   });
   const { stdout, stderr } = written;
   return {
