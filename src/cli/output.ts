@@ -111,7 +111,7 @@ export function createPrinter(stdout: Output, stderr: Output, options: PrinterOp
           ? ''
           : ` (Deribit ${error.rpc.code} ${error.rpc.message})`;
       stderr.write(`${harmless(`error: ${error.message}${rpc}`)}\n`);
-      if (error.hint !== undefined) stderr.write(`${harmless(`hint: ${error.hint}`)}\n`);
+      for (const hint of error.hint?.split('\n') ?? []) stderr.write(`${harmless(`hint: ${hint}`)}\n`);
       if (verbose) for (const line of causes(error)) stderr.write(`${harmless(line).replaceAll('\n', '\n  ')}\n`);
       return exitCodeOf(error.code) ?? EXIT.failed;
     },

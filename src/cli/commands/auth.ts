@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { examples } from '../options.js';
 import { fields } from '../output.js';
 import type { Open } from '../program.js';
+import { explained } from '../refusal.js';
 
 interface AuthFlags {
   readonly scope?: string;
@@ -27,7 +28,10 @@ export function defineAuth(program: Command, open: Open): void {
       const record = await cx.store.read(name);
       const endpoint = resolveTarget(cx.target, record);
       const outlives = flags.printToken === true;
-      const { clientId, login } = await authenticate(cx.parts, record, endpoint, { scope: flags.scope, outlives });
+      const attempt = { endpoint, clientId: record.clientId ?? '', record, secret: null };
+      const { clientId, login } = await explained(cx, attempt, () =>
+        authenticate(cx.parts, record, endpoint, { scope: flags.scope, outlives }),
+      );
       const tokens = outlives
         ? { accessToken: login.accessToken.reveal(), refreshToken: login.refreshToken.reveal() }
         : {};

@@ -4,6 +4,7 @@ import { accountLogin, partsForALook, partsWithSecondFactor } from '../login.js'
 import { addLoginOptions, collect, examples, type LoginOptions, wholeNumber } from '../options.js';
 import { fields, type Printer } from '../output.js';
 import type { Open } from '../program.js';
+import { explained } from '../refusal.js';
 
 interface RegisterFlags extends LoginOptions {
   readonly scope: string;
@@ -57,14 +58,18 @@ export function defineRegister(program: Command, open: Open): void {
       const login = await accountLogin(cx, flags, record);
       const parts = await partsWithSecondFactor(cx, flags);
       const { scope, label } = flags;
-      const registration = await register(parts, {
-        name,
-        scope,
-        label,
-        features: flags.feature ?? [],
-        ipWhitelist: flags.ip ?? [],
-        login,
-      });
+      const { attemptOf } = await import('../../workflows/doctor/refusal.js');
+      const attempt = attemptOf(login, flags.as === undefined ? null : await cx.store.read(flags.as));
+      const registration = await explained(cx, attempt, () =>
+        register(parts, {
+          name,
+          scope,
+          label,
+          features: flags.feature ?? [],
+          ipWhitelist: flags.ip ?? [],
+          login,
+        }),
+      );
       if (registration.adopted)
         cx.out.note('the key was on the exchange already, from an interrupted run: it was taken over');
       showRegistration(cx.out, registration);
@@ -86,15 +91,13 @@ export function defineLink(program: Command, open: Open): void {
       await cx.store.tidy();
       const { link } = await import('../../workflows/link.js');
       const { resolveTarget } = await import('../../workflows/target.js');
-      const endpoint = resolveTarget(cx.target, await cx.store.read(name));
-      showRegistration(
-        cx.out,
-        await link(await partsForALook(cx, flags), {
-          name,
-          clientId: flags.clientId,
-          endpoint,
-          subaccount: flags.subaccount,
-        }),
+      const record = await cx.store.read(name);
+      const endpoint = resolveTarget(cx.target, record);
+      const { clientId, subaccount } = flags;
+      const parts = await partsForALook(cx, flags);
+      const registration = await explained(cx, { endpoint, clientId, record, secret: null }, () =>
+        link(parts, { name, clientId, endpoint, subaccount }),
       );
+      showRegistration(cx.out, registration);
     });
 }

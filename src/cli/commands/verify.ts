@@ -10,7 +10,10 @@ function show(out: Printer, results: readonly Verification[]): void {
   out.result(results, () =>
     results.flatMap(({ name, ok, checks }) => [
       `${out.style(ok ? 'ok' : 'FAILED', ok ? 'green' : 'red')}  ${out.style(name, 'bold')}`,
-      ...checks.map((one) => `  ${one.ok ? '✓' : out.style('✗', 'red')} ${one.check}: ${one.detail}`),
+      ...checks.flatMap((one) => [
+        `  ${one.ok ? '✓' : out.style('✗', 'red')} ${one.check}: ${one.detail}`,
+        ...(one.hints ?? []).map((hint) => `      likely: ${hint}`),
+      ]),
     ]),
   );
 }
@@ -20,7 +23,7 @@ export function defineVerify(program: Command, open: Open): void {
     program
       .command('verify')
       .description('prove anew that keys are whole, and that they log in with the scope on record')
-      .argument('[name…]', 'all keys where none is named')
+      .argument('[name...]', 'all keys where none is named')
       .option('--all', 'all keys of the keystore'),
   )
     .addHelpText(
