@@ -41,6 +41,16 @@ export async function compareKey(apiKey: ApiKey, key: PublicKey): Promise<Compar
   return { fingerprintVerified, publicKeyVerified, differences };
 }
 
+/**
+ * Whether the exchange has `key` there, by all that it shows; null where it shows neither the key nor its fingerprint.
+ * A login that may only read is not shown the fingerprints of other keys.
+ */
+export async function isSameThere(apiKey: ApiKey, key: PublicKey): Promise<boolean | null> {
+  const { fingerprintVerified, publicKeyVerified } = await compareKey(apiKey, key);
+  if (apiKey.fingerprint === null) return publicKeyVerified;
+  return fingerprintVerified === true && publicKeyVerified !== false;
+}
+
 /** One sentence for each word in which a granted scope differs from the one asked for. */
 export function scopeDifferences(asked: string, granted: string): string[] {
   const { missing, extra } = compareScopes(asked, granted);

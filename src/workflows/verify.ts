@@ -2,13 +2,14 @@ import { fingerprint } from '../crypto/index.js';
 import type { PublicKey } from '../crypto/keys.js';
 import { type ApiKey, listApiKeys } from '../deribit/api-keys.js';
 import type { Endpoint } from '../deribit/endpoints.js';
-import { isDeribitKeysError } from '../errors.js';
+import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import type { KeyRecord } from '../keystore/record.js';
 import { readPublicKey } from '../keystore/stored-keys.js';
 import { protectedOptions, withAccount } from './account.js';
+import { likelyReasons } from './doctor/refusal.js';
 import { keyScope } from './link.js';
 import type { AccountLogin, Parts } from './parts.js';
-import { compareKey, proveLogin, scopeDifferences } from './prove.js';
+import { compareKey, isSameThere, proveLogin, scopeDifferences } from './prove.js';
 import { onBehalfOf } from './subaccount.js';
 import { endpointOfRecord } from './target.js';
 
@@ -16,6 +17,8 @@ export interface Check {
   readonly check: string;
   readonly ok: boolean;
   readonly detail: string;
+  /** Likely reasons, where the exchange gives none; the likeliest first. */
+  readonly hints?: readonly string[];
 }
 
 export interface Verification {
@@ -44,9 +47,10 @@ async function onExchange(apiKey: ApiKey | null, record: KeyRecord, publicKey: P
   if (apiKey === null) {
     return [{ check: 'exchange', ok: false, detail: `the account has no key ${record.clientId}` }];
   }
-  const compared = await compareKey(apiKey, publicKey);
+  const same = await isSameThere(apiKey, publicKey);
+  const { differences } = await compareKey(apiKey, publicKey);
   return [
-    verdict('exchange', compared.differences, `recorded as ${apiKey.fingerprint}`),
+    verdict('exchange', same === false ? differences : [], same === null ? 'not shown' : 'the same public key'),
     { check: 'enabled', ok: apiKey.enabled, detail: apiKey.enabled ? 'enabled' : 'disabled on the exchange' },
     verdict('max-scope', scopeDifferences(record.scope ?? '', apiKey.maxScope), apiKey.maxScope),
   ];
@@ -102,13 +106,17 @@ async function verifyOne(
   if (record.state !== 'registered' || clientId === null || endpoint === null) return checks;
   if (checks.every(({ ok }) => ok)) {
     let granted: string | null = null;
-    checks.push(
-      await check('login', async () => {
-        const login = await proveLogin(parts, endpoint, clientId, await parts.signerOf(record));
-        granted = login?.scope ?? null;
-        return `${clientId} logs in on ${new URL(endpoint.url).host}`;
-      }),
-    );
+    let refused = false;
+    const login = await check('login', async () => {
+      const made = await proveLogin(parts, endpoint, clientId, await parts.signerOf(record));
+      refused = made === null;
+      if (made === null)
+        throw new DeribitKeysError('ERR_UNAUTHORIZED', `the exchange refuses the login of ${clientId}`);
+      granted = made.scope;
+      return `${clientId} logs in on ${new URL(endpoint.url).host}`;
+    });
+    const attempt = { endpoint, clientId, record, secret: null };
+    checks.push(refused ? { ...login, hints: await likelyReasons(parts, attempt) } : login);
     if (granted !== null) {
       checks.push(verdict('scope', scopeDifferences(record.scope ?? '', keyScope(granted)), keyScope(granted)));
     }

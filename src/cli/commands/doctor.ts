@@ -1,0 +1,131 @@
+import type { Command } from 'commander';
+import type { Secret } from '../../crypto/secret.js';
+import type { KeyRecord } from '../../keystore/record.js';
+import type { Diagnosis } from '../../workflows/doctor/doctor.js';
+import { type Finding, shellWord } from '../../workflows/doctor/finding.js';
+import type { AccountLogin } from '../../workflows/parts.js';
+import { CheckFailed } from '../check-failed.js';
+import type { Context } from '../context.js';
+import { accountLogin, partsForALook, partsWithSecondFactor } from '../login.js';
+import { addLoginOptions, examples, type LoginOptions } from '../options.js';
+import type { Printer } from '../output.js';
+import type { Open } from '../program.js';
+import { canAsk } from '../prompt.js';
+import { requirePassphrase, secretFrom } from '../secrets.js';
+
+interface DoctorFlags extends LoginOptions {
+  readonly file?: string;
+  readonly inputPassphraseFile?: string;
+  readonly error?: string;
+  readonly maxAge: string;
+  readonly offline?: true;
+}
+
+function lines(out: Printer, { check, name, ok, detail, fix }: Finding): string[] {
+  const mark = ok === false ? out.style('✗', 'red') : ok === null ? '-' : fix === null ? '✓' : out.style('!', 'yellow');
+  const line = `${mark} ${name === null ? '' : `${out.style(name, 'bold')} `}${check}: ${detail}`;
+  return fix === null ? [line] : [line, `    ${ok === false ? 'mend it' : 'you could'}: ${fix}`];
+}
+
+function show(out: Printer, diagnosis: Diagnosis): void {
+  out.result(diagnosis, () => {
+    const culprit = diagnosis.findings.find(({ ok }) => ok === false);
+    const end =
+      culprit === undefined
+        ? out.style('nothing is wrong, as far as it could be checked', 'green')
+        : `${out.style('the culprit', 'bold')}: ${culprit.name === null ? '' : `${culprit.name} `}${culprit.check}: ${culprit.detail}`;
+    return [...diagnosis.findings.flatMap((finding) => lines(out, finding)), '', end];
+  });
+}
+
+/** The client id is a login's where its secret is given as well, else the one to look for. */
+function loginFlags(cx: Context, flags: DoctorFlags): LoginOptions | null {
+  if (flags.as !== undefined) {
+    const { clientId: _sought, ...login } = flags;
+    return login;
+  }
+  const { DERIBIT_CLIENT_ID, DERIBIT_CLIENT_SECRET } = cx.host.env;
+  const secret = flags.clientSecretFile !== undefined || Boolean(DERIBIT_CLIENT_SECRET);
+  return secret && (flags.clientId !== undefined || Boolean(DERIBIT_CLIENT_ID)) ? flags : null;
+}
+
+/** The login again, for the commands that mend. */
+function wordsOf(login: LoginOptions | null): string | undefined {
+  if (login?.as !== undefined) return `--as ${login.as}`;
+  if (login?.clientId === undefined) return undefined;
+  const file = login.clientSecretFile === undefined ? '' : ` --client-secret-file ${shellWord(login.clientSecretFile)}`;
+  return `--client-id ${shellWord(login.clientId)}${file}`;
+}
+
+/** The login where the keys belong; where they belong to several places, where it leads by itself. */
+async function loginNear(cx: Context, login: LoginOptions, records: readonly KeyRecord[]): Promise<AccountLogin> {
+  const { resolveTarget } = await import('../../workflows/target.js');
+  const placed = records.filter(({ environment }) => environment !== null);
+  try {
+    resolveTarget(cx.target, ...placed);
+  } catch {
+    return accountLogin(cx, login);
+  }
+  return accountLogin(cx, login, ...(login.as === undefined ? placed : []));
+}
+
+async function filePassphrase(cx: Context, flags: DoctorFlags, path: string): Promise<Secret | null> {
+  const places = [
+    { file: flags.inputPassphraseFile, variable: 'DERIBIT_KEYS_INPUT_PASSPHRASE' },
+    { file: cx.options.passphraseFile, variable: 'DERIBIT_KEYS_PASSPHRASE' },
+  ] as const;
+  return canAsk(cx.host)
+    ? requirePassphrase(cx.host, `the key in ${path}`, '--input-passphrase-file', ...places)
+    : secretFrom(cx.host, 'passphrase', ...places);
+}
+
+export function defineDoctor(program: Command, open: Open): void {
+  addLoginOptions(
+    program
+      .command('doctor')
+      .description('find what is wrong, and the command that mends it; exit code 1 where something is')
+      .argument('[name...]', 'keys of the keystore; all where no starting point is given')
+      .option('--file <file>', 'start from a key file, in any format')
+      .option('--input-passphrase-file <file>', 'the passphrase of that file (env DERIBIT_KEYS_INPUT_PASSPHRASE)')
+      .option('--error <code>', "start from an error: Deribit's number, or a code of this program")
+      .option('--max-age <duration>', 'from which age on a registered key is too old', '365d')
+      .option('--offline', 'ask no exchange'),
+  )
+    .addHelpText(
+      'after',
+      `
+A --client-id without a secret is a starting point: the key that is looked for.
+With a login, what the account keeps of the keys is compared as well; without one, or without a code for its second
+factor, that is skipped. A check that was skipped has "ok": null, and leaves the whole as it is.
+${examples(
+  'doctor',
+  'doctor bot --as admin',
+  'doctor --error 13004 bot',
+  'doctor --file ./key.pem --client-id AbCdEf12',
+  `doctor --json | jq '.findings[] | select(.ok == false)'`,
+)}`,
+    )
+    .action(async (names: readonly string[], flags: DoctorFlags, command: Command) => {
+      const cx = open(command);
+      const { doctor } = await import('../../workflows/doctor/doctor.js');
+      const { parseDuration } = await import('../../workflows/duration.js');
+      const login = loginFlags(cx, flags);
+      const { file } = flags;
+      const diagnosis = await doctor(await (login === null ? partsForALook : partsWithSecondFactor)(cx, flags), {
+        names,
+        file:
+          file === undefined
+            ? undefined
+            : { path: file, permissions: cx.permissions, passphrase: () => filePassphrase(cx, flags, file) },
+        clientId: login?.clientId === undefined ? flags.clientId : undefined,
+        errorCode: flags.error,
+        login: async (records) => (login === null ? null : loginNear(cx, login, records)),
+        loginWords: wordsOf(login),
+        target: cx.target,
+        maxAgeMs: parseDuration(flags.maxAge),
+        offline: flags.offline,
+      });
+      show(cx.out, diagnosis);
+      if (!diagnosis.ok) throw new CheckFailed();
+    });
+}

@@ -1,0 +1,53 @@
+import { type ApiKey, listApiKeys } from '../../deribit/api-keys.js';
+import { protectedOptions, withAccount } from '../account.js';
+import type { AccountLogin, Parts } from '../parts.js';
+import { asFound, type Finding, fixOf, notesOn, ownCommand } from './finding.js';
+
+/** At most so many API keys does an account or a subaccount have. */
+export const API_KEY_LIMIT = 8;
+
+/** What an account shows of its keys; null where it could not be asked, and a finding says why. */
+export interface AccountView {
+  readonly apiKeys: readonly ApiKey[] | null;
+  readonly findings: readonly Finding[];
+}
+
+/** Asks for the account's keys. @throws `ERR_USAGE` as the login does */
+export async function viewAccount(parts: Parts, login: AccountLogin): Promise<AccountView> {
+  const notes = notesOn(null);
+  const { clientId } = login.credentials;
+  try {
+    const apiKeys = await withAccount(parts, login, 'read', (open) => listApiKeys(open, protectedOptions(parts)));
+    const where = login.subaccount === undefined ? '' : ` of the subaccount ${login.subaccount}`;
+    return {
+      apiKeys,
+      findings: [notes.good('account', `${clientId} sees ${apiKeys.length} API keys${where}`), keysLeft(apiKeys)],
+    };
+  } catch (thrown) {
+    return { apiKeys: null, findings: [cannotAsk(thrown)] };
+  }
+}
+
+/** Why the account could not be asked: a missing code or passphrase is no fault. @throws `ERR_USAGE` unchanged */
+export function cannotAsk(thrown: unknown): Finding {
+  const error = asFound(thrown);
+  if (error.code === 'ERR_USAGE') throw error;
+  const missing = error.code === 'ERR_SECOND_FACTOR_REQUIRED' || error.code === 'ERR_PASSPHRASE_REQUIRED';
+  const found = missing ? notesOn(null).skipped : notesOn(null).bad;
+  return found('account', error.message, fixOf(error));
+}
+
+/** How many more keys the account may have: a rotation needs room for one. */
+function keysLeft(apiKeys: readonly ApiKey[]): Finding {
+  const notes = notesOn(null);
+  const left = Math.max(0, API_KEY_LIMIT - apiKeys.length);
+  if (left > 0) return notes.good('key-limit', `room for ${left} more of ${API_KEY_LIMIT}`);
+  const spare = apiKeys.find(({ enabled }) => !enabled);
+  return notes.bad(
+    'key-limit',
+    `all ${API_KEY_LIMIT} API keys are taken: none can be registered or rotated`,
+    spare === undefined
+      ? `${ownCommand('api-keys', 'list')}, then api-keys remove the one that nobody needs`
+      : ownCommand('api-keys', 'remove', spare.clientId),
+  );
+}

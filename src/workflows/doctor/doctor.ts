@@ -1,0 +1,131 @@
+import { resolveEndpoint } from '../../deribit/endpoints.js';
+import type { KeyRecord } from '../../keystore/record.js';
+import type { AccountLogin, Parts } from '../parts.js';
+import type { TargetChoice } from '../target.js';
+import { explainCode } from './explain-code.js';
+import { checkFile, type FileRequest, type FileView } from './file-checks.js';
+import { asFound, type Finding, fixOf, notesOn } from './finding.js';
+import { checkKey } from './key-checks.js';
+import { checkKeystore } from './keystore-checks.js';
+import { age, placeOfRecord, registration } from './record-checks.js';
+import { checkRemote, type Patient } from './remote-checks.js';
+
+/*
+ * From any starting point to the culprit. The checks, in their order:
+ *
+ *   error                                            what a code means
+ *   keystore, folder-permissions, leftovers,         the folder and all of its records
+ *     stray-files, record
+ *   file, permissions, format, passphrase,           each key's own files, or a file that was named
+ *     strength, record-matches, signer, public-key
+ *   registration, environment                        what its record says
+ *   reachable, environment, clock                    each exchange that is involved
+ *   account, key-limit                               with a login
+ *   client-id, enabled, exchange-key, scope,         each registered key on its exchange
+ *     whitelist, login
+ *   age
+ */
+
+export interface DoctorRequest {
+  /** Names of the keystore; all of them where neither a name nor another starting point is given. */
+  readonly names: readonly string[];
+  readonly file?: FileRequest | undefined;
+  readonly clientId?: string | undefined;
+  /** One of this program's codes or of Deribit's. */
+  readonly errorCode?: string | undefined;
+  /** The login for the account's own view of its keys; null where none was given. */
+  readonly login: (records: readonly KeyRecord[]) => Promise<AccountLogin | null>;
+  readonly target: TargetChoice;
+  /** The login options for commands that mend, such as `--as admin`; a placeholder where left out. */
+  readonly loginWords?: string | undefined;
+  /** From which age on a registered key is too old. */
+  readonly maxAgeMs: number;
+  /** Nothing is asked of any exchange. */
+  readonly offline?: boolean | undefined;
+}
+
+export interface Diagnosis {
+  /** Whether nothing is wrong; what could not be checked does not count. */
+  readonly ok: boolean;
+  readonly findings: readonly Finding[];
+}
+
+/**
+ * Looks for what is wrong, changes nothing but what dead commands left behind, and gives each check's finding with the
+ * command that mends it.
+ * @throws `ERR_USAGE` for a starting point that is none, `ERR_INTERRUPTED`; all else stands in the findings
+ */
+export async function doctor(parts: Parts, request: DoctorRequest): Promise<Diagnosis> {
+  const { clientId, target, loginWords: by = '--as <another key>' } = request;
+  const explained = request.errorCode === undefined ? [] : [explainCode(request.errorCode)];
+  const keystore = await checkKeystore(parts.store);
+  const file = request.file === undefined ? null : await checkFile(request.file, keystore.records);
+  const everything = request.names.length === 0 && file === null && clientId === undefined;
+  const selected = everything
+    ? { records: keystore.records, findings: [] }
+    : await select(parts, request, keystore.records, file);
+  const local = await examineFiles(parts, target, selected.records, by);
+  const stranger = local.patients.length === 0 && !everything && request.names.length === 0;
+  const remote = request.offline
+    ? [notesOn(null).skipped('reachable', 'the exchange was not asked: --offline')]
+    : await checkRemote(parts, {
+        patients: local.patients,
+        stranger: stranger ? { file, clientId: clientId ?? null } : null,
+        login: () => request.login(selected.records),
+        fallback: () => resolveEndpoint(target),
+        by,
+      });
+  const findings = [
+    ...explained,
+    ...keystore.findings.filter(({ check, name }) => everything || (name === null && check !== 'stray-files')),
+    ...selected.findings,
+    ...(file?.findings ?? []),
+    ...local.findings,
+    ...remote,
+    ...selected.records.flatMap((record) => age(record, parts.nowMs(), request.maxAgeMs, by)),
+  ];
+  return { ok: findings.every(({ ok }) => ok !== false), findings };
+}
+
+/** The records that the starting points lead to, and what of them cannot be read. */
+async function select(
+  parts: Parts,
+  { names, clientId }: DoctorRequest,
+  all: readonly KeyRecord[],
+  file: FileView | null,
+): Promise<{ readonly records: readonly KeyRecord[]; readonly findings: readonly Finding[] }> {
+  const records = new Map<string, KeyRecord>();
+  const findings: Finding[] = [];
+  for (const name of new Set(names)) {
+    try {
+      records.set(name, await parts.store.read(name));
+    } catch (thrown) {
+      const error = asFound(thrown);
+      if (error.code === 'ERR_USAGE') throw error;
+      findings.push(notesOn(name).bad('record', error.message, fixOf(error)));
+    }
+  }
+  for (const record of all) {
+    const byClientId = clientId !== undefined && record.clientId === clientId;
+    const byFile = file !== null && record.fingerprint === file.fingerprint;
+    if (byClientId || byFile) records.set(record.name, record);
+  }
+  return { records: [...records.values()], findings };
+}
+
+async function examineFiles(
+  parts: Parts,
+  target: TargetChoice,
+  records: readonly KeyRecord[],
+  by: string,
+): Promise<{ readonly patients: readonly Patient[]; readonly findings: readonly Finding[] }> {
+  const patients: Patient[] = [];
+  const findings: Finding[] = [];
+  for (const record of records) {
+    const view = await checkKey(parts, record);
+    const { endpoint, finding } = placeOfRecord(target, record);
+    patients.push({ record, view, keyFile: parts.store.files(record.name).privateKey, endpoint });
+    findings.push(...view.findings, registration(record, by), finding);
+  }
+  return { patients, findings };
+}

@@ -1,0 +1,110 @@
+import { parsePrivateKey, parsePublicKey } from '../../crypto/formats/index.js';
+import { fingerprint, localSigner } from '../../crypto/index.js';
+import type { PublicKey } from '../../crypto/keys.js';
+import type { Secret } from '../../crypto/secret.js';
+import type { Signer } from '../../crypto/signer.js';
+import { type DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { readFileOrNull } from '../../keystore/files.js';
+import { type PermissionPolicy, readPrivateFile } from '../../keystore/permissions.js';
+import type { KeyRecord } from '../../keystore/record.js';
+import { asFound, type Finding, fixOf, notesOn, ownCommand, shellWord } from './finding.js';
+import { describe, kindOf } from './key-checks.js';
+import { type Stage, stageFindings } from './open-stages.js';
+
+/** A key file that need not belong to the keystore. */
+export interface FileRequest {
+  readonly path: string;
+  readonly permissions: PermissionPolicy;
+  /** Asked for where the file is encrypted; null where none can be had. */
+  readonly passphrase: () => Promise<Secret | null>;
+}
+
+export interface FileView {
+  readonly path: string;
+  readonly findings: readonly Finding[];
+  /** Null where the key cannot be read; so for the fingerprint. */
+  readonly publicKey: PublicKey | null;
+  readonly fingerprint: string | null;
+  /** Null for a public key, and where the private one cannot be opened. */
+  readonly signer: Signer | null;
+}
+
+/** Looks at a file with a private or public key in any form, and for the keys of the keystore that are the same. */
+export async function checkFile(request: FileRequest, records: readonly KeyRecord[]): Promise<FileView> {
+  const { path } = request;
+  const notes = notesOn(null);
+  const described = await describe(path);
+  const isPrivate = described === null || described.kind === 'private';
+  let key: { readonly publicKey: PublicKey; readonly signer: Signer | null } | null = null;
+  let failure: DeribitKeysError | null = null;
+  try {
+    key = isPrivate ? await openPrivate(request) : await openPublic(path);
+  } catch (error) {
+    failure = asFound(error);
+  }
+  const good = (stage: Stage): Finding => {
+    switch (stage) {
+      case 'permissions':
+        return notes.good(stage, 'only its owner can read it, as far as was asked to look');
+      case 'format':
+        return notes.good(stage, `${described?.kind} key, ${described?.format}`);
+      case 'passphrase':
+        return described?.encrypted
+          ? notes.good(stage, 'the passphrase opens it')
+          : notes.remark(stage, 'the private key is not encrypted', ownCommand('import', 'bot', path, '--encrypt'));
+      case 'strength':
+        return notes.good(stage, key === null ? 'not looked at' : kindOf(key.publicKey));
+      default:
+        return notes.good(stage, path);
+    }
+  };
+  const stages: readonly Stage[] = isPrivate
+    ? ['file', 'permissions', 'format', 'passphrase', 'strength']
+    : ['file', 'format', 'strength'];
+  const fix = (stage: Stage, error: DeribitKeysError) => mendFile(stage, error, path);
+  const findings = await stageFindings({ notes, stages, path, failure, good, fix });
+  if (key === null) return { path, findings, publicKey: null, fingerprint: null, signer: null };
+  const own = fingerprint(key.publicKey);
+  return { path, findings: [...findings, inKeystore(own, path, isPrivate, records)], fingerprint: own, ...key };
+}
+
+async function openPrivate({ path, permissions, passphrase }: FileRequest) {
+  const content = await readPrivateFile(path, permissions);
+  try {
+    const key = await parsePrivateKey(content);
+    return { publicKey: key.publicKey, signer: localSigner(key) };
+  } catch (error) {
+    const given = isDeribitKeysError(error, 'ERR_PASSPHRASE_REQUIRED') ? await passphrase() : null;
+    if (given === null) throw error;
+    const key = await parsePrivateKey(content, { passphrase: given });
+    return { publicKey: key.publicKey, signer: localSigner(key) };
+  }
+}
+
+async function openPublic(path: string) {
+  return { publicKey: await parsePublicKey((await readFileOrNull(path)) ?? ''), signer: null };
+}
+
+function mendFile(stage: Stage, error: DeribitKeysError, path: string): string {
+  switch (stage) {
+    case 'permissions':
+      return fixOf(error);
+    case 'passphrase':
+      return `${ownCommand('doctor', '--file', path)} --input-passphrase-file <file>`;
+    case 'strength':
+      return ownCommand('generate', 'bot');
+    default:
+      return `name a file with a key: ls -l ${shellWord(path)}`;
+  }
+}
+
+function inKeystore(own: string, path: string, isPrivate: boolean, records: readonly KeyRecord[]): Finding {
+  const notes = notesOn(null);
+  const names = records.filter((record) => record.fingerprint === own).map(({ name }) => name);
+  if (names.length > 0)
+    return notes.good('record', `fingerprint ${own}: the key "${names.join('", "')}" of the keystore`);
+  const detail = `fingerprint ${own}: the keystore does not have it`;
+  return isPrivate
+    ? notes.skipped('record', detail, ownCommand('import', 'bot', path))
+    : notes.skipped('record', detail);
+}
