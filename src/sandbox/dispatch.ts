@@ -1,7 +1,7 @@
 import { authorize, type Credentials, requireScope } from './access.js';
 import type { Connection } from './connection.js';
 import { type Arrival, arrive, type Envelope, formatAnswer, readEnvelope, requestId } from './envelope.js';
-import { invalidCredentials, methodNotFound, RpcError, unauthorized } from './errors.js';
+import { invalidCredentials, methodNotFound, orMissingParams, RpcError, unauthorized } from './errors.js';
 import { type Call, type Exchange, type Method, type Methods, noAnswer } from './exchange.js';
 import type { Struck } from './faults.js';
 import { onlyOverWebsocket } from './guesses.js';
@@ -158,7 +158,7 @@ class Run {
       const { result, label } = this.#handle();
       return result === noAnswer ? { body: null, label } : { body: { result }, label };
     } catch (error) {
-      const failure = asRpcError(error);
+      const failure = orMissingParams(asRpcError(error), this.#envelope.bare);
       return { body: { error: failure }, label: String(failure.code) };
     }
   }

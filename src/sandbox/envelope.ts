@@ -7,6 +7,8 @@ export interface Envelope {
   readonly id: RequestId;
   readonly method: string;
   readonly params: Readonly<Record<string, unknown>>;
+  /** Whether it has no `params` at all. */
+  readonly bare: boolean;
 }
 
 /** The largest frame or body, in bytes. */
@@ -49,7 +51,7 @@ export function readEnvelope(value: unknown): Envelope {
     throw invalidRequest();
   }
   if (!isRecord(params)) throw invalidParam('params', 'must be named');
-  return { id: requestId(value), method, params };
+  return { id: requestId(value), method, params, bare: value.params === undefined };
 }
 
 function invalidRequest(): RpcError {

@@ -29,6 +29,19 @@ export function invalidParam(param: string, reason: string): RpcError {
   return new RpcError(-32602, 'Invalid params', { reason, param });
 }
 
+const valueRequired = 'value required';
+
+/** -32602 for a parameter that must be there. */
+export function missingParam(param: string): RpcError {
+  return invalidParam(param, valueRequired);
+}
+
+/** -32000 instead of -32602, where a request that needs parameters has no `params` at all. */
+export function orMissingParams(error: RpcError, bare: boolean): RpcError {
+  const { reason } = (error.data ?? {}) as { readonly reason?: unknown };
+  return bare && error.code === -32602 && reason === valueRequired ? new RpcError(-32000, 'Missing params') : error;
+}
+
 /** 13004: wrong id, secret or signature, and whatever else a login may be refused for. */
 export function invalidCredentials(): RpcError {
   return new RpcError(13004, 'invalid_credentials');

@@ -1,4 +1,4 @@
-import { invalidParam } from './errors.js';
+import { invalidParam, missingParam } from './errors.js';
 
 /** A request's parameters. `loose`: they came in a query string, where everything is text. */
 export interface Params {
@@ -64,7 +64,7 @@ export function optionalWords(params: Params, name: string): string | null {
 }
 
 function required<T>(value: T | null, name: string): T {
-  if (value === null) throw invalidParam(name, 'value required');
+  if (value === null) throw missingParam(name);
   return value;
 }
 

@@ -1,5 +1,5 @@
 import { type ApiKey, describeKey, makeKey } from '../accounts.js';
-import { invalidParam, RpcError } from '../errors.js';
+import { invalidParam, missingParam, RpcError } from '../errors.js';
 import { type Exchange, type Methods, type PrivateCall, type PrivateMethod, privateMethod } from '../exchange.js';
 import { hiddenSecret, noSuchKey, resetOfAsymmetricKey, tooManyKeys } from '../guesses.js';
 import { parseIpList } from '../ip-list.js';
@@ -132,7 +132,7 @@ function ownKey(exchange: Exchange, { params, grant }: PrivateCall): ApiKey {
 
 function readMaxScope(params: Params, grant: Grant): Levels {
   const text = optionalWords(params, 'max_scope');
-  if (text === null) throw invalidParam('max_scope', 'value required');
+  if (text === null) throw missingParam('max_scope');
   const levels = parseMaxScope(text);
   if (levels === null) throw invalidParam('max_scope', 'wrong format');
   checkWithin(levels, grant);

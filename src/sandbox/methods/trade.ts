@@ -1,4 +1,4 @@
-import { invalidParam, RpcError } from '../errors.js';
+import { invalidParam, missingParam, RpcError } from '../errors.js';
 import { type Exchange, type Methods, type PrivateCall, privateMethod } from '../exchange.js';
 import { currencyFacts, instrumentNamed, priceOf } from '../market.js';
 import type { Order } from '../orders.js';
@@ -50,12 +50,12 @@ function place(exchange: Exchange, call: PrivateCall, direction: 'buy' | 'sell')
   const instrument = instrumentNamed(requiredString(params, 'instrument_name'));
   const contracts = optionalNumber(params, 'contracts');
   const amount = optionalNumber(params, 'amount') ?? (contracts === null ? null : contracts * instrument.contract_size);
-  if (amount === null) throw invalidParam('amount', 'value required');
+  if (amount === null) throw missingParam('amount');
   if (amount <= 0) throw invalidParam('amount', 'must be positive');
   const type = optionalString(params, 'type') ?? 'limit';
   if (type !== 'limit' && type !== 'market') throw invalidParam('type', 'unknown order type');
   const limit = optionalNumber(params, 'price');
-  if (type === 'limit' && limit === null) throw invalidParam('price', 'value required');
+  if (type === 'limit' && limit === null) throw missingParam('price');
   const label = optionalString(params, 'label') ?? '';
   if (label.length > 64) throw invalidParam('label', 'at most 64 characters');
   const postOnly = optionalBoolean(params, 'post_only') ?? false;
