@@ -26,6 +26,7 @@ export type ErrorCode =
   | 'ERR_NETWORK'
   | 'ERR_TIMEOUT'
   | 'ERR_CONNECTION_CLOSED'
+  | 'ERR_OUTCOME_UNKNOWN'
   | 'ERR_PROTOCOL'
   | 'ERR_WRONG_ENVIRONMENT'
   // the exchange
