@@ -64,6 +64,7 @@ describe.skipIf(!hasOpenssl)('openssl', () => {
       ...ciphers.map((cipher) => ['-v2', cipher, '-scrypt', '-scrypt_N', '1024']),
       ['-v1', 'PBE-SHA1-3DES'],
       ['-v1', 'PBE-SHA1-3DES', '-iter', '1'],
+      ['-v1', 'PBE-SHA1-3DES', '-iter', '12000'],
     ];
     test.each(schemes.map((scheme) => [scheme.join(' '), scheme]))(
       'from PKCS#8 encrypted with %s',
@@ -76,7 +77,7 @@ describe.skipIf(!hasOpenssl)('openssl', () => {
           await expectRefusal(
             parsePrivateKey(encrypted, { passphrase: 'another', engine }),
             'ERR_PASSPHRASE_WRONG',
-            /^Wrong passphrase or damaged file$/,
+            /^wrong passphrase or damaged file$/,
           );
           await expectRefusal(
             parsePrivateKey(encrypted, { engine }),
@@ -104,7 +105,7 @@ describe.skipIf(!hasOpenssl)('openssl', () => {
         await expectRefusal(
           parsePrivateKey(encrypted, { passphrase: 'another', engine }),
           'ERR_PASSPHRASE_WRONG',
-          /^Wrong passphrase/,
+          /^wrong passphrase/,
         );
         await expectRefusal(
           parsePrivateKey(encrypted, { passphrase: '', engine }),
@@ -140,12 +141,12 @@ describe.skipIf(!hasOpenssl)('openssl', () => {
       await expectRefusal(
         parsePrivateKey(certificate),
         'ERR_KEY_UNSUPPORTED',
-        /^This is a certificate; a private key is needed$/,
+        /^this is a certificate; a private key is needed$/,
       );
       await expectRefusal(
         parsePublicKey(openssl(request, pem)),
         'ERR_KEY_UNSUPPORTED',
-        /^This is a certificate request$/,
+        /^this is a certificate request$/,
       );
     }
   });

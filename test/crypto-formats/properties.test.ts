@@ -14,7 +14,7 @@ import { PrivateKey, PublicKey } from '../../src/crypto/keys.js';
 import { concatBytes } from '../../src/crypto/numbers.js';
 import { encodePem } from '../../src/crypto/pem.js';
 import { DeribitKeysError } from '../../src/errors.js';
-import { ENGINES, hasOpenssl, native, run } from './support.js';
+import { ENGINES, hasOpenssl, hasSshKeygen, native, readText, run, temporaryFolder } from './support.js';
 
 const seeds = fc.uint8Array({ minLength: 32, maxLength: 32 });
 const passphrases = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 });
@@ -151,6 +151,11 @@ describe('any mutation of any file is refused with a reason or read as a sound k
     if (each === rsa)
       files.push(['RSA DEK-Info', run('openssl', ['rsa', '-traditional', '-aes128', '-passout', 'pass:p'], pem)]);
   }
+  if (hasSshKeygen) {
+    const folder = temporaryFolder();
+    run('ssh-keygen', ['-q', '-t', 'ed25519', '-a', '1', '-N', 'p', '-f', `${folder}/key`]);
+    files.push(['Ed25519 encrypted openssh', utf8(readText(folder, 'key'))]);
+  }
   const all = files.map(([, bytes]) => bytes);
 
   // What a mutated file asks of a derivation is bounded by the caps; the derivation itself is not what is tested here.
@@ -179,7 +184,7 @@ describe('any mutation of any file is refused with a reason or read as a sound k
           }
         }
       }),
-      { numRuns: 150 },
+      { numRuns: 100 },
     );
     expect(refused).toBeGreaterThan(0);
   });

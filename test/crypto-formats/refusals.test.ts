@@ -38,38 +38,44 @@ describe('what is no key that Deribit takes is refused by its name', () => {
     ['an Ed448 key as JWK', jwkOf(ED448), 'Ed448 key: Deribit takes Ed25519 or RSA'],
     ['a short RSA key', SHORT_RSA.export({ type: 'pkcs1', format: 'pem' }), 'RSA 1024 bits: at least 2048'],
     ['a short RSA key as JWK', jwkOf(SHORT_RSA), 'RSA 1024 bits: at least 2048'],
-    ['a symmetric JWK', '{"kty":"oct","k":"AAAA"}', 'Symmetric key (kty oct): Deribit takes Ed25519 or RSA'],
+    ['a symmetric JWK', '{"kty":"oct","k":"AAAA"}', 'symmetric key (kty oct): Deribit takes Ed25519 or RSA'],
     ['a JWK of a strange kind', '{"kty":"<b>"}', 'JWK of kty a string: Deribit takes Ed25519 or RSA'],
     ['a JWK without kind', '{"kty":7}', 'JWK of kty a number: Deribit takes Ed25519 or RSA'],
     ['an OKP JWK without curve', '{"kty":"OKP"}', 'OKP key without a curve: Deribit takes Ed25519 or RSA'],
     ['an encryption JWK', '{"kty":"RSA","use":"enc"}', 'JWK for encryption (use is enc)'],
-    ['an encrypted JWK', 'eyJhbGciOiJSU0EifQ.aaaa.bbbb.cccc.dddd', 'This is an encrypted JWK (JWE)'],
-    ['a PuTTY key', 'PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\n', 'This is a PuTTY key (.ppk)'],
-    ['a PGP key', pem('PGP PRIVATE KEY BLOCK', 'Version: 1\n\nlQ==\n=abcd'), 'This is a PGP key or message'],
+    ['an encrypted JWK', 'eyJhbGciOiJSU0EifQ.aaaa.bbbb.cccc.dddd', 'this is an encrypted JWK (JWE)'],
+    ['a PuTTY key', 'PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\n', 'this is a PuTTY key (.ppk)'],
+    ['a PGP key', pem('PGP PRIVATE KEY BLOCK', 'Version: 1\n\nlQ==\n=abcd'), 'this is a PGP key or message'],
     [
       'an SSH2 public key',
       '---- BEGIN SSH2 PUBLIC KEY ----\nAAAA\n---- END SSH2 PUBLIC KEY ----',
-      'This is an SSH2 public key (RFC 4716)',
+      'this is an SSH2 public key (RFC 4716)',
     ],
-    ['an ssh.com private key', '---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\n', 'This is an ssh.com private key'],
-    ['an SSH version 1 key', 'SSH PRIVATE KEY FILE FORMAT 1.1\n\0', 'This is an SSH version 1 key'],
-    ['an age identity', '# created: today\n# public key: age1x\nAGE-SECRET-KEY-1QQ', 'This is an age key or file'],
-    ['an age recipient', 'age1qqqq', 'This is an age key or file'],
-    ['an age file', pem('AGE ENCRYPTED FILE'), 'This is an age key or file'],
-    ['a minisign key', 'untrusted comment: minisign secret key\nRWQ=', 'This is a minisign or signify key'],
-    ['a .NET key', '<RSAKeyValue><Modulus>AA==</Modulus></RSAKeyValue>', 'This is an XML key of .NET'],
-    ['an HTML page', '<!DOCTYPE html><html><body>Not found</body></html>', 'This is an HTML or XML page, not a key'],
-    ['a Java keystore', der('feedfeed 00000002'), 'This is a Java keystore'],
-    ['a JCEKS keystore', der('cececece 00000002'), 'This is a Java keystore'],
-    ['a gzip file', der('1f8b0800'), 'This is a gzip file'],
-    ['a zip file', der('504b0304'), 'This is a zip file'],
-    ['a PKCS#12 file', der('3012 020103 300d 06092a864886f70d010701 a000'), 'This is a PKCS#12 file'],
-    ['a PKCS#7 bundle', der('300d 06092a864886f70d010702 a000'), 'This is a PKCS#7 bundle'],
-    ['a PKCS#7 bundle in PEM', pem('PKCS7'), 'This is a PKCS#7 bundle'],
-    ['a trusted certificate', pem('TRUSTED CERTIFICATE'), "This is a certificate with OpenSSL's trust settings"],
+    ['an ssh.com private key', '---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\n', 'this is an ssh.com private key'],
+    ['an SSH version 1 key', 'SSH PRIVATE KEY FILE FORMAT 1.1\n\0', 'this is an SSH version 1 key'],
+    ['an age identity', '# created: today\n# public key: age1x\nAGE-SECRET-KEY-1QQ', 'this is an age key or file'],
+    ['an age recipient', 'age1qqqq', 'this is an age key or file'],
+    ['an age file', pem('AGE ENCRYPTED FILE'), 'this is an age key or file'],
+    ['a minisign key', 'untrusted comment: minisign secret key\nRWQ=', 'this is a minisign or signify key'],
+    ['a .NET key', '<RSAKeyValue><Modulus>AA==</Modulus></RSAKeyValue>', 'this is an XML key of .NET'],
+    ['an HTML page', '<!DOCTYPE html><html><body>Not found</body></html>', 'this is an HTML or XML page, not a key'],
+    ['a Java keystore', der('feedfeed 00000002'), 'this is a Java keystore'],
+    ['a JCEKS keystore', der('cececece 00000002'), 'this is a Java keystore'],
+    ['a gzip file', der('1f8b0800'), 'this is a gzip file'],
+    ['a zip file', der('504b0304'), 'this is a zip file'],
+    ['a PKCS#12 file', der('3012 020103 300d 06092a864886f70d010701 a000'), 'this is a PKCS#12 file'],
+    ['a PKCS#7 bundle', der('300d 06092a864886f70d010702 a000'), 'this is a PKCS#7 bundle'],
+    ['a PKCS#7 bundle in PEM', pem('PKCS7'), 'this is a PKCS#7 bundle'],
+    ['a trusted certificate', pem('TRUSTED CERTIFICATE'), "this is a certificate with OpenSSL's trust settings"],
     ['EC parameters', pem('EC PARAMETERS', 'BggqhkjOPQMBBw=='), 'EC parameters: Deribit takes Ed25519 or RSA'],
     ['DH parameters', der('3006 020117 020102'), 'DH or DSA parameters: Deribit takes Ed25519 or RSA'],
-    ['an unknown PEM block', pem('SOMETHING ELSE'), 'This is a PEM block "SOMETHING ELSE", which is no key'],
+    ['a DSA public key', pem('DSA PUBLIC KEY'), 'DSA key: Deribit takes Ed25519 or RSA'],
+    ['an EC public key', pem('EC PUBLIC KEY'), 'EC key: Deribit takes Ed25519 or RSA'],
+    ['newer DH parameters', pem('X9.42 DH PARAMETERS'), 'DH parameters: Deribit takes Ed25519 or RSA'],
+    ['an SSH signature', pem('SSH SIGNATURE'), 'this is an SSH signature'],
+    ['a revocation list', pem('X509 CRL'), 'this is a certificate revocation list'],
+    ['a request of old label', pem('NEW CERTIFICATE REQUEST'), 'this is a certificate request'],
+    ['an unknown PEM block', pem('SOMETHING ELSE'), 'this is a PEM block "SOMETHING ELSE", which is no key'],
     [
       'a FIDO key',
       'sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29t',
@@ -96,7 +102,7 @@ describe('what is no key that Deribit takes is refused by its name', () => {
     await expectRefusal(
       parsePrivateKey(spki),
       'ERR_KEY_UNSUPPORTED',
-      /^This is a public key; a private key is needed$/,
+      /^this is a public key; a private key is needed$/,
     );
     const jwk = JSON.stringify(generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' }));
     await expectRefusal(parsePrivateKey(jwk), 'ERR_KEY_UNSUPPORTED', /JWK without d/);
@@ -105,24 +111,24 @@ describe('what is no key that Deribit takes is refused by its name', () => {
 
 describe('what is broken or unknown is refused as unreadable', () => {
   const unreadable: readonly (readonly [name: string, input: string | Uint8Array, message: RegExp])[] = [
-    ['empty text', '', /^The input is empty$/],
-    ['empty bytes', new Uint8Array(), /^The input is empty$/],
-    ['white space', ' \r\n\t\uFEFF', /^The input is empty$/],
-    ['a lone byte order mark', der('efbbbf'), /^The input is empty$/],
-    ['prose', 'hello world', /^Not recognised as a key: text of 11 characters$/],
-    ['noise', der('8081828384'), /^Not recognised as a key: 5 bytes$/],
-    ['a raw seed', new Uint8Array(32).fill(7), /^Not recognised as a key: 32 bytes$/],
-    ['a raw seed in hexadecimal', '07'.repeat(32), /^Not recognised as a key: text of 64 characters$/],
+    ['empty text', '', /^the input is empty$/],
+    ['empty bytes', new Uint8Array(), /^the input is empty$/],
+    ['white space', ' \r\n\t\uFEFF', /^the input is empty$/],
+    ['a lone byte order mark', der('efbbbf'), /^the input is empty$/],
+    ['prose', 'hello world', /^not recognised as a key: text of 11 characters$/],
+    ['noise', der('8081828384'), /^not recognised as a key: 5 bytes$/],
+    ['a raw seed', new Uint8Array(32).fill(7), /^not recognised as a key: 32 bytes$/],
+    ['a raw seed in hexadecimal', '07'.repeat(32), /^not recognised as a key: text of 64 characters$/],
     ['too much', 'A'.repeat(65_537), /too large for a key: 65537, at most 65536/],
     ['a PEM block without end', '-----BEGIN PRIVATE KEY-----\nAAAA', /no END line/],
     [
       'a PEM block of a strange label',
       '-----BEGIN private key-----\nAAAA\n-----END private key-----',
-      /^Not recognised/,
+      /^not recognised/,
     ],
     ['a PEM block of another thing', encodePem('PUBLIC KEY', P256.export({ type: 'pkcs8', format: 'der' })), /says/],
-    ['DER of another thing', der('3003 0101ff'), /^The data is DER, but of no key or certificate$/],
-    ['broken JSON', '{"kty":', /^It begins like JSON but is not \(7 characters\)$/],
+    ['DER of another thing', der('3003 0101ff'), /^the data is DER, but of no key or certificate$/],
+    ['broken JSON', '{"kty":', /^it begins like JSON but is not \(7 characters\)$/],
     ['other JSON', '{"a":1}', /has neither kty nor keys/],
     ['a JWK set without keys', '{"keys":[]}', /^JWK set without keys$/],
     ['a JWK set of strings', '{"keys":["a"]}', /member that is not an object/],
@@ -135,7 +141,7 @@ describe('what is broken or unknown is refused as unreadable', () => {
     await expectRefusal(parsePublicKey(input), 'ERR_KEY_UNREADABLE', message);
     await expectRefusal(parsePrivateKey(input), 'ERR_KEY_UNREADABLE', message).catch(async () => {
       // A public line is recognised before its key is read.
-      await expectRefusal(parsePrivateKey(input), 'ERR_KEY_UNSUPPORTED', /^This is a public key/);
+      await expectRefusal(parsePrivateKey(input), 'ERR_KEY_UNSUPPORTED', /^this is a public key/);
     });
   });
 
@@ -154,7 +160,7 @@ describe('what is broken or unknown is refused as unreadable', () => {
   });
 
   test('inspectKey refuses the same things', async () => {
-    await expectRefusal(inspectKey('hello'), 'ERR_KEY_UNREADABLE', /^Not recognised/);
+    await expectRefusal(inspectKey('hello'), 'ERR_KEY_UNREADABLE', /^not recognised/);
     await expectRefusal(inspectKey(utf8('age1qqqq')), 'ERR_KEY_UNSUPPORTED', /age/);
   });
 });

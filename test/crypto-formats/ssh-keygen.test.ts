@@ -41,7 +41,7 @@ describe.skipIf(!hasSshKeygen)('ssh-keygen', () => {
     await expectRefusal(
       parsePrivateKey(line),
       'ERR_KEY_UNSUPPORTED',
-      /^This is a public key; a private key is needed$/,
+      /^this is a public key; a private key is needed$/,
     );
   });
 
@@ -65,7 +65,7 @@ describe.skipIf(!hasSshKeygen)('ssh-keygen', () => {
         await expectRefusal(
           parsePrivateKey(key, { passphrase: 'another', engine }),
           'ERR_PASSPHRASE_WRONG',
-          /^Wrong passphrase or damaged file$/,
+          /^wrong passphrase or damaged file$/,
         );
         await expectRefusal(parsePrivateKey(key, { engine }), 'ERR_PASSPHRASE_REQUIRED', /no passphrase was given/);
       }

@@ -36,15 +36,15 @@ export function readLegacyEncryption({ headers }: PemBlock): LegacyEncryption | 
   if (dekInfo === undefined && !marked) return null;
   const [, name, hex] = /^([A-Za-z0-9-]{1,40}),\s*([0-9A-Fa-f]+)$/.exec(dekInfo ?? '') ?? [];
   if (!marked || name === undefined || hex === undefined)
-    throw unreadable('The PEM headers of the encryption are broken');
+    throw unreadable('the PEM headers of the encryption are broken');
   const cipher = CIPHERS.get(name.toUpperCase());
   if (cipher === undefined) {
     throw refuseKind(
-      `Key encrypted by ${name}: only AES-CBC and DES-EDE3-CBC are read`,
+      `key encrypted by ${name}: only AES-CBC and DES-EDE3-CBC are read`,
       'Encrypt it again: openssl pkcs8 -topk8 -v2 aes-256-cbc -in <file> -out <new file>.',
     );
   }
-  if (hex.length !== cipher.ivLength * 2) throw unreadable('The initialisation vector in DEK-Info has a wrong length');
+  if (hex.length !== cipher.ivLength * 2) throw unreadable('the initialisation vector in DEK-Info has a wrong length');
   return { ...cipher, iv: bigIntToBytes(BigInt(`0x${hex}`), cipher.ivLength) };
 }
 

@@ -73,7 +73,7 @@ function refusalOf(node: DerNode, shape: string): DeribitKeysError {
   if (/^io0?1?$/.test(shape)) return refusedEcKey(children[2]?.tag === 0 ? children[2].children?.[0] : undefined);
   if (shape === 'iiiiii') return refusedAlgorithm('DSA');
   if (/^i{2,4}$/.test(shape)) return refuseAlgorithm('DH or DSA parameters');
-  return unreadable('The data is DER, but of no key or certificate');
+  return unreadable('the data is DER, but of no key or certificate');
 }
 
 /** PFX (RFC 7292 §4): version 3, a ContentInfo, perhaps a MAC. */

@@ -1,7 +1,6 @@
 import { isDeribitKeysError } from '../../errors.js';
 import { type DerNode, octetStringOf, sequenceOf } from '../der.js';
 import type { Engine } from '../engine/engine.js';
-import { unreadable } from '../key-errors.js';
 import type { PrivateKey } from '../keys.js';
 import type { SecretLike } from '../secret.js';
 import { decodePkcs8 } from '../spki-pkcs8.js';
@@ -22,8 +21,7 @@ export async function parseEncryptedPkcs8(
   passphrase: SecretLike | undefined,
   engine: Engine,
 ): Promise<PrivateKey> {
-  const [algorithm, data, ...others] = sequenceOf(node, 'EncryptedPrivateKeyInfo');
-  if (others.length > 0) throw unreadable('EncryptedPrivateKeyInfo has more than two fields');
+  const [algorithm, data] = sequenceOf(node, 'EncryptedPrivateKeyInfo');
   const scheme = readEncryptionScheme(algorithm);
   const secret = octetStringOf(data, 'the encrypted data');
   const pkcs8 = await decrypt(scheme, secret, passphraseToRead(passphrase), engine);

@@ -80,20 +80,20 @@ export function readEncryptionScheme(node: DerNode | undefined): EncryptionSchem
   const { id, parameters } = algorithm(node, 'the encryption algorithm');
   if (id === PBE_SHA1_3DES) {
     const [salt, iterations, ...others] = sequenceOf(parameters, 'the PBE parameters');
-    if (others.length > 0) throw unreadable('The PBE parameters have more than two fields');
+    if (others.length > 0) throw unreadable('the PBE parameters have more than two fields');
     const count = cost('PKCS#12 iterations', iterations, MAX_PKCS12_ITERATIONS);
     const derivation = { kdf: 'pkcs12', salt: saltOf(salt), iterations: count } as const;
     return { derivation, cipher: '3des-cbc', keyLength: 24, iv: null };
   }
-  if (id !== PBES2) throw unknown('Key encrypted by', id);
+  if (id !== PBES2) throw unknown('key encrypted by', id);
   const [kdf, encryption, ...others] = sequenceOf(parameters, 'the PBES2 parameters');
-  if (others.length > 0) throw unreadable('The PBES2 parameters have more than two fields');
+  if (others.length > 0) throw unreadable('the PBES2 parameters have more than two fields');
   const { id: cipherId, parameters: iv } = algorithm(encryption, 'the PBES2 cipher');
   const cipher = CIPHERS.get(cipherId);
-  if (cipher === undefined) throw unknown('Key encrypted by', cipherId);
+  if (cipher === undefined) throw unknown('key encrypted by', cipherId);
   const ivBytes = octetStringOf(iv, 'the initialisation vector');
   if (ivBytes.length !== (cipher.cipher === 'aes-cbc' ? 16 : 8))
-    throw unreadable('The initialisation vector has a wrong length');
+    throw unreadable('the initialisation vector has a wrong length');
   return { ...cipher, derivation: readDerivation(kdf, cipher.keyLength), iv: ivBytes };
 }
 
@@ -107,21 +107,22 @@ function readDerivation(node: DerNode | undefined, keyLength: number): Derivatio
     const hash = rest.length === 0 ? 'sha1' : readPrf(rest);
     return { kdf: 'pbkdf2', hash, salt, iterations };
   }
-  if (id !== SCRYPT) throw unknown('Key derivation', id);
+  if (id !== SCRYPT) throw unknown('key derivation', id);
   const n = cost('scrypt N', fields[1], MAX_SCRYPT_BYTES);
   const r = cost('scrypt r', fields[2], MAX_SCRYPT_BYTES);
   const p = cost('scrypt p', fields[3], MAX_SCRYPT_PARALLELIZATION);
   limitCost('scrypt bytes of memory', 128 * n * r, MAX_SCRYPT_BYTES);
-  if (n < 2 || (n & (n - 1)) !== 0) throw unreadable('The N of scrypt is not a power of two above 1');
+  limitCost('scrypt bytes in all', 128 * n * r * p, 2 * MAX_SCRYPT_BYTES);
+  if (n < 2 || (n & (n - 1)) !== 0) throw unreadable('the N of scrypt is not a power of two above 1');
   if (checkKeyLength(fields.slice(4), keyLength).length > 0)
-    throw unreadable('The scrypt parameters have too many fields');
+    throw unreadable('the scrypt parameters have too many fields');
   return { kdf: 'scrypt', salt, cost: { cost: n, blockSize: r, parallelization: p } };
 }
 
 function readPrf(fields: readonly DerNode[]): PbkdfHash {
   const { id, parameters } = algorithm(fields[0], 'the PBKDF2 hash');
   if (fields.length > 1 || (parameters !== undefined && !isTag(parameters, TAG.null))) {
-    throw unreadable('The PBKDF2 parameters have too many fields');
+    throw unreadable('the PBKDF2 parameters have too many fields');
   }
   const hash = PRFS.get(id);
   if (hash === undefined) throw unknown('PBKDF2 hash', id);
@@ -132,20 +133,20 @@ function readPrf(fields: readonly DerNode[]): PbkdfHash {
 function checkKeyLength(fields: readonly DerNode[], keyLength: number): readonly DerNode[] {
   if (!isTag(fields[0], TAG.integer)) return fields;
   if (integerOf(fields[0], 'the key length') !== BigInt(keyLength))
-    throw unreadable("The derived key's length is not the cipher's");
+    throw unreadable("the derived key's length is not the cipher's");
   return fields.slice(1);
 }
 
 function cost(name: string, node: DerNode | undefined, most: number): number {
   const value = integerOf(node, name);
   limitCost(name, value, most);
-  if (value < 1n) throw unreadable(`The number of ${name} is 0`);
+  if (value < 1n) throw unreadable(`the number of ${name} is 0`);
   return Number(value);
 }
 
 function saltOf(node: DerNode | undefined): Uint8Array {
   const salt = octetStringOf(node, 'the salt');
-  if (salt.length === 0) throw unreadable('The salt is empty');
+  if (salt.length === 0) throw unreadable('the salt is empty');
   return salt;
 }
 

@@ -6,29 +6,29 @@ type Refusal = () => DeribitKeysError;
 const GIVE_KEY = 'Give the file that holds the key itself.';
 
 const refusePgp: Refusal = () =>
-  refuseKind('This is a PGP key or message', 'Deribit takes no PGP keys: make one with deribit-keys generate <name>.');
+  refuseKind('this is a PGP key or message', 'Deribit takes no PGP keys: make one with deribit-keys generate <name>.');
 export const refusePkcs12: Refusal = () =>
-  refuseKind('This is a PKCS#12 file', 'Take the key out of it: openssl pkcs12 -in <file> -nocerts -out key.pem.');
+  refuseKind('this is a PKCS#12 file', 'Take the key out of it: openssl pkcs12 -in <file> -nocerts -out key.pem.');
 export const refusePkcs7: Refusal = () =>
-  refuseKind('This is a PKCS#7 bundle', 'Take the certificates out of it: openssl pkcs7 -print_certs -in <file>.');
-export const refuseCrl: Refusal = () => refuseKind('This is a certificate revocation list', GIVE_KEY);
+  refuseKind('this is a PKCS#7 bundle', 'Take the certificates out of it: openssl pkcs7 -print_certs -in <file>.');
+export const refuseCrl: Refusal = () => refuseKind('this is a certificate revocation list', GIVE_KEY);
 const refuseJks: Refusal = () =>
   refuseKind(
-    'This is a Java keystore',
+    'this is a Java keystore',
     'Convert it: keytool -importkeystore -srckeystore <file> -destkeystore key.p12 -deststoretype PKCS12, then openssl pkcs12 -nocerts.',
   );
 const refuseAge: Refusal = () =>
   refuseKind(
-    'This is an age key or file',
+    'this is an age key or file',
     'An age key only encrypts: make a signing key with deribit-keys generate <name>.',
   );
 const refuseSsh2Public: Refusal = () =>
-  refuseKind('This is an SSH2 public key (RFC 4716)', 'Convert it: ssh-keygen -i -f <file>.');
+  refuseKind('this is an SSH2 public key (RFC 4716)', 'Convert it: ssh-keygen -i -f <file>.');
 
 /** The refusal of a certificate request (PKCS#10). */
 export const refuseRequest: Refusal = () =>
   refuseKind(
-    'This is a certificate request',
+    'this is a certificate request',
     'Take its public key out: openssl req -in <file> -pubkey -noout; the private key is in a file of its own.',
   );
 
@@ -39,7 +39,7 @@ const LABELS: ReadonlyMap<string, Refusal> = new Map<string, Refusal>([
     'TRUSTED CERTIFICATE',
     () =>
       refuseKind(
-        "This is a certificate with OpenSSL's trust settings",
+        "this is a certificate with OpenSSL's trust settings",
         'Convert it: openssl x509 -in <file> -out cert.pem.',
       ),
   ],
@@ -56,13 +56,13 @@ const LABELS: ReadonlyMap<string, Refusal> = new Map<string, Refusal>([
   ['X9.42 DH PARAMETERS', () => refuseAlgorithm('DH parameters')],
   ['DSA PUBLIC KEY', () => refuseAlgorithm('DSA key')],
   ['EC PUBLIC KEY', () => refuseAlgorithm('EC key')],
-  ['SSH SIGNATURE', () => refuseKind('This is an SSH signature', GIVE_KEY)],
+  ['SSH SIGNATURE', () => refuseKind('this is an SSH signature', GIVE_KEY)],
 ]);
 
 /** The refusal of a PEM block that holds no key of ours. */
 export function refuseLabel(label: string): DeribitKeysError {
   if (label.startsWith('PGP ')) return refusePgp();
-  return LABELS.get(label)?.() ?? refuseKind(`This is a PEM block "${label}", which is no key`, GIVE_KEY);
+  return LABELS.get(label)?.() ?? refuseKind(`this is a PEM block "${label}", which is no key`, GIVE_KEY);
 }
 
 /** What a text begins with, or has in it, that makes it some other well-known thing. */
@@ -71,32 +71,32 @@ const TEXTS: readonly (readonly [RegExp, Refusal])[] = [
   [/^---- BEGIN SSH2 PUBLIC KEY ----/m, refuseSsh2Public],
   [
     /^---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----/m,
-    () => refuseKind('This is an ssh.com private key', 'Convert it: puttygen <file> -O private-openssh -o <new file>.'),
+    () => refuseKind('this is an ssh.com private key', 'Convert it: puttygen <file> -O private-openssh -o <new file>.'),
   ],
   [
     /^PuTTY-User-Key-File-/,
-    () => refuseKind('This is a PuTTY key (.ppk)', 'Convert it: puttygen <file> -O private-openssh -o <new file>.'),
+    () => refuseKind('this is a PuTTY key (.ppk)', 'Convert it: puttygen <file> -O private-openssh -o <new file>.'),
   ],
   [
     /^SSH PRIVATE KEY FILE FORMAT/,
-    () => refuseKind('This is an SSH version 1 key', 'Make a new key: deribit-keys generate <name>.'),
+    () => refuseKind('this is an SSH version 1 key', 'Make a new key: deribit-keys generate <name>.'),
   ],
   [/^AGE-(?:SECRET-KEY|PLUGIN)-|^age1[0-9a-z]+$|^age-encryption\.org\//m, refuseAge],
   [
     /^untrusted comment:/,
-    () => refuseKind('This is a minisign or signify key', 'Make a key: deribit-keys generate <name>.'),
+    () => refuseKind('this is a minisign or signify key', 'Make a key: deribit-keys generate <name>.'),
   ],
   [
     /^ey[\w-]+\.[\w-]*\.[\w-]*\.[\w-]*\.[\w-]*$/,
-    () => refuseKind('This is an encrypted JWK (JWE)', 'Decrypt it first with the tool that made it.'),
+    () => refuseKind('this is an encrypted JWK (JWE)', 'Decrypt it first with the tool that made it.'),
   ],
   [
     /^<RSAKeyValue\b/i,
-    () => refuseKind('This is an XML key of .NET', 'Export it as PEM: RSA.ExportPkcs8PrivateKeyPem().'),
+    () => refuseKind('this is an XML key of .NET', 'Export it as PEM: RSA.ExportPkcs8PrivateKeyPem().'),
   ],
   [
     /^<(?:!doctype|html|head|body|\?xml)\b/i,
-    () => refuseKind('This is an HTML or XML page, not a key', 'The download may have failed: fetch the file again.'),
+    () => refuseKind('this is an HTML or XML page, not a key', 'The download may have failed: fetch the file again.'),
   ],
 ];
 
@@ -108,8 +108,8 @@ export function refuseText(text: string): DeribitKeysError | null {
 const MAGICS: readonly (readonly [readonly number[], Refusal])[] = [
   [[0xfe, 0xed, 0xfe, 0xed], refuseJks],
   [[0xce, 0xce, 0xce, 0xce], refuseJks],
-  [[0x1f, 0x8b], () => refuseKind('This is a gzip file', 'Unpack it first: gunzip <file>.')],
-  [[0x50, 0x4b, 3, 4], () => refuseKind('This is a zip file', 'Unpack it first: unzip <file>.')],
+  [[0x1f, 0x8b], () => refuseKind('this is a gzip file', 'Unpack it first: gunzip <file>.')],
+  [[0x50, 0x4b, 3, 4], () => refuseKind('this is a zip file', 'Unpack it first: unzip <file>.')],
 ];
 
 /** The refusal of bytes that are some other well-known thing than DER; null for all else. */

@@ -20,11 +20,10 @@ export function readJwks(text: string): readonly Jwk[] {
     value = JSON.parse(text);
   } catch {
     // The parser's own message quotes its input, which may be a private key.
-    throw unreadable(`It begins like JSON but is not (${text.length} characters)`);
+    throw unreadable(`it begins like JSON but is not (${text.length} characters)`);
   }
-  if (!isObject(value)) throw unreadable('JSON, but not a JWK: it is not an object');
-  if (Object.hasOwn(value, 'kty')) return [value];
-  const { keys } = value;
+  if (isObject(value) && Object.hasOwn(value, 'kty')) return [value];
+  const keys = isObject(value) ? value.keys : undefined;
   if (!Array.isArray(keys))
     throw unreadable('JSON, but not a JWK: it has neither kty nor keys', {
       hint: 'A JWK is an object with the member kty.',
@@ -105,7 +104,7 @@ function readPrivate(jwk: Jwk): PrivateNumbers {
   const half = readPublic(jwk);
   if (!isPrivateJwk(jwk)) {
     throw refuseKind(
-      'This is a public key (JWK without d); a private key is needed',
+      'this is a public key (JWK without d); a private key is needed',
       'Give the JWK that has the member d.',
     );
   }
@@ -126,7 +125,7 @@ function checkKind(jwk: Jwk): void {
   if (kind === 'RSA' || (kind === 'OKP' && curve === 'Ed25519')) return;
   if (kind === 'OKP') throw refuseAlgorithm(curve === 'none' ? 'OKP key without a curve' : `${curve} key`);
   if (kind === 'EC') throw refuseAlgorithm(`EC key (${curve})`);
-  if (kind === 'oct') throw refuseAlgorithm('Symmetric key (kty oct)');
+  if (kind === 'oct') throw refuseAlgorithm('symmetric key (kty oct)');
   throw refuseAlgorithm(`JWK of kty ${kind}`);
 }
 

@@ -71,7 +71,7 @@ export async function parsePublicKey(input: string | Uint8Array, options: ParseO
   const key = await first.read(engine);
   for (const other of items) {
     if (other !== first && isPublic(other) && !(await other.read(engine)).equals(key)) {
-      throw refuseKind('Several different public keys in one input', 'Give the one key that is meant, alone.');
+      throw refuseKind('several different public keys in one input', 'Give the one key that is meant, alone.');
     }
   }
   return key;
@@ -100,7 +100,7 @@ async function openPrivate(
   const key = await item.open(passphrase, engine);
   for (const other of items) {
     if (other.kind === 'public' && !(await other.read(engine)).equals(key.publicKey)) {
-      throw new DeribitKeysError('ERR_KEY_MISMATCH', 'The public key beside the private key is not its own half', {
+      throw new DeribitKeysError('ERR_KEY_MISMATCH', 'the public key beside the private key is not its own half', {
         hint: 'Keep only the private key in the file: its public half is computed.',
       });
     }
@@ -124,7 +124,7 @@ function onlyPublic(items: readonly Item[]): PublicItem {
   const item = items.find(isPublic);
   if (item !== undefined) return item;
   const other = items.find((each) => each.kind === 'other');
-  throw other?.refusal ?? unreadable('The input holds no key');
+  throw other?.refusal ?? unreadable('the input holds no key');
 }
 
 function isPublic(item: Item): item is PublicItem {
@@ -133,7 +133,7 @@ function isPublic(item: Item): item is PublicItem {
 
 function refusePublic({ kind, format }: PublicItem): DeribitKeysError {
   const what = kind === 'certificate' ? 'a certificate' : `a public key${format === 'jwk' ? ' (JWK without d)' : ''}`;
-  return refuseKind(`This is ${what}; a private key is needed`, 'Give the file of the private key that belongs to it.');
+  return refuseKind(`this is ${what}; a private key is needed`, 'Give the file of the private key that belongs to it.');
 }
 
 function readSeed(input: string | Uint8Array): Uint8Array {
@@ -144,7 +144,7 @@ function readSeed(input: string | Uint8Array): Uint8Array {
     ? Uint8Array.from(text.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16))
     : (base64ToBytes(text) ?? base64urlToBytes(text));
   if (seed?.length !== 32) {
-    throw unreadable(`An Ed25519 seed is 32 bytes, or their hexadecimal or base64; this is of length ${input.length}`, {
+    throw unreadable(`an Ed25519 seed is 32 bytes, or their hexadecimal or base64; this is of length ${input.length}`, {
       hint: 'For a 64-byte secret key, give its first 32 bytes. For any other format, leave out raw-seed.',
     });
   }

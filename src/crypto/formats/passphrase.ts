@@ -7,7 +7,7 @@ export function passphraseToRead(passphrase: SecretLike | undefined): string {
   if (text === '') {
     throw new DeribitKeysError(
       'ERR_PASSPHRASE_REQUIRED',
-      `The key is encrypted, and ${passphrase === undefined ? 'no passphrase was given' : 'the passphrase is empty'}`,
+      `the key is encrypted, and ${passphrase === undefined ? 'no passphrase was given' : 'the passphrase is empty'}`,
       { hint: 'Give its passphrase: as the option passphrase, or to the command line by file, environment or prompt.' },
     );
   }
@@ -18,7 +18,7 @@ export function passphraseToRead(passphrase: SecretLike | undefined): string {
 export function passphraseToWrite(passphrase: SecretLike): string {
   const text = toSecret(passphrase).reveal();
   if (text === '') {
-    throw new DeribitKeysError('ERR_USAGE', 'The passphrase is empty', {
+    throw new DeribitKeysError('ERR_USAGE', 'the passphrase is empty', {
       hint: 'Give a passphrase of at least one character, or none at all to write the key unencrypted.',
     });
   }
@@ -27,7 +27,7 @@ export function passphraseToWrite(passphrase: SecretLike): string {
 
 /** The one error for a decryption that gives no key: what went wrong cannot be told apart. */
 export function wrongPassphrase(cause?: unknown): DeribitKeysError {
-  return new DeribitKeysError('ERR_PASSPHRASE_WRONG', 'Wrong passphrase or damaged file', {
+  return new DeribitKeysError('ERR_PASSPHRASE_WRONG', 'wrong passphrase or damaged file', {
     hint: 'Check the passphrase (a trailing newline counts); if it is right, take the file from its source again.',
     ...(cause === undefined ? {} : { cause }),
   });
@@ -38,7 +38,7 @@ export function limitCost(what: string, value: bigint | number, most: number): v
   if (value > most) {
     throw new DeribitKeysError(
       'ERR_KEY_UNSUPPORTED',
-      `Key derivation too costly: ${what} ${shortNumber(value)}, at most ${most}`,
+      `key derivation too costly: ${what} ${shortNumber(value)}, at most ${most}`,
       {
         hint: 'Encrypt the key again with usual costs: openssl pkcs8 -topk8 -iter 600000, or ssh-keygen -p -a 16 -f <file>.',
       },

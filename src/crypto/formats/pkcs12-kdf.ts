@@ -23,11 +23,12 @@ export async function pkcs12Kdf(
   const input = concatBytes(fillBlocks(salt), fillBlocks(bmpString(passphrase)));
   let derived: Uint8Array = new Uint8Array();
   while (derived.length < length) {
-    let hash = sha1(concatBytes(diversifier, input));
+    let binary = sha1(toBinary(concatBytes(diversifier, input)));
     for (let i = 1; i < iterations; i++) {
-      hash = sha1(hash);
+      binary = sha1(binary);
       if (i % YIELD_EVERY === 0) await new Promise((resolve) => setTimeout(resolve, 0));
     }
+    const hash = fromBinary(binary);
     derived = concatBytes(derived, hash);
     addToBlocks(input, fillBlocks(hash, BLOCK_LENGTH));
   }
@@ -60,8 +61,11 @@ function bmpString(text: string): Uint8Array {
   return bytes;
 }
 
-/** SHA-1 from node-forge: called a million times, WebCrypto's is too slow, and every engine has this one. */
-async function loadSha1(): Promise<(data: Uint8Array) => Uint8Array> {
+/**
+ * SHA-1 from node-forge, over its binary strings: for a million calls WebCrypto's is too slow, and turning strings to bytes
+ * and back as well.
+ */
+async function loadSha1(): Promise<(binary: string) => string> {
   const { default: forgeSha1 } = await import('node-forge/lib/sha1.js');
-  return (data) => fromBinary(forgeSha1.create().update(toBinary(data)).digest().getBytes());
+  return (binary) => forgeSha1.create().update(binary).digest().getBytes();
 }

@@ -38,10 +38,10 @@ const KINDS: ReadonlyMap<string, Item['kind']> = new Map([
  */
 export function recognise(input: string | Uint8Array): readonly Item[] {
   requireSmall(input, 'the input');
-  if (isEmpty(input)) throw unreadable('The input is empty', { hint: 'Give the file that holds the key.' });
+  if (isEmpty(input)) throw unreadable('the input is empty', { hint: 'Give the file that holds the key.' });
   const items = typeof input === 'string' ? itemsOfText(input, true) : itemsOfBytes(input, true);
   if (items === null) {
-    throw unreadable(`Not recognised as a key: ${describe(input)}`, {
+    throw unreadable(`not recognised as a key: ${describe(input)}`, {
       hint: 'Give a key as PEM, DER, OpenSSH file or JWK; an Ed25519 seed of 32 bytes needs the format raw-seed.',
     });
   }
@@ -89,7 +89,7 @@ function itemOfBlock(block: PemBlock): Item {
     if (encryption !== null) return legacyItem(block, encryption);
   }
   const item = itemOfDer(bytes);
-  if (item.kind !== kind) throw unreadable(`The PEM block "${label}" holds another thing than it says (${item.kind})`);
+  if (item.kind !== kind) throw unreadable(`the PEM block "${label}" holds another thing than it says (${item.kind})`);
   return item;
 }
 

@@ -13,5 +13,5 @@ export function refuseKind(what: string, hint: string): DeribitKeysError {
 
 /** The error for a private key whose parts were not made for each other. */
 export function notTogether(): DeribitKeysError {
-  return invalid('Private numbers do not belong together');
+  return invalid('private numbers do not belong together');
 }

@@ -84,7 +84,7 @@ async function writePrivate(key: PrivateKey, options: SerialisePrivateOptions): 
     return encodePem('ENCRYPTED PRIVATE KEY', await encryptPkcs8(key.exposePkcs8(), passphrase, iterations, engine));
   }
   if (passphrase !== undefined) {
-    throw usage(`The format ${format} cannot be encrypted`, 'Use the format pkcs8 or openssh, or give no passphrase.');
+    throw usage(`the format ${format} cannot be encrypted`, 'Use the format pkcs8 or openssh, or give no passphrase.');
   }
   switch (format) {
     case 'der':
@@ -126,10 +126,10 @@ function writePublic(key: PublicKey, options: SerialisePublicOptions): string | 
 /** A line of a key file, so no control characters; OpenSSH's own limit is far above ours. */
 function checkComment(comment: string | undefined, allowed: boolean, format: string): string {
   if (comment === undefined) return '';
-  if (!allowed) throw usage(`The format ${format} has no comment`, 'Leave the comment out, or use openssh or ssh.');
+  if (!allowed) throw usage(`the format ${format} has no comment`, 'Leave the comment out, or use openssh or ssh.');
   if (comment.length > MAX_COMMENT_LENGTH || /\p{Cc}/u.test(comment) || comment.trim() !== comment) {
     throw usage(
-      `The comment of ${comment.length} characters cannot stand in a key file`,
+      `the comment of ${comment.length} characters cannot stand in a key file`,
       `Use one line of at most ${MAX_COMMENT_LENGTH} characters without white space around it.`,
     );
   }
@@ -138,7 +138,7 @@ function checkComment(comment: string | undefined, allowed: boolean, format: str
 
 function checkIterations(iterations: number | undefined, allowed: boolean): number {
   if (iterations === undefined) return MIN_ITERATIONS;
-  if (!allowed) throw usage('Iterations are given for a key that is not encrypted PKCS#8', 'Leave them out.');
+  if (!allowed) throw usage('iterations are given for a key that is not encrypted PKCS#8', 'Leave them out.');
   if (!Number.isSafeInteger(iterations) || iterations < MIN_ITERATIONS || iterations > MAX_ITERATIONS) {
     throw usage(`${iterations} iterations of PBKDF2`, `Use ${MIN_ITERATIONS} to ${MAX_ITERATIONS}.`);
   }
@@ -150,7 +150,7 @@ function refusePkcs1(instead: string): DeribitKeysError {
 }
 
 function unknownFormat(format: never, known: string): DeribitKeysError {
-  return usage(`Unknown key format ${String(format).slice(0, 32)}`, `Use ${known}.`);
+  return usage(`unknown key format ${String(format).slice(0, 32)}`, `Use ${known}.`);
 }
 
 function usage(message: string, hint: string): DeribitKeysError {

@@ -32,8 +32,8 @@ export function findSshLines(text: string): readonly SshLine[] {
 /** The key of a line. @throws ERR_KEY_UNREADABLE, ERR_KEY_UNSUPPORTED */
 export function readSshLine(line: SshLine): PublicNumbers {
   const blob = base64ToBytes(line.base64);
-  if (blob === null) throw unreadable(`The SSH public key is not canonical base64 (${line.base64.length} characters)`);
-  if (sshKeyType(blob) !== line.type) throw unreadable('The SSH public key is of another type than its line says');
+  if (blob === null) throw unreadable(`the SSH public key is not canonical base64 (${line.base64.length} characters)`);
+  if (sshKeyType(blob) !== line.type) throw unreadable('the SSH public key is of another type than its line says');
   return readSshPublicBlob(blob);
 }
 
