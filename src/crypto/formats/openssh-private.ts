@@ -11,7 +11,7 @@ import { checkSshKeyType, readSshPublicBlob, sshKeyType, writeSshPublicBlob } fr
 import { damagedOpenssh, WireReader, wireMpint, wireString, wireUint32 } from './wire.js';
 
 const MAGIC = utf8Bytes('openssh-key-v1\0');
-/** Some seconds: ssh-keygen's own number is 16 or 24, and a round costs about 14 ms here. */
+/** Some seconds: ssh-keygen's own number is 16 or 24, and a round costs about 14 ms. */
 const MAX_BCRYPT_ROUNDS = 256;
 const WRITTEN_ROUNDS = 24;
 const WRITTEN_SALT_LENGTH = 16;
