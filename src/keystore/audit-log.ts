@@ -15,21 +15,32 @@ export interface AuditEntry {
   readonly outcome: string;
 }
 
-const FILE = 'audit.jsonl';
+/** The log's name in the keystore. */
+export const AUDIT_FILE = 'audit.jsonl';
 const MAX_LOG_BYTES = 256 * 1024 * 1024;
 
-/** Appends one line, whole, and flushes it. A line that a crash cut short is ended first. */
-export async function appendAudit(folder: string, entry: AuditEntry): Promise<void> {
-  const path = join(folder, FILE);
-  await makePrivateFolder(folder);
+/** How much of the end of the log is looked through for a line that may stand there already. */
+const TAIL_BYTES = 64 * 1024;
+
+/** The line of an entry, without its end. */
+export function auditLine(entry: AuditEntry): string {
+  return JSON.stringify(entry);
+}
+
+/**
+ * Appends one line, whole, and flushes it. A line that a crash cut short is ended first. With `once`, a line that stands
+ * near the end already is not written again.
+ */
+export async function appendLine(path: string, line: string, { once = false } = {}): Promise<void> {
   await explaining('write', path, async () => {
     const handle = await open(path, 'a+', 0o600);
     try {
       const { size } = await handle.stat();
-      const last = Buffer.alloc(1);
-      if (size > 0) await handle.read(last, 0, 1, size - 1);
-      const start = size === 0 || last[0] === 0x0a ? '' : '\n';
-      await handle.appendFile(`${start}${JSON.stringify(entry)}\n`);
+      const tail = Buffer.alloc(Math.min(size, once ? TAIL_BYTES : 1));
+      await handle.read(tail, 0, tail.length, size - tail.length);
+      const text = tail.toString('utf8');
+      if (once && `\n${text}`.includes(`\n${line}\n`)) return;
+      await handle.appendFile(`${text === '' || text.endsWith('\n') ? '' : '\n'}${line}\n`);
       await handle.sync();
     } finally {
       await handle.close();
@@ -37,20 +48,40 @@ export async function appendAudit(folder: string, entry: AuditEntry): Promise<vo
   });
 }
 
+/** Adds an entry to the log of the keystore in `folder`, which is made where it is missing. */
+export async function appendAudit(folder: string, entry: AuditEntry): Promise<void> {
+  await makePrivateFolder(folder);
+  await appendLine(join(folder, AUDIT_FILE), auditLine(entry));
+}
+
+const textOrNull = (value: unknown) => (typeof value === 'string' ? value : null);
+
+/** Reads one line; null for one that is no entry. */
+export function parseAuditLine(line: string): AuditEntry | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return null;
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return null;
+  const { time, action, name, fingerprint, clientId, environment, outcome } = value as Record<string, unknown>;
+  if (typeof time !== 'string' || typeof action !== 'string' || typeof outcome !== 'string') return null;
+  return {
+    time,
+    action,
+    name: textOrNull(name),
+    fingerprint: textOrNull(fingerprint),
+    clientId: textOrNull(clientId),
+    environment: textOrNull(environment),
+    outcome,
+  };
+}
+
 /** The log, oldest first. Lines that cannot be read are counted, not shown. */
 export async function readAudit(folder: string): Promise<{ entries: readonly AuditEntry[]; damagedLines: number }> {
-  const text = (await readFileOrNull(join(folder, FILE), MAX_LOG_BYTES))?.toString('utf8') ?? '';
-  const entries: AuditEntry[] = [];
-  let damagedLines = 0;
-  for (const line of text.split('\n')) {
-    if (line === '') continue;
-    try {
-      const value: unknown = JSON.parse(line);
-      if (typeof value !== 'object' || value === null || !('action' in value)) throw new TypeError('not an entry');
-      entries.push(value as AuditEntry);
-    } catch {
-      damagedLines += 1;
-    }
-  }
-  return { entries, damagedLines };
+  const text = (await readFileOrNull(join(folder, AUDIT_FILE), MAX_LOG_BYTES))?.toString('utf8') ?? '';
+  const lines = text.split('\n').filter((line) => line !== '');
+  const entries = lines.map(parseAuditLine).filter((entry) => entry !== null);
+  return { entries, damagedLines: lines.length - entries.length };
 }

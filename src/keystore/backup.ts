@@ -1,11 +1,13 @@
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fingerprint } from '../crypto/fingerprint.js';
 import { parsePrivateKey, parsePublicKey } from '../crypto/formats/index.js';
 import type { Secret } from '../crypto/secret.js';
 import { DeribitKeysError } from '../errors.js';
+import { AUDIT_FILE } from './audit-log.js';
 import { createFile, namesIn, readFileOrNull, requireNoFile, statOrNull } from './files.js';
 import { fileNames, type Keystore, type LockedKey } from './keystore.js';
-import { isKeyName } from './names.js';
+import { foldName, isKeyName } from './names.js';
 import { parseRecord } from './record.js';
 import { RETIRED_FOLDER } from './retire.js';
 import type { Step } from './transaction.js';
@@ -18,7 +20,6 @@ import type { Step } from './transaction.js';
 const MAX_BACKUP_BYTES = 64 * 1024 * 1024;
 const KEY_FILE =
   /^(?<folder>retired\/\d{4}-\d\d-\d\d(?:\.\d{1,6})?\/)?(?<name>[A-Za-z0-9_][A-Za-z0-9_.-]*?)(?<suffix>\.pub\.pem|\.pem|\.json)$/;
-const AUDIT_FILE = 'audit.jsonl';
 
 interface FileOfBackup {
   readonly path: string;
@@ -49,24 +50,68 @@ async function readAll(store: Keystore): Promise<FileOfBackup[]> {
   return files;
 }
 
+/** A reason why a keystore, or a backup of one, cannot be taken as it is. */
+type Refuse = (what: string) => DeribitKeysError;
+
+/** Proves one key: its record reads, and its files are there and the record's. */
+async function checkKey(
+  name: string,
+  files: ReadonlyMap<string, string>,
+  where: string,
+  refuse: Refuse,
+): Promise<void> {
+  const names = fileNames(name);
+  const record = parseRecord(files.get(names.record) ?? '', `${names.record} in ${where}`, name);
+  const publicPem = files.get(names.publicKey);
+  const privatePem = files.get(names.privateKey);
+  if (publicPem === undefined) throw refuse(`it lacks ${names.publicKey}`);
+  if (privatePem === undefined && record.signer === null) throw refuse(`it lacks ${names.privateKey}`);
+  if (fingerprint(await parsePublicKey(publicPem)) !== record.fingerprint) {
+    throw refuse(`${names.publicKey} is another key`);
+  }
+  if (privatePem === undefined || record.encrypted) return;
+  const key = await parsePrivateKey(privatePem);
+  if (fingerprint(key) !== record.fingerprint) throw refuse(`${names.privateKey} is another key`);
+}
+
+const asText = (content: Uint8Array) => Buffer.from(content).toString('utf8');
+
+/** The names of keys, by their records among files of a keystore. */
+function namesOf(files: readonly string[]): readonly string[] {
+  const records = files.filter((file) => file.endsWith('.json') && !file.includes('/'));
+  return records.map((file) => file.slice(0, -'.json'.length)).sort();
+}
+
 /**
  * Writes the whole keystore, keys and records, to a new file, encrypted under a passphrase.
  * @returns how many keys it holds
- * @throws `ERR_NAME_TAKEN` where the file exists, `ERR_STATE` for an empty keystore, `ERR_RECORD_DAMAGED`
+ * @throws `ERR_NAME_TAKEN` where the file exists, `ERR_STATE` for an empty keystore; `ERR_RECORD_DAMAGED` and
+ *   `ERR_KEY_UNREADABLE` for one that could not be restored
  */
 export async function writeBackup(store: Keystore, path: string, passphrase: Secret): Promise<number> {
   await requireNoFile(path);
   const files = await readAll(store);
-  const count = files.filter(({ path: file }) => file.endsWith('.json') && !file.includes('/')).length;
-  if (count === 0) throw new DeribitKeysError('ERR_STATE', `there is no key in ${store.folder} to back up`);
+  const names = namesOf(files.map(({ path: file }) => file));
+  if (names.length === 0) throw new DeribitKeysError('ERR_STATE', `there is no key in ${store.folder} to back up`);
+  const texts = new Map(files.map(({ path: file, content }) => [file, asText(content)]));
+  const refuse: Refuse = (what) =>
+    new DeribitKeysError('ERR_KEY_UNREADABLE', `the keystore ${store.folder} cannot be backed up: ${what}`, {
+      hint: 'see what is wrong with: deribit-keys doctor',
+    });
+  for (const name of names) await checkKey(name, texts, store.folder, refuse);
   const [{ Encrypter }, { createTar }] = await Promise.all([import('age-encryption'), import('nanotar')]);
   const tar = createTar(files.map(({ path: name, content }) => ({ name, data: content, attrs: { mode: '600' } })));
   const encrypter = new Encrypter();
   encrypter.setPassphrase(passphrase.reveal());
   const sealed = await encrypter.encrypt(tar);
   await createFile(path, sealed);
-  await store.audit({ action: 'backup' });
-  return count;
+  try {
+    await store.audit({ action: 'backup' });
+  } catch (error) {
+    await rm(path, { force: true });
+    throw error;
+  }
+  return names.length;
 }
 
 async function openBackup(path: string, passphrase: Secret): Promise<FileOfBackup[]> {
@@ -90,28 +135,6 @@ async function openBackup(path: string, passphrase: Secret): Promise<FileOfBacku
   }
 }
 
-function wrong(path: string, what: string, cause?: unknown): DeribitKeysError {
-  return new DeribitKeysError('ERR_KEY_UNREADABLE', `the backup ${path} cannot be restored: ${what}`, {
-    cause,
-    hint: 'nothing was restored',
-  });
-}
-
-/** Proves one key of a backup: its record reads, and its files are the record's. */
-async function checkKey(path: string, name: string, files: ReadonlyMap<string, string>): Promise<void> {
-  const names = fileNames(name);
-  const record = parseRecord(files.get(names.record) ?? '', `${names.record} in ${path}`, name);
-  const publicPem = files.get(names.publicKey);
-  const privatePem = files.get(names.privateKey);
-  if (publicPem === undefined) throw wrong(path, `it lacks ${names.publicKey}`);
-  if (privatePem === undefined && record.signer === null) throw wrong(path, `it lacks ${names.privateKey}`);
-  if (fingerprint(await parsePublicKey(publicPem)) !== record.fingerprint)
-    throw wrong(path, `${names.publicKey} is another key`);
-  if (privatePem === undefined || record.encrypted) return;
-  const key = await parsePrivateKey(privatePem);
-  if (fingerprint(key) !== record.fingerprint) throw wrong(path, `${names.privateKey} is another key`);
-}
-
 async function withLocks<T>(
   store: Keystore,
   names: readonly string[],
@@ -131,27 +154,31 @@ async function withLocks<T>(
  * @throws `ERR_NAME_TAKEN`, `ERR_PASSPHRASE_WRONG`, `ERR_KEY_UNREADABLE`, `ERR_RECORD_DAMAGED`, `ERR_RECORD_NEWER`
  */
 export async function restoreBackup(store: Keystore, path: string, passphrase: Secret): Promise<readonly string[]> {
+  const refuse: Refuse = (what) =>
+    new DeribitKeysError('ERR_KEY_UNREADABLE', `the backup ${path} cannot be restored: ${what}`, {
+      hint: 'nothing was restored',
+    });
   const files = new Map<string, string>();
-  const names = new Set<string>();
   for (const { path: file, content } of await openBackup(path, passphrase)) {
-    const groups = KEY_FILE.exec(file)?.groups;
-    const name = groups?.name ?? '';
-    if (file !== AUDIT_FILE && (groups === undefined || !isKeyName(name)))
-      throw wrong(path, 'it holds a file that is none of a keystore');
-    files.set(file, Buffer.from(content).toString('utf8'));
-    if (groups !== undefined && groups.folder === undefined && groups.suffix === '.json') names.add(name);
+    if (file !== AUDIT_FILE && !isKeyName(KEY_FILE.exec(file)?.groups?.name ?? '')) {
+      throw refuse('it holds a file that is none of a keystore');
+    }
+    files.set(file, asText(content));
   }
-  const sorted = [...names].sort();
-  for (const name of sorted) await checkKey(path, name, files);
-  return withLocks(store, sorted, async (locked) => {
+  const own = [...files.keys()].filter((file) => file !== AUDIT_FILE && !file.includes('/'));
+  const names = namesOf(own);
+  const complete = new Set(names.flatMap((name) => Object.values(fileNames(name))));
+  if (own.some((file) => !complete.has(file))) throw refuse('it holds a file of a key without a record');
+  if (new Set(names.map(foldName)).size < names.length) throw refuse('two of its names differ by case alone');
+  for (const name of names) await checkKey(name, files, path, refuse);
+  return withLocks(store, names, async (locked) => {
     const steps: Step[] = [];
     for (const [file, content] of files) {
       if (file === AUDIT_FILE) continue;
       const stays = file.includes('/') && (await statOrNull(join(store.folder, file))) !== null;
       if (!stays) steps.push({ do: 'create', file, content });
     }
-    await locked.change(steps);
-    for (const name of sorted) await store.audit({ action: 'restore', name });
-    return sorted;
+    await locked.change(steps, ...names.map((name) => ({ action: 'restore', name })));
+    return names;
   });
 }

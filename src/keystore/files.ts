@@ -10,6 +10,8 @@ export const MAX_FILE_BYTES = 64 * 1024;
 /** The suffix of files that are not whole yet. */
 export const TEMPORARY_SUFFIX = '.tmp';
 
+const IGNORE_FILE = '.gitignore';
+
 const REASONS: Readonly<Record<string, string>> = {
   ENOSPC: 'the disk is full',
   EDQUOT: 'the disk quota is used up',
@@ -20,6 +22,7 @@ const REASONS: Readonly<Record<string, string>> = {
   ENOTDIR: 'a part of the path is not a folder',
   EISDIR: 'it is a folder',
   EEXIST: 'it exists already',
+  ENOTEMPTY: 'it is not empty',
   EMFILE: 'too many files are open',
   ELOOP: 'too many symbolic links',
   ENAMETOOLONG: 'the name is too long',
@@ -31,14 +34,16 @@ export function errnoOf(error: unknown): string {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
 }
 
+const NOTHING_CHANGED = 'nothing was changed; mend that and run the same command again';
+
 /** Turns a file-system error into one sentence; errors that are ours already pass unchanged. */
-export function fileError(error: unknown, doing: string, path: string): DeribitKeysError {
+export function fileError(error: unknown, doing: string, path: string, hint = NOTHING_CHANGED): DeribitKeysError {
   if (error instanceof DeribitKeysError) return error;
   const errno = errnoOf(error);
   const reason = REASONS[errno] ?? (errno || 'the file system refused');
   return new DeribitKeysError('ERR_KEYSTORE_IO', `cannot ${doing} ${path}: ${reason}`, {
     cause: error,
-    hint: 'nothing was changed; mend that and run the same command again',
+    hint,
   });
 }
 
@@ -82,21 +87,33 @@ export async function flushFolder(folder: string): Promise<void> {
   }
 }
 
-/** Makes `folder` (0700) and what is missing above it, with an ignore file for git in it. Gives whether it was made. */
-export async function makePrivateFolder(folder: string): Promise<boolean> {
+/** Whether `folder` holds nothing yet, or only an ignore file that was never written to its end. */
+async function isUntouched(folder: string): Promise<boolean> {
+  const names = await namesIn(folder);
+  if (names.length > 1 || (names.length === 1 && names[0] !== IGNORE_FILE)) return false;
+  return ((await statOrNull(join(folder, IGNORE_FILE)))?.size ?? 0) === 0;
+}
+
+/** Makes `folder` (0700) and what is missing above it. A folder that is empty gets an ignore file for git. */
+export async function makePrivateFolder(folder: string): Promise<void> {
   const first = await explaining('make the folder', folder, () => mkdir(folder, { recursive: true, mode: 0o700 }));
-  if (first === undefined) return false;
-  await explaining('write', join(folder, '.gitignore'), async () => {
-    await writeFlushed(join(folder, '.gitignore'), '*\n');
+  if (first === undefined && !(await isUntouched(folder))) return;
+  const path = join(folder, IGNORE_FILE);
+  await explaining('write', path, async () => {
+    // always the same bytes: it does no harm when two processes write them
+    await writeFlushed(path, '*\n', { flags: 'w' });
     await flushFolder(folder);
     await flushFolder(dirname(folder));
   });
-  return true;
 }
 
 /** Makes a file that was not there, 0600, and flushes it. A file that could not be written whole is removed again. */
-export async function writeFlushed(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
-  const handle = await open(path, 'wx', mode);
+export async function writeFlushed(
+  path: string,
+  content: string | Uint8Array,
+  { mode = 0o600, flags = 'wx' }: { readonly mode?: number; readonly flags?: 'wx' | 'w' } = {},
+): Promise<void> {
+  const handle = await open(path, flags, mode);
   try {
     await handle.writeFile(content);
     await handle.sync();
@@ -130,6 +147,11 @@ export async function replaceFile(path: string, content: string | Uint8Array): P
 
 const NO_HARD_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
 
+/** Whether a failed `link` means that the file system knows no hard links. */
+export function lacksHardLinks(error: unknown): boolean {
+  return NO_HARD_LINKS.has(errnoOf(error));
+}
+
 /**
  * Gives the whole file `temporary` the name `path`, which nothing may have yet: the system's `EEXIST` otherwise.
  * Where the file system knows no hard links, a look and a rename stand in, under the keystore's own locks.
@@ -138,7 +160,7 @@ export async function publish(temporary: string, path: string): Promise<void> {
   try {
     await link(temporary, path);
   } catch (error) {
-    if (!NO_HARD_LINKS.has(errnoOf(error))) throw error;
+    if (!lacksHardLinks(error)) throw error;
     if ((await statOrNull(path)) !== null) throw Object.assign(new Error('exists'), { code: 'EEXIST' });
     await rename(temporary, path);
   }
@@ -160,7 +182,7 @@ export async function createFile(path: string, content: string | Uint8Array, mod
   await requireNoFile(path);
   await explaining('write', path, async () => {
     const temporary = temporaryPath(path);
-    await writeFlushed(temporary, content, mode);
+    await writeFlushed(temporary, content, { mode });
     try {
       await publish(temporary, path);
     } catch (error) {

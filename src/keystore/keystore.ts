@@ -1,7 +1,7 @@
 import { join, resolve } from 'node:path';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
-import { type AuditEntry, appendAudit } from './audit-log.js';
-import { explaining, makePrivateFolder, namesIn, readFileOrNull, replaceFile, statOrNull } from './files.js';
+import { AUDIT_FILE, type AuditEntry, appendAudit, auditLine } from './audit-log.js';
+import { makePrivateFolder, namesIn, readFileOrNull, replaceFile, statOrNull } from './files.js';
 import { DEFAULT_LOCK_WAIT_MS, type Lock, takeLock } from './lock.js';
 import { foldName, isKeyName, requireKeyName } from './names.js';
 import { type KeyRecord, parseRecord, serialiseRecord } from './record.js';
@@ -10,6 +10,8 @@ import { change, finishChange, hasUnfinishedChange, isLeftover, ownerOfLeftover,
 export interface KeystoreOptions {
   /** How long a lock that another process holds is waited for. */
   readonly lockWaitMs?: number;
+  /** Ends the wait for a lock with `ERR_INTERRUPTED`. */
+  readonly signal?: AbortSignal;
   readonly now?: () => Date;
 }
 
@@ -35,7 +37,7 @@ export interface Keystore {
   withLock<T>(name: string, work: (key: LockedKey) => Promise<T>): Promise<T>;
   /** Ends and cleans up what commands that died have left, for every key that nobody works on. Never fails. */
   tidy(): Promise<void>;
-  audit(entry: Partial<AuditEntry> & Pick<AuditEntry, 'action'>): Promise<void>;
+  audit(entry: AuditNote): Promise<void>;
 }
 
 /** A key whose lock is held. */
@@ -48,19 +50,28 @@ export interface LockedKey {
   requireFree(): Promise<void>;
   /** Replaces the record, flushed before this resolves. */
   write(record: KeyRecord): Promise<void>;
-  /** Several files at once, all or none: see `Step`. */
-  change(steps: readonly Step[]): Promise<void>;
+  /** Several files at once, all or none, and with them lines of the audit log: see `Step`. */
+  change(steps: readonly Step[], ...notes: readonly AuditNote[]): Promise<void>;
 }
 
+/** What is told of an entry of the audit log; the rest is null, the time is now, the outcome `ok`. */
+export type AuditNote = Partial<AuditEntry> & Pick<AuditEntry, 'action'>;
+
 const RECORD = '.json';
-const SUFFIXES = ['.pem', '.pub.pem', RECORD] as const;
+const SUFFIXES = [RECORD, '.pem', '.pub.pem'] as const;
 
 /** The names of a key's files, relative to the keystore. */
 export function fileNames(name: string): { privateKey: string; publicKey: string; record: string } {
   return { privateKey: `${name}.pem`, publicKey: `${name}.pub.pem`, record: `${name}${RECORD}` };
 }
 
-function nameTaken(name: string, existing: string, finished: boolean): DeribitKeysError {
+function nameTaken(name: string, entry: string, suffix: string, finished: boolean): DeribitKeysError {
+  const existing = entry.slice(0, -suffix.length);
+  if (foldName(suffix) !== RECORD) {
+    return new DeribitKeysError('ERR_NAME_TAKEN', `a file ${entry} exists already: nothing is overwritten`, {
+      hint: 'take another name, or move that file away',
+    });
+  }
   const how = finished ? 'is there now, and whole: an interrupted run was finished' : 'exists already';
   return new DeribitKeysError('ERR_NAME_TAKEN', `the key "${existing}" ${how}`, {
     hint:
@@ -109,11 +120,22 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
 
   const requireFree = async (name: string, finished: boolean): Promise<void> => {
     const wanted = foldName(name);
-    for (const entry of await namesIn(root)) {
-      const suffix = SUFFIXES.find((ending) => foldName(entry) === wanted + ending);
-      if (suffix !== undefined) throw nameTaken(name, entry.slice(0, -suffix.length), finished);
+    const entries = await namesIn(root);
+    for (const suffix of SUFFIXES) {
+      const entry = entries.find((other) => foldName(other) === wanted + suffix);
+      if (entry !== undefined) throw nameTaken(name, entry, suffix, finished);
     }
   };
+
+  const entryOf = (note: AuditNote): AuditEntry => ({
+    name: null,
+    fingerprint: null,
+    clientId: null,
+    environment: null,
+    outcome: 'ok',
+    ...note,
+    time: now().toISOString(),
+  });
 
   const lockedKey = (name: string, lock: Lock, finished: boolean): LockedKey => ({
     name,
@@ -124,13 +146,18 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
       await lock.check();
       await replaceFile(files(name).record, serialiseRecord(record));
     },
-    change: (steps) => change(root, name, lock, steps),
+    change(steps, ...notes) {
+      const lines = notes.map((note): Step => ({ do: 'append', file: AUDIT_FILE, line: auditLine(entryOf(note)) }));
+      // a full disk is found before anything old is touched, and nothing is told of new files that were not made
+      const onlyNew = steps.every((step) => step.do === 'create');
+      return change(root, name, lock, onlyNew ? [...steps, ...lines] : [...lines, ...steps]);
+    },
   });
 
-  const withLock = async <T>(name: string, work: (key: LockedKey) => Promise<T>, lockWaitMs = waitMs): Promise<T> => {
+  const withLock = async <T>(name: string, work: (key: LockedKey) => Promise<T>, wait = waitMs): Promise<T> => {
     requireKeyName(name);
     await makePrivateFolder(root);
-    const lock = await takeLock(root, name, lockWaitMs);
+    const lock = await takeLock(root, name, { waitMs: wait, signal: options.signal });
     try {
       return await work(lockedKey(name, lock, await finishChange(root, name)));
     } finally {
@@ -155,7 +182,8 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
           records.push(await read(name));
         } catch (error) {
           if (!isDeribitKeysError(error)) throw error;
-          damaged.push(error);
+          // one that was there a moment ago was removed: that is no damage
+          if (error.code !== 'ERR_NO_SUCH_NAME') damaged.push(error);
         }
       }
       return { records, damaged };
@@ -166,17 +194,6 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
       const owners = new Set(unfinished.map(ownerOfLeftover).filter((owner) => owner !== null && isKeyName(owner)));
       for (const owner of owners) await withLock(owner as string, async () => {}, 0).catch(() => {});
     },
-    audit: (entry) =>
-      explaining('write the audit log in', root, () =>
-        appendAudit(root, {
-          name: null,
-          fingerprint: null,
-          clientId: null,
-          environment: null,
-          outcome: 'ok',
-          ...entry,
-          time: now().toISOString(),
-        }),
-      ),
+    audit: (note) => appendAudit(root, entryOf(note)),
   };
 }

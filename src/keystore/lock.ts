@@ -1,10 +1,18 @@
-import { randomBytes } from 'node:crypto';
-import { link, readFile, readlink, rename, rm, stat, utimes } from 'node:fs/promises';
+import { createHash, randomBytes } from 'node:crypto';
+import { link, readFile, readlink, rm, stat, utimes } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DeribitKeysError } from '../errors.js';
-import { errnoOf, explaining, publish, readFileOrNull, temporaryPath, writeFlushed } from './files.js';
+import {
+  errnoOf,
+  explaining,
+  lacksHardLinks,
+  readFileOrNull,
+  TEMPORARY_SUFFIX,
+  temporaryPath,
+  writeFlushed,
+} from './files.js';
 import { foldName } from './names.js';
 
 /*
@@ -13,13 +21,17 @@ import { foldName } from './names.js';
  * machine that no longer runs, or one of another machine that has not touched it for a minute.
  *
  *   free --link--> held --unlink--> free
- *                   |  holder gone: rename away, look again, unlink
- *                   +--------------------------------------------> free
+ *                   |  holder gone: only who has the right to this very content may unlink it
+ *                   +-------------------------------------------------------------------------> free
+ *
+ * The right is a lock file itself, named after the content: nobody's newer lock can be hit by a slow process.
  */
 
 const TOUCH_EVERY_MS = 10_000;
 const ABANDONED_AFTER_MS = 60_000;
 const POLL_MS = 40;
+/** How many locks of dead holders one taker clears before it waits like everybody else. */
+const MAX_CLEARED = 8;
 
 /** How long a lock that another process holds is waited for. */
 export const DEFAULT_LOCK_WAIT_MS = 3_000;
@@ -88,7 +100,7 @@ async function isAbandoned(path: string, holder: Holder | null): Promise<boolean
   if (holder !== null && holder.machine === (await thisMachine())) {
     if (!runs(holder.pid)) return true;
     const started = await startOf(holder.pid);
-    return started !== '' && holder.started !== '' && started !== holder.started;
+    if (started !== '' && holder.started !== '') return started !== holder.started;
   }
   try {
     return Date.now() - (await stat(path)).mtimeMs > ABANDONED_AFTER_MS;
@@ -97,64 +109,101 @@ async function isAbandoned(path: string, holder: Holder | null): Promise<boolean
   }
 }
 
-/** Takes the lock file of a holder that is gone out of the way; harmless where somebody was faster. */
-async function clearAbandoned(path: string, seen: string): Promise<void> {
-  const aside = temporaryPath(path);
+const textAt = async (path: string) => (await readFileOrNull(path))?.toString('utf8') ?? null;
+
+/** Makes a lock file with all its content, or gives false where there is one. */
+async function place(path: string, content: string): Promise<boolean> {
+  const temporary = temporaryPath(path);
+  await writeFlushed(temporary, content);
   try {
-    await rename(path, aside);
+    await link(temporary, path);
+    return true;
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return;
+    // who holds the lock sweeps up temporary files, ours too
+    if (errnoOf(error) === 'EEXIST' || errnoOf(error) === 'ENOENT') return false;
+    if (!lacksHardLinks(error)) throw error;
+  } finally {
+    await rm(temporary, { force: true });
+  }
+  try {
+    await writeFlushed(path, content);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === 'EEXIST') return false;
     throw error;
   }
-  if ((await readFile(aside, 'utf8')) !== seen) {
-    // it was not the abandoned one any more: give it back, unless a third has come (then its holder will notice)
-    await link(aside, path).catch(() => {});
+}
+
+/** Removes the lock file at `path` whose holder is gone, as long as its content is the one that was seen. */
+async function clearAbandoned(lockPath: string, path: string, seen: string, mine: string): Promise<void> {
+  const digest = createHash('sha256').update(seen).digest('hex').slice(0, 12);
+  const right = `${lockPath}.${digest}${TEMPORARY_SUFFIX}`;
+  if (!(await place(right, mine))) {
+    const other = await textAt(right);
+    if (other !== null && (await isAbandoned(right, parseHolder(other))))
+      await clearAbandoned(lockPath, right, other, mine);
+    return;
   }
-  await rm(aside, { force: true });
+  try {
+    if ((await textAt(path)) === seen) await rm(path, { force: true });
+  } finally {
+    await rm(right, { force: true });
+  }
+}
+
+function lockedBy(holder: Holder | null, here: string, name: string, path: string): DeribitKeysError {
+  const elsewhere = holder !== null && holder.machine !== here;
+  const who = holder === null ? 'another process' : `another process (pid ${holder.pid})`;
+  const hint = elsewhere
+    ? `it runs on another machine or in another container, or did before a restart: its lock ${path} counts for a minute after its last sign of life`
+    : `let it finish, then run the same command again (lock file: ${path})`;
+  return new DeribitKeysError('ERR_LOCKED', `${who} is working on the key "${name}"`, { hint });
+}
+
+/** How the wait for a lock ends early. */
+export interface LockOptions {
+  readonly waitMs?: number;
+  /** Ends the wait with `ERR_INTERRUPTED`. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
  * Takes the lock of `name` in `folder`.
- * @throws `ERR_LOCKED` where another process keeps it longer than `waitMs`.
+ * @throws `ERR_LOCKED` where another process keeps it longer than `waitMs`, `ERR_INTERRUPTED`, `ERR_KEYSTORE_IO`
  */
-export async function takeLock(folder: string, name: string, waitMs = DEFAULT_LOCK_WAIT_MS): Promise<Lock> {
+export async function takeLock(
+  folder: string,
+  name: string,
+  { waitMs = DEFAULT_LOCK_WAIT_MS, signal }: LockOptions = {},
+): Promise<Lock> {
   const path = join(folder, `.${foldName(name)}.lock`);
   const token = randomBytes(12).toString('hex');
-  const holder: Holder = { token, pid: process.pid, started: await startOf(process.pid), machine: await thisMachine() };
+  const machine = await thisMachine();
+  const holder: Holder = { token, pid: process.pid, started: await startOf(process.pid), machine };
   const content = JSON.stringify(holder);
   const deadline = Date.now() + waitMs;
 
   await explaining('lock', path, async () => {
-    const temporary = temporaryPath(path);
-    await writeFlushed(temporary, content);
-    try {
-      for (;;) {
-        try {
-          await publish(temporary, path);
-          return;
-        } catch (error) {
-          if (errnoOf(error) !== 'EEXIST') throw error;
-        }
-        const seen = (await readFileOrNull(path))?.toString('utf8');
-        if (seen === undefined) continue;
-        const other = parseHolder(seen);
-        if (await isAbandoned(path, other)) {
-          await clearAbandoned(path, seen);
-        } else if (Date.now() >= deadline) {
-          const who = other === null ? 'another process' : `another process (pid ${other.pid})`;
-          throw new DeribitKeysError('ERR_LOCKED', `${who} is working on the key "${name}"`, {
-            hint: `let it finish, then run the same command again (lock file: ${path})`,
-          });
-        } else {
-          await sleep(POLL_MS);
-        }
+    let cleared = 0;
+    for (;;) {
+      const seen = await textAt(path);
+      if (seen === null && (await place(path, content))) return;
+      const other = seen === null ? null : parseHolder(seen);
+      if (seen !== null && cleared < MAX_CLEARED && (await isAbandoned(path, other))) {
+        await clearAbandoned(path, path, seen, content);
+        cleared += 1;
+        continue;
       }
-    } finally {
-      await rm(temporary, { force: true });
+      if (Date.now() >= deadline) throw lockedBy(other, machine, name, path);
+      await sleep(POLL_MS, undefined, { signal }).catch(() => {
+        throw new DeribitKeysError('ERR_INTERRUPTED', `interrupted while waiting for the key "${name}"`, {
+          maybeSent: false,
+        });
+      });
     }
   });
 
-  const isMine = async () => (await readFileOrNull(path))?.toString('utf8') === content;
+  const isMine = async () => (await textAt(path)) === content;
   const timer = setInterval(() => {
     const now = new Date();
     utimes(path, now, now).catch(() => {});

@@ -1,4 +1,5 @@
 import type { KeyAlgorithm } from '../crypto/keys.js';
+import { resolveEndpoint } from '../deribit/endpoints.js';
 import { DeribitKeysError } from '../errors.js';
 import { isKeyName } from './names.js';
 
@@ -82,7 +83,8 @@ type Check = (value: unknown) => boolean;
 
 const FINGERPRINT = /^[0-9a-f]{2}(:[0-9a-f]{2}){15}$/;
 const isText: Check = (value) => typeof value === 'string' && value.length <= 4096;
-const isTime: Check = (value) => typeof value === 'string' && !Number.isNaN(Date.parse(value));
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$/;
+const isTime: Check = (value) => typeof value === 'string' && TIME.test(value) && !Number.isNaN(Date.parse(value));
 const isTexts: Check = (value) => Array.isArray(value) && value.every(isText);
 const isCount: Check = (value) => typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 const oneOf =
@@ -93,6 +95,14 @@ const orNull =
   (check: Check): Check =>
   (value) =>
     value === null || check(value);
+
+const isUrl: Check = (value) => {
+  try {
+    return isText(value) && resolveEndpoint({ url: value as string }).custom;
+  } catch {
+    return false;
+  }
+};
 
 function isSigner(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return false;
@@ -114,7 +124,7 @@ const FIELDS: Readonly<Record<keyof KeyRecord, Check>> = {
   scope: orNull(isText),
   createdAt: isTime,
   registeredAt: orNull(isTime),
-  url: orNull(isText),
+  url: orNull(isUrl),
   label: orNull(isText),
   features: isTexts,
   ipWhitelist: isTexts,

@@ -51,8 +51,7 @@ export async function retireKey(
           },
           ...files.map((file): Step => ({ do: 'move', from: file, to: `${folder}/${file}` })),
         ];
-  await locked.change(steps);
   const { name, fingerprint, clientId, environment } = record;
-  await store.audit({ action: options.purge ? 'purge' : 'remove', name, fingerprint, clientId, environment });
+  await locked.change(steps, { action: options.purge ? 'purge' : 'remove', name, fingerprint, clientId, environment });
   return folder === null ? null : join(store.folder, folder);
 }

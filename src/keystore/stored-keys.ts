@@ -4,7 +4,7 @@ import { encodePrivateKeyPem, encodePublicKeyPem } from '../crypto/key-pem.js';
 import type { PrivateKey, PublicKey } from '../crypto/keys.js';
 import type { Secret } from '../crypto/secret.js';
 import { DeribitKeysError } from '../errors.js';
-import { readFileOrNull } from './files.js';
+import { readFileOrNull, statOrNull } from './files.js';
 import { fileNames, type Keystore } from './keystore.js';
 import { mismatch, type OpenOptions, openPrivateKey } from './open-key.js';
 import { type KeyRecord, localRecord, type SignerLocation, serialiseRecord } from './record.js';
@@ -39,12 +39,14 @@ export async function storeKey(
     await locked.requireFree();
     const record = newRecord(store, name, key.publicKey, passphrase !== null, null);
     const names = fileNames(name);
-    await locked.change([
-      { do: 'create', file: names.publicKey, content: encodePublicKeyPem(key.publicKey) },
-      { do: 'create', file: names.privateKey, content: pem },
-      { do: 'create', file: names.record, content: serialiseRecord(record) },
-    ]);
-    await store.audit({ action: options.action, name, fingerprint: record.fingerprint });
+    await locked.change(
+      [
+        { do: 'create', file: names.publicKey, content: encodePublicKeyPem(key.publicKey) },
+        { do: 'create', file: names.privateKey, content: pem },
+        { do: 'create', file: names.record, content: serialiseRecord(record) },
+      ],
+      { action: options.action, name, fingerprint: record.fingerprint },
+    );
     return record;
   });
 }
@@ -94,7 +96,7 @@ export async function readPublicKey(store: Keystore, record: KeyRecord): Promise
 
 /**
  * Sets, changes or (with null) drops the passphrase. The old file stays until the new one is proved to open.
- * @throws what {@link openPrivateKey} does, and `ERR_STATE` for a key that has no private file
+ * @throws what {@link openPrivateKey} does, and `ERR_STATE` for a key that has no private file of its own
  */
 export async function changePassphrase(
   store: Keystore,
@@ -105,15 +107,26 @@ export async function changePassphrase(
   return store.withLock(name, async (locked) => {
     const record = await locked.read();
     requirePrivateFile(record);
+    await requireOwnFile(store.files(name).privateKey);
     const key = await openPrivateKey(store, record, options);
     const changed: KeyRecord = { ...record, encrypted: next !== null };
     const names = fileNames(name);
-    await locked.change([
-      { do: 'replace', file: names.privateKey, content: await storedPem(key, next) },
-      { do: 'replace', file: names.record, content: serialiseRecord(changed) },
-    ]);
-    await store.audit({ action: next === null ? 'decrypt' : 'encrypt', name, fingerprint: record.fingerprint });
+    await locked.change(
+      [
+        { do: 'replace', file: names.privateKey, content: await storedPem(key, next) },
+        { do: 'replace', file: names.record, content: serialiseRecord(changed) },
+      ],
+      { action: next === null ? 'decrypt' : 'encrypt', name, fingerprint: record.fingerprint },
+    );
     return changed;
+  });
+}
+
+/** @throws `ERR_STATE` for a symbolic link: the file behind it would stay as it is */
+async function requireOwnFile(path: string): Promise<void> {
+  if (!(await statOrNull(path))?.isSymbolicLink()) return;
+  throw new DeribitKeysError('ERR_STATE', `${path} is a symbolic link: its passphrase cannot be changed here`, {
+    hint: 'change the file that it points to, or import that file under a name of its own',
   });
 }
 

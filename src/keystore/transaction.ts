@@ -1,9 +1,11 @@
-import { mkdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, rename, rm } from 'node:fs/promises';
 import { dirname, join, posix } from 'node:path';
 import { DeribitKeysError } from '../errors.js';
+import { appendLine } from './audit-log.js';
 import {
   errnoOf,
   explaining,
+  fileError,
   flushFolder,
   makePrivateFolder,
   namesIn,
@@ -24,45 +26,52 @@ import { foldName } from './names.js';
  *   commit   rename to .<name>.commit/                                                     (the one decisive moment)
  *   apply    each step, so that doing it twice does no harm                                (a crash here: redone)
  *   forget   delete .<name>.commit/
+ *
+ * Where a step fails before anything old was touched (only new files were made, or lines added), what was made is taken
+ * back, and the log goes back to where a crash would drop it.
  */
 
-/** One step of a change. Paths are relative to the keystore; `create` and `copy` never overwrite. */
+/** One step of a change. Paths are relative to the keystore; `create` never overwrites, `append` adds a line once. */
 export type Step =
   | { readonly do: 'create'; readonly file: string; readonly content: string }
   | { readonly do: 'replace'; readonly file: string; readonly content: string }
-  | { readonly do: 'copy'; readonly from: string; readonly to: string }
+  | { readonly do: 'append'; readonly file: string; readonly line: string }
   | { readonly do: 'move'; readonly from: string; readonly to: string }
   | { readonly do: 'delete'; readonly file: string };
 
 type LoggedStep =
   | { readonly do: 'create' | 'replace'; readonly file: string; readonly staged: string }
-  | Extract<Step, { do: 'copy' | 'move' | 'delete' }>;
+  | Extract<Step, { do: 'append' | 'move' | 'delete' }>;
 
 const LOG = 'steps.json';
+const MAX_LOG_BYTES = 16 * 1024 * 1024;
+const DECIDED = 'the change is decided: the next command on this keystore ends it';
 const commitFolder = (root: string, name: string) => join(root, `.${foldName(name)}.commit`);
 
-function inside(root: string, file: unknown): string {
-  if (typeof file !== 'string' || posix.normalize(file) !== file || file.startsWith('..') || file.startsWith('/')) {
-    throw new DeribitKeysError('ERR_STATE', `a step of an unfinished change names a path outside the keystore ${root}`);
-  }
-  return join(root, file);
+function inside(root: string, file: string): string {
+  if (posix.normalize(file) === file && !file.startsWith('..') && !file.startsWith('/')) return join(root, file);
+  throw new DeribitKeysError('ERR_STATE', `a step of an unfinished change names a path outside the keystore ${root}`);
 }
 
-/** The files whose names must be free before the change is decided. */
-function mustBeFree(steps: readonly Step[]): string[] {
-  return steps.flatMap((step) => (step.do === 'create' ? [step.file] : step.do === 'copy' ? [step.to] : []));
+async function isSameFile(a: string, b: string): Promise<boolean> {
+  const [one, other] = await Promise.all([statOrNull(a), statOrNull(b)]);
+  return one !== null && other !== null && one.ino === other.ino && one.dev === other.dev;
+}
+
+/** The folders whose names a step changes. */
+function touchedBy(root: string, step: LoggedStep): string[] {
+  const files = step.do === 'move' ? [step.from, step.to] : [step.file];
+  return files.map((file) => dirname(inside(root, file)));
 }
 
 async function applyStep(root: string, folder: string, step: LoggedStep): Promise<void> {
   switch (step.do) {
     case 'create': {
       const [staged, target] = [join(folder, step.staged), inside(root, step.file)];
+      // what was staged goes only when every step was done
+      if ((await statOrNull(staged)) === null || (await isSameFile(staged, target))) return;
       await makePrivateFolder(dirname(target));
-      await publish(staged, target).catch(async (error: unknown) => {
-        const [there, ours] = await Promise.all([stat(target).catch(() => null), stat(staged).catch(() => null)]);
-        // what was staged goes only when every step was done
-        if (ours !== null && there?.ino !== ours.ino) throw error;
-      });
+      await publish(staged, target);
       return;
     }
     case 'replace': {
@@ -70,19 +79,8 @@ async function applyStep(root: string, folder: string, step: LoggedStep): Promis
       if ((await statOrNull(staged)) !== null) await rename(staged, inside(root, step.file));
       return;
     }
-    case 'copy': {
-      const to = inside(root, step.to);
-      const content = (await statOrNull(to)) === null ? await readFileOrNull(inside(root, step.from)) : null;
-      if (content === null) return;
-      const temporary = temporaryPath(join(root, `.${foldName(posix.basename(step.to))}.commit`));
-      await writeFlushed(temporary, content);
-      try {
-        await publish(temporary, to);
-      } finally {
-        await rm(temporary, { force: true });
-      }
-      return;
-    }
+    case 'append':
+      return appendLine(inside(root, step.file), step.line, { once: true });
     case 'move': {
       const from = inside(root, step.from);
       if ((await statOrNull(from)) === null) return;
@@ -92,40 +90,59 @@ async function applyStep(root: string, folder: string, step: LoggedStep): Promis
     }
     case 'delete':
       await rm(inside(root, step.file), { force: true });
-      return;
-    default:
-      throw new DeribitKeysError('ERR_STATE', `an unfinished change in ${folder} has a step of an unknown kind`);
   }
 }
 
 /**
- * Does what was decided, then forgets the log. Where all that was to be done is new files, and one of their names is
- * not free after all, none of them stays.
+ * Whether what was begun can be taken back: nothing old was touched, and every new file is still known as ours by what is
+ * staged. A change that another command left may be all but done, and its key in use: it is taken back only where one of
+ * its names went to somebody else's file, before its record was there.
  */
-async function applyDecided(root: string, folder: string, steps: readonly LoggedStep[]): Promise<void> {
-  try {
-    for (const step of steps) await applyStep(root, folder, step);
-    const folders = new Set([root]);
-    for (const step of steps) {
-      if (step.do === 'move' || step.do === 'copy') folders.add(dirname(inside(root, step.to)));
-    }
-    for (const touched of folders) if ((await statOrNull(touched)) !== null) await flushFolder(touched);
-  } catch (error) {
-    if (!steps.every((step) => step.do === 'create')) throw error;
-    await undoCreates(root, folder, steps);
-    if (errnoOf(error) === 'EEXIST') throw taken('a file of that name');
-    throw error;
+async function canUndo(folder: string, begun: readonly LoggedStep[], error: unknown, fresh: boolean): Promise<boolean> {
+  if (!fresh && errnoOf(error) !== 'EEXIST') return false;
+  for (const step of begun) {
+    if (step.do === 'append') continue;
+    if (step.do !== 'create' || (await statOrNull(join(folder, step.staged))) === null) return false;
   }
-  await rm(folder, { recursive: true, force: true });
+  return true;
 }
 
-/** Takes back a change of which a name was not free after all: only what it made itself. */
-async function undoCreates(root: string, folder: string, steps: readonly LoggedStep[]): Promise<void> {
-  for (const step of steps) {
+/** Takes back new files: those alone that are the staged ones. Then the log is dropped, at one moment. */
+async function undo(root: string, folder: string, begun: readonly LoggedStep[]): Promise<void> {
+  for (const step of begun) {
     if (step.do !== 'create') continue;
     const target = inside(root, step.file);
-    const [there, ours] = await Promise.all([stat(target).catch(() => null), stat(join(folder, step.staged))]);
-    if (there?.ino === ours.ino) await rm(target, { force: true });
+    if (await isSameFile(join(folder, step.staged), target)) await rm(target, { force: true });
+  }
+  const dropped = temporaryPath(folder);
+  await rename(folder, dropped);
+  await flushFolder(root);
+  await rm(dropped, { recursive: true, force: true });
+}
+
+/** Does what was decided, then forgets the log. `fresh`: by the command that decided it. */
+async function applyDecided(
+  root: string,
+  folder: string,
+  steps: readonly LoggedStep[],
+  { fresh }: { readonly fresh: boolean },
+): Promise<void> {
+  const begun: LoggedStep[] = [];
+  try {
+    await flushFolder(root);
+    for (const step of steps) {
+      begun.push(step);
+      await applyStep(root, folder, step);
+    }
+    for (const touched of new Set([root, ...steps.flatMap((step) => touchedBy(root, step))])) {
+      if ((await statOrNull(touched)) !== null) await flushFolder(touched);
+    }
+  } catch (error) {
+    if (!(await canUndo(folder, begun, error, fresh))) throw fileError(error, 'finish the change in', root, DECIDED);
+    await undo(root, folder, begun);
+    const last = begun.at(-1);
+    if (errnoOf(error) === 'EEXIST' && last?.do === 'create') throw taken(last.file);
+    throw fileError(error, 'finish the change in', root);
   }
   await rm(folder, { recursive: true, force: true });
 }
@@ -136,55 +153,82 @@ function taken(file: string): DeribitKeysError {
   });
 }
 
+/** Writes the contents and the list of steps to a new folder. */
+async function stage(staging: string, steps: readonly Step[]): Promise<LoggedStep[]> {
+  const logged: LoggedStep[] = [];
+  await mkdir(staging, { mode: 0o700 });
+  for (const [index, step] of steps.entries()) {
+    if (step.do !== 'create' && step.do !== 'replace') {
+      logged.push(step);
+      continue;
+    }
+    const staged = String(index);
+    await writeFlushed(join(staging, staged), step.content);
+    logged.push({ do: step.do, file: step.file, staged });
+  }
+  await writeFlushed(join(staging, LOG), JSON.stringify(logged));
+  await flushFolder(staging);
+  return logged;
+}
+
 /**
  * Makes all `steps` happen or none, also through a crash: what is decided and not done is done by {@link finishChange}.
- * @throws `ERR_NAME_TAKEN`, `ERR_LOCK_LOST`, `ERR_KEYSTORE_IO`; nothing is changed then.
+ * @throws `ERR_NAME_TAKEN`, `ERR_LOCK_LOST`, `ERR_KEYSTORE_IO`; nothing is changed then, unless the hint says that the
+ *   change is decided
  */
 export async function change(root: string, name: string, lock: Lock, steps: readonly Step[]): Promise<void> {
-  const staging = temporaryPath(commitFolder(root, name));
   const folder = commitFolder(root, name);
-  const logged: LoggedStep[] = [];
-  await explaining('write', staging, async () => {
-    await mkdir(staging, { mode: 0o700 });
+  const staging = temporaryPath(folder);
+  const logged = await explaining('write', staging, async () => {
     try {
-      for (const [index, step] of steps.entries()) {
-        if (step.do !== 'create' && step.do !== 'replace') {
-          logged.push(step);
-          continue;
-        }
-        const staged = String(index);
-        await writeFlushed(join(staging, staged), step.content);
-        logged.push({ do: step.do, file: step.file, staged });
-      }
-      await writeFlushed(join(staging, LOG), JSON.stringify(logged));
-      await flushFolder(staging);
-      for (const file of mustBeFree(steps)) {
-        if ((await statOrNull(inside(root, file))) !== null) throw taken(file);
+      const staged = await stage(staging, steps);
+      for (const step of steps) {
+        if (step.do === 'create' && (await statOrNull(inside(root, step.file))) !== null) throw taken(step.file);
       }
       await lock.check();
       await rename(staging, folder);
-      await flushFolder(root);
+      return staged;
     } catch (error) {
       await rm(staging, { recursive: true, force: true }).catch(() => {});
       throw error;
     }
   });
-  await explaining('finish the change in', root, () => applyDecided(root, folder, logged));
+  await applyDecided(root, folder, logged, { fresh: true });
+}
+
+const isText = (value: unknown): value is string => typeof value === 'string';
+
+function isLoggedStep(value: unknown): value is LoggedStep {
+  if (typeof value !== 'object' || value === null) return false;
+  const { do: what, file, staged, line, from, to } = value as Record<string, unknown>;
+  switch (what) {
+    case 'create':
+    case 'replace':
+      return isText(file) && isText(staged) && /^\d{1,6}$/.test(staged);
+    case 'append':
+      return isText(file) && isText(line);
+    case 'move':
+      return isText(from) && isText(to);
+    case 'delete':
+      return isText(file);
+    default:
+      return false;
+  }
 }
 
 function parseLog(folder: string, text: string): LoggedStep[] {
+  let steps: unknown;
   try {
-    return JSON.parse(text) as LoggedStep[];
-  } catch (error) {
-    throw new DeribitKeysError(
-      'ERR_STATE',
-      `${join(folder, LOG)} is damaged: the change that it describes cannot be ended`,
-      {
-        cause: error,
-        hint: 'look at the files in that folder; when nothing in it is needed, delete it',
-      },
-    );
+    steps = JSON.parse(text);
+  } catch {
+    steps = null;
   }
+  if (Array.isArray(steps) && steps.every(isLoggedStep)) return steps;
+  throw new DeribitKeysError(
+    'ERR_STATE',
+    `${join(folder, LOG)} is damaged: the change that it describes cannot be ended`,
+    { hint: 'look at the files in that folder; when nothing in it is needed, delete it' },
+  );
 }
 
 /** Whether a change of `name` is decided but not yet done. */
@@ -201,11 +245,11 @@ export async function finishChange(root: string, name: string): Promise<boolean>
   }
   const folder = commitFolder(root, name);
   if ((await statOrNull(folder)) === null) return false;
-  await explaining('finish the change in', folder, async () => {
-    const log = await readFileOrNull(join(folder, LOG));
-    // the list is the last thing deleted with its folder; without it all steps were done
+  await explaining('finish the change in', root, async () => {
+    const log = await readFileOrNull(join(folder, LOG), MAX_LOG_BYTES);
+    // the list goes only when all steps were done
     if (log === null) await rm(folder, { recursive: true, force: true });
-    else await applyDecided(root, folder, parseLog(folder, log.toString('utf8')));
+    else await applyDecided(root, folder, parseLog(folder, log.toString('utf8')), { fresh: false });
   });
   return true;
 }
