@@ -1,14 +1,14 @@
-import { disableApiKey, enableApiKey, listApiKeys, removeApiKey } from '../deribit/api-keys.js';
+import { disableApiKey, enableApiKey, removeApiKey } from '../deribit/api-keys.js';
 import type { Credentials } from '../deribit/auth.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { deleteJournal, type RotationJournal } from '../keystore/journal.js';
 import type { LockedKey } from '../keystore/keystore.js';
 import type { KeyRecord } from '../keystore/record.js';
-import { readPublicKey } from '../keystore/stored-keys.js';
 import { type OpenAccount, protectedOptions, withAccount } from './account.js';
 import { requireClientId } from './authenticate.js';
 import type { AccountLogin, Parts } from './parts.js';
-import { compareKey, proveLogin } from './prove.js';
+import { proveLogin } from './prove.js';
+import { lookAtKeys, readOrNull, requireWhole } from './rotate-look.js';
 import { demote, dropSuccessor } from './rotate-swap.js';
 
 async function credentialsOf(parts: Parts, record: KeyRecord): Promise<Credentials> {
@@ -61,23 +61,6 @@ function auditOf(parts: Parts, record: KeyRecord) {
   };
 }
 
-/** The old key as the exchange has it now, the successor having been seen whole and enabled; null where it is gone. */
-async function lookAgain(parts: Parts, account: OpenAccount, successor: KeyRecord, previousClientId: string) {
-  const keys = await listApiKeys(account, protectedOptions(parts));
-  const made = keys.find(({ clientId }) => clientId === successor.clientId);
-  const differences =
-    made === undefined
-      ? ['the account does not have it']
-      : (await compareKey(made, await readPublicKey(parts.store, successor))).differences;
-  if (made?.enabled !== true || differences.length > 0) {
-    const why = differences.length > 0 ? differences.join('; ') : 'it is disabled';
-    throw new DeribitKeysError('ERR_PROOF_FAILED', `the successor "${successor.name}" is not as it should be; ${why}`, {
-      hint: 'the old key was left as it is',
-    });
-  }
-  return keys.find(({ clientId }) => clientId === previousClientId) ?? null;
-}
-
 /**
  * Ends a rotation whose successor was promoted: disables and removes the old key, then the journal. `fresh` says that the
  * successor was proved, and the old key seen, in this very run.
@@ -94,7 +77,7 @@ export async function finishRotation(
   const audited = auditOf(parts, old);
   if (!fresh) await requireLogin(parts, login, successor);
   await withAccount(parts, await loginWithout(parts, login, clientId, successor), 'read_write', async (account) => {
-    const seen = fresh ? { keyId, enabled: true } : await lookAgain(parts, account, successor, clientId);
+    const seen = fresh ? { keyId, enabled: true } : await seeOld(parts, account, journal, successor);
     if (seen === null) return;
     if (seen.enabled) {
       await audited('disable', async () => {
@@ -105,6 +88,13 @@ export async function finishRotation(
     await audited('remove', () => removeApiKey(account, { keyId: seen.keyId }, protectedOptions(parts)));
   });
   await locked.change([deleteJournal(journal.name)]);
+}
+
+/** The old key as the exchange has it, the successor having been seen whole; null where it is gone already. */
+async function seeOld(parts: Parts, account: OpenAccount, journal: RotationJournal, successor: KeyRecord) {
+  const seen = await lookAtKeys(parts, account, journal, successor);
+  await requireWhole(parts, seen.successor, successor);
+  return seen.old;
 }
 
 function requireState(
@@ -135,9 +125,8 @@ export async function goBack(
   const { clientId } = journal.previous;
   const audited = auditOf(parts, old);
   await withAccount(parts, await loginWithout(parts, login, clientId, successor), 'read_write', async (account) => {
-    const keys = await listApiKeys(account, protectedOptions(parts));
-    const found = keys.find((key) => key.clientId === clientId);
-    if (found === undefined) {
+    const { old: found } = await lookAtKeys(parts, account, journal, successor);
+    if (found === null) {
       throw new DeribitKeysError(
         'ERR_STATE',
         `the old key of "${journal.name}" is removed already: there is no way back`,
@@ -167,24 +156,12 @@ export async function finishAbort(
   if (successor !== null && successor.state !== 'local') {
     const partner = await loginWithout(parts, await login(), successor.clientId, old);
     await withAccount(parts, partner, 'read_write', async (account) => {
-      const keys = await listApiKeys(account, protectedOptions(parts));
-      for (const { keyId, clientId, fingerprint } of keys) {
-        if (clientId !== successor.clientId && fingerprint !== successor.fingerprint) continue;
-        const audited = auditOf(parts, { ...successor, clientId });
-        await audited('remove', () => removeApiKey(account, { keyId }, protectedOptions(parts)));
-      }
+      const { successor: found } = await lookAtKeys(parts, account, journal, successor);
+      if (found === null) return;
+      const audited = auditOf(parts, { ...successor, clientId: found.clientId });
+      await audited('remove', () => removeApiKey(account, { keyId: found.keyId }, protectedOptions(parts)));
     });
   }
   await dropSuccessor(parts.store, locked, journal);
   return successor;
-}
-
-/** The record of a key, or null where there is no such key. */
-export async function readOrNull(parts: Parts, name: string): Promise<KeyRecord | null> {
-  try {
-    return await parts.store.read(name);
-  } catch (error) {
-    if (isDeribitKeysError(error, 'ERR_NO_SUCH_NAME')) return null;
-    throw error;
-  }
 }

@@ -2,10 +2,12 @@ import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { type RotationJournal, readJournal, writeJournal } from '../keystore/journal.js';
 import type { LockedKey } from '../keystore/keystore.js';
 import type { KeyRecord } from '../keystore/record.js';
+import { withAccount } from './account.js';
 import type { AccountLogin, Parts } from './parts.js';
 import { register } from './register.js';
 import { beginRotation, requireRotatable } from './rotate-begin.js';
-import { finishAbort, finishRotation, goBack, readOrNull, requireLogin } from './rotate-finish.js';
+import { finishAbort, finishRotation, goBack, requireLogin } from './rotate-finish.js';
+import { lookAtKeys, readOrNull } from './rotate-look.js';
 import { type MakeSuccessor, successorKind } from './rotate-successor.js';
 import { promote } from './rotate-swap.js';
 import { onBehalfOf } from './subaccount.js';
@@ -102,36 +104,34 @@ async function goOn(
   let journal = await withGrace(locked, begun, request.graceMs);
   let proved = fresh;
   if (journal.stage === 'begun') {
-    proved = (await makeAndRegister(parts, locked, journal, request.makeSuccessor, await login())) && fresh;
+    proved = (await makeAndRegister(parts, locked, journal, request.makeSuccessor, await login(), fresh)) && fresh;
     journal = await promote(parts.store, locked, journal);
-    const { name, fingerprint, clientId, environment } = await locked.read();
-    await parts.store.audit({ action: 'promote', name, fingerprint, clientId, environment });
+    await auditOn(parts, 'promote', await locked.read());
   }
   const promoted = requirePromoted(journal);
   const successor = await locked.read();
   const dueMs = Date.parse(promoted.promotedAt) + promoted.graceMs;
   const { clientId, fingerprint } = promoted.previous;
-  const result = {
+  const result: Rotation = {
     name: promoted.name,
+    state: 'done',
     clientId: successor.clientId,
     fingerprint: successor.fingerprint,
     previousClientId: clientId,
     previousFingerprint: fingerprint,
     previousName: promoted.archive,
+    graceUntil: null,
   };
   if (parts.store.now().getTime() < dueMs) {
     return { ...result, state: 'grace', graceUntil: new Date(dueMs).toISOString() };
   }
   await finishRotation(parts, locked, promoted, await login(), proved);
-  const { name, environment } = successor;
-  await parts.store.audit({
-    action: 'rotate',
-    name,
-    fingerprint: successor.fingerprint,
-    clientId: successor.clientId,
-    environment,
-  });
-  return { ...result, state: 'done', graceUntil: null };
+  await auditOn(parts, 'rotate', successor);
+  return result;
+}
+
+function auditOn(parts: Parts, action: string, { name, fingerprint, clientId, environment }: KeyRecord): Promise<void> {
+  return parts.store.audit({ action, name, fingerprint, clientId, environment });
 }
 
 type Promoted = RotationJournal & { readonly archive: string; readonly promotedAt: string };
@@ -170,9 +170,14 @@ async function makeAndRegister(
   journal: RotationJournal,
   makeSuccessor: MakeSuccessor,
   login: AccountLogin,
+  fresh: boolean,
 ): Promise<boolean> {
   const { successor, kind, plan } = journal;
   let made = await readOrNull(parts, successor);
+  if (!fresh && made?.state !== 'registered') {
+    const seen = made;
+    await withAccount(parts, login, 'read_write', (account) => lookAtKeys(parts, account, journal, seen));
+  }
   if (made === null) {
     parts.onNote?.(`making the successor${kind.type === 'rsa' ? ` (RSA, ${kind.bits} bits)` : ''} …`);
     made = await makeSuccessor(successor, await locked.read(), kind);
@@ -212,8 +217,8 @@ export async function abortRotation(
       const aborting = await turnBack(parts, locked, journal, login);
       const successor = await finishAbort(parts, locked, aborting, login);
       const old = await locked.read();
-      const { clientId, fingerprint, environment } = old;
-      await parts.store.audit({ action: 'abort rotation', name, fingerprint, clientId, environment });
+      const { clientId, fingerprint } = old;
+      await auditOn(parts, 'abort rotation', old);
       return {
         name,
         state: 'aborted',

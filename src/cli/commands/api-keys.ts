@@ -17,7 +17,7 @@ interface DisableFlags extends LoginOptions {
   readonly allBut?: readonly string[];
 }
 
-const WHICH = 'a name of the keystore (it wins), a client id (client-id:…) or a key id (id:…)';
+const WHICH = 'a name of the keystore (it wins), a client id (or client-id:…) or a key id (or id:…)';
 
 function defineKeysList(group: Command, open: Open): void {
   addLoginOptions(group.command('list').description('the keys of the account, and what is remarkable about them'))
@@ -26,7 +26,8 @@ function defineKeysList(group: Command, open: Open): void {
       `${examples('api-keys list --as admin', 'api-keys list --as admin --json | jq -r ".[] | select(.name == null).clientId"')}
 
 Marks: login (it is logged in), stranger (not in the keystore), symmetric (a shared secret), over-powered
-(account:read_write, wallet:read_write or custody:read_write), no-whitelist (any address may use it), disabled.`,
+(account:read_write, wallet:read_write or custody:read_write), no-whitelist (any address may use it), disabled.
+A client id that begins with "-" is written client-id:-….`,
     )
     .action(async (flags: LoginOptions, command: Command) => {
       const cx = open(command);

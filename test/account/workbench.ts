@@ -1,0 +1,146 @@
+import { expect } from 'vitest';
+import { localSigner } from '../../src/crypto/local-signer.js';
+import { Secret } from '../../src/crypto/secret.js';
+import { connect } from '../../src/deribit/connect.js';
+import { resolveEndpoint } from '../../src/deribit/endpoints.js';
+import type { SecondFactor } from '../../src/deribit/second-factor.js';
+import { readJournal } from '../../src/keystore/journal.js';
+import { type Keystore, type LockedKey, openKeystore } from '../../src/keystore/keystore.js';
+import { openPrivateKey } from '../../src/keystore/open-key.js';
+import type { Sandbox } from '../../src/sandbox/index.js';
+import { generate } from '../../src/workflows/generate.js';
+import type { AccountLogin, Parts } from '../../src/workflows/parts.js';
+import { proveLogin } from '../../src/workflows/prove.js';
+import { register } from '../../src/workflows/register.js';
+import { abortRotation, type Rotation, rotate } from '../../src/workflows/rotate.js';
+import { localSuccessor } from '../../src/workflows/rotate-successor.js';
+
+/** Counts the writes to the keystore, and dies before or after one of them, as a process that is killed does. */
+export interface CrashPlan {
+  at: number;
+  when: 'before' | 'after';
+}
+
+export class Crash extends Error {}
+
+export interface Bench {
+  readonly store: Keystore;
+  readonly sandbox: Sandbox;
+  readonly parts: Parts;
+  readonly login: AccountLogin;
+  readonly notes: readonly string[];
+  /** The next crash; null for none. */
+  crash: CrashPlan | null;
+  /** How many writes there were since `crash` was set last. */
+  writes: number;
+  rotate(name: string, options?: { graceMs?: number; login?: AccountLogin }): Promise<Rotation>;
+  abort(name: string, login?: AccountLogin): Promise<Rotation>;
+}
+
+export interface BenchOptions {
+  readonly kind?: 'ws' | 'http';
+  readonly nowMs?: () => number;
+  readonly secondFactor?: SecondFactor;
+  readonly passphrase?: string;
+}
+
+/** The workflows' parts on a sandbox, without the command line. */
+export function openBench(sandbox: Sandbox, folder: string, options: BenchOptions = {}): Bench {
+  const { nowMs = Date.now, secondFactor } = options;
+  const plain = openKeystore(folder, { now: () => new Date(nowMs()) });
+  const step = async <T>(work: () => Promise<T>): Promise<T> => {
+    bench.writes += 1;
+    const strikes = bench.crash !== null && bench.crash.at === bench.writes;
+    if (strikes && bench.crash?.when === 'before') throw new Crash('killed before a write');
+    const result = await work();
+    if (strikes) throw new Crash('killed after a write');
+    return result;
+  };
+  const store: Keystore = {
+    ...plain,
+    withLock: (name, work) =>
+      plain.withLock(name, (locked) => {
+        const counted: LockedKey = {
+          ...locked,
+          write: (record) => step(() => locked.write(record)),
+          change: (steps) => step(() => locked.change(steps)),
+        };
+        return work(counted);
+      }),
+  };
+  const passphrase = new Secret(options.passphrase ?? 'none');
+  const notes: string[] = [];
+  const parts: Parts = {
+    store,
+    connect: (endpoint) => connect(endpoint),
+    signerOf: async (record) =>
+      localSigner(await openPrivateKey(store, record, { passphrase: () => Promise.resolve(passphrase) })),
+    onNote: (note) => notes.push(note),
+    nowMs,
+    ...(secondFactor === undefined ? {} : { secondFactor }),
+  };
+  const endpoint = resolveEndpoint({ url: options.kind === 'ws' ? sandbox.wsUrl : sandbox.httpUrl });
+  const credentials = { clientId: sandbox.clientId, clientSecret: new Secret(sandbox.clientSecret) };
+  const makeSuccessor = localSuccessor(store, () => Promise.resolve(passphrase));
+  const bench: Bench = {
+    store,
+    sandbox,
+    parts,
+    login: { endpoint, credentials },
+    notes,
+    crash: null,
+    writes: 0,
+    rotate: (name, { graceMs, login = bench.login } = {}) =>
+      rotate(parts, { name, graceMs, login: () => Promise.resolve(login), makeSuccessor }),
+    abort: (name, login = bench.login) => abortRotation(parts, { name, login: () => Promise.resolve(login) }),
+  };
+  return bench;
+}
+
+export async function makeKey(bench: Bench, name: string, scope: string, ipWhitelist: readonly string[] = []) {
+  await generate(bench.store, name);
+  return register(bench.parts, { name, scope, ipWhitelist, login: bench.login });
+}
+
+/** The login of a registered key of the keystore. */
+export async function loginOf(bench: Bench, name: string): Promise<AccountLogin> {
+  const record = await bench.store.read(name);
+  const { endpoint } = bench.login;
+  return { endpoint, credentials: { clientId: record.clientId ?? '', signer: await bench.parts.signerOf(record) } };
+}
+
+/** Client ids of enabled keys of the main account that the keystore's private keys log in with. */
+export async function waysIn(bench: Bench): Promise<readonly string[]> {
+  const ways: string[] = [];
+  for (const record of (await bench.store.list()).records) {
+    const shown = bench.sandbox.keys().find((key) => key.client_secret === record.fingerprint && key.enabled);
+    if (shown === undefined) continue;
+    const login = await proveLogin(
+      bench.parts,
+      bench.login.endpoint,
+      shown.client_id,
+      await bench.parts.signerOf(record),
+    );
+    if (login !== null) ways.push(shown.client_id);
+  }
+  return ways;
+}
+
+/** What must hold once no rotation of `name` is under way: one enabled key, which is the name's, and no other. */
+export async function expectSettled(bench: Bench, name: string, original: string): Promise<void> {
+  expect(await readJournal(bench.store, name)).toBeNull();
+  const { records, damaged } = await bench.store.list();
+  expect(damaged).toEqual([]);
+  const record = records.find((one) => one.name === name);
+  expect(record?.state).toBe('registered');
+  const onExchange = bench.sandbox.keys().filter(({ client_id: id }) => id !== bench.sandbox.clientId);
+  expect(onExchange).toMatchObject([
+    { client_id: record?.clientId, client_secret: record?.fingerprint, id: record?.keyId, enabled: true },
+  ]);
+  expect(await waysIn(bench)).toEqual([record?.clientId]);
+  expect(records.map(({ fingerprint }) => fingerprint)).toContain(original);
+  for (const other of records) {
+    await expect(bench.parts.signerOf(other)).resolves.toBeDefined();
+    if (other.name !== name) expect(other.state).toBe('retired');
+  }
+}
