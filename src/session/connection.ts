@@ -1,0 +1,86 @@
+import type { Notification } from '../deribit/json-rpc.js';
+import type { Transport } from '../deribit/transport.js';
+import type { WebSocketTransport } from '../deribit/websocket-transport.js';
+import { Backoff } from './backoff.js';
+import type { LoginReason } from './events.js';
+import { isFinal } from './failures.js';
+import type { SessionParts } from './parts.js';
+import { pause } from './time.js';
+import { Watch } from './watch.js';
+
+export type Connect = NonNullable<SessionParts['options']['connectWebSocket']>;
+
+/** A transport that can be asked before its connection is open: the question waits for it. */
+function early(url: string, connecting: Promise<Transport>): Transport {
+  return {
+    kind: 'websocket',
+    url,
+    request: async (method, params, options) => (await connecting).request(method, params, options),
+    close: async () => (await connecting).close(),
+  };
+}
+
+/**
+ * Connects and logs in; the login is signed while the connection comes about, and goes out first. `signal` closes
+ * the connection, at whatever stage it is. Throws as connecting and {@link LoginKeeper.signIn} do; then the
+ * connection is closed again.
+ */
+export async function connectAndLogIn(
+  { endpoint, connectOptions, clock, heartbeatS, keeper, time }: SessionParts,
+  connect: Connect,
+  reason: LoginReason,
+  signal: AbortSignal,
+  onSubscription: (notification: Notification) => void,
+): Promise<WebSocketTransport> {
+  const connecting = connect(endpoint, { ...connectOptions, signal });
+  const loggedIn = keeper.signIn(early(endpoint.url, connecting), reason);
+  loggedIn.catch(() => {});
+  const transport = await connecting;
+  const close = () => void transport.close();
+  if (signal.aborted) close();
+  else signal.addEventListener('abort', close);
+  const watch = new Watch(transport, heartbeatS, time);
+  transport.onNotification((notification) => {
+    watch.heard();
+    if (notification.method === 'heartbeat') watch.answer(notification);
+    else if (notification.method === 'subscription') onSubscription(notification);
+  });
+  if (!clock.isFresh) keeper.readClock(transport).catch(() => {});
+  void watch.run(signal);
+  try {
+    await loggedIn;
+    return transport;
+  } catch (error) {
+    await transport.close();
+    throw error;
+  }
+}
+
+/**
+ * Renews the token again and again, well before it expires, until `signal` fires. Throws where it cannot: a final
+ * refusal, or a token that has come to its end while the exchange was busy.
+ */
+export async function keepTokenFresh(
+  { time, random, clock, keeper }: SessionParts,
+  transport: Transport,
+  signal: AbortSignal,
+): Promise<void> {
+  const busy = new Backoff({}, random);
+  let waitMs = keeper.dueInMs;
+  for (;;) {
+    await pause(time, waitMs, signal);
+    if (signal.aborted) return;
+    waitMs = keeper.dueInMs;
+    if (waitMs > 0) continue;
+    try {
+      await keeper.renew(transport);
+      if (!clock.isFresh) keeper.readClock(transport).catch(() => {});
+      busy.reset();
+      waitMs = keeper.dueInMs;
+    } catch (error) {
+      if (signal.aborted) return;
+      if (isFinal(error) || !keeper.isUsable) throw error;
+      waitMs = busy.next();
+    }
+  }
+}

@@ -1,0 +1,162 @@
+import { resolveEndpoint } from '../deribit/endpoints.js';
+import { DeribitKeysError } from '../errors.js';
+import { ExchangeClock } from './clock.js';
+import { CreditPool, type CreditRate, DOCUMENTED_RATE } from './credits.js';
+import { openSharedSession } from './open-session.js';
+import { atLeast, type Shared } from './parts.js';
+import type { Scheduler } from './scheduler.js';
+import type { Session, SessionOptions } from './session.js';
+import { systemTime, type Time } from './time.js';
+
+/** What the exchange allows to one address; Deribit's documented limits where left out. */
+export interface FleetOptions {
+  /** WebSocket connections at a time; 32. */
+  readonly maxConnections?: number | undefined;
+  /** Sessions of one key at a time; 16. */
+  readonly maxSessionsPerKey?: number | undefined;
+  /** How many connect and log in at the same time; 8. */
+  readonly connectsAtOnce?: number | undefined;
+  /** For logins, which count against the address, and for requests, which count against each key; null for no limit. */
+  readonly rate?: CreditRate | null | undefined;
+  readonly time?: Time | undefined;
+}
+
+export type FleetSessionOptions = Omit<SessionOptions, 'time' | 'rate'>;
+
+/** Sessions of one process that share what the exchange grants to its address. */
+export interface Fleet {
+  readonly sessions: ReadonlySet<Session>;
+  /**
+   * As `openSession`, within the fleet's limits. Throws `ERR_USAGE` also where there are as many connections, or as
+   * many sessions of the key, as allowed.
+   */
+  openSession(options: FleetSessionOptions): Promise<Session>;
+  /** Closes all sessions; no more can be opened. */
+  close(): Promise<void>;
+}
+
+/**
+ * Makes a fleet, with no sessions yet. After a restart of the exchange its sessions come back a few at a time, each at a
+ * moment drawn at random, and no faster than the exchange takes logins; their tokens are renewed at moments spread over
+ * a fifth of their life. The clock is compared once for all. Throws `ERR_USAGE` for limits that allow nothing.
+ */
+export function openFleet(options: FleetOptions = {}): Fleet {
+  const { time = systemTime, rate = DOCUMENTED_RATE } = options;
+  const maxConnections = atLeast('maxConnections', options.maxConnections ?? 32, 1);
+  const maxSessionsPerKey = atLeast('maxSessionsPerKey', options.maxSessionsPerKey ?? 16, 1);
+  const connectsAtOnce = atLeast('connectsAtOnce', options.connectsAtOnce ?? 8, 1);
+  const newPool = () => (rate === null ? null : new CreditPool(rate, time));
+  const scheduler = new FleetScheduler(connectsAtOnce, newPool());
+  const clocks = new Map<string, ExchangeClock>();
+  const pools = new Map<string, CreditPool | null>();
+  const sessions = new Set<Session>();
+  /** Client ids of sessions that are open or opening, with whether they hold a connection. */
+  const places = new Set<{ readonly clientId: string; readonly isConnection: boolean }>();
+  let isClosed = false;
+
+  const takePlace = (clientId: string, isConnection: boolean) => {
+    if (isClosed) throw usage('the fleet is closed', 'open another one');
+    const all = [...places];
+    if (isConnection && all.filter((place) => place.isConnection).length >= maxConnections) {
+      throw usage(
+        `the fleet has ${maxConnections} connections already`,
+        'raise maxConnections where the exchange allows this address more, or give an https: URL',
+      );
+    }
+    if (all.filter((place) => place.clientId === clientId).length >= maxSessionsPerKey) {
+      throw usage(`the key ${clientId} has ${maxSessionsPerKey} sessions already`, 'use another key for more');
+    }
+    const place = { clientId, isConnection };
+    places.add(place);
+    return place;
+  };
+
+  const sharedFor = (host: string, clientId: string): Shared => {
+    const clock = clocks.get(host) ?? new ExchangeClock(time);
+    clocks.set(host, clock);
+    const credits = pools.has(clientId) ? (pools.get(clientId) ?? null) : newPool();
+    pools.set(clientId, credits);
+    return { scheduler, clock, credits };
+  };
+
+  return {
+    sessions,
+    async openSession(given) {
+      const { url } = resolveEndpoint({ url: given.url, environment: given.environment });
+      const { host, protocol } = new URL(url);
+      const place = takePlace(given.clientId, protocol.startsWith('ws'));
+      try {
+        const session = await openSharedSession({ ...given, time }, sharedFor(host, given.clientId));
+        sessions.add(session);
+        void session.closed.then(() => {
+          sessions.delete(session);
+          places.delete(place);
+        });
+        if (isClosed) await session.close();
+        return session;
+      } catch (error) {
+        places.delete(place);
+        throw error;
+      }
+    },
+    async close() {
+      isClosed = true;
+      await Promise.all([...sessions].map((session) => session.close()));
+    },
+  };
+}
+
+/** Turns for those who connect, in the order in which they came; each login is paid for. */
+class FleetScheduler implements Scheduler {
+  readonly #atOnce: number;
+  readonly #logins: CreditPool | null;
+  readonly #waiting = new Set<() => void>();
+  #busy = 0;
+
+  constructor(atOnce: number, logins: CreditPool | null) {
+    this.#atOnce = atOnce;
+    this.#logins = logins;
+  }
+
+  async connectTurn(signal: AbortSignal): Promise<() => void> {
+    await this.#place(signal);
+    await this.loginTurn(signal);
+    let ended = false;
+    return () => {
+      if (!ended) this.#leave();
+      ended = true;
+    };
+  }
+
+  async loginTurn(signal: AbortSignal): Promise<void> {
+    if (this.#logins !== null && !this.#logins.tryPay()) await this.#logins.pay(2 ** 31 - 1, signal);
+  }
+
+  #place(signal: AbortSignal): Promise<void> {
+    if (this.#busy < this.#atOnce && this.#waiting.size === 0) {
+      this.#busy += 1;
+      return Promise.resolve();
+    }
+    return new Promise((resolve) => {
+      // who gives up takes a place all the same, and leaves it at once
+      const enter = () => {
+        this.#waiting.delete(enter);
+        signal.removeEventListener('abort', enter);
+        this.#busy += 1;
+        resolve();
+      };
+      this.#waiting.add(enter);
+      signal.addEventListener('abort', enter);
+    });
+  }
+
+  #leave(): void {
+    this.#busy -= 1;
+    const [next] = this.#waiting;
+    if (this.#busy < this.#atOnce) next?.();
+  }
+}
+
+function usage(sentence: string, hint: string): DeribitKeysError {
+  return new DeribitKeysError('ERR_USAGE', sentence, { hint });
+}

@@ -1,0 +1,201 @@
+import { setMaxListeners } from 'node:events';
+import type { ConnectOptions } from '../deribit/connect-options.js';
+import { type Endpoint, httpUrlOf } from '../deribit/endpoints.js';
+import { isTransientRefusal, type Params } from '../deribit/json-rpc.js';
+import type { Transport } from '../deribit/transport.js';
+import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { type Attempt, ask, type Question, type Recovery, refuseOwnMethods } from './asking.js';
+import { Backoff } from './backoff.js';
+import type { SessionEvents } from './events.js';
+import { endOf, isCut, isFinal, isFinalAtFirst, mayAskAgain, sessionOver } from './failures.js';
+import type { SessionParts } from './parts.js';
+import type { Session, SessionRequestOptions } from './session.js';
+import { pause } from './time.js';
+
+export type PrepareHttp = (endpoint: Endpoint, options: ConnectOptions) => Transport | Promise<Transport>;
+
+/**
+ * A session over HTTP: a token, and requests that carry it. There is no connection to lose and no timer: whoever asks
+ * while the token is due has it renewed in passing, and waits for that only where it is about to expire.
+ */
+export class HttpSession implements Session {
+  readonly kind = 'http';
+  readonly url: string;
+  readonly clientId: string;
+  readonly closed: Promise<Error | null>;
+  readonly #parts: SessionParts;
+  readonly #prepare: PrepareHttp;
+  readonly #end = new AbortController();
+  readonly #recovery: Recovery;
+  #settleClosed: (error: Error | null) => void = () => {};
+  #ending: { readonly error: DeribitKeysError | null } | null = null;
+  #transport: Transport | null = null;
+
+  constructor(parts: SessionParts, prepare: PrepareHttp) {
+    this.#parts = parts;
+    this.#prepare = prepare;
+    this.url = httpUrlOf(parts.endpoint.url);
+    this.clientId = parts.clientId;
+    setMaxListeners(0, this.#end.signal);
+    this.closed = new Promise((resolve) => {
+      this.#settleClosed = resolve;
+    });
+    this.#recovery = {
+      end: this.#end.signal,
+      requireOpen: () => void this.#open(),
+      onFailure: (error) => {
+        if (isDeribitKeysError(error, 'ERR_WRONG_ENVIRONMENT')) this.#begin(error);
+      },
+      replaceToken: async (generation) => {
+        if (generation === this.#parts.keeper.generation) await this.#renewed('unauthorized');
+      },
+    };
+  }
+
+  /** Logs in for the first time. Throws why it could not; the session has ended then. */
+  async open(): Promise<void> {
+    const { options, time, random, keeper, clock, scheduler, openWithinMs, connectOptions, endpoint } = this.#parts;
+    const { signal } = options;
+    const onAbort = () => void this.close();
+    signal?.addEventListener('abort', onAbort);
+    void this.closed.then(() => signal?.removeEventListener('abort', onAbort));
+    const startMs = time.monotonicMs();
+    const backoff = new Backoff(options.backoff ?? {}, random);
+    for (;;) {
+      try {
+        if (signal?.aborted) onAbort();
+        this.#transport ??= await this.#prepare(endpoint, connectOptions);
+        const transport = this.#open();
+        await scheduler.loginTurn(this.#end.signal);
+        const loggedIn = keeper.signIn(transport, 'open');
+        if (!clock.isFresh) keeper.readClock(transport).catch(() => {});
+        await loggedIn;
+        this.#open();
+        return;
+      } catch (error) {
+        const waitMs = backoff.next();
+        const late = time.monotonicMs() - startMs + waitMs > openWithinMs;
+        if (this.#ending === null && (late || isFinalAtFirst(error))) this.#begin(error);
+        if (this.#ending !== null) throw endOf(this.#ending.error, 'opening the session');
+        await pause(time, waitMs, this.#end.signal);
+      }
+    }
+  }
+
+  get clockOffsetMs(): number | null {
+    return this.#parts.clock.reading?.offsetMs ?? null;
+  }
+
+  async request(method: string, params: Params = {}, options: SessionRequestOptions = {}): Promise<unknown> {
+    refuseOwnMethods(method);
+    return ask(this.#parts, this.#recovery, this.#question(method, params), options);
+  }
+
+  async accessToken(): Promise<string> {
+    const question: Question = {
+      method: 'the access token',
+      send: () => this.#token(),
+      mayRepeat: (error) => isUnsent(error) || isTransientRefusal(error),
+    };
+    return (await ask(this.#parts, this.#recovery, question, {})) as string;
+  }
+
+  async subscribe(): Promise<() => Promise<void>> {
+    throw new DeribitKeysError('ERR_USAGE', 'there are no subscriptions over HTTP', {
+      hint: 'open the session with a ws: or wss: URL',
+    });
+  }
+
+  on<Name extends keyof SessionEvents>(name: Name, listener: (event: SessionEvents[Name]) => void): () => void {
+    return this.#parts.events.on(name, listener);
+  }
+
+  off<Name extends keyof SessionEvents>(name: Name, listener: (event: SessionEvents[Name]) => void): void {
+    this.#parts.events.off(name, listener);
+  }
+
+  async close(): Promise<void> {
+    this.#begin(null);
+    await this.#transport?.close();
+  }
+
+  #question(method: string, params: Params): Question {
+    const isPrivate = method.startsWith('private/');
+    return {
+      method,
+      mayRepeat: (error) => mayAskAgain(method, error) || isUnsent(error),
+      send: async (attempt: Attempt) => {
+        const { leftMs, signal } = attempt;
+        const startMs = this.#parts.time.monotonicMs();
+        const token = isPrivate ? await this.#token() : null;
+        attempt.generation = this.#parts.keeper.generation;
+        const timeoutMs = Math.max(1, leftMs - (this.#parts.time.monotonicMs() - startMs));
+        return this.#open().request(method, params, {
+          timeoutMs,
+          ...(token === null ? {} : { accessToken: token }),
+          ...(signal === undefined ? {} : { signal }),
+        });
+      },
+    };
+  }
+
+  /** A token that is valid for a moment to come. */
+  async #token(): Promise<string> {
+    const { keeper } = this.#parts;
+    if (!keeper.isUsable) await this.#renewed('expired');
+    else if (keeper.dueInMs === 0) this.#renewed('expired').catch(() => {});
+    const { accessToken } = keeper;
+    if (accessToken === null) throw notLoggedIn(null);
+    return accessToken.reveal();
+  }
+
+  /** Throws with `maybeSent: false`: what the token was wanted for was not sent. */
+  async #renewed(reason: 'expired' | 'unauthorized'): Promise<void> {
+    const { keeper, clock, scheduler } = this.#parts;
+    const transport = this.#open();
+    const { generation } = keeper;
+    try {
+      await scheduler.loginTurn(this.#end.signal);
+      if (keeper.generation !== generation) return;
+      await (reason === 'expired' ? keeper.renew(transport) : keeper.signIn(transport, reason));
+      if (!clock.isFresh) keeper.readClock(transport).catch(() => {});
+    } catch (error) {
+      if (isFinal(error)) this.#begin(error);
+      this.#open();
+      throw notLoggedIn(error);
+    }
+  }
+
+  /** Throws where the session has ended. */
+  #open(): Transport {
+    if (this.#ending !== null || this.#transport === null) throw sessionOver(this.#ending?.error ?? null);
+    return this.#transport;
+  }
+
+  #begin(error: unknown): void {
+    if (this.#ending !== null) return;
+    const reason = error === null ? null : endOf(error, '');
+    this.#ending = { error: reason };
+    this.#end.abort();
+    void this.#transport?.close();
+    this.#parts.events.emit('closed', { error: reason });
+    this.#parts.events.release();
+    this.#settleClosed(reason);
+  }
+}
+
+/** Whether the network failed before anything was sent. */
+function isUnsent(error: unknown): boolean {
+  return (isCut(error) || isDeribitKeysError(error, 'ERR_TIMEOUT')) && error.maybeSent === false;
+}
+
+function notLoggedIn(cause: unknown): DeribitKeysError {
+  const known = isDeribitKeysError(cause) ? cause : null;
+  const why = known === null ? '' : `: ${known.message}`;
+  return new DeribitKeysError(known?.code ?? 'ERR_UNAUTHORIZED', `the token could not be renewed${why}`, {
+    cause,
+    ...(known?.hint === undefined ? {} : { hint: known.hint }),
+    ...(known?.rpc === undefined ? {} : { rpc: known.rpc }),
+    maybeSent: false,
+  });
+}

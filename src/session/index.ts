@@ -1,0 +1,9 @@
+export type { BackoffOptions } from './backoff.js';
+export type { ClockReading } from './clock.js';
+export { type CreditRate, DOCUMENTED_RATE } from './credits.js';
+export type { LoginReason, SessionEvents } from './events.js';
+export { type Fleet, type FleetOptions, type FleetSessionOptions, openFleet } from './fleet.js';
+export { openSession } from './open-session.js';
+export type { Session, SessionOptions, SessionRequestOptions } from './session.js';
+export type { ChannelListener, ChannelMessage } from './subscriptions.js';
+export type { Time } from './time.js';

@@ -1,0 +1,121 @@
+import { isTransientRefusal, type Notification } from '../deribit/json-rpc.js';
+import { listOf } from '../deribit/shapes.js';
+import type { Transport } from '../deribit/transport.js';
+import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { callListener } from './emitter.js';
+
+/** What a channel said. */
+export interface ChannelMessage {
+  readonly channel: string;
+  readonly data: unknown;
+}
+
+export type ChannelListener = (message: ChannelMessage) => void;
+
+/** As many channels go into one request: with names of usual length far below the 32 kB that it may have. */
+const CHANNELS_A_REQUEST = 200;
+
+/**
+ * Who wants which channels, and which of them the connection has. Both are brought together by {@link reconcile}, one
+ * exchange of requests at a time.
+ */
+export class Subscriptions {
+  readonly #listeners = new Map<string, Set<ChannelListener>>();
+  /** Channels of the present connection. */
+  readonly #given = new Set<string>();
+  #busy: Promise<unknown> = Promise.resolve();
+
+  add(channels: readonly string[], listener: ChannelListener): void {
+    for (const channel of channels) {
+      const listeners = this.#listeners.get(channel);
+      if (listeners === undefined) this.#listeners.set(channel, new Set([listener]));
+      else listeners.add(listener);
+    }
+  }
+
+  remove(channels: readonly string[], listener: ChannelListener): void {
+    for (const channel of channels) {
+      const listeners = this.#listeners.get(channel);
+      listeners?.delete(listener);
+      if (listeners?.size === 0) this.#listeners.delete(channel);
+    }
+  }
+
+  /** A new connection has no channels yet. */
+  forget(): void {
+    this.#given.clear();
+  }
+
+  clear(): void {
+    this.#listeners.clear();
+    this.forget();
+  }
+
+  /** Hands on what a `subscription` notification says. */
+  deliver({ params }: Notification): void {
+    const { channel, data } = params;
+    if (typeof channel !== 'string') return;
+    for (const listener of [...(this.#listeners.get(channel) ?? [])]) callListener(listener, { channel, data });
+  }
+
+  /**
+   * Subscribes to what is wanted and not given, unsubscribes from what is given and not wanted. Gives the channels that
+   * the exchange refused, each with why; their listeners are gone. Throws where the connection fails, or the exchange
+   * is busy.
+   */
+  reconcile(line: Transport): Promise<ReadonlyMap<string, DeribitKeysError>> {
+    const work = this.#busy.then(() => this.#reconcile(line));
+    this.#busy = work.catch(() => {});
+    return work;
+  }
+
+  async #reconcile(line: Transport): Promise<ReadonlyMap<string, DeribitKeysError>> {
+    const refused = new Map<string, DeribitKeysError>();
+    const surplus = [...this.#given].filter((channel) => !this.#listeners.has(channel));
+    for (const part of inParts(surplus)) {
+      await line.request('private/unsubscribe', { channels: part });
+      for (const channel of part) this.#given.delete(channel);
+    }
+    const missing = [...this.#listeners.keys()].filter((channel) => !this.#given.has(channel));
+    for (const part of inParts(missing)) await this.#subscribe(line, part, refused);
+    for (const channel of refused.keys()) this.#listeners.delete(channel);
+    return refused;
+  }
+
+  /** One unknown channel may have the whole request refused: then each half is tried alone. */
+  async #subscribe(
+    line: Transport,
+    channels: readonly string[],
+    refused: Map<string, DeribitKeysError>,
+  ): Promise<void> {
+    let given: readonly unknown[];
+    try {
+      given = listOf('private/subscribe', await line.request('private/subscribe', { channels }));
+    } catch (error) {
+      if (!isDeribitKeysError(error, 'ERR_RPC') || isTransientRefusal(error)) throw error;
+      if (channels.length === 1) {
+        for (const channel of channels) refused.set(channel, error);
+        return;
+      }
+      const middle = Math.ceil(channels.length / 2);
+      await this.#subscribe(line, channels.slice(0, middle), refused);
+      await this.#subscribe(line, channels.slice(middle), refused);
+      return;
+    }
+    for (const channel of channels) {
+      if (given.includes(channel)) this.#given.add(channel);
+      else refused.set(channel, notGiven(channel));
+    }
+  }
+}
+
+function inParts(channels: readonly string[]): readonly (readonly string[])[] {
+  const count = Math.ceil(channels.length / CHANNELS_A_REQUEST);
+  return Array.from({ length: count }, (_, i) => channels.slice(i * CHANNELS_A_REQUEST, (i + 1) * CHANNELS_A_REQUEST));
+}
+
+function notGiven(channel: string): DeribitKeysError {
+  return new DeribitKeysError('ERR_NOT_ON_EXCHANGE', `the exchange does not give the channel ${channel.slice(0, 80)}`, {
+    hint: 'check its name, and that the instrument still trades',
+  });
+}

@@ -1,0 +1,329 @@
+import { setMaxListeners } from 'node:events';
+import { websocketUrlOf } from '../deribit/endpoints.js';
+import { isTransientRefusal, type Params } from '../deribit/json-rpc.js';
+import type { Transport } from '../deribit/transport.js';
+import type { WebSocketTransport } from '../deribit/websocket-transport.js';
+import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { type Attempt, ask, type Question, type Recovery, refuseOwnMethods } from './asking.js';
+import { Backoff } from './backoff.js';
+import { type Connect, connectAndLogIn, keepTokenFresh } from './connection.js';
+import type { LoginReason, SessionEvents } from './events.js';
+import { endOf, isCut, isFinal, isFinalAtFirst, isSpentToken, mayAskAgain, sessionOver } from './failures.js';
+import type { SessionParts } from './parts.js';
+import { RequestLine } from './request-line.js';
+import type { Session, SessionRequestOptions } from './session.js';
+import { type ChannelListener, Subscriptions } from './subscriptions.js';
+import { pause } from './time.js';
+
+/** A connection that lived for so long was a good one: the next attempt after it comes soon. */
+const GOOD_CONNECTION_MS = 10_000;
+
+/**
+ * A session over WebSocket.
+ *
+ *      connecting ──> logging in ──> restoring ──> ready          final refusal, or close()
+ *       ^    |            |              |           |              from anywhere ──> ended
+ *       |    +────────────┴──────────────┴───────────+ cut, busy
+ *       +── waiting (backoff) <──────────────────────+
+ *
+ * `#supervise` is the one loop that moves it, and the one exit. Requests go out in `ready` alone; elsewhere they wait in
+ * the line. What belongs to one connection (its watch, its renewals) ends with that connection's own signal.
+ */
+export class WebSocketSession implements Session {
+  readonly kind = 'websocket';
+  readonly url: string;
+  readonly clientId: string;
+  readonly closed: Promise<Error | null>;
+  readonly #parts: SessionParts;
+  readonly #connect: Connect;
+  readonly #line: RequestLine;
+  readonly #subscriptions = new Subscriptions();
+  readonly #backoff: Backoff;
+  readonly #end = new AbortController();
+  readonly #recovery: Recovery;
+  /** Set once, by whatever ends the session: its error, or null for `close()`. */
+  #ending: { readonly error: DeribitKeysError | null } | null = null;
+  readonly #opened: Promise<void>;
+  #onOpened: (() => void) | null = null;
+  #transport: WebSocketTransport | null = null;
+
+  constructor(parts: SessionParts, connect: Connect) {
+    this.#parts = parts;
+    this.#connect = connect;
+    this.url = websocketUrlOf(parts.endpoint.url);
+    this.clientId = parts.clientId;
+    this.#line = new RequestLine(parts.time, parts.queueLimit);
+    this.#backoff = new Backoff(parts.options.backoff ?? {}, parts.random);
+    setMaxListeners(0, this.#end.signal);
+    this.#recovery = {
+      end: this.#end.signal,
+      requireOpen: () => {
+        if (this.#ending !== null) throw this.#over();
+      },
+      onFailure: (error) => {
+        if (isDeribitKeysError(error, 'ERR_WRONG_ENVIRONMENT')) this.#begin(error);
+      },
+      replaceToken: (generation) => this.#replaceToken(generation),
+    };
+    this.#opened = new Promise((resolve) => {
+      this.#onOpened = resolve;
+    });
+    this.closed = this.#supervise();
+  }
+
+  /** Resolves when the session is ready for the first time. Throws why it could not be; it has ended then. */
+  async open(): Promise<void> {
+    const { signal } = this.#parts.options;
+    const onAbort = () => void this.close();
+    if (signal?.aborted) onAbort();
+    else signal?.addEventListener('abort', onAbort);
+    void this.closed.then(() => signal?.removeEventListener('abort', onAbort));
+    const ended = this.closed.then((error) => {
+      throw endOf(error, 'opening the session');
+    });
+    ended.catch(() => {});
+    await Promise.race([this.#opened, ended]);
+  }
+
+  get clockOffsetMs(): number | null {
+    return this.#parts.clock.reading?.offsetMs ?? null;
+  }
+
+  async request(method: string, params: Params = {}, options: SessionRequestOptions = {}): Promise<unknown> {
+    refuseOwnMethods(method);
+    const question: Question = {
+      method,
+      send: (attempt) => this.#send(method, params, attempt),
+      mayRepeat: (error) => mayAskAgain(method, error),
+    };
+    return ask(this.#parts, this.#recovery, question, options);
+  }
+
+  async accessToken(): Promise<string> {
+    this.#recovery.requireOpen();
+    await this.#readyLine('the access token', this.#parts.timeoutMs, undefined);
+    // an open line has a token that has not expired
+    return this.#parts.keeper.accessToken?.reveal() ?? this.accessToken();
+  }
+
+  async subscribe(channels: string | readonly string[], listener: ChannelListener): Promise<() => Promise<void>> {
+    const wanted = [...new Set(typeof channels === 'string' ? [channels] : channels)];
+    const own: ChannelListener = (message) => listener(message);
+    this.#recovery.requireOpen();
+    this.#subscriptions.add(wanted, own);
+    const stop = async () => {
+      this.#subscriptions.remove(wanted, own);
+      // its listener is gone whatever the exchange says
+      if (this.#line.current !== null) await this.#reconcile().catch(() => {});
+    };
+    try {
+      const refused = await this.#reconcile();
+      const [first] = wanted.flatMap((channel) => refused.get(channel) ?? []);
+      if (first !== undefined) throw first;
+      return stop;
+    } catch (error) {
+      await stop();
+      throw error;
+    }
+  }
+
+  on<Name extends keyof SessionEvents>(name: Name, listener: (event: SessionEvents[Name]) => void): () => void {
+    return this.#parts.events.on(name, listener);
+  }
+
+  off<Name extends keyof SessionEvents>(name: Name, listener: (event: SessionEvents[Name]) => void): void {
+    this.#parts.events.off(name, listener);
+  }
+
+  async close(): Promise<void> {
+    this.#begin(null);
+    await this.closed;
+  }
+
+  async #supervise(): Promise<DeribitKeysError | null> {
+    // whoever made the session has it in hand before anything happens
+    await null;
+    const { time, events, openWithinMs } = this.#parts;
+    const startMs = time.monotonicMs();
+    let lostMs = startMs;
+    let attempts = 0;
+    while (this.#ending === null) {
+      const isFirst = this.#onOpened !== null;
+      let readyMs: number | null = null;
+      attempts += 1;
+      const failure = await this.#live(isFirst ? 'open' : 'reconnect', () => {
+        readyMs = time.monotonicMs();
+        if (!isFirst) events.emit('reconnect', { attempts, awayMs: readyMs - lostMs });
+        this.#onOpened?.();
+        this.#onOpened = null;
+      });
+      if (this.#ending !== null) break;
+      const nowMs = time.monotonicMs();
+      if (readyMs !== null) {
+        lostMs = nowMs;
+        attempts = 0;
+        if (nowMs - readyMs >= GOOD_CONNECTION_MS) this.#backoff.reset();
+      }
+      const retryInMs = this.#backoff.next();
+      const neverOpened = this.#onOpened !== null;
+      const late = neverOpened && nowMs - startMs + retryInMs > openWithinMs;
+      if (late || (neverOpened ? isFinalAtFirst(failure) : isFinal(failure))) {
+        this.#begin(failure);
+        break;
+      }
+      events.emit('disconnect', { error: failure, attempt: attempts, retryInMs });
+      await pause(time, retryInMs, this.#end.signal);
+    }
+    const error = this.#ending?.error ?? null;
+    this.#subscriptions.clear();
+    events.emit('closed', { error });
+    events.release();
+    return error;
+  }
+
+  /** One connection from its beginning to its end. Gives why it ended. */
+  async #live(reason: LoginReason, onReady: () => void): Promise<DeribitKeysError> {
+    const parts = this.#parts;
+    const connection = new AbortController();
+    const { signal } = connection;
+    setMaxListeners(0, signal);
+    const stop = () => connection.abort();
+    this.#end.signal.addEventListener('abort', stop);
+    try {
+      const endTurn = await parts.scheduler.connectTurn(this.#end.signal);
+      try {
+        if (this.#ending !== null) throw this.#over();
+        const deliver = this.#subscriptions.deliver.bind(this.#subscriptions);
+        this.#transport = await connectAndLogIn(parts, this.#connect, reason, signal, deliver);
+        await this.#restore(this.#transport);
+      } finally {
+        endTurn();
+      }
+      const transport = this.#transport;
+      onReady();
+      this.#line.open(transport);
+      const renewing = keepTokenFresh(parts, transport, signal);
+      renewing.catch((error: unknown) => (isFinal(error) ? this.#begin(error) : this.#drop(transport)));
+      const { code } = await transport.closed;
+      return cutError(this.url, code);
+    } catch (error) {
+      return endOf(error, '');
+    } finally {
+      this.#line.hold();
+      parts.keeper.forget();
+      this.#subscriptions.forget();
+      this.#end.signal.removeEventListener('abort', stop);
+      stop();
+      await this.#transport?.close();
+      this.#transport = null;
+    }
+  }
+
+  async #restore(transport: Transport): Promise<void> {
+    const refused = await this.#subscriptions.reconcile(transport).catch((error: unknown) => {
+      throw isSpentToken(error) ? uselessLogin(error) : error;
+    });
+    const [first] = refused.values();
+    if (first !== undefined) {
+      this.#parts.events.emit('unsubscribed', { channels: [...refused.keys()], error: first });
+    }
+  }
+
+  /** Decides that the session ends, and why; `#supervise` then ends it. */
+  #begin(error: unknown): void {
+    if (this.#ending !== null) return;
+    this.#ending = { error: error === null ? null : endOf(error, '') };
+    this.#line.close(() => this.#over());
+    this.#end.abort();
+  }
+
+  #over(): DeribitKeysError {
+    return sessionOver(this.#ending?.error ?? null);
+  }
+
+  /** Gives up a connection that is closed or of no use; the next one comes by `#supervise`. */
+  #drop(line: Transport): void {
+    if (this.#line.current === line) this.#line.hold();
+    void line.close();
+  }
+
+  /** A connection that is logged in, with a token that has not expired: neither sleep nor a late timer may hide that. */
+  #readyLine(what: string, timeoutMs: number, signal: AbortSignal | undefined): Promise<Transport> {
+    const line = this.#line.current;
+    if (line !== null && this.#parts.keeper.accessToken === null) this.#drop(line);
+    return this.#line.wait({ what, timeoutMs, signal });
+  }
+
+  /** Runs `work` on a connection; where that turns out to be closed already, on the next one. */
+  async #onLine<T>(what: string, attempt: Attempt, work: (line: Transport) => Promise<T>): Promise<T> {
+    const startMs = this.#parts.time.monotonicMs();
+    for (;;) {
+      const leftMs = attempt.leftMs - (this.#parts.time.monotonicMs() - startMs);
+      if (!attempt.queue && this.#line.current === null) throw notConnected(what);
+      const line = await this.#readyLine(what, leftMs, attempt.signal);
+      attempt.generation = this.#parts.keeper.generation;
+      try {
+        return await work(line);
+      } catch (error) {
+        if (!isDeribitKeysError(error, 'ERR_CONNECTION_CLOSED')) throw error;
+        this.#drop(line);
+        if (error.maybeSent !== false || !attempt.queue) throw error;
+      }
+    }
+  }
+
+  #send(method: string, params: Params, attempt: Attempt): Promise<unknown> {
+    const startMs = this.#parts.time.monotonicMs();
+    return this.#onLine(method, attempt, (line) => {
+      const timeoutMs = Math.max(1, attempt.leftMs - (this.#parts.time.monotonicMs() - startMs));
+      return line.request(
+        method,
+        params,
+        attempt.signal === undefined ? { timeoutMs } : { timeoutMs, signal: attempt.signal },
+      );
+    });
+  }
+
+  /** Brings the subscriptions of the connection in line with what is wanted, however many connections that takes. */
+  async #reconcile(): Promise<ReadonlyMap<string, DeribitKeysError>> {
+    const method = 'private/subscribe';
+    const question: Question = {
+      method,
+      send: (attempt) => this.#onLine(method, attempt, (line) => this.#subscriptions.reconcile(line)),
+      mayRepeat: (error) => isTransientRefusal(error) || (isCut(error) && error.maybeSent === true),
+    };
+    const answer = await ask(this.#parts, this.#recovery, question, {});
+    return answer as ReadonlyMap<string, DeribitKeysError>;
+  }
+
+  async #replaceToken(generation: number): Promise<void> {
+    const line = this.#line.current;
+    if (line === null || this.#parts.keeper.generation !== generation) return;
+    try {
+      await this.#parts.keeper.signIn(line, 'unauthorized');
+    } catch (error) {
+      if (!isFinal(error)) return this.#drop(line);
+      this.#begin(error);
+      throw this.#over();
+    }
+  }
+}
+
+function cutError(url: string, code: number): DeribitKeysError {
+  const how = code === 1006 ? 'cut without a word' : `closed with code ${code}`;
+  return new DeribitKeysError('ERR_CONNECTION_CLOSED', `the connection to ${new URL(url).host} was ${how}`);
+}
+
+/** 13009 for a token that was just got: not a refused login, which would be final. */
+function uselessLogin(cause: unknown): DeribitKeysError {
+  return new DeribitKeysError('ERR_CONNECTION_CLOSED', 'the exchange did not take the login that it just granted', {
+    cause,
+  });
+}
+
+function notConnected(what: string): DeribitKeysError {
+  return new DeribitKeysError('ERR_CONNECTION_CLOSED', `there is no connection to send ${what}`, {
+    hint: 'try again when the session is back, or let it wait in the queue',
+    maybeSent: false,
+  });
+}

@@ -1,0 +1,84 @@
+import { afterEach } from 'vitest';
+import { generateKeyPair } from '../../src/crypto/generate.js';
+import { encodePublicKeyPem } from '../../src/crypto/key-pem.js';
+import { localSigner } from '../../src/crypto/local-signer.js';
+import type { Signer } from '../../src/crypto/signer.js';
+import { type Sandbox, type SandboxOptions, startSandbox } from '../../src/sandbox/index.js';
+import type { SessionEvents } from '../../src/session/events.js';
+import { openSession, type Session, type SessionOptions } from '../../src/session/index.js';
+
+const closers: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const close of closers.splice(0).reverse()) await close();
+});
+
+/** Runs `close` after the test. */
+export function afterTest(close: () => Promise<unknown>): void {
+  closers.push(close);
+}
+
+/** An exchange with one asymmetric key, and what is needed to log in with it. */
+export interface World {
+  readonly sandbox: Sandbox;
+  readonly clientId: string;
+  readonly keyId: number;
+  readonly signer: Signer;
+  /** Opens a session of that key, over WebSocket, with short waits. */
+  open(options?: Partial<SessionOptions>): Promise<Session>;
+  /** Methods that the exchange handled or was asked for, without those of heartbeats and clocks. */
+  calls(): string[];
+}
+
+export async function world(options: SandboxOptions = {}, maxScope?: string): Promise<World> {
+  const sandbox = await startSandbox(options);
+  afterTest(() => sandbox.close());
+  const key = await generateKeyPair('ed25519');
+  const registered = sandbox.addKey({
+    publicKey: encodePublicKeyPem(key.publicKey),
+    ...(maxScope === undefined ? {} : { maxScope }),
+  });
+  const { client_id: clientId, id: keyId } = registered;
+  const signer = localSigner(key);
+  return {
+    sandbox,
+    clientId,
+    keyId,
+    signer,
+    async open(given = {}) {
+      const backoff = { firstMs: 5, longestMs: 40 };
+      const session = await openSession({ url: sandbox.wsUrl, clientId, signer, backoff, ...given });
+      afterTest(() => session.close());
+      return session;
+    },
+    calls: () =>
+      sandbox.calls
+        .filter(({ method }) => !['public/set_heartbeat', 'public/get_time', 'public/test'].includes(method))
+        .map(({ method, outcome }) => `${method} ${outcome}`),
+  };
+}
+
+/** The next event of that name. */
+export function next<Name extends keyof SessionEvents>(session: Session, name: Name): Promise<SessionEvents[Name]> {
+  return new Promise((resolve) => {
+    const stop = session.on(name, (event) => {
+      stop();
+      resolve(event);
+    });
+  });
+}
+
+/** All events of that name from now on. */
+export function all<Name extends keyof SessionEvents>(session: Session, name: Name): SessionEvents[Name][] {
+  const events: SessionEvents[Name][] = [];
+  session.on(name, (event) => events.push(event));
+  return events;
+}
+
+export async function caught(promise: Promise<unknown>): Promise<Record<string, unknown>> {
+  try {
+    await promise;
+  } catch (error) {
+    return error as Record<string, unknown>;
+  }
+  throw new Error('it did not reject');
+}
