@@ -25,5 +25,5 @@ const WRAPPINGS: ReadonlySet<string> = new Set([
 export function ed25519Point(ecPoint: Uint8Array): Uint8Array | null {
   if (ecPoint.length < 32) return null;
   const start = ecPoint.length - 32;
-  return WRAPPINGS.has(bytesToHex(ecPoint.subarray(0, start))) ? ecPoint.slice(start) : null;
+  return WRAPPINGS.has(bytesToHex(ecPoint.subarray(0, start))) ? Uint8Array.from(ecPoint.subarray(start)) : null;
 }

@@ -19,6 +19,7 @@ import {
 import { findObjects, isSet, type Session, templateOf } from './key-objects.js';
 import { openModule } from './module.js';
 import { openSession } from './pkcs11-signer.js';
+import { closeSession } from './session-pool.js';
 import { findToken, hasMechanism, logIn, type PinSource, type TokenChoice, tokenError } from './token.js';
 
 export type GenerateInTokenOptions = TokenChoice & {
@@ -66,7 +67,7 @@ export async function generateInToken(options: GenerateInTokenOptions): Promise<
     } catch (error) {
       throw tokenError(token, 'does not make the key', error);
     } finally {
-      cryptoki.C_CloseSession(handle);
+      closeSession(cryptoki, handle);
     }
   };
   return withToken(async (session) => {

@@ -14,7 +14,7 @@ import {
 } from './cryptoki.js';
 import { findTokenKey, type TokenKey, type TokenKeyChoice } from './key-objects.js';
 import { openModule } from './module.js';
-import { type SessionPool, sessionPool } from './session-pool.js';
+import { closeSession, type SessionPool, sessionPool } from './session-pool.js';
 import {
   findToken,
   hasMechanism,
@@ -135,7 +135,7 @@ async function openToken(options: Pkcs11SignerOptions): Promise<OpenToken> {
     requireMechanism(cryptoki, token, key);
     return { cryptoki, token, key, pool: sessionPool(cryptoki, token, handle) };
   } catch (error) {
-    cryptoki.C_CloseSession(handle);
+    closeSession(cryptoki, handle);
     throw tokenError(token, 'cannot be used', error);
   }
 }

@@ -13,36 +13,39 @@ export interface SessionPool {
 /** As many as run at once in the thread pool of Node.js. */
 const SESSIONS = 4;
 
+/** Closes a session that may be gone already. */
+export function closeSession(cryptoki: Cryptoki, session: Handle): void {
+  try {
+    cryptoki.C_CloseSession(session);
+  } catch {
+    // what matters is that it is not open
+  }
+}
+
 /** @param first an open session, which the pool takes over */
 export function sessionPool(cryptoki: Cryptoki, token: Token, first: Handle): SessionPool {
   const { maxSessionCount } = cryptoki.C_GetTokenInfo(token.slot);
   const idle = [first];
   let closed = false;
   const limited = atMost(maxSessionCount > 0 ? Math.min(SESSIONS, maxSessionCount) : SESSIONS);
-  const closeSession = (session: Handle) => {
-    try {
-      cryptoki.C_CloseSession(session);
-    } catch {
-      // it is gone already
-    }
-  };
+  const close = (session: Handle) => closeSession(cryptoki, session);
   return {
     use: (work) =>
       limited(async () => {
         const session = idle.pop() ?? cryptoki.C_OpenSession(token.slot, CKF_SERIAL_SESSION);
         try {
           const result = await work(session);
-          if (closed) closeSession(session);
+          if (closed) close(session);
           else idle.push(session);
           return result;
         } catch (error) {
-          closeSession(session);
+          close(session);
           throw error;
         }
       }),
     close() {
       closed = true;
-      for (const session of idle.splice(0)) closeSession(session);
+      for (const session of idle.splice(0)) close(session);
     },
   };
 }
