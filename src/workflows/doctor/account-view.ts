@@ -1,10 +1,8 @@
 import { type ApiKey, listApiKeys } from '../../deribit/api-keys.js';
 import { protectedOptions, withAccount } from '../account.js';
 import type { AccountLogin, Parts } from '../parts.js';
+import { MAX_API_KEYS } from '../rotate-begin.js';
 import { asFound, type Finding, fixOf, notesOn, ownCommand } from './finding.js';
-
-/** At most so many API keys does an account or a subaccount have. */
-export const API_KEY_LIMIT = 8;
 
 /** What an account shows of its keys; null where it could not be asked, and a finding says why. */
 export interface AccountView {
@@ -40,12 +38,12 @@ export function cannotAsk(thrown: unknown): Finding {
 /** How many more keys the account may have: a rotation needs room for one. */
 function keysLeft(apiKeys: readonly ApiKey[]): Finding {
   const notes = notesOn(null);
-  const left = Math.max(0, API_KEY_LIMIT - apiKeys.length);
-  if (left > 0) return notes.good('key-limit', `room for ${left} more of ${API_KEY_LIMIT}`);
+  const left = Math.max(0, MAX_API_KEYS - apiKeys.length);
+  if (left > 0) return notes.good('key-limit', `room for ${left} more of ${MAX_API_KEYS}`);
   const spare = apiKeys.find(({ enabled }) => !enabled);
   return notes.bad(
     'key-limit',
-    `all ${API_KEY_LIMIT} API keys are taken: none can be registered or rotated`,
+    `all ${MAX_API_KEYS} API keys are taken: none can be registered or rotated`,
     spare === undefined
       ? `${ownCommand('api-keys', 'list')}, then api-keys remove the one that nobody needs`
       : ownCommand('api-keys', 'remove', spare.clientId),

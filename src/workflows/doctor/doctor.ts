@@ -6,8 +6,8 @@ import { explainCode } from './explain-code.js';
 import { checkFile, type FileRequest, type FileView } from './file-checks.js';
 import { asFound, type Finding, fixOf, notesOn } from './finding.js';
 import { checkKey } from './key-checks.js';
-import { checkKeystore } from './keystore-checks.js';
-import { age, placeOfRecord, registration } from './record-checks.js';
+import { checkKeystore, type KeystoreView } from './keystore-checks.js';
+import { age, placeOfRecord, registration, rotations } from './record-checks.js';
 import { checkRemote, type Patient } from './remote-checks.js';
 
 /*
@@ -18,7 +18,7 @@ import { checkRemote, type Patient } from './remote-checks.js';
  *     stray-files, record
  *   file, permissions, format, passphrase,           each key's own files, or a file that was named
  *     strength, record-matches, signer, public-key
- *   registration, environment                        what its record says
+ *   registration, environment, rotation              what its record says
  *   reachable, environment, clock                    each exchange that is involved
  *   account, key-limit                               with a login
  *   client-id, enabled, exchange-key, scope,         each registered key on its exchange
@@ -63,8 +63,9 @@ export async function doctor(parts: Parts, request: DoctorRequest): Promise<Diag
   const everything = request.names.length === 0 && file === null && clientId === undefined;
   const selected = everything
     ? { records: keystore.records, findings: [] }
-    : await select(parts, request, keystore.records, file);
-  const local = await examineFiles(parts, target, selected.records, by);
+    : await select(parts, request, keystore, file);
+  const underWay = await rotations(parts.store, by);
+  const local = await examineFiles(parts, request, selected.records, underWay.successors, by);
   const stranger = local.patients.length === 0 && !everything && request.names.length === 0;
   const remote = request.offline
     ? [notesOn(null).skipped('reachable', 'the exchange was not asked: --offline')]
@@ -81,6 +82,7 @@ export async function doctor(parts: Parts, request: DoctorRequest): Promise<Diag
     ...selected.findings,
     ...(file?.findings ?? []),
     ...local.findings,
+    ...underWay.findings.filter(({ name }) => everything || selected.records.some((record) => record.name === name)),
     ...remote,
     ...selected.records.flatMap((record) => age(record, parts.nowMs(), request.maxAgeMs, by)),
   ];
@@ -91,7 +93,7 @@ export async function doctor(parts: Parts, request: DoctorRequest): Promise<Diag
 async function select(
   parts: Parts,
   { names, clientId }: DoctorRequest,
-  all: readonly KeyRecord[],
+  keystore: KeystoreView,
   file: FileView | null,
 ): Promise<{ readonly records: readonly KeyRecord[]; readonly findings: readonly Finding[] }> {
   const records = new Map<string, KeyRecord>();
@@ -102,10 +104,11 @@ async function select(
     } catch (thrown) {
       const error = asFound(thrown);
       if (error.code === 'ERR_USAGE') throw error;
-      findings.push(notesOn(name).bad('record', error.message, fixOf(error)));
+      const damaged = keystore.findings.find((finding) => finding.name === name);
+      findings.push(damaged ?? notesOn(name).bad('record', error.message, fixOf(error)));
     }
   }
-  for (const record of all) {
+  for (const record of keystore.records) {
     const byClientId = clientId !== undefined && record.clientId === clientId;
     const byFile = file !== null && record.fingerprint === file.fingerprint;
     if (byClientId || byFile) records.set(record.name, record);
@@ -115,8 +118,9 @@ async function select(
 
 async function examineFiles(
   parts: Parts,
-  target: TargetChoice,
+  { target }: DoctorRequest,
   records: readonly KeyRecord[],
+  successors: ReadonlySet<string>,
   by: string,
 ): Promise<{ readonly patients: readonly Patient[]; readonly findings: readonly Finding[] }> {
   const patients: Patient[] = [];
@@ -125,7 +129,8 @@ async function examineFiles(
     const view = await checkKey(parts, record);
     const { endpoint, finding } = placeOfRecord(target, record);
     patients.push({ record, view, keyFile: parts.store.files(record.name).privateKey, endpoint });
-    findings.push(...view.findings, registration(record, by), finding);
+    const state = successors.has(record.name) ? [] : [registration(record, by)];
+    findings.push(...view.findings, ...state, finding);
   }
   return { patients, findings };
 }

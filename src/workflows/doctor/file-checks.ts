@@ -8,7 +8,7 @@ import { readFileOrNull } from '../../keystore/files.js';
 import { type PermissionPolicy, readPrivateFile } from '../../keystore/permissions.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { asFound, type Finding, fixOf, notesOn, ownCommand, shellWord } from './finding.js';
-import { describe, kindOf } from './key-checks.js';
+import { describe, kindOf, modeOf } from './key-checks.js';
 import { type Stage, stageFindings } from './open-stages.js';
 
 /** A key file that need not belong to the keystore. */
@@ -34,6 +34,7 @@ export async function checkFile(request: FileRequest, records: readonly KeyRecor
   const { path } = request;
   const notes = notesOn(null);
   const described = await describe(path);
+  const mode = await modeOf(path);
   const isPrivate = described === null || described.kind === 'private';
   let key: { readonly publicKey: PublicKey; readonly signer: Signer | null } | null = null;
   let failure: DeribitKeysError | null = null;
@@ -45,7 +46,7 @@ export async function checkFile(request: FileRequest, records: readonly KeyRecor
   const good = (stage: Stage): Finding => {
     switch (stage) {
       case 'permissions':
-        return notes.good(stage, 'only its owner can read it, as far as was asked to look');
+        return notes.good(stage, mode);
       case 'format':
         return notes.good(stage, `${described?.kind} key, ${described?.format}`);
       case 'passphrase':

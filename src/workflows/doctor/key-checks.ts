@@ -1,9 +1,12 @@
+import { stat } from 'node:fs/promises';
 import { inspectKey, type KeyDescription, parsePublicKey } from '../../crypto/formats/index.js';
 import { fingerprint } from '../../crypto/index.js';
 import type { KeyAlgorithm, PublicKey } from '../../crypto/keys.js';
 import type { Signer } from '../../crypto/signer.js';
 import { DeribitKeysError } from '../../errors.js';
 import { readFileOrNull } from '../../keystore/files.js';
+import type { KeyFiles } from '../../keystore/keystore.js';
+import { hasFileModes } from '../../keystore/permissions.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import type { Parts } from '../parts.js';
 import { asFound, type Finding, fixOf, type Notes, notesOn, ownCommand, shellWord } from './finding.js';
@@ -71,14 +74,15 @@ export function kindOf({
 }
 
 async function privateFile(parts: Parts, record: KeyRecord, opened: Opened, notes: Notes): Promise<Finding[]> {
-  const path = parts.store.files(record.name).privateKey;
-  const described = await describe(path);
+  const files = parts.store.files(record.name);
+  const path = files.privateKey;
+  const found = { description: await describe(path), mode: await modeOf(path) };
   return stageFindings({
     notes,
     stages: ['file', 'permissions', 'format', 'passphrase', 'strength', 'record-matches'],
     path,
     failure: opened.failure,
-    good: (stage) => passed(stage, record, path, described, notes),
+    good: (stage) => passed(stage, record, files, found, notes),
     fix: (stage, failure) => mend(stage, failure, record, path),
   });
 }
@@ -94,13 +98,26 @@ export async function describe(path: string): Promise<KeyDescription | null> {
   }
 }
 
-function passed(stage: Stage, record: KeyRecord, path: string, key: KeyDescription | null, notes: Notes): Finding {
+/** The mode of a file, for people. */
+export async function modeOf(path: string): Promise<string> {
+  if (!hasFileModes()) return 'this platform has no file modes';
+  const stats = await stat(path).catch(() => null);
+  return stats === null ? 'unknown' : `mode ${(stats.mode & 0o7777).toString(8).padStart(4, '0')}`;
+}
+
+interface FoundFile {
+  readonly description: KeyDescription | null;
+  readonly mode: string;
+}
+
+function passed(stage: Stage, record: KeyRecord, files: KeyFiles, found: FoundFile, notes: Notes): Finding {
+  const key = found.description;
   const encrypted = key?.encrypted ?? record.encrypted;
   switch (stage) {
     case 'file':
-      return notes.good(stage, path);
+      return notes.good(stage, files.privateKey);
     case 'permissions':
-      return notes.good(stage, 'only its owner can read it, as far as was asked to look');
+      return notes.good(stage, found.mode);
     case 'format':
       return notes.good(stage, `${key?.format ?? 'a private key'}${encrypted ? ', encrypted' : ''}`);
     case 'passphrase':
@@ -119,7 +136,7 @@ function passed(stage: Stage, record: KeyRecord, path: string, key: KeyDescripti
         : notes.bad(
             stage,
             `the file is ${encrypted ? '' : 'not '}encrypted, the record says otherwise`,
-            ownCommand('passphrase', record.name, ...(encrypted ? [] : ['--remove'])),
+            `perl -pi -e 's/("encrypted": *)\\w+/$1${encrypted}/' ${shellWord(files.record)}`,
           );
   }
 }

@@ -1,4 +1,6 @@
 import type { Endpoint } from '../../deribit/endpoints.js';
+import { listJournals, type RotationJournal } from '../../keystore/journal.js';
+import type { Keystore } from '../../keystore/keystore.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { formatDuration } from '../duration.js';
 import { endpointOfRecord, resolveTarget, type TargetChoice } from '../target.js';
@@ -38,7 +40,8 @@ export function placeOfRecord(
       return { endpoint, finding: notes.bad(check, detail, `import the key under another name, then: ${link}`) };
     }
     const target = resolveTarget(choice, record);
-    if (endpoint === null) return { endpoint: target, finding: notes.skipped(check, 'it belongs to none yet') };
+    if (endpoint === null)
+      return { endpoint, finding: notes.skipped(check, `none yet; as it is, it would be ${target.environment}`) };
     return { endpoint, finding: notes.good(check, `${endpoint.environment} (${new URL(endpoint.url).host})`) };
   } catch (thrown) {
     const error = asFound(thrown);
@@ -50,8 +53,48 @@ export function placeOfRecord(
 export function age(record: KeyRecord, nowMs: number, maxAgeMs: number, by: string): Finding[] {
   if (record.state !== 'registered') return [];
   const notes = notesOn(record.name);
-  const ageMs = Math.max(0, nowMs - Date.parse(record.createdAt));
-  if (ageMs <= maxAgeMs) return [notes.good('age', `made ${formatDuration(ageMs)} ago`)];
-  const detail = `made ${formatDuration(ageMs)} ago: older than ${formatDuration(maxAgeMs)}`;
+  const ageMs = Math.max(0, nowMs - Date.parse(record.registeredAt ?? record.createdAt));
+  if (ageMs <= maxAgeMs) return [notes.good('age', `registered ${formatDuration(ageMs)} ago`)];
+  const detail = `registered ${formatDuration(ageMs)} ago: older than ${formatDuration(maxAgeMs)}`;
   return [notes.bad('age', detail, `${ownCommand('rotate', record.name)} ${by}`)];
+}
+
+/** What the journals say of the rotations that are under way. */
+export interface RotationView {
+  readonly findings: readonly Finding[];
+  /** Names of keys that are the successors in them: no command but `rotate` is for them. */
+  readonly successors: ReadonlySet<string>;
+}
+
+/** The rotations that are under way: one that was interrupted, or whose grace is over, waits for its command. */
+export async function rotations(store: Keystore, by: string): Promise<RotationView> {
+  try {
+    const journals = await listJournals(store);
+    return {
+      findings: journals.map((journal) => rotation(journal, store.now().getTime(), by)),
+      successors: new Set(journals.map(({ successor }) => successor)),
+    };
+  } catch (thrown) {
+    const error = asFound(thrown);
+    return { findings: [notesOn(null).bad('rotation', error.message, fixOf(error))], successors: new Set() };
+  }
+}
+
+function rotation(journal: RotationJournal, nowMs: number, by: string): Finding {
+  const { name, stage, promotedAt, graceMs } = journal;
+  const notes = notesOn(name);
+  const goOn = `${ownCommand('rotate', name)} ${by}`;
+  if (stage === 'aborting') {
+    return notes.bad(
+      'rotation',
+      'the way back from a rotation was interrupted',
+      `${ownCommand('rotate', name, '--abort')} ${by}`,
+    );
+  }
+  if (promotedAt === null) return notes.bad('rotation', `its rotation of ${journal.startedAt} is not ended`, goOn);
+  const dueMs = Date.parse(promotedAt) + graceMs;
+  const due = new Date(dueMs).toISOString();
+  return nowMs < dueMs
+    ? notes.good('rotation', `the old key stays enabled until ${due}`)
+    : notes.bad('rotation', `the grace of the old key was over at ${due}, and it is not removed yet`, goOn);
 }

@@ -1,8 +1,10 @@
+import type { PublicKey } from '../../crypto/keys.js';
 import type { ApiKey } from '../../deribit/api-keys.js';
 import { type Endpoint, sameEndpoint } from '../../deribit/endpoints.js';
 import { isDeribitKeysError } from '../../errors.js';
 import { type KeyRecord, localRecord } from '../../keystore/record.js';
 import type { AccountLogin, Parts } from '../parts.js';
+import { isSameThere } from '../prove.js';
 import { onBehalfOf } from '../subaccount.js';
 import { placeOf } from '../target.js';
 import { type AccountView, cannotAsk, viewAccount } from './account-view.js';
@@ -119,12 +121,24 @@ async function examine(
   by: string,
 ): Promise<Finding[]> {
   const { clientId } = record;
+  if (record.state === 'local') return unlinked(record, view.publicKey, account);
   if (record.state !== 'registered' || clientId === null || endpoint === null) return [];
   const place = places.get(endpoint.url) ?? (await checkPlace(parts, endpoint));
   const { signer, publicKey } = view;
   const attempt = signer === null || !place.usable ? null : await tryLogin(parts, endpoint, clientId, signer);
   const apiKeys = (await account.keysFor(record, endpoint)) ?? attempt?.apiKeys ?? null;
   return checkOnExchange({ record, clientId, publicKey, keyFile, place, attempt, apiKeys, by });
+}
+
+/** A key that was never registered from here may be on the exchange all the same, pasted into its web page. */
+async function unlinked(record: KeyRecord, publicKey: PublicKey | null, account: Account): Promise<Finding[]> {
+  if (account.login === null || publicKey === null) return [];
+  for (const key of (await account.keysFor(record, account.login.endpoint)) ?? []) {
+    if ((await isSameThere(key, publicKey)) !== true) continue;
+    const link = ownCommand('link', record.name, '--client-id', key.clientId);
+    return [notesOn(record.name).remark('client-id', `the account has this key as ${key.clientId}`, link)];
+  }
+  return [];
 }
 
 /** A key that no record speaks of, looked for by its client id or its public half. */
