@@ -33,7 +33,7 @@ export async function generateKeyPair(
   if (type === 'ed25519') {
     if (bits !== undefined) {
       throw new DeribitKeysError('ERR_USAGE', 'an Ed25519 key has no choice of length', {
-        hint: 'Leave out the bits.',
+        hint: 'leave out the bits',
       });
     }
     return privateKeyFromEd25519Seed(engine.randomBytes(ED25519_LENGTH), undefined, engine);
@@ -41,7 +41,7 @@ export async function generateKeyPair(
   const size = bits ?? DEFAULT_RSA_SIZE;
   if (type !== 'rsa' || !RSA_SIZES.includes(size)) {
     throw new DeribitKeysError('ERR_USAGE', 'a key of this type and length is not made', {
-      hint: `Choose ed25519, or rsa with ${RSA_SIZES.join(', ')} bits.`,
+      hint: `choose ed25519, or rsa with ${RSA_SIZES.join(', ')} bits`,
     });
   }
   return decodePkcs8(await engine.generateRsaPkcs8(size), engine);

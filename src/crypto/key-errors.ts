@@ -6,7 +6,7 @@ export const MAX_KEY_INPUT = 64 * 1024;
 /** `ERR_KEY_UNREADABLE`: these are not the bytes or the text of a key. */
 export function unreadable(message: string, details?: ErrorDetails): DeribitKeysError {
   return new DeribitKeysError('ERR_KEY_UNREADABLE', message, {
-    hint: 'The file may be damaged or cut short; export the key again with the tool that made it.',
+    hint: 'the file may be damaged or cut short; export the key again with the tool that made it',
     ...details,
   });
 }
@@ -14,7 +14,7 @@ export function unreadable(message: string, details?: ErrorDetails): DeribitKeys
 /** `ERR_KEY_INVALID`: a key, but one that cannot be right. */
 export function invalid(message: string, details?: ErrorDetails): DeribitKeysError {
   return new DeribitKeysError('ERR_KEY_INVALID', message, {
-    hint: 'Do not use this key; make a new one with `deribit-keys generate`.',
+    hint: 'do not use this key; make a new one with: deribit-keys generate <name>',
     ...details,
   });
 }
@@ -22,7 +22,7 @@ export function invalid(message: string, details?: ErrorDetails): DeribitKeysErr
 /** `ERR_KEY_UNSUPPORTED`: a key of a kind or size that Deribit does not take. */
 export function unsupported(message: string, details?: ErrorDetails): DeribitKeysError {
   return new DeribitKeysError('ERR_KEY_UNSUPPORTED', message, {
-    hint: 'Deribit takes Ed25519 keys and RSA keys of at least 2048 bits; make one with `deribit-keys generate`.',
+    hint: 'Deribit takes Ed25519 keys and RSA keys of at least 2048 bits; make one with: deribit-keys generate <name>',
     ...details,
   });
 }
@@ -31,7 +31,7 @@ export function unsupported(message: string, details?: ErrorDetails): DeribitKey
 export function requireSmall(input: string | Uint8Array, name: string): void {
   if (input.length > MAX_KEY_INPUT) {
     throw unreadable(`${name} is too large for a key: ${input.length}, at most ${MAX_KEY_INPUT}`, {
-      hint: 'Give the file that holds the key and nothing else.',
+      hint: 'give the file that holds the key and nothing else',
     });
   }
 }

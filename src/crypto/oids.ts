@@ -62,5 +62,5 @@ export function refusedEcKey(parameters: DerNode | undefined): DeribitKeysError 
 export function algorithmOf(oid: string, parameters: DerNode | undefined): KeyAlgorithm {
   const algorithm = ACCEPTED.get(oid);
   if (algorithm !== undefined) return algorithm;
-  throw oid === EC_OID ? refusedEcKey(parameters) : refusedAlgorithm(REFUSED.get(oid) ?? `Algorithm ${oid}`);
+  throw oid === EC_OID ? refusedEcKey(parameters) : refusedAlgorithm(REFUSED.get(oid) ?? `algorithm ${oid}`);
 }

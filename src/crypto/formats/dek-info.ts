@@ -41,7 +41,7 @@ export function readLegacyEncryption({ headers }: PemBlock): LegacyEncryption | 
   if (cipher === undefined) {
     throw refuseKind(
       `key encrypted by ${name}: only AES-CBC and DES-EDE3-CBC are read`,
-      'Encrypt it again: openssl pkcs8 -topk8 -v2 aes-256-cbc -in <file> -out <new file>.',
+      'encrypt it again: openssl pkcs8 -topk8 -v2 aes-256-cbc -in <file> -out <new file>',
     );
   }
   if (hex.length !== cipher.ivLength * 2) throw unreadable('the initialisation vector in DEK-Info has a wrong length');

@@ -162,6 +162,6 @@ function algorithm(
 function unknown(what: string, id: string): Error {
   return refuseKind(
     `${what} ${NAMES.get(id) ?? `an unknown algorithm (${id.slice(0, 64)})`}: not read here`,
-    'Encrypt it again: openssl pkcs8 -topk8 -v2 aes-256-cbc -v2prf hmacWithSHA256 -iter 600000 -in <file> -out <new file>.',
+    'encrypt it again: openssl pkcs8 -topk8 -v2 aes-256-cbc -v2prf hmacWithSHA256 -iter 600000 -in <file> -out <new file>',
   );
 }

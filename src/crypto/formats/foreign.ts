@@ -3,33 +3,33 @@ import { refuseAlgorithm, refuseKind } from './refuse.js';
 
 type Refusal = () => DeribitKeysError;
 
-const GIVE_KEY = 'Give the file that holds the key itself.';
+const GIVE_KEY = 'give the file that holds the key itself';
 
 const refusePgp: Refusal = () =>
-  refuseKind('this is a PGP key or message', 'Deribit takes no PGP keys: make one with deribit-keys generate <name>.');
+  refuseKind('this is a PGP key or message', 'Deribit takes no PGP keys: make one with deribit-keys generate <name>');
 export const refusePkcs12: Refusal = () =>
-  refuseKind('this is a PKCS#12 file', 'Take the key out of it: openssl pkcs12 -in <file> -nocerts -out key.pem.');
+  refuseKind('this is a PKCS#12 file', 'take the key out of it: openssl pkcs12 -in <file> -nocerts -out key.pem');
 export const refusePkcs7: Refusal = () =>
-  refuseKind('this is a PKCS#7 bundle', 'Take the certificates out of it: openssl pkcs7 -print_certs -in <file>.');
+  refuseKind('this is a PKCS#7 bundle', 'take the certificates out of it: openssl pkcs7 -print_certs -in <file>');
 export const refuseCrl: Refusal = () => refuseKind('this is a certificate revocation list', GIVE_KEY);
 const refuseJks: Refusal = () =>
   refuseKind(
     'this is a Java keystore',
-    'Convert it: keytool -importkeystore -srckeystore <file> -destkeystore key.p12 -deststoretype PKCS12, then openssl pkcs12 -nocerts.',
+    'convert it: keytool -importkeystore -srckeystore <file> -destkeystore key.p12 -deststoretype PKCS12, then openssl pkcs12 -nocerts',
   );
 const refuseAge: Refusal = () =>
   refuseKind(
     'this is an age key or file',
-    'An age key only encrypts: make a signing key with deribit-keys generate <name>.',
+    'an age key only encrypts: make a signing key with deribit-keys generate <name>',
   );
 const refuseSsh2Public: Refusal = () =>
-  refuseKind('this is an SSH2 public key (RFC 4716)', 'Convert it: ssh-keygen -i -f <file>.');
+  refuseKind('this is an SSH2 public key (RFC 4716)', 'convert it: ssh-keygen -i -f <file>');
 
 /** The refusal of a certificate request (PKCS#10). */
 export const refuseRequest: Refusal = () =>
   refuseKind(
     'this is a certificate request',
-    'Take its public key out: openssl req -in <file> -pubkey -noout; the private key is in a file of its own.',
+    'take its public key out: openssl req -in <file> -pubkey -noout; the private key is in a file of its own',
   );
 
 const LABELS: ReadonlyMap<string, Refusal> = new Map<string, Refusal>([
@@ -40,7 +40,7 @@ const LABELS: ReadonlyMap<string, Refusal> = new Map<string, Refusal>([
     () =>
       refuseKind(
         "this is a certificate with OpenSSL's trust settings",
-        'Convert it: openssl x509 -in <file> -out cert.pem.',
+        'convert it: openssl x509 -in <file> -out cert.pem',
       ),
   ],
   ['X509 CRL', refuseCrl],
@@ -71,32 +71,32 @@ const TEXTS: readonly (readonly [RegExp, Refusal])[] = [
   [/^---- BEGIN SSH2 PUBLIC KEY ----/m, refuseSsh2Public],
   [
     /^---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----/m,
-    () => refuseKind('this is an ssh.com private key', 'Convert it: puttygen <file> -O private-openssh -o <new file>.'),
+    () => refuseKind('this is an ssh.com private key', 'convert it: puttygen <file> -O private-openssh -o <new file>'),
   ],
   [
     /^PuTTY-User-Key-File-/,
-    () => refuseKind('this is a PuTTY key (.ppk)', 'Convert it: puttygen <file> -O private-openssh -o <new file>.'),
+    () => refuseKind('this is a PuTTY key (.ppk)', 'convert it: puttygen <file> -O private-openssh -o <new file>'),
   ],
   [
     /^SSH PRIVATE KEY FILE FORMAT/,
-    () => refuseKind('this is an SSH version 1 key', 'Make a new key: deribit-keys generate <name>.'),
+    () => refuseKind('this is an SSH version 1 key', 'make a new key: deribit-keys generate <name>'),
   ],
   [/^AGE-(?:SECRET-KEY|PLUGIN)-|^age1[0-9a-z]+$|^age-encryption\.org\//m, refuseAge],
   [
     /^untrusted comment:/,
-    () => refuseKind('this is a minisign or signify key', 'Make a key: deribit-keys generate <name>.'),
+    () => refuseKind('this is a minisign or signify key', 'make a key: deribit-keys generate <name>'),
   ],
   [
     /^ey[\w-]+\.[\w-]*\.[\w-]*\.[\w-]*\.[\w-]*$/,
-    () => refuseKind('this is an encrypted JWK (JWE)', 'Decrypt it first with the tool that made it.'),
+    () => refuseKind('this is an encrypted JWK (JWE)', 'decrypt it first with the tool that made it'),
   ],
   [
     /^<RSAKeyValue\b/i,
-    () => refuseKind('this is an XML key of .NET', 'Export it as PEM: RSA.ExportPkcs8PrivateKeyPem().'),
+    () => refuseKind('this is an XML key of .NET', 'export it as PEM: RSA.ExportPkcs8PrivateKeyPem()'),
   ],
   [
     /^<(?:!doctype|html|head|body|\?xml)\b/i,
-    () => refuseKind('this is an HTML or XML page, not a key', 'The download may have failed: fetch the file again.'),
+    () => refuseKind('this is an HTML or XML page, not a key', 'the download may have failed: fetch the file again'),
   ],
 ];
 
@@ -108,8 +108,8 @@ export function refuseText(text: string): DeribitKeysError | null {
 const MAGICS: readonly (readonly [readonly number[], Refusal])[] = [
   [[0xfe, 0xed, 0xfe, 0xed], refuseJks],
   [[0xce, 0xce, 0xce, 0xce], refuseJks],
-  [[0x1f, 0x8b], () => refuseKind('this is a gzip file', 'Unpack it first: gunzip <file>.')],
-  [[0x50, 0x4b, 3, 4], () => refuseKind('this is a zip file', 'Unpack it first: unzip <file>.')],
+  [[0x1f, 0x8b], () => refuseKind('this is a gzip file', 'unpack it first: gunzip <file>')],
+  [[0x50, 0x4b, 3, 4], () => refuseKind('this is a zip file', 'unpack it first: unzip <file>')],
 ];
 
 /** The refusal of bytes that are some other well-known thing than DER; null for all else. */

@@ -26,9 +26,9 @@ export function readJwks(text: string): readonly Jwk[] {
   const keys = isObject(value) ? value.keys : undefined;
   if (!Array.isArray(keys))
     throw unreadable('JSON, but not a JWK: it has neither kty nor keys', {
-      hint: 'A JWK is an object with the member kty.',
+      hint: 'a JWK is an object with the member kty',
     });
-  if (keys.length === 0) throw unreadable('JWK set without keys', { hint: 'Put the key into it.' });
+  if (keys.length === 0) throw unreadable('JWK set without keys', { hint: 'put the key into it' });
   return keys.map((key: unknown) => {
     if (!isObject(key)) throw unreadable('JWK set with a member that is not an object');
     return key;
@@ -78,7 +78,7 @@ async function onlyUsable<K>(jwks: readonly Jwk[], build: (jwk: Jwk) => Promise<
       if (!isDeribitKeysError(error)) throw error;
       reasons.push(error);
     }
-    if (usable.length > 1) throw refuseKind('JWK set with more than one usable key', 'Keep the one key that is meant.');
+    if (usable.length > 1) throw refuseKind('JWK set with more than one usable key', 'keep the one key that is meant');
   }
   const [key] = usable;
   if (key !== undefined) return key;
@@ -89,7 +89,7 @@ async function onlyUsable<K>(jwks: readonly Jwk[], build: (jwk: Jwk) => Promise<
       .slice(0, 4)
       .map((each) => each.message)
       .join('; ')}${reasons.length > 4 ? '; …' : ''})`,
-    'Put an Ed25519 or RSA key into it.',
+    'put an Ed25519 or RSA key into it',
   );
 }
 
@@ -105,13 +105,13 @@ function readPrivate(jwk: Jwk): PrivateNumbers {
   if (!isPrivateJwk(jwk)) {
     throw refuseKind(
       'this is a public key (JWK without d); a private key is needed',
-      'Give the JWK that has the member d.',
+      'give the JWK that has the member d',
     );
   }
   if (half.algorithm === 'ed25519') return { ...half, seed: raw(jwk, 'd') };
-  if (Object.hasOwn(jwk, 'oth')) throw refuseKind('RSA JWK of more than two primes (oth)', 'Make a key of two primes.');
+  if (Object.hasOwn(jwk, 'oth')) throw refuseKind('RSA JWK of more than two primes (oth)', 'make a key of two primes');
   if (!Object.hasOwn(jwk, 'p') || !Object.hasOwn(jwk, 'q')) {
-    throw refuseKind('RSA JWK without its primes p and q', 'Export the key with all of p, q, dp, dq and qi.');
+    throw refuseKind('RSA JWK without its primes p and q', 'export the key with all of p, q, dp, dq and qi');
   }
   const names = ['d', 'p', 'q', 'dp', 'dq', 'qi'] as const;
   const [d = 0n, p = 0n, q = 0n, dp = 0n, dq = 0n, qi = 0n] = names.map((name) => number(jwk, name));
@@ -121,7 +121,7 @@ function readPrivate(jwk: Jwk): PrivateNumbers {
 function checkKind(jwk: Jwk): void {
   const kind = short(jwk.kty);
   const curve = short(jwk.crv);
-  if (jwk.use === 'enc') throw refuseKind('JWK for encryption (use is enc)', 'Give a key for signatures.');
+  if (jwk.use === 'enc') throw refuseKind('JWK for encryption (use is enc)', 'give a key for signatures');
   if (kind === 'RSA' || (kind === 'OKP' && curve === 'Ed25519')) return;
   if (kind === 'OKP') throw refuseAlgorithm(curve === 'none' ? 'OKP key without a curve' : `${curve} key`);
   if (kind === 'EC') throw refuseAlgorithm(`EC key (${curve})`);

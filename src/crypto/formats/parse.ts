@@ -71,7 +71,7 @@ export async function parsePublicKey(input: string | Uint8Array, options: ParseO
   const key = await first.read(engine);
   for (const other of items) {
     if (other !== first && isPublic(other) && !(await other.read(engine)).equals(key)) {
-      throw refuseKind('several different public keys in one input', 'Give the one key that is meant, alone.');
+      throw refuseKind('several different public keys in one input', 'give the one key that is meant, alone');
     }
   }
   return key;
@@ -101,7 +101,7 @@ async function openPrivate(
   for (const other of items) {
     if (other.kind === 'public' && !(await other.read(engine)).equals(key.publicKey)) {
       throw new DeribitKeysError('ERR_KEY_MISMATCH', 'the public key beside the private key is not its own half', {
-        hint: 'Keep only the private key in the file: its public half is computed.',
+        hint: 'keep only the private key in the file: its public half is computed',
       });
     }
   }
@@ -113,7 +113,7 @@ function onlyPrivate(items: readonly Item[]): PrivateItem | null {
   if (others.length > 0) {
     throw refuseKind(
       `${others.length + 1} private keys in one input: only one is taken`,
-      'Keep one private key to a file.',
+      'keep one private key to a file',
     );
   }
   return item ?? null;
@@ -133,7 +133,7 @@ function isPublic(item: Item): item is PublicItem {
 
 function refusePublic({ kind, format }: PublicItem): DeribitKeysError {
   const what = kind === 'certificate' ? 'a certificate' : `a public key${format === 'jwk' ? ' (JWK without d)' : ''}`;
-  return refuseKind(`this is ${what}; a private key is needed`, 'Give the file of the private key that belongs to it.');
+  return refuseKind(`this is ${what}; a private key is needed`, 'give the file of the private key that belongs to it');
 }
 
 function readSeed(input: string | Uint8Array): Uint8Array {
@@ -145,7 +145,7 @@ function readSeed(input: string | Uint8Array): Uint8Array {
     : (base64ToBytes(text) ?? base64urlToBytes(text));
   if (seed?.length !== 32) {
     throw unreadable(`an Ed25519 seed is 32 bytes, or their hexadecimal or base64; this is of length ${input.length}`, {
-      hint: 'For a 64-byte secret key, give its first 32 bytes. For any other format, leave out raw-seed.',
+      hint: 'for a 64-byte secret key, give its first 32 bytes. For any other format, leave out raw-seed',
     });
   }
   return seed;

@@ -8,7 +8,7 @@ export function passphraseToRead(passphrase: SecretLike | undefined): string {
     throw new DeribitKeysError(
       'ERR_PASSPHRASE_REQUIRED',
       `the key is encrypted, and ${passphrase === undefined ? 'no passphrase was given' : 'the passphrase is empty'}`,
-      { hint: 'Give its passphrase: as the option passphrase, or to the command line by file, environment or prompt.' },
+      { hint: 'give its passphrase: as the option passphrase, or to the command line by file, environment or prompt' },
     );
   }
   return text;
@@ -19,7 +19,7 @@ export function passphraseToWrite(passphrase: SecretLike): string {
   const text = toSecret(passphrase).reveal();
   if (text === '') {
     throw new DeribitKeysError('ERR_USAGE', 'the passphrase is empty', {
-      hint: 'Give a passphrase of at least one character, or none at all to write the key unencrypted.',
+      hint: 'give a passphrase of at least one character, or none at all to write the key unencrypted',
     });
   }
   return text;
@@ -28,7 +28,7 @@ export function passphraseToWrite(passphrase: SecretLike): string {
 /** The one error for a decryption that gives no key: what went wrong cannot be told apart. */
 export function wrongPassphrase(cause?: unknown): DeribitKeysError {
   return new DeribitKeysError('ERR_PASSPHRASE_WRONG', 'wrong passphrase or damaged file', {
-    hint: 'Check the passphrase (a trailing newline counts); if it is right, take the file from its source again.',
+    hint: 'check the passphrase (a trailing newline counts); if it is right, take the file from its source again',
     ...(cause === undefined ? {} : { cause }),
   });
 }
@@ -40,7 +40,7 @@ export function limitCost(what: string, value: bigint | number, most: number): v
       'ERR_KEY_UNSUPPORTED',
       `key derivation too costly: ${what} ${shortNumber(value)}, at most ${most}`,
       {
-        hint: 'Encrypt the key again with usual costs: openssl pkcs8 -topk8 -iter 600000, or ssh-keygen -p -a 16 -f <file>.',
+        hint: 'encrypt the key again with usual costs: openssl pkcs8 -topk8 -iter 600000, or ssh-keygen -p -a 16 -f <file>',
       },
     );
   }

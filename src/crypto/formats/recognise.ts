@@ -38,11 +38,11 @@ const KINDS: ReadonlyMap<string, Item['kind']> = new Map([
  */
 export function recognise(input: string | Uint8Array): readonly Item[] {
   requireSmall(input, 'the input');
-  if (isEmpty(input)) throw unreadable('the input is empty', { hint: 'Give the file that holds the key.' });
+  if (isEmpty(input)) throw unreadable('the input is empty', { hint: 'give the file that holds the key' });
   const items = typeof input === 'string' ? itemsOfText(input, true) : itemsOfBytes(input, true);
   if (items === null) {
     throw unreadable(`not recognised as a key: ${describe(input)}`, {
-      hint: 'Give a key as PEM, DER, OpenSSH file or JWK; an Ed25519 seed of 32 bytes needs the format raw-seed.',
+      hint: 'give a key as PEM, DER, OpenSSH file or JWK; an Ed25519 seed of 32 bytes needs the format raw-seed',
     });
   }
   return items;

@@ -41,7 +41,7 @@ export function checkSshKeyType(type: string): asserts type is SshKeyType {
   if (type.startsWith('sk-') || type.startsWith('webauthn-sk-')) {
     throw refuseKind(
       `FIDO security key (${type}): its device signs a wrapped message, which Deribit does not take`,
-      'Make a key that is not bound to a FIDO device: deribit-keys generate <name>.',
+      'make a key that is not bound to a FIDO device: deribit-keys generate <name>',
     );
   }
   const curve = /^ecdsa-sha2-nistp(\d+)$/.exec(type)?.[1];

@@ -5,7 +5,7 @@ import { utf8Bytes } from './bytes.js';
 /** The error for OpenSSH data that breaks its own format; `what` completes "OpenSSH key: …". */
 export function damagedOpenssh(what: string): DeribitKeysError {
   return new DeribitKeysError('ERR_KEY_UNREADABLE', `OpenSSH key: ${what}`, {
-    hint: 'The file is damaged: take it from its source again, and check it with ssh-keygen -l -f <file>.',
+    hint: 'the file is damaged: take it from its source again, and check it with ssh-keygen -l -f <file>',
   });
 }
 
