@@ -28,10 +28,17 @@ export interface SuccessorPlan {
   readonly ipWhitelist: readonly string[];
 }
 
-/** What kind of key the successor is; `bits` is null for Ed25519. */
+/** Where the private half of a successor is made, and stays. */
+export type SuccessorPlace =
+  | { readonly kind: 'file' }
+  | { readonly kind: 'ssh-agent'; readonly socket: string | null }
+  | { readonly kind: 'pkcs11'; readonly module: string; readonly token: string };
+
+/** What kind of key the successor is; `bits` is null for Ed25519. Without a place it is a file. */
 export interface SuccessorKind {
   readonly type: KeyAlgorithm;
   readonly bits: 2048 | 3072 | 4096 | null;
+  readonly place?: SuccessorPlace;
 }
 
 export interface RotationJournal {
@@ -96,7 +103,9 @@ function firstWrongField(value: Readonly<Record<string, unknown>>): string | nul
     ],
     [
       'kind',
-      isObject(kind) && (kind.type === 'ed25519' ? kind.bits === null : kind.type === 'rsa' && isRsaSize(kind.bits)),
+      isObject(kind) &&
+        (kind.type === 'ed25519' ? kind.bits === null : kind.type === 'rsa' && isRsaSize(kind.bits)) &&
+        isPlace(kind.place),
     ],
     [
       'plan',
@@ -107,6 +116,13 @@ function firstWrongField(value: Readonly<Record<string, unknown>>): string | nul
     ['promotedAt', promoted ? isTime(value.promotedAt) : value.promotedAt === null],
   ];
   return checks.find(([, fine]) => !fine)?.[0] ?? null;
+}
+
+function isPlace(place: unknown): boolean {
+  if (place === undefined) return true;
+  if (!isObject(place)) return false;
+  if (place.kind === 'ssh-agent') return place.socket === null || isText(place.socket);
+  return place.kind === 'file' || (place.kind === 'pkcs11' && isText(place.module) && isText(place.token));
 }
 
 const isRsaSize = (bits: unknown) => [2048, 3072, 4096].includes(bits as number);

@@ -63,11 +63,13 @@ export async function storePublicKey(
     await locked.requireFree();
     const record = newRecord(store, name, publicKey, false, signer);
     const names = fileNames(name);
-    await locked.change([
-      { do: 'create', file: names.publicKey, content: encodePublicKeyPem(publicKey) },
-      { do: 'create', file: names.record, content: serialiseRecord(record) },
-    ]);
-    await store.audit({ action, name, fingerprint: record.fingerprint });
+    await locked.change(
+      [
+        { do: 'create', file: names.publicKey, content: encodePublicKeyPem(publicKey) },
+        { do: 'create', file: names.record, content: serialiseRecord(record) },
+      ],
+      { action, name, fingerprint: record.fingerprint },
+    );
     return record;
   });
 }

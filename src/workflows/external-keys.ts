@@ -3,7 +3,7 @@ import { type GenerateOptions, generateKeyPair } from '../crypto/generate.js';
 import type { PrivateKey } from '../crypto/keys.js';
 import type { SecretLike } from '../crypto/secret.js';
 import type { Signer } from '../crypto/signer.js';
-import { DeribitKeysError } from '../errors.js';
+import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import type { Keystore } from '../keystore/keystore.js';
 import type { KeyRecord, SignerLocation } from '../keystore/record.js';
 import { readPublicKey, storePublicKey } from '../keystore/stored-keys.js';
@@ -17,6 +17,7 @@ import {
   type SshAgentSigner,
   sshAgentSigner,
 } from '../signers/index.js';
+import type { MakeSuccessor } from './rotate-successor.js';
 
 /** What it takes to reach keys that live outside of the keystore. */
 export interface SignerAccess {
@@ -192,4 +193,28 @@ export async function generateInToken(
 function withHint(error: unknown, hint: string): unknown {
   if (!(error instanceof DeribitKeysError)) return error;
   return new DeribitKeysError(error.code, error.message, { hint, cause: error });
+}
+
+/**
+ * Makes the successor of a rotating key where its kind says: `makeFile` for a file, else in an agent or a token. A pair that
+ * an interrupted run left there, under the successor's name, is taken over: no second one is made.
+ */
+export function successorAnywhere(store: Keystore, makeFile: MakeSuccessor, access: SignerAccess): MakeSuccessor {
+  return async (name, old, kind) => {
+    const { type, bits, place = { kind: 'file' } } = kind;
+    if (place.kind === 'file') return makeFile(name, old, kind);
+    const options = bits === null ? { type } : { type, bits };
+    if (place.kind === 'ssh-agent') {
+      const socket = place.socket ?? undefined;
+      return addAgentKey(store, name, { comment: name }, socket, access).catch((error) => {
+        if (!isDeribitKeysError(error, 'ERR_SIGNER')) throw error;
+        return generateInAgent(store, name, options, { socket }, access);
+      });
+    }
+    const { module, token } = place;
+    return generateInToken(store, name, options, { module, token }, access).catch((error) => {
+      if (!isDeribitKeysError(error, 'ERR_NAME_TAKEN')) throw error;
+      return addTokenKey(store, name, { module, token, label: name }, access);
+    });
+  };
 }

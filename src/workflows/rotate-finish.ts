@@ -163,5 +163,10 @@ export async function finishAbort(
     });
   }
   await dropSuccessor(parts.store, locked, journal);
+  if (successor !== null && successor.signer !== null) {
+    parts.onNote?.(
+      `the successor's key is still in ${successor.signer.kind}, called ${successor.name}: delete it there`,
+    );
+  }
   return successor;
 }

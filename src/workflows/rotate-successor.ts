@@ -1,7 +1,7 @@
 import { generateKeyPair } from '../crypto/generate.js';
 import type { Secret } from '../crypto/secret.js';
 import { DeribitKeysError } from '../errors.js';
-import type { SuccessorKind } from '../keystore/journal.js';
+import type { SuccessorKind, SuccessorPlace } from '../keystore/journal.js';
 import type { Keystore } from '../keystore/keystore.js';
 import { openPrivateKey } from '../keystore/open-key.js';
 import type { PermissionPolicy } from '../keystore/permissions.js';
@@ -15,19 +15,32 @@ import { storeKey } from '../keystore/stored-keys.js';
  */
 export type MakeSuccessor = (name: string, old: KeyRecord, kind: SuccessorKind) => Promise<KeyRecord>;
 
+/** What may be chosen of a successor. */
+export interface SuccessorChoice {
+  readonly type?: 'ed25519' | 'rsa' | undefined;
+  readonly bits?: 2048 | 3072 | 4096 | undefined;
+  /** Where the old key lives, where left out. */
+  readonly place?: SuccessorPlace | undefined;
+}
+
+/** Where a key lives, as a place for another. */
+function placeOfKey({ signer }: KeyRecord): SuccessorPlace {
+  if (signer === null) return { kind: 'file' };
+  if (signer.kind === 'ssh-agent') return { kind: signer.kind, socket: signer.socket };
+  return { kind: signer.kind, module: signer.module, token: signer.token };
+}
+
 /** The kind of key that follows `old`: the same, or what was chosen. @throws `ERR_USAGE` */
-export function successorKind(
-  old: KeyRecord,
-  choice: { readonly type?: 'ed25519' | 'rsa' | undefined; readonly bits?: 2048 | 3072 | 4096 | undefined },
-): SuccessorKind {
+export function successorKind(old: KeyRecord, choice: SuccessorChoice): SuccessorKind {
   const type = choice.type ?? old.algorithm;
+  const place = choice.place ?? placeOfKey(old);
   if (type === 'ed25519') {
-    if (choice.bits === undefined) return { type, bits: null };
+    if (choice.bits === undefined) return { type, bits: null, place };
     throw new DeribitKeysError('ERR_USAGE', 'an Ed25519 key has no choice of length', {
       hint: 'leave out --bits, or say --type rsa',
     });
   }
-  return { type, bits: choice.bits ?? sizeLike(old.bits) };
+  return { type, bits: choice.bits ?? sizeLike(old.bits), place };
 }
 
 /** The length that is made and that is not below the old one, where there is such a length. */
@@ -47,15 +60,6 @@ export function localSuccessor(
   permissions?: PermissionPolicy,
 ): MakeSuccessor {
   return async (name, old, { type, bits }) => {
-    if (old.signer !== null) {
-      throw new DeribitKeysError(
-        'ERR_STATE',
-        `the key "${old.name}" lives in ${old.signer.kind}: its successor is not made here`,
-        {
-          hint: 'make the new key where the old one lives, add it under a name of its own, and register it',
-        },
-      );
-    }
     const passphrase = old.encrypted ? await passphraseOf(old) : null;
     if (passphrase !== null) {
       await openPrivateKey(store, old, { passphrase: () => Promise.resolve(passphrase), permissions });

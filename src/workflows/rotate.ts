@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { type RotationJournal, readJournal, writeJournal } from '../keystore/journal.js';
 import type { LockedKey } from '../keystore/keystore.js';
@@ -8,7 +9,7 @@ import { register } from './register.js';
 import { beginRotation, requireRotatable } from './rotate-begin.js';
 import { finishAbort, finishRotation, goBack, requireLogin } from './rotate-finish.js';
 import { lookAtKeys, readOrNull } from './rotate-look.js';
-import { type MakeSuccessor, successorKind } from './rotate-successor.js';
+import { type MakeSuccessor, type SuccessorChoice, successorKind } from './rotate-successor.js';
 import { promote } from './rotate-swap.js';
 import { onBehalfOf } from './subaccount.js';
 
@@ -20,11 +21,9 @@ import { onBehalfOf } from './subaccount.js';
  *     -> disable the old key -> remove it -> delete the journal
  */
 
-export interface RotateRequest {
+/** What is chosen of the successor: the same kind of key, in the same place, where left out. */
+export interface RotateRequest extends SuccessorChoice {
   readonly name: string;
-  /** The same kind of key where left out. */
-  readonly type?: 'ed25519' | 'rsa' | undefined;
-  readonly bits?: 2048 | 3072 | 4096 | undefined;
   /** How long the old key stays enabled after the successor took over; 0 where left out. It can be changed meanwhile. */
   readonly graceMs?: number | undefined;
   /** Called where the exchange must be asked; the rotating key itself may be the login. */
@@ -143,11 +142,15 @@ function requirePromoted(journal: RotationJournal): Promoted {
 }
 
 /** @throws `ERR_STATE` where another kind of key is asked for than the one that is being made */
-function requireSameKind({ kind, name }: RotationJournal, { type, bits }: RotateRequest): void {
-  if ((type ?? kind.type) === kind.type && (bits ?? kind.bits) === kind.bits) return;
-  const what = kind.bits === null ? 'ed25519' : `rsa of ${kind.bits} bits`;
+function requireSameKind({ kind, name }: RotationJournal, { type, bits, place }: RotateRequest): void {
+  const begun = kind.place ?? { kind: 'file' };
+  const samePlace = isDeepStrictEqual(place ?? begun, begun);
+  if ((type ?? kind.type) === kind.type && (bits ?? kind.bits) === kind.bits && samePlace) return;
+  const where =
+    begun.kind === 'file' ? 'a file' : begun.kind === 'pkcs11' ? `the token "${begun.token}"` : 'an ssh-agent';
+  const what = `${kind.bits === null ? 'ed25519' : `rsa of ${kind.bits} bits`}, in ${where}`;
   throw new DeribitKeysError('ERR_STATE', `the rotation of "${name}" was begun with a successor of the kind ${what}`, {
-    hint: 'leave out --type and --bits',
+    hint: 'leave out --type, --bits and the options of the place',
   });
 }
 

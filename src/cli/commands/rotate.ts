@@ -12,8 +12,9 @@ import { accountLogin, partsWithSecondFactor, saysLogin } from '../login.js';
 import { addLoginOptions, examples, type LoginOptions } from '../options.js';
 import { fields } from '../output.js';
 import type { Open } from '../program.js';
+import { addPlaceOptions, type PlaceFlags, placeFrom } from './successor-place.js';
 
-interface RotateFlags extends LoginOptions {
+interface RotateFlags extends LoginOptions, PlaceFlags {
   readonly type?: 'ed25519' | 'rsa';
   readonly bits?: '2048' | '3072' | '4096';
   readonly grace?: number;
@@ -51,7 +52,9 @@ async function partsFor(cx: Context, parts: Parts): Promise<Pick<RotateRequest, 
     const { store, permissions } = cx;
     return localSigner(await openPrivateKey(store, record, { passphrase: () => passphrase(record), permissions }));
   };
-  return { parts: { ...parts, signerOf }, makeSuccessor: localSuccessor(cx.store, passphrase, cx.permissions) };
+  const { successorAnywhere } = await import('../../workflows/external-keys.js');
+  const inFile = localSuccessor(cx.store, passphrase, cx.permissions);
+  return { parts: { ...parts, signerOf }, makeSuccessor: successorAnywhere(cx.store, inFile, cx.signerAccess) };
 }
 
 /** Without another login, or where it is named as the login, the rotating key itself logs in. */
@@ -98,8 +101,9 @@ async function rotateOne(cx: Context, name: string, flags: RotateFlags): Promise
   }
 }
 
-const kindOf = ({ type, bits }: RotateFlags) => ({
+const kindOf = ({ type, bits, ...flags }: RotateFlags) => ({
   type,
+  place: placeFrom(flags),
   bits: bits === undefined ? undefined : (Number(bits) as 2048 | 3072 | 4096),
 });
 
@@ -142,13 +146,13 @@ function requireSense(name: string | undefined, flags: RotateFlags): void {
   if (flags.olderThan !== undefined && flags.all === undefined) {
     refuse('--older-than belongs to --all', 'leave it out, or say --all instead of a name');
   }
-  if (flags.abort && (flags.all || flags.type || flags.bits || flags.grace !== undefined)) {
+  if (flags.abort && (flags.all || flags.type || flags.bits || flags.grace !== undefined || placeFrom(flags))) {
     refuse('--abort goes with a name and a login alone', 'leave out the other options');
   }
 }
 
 export function defineRotate(program: Command, open: Open): void {
-  addLoginOptions(
+  const command = addPlaceOptions(
     program
       .command('rotate')
       .description('replace a registered key by a successor, which is proved before the old key goes')
@@ -159,18 +163,22 @@ export function defineRotate(program: Command, open: Open): void {
       .option('--abort', 'go back to before an unfinished rotation')
       .option('--all', 'every registered key of a certain age, and all rotations that are under way')
       .option('--older-than <duration>', 'with --all; default 90d', duration),
-  )
+  );
+  addLoginOptions(command)
     .addHelpText(
       'after',
       `${examples(
         'rotate bot --as admin',
         'rotate bot --as admin --grace 24h   # the same again a day later removes the old key',
         'rotate bot --abort --as admin',
+        'rotate bot --as admin --in-token --module /usr/lib/softhsm/libsofthsm2.so --token bots',
         'rotate --all --older-than 90d --as admin',
       )}
 
 Without a login the rotating key itself logs in, which needs account:read_write in its scope. A rotation that was
-interrupted goes on with the same command. The old pair is kept as <name>.<time>.`,
+interrupted goes on with the same command. The old pair is kept as <name>.<time>.
+The successor is made where the old key lives, unless an option says another place; a file that follows a token's or an
+agent's key is not encrypted (deribit-keys passphrase <name> does it).`,
     )
     .action(async (name: string | undefined, flags: RotateFlags, command: Command) => {
       const cx = open(command);
