@@ -19,7 +19,12 @@ export default defineConfig({
       },
       {
         extends: true,
-        test: { name: 'torture', include: ['test/torture/**/*.test.ts'], testTimeout: 1_200_000, fileParallelism: false },
+        test: {
+          name: 'torture',
+          include: ['test/torture/**/*.test.ts'],
+          testTimeout: 1_200_000,
+          fileParallelism: false,
+        },
       },
     ],
     coverage: {

@@ -17,5 +17,7 @@ for (const name of all) {
 const width = Math.max(...rows.map(({ what }) => what.length));
 for (const { what, ratio, bound, ok, detail } of rows) {
   const limit = bound === null ? '' : 'atLeast' in bound ? `≥ ${bound.atLeast}` : `≤ ${bound.atMost}`;
-  console.log(`${what.padEnd(width)}  ${ratio.toFixed(2).padStart(6)}  ${limit.padEnd(7)} ${ok ? ' ' : '✗'}  ${detail}`);
+  console.log(
+    `${what.padEnd(width)}  ${ratio.toFixed(2).padStart(6)}  ${limit.padEnd(7)} ${ok ? ' ' : '✗'}  ${detail}`,
+  );
 }

@@ -30,8 +30,14 @@ async function portableEngine() {
   const seed = noble.utils.randomSecretKey();
   const pkcs8 = Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), seed]);
   const signEd = portable.signer('ed25519', pkcs8);
-  const ed = await speedRatio(() => signEd(message), () => noble.signAsync(message, seed), { calls: 40, rounds: 9 });
-  rows.push(row('portable engine, Ed25519, beside noble', ed.ratio, { atLeast: 0.9 }, `${us(ed.oursNs)} : ${us(ed.bareNs)}`));
+  const ed = await speedRatio(
+    () => signEd(message),
+    () => noble.signAsync(message, seed),
+    { calls: 40, rounds: 9 },
+  );
+  rows.push(
+    row('portable engine, Ed25519, beside noble', ed.ratio, { atLeast: 0.9 }, `${us(ed.oursNs)} : ${us(ed.bareNs)}`),
+  );
 
   const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey;
   const signRsa = portable.signer('rsa', rsa.export({ type: 'pkcs8', format: 'der' }));
@@ -42,7 +48,9 @@ async function portableEngine() {
     return forgeKey.sign(digest);
   };
   const rs = await speedRatio(() => signRsa(message), bare, { calls: 3, rounds: 9 });
-  rows.push(row('portable engine, RSA-2048, beside forge', rs.ratio, { atLeast: 0.9 }, `${us(rs.oursNs)} : ${us(rs.bareNs)}`));
+  rows.push(
+    row('portable engine, RSA-2048, beside forge', rs.ratio, { atLeast: 0.9 }, `${us(rs.oursNs)} : ${us(rs.bareNs)}`),
+  );
   return rows;
 }
 
