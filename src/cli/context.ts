@@ -62,7 +62,7 @@ function watched(transport: Transport, out: Printer): Transport {
 }
 
 export function createContext(host: Host, out: Printer, options: GlobalOptions): Context {
-  const store = openKeystore(options.keysDir ?? (host.env.DERIBIT_KEYS_DIR || 'keys'));
+  const store = openKeystore(options.keysDir ?? (host.env.DERIBIT_KEYS_DIR || 'keys'), { signal: host.signal });
   const permissions: PermissionPolicy = options.allowInsecurePermissions
     ? 'any'
     : options.allowMounted

@@ -13,10 +13,16 @@ const interrupt = () => {
   setTimeout(() => process.exit(EXIT.interrupted), GRACE_MS).unref();
 };
 for (const signal of SIGNALS) process.on(signal, interrupt);
-// the reader of a pipe that went away is no error of ours
+let outputFailed = false;
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
+    // the reader of a pipe that went away is no error of ours
+    if (error.code === 'EPIPE') return;
+    if (stream === process.stdout && !outputFailed) {
+      process.stderr.write(`error: the output cannot be written (${error.code})\n`);
+    }
+    outputFailed = true;
+    process.exitCode = EXIT.failed;
   });
 }
 
@@ -32,7 +38,7 @@ if (argv.length === 1 && argv[0] === '--version') {
   process.stdout.write(`${VERSION}\n`);
 } else {
   void main(argv).then((exitCode) => {
-    process.exitCode = exitCode;
+    if (!outputFailed) process.exitCode = exitCode;
     for (const signal of SIGNALS) process.off(signal, interrupt);
   });
 }

@@ -36,9 +36,17 @@ export async function ask(host: Host, question: string, { hidden }: { readonly h
       const stdinOnEnd = () => end(() => resolve(answer));
       const signalOnAbort = () => end(() => reject(broken()));
       const stdinOnData = (chunk: string | Buffer) => {
-        for (const character of String(chunk)) {
+        const characters = [...String(chunk)];
+        for (const [index, character] of characters.entries()) {
           if (character === CTRL_C || (character === CTRL_D && answer === '')) return end(() => reject(broken()));
-          if (ENTER.test(character)) return end(() => resolve(answer));
+          if (ENTER.test(character)) {
+            end(() => resolve(answer));
+            // what was typed or pasted ahead answers the next question
+            const ahead = characters.slice(index + 1).join('');
+            stdin.pause();
+            if (ahead !== '') stdin.unshift(ahead, 'utf8');
+            return;
+          }
           if (character === CTRL_U || RUBOUT.test(character)) {
             const kept = character === CTRL_U ? '' : [...answer].slice(0, -1).join('');
             if (!hidden) stderr.write('\b \b'.repeat([...answer].length - [...kept].length));

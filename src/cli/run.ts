@@ -30,6 +30,11 @@ function withSubcommands(command: Command): Command[] {
 
 /** commander's complaint as an error of ours. */
 function usageError(error: CommanderError, program: Command): DeribitKeysError {
+  if (error.code === 'commander.help') {
+    return new DeribitKeysError('ERR_USAGE', 'no command was given, or none of that name', {
+      hint: `see: ${program.name()} --help`,
+    });
+  }
   const [first = '', ...rest] = error.message.replace(/^error: /, '').split('\n');
   const suggestion = rest.join(' ').match(/Did you mean ([^?]+)\?/)?.[1];
   const hint = suggestion === undefined ? `see: ${program.name()} --help` : `did you mean ${suggestion}?`;
@@ -66,7 +71,9 @@ export async function run(argv: readonly string[], host: Host): Promise<number> 
   } catch (error) {
     if (error instanceof CheckFailed) return EXIT.failed;
     if (error instanceof CommanderError) {
-      if (error.code === 'commander.helpDisplayed' || error.code === 'commander.help') return EXIT.done;
+      if (error.code === 'commander.helpDisplayed' || (error.code === 'commander.help' && error.exitCode === 0)) {
+        return EXIT.done;
+      }
       return printer.error(usageError(error, program));
     }
     if (host.signal.aborted && !(error instanceof DeribitKeysError)) {

@@ -38,9 +38,13 @@ export async function readSecretFile(path: string, what: string): Promise<Secret
     const missing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
     throw refuse(missing ? 'there is no such file' : 'it cannot be read', error);
   }
-  const text = Buffer.concat(chunks)
-    .toString('utf8')
-    .replace(/\r?\n$/, '');
+  let text: string;
+  try {
+    const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+    text = decoder.decode(Buffer.concat(chunks)).replace(/\r?\n$/, '');
+  } catch (error) {
+    throw refuse('it is not UTF-8 text', error);
+  }
   if (text === '') throw refuse('it is empty');
   return new Secret(text);
 }

@@ -34,7 +34,7 @@ async function readAll(store: Keystore): Promise<FileOfBackup[]> {
   };
   const { records, damaged } = await store.list();
   const [broken] = damaged;
-  if (broken !== undefined) throw broken;
+  if (broken !== undefined) throw broken.error;
   for (const { name } of records) {
     await store.withLock(name, async () => {
       for (const file of Object.values(fileNames(name))) await add(file);

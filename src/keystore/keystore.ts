@@ -22,6 +22,12 @@ export interface KeyFiles {
   readonly record: string;
 }
 
+/** A record that cannot be read. */
+export interface DamagedRecord {
+  readonly name: string;
+  readonly error: DeribitKeysError;
+}
+
 /** A folder of keys. It keeps nothing in memory: each call looks at the files. */
 export interface Keystore {
   readonly folder: string;
@@ -32,7 +38,7 @@ export interface Keystore {
   /** @throws `ERR_NAME_TAKEN` where a file of the name, or of one that differs by case alone, exists. */
   requireFree(name: string): Promise<void>;
   /** Every record that can be read, by name, and for each of the others the error that says why not. */
-  list(): Promise<{ readonly records: readonly KeyRecord[]; readonly damaged: readonly DeribitKeysError[] }>;
+  list(): Promise<{ readonly records: readonly KeyRecord[]; readonly damaged: readonly DamagedRecord[] }>;
   /** Runs `work` while no other process can change the key `name`, which need not exist. */
   withLock<T>(name: string, work: (key: LockedKey) => Promise<T>): Promise<T>;
   /** Ends and cleans up what commands that died have left, for every key that nobody works on. Never fails. */
@@ -174,7 +180,7 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
     withLock: (name, work) => withLock(name, work),
     async list() {
       const records: KeyRecord[] = [];
-      const damaged: DeribitKeysError[] = [];
+      const damaged: DamagedRecord[] = [];
       for (const entry of (await namesIn(root)).sort()) {
         const name = entry.slice(0, -RECORD.length);
         if (!entry.endsWith(RECORD) || !isKeyName(name)) continue;
@@ -183,7 +189,7 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
         } catch (error) {
           if (!isDeribitKeysError(error)) throw error;
           // one that was there a moment ago was removed: that is no damage
-          if (error.code !== 'ERR_NO_SUCH_NAME') damaged.push(error);
+          if (error.code !== 'ERR_NO_SUCH_NAME') damaged.push({ name, error });
         }
       }
       return { records, damaged };

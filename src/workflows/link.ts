@@ -8,6 +8,7 @@ import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import type { KeyRecord } from '../keystore/record.js';
 import { readPublicKey } from '../keystore/stored-keys.js';
 import { type OpenAccount, openAccount, protectedOptions, requestOptions, withTransport } from './account.js';
+import { keepRecord } from './keep-record.js';
 import type { Parts } from './parts.js';
 import { compareKey } from './prove.js';
 import type { Registration } from './register.js';
@@ -103,9 +104,8 @@ export async function link(
         subaccount,
         registeredAt: record.registeredAt ?? parts.store.now().toISOString(),
       };
-      await locked.write(linked);
+      await keepRecord(locked, linked, 'link');
       const { environment, fingerprint } = linked;
-      await parts.store.audit({ action: 'link', name, fingerprint, clientId, environment });
       return {
         name,
         environment,

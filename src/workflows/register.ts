@@ -1,4 +1,4 @@
-import { encodePublicKeyPem, fingerprint } from '../crypto/index.js';
+import { encodePublicKeyPem } from '../crypto/index.js';
 import type { PublicKey } from '../crypto/keys.js';
 import type { Signer } from '../crypto/signer.js';
 import {
@@ -18,6 +18,7 @@ import type { LockedKey } from '../keystore/keystore.js';
 import type { KeyRecord } from '../keystore/record.js';
 import { readPublicKey } from '../keystore/stored-keys.js';
 import { type OpenAccount, protectedOptions, withAccount } from './account.js';
+import { keepRecord } from './keep-record.js';
 import type { AccountLogin, Parts } from './parts.js';
 import { compareKey, proveLogin, scopeDifferences } from './prove.js';
 import { subaccountOf } from './subaccount.js';
@@ -108,8 +109,9 @@ export async function register(parts: Parts, request: RegisterRequest): Promise<
       const found = record.state === 'pending' ? await findOnExchange(parts, account, record, publicKey) : null;
       const apiKey = found ?? (await create(parts, account, locked, record, plan, request.login));
       const pending = pendingRecord(record, plan, request.login, apiKey);
-      await locked.write(pending);
-      if (found !== null) await audit(parts, pending, 'adopt');
+      await keepRecord(locked, pending, found === null ? 'create' : 'adopt').catch((error: unknown) => {
+        throw answerLost(error, record.name);
+      });
       return proveAndFinish(parts, account, locked, pending, plan, request.login, apiKey, found !== null);
     });
   });
@@ -185,11 +187,6 @@ export function asLocal(record: KeyRecord): KeyRecord {
   };
 }
 
-async function audit(parts: Parts, record: KeyRecord, action: string, outcome = 'ok'): Promise<void> {
-  const { name, clientId, environment } = record;
-  await parts.store.audit({ action, name, fingerprint: record.fingerprint, clientId, environment, outcome });
-}
-
 /** The key that an interrupted run made, or null. The record's own id counts too: the fingerprint may be what is wrong. */
 async function findOnExchange(
   parts: Parts,
@@ -197,12 +194,12 @@ async function findOnExchange(
   record: KeyRecord,
   publicKey: PublicKey,
 ): Promise<ApiKey | null> {
-  const local = fingerprint(publicKey);
   const keys = await listApiKeys(account, protectedOptions(parts));
+  const known = keys.find((key) => record.keyId !== null && key.keyId === record.keyId);
+  if (known !== undefined) return known;
   for (const key of keys) {
-    if (key.fingerprint === local || (record.keyId !== null && key.keyId === record.keyId)) return key;
-    const { publicKeyVerified } = await compareKey(key, publicKey);
-    if (publicKeyVerified === true) return key;
+    const { fingerprintVerified, publicKeyVerified } = await compareKey(key, publicKey);
+    if (fingerprintVerified || publicKeyVerified) return key;
   }
   return null;
 }
@@ -219,21 +216,21 @@ async function create(
   await locked.write(pending);
   try {
     const { scope, label, features } = plan;
-    const created = await createApiKey(
+    return await createApiKey(
       account,
       { scope, label, features, publicKey: encodePublicKeyPem(plan.publicKey) },
       protectedOptions(parts),
     );
-    await audit(parts, { ...pending, clientId: created.clientId }, 'create');
-    return created;
   } catch (error) {
     const outcome = isDeribitKeysError(error) ? error.code : 'ERR_INTERNAL';
-    await audit(parts, pending, 'create', outcome);
-    if (certainlyNotDone(error)) {
-      await locked.write(asLocal(record));
-      throw error;
-    }
-    throw answerLost(error, record.name);
+    const certain = certainlyNotDone(error);
+    // a record that cannot be written does not hide what happened: it stays pending, and the next run looks
+    await keepRecord(locked, certain ? asLocal(record) : pending, 'create', outcome).catch((failure: unknown) => {
+      parts.onNote?.(
+        `the keystore could not be brought up to date: ${failure instanceof Error ? failure.message : 'unknown'}`,
+      );
+    });
+    throw certain ? error : answerLost(error, record.name);
   }
 }
 
@@ -261,7 +258,9 @@ async function proveAndFinish(
   const differences = [...compared.differences, ...scopeDifferences(plan.scope, apiKey.maxScope)];
   const alreadyRestricted = apiKey.ipWhitelist.length > 0;
   const proof = differences.length > 0 ? null : await proveLogin(parts, login.endpoint, apiKey.clientId, plan.signer);
-  if (differences.length === 0 && proof === null && !alreadyRestricted) {
+  if (proof !== null) {
+    differences.push(...scopeDifferences(plan.scope, proof.scope).map((difference) => `the login: ${difference}`));
+  } else if (differences.length === 0 && !alreadyRestricted) {
     differences.push('the login: the exchange refuses a login signed with the private key');
   }
   if (differences.length > 0) {
@@ -276,10 +275,12 @@ async function proveAndFinish(
     scope: normaliseScope(apiKey.maxScope),
     label: apiKey.label === '' ? plan.label : apiKey.label,
     features: apiKey.features,
+    ipWhitelist: plan.ipWhitelist.length > 0 ? plan.ipWhitelist : apiKey.ipWhitelist,
     registeredAt: parts.store.now().toISOString(),
   };
-  await locked.write(registered);
-  await audit(parts, registered, 'register');
+  await keepRecord(locked, registered, 'register').catch((error: unknown) => {
+    throw answerLost(error, registered.name);
+  });
   return {
     name: registered.name,
     environment: registered.environment,
@@ -312,6 +313,19 @@ async function restrict(parts: Parts, account: OpenAccount, plan: Plan, apiKey: 
   }
 }
 
+/** Removes a key for sure: where the connection is what is broken, on a new one, and a key that is gone is no failure. */
+async function removeFor(parts: Parts, account: OpenAccount, login: AccountLogin, keyId: number): Promise<void> {
+  const remove = (on: OpenAccount) => removeApiKey(on, { keyId }, protectedOptions(parts));
+  await remove(account).catch(() =>
+    withAccount(parts, login, 'read_write', (again) =>
+      remove(again).catch(async (error: unknown) => {
+        const keys = await listApiKeys(again, protectedOptions(parts));
+        if (keys.some((key) => key.keyId === keyId)) throw error;
+      }),
+    ),
+  );
+}
+
 /** Removes a key that the exchange recorded wrongly, and says what differed. */
 async function removeAgain(
   parts: Parts,
@@ -323,19 +337,16 @@ async function removeAgain(
   differences: readonly string[],
 ): Promise<never> {
   const what = `the exchange did not record the key "${pending.name}" as it was sent; ${differences.join('; ')}`;
-  const remove = (on: OpenAccount) => removeApiKey(on, { keyId: apiKey.keyId }, protectedOptions(parts));
   try {
-    // the connection may be what is broken: one more try on a new one
-    await remove(account).catch(() => withAccount(parts, login, 'read_write', remove));
+    await removeFor(parts, account, login, apiKey.keyId);
   } catch (cause) {
-    await audit(parts, pending, 'remove', isDeribitKeysError(cause) ? cause.code : 'ERR_INTERNAL');
+    await keepRecord(locked, pending, 'remove', isDeribitKeysError(cause) ? cause.code : 'ERR_INTERNAL');
     throw new DeribitKeysError('ERR_PROOF_FAILED', `${what}; and it could not be removed again`, {
       cause,
-      hint: `remove it yourself, in Deribit’s web page or by: deribit-keys api-keys remove ${apiKey.keyId}`,
+      hint: `run the same command again, or remove the key ${apiKey.keyId} (${apiKey.clientId}) in Deribit’s web page`,
     });
   }
-  await locked.write(asLocal(pending));
-  await audit(parts, pending, 'remove');
+  await keepRecord(locked, asLocal(pending), 'remove');
   throw new DeribitKeysError('ERR_PROOF_FAILED', what, {
     hint: `the new key (${apiKey.clientId}) was removed again; the local key is unharmed and unregistered`,
   });

@@ -1,38 +1,60 @@
-import { listApiKeys } from '../deribit/api-keys.js';
-import { DeribitKeysError } from '../errors.js';
+import { type ApiKey, listApiKeys } from '../deribit/api-keys.js';
+import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import type { KeyRecord } from '../keystore/record.js';
 import { retireKey } from '../keystore/retire.js';
+import { readPublicKey } from '../keystore/stored-keys.js';
 import { protectedOptions, withAccount } from './account.js';
 import type { AccountLogin, Parts } from './parts.js';
+import { compareKey, proveLogin } from './prove.js';
+import { onBehalfOf } from './subaccount.js';
 
-/** Whether the exchange holds the key enabled, by the account's own list. */
+/** Whether the key itself still logs in; false where that cannot be tried. */
+async function logsIn(parts: Parts, record: KeyRecord, login: AccountLogin): Promise<boolean> {
+  if (record.clientId === null) return false;
+  try {
+    return (await proveLogin(parts, login.endpoint, record.clientId, await parts.signerOf(record))) !== null;
+  } catch (error) {
+    if (isDeribitKeysError(error) && error.code.startsWith('ERR_KEY_')) return false;
+    if (isDeribitKeysError(error, 'ERR_PASSPHRASE_REQUIRED', 'ERR_PASSPHRASE_WRONG', 'ERR_SIGNER')) return false;
+    throw error;
+  }
+}
+
+/** Whether the exchange holds the key enabled: by the account's own list, and where it is not in that, by a login. */
 async function isEnabled(parts: Parts, record: KeyRecord, login: AccountLogin): Promise<boolean> {
-  const keys = await withAccount(parts, login, 'read', (account) => listApiKeys(account, protectedOptions(parts)));
-  return keys.some(
-    (key) => key.enabled && (key.clientId === record.clientId || key.fingerprint === record.fingerprint),
+  const publicKey = await readPublicKey(parts.store, record).catch(() => null);
+  const keys = await withAccount(parts, onBehalfOf(login, record), 'read', (account) =>
+    listApiKeys(account, protectedOptions(parts)),
   );
+  const mine: ApiKey[] = [];
+  for (const key of keys) {
+    const compared = publicKey === null ? null : await compareKey(key, publicKey);
+    const same = compared?.fingerprintVerified || compared?.publicKeyVerified;
+    if (same || key.clientId === record.clientId || key.fingerprint === record.fingerprint) mine.push(key);
+  }
+  return mine.length === 0 ? logsIn(parts, record, login) : mine.some(({ enabled }) => enabled);
 }
 
 /**
- * Proves that a key may leave the keystore: it was never sent, or is retired, or the account's list (where a login is
- * given) shows it disabled or gone.
- * @throws `ERR_STATE` else
+ * Proves that a key may leave the keystore: the account's list (where a login is given) shows it disabled or gone; or, as
+ * far as the record knows, it was never sent, or is retired.
  */
-export async function requireRemovable(parts: Parts, record: KeyRecord, login: AccountLogin | null): Promise<void> {
-  if (record.state === 'local' || (record.state === 'retired' && login === null)) return;
+async function requireRemovable(parts: Parts, record: KeyRecord, login: AccountLogin | null): Promise<void> {
+  if (login === null && (record.state === 'local' || record.state === 'retired')) return;
   if (login !== null && !(await isEnabled(parts, record, login))) return;
   const { name, state } = record;
-  const what = state === 'pending' ? 'its registration is unfinished' : 'it is registered, and may still be enabled';
-  throw new DeribitKeysError(
-    'ERR_STATE',
-    `the key "${name}" cannot be removed: ${what}${login === null ? '' : ' (the exchange shows it enabled)'}`,
-    {
-      hint:
-        state === 'pending'
-          ? `end the registration first: deribit-keys register ${name} …; or give a login, so that the account's list can be looked at`
-          : `remove it from the exchange first: deribit-keys api-keys remove ${name} …; if it is gone from there, give a login (--as …), so that the list can be looked at`,
-    },
-  );
+  const what =
+    login !== null
+      ? 'the exchange shows it enabled'
+      : state === 'pending'
+        ? 'its registration is unfinished'
+        : 'it is registered, and may still be enabled';
+  throw new DeribitKeysError('ERR_STATE', `the key "${name}" cannot be removed: ${what}`, {
+    hint:
+      login === null && state === 'pending'
+        ? `end the registration first: deribit-keys register ${name} …; or give a login, so that the account's list can be looked at`
+        : `remove it from the exchange first: deribit-keys api-keys remove ${name} …; if it is gone from there, give a login (--as …), so that the list can be looked at`,
+  });
 }
 
 /**
@@ -43,11 +65,17 @@ export async function requireRemovable(parts: Parts, record: KeyRecord, login: A
 export async function removeKey(
   parts: Parts,
   name: string,
-  options: { readonly purge: boolean; readonly login: AccountLogin | null },
+  options: {
+    readonly purge: boolean;
+    readonly login: AccountLogin | null;
+    /** Asked once all is proved, before anything is changed; it ends the work by throwing. */
+    readonly confirm?: () => Promise<void>;
+  },
 ): Promise<string | null> {
   return parts.store.withLock(name, async (locked) => {
     const record = await locked.read();
     await requireRemovable(parts, record, options.login);
+    await options.confirm?.();
     return retireKey(parts.store, locked, record, { purge: options.purge });
   });
 }

@@ -1,7 +1,7 @@
 import { fingerprint } from '../crypto/index.js';
 import type { PublicKey } from '../crypto/keys.js';
 import { type ApiKey, listApiKeys } from '../deribit/api-keys.js';
-import type { Endpoint } from '../deribit/endpoints.js';
+import { type Endpoint, sameEndpoint } from '../deribit/endpoints.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import type { KeyRecord } from '../keystore/record.js';
 import { readPublicKey } from '../keystore/stored-keys.js';
@@ -58,23 +58,26 @@ async function onExchange(apiKey: ApiKey | null, record: KeyRecord, publicKey: P
 
 /**
  * Proves anew what can be proved of the keys: that the files are whole and belong together, that a signed login works
- * and grants the scope on record; and, with `account`, that the exchange holds the same key, enabled, with that scope.
- * What is wrong stands in the result; only an interruption is thrown.
+ * and grants the scope on record; and, with `account`, that the exchange holds the same key, enabled, with that scope
+ * (for keys of the same place). What is wrong with a key stands in the result.
+ * @throws `ERR_INTERRUPTED`, and what the login of `account` can give
  */
 export async function verify(
   parts: Parts,
   records: readonly KeyRecord[],
   options: { readonly account?: AccountLogin; readonly endpointFor?: (record: KeyRecord) => Endpoint | null } = {},
 ): Promise<readonly Verification[]> {
-  const { account } = options;
+  const { account, endpointFor = endpointOfRecord } = options;
   const listed = new Map<number | null, readonly ApiKey[]>();
   const results: Verification[] = [];
   for (const record of records) {
-    if (account !== undefined && !listed.has(record.subaccount)) {
+    const endpoint = endpointFor(record);
+    const isVisible = account !== undefined && endpoint !== null && sameEndpoint(account.endpoint, endpoint);
+    if (isVisible && !listed.has(record.subaccount)) {
       listed.set(record.subaccount, await keysOf(parts, onBehalfOf(account, record)));
     }
-    const apiKeys = listed.get(record.subaccount) ?? null;
-    const checks = await verifyOne(parts, record, options.endpointFor ?? endpointOfRecord, apiKeys);
+    const apiKeys = isVisible ? (listed.get(record.subaccount) ?? null) : null;
+    const checks = await verifyOne(parts, record, endpoint, apiKeys);
     results.push({ name: record.name, ok: checks.every(({ ok }) => ok), checks });
   }
   return results;
@@ -87,7 +90,7 @@ function keysOf(parts: Parts, login: AccountLogin): Promise<readonly ApiKey[]> {
 async function verifyOne(
   parts: Parts,
   record: KeyRecord,
-  endpointFor: (record: KeyRecord) => Endpoint | null,
+  endpoint: Endpoint | null,
   apiKeys: readonly ApiKey[] | null,
 ): Promise<Check[]> {
   let publicKey: PublicKey | null = null;
@@ -101,7 +104,10 @@ async function verifyOne(
       return `${signer.algorithm}, belongs to the public key`;
     }),
   ];
-  const endpoint = endpointFor(record);
+  if (record.state === 'pending') {
+    const detail = 'its registration is unfinished: run deribit-keys register again, with the same scope';
+    return [...checks, { check: 'registration', ok: false, detail }];
+  }
   const { clientId } = record;
   if (record.state !== 'registered' || clientId === null || endpoint === null) return checks;
   if (checks.every(({ ok }) => ok)) {

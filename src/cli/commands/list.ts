@@ -1,13 +1,13 @@
 import type { Command } from 'commander';
-import type { DeribitKeysError } from '../../errors.js';
+import type { DamagedRecord } from '../../keystore/keystore.js';
 import type { Context } from '../context.js';
 import { examples } from '../options.js';
 import { table } from '../output.js';
 import type { Open } from '../program.js';
 import { recordLines } from '../show-record.js';
 
-function tellDamaged(cx: Context, damaged: readonly DeribitKeysError[]): void {
-  for (const error of damaged) cx.out.note(`warning: ${error.message}`);
+function tellDamaged(cx: Context, damaged: readonly DamagedRecord[]): void {
+  for (const { error } of damaged) cx.out.note(`warning: ${error.message}`);
 }
 
 export function defineList(program: Command, open: Open): void {

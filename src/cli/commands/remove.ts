@@ -16,14 +16,18 @@ export function defineRemove(program: Command, open: Open): void {
     .action(async (name: string, flags: LoginOptions & { purge?: true }, command: Command) => {
       const cx = open(command);
       await cx.store.tidy();
-      const { removeKey, requireRemovable } = await import('../../workflows/remove.js');
+      const { removeKey } = await import('../../workflows/remove.js');
       const record = await cx.store.read(name);
       const login = saysLogin(cx, flags) ? await accountLogin(cx, flags, record) : null;
       const purge = flags.purge === true;
       const parts = await partsWithSecondFactor(cx, flags);
-      await requireRemovable(parts, record, login);
-      if (purge) await confirm(cx.host, cx.options.yes === true, `Delete the private key "${name}" for good?`);
-      const folder = await removeKey(parts, name, { purge, login });
+      const folder = await removeKey(parts, name, {
+        purge,
+        login,
+        confirm: async () => {
+          if (purge) await confirm(cx.host, cx.options.yes === true, `Delete the private key "${name}" for good?`);
+        },
+      });
       cx.out.result({ name, purged: purge, folder }, () =>
         folder === null ? `${name}: deleted` : `${name}: moved to ${folder}`,
       );

@@ -1,6 +1,12 @@
 import type { Command } from 'commander';
+import { sameEndpoint } from '../../deribit/endpoints.js';
+import { isDeribitKeysError } from '../../errors.js';
+import type { DamagedRecord } from '../../keystore/keystore.js';
+import type { KeyRecord } from '../../keystore/record.js';
+import { endpointOfRecord, resolveTarget } from '../../workflows/target.js';
 import type { Verification } from '../../workflows/verify.js';
 import { CheckFailed } from '../check-failed.js';
+import type { Context } from '../context.js';
 import { accountLogin, partsWithSecondFactor, saysLogin } from '../login.js';
 import { addLoginOptions, examples, type LoginOptions } from '../options.js';
 import type { Printer } from '../output.js';
@@ -16,6 +22,27 @@ function show(out: Printer, results: readonly Verification[]): void {
       ]),
     ]),
   );
+}
+
+/** The records of these names; a damaged one does not keep the others from being looked at. */
+async function readNamed(cx: Context, names: readonly string[]) {
+  const records: KeyRecord[] = [];
+  const damaged: DamagedRecord[] = [];
+  for (const name of new Set(names)) {
+    try {
+      records.push(await cx.store.read(name));
+    } catch (error) {
+      if (!isDeribitKeysError(error, 'ERR_RECORD_DAMAGED', 'ERR_RECORD_NEWER')) throw error;
+      damaged.push({ name, error });
+    }
+  }
+  return { records, damaged };
+}
+
+/** Whether one login can look at all of these keys. */
+function areOfOnePlace(records: readonly KeyRecord[]): boolean {
+  const [first, ...rest] = records.map(endpointOfRecord).filter((endpoint) => endpoint !== null);
+  return first === undefined || rest.every((endpoint) => sameEndpoint(first, endpoint));
 }
 
 export function defineVerify(program: Command, open: Open): void {
@@ -34,18 +61,17 @@ export function defineVerify(program: Command, open: Open): void {
       const cx = open(command);
       await cx.store.tidy();
       const { verify } = await import('../../workflows/verify.js');
-      const { resolveTarget } = await import('../../workflows/target.js');
       const all = flags.all === true || names.length === 0;
-      const { records, damaged } = all
-        ? await cx.store.list()
-        : { records: await Promise.all(names.map(cx.store.read)), damaged: [] };
-      const account = saysLogin(cx, flags) ? await accountLogin(cx, flags, ...records) : undefined;
+      const { records, damaged } = all ? await cx.store.list() : await readNamed(cx, names);
+      const account = saysLogin(cx, flags)
+        ? await accountLogin(cx, flags, ...(all && !areOfOnePlace(records) ? [] : records))
+        : undefined;
       const results = await verify(await partsWithSecondFactor(cx, flags), records, {
         ...(account === undefined ? {} : { account }),
         endpointFor: (record) => (record.environment === null ? null : resolveTarget(cx.target, record)),
       });
-      const broken = damaged.map((error) => ({
-        name: error.message.match(/([^/\\]+)\.json/)?.[1] ?? '?',
+      const broken = damaged.map(({ name, error }) => ({
+        name,
         ok: false,
         checks: [{ check: 'record', ok: false, detail: error.message }],
       }));
