@@ -132,12 +132,12 @@ export class LoginKeeper {
 
   async #sign(transport: Transport, reason: LoginReason): Promise<void> {
     const { clock } = this.#parts;
-    const correctionMs = clock.correctionMs;
+    const { correctionMs, reading } = clock;
     try {
       await this.#attempt(transport, reason);
     } catch (error) {
       if (!isUnauthorized(error)) throw error;
-      const hint = await this.#explain(transport, correctionMs, error as DeribitKeysError);
+      const hint = await this.#explain(transport, { correctionMs, reading }, error as DeribitKeysError);
       if (hint !== null) throw refused(this.#parts.credentials.clientId, error as DeribitKeysError, hint);
       await this.#attempt(transport, reason).catch((again: unknown) => {
         if (!isUnauthorized(again)) throw again;
@@ -149,11 +149,17 @@ export class LoginKeeper {
   }
 
   /** What the clock has to do with a refusal: null where a corrected timestamp may help, else what to tell the user. */
-  async #explain(transport: Transport, usedMs: number, refusal: DeribitKeysError): Promise<string | null> {
+  async #explain(
+    transport: Transport,
+    used: Pick<ExchangeClock, 'correctionMs' | 'reading'>,
+    refusal: DeribitKeysError,
+  ): Promise<string | null> {
+    const { clock } = this.#parts;
     try {
-      const { offsetMs, roundTripMs, corrected } = await this.readClock(transport);
-      if (Math.abs((corrected ? offsetMs : 0) - usedMs) >= LARGE_OFFSET_MS + roundTripMs / 2) return null;
-      return `the clock is not the reason (off by ${offsetMs} ms${usedMs === 0 ? '' : ', which was corrected'})`;
+      const known = clock.reading === used.reading ? null : clock.reading;
+      const { offsetMs, roundTripMs, corrected } = known ?? (await this.readClock(transport));
+      if (Math.abs((corrected ? offsetMs : 0) - used.correctionMs) >= LARGE_OFFSET_MS + roundTripMs / 2) return null;
+      return `the clock is not the reason (off by ${offsetMs} ms${used.correctionMs === 0 ? '' : ', which was corrected'})`;
     } catch (error) {
       this.#unexplained += 1;
       if (!isFinal(error) && this.#unexplained < 2) throw error;

@@ -20,6 +20,7 @@ export class RequestLine {
   readonly #limit: number;
   readonly #waiting = new Set<{ take(line: Transport): void; fail(error: DeribitKeysError): void }>();
   #line: Transport | null = null;
+  #over: (() => DeribitKeysError) | null = null;
 
   constructor(time: Time, limit: number) {
     this.#time = time;
@@ -31,12 +32,9 @@ export class RequestLine {
     return this.#line;
   }
 
-  get waiting(): number {
-    return this.#waiting.size;
-  }
-
   /** Waits for a connection. */
   wait({ what, timeoutMs, signal }: Wait): Promise<Transport> {
+    if (this.#over !== null) return Promise.reject(this.#over());
     if (this.#line !== null) return Promise.resolve(this.#line);
     if (signal?.aborted) return Promise.reject(interruptedError(what, { maybeSent: false }));
     if (this.#waiting.size >= this.#limit) {
@@ -88,6 +86,7 @@ export class RequestLine {
   /** Nobody will be served any more. */
   close(error: () => DeribitKeysError): void {
     this.#line = null;
+    this.#over = error;
     for (const waiter of [...this.#waiting]) waiter.fail(error());
   }
 }

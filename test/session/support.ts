@@ -23,6 +23,7 @@ export interface World {
   readonly clientId: string;
   readonly keyId: number;
   readonly signer: Signer;
+  readonly publicKeyPem: string;
   /** Opens a session of that key, over WebSocket, with short waits. */
   open(options?: Partial<SessionOptions>): Promise<Session>;
   /** Methods that the exchange handled or was asked for, without those of heartbeats and clocks. */
@@ -32,9 +33,10 @@ export interface World {
 export async function world(options: SandboxOptions = {}, maxScope?: string): Promise<World> {
   const sandbox = await startSandbox(options);
   afterTest(() => sandbox.close());
-  const key = await generateKeyPair('ed25519');
+  const key = await generateKeyPair();
+  const publicKeyPem = encodePublicKeyPem(key.publicKey);
   const registered = sandbox.addKey({
-    publicKey: encodePublicKeyPem(key.publicKey),
+    publicKey: publicKeyPem,
     ...(maxScope === undefined ? {} : { maxScope }),
   });
   const { client_id: clientId, id: keyId } = registered;
@@ -44,6 +46,7 @@ export async function world(options: SandboxOptions = {}, maxScope?: string): Pr
     clientId,
     keyId,
     signer,
+    publicKeyPem,
     async open(given = {}) {
       const backoff = { firstMs: 5, longestMs: 40 };
       const session = await openSession({ url: sandbox.wsUrl, clientId, signer, backoff, ...given });
