@@ -35,7 +35,8 @@ async function exportPublic(cx: Context, record: KeyRecord, asked: Format | unde
   const format = asked === 'openssh' ? 'ssh' : (asked ?? 'spki');
   if (format === 'pkcs8')
     throw usage('PKCS#8 is a format of private keys', 'for the public key take spki, ssh, jwk, der or pkcs1');
-  const content = await serialisePublicKey(await readPublicKey(cx.store, record), { format, comment: record.name });
+  const comment = format === 'ssh' ? { comment: record.name } : {};
+  const content = await serialisePublicKey(await readPublicKey(cx.store, record), { format, ...comment });
   return { format, isPublic: true, encrypted: false, content };
 }
 
