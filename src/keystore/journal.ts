@@ -167,3 +167,20 @@ export async function listJournals(store: Keystore): Promise<readonly RotationJo
   }
   return journals;
 }
+
+/**
+ * For work that would take a key away from under its rotation: its name, its successor and its old pair are all needed.
+ * @throws `ERR_STATE` where `name` is one of these
+ */
+export async function requireNoRotation(store: Keystore, name: string): Promise<void> {
+  const journals = await listJournals(store);
+  const journal = journals.find((one) => [one.name, one.successor, one.archive].includes(name));
+  if (journal === undefined) return;
+  throw new DeribitKeysError(
+    'ERR_STATE',
+    `the key "${name}" is needed: the rotation of "${journal.name}" is under way`,
+    {
+      hint: `end it with: deribit-keys rotate ${journal.name} …, or go back with --abort`,
+    },
+  );
+}

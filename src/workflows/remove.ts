@@ -1,5 +1,6 @@
 import { type ApiKey, listApiKeys } from '../deribit/api-keys.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { requireNoRotation } from '../keystore/journal.js';
 import type { KeyRecord } from '../keystore/record.js';
 import { retireKey } from '../keystore/retire.js';
 import { readPublicKey } from '../keystore/stored-keys.js';
@@ -74,6 +75,7 @@ export async function removeKey(
 ): Promise<string | null> {
   return parts.store.withLock(name, async (locked) => {
     const record = await locked.read();
+    await requireNoRotation(parts.store, name);
     await requireRemovable(parts, record, options.login);
     await options.confirm?.();
     return retireKey(parts.store, locked, record, { purge: options.purge });
