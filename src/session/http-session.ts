@@ -9,7 +9,7 @@ import { Backoff } from './backoff.js';
 import type { SessionEvents } from './events.js';
 import { endOf, isCut, isFinal, isFinalAtFirst, mayAskAgain, sessionOver } from './failures.js';
 import type { SessionParts } from './parts.js';
-import type { Session, SessionRequestOptions } from './session.js';
+import type { AccessToken, Session, SessionRequestOptions } from './session.js';
 import { pause } from './time.js';
 
 export type PrepareHttp = (endpoint: Endpoint, options: ConnectOptions) => Transport | Promise<Transport>;
@@ -92,12 +92,16 @@ export class HttpSession implements Session {
   }
 
   async accessToken(): Promise<string> {
+    return (await this.token()).accessToken;
+  }
+
+  async token(): Promise<AccessToken> {
     const question: Question = {
       method: 'the access token',
       send: () => this.#token(),
       mayRepeat: (error) => isUnsent(error) || isTransientRefusal(error),
     };
-    return (await ask(this.#parts, this.#recovery, question, {})) as string;
+    return (await ask(this.#parts, this.#recovery, question, {})) as AccessToken;
   }
 
   async subscribe(): Promise<() => Promise<void>> {
@@ -132,7 +136,7 @@ export class HttpSession implements Session {
         const timeoutMs = Math.max(1, leftMs - (this.#parts.time.monotonicMs() - startMs));
         return this.#open().request(method, params, {
           timeoutMs,
-          ...(token === null ? {} : { accessToken: token }),
+          ...(token === null ? {} : { accessToken: token.accessToken }),
           ...(signal === undefined ? {} : { signal }),
         });
       },
@@ -140,13 +144,13 @@ export class HttpSession implements Session {
   }
 
   /** A token that is valid for a moment to come. */
-  async #token(): Promise<string> {
+  async #token(): Promise<AccessToken> {
     const { keeper } = this.#parts;
     if (!keeper.isUsable) await this.#renewed('expired');
     else if (keeper.dueInMs === 0) this.#renewed('expired').catch(() => {});
-    const { accessToken } = keeper;
-    if (accessToken === null) throw notLoggedIn(null);
-    return accessToken.reveal();
+    const token = keeper.reveal();
+    if (token === null) throw notLoggedIn(null);
+    return token;
   }
 
   /** Throws with `maybeSent: false`: what the token was wanted for was not sent. */

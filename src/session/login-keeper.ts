@@ -8,6 +8,7 @@ import { type ClockReading, type ExchangeClock, LARGE_OFFSET_MS } from './clock.
 import type { Emitter } from './emitter.js';
 import type { LoginReason, SessionEvents } from './events.js';
 import { isFinal, isUnauthorized } from './failures.js';
+import type { AccessToken } from './session.js';
 import { elapsedMs, type Mark, mark, type Time } from './time.js';
 
 /** A token is renewed at a moment between these parts of its life, drawn for each one. */
@@ -29,6 +30,7 @@ export interface KeeperParts {
 interface Token {
   readonly access: Secret;
   readonly refresh: Secret;
+  readonly scope: string;
   readonly since: Mark;
   readonly lifeMs: number;
   readonly renewAfterMs: number;
@@ -61,14 +63,17 @@ export class LoginKeeper {
     return this.#generation;
   }
 
-  /** The access token; null where there is none or it has expired. */
-  get accessToken(): Secret | null {
-    return this.#token !== null && this.#leftMs(this.#token) > 0 ? this.#token.access : null;
+  /** Whether there is a token that has not expired. */
+  get isValid(): boolean {
+    return this.#token !== null && this.#leftMs(this.#token) > 0;
   }
 
-  /** When it expires, in milliseconds since the epoch by our clock; null where there is none. */
-  get expiresAtMs(): number | null {
-    return this.#token === null ? null : this.#parts.time.nowMs() + this.#leftMs(this.#token);
+  /** The access token in the clear; null where there is none or it has expired. */
+  reveal(): AccessToken | null {
+    const token = this.#token;
+    if (token === null || !this.isValid) return null;
+    const expiresAtMs = Math.floor(this.#parts.time.nowMs() + this.#leftMs(token));
+    return { accessToken: token.access.reveal(), expiresAtMs, scope: token.scope };
   }
 
   /** Whether it can still be handed out to somebody who will use it in a moment. */
@@ -184,6 +189,7 @@ export class LoginKeeper {
     this.#token = {
       access: made.accessToken,
       refresh: made.refreshToken,
+      scope: made.scope,
       since,
       lifeMs,
       renewAfterMs: lifeMs * (RENEW_FROM + RENEW_SPREAD * this.#parts.random()),

@@ -50,6 +50,14 @@ export interface SessionRequestOptions {
   readonly queue?: boolean | undefined;
 }
 
+/** An access token, and until when (milliseconds since the epoch, by our clock) and for what it is good. */
+export interface AccessToken {
+  readonly accessToken: string;
+  readonly expiresAtMs: number;
+  /** As granted. */
+  readonly scope: string;
+}
+
 /**
  * A login that stays alive. It is also a `Transport`: calls that take one, such as `listApiKeys`, take a session.
  */
@@ -78,6 +86,9 @@ export interface Session {
    * is of use on its own connection alone.
    */
   accessToken(): Promise<string>;
+
+  /** The same with what is known of it. */
+  token(): Promise<AccessToken>;
 
   /**
    * Calls `listener` with what the channels say, across reconnects, until the function that it gives is called.

@@ -11,7 +11,7 @@ import type { LoginReason, SessionEvents } from './events.js';
 import { endOf, isCut, isFinal, isFinalAtFirst, isSpentToken, mayAskAgain, sessionOver } from './failures.js';
 import type { SessionParts } from './parts.js';
 import { RequestLine } from './request-line.js';
-import type { Session, SessionRequestOptions } from './session.js';
+import type { AccessToken, Session, SessionRequestOptions } from './session.js';
 import { type ChannelListener, Subscriptions } from './subscriptions.js';
 import { pause } from './time.js';
 
@@ -100,10 +100,14 @@ export class WebSocketSession implements Session {
   }
 
   async accessToken(): Promise<string> {
+    return (await this.token()).accessToken;
+  }
+
+  async token(): Promise<AccessToken> {
     this.#recovery.requireOpen();
     await this.#readyLine('the access token', this.#parts.timeoutMs, undefined);
     // an open line has a token that has not expired
-    return this.#parts.keeper.accessToken?.reveal() ?? this.accessToken();
+    return this.#parts.keeper.reveal() ?? this.token();
   }
 
   async subscribe(channels: string | readonly string[], listener: ChannelListener): Promise<() => Promise<void>> {
@@ -250,7 +254,7 @@ export class WebSocketSession implements Session {
   /** A connection that is logged in, with a token that has not expired: neither sleep nor a late timer may hide that. */
   #readyLine(what: string, timeoutMs: number, signal: AbortSignal | undefined): Promise<Transport> {
     const line = this.#line.current;
-    if (line !== null && this.#parts.keeper.accessToken === null) this.#drop(line);
+    if (line !== null && !this.#parts.keeper.isValid) this.#drop(line);
     return this.#line.wait({ what, timeoutMs, signal });
   }
 
