@@ -34,16 +34,14 @@ export function errnoOf(error: unknown): string {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
 }
 
-const NOTHING_CHANGED = 'nothing was changed; mend that and run the same command again';
-
 /** Turns a file-system error into one sentence; errors that are ours already pass unchanged. */
-export function fileError(error: unknown, doing: string, path: string, hint = NOTHING_CHANGED): DeribitKeysError {
+export function fileError(error: unknown, doing: string, path: string): DeribitKeysError {
   if (error instanceof DeribitKeysError) return error;
   const errno = errnoOf(error);
   const reason = REASONS[errno] ?? (errno || 'the file system refused');
   return new DeribitKeysError('ERR_KEYSTORE_IO', `cannot ${doing} ${path}: ${reason}`, {
     cause: error,
-    hint,
+    hint: 'nothing was changed; mend that and run the same command again',
   });
 }
 

@@ -45,7 +45,6 @@ type LoggedStep =
 
 const LOG = 'steps.json';
 const MAX_LOG_BYTES = 16 * 1024 * 1024;
-const DECIDED = 'the change is decided: the next command on this keystore ends it';
 const commitFolder = (root: string, name: string) => join(root, `.${foldName(name)}.commit`);
 
 function inside(root: string, file: string): string {
@@ -138,13 +137,19 @@ async function applyDecided(
       if ((await statOrNull(touched)) !== null) await flushFolder(touched);
     }
   } catch (error) {
-    if (!(await canUndo(folder, begun, error, fresh))) throw fileError(error, 'finish the change in', root, DECIDED);
+    if (!(await canUndo(folder, begun, error, fresh))) throw unfinished(error, root);
     await undo(root, folder, begun);
     const last = begun.at(-1);
     if (errnoOf(error) === 'EEXIST' && last?.do === 'create') throw taken(last.file);
     throw fileError(error, 'finish the change in', root);
   }
   await rm(folder, { recursive: true, force: true });
+}
+
+function unfinished(error: unknown, root: string): DeribitKeysError {
+  const { code, message } = fileError(error, 'finish the change in', root);
+  const hint = 'the change is decided: mend that, and the next command on this keystore ends it';
+  return new DeribitKeysError(code, message, { hint, cause: error });
 }
 
 function taken(file: string): DeribitKeysError {

@@ -1,0 +1,63 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { generateKeyPair } from '../../src/crypto/generate.js';
+import type { PrivateKey } from '../../src/crypto/keys.js';
+import { type ErrorCode, isDeribitKeysError } from '../../src/errors.js';
+import { type Keystore, type KeystoreOptions, openKeystore } from '../../src/keystore/keystore.js';
+import { type KeyRecord, localRecord } from '../../src/keystore/record.js';
+import { storeKey } from '../../src/keystore/stored-keys.js';
+import { temporaryFolder } from '../support/cli.js';
+
+export const isRoot = process.getuid?.() === 0;
+
+/** A keystore that is deleted after the test; its folder is not made yet. */
+export function newStore(options: KeystoreOptions = {}): Keystore {
+  return openKeystore(join(temporaryFolder(), 'keys'), { lockWaitMs: 100, ...options });
+}
+
+/** Stores a new Ed25519 key. */
+export async function addKey(store: Keystore, name: string): Promise<{ record: KeyRecord; key: PrivateKey }> {
+  const key = await generateKeyPair({ type: 'ed25519' });
+  return { key, record: await storeKey(store, name, key, { action: 'generate' }) };
+}
+
+/** What stands in the keystore's folder, sorted, without the ignore file and the audit log. */
+export function filesOf(store: Keystore): string[] {
+  return readdirSync(store.folder)
+    .filter((file) => file !== '.gitignore' && file !== 'audit.jsonl')
+    .sort();
+}
+
+/** The three files of a key. */
+export const filesOfKey = (name: string) => [`${name}.json`, `${name}.pem`, `${name}.pub.pem`];
+
+/** A record that is as it should be. */
+export function sampleRecord(changes: Partial<KeyRecord> = {}): KeyRecord {
+  return {
+    ...localRecord({
+      name: 'bot',
+      algorithm: 'ed25519',
+      bits: null,
+      fingerprint: '9c:6d:c9:02:fd:9f:75:6e:14:bb:71:c5:74:95:86:c8',
+      encrypted: false,
+      createdAt: '2026-11-23T16:00:00.000Z',
+    }),
+    ...changes,
+  };
+}
+
+/** The code of the error that `work` fails with; fails itself where it does not, or with a stranger's error. */
+export async function codeOf(work: Promise<unknown> | (() => unknown)): Promise<ErrorCode> {
+  return (await errorOf(work)).code;
+}
+
+/** The error that `work` fails with; fails itself where it does not, or with a stranger's error. */
+export async function errorOf(work: Promise<unknown> | (() => unknown)) {
+  try {
+    await (typeof work === 'function' ? work() : work);
+  } catch (error) {
+    if (isDeribitKeysError(error)) return error;
+    throw error;
+  }
+  throw new Error('it did not fail');
+}
