@@ -6,20 +6,24 @@ import { defineAgentLoad } from './commands/agent-load.js';
 import { defineApiKeys } from './commands/api-keys.js';
 import { defineAudit } from './commands/audit.js';
 import { defineAuth } from './commands/auth.js';
+import { defineAuthServer } from './commands/auth-server.js';
 import { defineBackup, defineRestore } from './commands/backup.js';
 import { defineDemo } from './commands/demo.js';
 import { defineDoctor } from './commands/doctor.js';
+import { defineExec } from './commands/exec.js';
 import { defineExport } from './commands/export.js';
 import { defineFingerprint } from './commands/fingerprint.js';
 import { defineGenerate } from './commands/generate.js';
 import { defineImport } from './commands/import.js';
 import { defineList, defineShow } from './commands/list.js';
 import { definePassphrase } from './commands/passphrase.js';
+import { defineApply, definePlan } from './commands/plan.js';
 import { defineLink, defineRegister } from './commands/register.js';
 import { defineRemove } from './commands/remove.js';
 import { defineRotate } from './commands/rotate.js';
 import { defineSandbox } from './commands/sandbox.js';
 import { defineSign } from './commands/sign.js';
+import { defineToken } from './commands/token.js';
 import { defineVerify } from './commands/verify.js';
 import type { Context } from './context.js';
 import { addGlobalOptions, examples } from './options.js';
@@ -42,10 +46,15 @@ const COMMANDS: Readonly<Record<string, (program: Command, open: Open) => void>>
   verify: defineVerify,
   auth: defineAuth,
   sign: defineSign,
+  token: defineToken,
+  exec: defineExec,
+  'auth-server': defineAuthServer,
   'api-keys': defineApiKeys,
   rotate: defineRotate,
   audit: defineAudit,
   doctor: defineDoctor,
+  plan: definePlan,
+  apply: defineApply,
   'add-agent': defineAddAgent,
   'add-token': defineAddToken,
   'agent-load': defineAgentLoad,

@@ -62,6 +62,14 @@ export async function openHouse(options: SandboxOptions & { readonly http?: bool
     const made = await run('generate', name);
     if (made.exitCode !== 0) throw new Error(made.stderr);
     const url = http ? sandbox.httpUrl : sandbox.wsUrl;
+    if (settings.tfaSecret !== undefined) {
+      // made in the web page: each code would cost half a minute
+      const publicKey = readFileSync(path(`${name}.pub.pem`), 'utf8');
+      const { client_id } = sandbox.addKey({ publicKey, maxScope: scope, name });
+      const linked = await run('link', name, '--client-id', client_id, '--url', url);
+      if (linked.exitCode !== 0) throw new Error(linked.stderr);
+      return;
+    }
     const registered = await asRoot('register', name, '--scope', scope, '--url', url);
     if (registered.exitCode !== 0) throw new Error(registered.stderr);
   };

@@ -1,0 +1,229 @@
+import { createReadStream } from 'node:fs';
+import type { Command } from 'commander';
+import type { Secret } from '../../crypto/secret.js';
+import { DeribitKeysError } from '../../errors.js';
+import type { KeyRecord } from '../../keystore/record.js';
+import type { AccountLogin, Parts } from '../../workflows/parts.js';
+import type { KeyMeans, PolicyResult } from '../../workflows/policy/apply-policy.js';
+import type { Action, Change } from '../../workflows/policy/plan-policy.js';
+import type { Policy } from '../../workflows/policy/policy.js';
+import type { Context } from '../context.js';
+import { accountLogin, partsWithSecondFactor } from '../login.js';
+import { addLoginOptions, examples, type LoginOptions } from '../options.js';
+import type { Style } from '../output.js';
+import type { Open } from '../program.js';
+import { confirm } from '../prompt.js';
+import { explained } from '../refusal.js';
+import { requireNewPassphrase } from '../secrets.js';
+
+interface PolicyFlags extends LoginOptions {
+  readonly prune?: true;
+}
+
+interface ApplyFlags extends PolicyFlags {
+  readonly newPassphraseFile?: string;
+}
+
+/** Changes that end or restore a way in, so that they want a yes. */
+const WEIGHTY: ReadonlySet<Action> = new Set(['replace', 'rotate', 'enable', 'disable']);
+
+const STYLES: Readonly<Partial<Record<Action, Style>>> = {
+  create: 'green',
+  register: 'green',
+  link: 'green',
+  disable: 'red',
+  replace: 'red',
+  conflict: 'red',
+  stranger: 'dim',
+};
+
+const POLICY_HELP = `
+The file, in YAML or JSON, names the keys that the account (or, with --subaccount, the subaccount) shall have:
+
+  environment: test            # optional: must be the login's
+  keys:
+    - name: bot                # in the keystore
+      scope: account:read trade:read_write
+      type: rsa                # optional: ed25519 (default for a new key) or rsa
+      bits: 3072               # optional, with rsa: 2048, 3072 or 4096
+      label: bot               # optional: its name on Deribit
+      features: []             # optional: restricted_block_trades, block_trade_approval
+      whitelist: [203.0.113.7] # optional; an empty list: any address
+      maxAge: 90d              # optional: rotated when older
+      encrypt: true            # optional: the private key has a passphrase
+
+What is left out is not looked at. An enabled key of the account that the file does not name is a stranger: it is left
+alone, unless --prune says to disable it; the key that is logged in is none, and nothing is ever removed.
+`;
+
+/** The whole of a file, a pipe, or (`-`) the standard input; no more of it than a policy may have. */
+async function readText(cx: Context, file: string, maxBytes: number): Promise<string> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  try {
+    for await (const chunk of file === '-' ? cx.host.stdin : createReadStream(file)) {
+      const bytes = Buffer.from(chunk as Uint8Array);
+      length += bytes.length;
+      // one byte too many is enough to be refused
+      if (length > maxBytes) break;
+      chunks.push(bytes);
+    }
+    if (length > maxBytes)
+      throw new DeribitKeysError('ERR_USAGE', `${file} has more than ${maxBytes} bytes: it is no policy`);
+    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks));
+  } catch (cause) {
+    if (cause instanceof DeribitKeysError) throw cause;
+    const missing = cause instanceof Error && 'code' in cause && cause.code === 'ENOENT';
+    const what = missing ? `there is no file ${file}` : `${file} cannot be read as text`;
+    throw new DeribitKeysError('ERR_USAGE', what, { cause, hint: 'name a YAML or JSON file in UTF-8, or - for stdin' });
+  }
+}
+
+interface Work {
+  readonly cx: Context;
+  readonly policy: Policy;
+  readonly login: AccountLogin;
+  readonly parts: Parts;
+}
+
+/** Where nothing else says where to go, the policy does. */
+async function begin(cx: Context, file: string, flags: PolicyFlags): Promise<Work> {
+  await cx.store.tidy();
+  const { MAX_POLICY_BYTES, parsePolicy } = await import('../../workflows/policy/parse-policy.js');
+  const policy = parsePolicy(await readText(cx, file, MAX_POLICY_BYTES));
+  const { records } = await cx.store.list();
+  const named = records.filter(
+    ({ name, state }) => state === 'registered' && policy.keys.some((key) => key.name === name),
+  );
+  const { environment, url } = cx.target;
+  const silent = environment === undefined && url === undefined && flags.as === undefined && named.length === 0;
+  const target = silent && policy.environment !== null ? { environment: policy.environment } : cx.target;
+  const login = await accountLogin({ ...cx, target }, flags, ...(flags.as === undefined ? named : []));
+  return { cx, policy, login, parts: await partsWithSecondFactor(cx, flags) };
+}
+
+/** Runs work on the account that begins with the login. */
+async function asAccount<T>({ cx, login }: Work, flags: LoginOptions, work: () => Promise<T>): Promise<T> {
+  const { attemptOf } = await import('../../workflows/doctor/refusal.js');
+  return explained(cx, attemptOf(login, flags.as === undefined ? null : await cx.store.read(flags.as)), work);
+}
+
+const MARKS: Readonly<Partial<Record<Action, string>>> = { stranger: '?', conflict: '!', disable: '-', replace: '±' };
+
+function show(cx: Context, result: PolicyResult): void {
+  cx.out.result(result, () => result.changes.map((change) => line(cx, change)));
+  if (result.changes.length === 0) cx.out.note('nothing to do: all is as the policy says');
+}
+
+function line({ out }: Context, { action, name, detail }: Change): string {
+  const mark = MARKS[action] ?? (STYLES[action] === 'green' ? '+' : '~');
+  return `${mark} ${out.style(action, ...(STYLES[action] === undefined ? [] : [STYLES[action]]))} ${out.style(name, 'bold')}: ${detail}`;
+}
+
+/** A passphrase that was set in this run opens the key later in it. */
+function passphrases(cx: Context, flags: ApplyFlags) {
+  const made = new Map<string, Promise<Secret>>();
+  const common = [{ file: cx.options.passphraseFile, variable: 'DERIBIT_KEYS_PASSPHRASE' }] as const;
+  return {
+    newFor(name: string): Promise<Secret> {
+      const own = { file: flags.newPassphraseFile, variable: 'DERIBIT_KEYS_NEW_PASSPHRASE' };
+      const asked =
+        made.get(name) ?? requireNewPassphrase(cx.host, `the key "${name}"`, '--new-passphrase-file', own, ...common);
+      made.set(name, asked);
+      return asked;
+    },
+    of: (record: KeyRecord) => made.get(record.name) ?? cx.passphraseOf(record),
+  };
+}
+
+/** For the work on one key: the key, and its successor, have one passphrase, which is asked for once. */
+async function meansFor(
+  cx: Context,
+  parts: Parts,
+  passphraseOf: (record: KeyRecord) => Promise<Secret>,
+): Promise<KeyMeans> {
+  const { localSuccessor } = await import('../../workflows/rotate-successor.js');
+  const { successorAnywhere } = await import('../../workflows/external-keys.js');
+  const { openPrivateKey } = await import('../../keystore/open-key.js');
+  const { localSigner } = await import('../../crypto/local-signer.js');
+  const { store, permissions } = cx;
+  let asked: Promise<Secret> | undefined;
+  const passphrase = (record: KeyRecord) => {
+    asked ??= passphraseOf(record);
+    return asked;
+  };
+  const signerOf = async (record: KeyRecord) => {
+    if (!record.encrypted || record.signer !== null) return parts.signerOf(record);
+    return localSigner(await openPrivateKey(store, record, { passphrase: () => passphrase(record), permissions }));
+  };
+  const inFile = localSuccessor(store, passphrase, permissions);
+  return { parts: { ...parts, signerOf }, makeSuccessor: successorAnywhere(store, inFile, cx.signerAccess) };
+}
+
+async function confirmWeighty(cx: Context, changes: readonly Change[]): Promise<void> {
+  const weighty = changes.filter(({ action }) => WEIGHTY.has(action));
+  if (weighty.length === 0) return;
+  for (const change of changes) cx.out.note(line(cx, change));
+  const list = weighty.map(({ action, name }) => `${action} ${name}`).join(', ');
+  await confirm(cx.host, cx.options.yes === true, `make these changes, among them: ${list}?`);
+}
+
+async function apply(work: Work, flags: ApplyFlags): Promise<PolicyResult> {
+  const { applyPolicy } = await import('../../workflows/policy/apply-policy.js');
+  const { cx, policy, login, parts } = work;
+  const { newFor, of } = passphrases(cx, flags);
+  return asAccount(work, flags, () =>
+    applyPolicy(parts, {
+      policy,
+      login,
+      prune: flags.prune === true,
+      confirm: (changes) => confirmWeighty(cx, changes),
+      meansFor: () => meansFor(cx, parts, of),
+      newPassphrase: newFor,
+      permissions: cx.permissions,
+      onDone: ({ action, name }) => cx.out.note(`done: ${action} ${name}`),
+    }),
+  );
+}
+
+export function definePlan(program: Command, open: Open): void {
+  addLoginOptions(
+    program
+      .command('plan')
+      .description('what differs between a policy file, the keystore and the exchange')
+      .argument('<file>', 'YAML or JSON; - for stdin')
+      .option('--prune', 'as apply --prune would do'),
+  )
+    .addHelpText(
+      'after',
+      POLICY_HELP + examples('plan keys.yaml --as admin', 'plan keys.yaml --as admin --json | jq .changes'),
+    )
+    .action(async (file: string, flags: PolicyFlags, command: Command) => {
+      const cx = open(command);
+      const { planPolicy } = await import('../../workflows/policy/apply-policy.js');
+      const work = await begin(cx, file, flags);
+      const { parts, policy, login } = work;
+      show(cx, await asAccount(work, flags, () => planPolicy(parts, policy, login, flags.prune)));
+    });
+}
+
+export function defineApply(program: Command, open: Open): void {
+  addLoginOptions(
+    program
+      .command('apply')
+      .description('make the keystore and the exchange as a policy file says')
+      .argument('<file>', 'YAML or JSON; - for stdin')
+      .option('--prune', 'disable enabled keys that the policy does not name')
+      .option('--new-passphrase-file <file>', 'for keys that get a passphrase (env DERIBIT_KEYS_NEW_PASSPHRASE)'),
+  )
+    .addHelpText(
+      'after',
+      `${POLICY_HELP}
+To replace, rotate, enable or disable a key wants a yes: on a terminal, or by --yes.
+${examples('apply keys.yaml --as admin', 'apply keys.yaml --as admin --prune --yes')}`,
+    )
+    .action(async (file: string, flags: ApplyFlags, command: Command) => {
+      const cx = open(command);
+      show(cx, await apply(await begin(cx, file, flags), flags));
+    });
+}

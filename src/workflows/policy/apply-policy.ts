@@ -1,0 +1,241 @@
+import type { Secret } from '../../crypto/secret.js';
+import { DeribitKeysError, type ErrorDetails, isDeribitKeysError } from '../../errors.js';
+import { fileNames } from '../../keystore/keystore.js';
+import type { PermissionPolicy } from '../../keystore/permissions.js';
+import { serialiseRecord } from '../../keystore/record.js';
+import { retireKey } from '../../keystore/retire.js';
+import { changePassphrase } from '../../keystore/stored-keys.js';
+import { type AccountKey, listAccountKeys } from '../api-keys.js';
+import { changeKey } from '../change-api-key.js';
+import { generate } from '../generate.js';
+import { link } from '../link.js';
+import type { AccountLogin, Parts } from '../parts.js';
+import { register } from '../register.js';
+import { type RotateRequest, rotate } from '../rotate.js';
+import { MAX_API_KEYS } from '../rotate-begin.js';
+import { lookAround } from './look.js';
+import { type Change, planSteps, type Step } from './plan-policy.js';
+import type { KeyPolicy, Policy } from './policy.js';
+
+/** What the work on one key is done with: it may have a passphrase of its own. */
+export interface KeyMeans extends Pick<RotateRequest, 'makeSuccessor'> {
+  readonly parts: Parts;
+}
+
+export interface ApplyRequest {
+  readonly policy: Policy;
+  readonly login: AccountLogin;
+  /** Whether keys that the policy does not name are disabled. */
+  readonly prune: boolean;
+  /** Called with the changes before the first of them is made, to ask where one needs it; it throws to stop. */
+  readonly confirm: (changes: readonly Change[]) => Promise<void>;
+  readonly meansFor: (name: string) => Promise<KeyMeans>;
+  /** The passphrase for a key that shall get one; asked for before anything is changed, and perhaps again. */
+  readonly newPassphrase: (name: string) => Promise<Secret>;
+  readonly permissions?: PermissionPolicy | undefined;
+  /** Called when a change was made. */
+  readonly onDone?: (change: Change) => void;
+}
+
+export interface PolicyResult {
+  readonly changes: readonly Change[];
+  /** Whether anything was changed. */
+  readonly applied: boolean;
+}
+
+/**
+ * The differences between the policy, the keystore and the exchange; nothing is changed.
+ * @throws as `lookAround` does
+ */
+export async function planPolicy(
+  parts: Parts,
+  policy: Policy,
+  login: AccountLogin,
+  prune = false,
+): Promise<PolicyResult> {
+  const steps = planSteps(await lookAround(parts, policy, login), prune);
+  return { changes: steps.map(asChange), applied: false };
+}
+
+const asChange = ({ action, name, detail }: Step): Change => ({ action, name, detail });
+
+/**
+ * Makes the keystore and the exchange as the policy says, by the workflows that each change has. Doing it again does
+ * nothing; after an interruption it goes on.
+ * @throws `ERR_STATE` before anything is changed, where there are conflicts or too many keys; later what the workflows
+ *   throw, with a hint of how far it came
+ */
+export async function applyPolicy(parts: Parts, request: ApplyRequest): Promise<PolicyResult> {
+  const circumstances = await lookAround(parts, request.policy, request.login);
+  const steps = planSteps(circumstances, request.prune);
+  const changes = steps.map(asChange);
+  const work = steps.filter(({ action }) => action !== 'stranger');
+  refuseConflicts(work);
+  refuseTooMany(work, circumstances.accountKeys.length);
+  if (work.length === 0) return { changes, applied: false };
+  await request.confirm(work.map(asChange));
+  for (const step of work) if (needsPassphrase(step)) await request.newPassphrase(step.name);
+  for (const [index, step] of work.entries()) {
+    try {
+      await makeStep(request, step);
+    } catch (error) {
+      throw soFar(error, step, index, work.length);
+    }
+    request.onDone?.(asChange(step));
+  }
+  return { changes, applied: true };
+}
+
+function refuseConflicts(steps: readonly Step[]): void {
+  const conflicts = steps.filter(({ action }) => action === 'conflict');
+  const [first] = conflicts;
+  if (first === undefined) return;
+  const more = conflicts.length === 1 ? '' : ` (and ${conflicts.length - 1} more)`;
+  throw new DeribitKeysError('ERR_STATE', `the policy cannot be applied: ${first.name}: ${first.detail}${more}`, {
+    hint: 'nothing was changed; mend that, or take the key out of the policy',
+  });
+}
+
+/** Rotations go one after another, so that all of them need room for one. */
+function refuseTooMany(steps: readonly Step[], present: number): void {
+  const made = steps.filter(({ action }) => ['create', 'register', 'replace'].includes(action)).length;
+  const room = MAX_API_KEYS - present;
+  const needed = made + (steps.some(({ action }) => action === 'rotate') ? 1 : 0);
+  if (needed <= room || needed === 0) return;
+  throw new DeribitKeysError(
+    'ERR_STATE',
+    `the account has room for ${Math.max(0, room)} more keys, the policy needs ${needed}`,
+    {
+      hint: 'nothing was changed; remove what is not needed: deribit-keys api-keys list, deribit-keys api-keys remove <which>',
+    },
+  );
+}
+
+function soFar(error: unknown, step: Step, done: number, all: number): unknown {
+  if (!isDeribitKeysError(error)) return error;
+  const { code, message, hint, rpc, maybeSent } = error;
+  const where = `${done} of ${all} changes were made; the same command goes on`;
+  const details: ErrorDetails = {
+    cause: error,
+    hint: hint === undefined ? where : `${hint}\n${where}`,
+    ...(rpc === undefined ? {} : { rpc }),
+    ...(maybeSent === undefined ? {} : { maybeSent }),
+  };
+  return new DeribitKeysError(code, `${step.action} ${step.name}: ${message}`, details);
+}
+
+async function makeStep(request: ApplyRequest, step: Step): Promise<void> {
+  const { login } = request;
+  const { name, target, policy } = step;
+  const means = await request.meansFor(name);
+  const { parts } = means;
+  if (policy === null) {
+    if (target !== null) await changeKey(parts, login, target, { do: 'disable' });
+    return;
+  }
+  switch (step.action) {
+    case 'replace':
+      await putAway(parts, name);
+      return create(request, means, policy);
+    case 'create':
+      return create(request, means, policy);
+    case 'register':
+      return registerAs(parts, policy, login);
+    case 'link': {
+      const { endpoint, subaccount } = login;
+      await link(parts, { name, clientId: (await find(parts, login, step)).clientId, endpoint, subaccount });
+      return;
+    }
+    case 'enable':
+      await changeKey(parts, login, await find(parts, login, step), { do: 'enable' });
+      return;
+    case 'edit': {
+      const { scope, label, features, whitelist } = policy;
+      await changeKey(parts, login, await find(parts, login, step), {
+        do: 'edit',
+        scope,
+        label: label ?? undefined,
+        features: features ?? undefined,
+        ipWhitelist: whitelist ?? undefined,
+      });
+      return;
+    }
+    case 'record':
+      return bringRecordUpToDate(parts, login, await find(parts, login, step), name);
+    case 'encrypt':
+      await changePassphrase(parts.store, name, await request.newPassphrase(name), {
+        permissions: request.permissions,
+      });
+      return;
+    case 'rotate': {
+      const { makeSuccessor } = means;
+      const kind = step.goesOn ? {} : { type: policy.type ?? undefined, bits: policy.bits ?? undefined };
+      await rotate(parts, { name, ...kind, login: async () => login, makeSuccessor });
+      return;
+    }
+    default:
+      throw new DeribitKeysError('ERR_INTERNAL', `the change ${step.action} cannot be made`);
+  }
+}
+
+function needsPassphrase({ action, policy }: Step): boolean {
+  return action === 'encrypt' || (policy?.encrypt === true && (action === 'create' || action === 'replace'));
+}
+
+/** The key on the exchange: as it was seen, or for one that was registered meanwhile as it is now. */
+async function find(parts: Parts, login: AccountLogin, { name, target }: Step): Promise<AccountKey> {
+  if (target !== null) return target;
+  const found = (await listAccountKeys(parts, login)).find((key) => key.name === name);
+  if (found !== undefined) return found;
+  throw new DeribitKeysError('ERR_NOT_ON_EXCHANGE', `the account has no key "${name}"`, {
+    hint: `see what is wrong with: deribit-keys doctor ${name}`,
+  });
+}
+
+/** Makes room for a new key of the same name; the old files are kept. */
+async function putAway(parts: Parts, name: string): Promise<void> {
+  await parts.store.withLock(name, async (locked) => {
+    await retireKey(parts.store, locked, await locked.read(), { purge: false });
+  });
+}
+
+async function create(request: ApplyRequest, { parts }: KeyMeans, policy: KeyPolicy): Promise<void> {
+  const { name, bits, encrypt } = policy;
+  const passphrase = encrypt ? await request.newPassphrase(name) : null;
+  const kind = { type: policy.type ?? 'ed25519', ...(bits === null ? {} : { bits }) };
+  await generate(parts.store, name, { ...kind, passphrase });
+  await registerAs(parts, policy, request.login);
+}
+
+/** Registers the key; one whose registration was interrupted as it was begun. */
+async function registerAs(parts: Parts, policy: KeyPolicy, login: AccountLogin): Promise<void> {
+  const { name } = policy;
+  const record = await parts.store.read(name);
+  const begun = record.state === 'pending' ? record.scope : null;
+  await register(parts, {
+    name,
+    scope: begun ?? policy.scope,
+    label: policy.label ?? undefined,
+    features: policy.features ?? [],
+    ipWhitelist: policy.whitelist ?? [],
+    login,
+  });
+}
+
+/** The exchange is as it shall be: what was changed there by other means goes into the record. */
+async function bringRecordUpToDate(parts: Parts, login: AccountLogin, key: AccountKey, name: string): Promise<void> {
+  await parts.store.withLock(name, async (locked) => {
+    const record = await locked.read();
+    if (record.clientId !== key.clientId) return;
+    const { keyId, scope, label, features, ipWhitelist, clientId } = key;
+    const changed = { ...record, keyId, scope, label, features, ipWhitelist };
+    const { environment } = login.endpoint;
+    await locked.change([{ do: 'replace', file: fileNames(name).record, content: serialiseRecord(changed) }], {
+      action: 'record',
+      name,
+      fingerprint: record.fingerprint,
+      clientId,
+      environment,
+    });
+  });
+}

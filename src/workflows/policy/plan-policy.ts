@@ -1,0 +1,180 @@
+import { scopesEqual } from '../../deribit/scope.js';
+import type { KeyRecord } from '../../keystore/record.js';
+import type { AccountKey } from '../api-keys.js';
+import { kindOf } from '../doctor/key-checks.js';
+import { formatDuration } from '../duration.js';
+import type { Circumstances, KeyCircumstances } from './look.js';
+import type { KeyPolicy } from './policy.js';
+
+/**
+ * What is different, and what `apply` does about it.
+ *
+ * - `create`: the name is free: make a key and register it
+ * - `register`: the key is here and not on the exchange, or its registration was interrupted: register it
+ * - `link`: the key is here and on the exchange, and the record does not know: prove and record it
+ * - `replace`: the exchange does not have the key any more: put its files away, then as `create`
+ * - `enable`, `edit`: the key is disabled, or has another scope, label, features or whitelist on the exchange
+ * - `record`: the record says something else than the exchange, which is as it shall be
+ * - `encrypt`: the private key shall have a passphrase, and has none
+ * - `rotate`: the key is too old, or of another kind, or its rotation waits to be ended
+ * - `stranger`: the account has an enabled key that the policy does not name: left alone
+ * - `disable`: the same, with `--prune`
+ * - `conflict`: nothing that `apply` may decide; it refuses to begin
+ */
+export type Action =
+  | 'create'
+  | 'register'
+  | 'link'
+  | 'replace'
+  | 'enable'
+  | 'edit'
+  | 'record'
+  | 'encrypt'
+  | 'rotate'
+  | 'stranger'
+  | 'disable'
+  | 'conflict';
+
+/** One difference between the policy, the keystore and the exchange. */
+export interface Change {
+  readonly action: Action;
+  /** The name in the keystore; of a key that has none, its client id. */
+  readonly name: string;
+  readonly detail: string;
+}
+
+/** A change with what it is made of. */
+export interface Step extends Change {
+  readonly policy: KeyPolicy | null;
+  readonly target: AccountKey | null;
+  /** A rotation that was begun already, with a successor of its own kind. */
+  readonly goesOn?: true;
+}
+
+/**
+ * What is to be done, in order: key by key as the policy has them, then the strangers, and last the key that is logged in,
+ * which may not be able to do the rest afterwards.
+ */
+export function planSteps(circumstances: Circumstances, prune: boolean): readonly Step[] {
+  const { keys, loginClientId } = circumstances;
+  const isLogin = ({ apiKey }: KeyCircumstances) => apiKey?.clientId === loginClientId;
+  const steps = (some: readonly KeyCircumstances[]) => some.flatMap((key) => stepsFor(key, circumstances));
+  const others = keys.filter((key) => !isLogin(key));
+  return [...steps(others), ...strangers(circumstances, prune), ...steps(keys.filter(isLogin))];
+}
+
+type Say = (action: Action, detail: string) => Step;
+
+function stepsFor(key: KeyCircumstances, circumstances: Circumstances): Step[] {
+  const { policy, record, obstacle, apiKey } = key;
+  const say: Say = (action, detail) => ({ action, name: policy.name, detail, policy, target: apiKey });
+  if (obstacle !== null) return [say('conflict', obstacle)];
+  if (key.rotation === 'unfinished') return [{ ...say('rotate', 'a rotation of it waits to be ended'), goesOn: true }];
+  if (record === null) return [say('create', `missing: ${shall(policy)}, ${policy.scope}`)];
+  const kind = otherKind(policy, record);
+  switch (record.state) {
+    case 'retired':
+      return [say('replace', 'the key of that name is retired')];
+    case 'local':
+      if (kind !== null) return [say('conflict', `${kind}, and was never registered: remove it, or name another`)];
+      if (apiKey === null) {
+        return [say('register', `not on the exchange: ${policy.scope}`), ...encrypt(policy, record, say)];
+      }
+      return [
+        ...enable(apiKey, say),
+        say('link', `on the exchange as ${apiKey.clientId}, and not on record`),
+        ...edit(policy, apiKey, say),
+        ...encrypt(policy, record, say),
+      ];
+    case 'pending': {
+      const begun = record.scope ?? policy.scope;
+      const then = scopesEqual(begun, policy.scope) ? [] : [say('edit', `the scope: it was begun with ${begun}`)];
+      return [say('register', 'its registration was interrupted'), ...then, ...encrypt(policy, record, say)];
+    }
+    case 'registered': {
+      if (apiKey === null) return [say('replace', `the account has no key ${record.clientId}`)];
+      const old = key.rotation === 'grace' ? null : tooOld(policy, record, circumstances.nowMs);
+      const reason = kind ?? old;
+      const rotate = reason === null ? [] : [say('rotate', reason)];
+      return [...drift(policy, record, apiKey, say), ...encrypt(policy, record, say), ...rotate];
+    }
+  }
+}
+
+const shall = ({ type, bits }: KeyPolicy) =>
+  type === 'rsa' ? kindOf({ algorithm: 'rsa', bits: bits ?? 3072 }) : 'ed25519';
+
+/** In what the key is of another kind, or null. */
+function otherKind(policy: KeyPolicy, record: KeyRecord): string | null {
+  const otherType = policy.type !== null && policy.type !== record.algorithm;
+  const otherSize = policy.bits !== null && policy.bits !== record.bits;
+  return otherType || otherSize ? `it is ${kindOf(record)} and shall be ${shall(policy)}` : null;
+}
+
+function tooOld({ maxAgeMs }: KeyPolicy, { registeredAt, createdAt }: KeyRecord, nowMs: number): string | null {
+  if (maxAgeMs === null) return null;
+  const ageMs = nowMs - Date.parse(registeredAt ?? createdAt);
+  return ageMs > maxAgeMs
+    ? `too old: registered ${formatDuration(ageMs)} ago, at most ${formatDuration(maxAgeMs)}`
+    : null;
+}
+
+function encrypt(policy: KeyPolicy, record: KeyRecord, say: Say): Step[] {
+  const wanted = policy.encrypt && !record.encrypted && record.signer === null;
+  return wanted ? [say('encrypt', 'the private key has no passphrase')] : [];
+}
+
+const asSet = (words: readonly string[]) =>
+  [...words]
+    .map((word) => word.toLowerCase())
+    .sort()
+    .join(' ') || 'none';
+
+function enable(key: AccountKey, say: Say): Step[] {
+  return key.enabled ? [] : [say('enable', 'it is disabled on the exchange')];
+}
+
+/** The differences of the key on the exchange from the policy. */
+function edit(policy: KeyPolicy, key: AccountKey, say: Say): Step[] {
+  const differences: string[] = [];
+  const compare = (what: string, shallBe: string | null, is: string) => {
+    if (shallBe !== null && shallBe !== is) differences.push(`${what}: is ${is || 'empty'}, shall be ${shallBe}`);
+  };
+  compare('scope', scopesEqual(policy.scope, key.scope) ? null : policy.scope, key.scope);
+  compare('label', policy.label, key.label);
+  compare('features', policy.features === null ? null : asSet(policy.features), asSet(key.features));
+  compare('whitelist', policy.whitelist === null ? null : asSet(policy.whitelist), asSet(key.ipWhitelist));
+  return differences.length === 0 ? [] : [say('edit', differences.join('; '))];
+}
+
+/** The same, and the differences of the record from the key where nothing else brings it up to date. */
+function drift(policy: KeyPolicy, record: KeyRecord, key: AccountKey, say: Say): Step[] {
+  const steps = [...enable(key, say), ...edit(policy, key, say)];
+  if (steps.length > 0) return steps;
+  const outdated = outdatedFields(record, key);
+  return outdated.length === 0 ? [] : [say('record', `the record does not know of the present ${outdated.join(', ')}`)];
+}
+
+/** What the record has otherwise than the exchange. */
+function outdatedFields(record: KeyRecord, key: AccountKey): string[] {
+  const fields: readonly (readonly [string, boolean])[] = [
+    ['key id', record.keyId === key.keyId],
+    ['scope', record.scope !== null && scopesEqual(record.scope, key.scope)],
+    ['label', (record.label ?? '') === key.label],
+    ['features', asSet(record.features) === asSet(key.features)],
+    ['whitelist', asSet(record.ipWhitelist) === asSet(key.ipWhitelist)],
+  ];
+  return fields.filter(([, same]) => !same).map(([field]) => field);
+}
+
+/** Enabled keys that the policy does not name; the one that is logged in, and those of a rotation, are none. */
+function strangers({ accountKeys, keys, spared }: Circumstances, prune: boolean): Step[] {
+  const named = new Set(keys.flatMap(({ apiKey }) => (apiKey === null ? [] : [apiKey.clientId])));
+  return accountKeys
+    .filter(({ clientId, enabled }) => enabled && !named.has(clientId) && !spared.has(clientId))
+    .map((target): Step => {
+      const what = `the policy does not name ${target.clientId}${target.label === '' ? '' : ` (${target.label})`}: ${target.scope}`;
+      const name = target.name ?? target.clientId;
+      return { action: prune ? 'disable' : 'stranger', name, detail: what, policy: null, target };
+    });
+}
