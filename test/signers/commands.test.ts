@@ -2,7 +2,9 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PassThrough, Writable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { run } from '../../src/cli/run.js';
 import { parsePublicKey } from '../../src/crypto/formats/index.js';
 import { openKeystore } from '../../src/keystore/keystore.js';
 import { openSession } from '../../src/session/index.js';
@@ -140,6 +142,41 @@ describe.skipIf(noAgent)('keys in an ssh-agent, on the command line', () => {
     expect(audit).toContain('"add ssh-agent"');
   });
 
+  it('rotate from a file to the agent, there again, and back, also where a run was interrupted', async () => {
+    const agent = await startAgent();
+    const desk = await openDesk({ SSH_AUTH_SOCK: agent.socket });
+    await desk.json(['generate', 'bot']);
+    await desk.json(['register', 'bot', '--scope', 'account:read_write']);
+    desk.sandbox.setFaults(['cut-before@private/create_api_key']);
+    await desk.fails(4, ['rotate', 'bot', '--in-agent']);
+    desk.sandbox.clearFaults();
+    for (const file of readdirSync(desk.keys)) if (/^bot\.next-/.test(file)) rmSync(join(desk.keys, file));
+    expect(await desk.json(['rotate', 'bot'])).toMatchObject({ state: 'done' });
+    expect(agent.sshAdd(['-l']).trim().split('\n')).toHaveLength(1);
+    const first = await desk.json<Stored>(['show', 'bot']);
+    expect(first.signer).toMatchObject({ kind: 'ssh-agent', socket: null });
+    expect(await desk.json(['rotate', 'bot', '--in-agent', '--socket', agent.socket])).toMatchObject({ state: 'done' });
+    expect((await desk.json<Stored>(['show', 'bot'])).signer.socket).toBe(agent.socket);
+    expect(await desk.json(['rotate', 'bot'])).toMatchObject({ state: 'done' });
+    expect((await desk.json<Stored>(['show', 'bot'])).signer.socket).toBe(agent.socket);
+    expect(await desk.json(['rotate', 'bot', '--in-file'])).toMatchObject({ state: 'done' });
+    expect(await desk.json(['auth', 'bot'], { SSH_AUTH_SOCK: '' })).toMatchObject({ tokenType: 'bearer' });
+  });
+
+  it.each([
+    [['--in-file', '--in-agent']],
+    [['--in-agent', '--in-token']],
+    [['--in-token', '--module', 'x']],
+    [['--socket', 'x']],
+    [['--token', 'x']],
+    [['--abort', '--in-file']],
+  ])('are not rotated to a place that cannot be meant: %j', async (flags) => {
+    const desk = await openDesk();
+    await desk.json(['generate', 'bot']);
+    await desk.json(['register', 'bot', '--scope', 'account:read_write']);
+    expect((await desk.fails(2, ['rotate', 'bot', ...flags])).code).toBe('ERR_USAGE');
+  });
+
   it('fail clearly, with exit code 3', async () => {
     const agent = await startAgent();
     agent.addKey('ed25519', 'bot');
@@ -183,7 +220,7 @@ describe.skipIf(noToken)('keys in a PKCS#11 token, on the command line', () => {
   let pinFile = '';
 
   beforeAll(() => {
-    softHsm(home, ['bots', 'closed']);
+    softHsm(home, ['bots', 'closed', 'asked']);
     pinFile = join(home, 'pin');
     writeFileSync(pinFile, `${PIN}\n`);
   });
@@ -310,6 +347,36 @@ describe.skipIf(noToken)('keys in a PKCS#11 token, on the command line', () => {
     const text = readFileSync(record, 'utf8');
     writeFileSync(record, text.replace(SOFTHSM_MODULE, '/nowhere.so'));
     expect((await desk.fails(3, sign, env)).message).toBe('there is no PKCS#11 module /nowhere.so');
+  });
+
+  it('ask for the PIN on a terminal, once, and do not show it', async () => {
+    const desk = await openDesk();
+    const asked = ['--in-token', '--module', SOFTHSM_MODULE, '--token', 'asked'];
+    await desk.json(['generate', 'bot', ...asked], env);
+    const stdin = Object.assign(new PassThrough(), { isTTY: true, setRawMode: () => {} });
+    const shown = { stdout: '', stderr: '' };
+    const terminal = (name: 'stdout' | 'stderr') =>
+      Object.assign(
+        new Writable({
+          write(chunk, _encoding, done) {
+            shown[name] += String(chunk);
+            if (String(chunk).startsWith('PIN of the token')) setImmediate(() => stdin.write(`${PIN}\r`));
+            done();
+          },
+        }),
+        { isTTY: true },
+      );
+    const host = {
+      stdin,
+      stdout: terminal('stdout'),
+      stderr: terminal('stderr'),
+      signal: new AbortController().signal,
+      load,
+    };
+    const argv = ['sign', 'bot', '--client-id', 'x'];
+    expect(await run(argv, { ...host, env: { DERIBIT_KEYS_DIR: desk.keys, NO_COLOR: '1' } })).toBe(0);
+    expect(shown.stderr).toBe('PIN of the token "asked": \n');
+    expect(shown.stdout).toContain('"signature"');
   });
 
   it('are refused where the record names another key than it holds', async () => {

@@ -1,0 +1,77 @@
+import { execFile } from 'node:child_process';
+import { mkdirSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { build } from 'esbuild';
+import { describe, expect, it } from 'vitest';
+import { FIXTURE, folder, noAgent, noToken, PIN, SOFTHSM_MODULE, softHsm, startAgent } from './support.js';
+
+const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+
+/** A project that has this package installed, with these optional peers beside it. */
+async function install(...peers: readonly string[]): Promise<string> {
+  const project = folder();
+  const modules = join(project, 'node_modules');
+  const bin = join(modules, 'deribit-keys', 'dist', 'bin');
+  mkdirSync(bin, { recursive: true });
+  await build({
+    entryPoints: [here('../../src/cli/main.ts')],
+    outfile: join(bin, 'deribit-keys.mjs'),
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+    alias: { '#engine': here('../../src/crypto/engine/native.ts') },
+    banner: { js: "import{createRequire as __r}from'node:module';const require=__r(import.meta.url);" },
+    logLevel: 'error',
+  });
+  for (const peer of peers) symlinkSync(join(FIXTURE, 'node_modules', peer), join(modules, peer));
+  return project;
+}
+
+/** Runs the installed program in its project. */
+async function run(project: string, argv: readonly string[], env: Readonly<Record<string, string>>) {
+  const bin = join(project, 'node_modules', 'deribit-keys', 'dist', 'bin', 'deribit-keys.mjs');
+  const options = { cwd: project, env: { PATH: process.env.PATH, ...env } };
+  const child = promisify(execFile)(process.execPath, [bin, ...argv], options);
+  child.child.stdin?.end();
+  return child.then(
+    ({ stdout, stderr }) => ({ exitCode: 0, stdout, stderr }),
+    (error: { code: number; stdout: string; stderr: string }) => ({ ...error, exitCode: error.code }),
+  );
+}
+
+describe('the program, installed in a project', () => {
+  it.skipIf(noAgent)('finds ssh2 beside it, and names it where it is not there', async () => {
+    const agent = await startAgent();
+    agent.addKey('ed25519', 'bot');
+    const env = { SSH_AUTH_SOCK: agent.socket };
+    const project = await install('ssh2', 'asn1', 'bcrypt-pbkdf');
+    expect(await run(project, ['add-agent', 'bot', '--comment', 'bot'], env)).toMatchObject({ exitCode: 0 });
+    const signed = await run(project, ['sign', 'bot', '--client-id', 'x'], env);
+    expect(signed).toMatchObject({ exitCode: 0, stdout: expect.stringContaining('"signature"') });
+    const bare = await install();
+    expect(await run(bare, ['add-agent', 'bot', '--comment', 'bot'], env)).toMatchObject({
+      exitCode: 3,
+      stderr: expect.stringMatching(/needs the package ssh2, which is not installed\nhint: npm install ssh2/),
+    });
+  });
+
+  it.skipIf(noToken)('finds pkcs11js beside it, and ends in order with a token open', async () => {
+    const { conf } = softHsm(folder(), ['bots']);
+    const env = { SOFTHSM2_CONF: conf, DERIBIT_KEYS_PIN: PIN };
+    const place = ['--in-token', '--module', SOFTHSM_MODULE, '--token', 'bots'];
+    const project = await install('pkcs11js');
+    expect(await run(project, ['generate', 'bot', ...place], env)).toMatchObject({ exitCode: 0 });
+    for (let i = 0; i < 3; i += 1) {
+      const signed = await run(project, ['sign', 'bot', '--client-id', 'x'], env);
+      expect(signed).toMatchObject({ exitCode: 0, stderr: '', stdout: expect.stringContaining('"signature"') });
+    }
+    const bare = await install();
+    expect(await run(bare, ['generate', 'bot', ...place], env)).toMatchObject({
+      exitCode: 3,
+      stderr: expect.stringMatching(/needs the package pkcs11js, which is not installed\nhint: npm install pkcs11js/),
+    });
+  });
+});
