@@ -1,0 +1,230 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Encrypter } from 'age-encryption';
+import { createTar } from 'nanotar';
+import { describe, expect, it } from 'vitest';
+import { Secret } from '../../src/crypto/secret.js';
+import { readAudit } from '../../src/keystore/audit-log.js';
+import { restoreBackup, writeBackup } from '../../src/keystore/backup.js';
+import type { Keystore } from '../../src/keystore/keystore.js';
+import { retireKey } from '../../src/keystore/retire.js';
+import { storePublicKey } from '../../src/keystore/stored-keys.js';
+import { generate } from '../../src/workflows/generate.js';
+import { temporaryFolder } from '../support/cli.js';
+import { addKey, codeOf, errorOf, filesOf, filesOfKey, newStore } from './support.js';
+
+const PASSPHRASE = new Secret('correct horse');
+const backupPath = () => join(temporaryFolder(), 'keys.age');
+
+function contents(store: Keystore, folder = '.'): Record<string, string> {
+  const entries = readdirSync(join(store.folder, folder), { recursive: true, encoding: 'utf8' });
+  const files = entries.filter((file) => /\.(pem|json)$/.test(file)).sort();
+  return Object.fromEntries(files.map((file) => [file, readFileSync(join(store.folder, folder, file), 'utf8')]));
+}
+
+/** A backup with these files in it, whatever they are; its work factor is the least there is. */
+async function forge(files: Readonly<Record<string, string>> | Uint8Array, passphrase = PASSPHRASE): Promise<string> {
+  const encrypter = new Encrypter();
+  encrypter.setPassphrase(passphrase.reveal());
+  encrypter.setScryptWorkFactor(1);
+  const tar =
+    files instanceof Uint8Array
+      ? files
+      : createTar(Object.entries(files).map(([name, data]) => ({ name, data: new TextEncoder().encode(data) })));
+  const path = backupPath();
+  writeFileSync(path, await encrypter.encrypt(tar));
+  return path;
+}
+
+describe('a backup', () => {
+  it('brings everything back as it was: keys, records, what was retired', async () => {
+    const store = newStore();
+    await addKey(store, 'bot');
+    await generate(store, 'safe', { type: 'ed25519', passphrase: new Secret('x') });
+    const { key } = await addKey(store, 'old');
+    await storePublicKey(store, 'hsm', key.publicKey, {
+      kind: 'pkcs11',
+      module: 'm',
+      token: 't',
+      label: 'l',
+      id: null,
+    });
+    await store.withLock('old', async (locked) => retireKey(store, locked, await locked.read(), { purge: false }));
+    const path = backupPath();
+    expect(await writeBackup(store, path, PASSPHRASE)).toBe(3);
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    expect(readFileSync(path, 'latin1')).toMatch(/^age-encryption\.org\/v1\n/);
+    expect(readFileSync(path, 'latin1')).not.toContain('PRIVATE KEY');
+
+    const other = newStore();
+    expect(await restoreBackup(other, path, PASSPHRASE)).toEqual(['bot', 'hsm', 'safe']);
+    expect(contents(other)).toEqual(contents(store));
+    expect((await readAudit(other.folder)).entries.map(({ action, name }) => `${action} ${name}`)).toEqual([
+      'restore bot',
+      'restore hsm',
+      'restore safe',
+    ]);
+  });
+
+  it.skipIf(
+    spawnSync('age', ['--version']).error !== undefined || spawnSync('script', ['--version']).error !== undefined,
+  )('is opened by age and tar, without this program (needs age and script)', async () => {
+    const store = newStore();
+    await addKey(store, 'bot');
+    const path = backupPath();
+    await writeBackup(store, path, PASSPHRASE);
+    const folder = temporaryFolder();
+    const tar = join(folder, 'keys.tar');
+    spawnSync('script', ['-qec', `age -d -o ${tar} ${path}`, '/dev/null'], { input: `${PASSPHRASE.reveal()}\n` });
+    execFileSync('tar', ['-xf', tar, '-C', folder]);
+    for (const file of filesOfKey('bot')) {
+      expect(readFileSync(join(folder, file))).toEqual(readFileSync(join(store.folder, file)));
+      expect(statSync(join(folder, file)).mode & 0o777).toBe(0o600);
+    }
+  });
+
+  it('is not written over a file, nor of an empty keystore', async () => {
+    const store = newStore();
+    const path = backupPath();
+    expect(await codeOf(writeBackup(store, path, PASSPHRASE))).toBe('ERR_STATE');
+    await addKey(store, 'bot');
+    writeFileSync(path, 'mine');
+    expect(await codeOf(writeBackup(store, path, PASSPHRASE))).toBe('ERR_NAME_TAKEN');
+    expect(readFileSync(path, 'utf8')).toBe('mine');
+  });
+
+  it('is refused where it could not be restored: a damaged record, a missing half, a swapped key', async () => {
+    const store = newStore();
+    await addKey(store, 'bot');
+    await addKey(store, 'other');
+    const { record, privateKey, publicKey } = store.files('bot');
+    const kept = [record, privateKey, publicKey].map((file) => [file, readFileSync(file)] as const);
+    const path = backupPath();
+    const refusedAs = async (spoil: () => void) => {
+      spoil();
+      const error = await errorOf(writeBackup(store, path, PASSPHRASE));
+      for (const [file, content] of kept) writeFileSync(file, content, { mode: 0o600 });
+      return `${error.code} ${error.message}`;
+    };
+    expect(await refusedAs(() => writeFileSync(record, '{'))).toMatch(/ERR_RECORD_DAMAGED .*bot\.json/);
+    expect(await refusedAs(() => rmSync(privateKey))).toMatch(/ERR_KEY_UNREADABLE .*bot\.pem/);
+    expect(await refusedAs(() => rmSync(publicKey))).toMatch(/ERR_KEY_UNREADABLE .*bot\.pub\.pem/);
+    const other = store.files('other');
+    expect(await refusedAs(() => writeFileSync(privateKey, readFileSync(other.privateKey)))).toMatch(
+      /bot\.pem is another key/,
+    );
+    expect(await refusedAs(() => writeFileSync(publicKey, readFileSync(other.publicKey)))).toMatch(
+      /bot\.pub\.pem is another key/,
+    );
+    expect(readdirSync(join(path, '..'))).toEqual([]);
+  });
+
+  it('is taken back where the audit log cannot be written', async () => {
+    const store = newStore();
+    await addKey(store, 'bot');
+    const path = backupPath();
+    rmSync(join(store.folder, 'audit.jsonl'));
+    mkdirSync(join(store.folder, 'audit.jsonl'));
+    expect(await codeOf(writeBackup(store, path, PASSPHRASE))).toBe('ERR_KEYSTORE_IO');
+    expect(readdirSync(join(path, '..'))).toEqual([]);
+  });
+});
+
+describe('restoring', () => {
+  /** The files of a keystore with one key. */
+  async function files(name = 'bot'): Promise<Record<string, string>> {
+    const store = newStore();
+    await addKey(store, name);
+    return contents(store);
+  }
+
+  it('is all or nothing: one name that exists keeps every key out', async () => {
+    const path = await forge({ ...(await files('a')), ...(await files('b')) });
+    const store = newStore();
+    await addKey(store, 'B');
+    const before = contents(store);
+    const error = await errorOf(restoreBackup(store, path, PASSPHRASE));
+    expect(error.code).toBe('ERR_NAME_TAKEN');
+    expect(error.message).toContain('"B"');
+    expect(contents(store)).toEqual(before);
+    expect(filesOf(store)).toEqual(filesOfKey('B'));
+  });
+
+  it('leaves what was retired already as it is', async () => {
+    const path = await forge({ ...(await files('a')), 'retired/2026-01-01/x.pem': 'theirs' });
+    const store = newStore();
+    mkdirSync(join(store.folder, 'retired/2026-01-01'), { recursive: true });
+    writeFileSync(join(store.folder, 'retired/2026-01-01/x.pem'), 'mine');
+    await restoreBackup(store, path, PASSPHRASE);
+    expect(readFileSync(join(store.folder, 'retired/2026-01-01/x.pem'), 'utf8')).toBe('mine');
+  });
+
+  it('refuses a wrong passphrase, a file that is no backup, and one that is not there', async () => {
+    const path = await forge(await files());
+    const store = newStore();
+    expect(await codeOf(restoreBackup(store, path, new Secret('wrong')))).toBe('ERR_PASSPHRASE_WRONG');
+    writeFileSync(path, 'no backup');
+    expect(await codeOf(restoreBackup(store, path, PASSPHRASE))).toBe('ERR_PASSPHRASE_WRONG');
+    expect(await codeOf(restoreBackup(store, `${path}.none`, PASSPHRASE))).toBe('ERR_KEY_UNREADABLE');
+  });
+
+  it.each([
+    '../bot.pem',
+    '/etc/passwd',
+    'retired/../../x.pem',
+    'sub/bot.pem',
+    '.bot.json',
+    'bot.txt',
+    'a.pem.pem',
+    'retired/2026-01-01/../../../x.pem',
+    '.gitignore',
+  ])('refuses a backup with the file %s in it', async (file) => {
+    const store = newStore();
+    const path = await forge({ ...(await files()), [file]: 'x' });
+    expect(await codeOf(restoreBackup(store, path, PASSPHRASE))).toBe('ERR_KEY_UNREADABLE');
+    expect(await store.list()).toEqual({ records: [], damaged: [] });
+  });
+
+  it('refuses what does not belong together, and restores nothing of it', async () => {
+    const [bot, other] = [await files('bot'), await files('other')];
+    const { 'bot.pem': _privateKey, ...publicHalf } = bot;
+    const { 'bot.pub.pem': _publicKey, ...privateHalf } = bot;
+    const { 'bot.json': _record, ...withoutRecord } = bot;
+    const cases: [Record<string, string>, string][] = [
+      [publicHalf, 'bot.pem'],
+      [privateHalf, 'bot.pub.pem'],
+      [{ ...other, ...withoutRecord }, 'without a record'],
+      [{ ...bot, 'bot.pem': other['other.pem'] ?? '' }, 'bot.pem is another key'],
+      [{ ...bot, 'bot.pub.pem': other['other.pub.pem'] ?? '' }, 'bot.pub.pem is another key'],
+      [{ ...bot, ...(await files('Bot')) }, 'case'],
+    ];
+    for (const [content, what] of cases) {
+      const store = newStore();
+      const error = await errorOf(restoreBackup(store, await forge(content), PASSPHRASE));
+      expect(error.code).toBe('ERR_KEY_UNREADABLE');
+      expect(error.message).toContain(what);
+      expect(await store.list()).toEqual({ records: [], damaged: [] });
+    }
+    const newer = await forge({ ...bot, 'bot.json': '{"schema":9}' });
+    expect(await codeOf(restoreBackup(newStore(), newer, PASSPHRASE))).toBe('ERR_RECORD_NEWER');
+    expect(await codeOf(restoreBackup(newStore(), await forge({}), PASSPHRASE))).toBe('ERR_STATE');
+    const noise = await forge(new Uint8Array(700).fill(7));
+    expect(['ERR_KEY_UNREADABLE', 'ERR_STATE']).toContain(await codeOf(restoreBackup(newStore(), noise, PASSPHRASE)));
+  });
+
+  it('brings back a hundred keys, each with the longest name there is', async () => {
+    const one = await files('x'.repeat(64));
+    const many: Record<string, string> = {};
+    for (let index = 0; index < 100; index += 1) {
+      const name = `${index}`.padStart(64, 'k');
+      for (const [file, content] of Object.entries(one)) {
+        many[file.replace('x'.repeat(64), name)] = content.replaceAll('x'.repeat(64), name);
+      }
+    }
+    const store = newStore({ lockWaitMs: 10_000 });
+    expect(await restoreBackup(store, await forge(many), PASSPHRASE)).toHaveLength(100);
+    expect((await store.list()).records).toHaveLength(100);
+    expect(filesOf(store)).toHaveLength(300);
+  });
+});

@@ -1,0 +1,219 @@
+import { spawnSync } from 'node:child_process';
+import { readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { generateKeyPair } from '../../src/crypto/generate.js';
+import { Secret } from '../../src/crypto/secret.js';
+import { readAudit } from '../../src/keystore/audit-log.js';
+import { openPrivateKey } from '../../src/keystore/open-key.js';
+import { retireKey } from '../../src/keystore/retire.js';
+import {
+  changePassphrase,
+  readPublicKey,
+  requirePrivateFile,
+  storeKey,
+  storePublicKey,
+} from '../../src/keystore/stored-keys.js';
+import { generate } from '../../src/workflows/generate.js';
+import { temporaryFolder } from '../support/cli.js';
+import { addKey, codeOf, errorOf, filesOf, filesOfKey, newStore } from './support.js';
+
+const given = (text: string) => async () => new Secret(text);
+const AGENT = { kind: 'ssh-agent', fingerprint: 'SHA256:x', comment: null, socket: null } as const;
+
+describe('a stored key', () => {
+  it('is three files that openssl reads', async () => {
+    const store = newStore();
+    const { record } = await addKey(store, 'bot');
+    expect(filesOf(store)).toEqual(filesOfKey('bot'));
+    const { privateKey, publicKey } = store.files('bot');
+    const derived = spawnSync('openssl', ['pkey', '-in', privateKey, '-pubout'], { encoding: 'utf8' });
+    expect(derived.stdout).toBe(readFileSync(publicKey, 'utf8'));
+    expect(await store.read('bot')).toEqual(record);
+    expect(record).toMatchObject({ state: 'local', encrypted: false, clientId: null, bits: null });
+  });
+
+  it('opens, and is the one that was stored', async () => {
+    const store = newStore();
+    const { key, record } = await addKey(store, 'bot');
+    expect((await openPrivateKey(store, record)).publicKey.equals(key.publicKey)).toBe(true);
+    expect((await readPublicKey(store, record)).equals(key.publicKey)).toBe(true);
+  });
+
+  it('under a passphrase opens with it alone, here and in openssl', async () => {
+    const store = newStore();
+    const passphrase = new Secret('correct horse');
+    const record = await generate(store, 'bot', { type: 'ed25519', passphrase });
+    expect(record.encrypted).toBe(true);
+    const { privateKey, publicKey } = store.files('bot');
+    expect(readFileSync(privateKey, 'utf8')).toContain('BEGIN ENCRYPTED PRIVATE KEY');
+    const derived = spawnSync('openssl', ['pkey', '-in', privateKey, '-pubout', '-passin', 'stdin'], {
+      encoding: 'utf8',
+      input: 'correct horse\n',
+    });
+    expect(derived.stdout).toBe(readFileSync(publicKey, 'utf8'));
+    expect((await openPrivateKey(store, record, { passphrase: given('correct horse') })).algorithm).toBe('ed25519');
+    expect(await codeOf(openPrivateKey(store, record))).toBe('ERR_PASSPHRASE_REQUIRED');
+    const wrong = await errorOf(openPrivateKey(store, record, { passphrase: given('battery') }));
+    expect(wrong.code).toBe('ERR_PASSPHRASE_WRONG');
+    expect(wrong.message).toContain('"bot"');
+  });
+
+  it('is refused where its file was swapped for another key', async () => {
+    const store = newStore();
+    const { record } = await addKey(store, 'bot');
+    await addKey(store, 'other');
+    writeFileSync(store.files('bot').privateKey, readFileSync(store.files('other').privateKey));
+    const error = await errorOf(openPrivateKey(store, record));
+    expect(error.code).toBe('ERR_KEY_MISMATCH');
+    expect(error.message).toContain('bot.pem');
+    writeFileSync(store.files('bot').publicKey, readFileSync(store.files('other').publicKey));
+    expect(await codeOf(readPublicKey(store, record))).toBe('ERR_KEY_MISMATCH');
+  });
+
+  it('is told by its file where a half of it is missing or is no key', async () => {
+    const store = newStore();
+    const { record } = await addKey(store, 'bot');
+    writeFileSync(store.files('bot').privateKey, '-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n');
+    expect((await codeOf(openPrivateKey(store, record))).startsWith('ERR_KEY_')).toBe(true);
+    writeFileSync(store.files('bot').privateKey, 'nothing');
+    expect((await codeOf(openPrivateKey(store, record))).startsWith('ERR_KEY_')).toBe(true);
+    rmSync(store.files('bot').privateKey);
+    expect((await errorOf(openPrivateKey(store, record))).message).toContain('bot.pem');
+    rmSync(store.files('bot').publicKey);
+    expect((await errorOf(readPublicKey(store, record))).message).toContain('bot.pub.pem');
+  });
+
+  it('opens without its public file, proved by the record', async () => {
+    const store = newStore();
+    const { record } = await addKey(store, 'bot');
+    rmSync(store.files('bot').publicKey);
+    expect((await openPrivateKey(store, record)).algorithm).toBe('ed25519');
+  });
+
+  it('replaced by hand with the same key in another form opens all the same', async () => {
+    const store = newStore();
+    const record = await generate(store, 'rsa', { type: 'rsa', bits: 2048 });
+    const { privateKey } = store.files('rsa');
+    spawnSync('openssl', ['rsa', '-traditional', '-in', privateKey, '-out', privateKey], { stdio: 'ignore' });
+    expect(readFileSync(privateKey, 'utf8')).toContain('BEGIN RSA PRIVATE KEY');
+    expect((await openPrivateKey(store, record)).bits).toBe(2048);
+  });
+
+  it('is stored once: of two at the same time one wins, and the other says so', async () => {
+    const store = newStore({ lockWaitMs: 10_000 });
+    const outcomes = await Promise.allSettled([addKey(store, 'bot'), addKey(store, 'bot'), addKey(store, 'Bot')]);
+    const won = outcomes.filter((outcome) => outcome.status === 'fulfilled');
+    expect(won).toHaveLength(1);
+    for (const outcome of outcomes) {
+      if (outcome.status === 'rejected') expect(outcome.reason).toMatchObject({ code: 'ERR_NAME_TAKEN' });
+    }
+    const record = won[0]?.value.record;
+    if (record === undefined) throw new Error('nobody won');
+    expect((await openPrivateKey(store, record)).algorithm).toBe('ed25519');
+    expect(filesOf(store)).toHaveLength(3);
+  });
+
+  it('that lives elsewhere has no private file, and says so', async () => {
+    const store = newStore();
+    const key = await generateKeyPair({ type: 'ed25519' });
+    const record = await storePublicKey(store, 'hsm', key.publicKey, AGENT);
+    expect(filesOf(store)).toEqual(['hsm.json', 'hsm.pub.pem']);
+    expect((await readPublicKey(store, record)).equals(key.publicKey)).toBe(true);
+    expect(await codeOf(() => requirePrivateFile(record))).toBe('ERR_STATE');
+    expect(await codeOf(changePassphrase(store, 'hsm', new Secret('x')))).toBe('ERR_STATE');
+    expect(await codeOf(storePublicKey(store, 'hsm', key.publicKey, AGENT))).toBe('ERR_NAME_TAKEN');
+  });
+});
+
+describe('a passphrase', () => {
+  it('is set, changed and removed', async () => {
+    const store = newStore();
+    const { key } = await addKey(store, 'bot');
+    const one = await changePassphrase(store, 'bot', new Secret('one'));
+    expect(one.encrypted).toBe(true);
+    const two = await changePassphrase(store, 'bot', new Secret('two'), { passphrase: given('one') });
+    expect(await codeOf(openPrivateKey(store, two, { passphrase: given('one') }))).toBe('ERR_PASSPHRASE_WRONG');
+    const none = await changePassphrase(store, 'bot', null, { passphrase: given('two') });
+    expect(none.encrypted).toBe(false);
+    expect((await openPrivateKey(store, none)).publicKey.equals(key.publicKey)).toBe(true);
+    const { entries } = await readAudit(store.folder);
+    expect(entries.map(({ action }) => action)).toEqual(['generate', 'encrypt', 'encrypt', 'decrypt']);
+    expect(filesOf(store)).toEqual(filesOfKey('bot'));
+  });
+
+  it('that is wrong changes nothing', async () => {
+    const store = newStore();
+    await generate(store, 'bot', { type: 'ed25519', passphrase: new Secret('one') });
+    const before = readFileSync(store.files('bot').privateKey, 'utf8');
+    expect(await codeOf(changePassphrase(store, 'bot', null, { passphrase: given('two') }))).toBe(
+      'ERR_PASSPHRASE_WRONG',
+    );
+    expect(readFileSync(store.files('bot').privateKey, 'utf8')).toBe(before);
+    expect((await store.read('bot')).encrypted).toBe(true);
+  });
+
+  it('that is empty is refused, and the key stays as it was', async () => {
+    const store = newStore();
+    await addKey(store, 'bot');
+    await codeOf(changePassphrase(store, 'bot', new Secret('')));
+    expect(readFileSync(store.files('bot').privateKey, 'utf8')).toContain('BEGIN PRIVATE KEY');
+    await codeOf(
+      generateKeyPair({ type: 'ed25519' }).then((key) =>
+        storeKey(store, 'new', key, { passphrase: new Secret(''), action: 'import' }),
+      ),
+    );
+    expect(filesOf(store)).toEqual(filesOfKey('bot'));
+  });
+
+  it('is not set on a symbolic link, behind which the key would stay as it is', async () => {
+    const store = newStore();
+    await addKey(store, 'bot');
+    const { privateKey } = store.files('bot');
+    const target = join(temporaryFolder(), 'bot.pem');
+    writeFileSync(target, readFileSync(privateKey), { mode: 0o600 });
+    rmSync(privateKey);
+    symlinkSync(target, privateKey);
+    const error = await errorOf(changePassphrase(store, 'bot', new Secret('one')));
+    expect(error.code).toBe('ERR_STATE');
+    expect(error.message).toContain('symbolic link');
+  });
+});
+
+describe('a key that leaves the keystore', () => {
+  const retire = (store: ReturnType<typeof newStore>, name: string, purge: boolean) =>
+    store.withLock(name, async (locked) => retireKey(store, locked, await locked.read(), { purge }));
+
+  it('goes to a folder of the day with all its files, where it can be had back from', async () => {
+    const store = newStore({ now: () => new Date('2026-11-23T23:59:59Z') });
+    const { key } = await addKey(store, 'bot');
+    const folder = await retire(store, 'bot', false);
+    expect(folder).toBe(join(store.folder, 'retired/2026-11-23'));
+    expect(filesOf(store)).toEqual(['retired']);
+    expect(JSON.parse(readFileSync(join(store.folder, 'retired/2026-11-23/bot.json'), 'utf8')).state).toBe('retired');
+    const again = await addKey(store, 'bot');
+    expect(await retire(store, 'bot', false)).toBe(join(store.folder, 'retired/2026-11-23.2'));
+    expect(again.key.publicKey.equals(key.publicKey)).toBe(false);
+    expect(readFileSync(join(store.folder, 'retired/2026-11-23/bot.pub.pem'))).not.toEqual(
+      readFileSync(join(store.folder, 'retired/2026-11-23.2/bot.pub.pem')),
+    );
+  });
+
+  it('is gone when it is purged', async () => {
+    const store = newStore();
+    await addKey(store, 'bot');
+    expect(await retire(store, 'bot', true)).toBe(null);
+    expect(filesOf(store)).toEqual([]);
+    expect((await readAudit(store.folder)).entries.at(-1)).toMatchObject({ action: 'purge', name: 'bot' });
+  });
+
+  it('may lack a half', async () => {
+    const store = newStore();
+    const { record } = await addKey(store, 'bot');
+    rmSync(store.files('bot').privateKey);
+    await retire(store, 'bot', false);
+    expect(filesOf(store)).toEqual(['retired']);
+    const gone = store.withLock('bot', (locked) => retireKey(store, locked, record, { purge: false }));
+    expect(await codeOf(gone)).toBe('ERR_NO_SUCH_NAME');
+  });
+});
