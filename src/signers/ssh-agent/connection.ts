@@ -7,7 +7,7 @@ import { signerError } from '../signer-error.js';
 /** What is used of a client connection of ssh2: a duplex stream that speaks the agent's protocol. */
 interface AgentProtocol extends Duplex {
   sign(
-    publicKey: Buffer,
+    publicKey: unknown,
     data: Buffer,
     options: { readonly hash?: 'sha256' },
     done: (error: Error | null | undefined, signature?: Buffer) => void,
@@ -18,6 +18,7 @@ interface AgentProtocol extends Duplex {
 interface Ssh2 {
   createAgent(path: string): { getStream(done: (error: Error | null | undefined, stream?: Duplex) => void): void };
   readonly AgentProtocol: new (client: true) => AgentProtocol;
+  readonly utils: { parseKey(blob: Buffer): unknown };
 }
 
 /** A way to a running agent. Each call has a connection of its own, which is closed when it ends. */
@@ -25,8 +26,15 @@ export interface AgentConnection {
   readonly socket: string;
   /** One request and its answer, both without their length: a type byte and what belongs to it. */
   exchange(request: Uint8Array, timeoutMs: number): Promise<Uint8Array>;
-  /** The bytes of a signature, or null where the agent answers that it will not. `sha256` sets flag 2 for RSA. */
-  sign(keyBlob: Uint8Array, message: Uint8Array, sha256: boolean, timeoutMs: number): Promise<Uint8Array | null>;
+  /**
+   * A function that signs with the key of this blob: it gives the bytes of a signature, or null where the agent answers
+   * that it will not. `sha256` sets flag 2 for RSA.
+   */
+  signWith(
+    keyBlob: Uint8Array,
+    sha256: boolean,
+    timeoutMs: number,
+  ): (message: Uint8Array) => Promise<Uint8Array | null>;
 }
 
 /** The most that OpenSSH's agent sends. */
@@ -83,26 +91,25 @@ export async function connectAgent(socket: string | undefined, load?: LoadPackag
         stream.write(frame(request));
         return readFrame(stream, path);
       }),
-    sign: (keyBlob, message, sha256, timeoutMs) =>
-      connected(
-        timeoutMs,
-        (stream) =>
-          new Promise((resolve, reject) => {
-            const protocol = new ssh2.AgentProtocol(true);
-            protocol.on('error', (cause) => reject(nonsense(path, cause)));
-            protocol.pipe(stream).pipe(protocol);
-            protocol.sign(
-              Buffer.from(keyBlob),
-              Buffer.from(message),
-              sha256 ? { hash: 'sha256' } : {},
-              (error, bytes) => {
+    signWith(keyBlob, sha256, timeoutMs) {
+      const key = ssh2.utils.parseKey(Buffer.from(keyBlob));
+      const options = sha256 ? { hash: 'sha256' as const } : {};
+      return (message) =>
+        connected(
+          timeoutMs,
+          (stream) =>
+            new Promise((resolve, reject) => {
+              const protocol = new ssh2.AgentProtocol(true);
+              protocol.on('error', (cause) => reject(nonsense(path, cause)));
+              protocol.pipe(stream).pipe(protocol);
+              protocol.sign(key, Buffer.from(message), options, (error, bytes) => {
                 if (bytes !== undefined && !error) resolve(bytes);
                 else if (error?.message === REFUSAL) resolve(null);
                 else reject(hungUp(path, error));
-              },
-            );
-          }),
-      ),
+              });
+            }),
+        );
+    },
   };
 }
 

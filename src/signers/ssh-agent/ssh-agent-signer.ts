@@ -42,7 +42,7 @@ export async function sshAgentSigner(options: SshAgentSignerOptions): Promise<Ss
   const { algorithm } = publicKey;
   const length = signatureLength({ algorithm, publicKey });
   const limited = atMost(CONNECTIONS);
-  const timeoutMs = options.timeoutMs ?? SIGN_TIMEOUT_MS;
+  const sign = agent.signWith(identity.blob, algorithm === 'rsa', options.timeoutMs ?? SIGN_TIMEOUT_MS);
   return proveSigner(
     {
       algorithm,
@@ -51,7 +51,7 @@ export async function sshAgentSigner(options: SshAgentSignerOptions): Promise<Ss
       comment: identity.comment,
       sign: (message) =>
         limited(async () => {
-          const signature = await agent.sign(identity.blob, message, algorithm === 'rsa', timeoutMs);
+          const signature = await sign(message);
           if (signature === null) throw await explainRefusal(agent, identity);
           return fullLength(signature, length);
         }),
