@@ -15,6 +15,8 @@ export interface Host {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Fires on Ctrl-C and its kin. */
   readonly signal: AbortSignal;
+  /** From now on the process's signals go to `listener` and interrupt nothing; gives the function that ends that. */
+  readonly takeSignals?: ((listener: (signal: NodeJS.Signals) => void) => () => void) | undefined;
   /** Loads an optional package; default: an ordinary import. */
   readonly load?: ((name: string) => Promise<unknown>) | undefined;
 }

@@ -7,7 +7,18 @@ const GRACE_MS = 3_000;
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 const controller = new AbortController();
-const interrupt = () => {
+let takenBy: ((signal: NodeJS.Signals) => void) | null = null;
+const takeSignals = (listener: (signal: NodeJS.Signals) => void) => {
+  takenBy = listener;
+  return () => {
+    takenBy = null;
+  };
+};
+const interrupt = (signal: NodeJS.Signals) => {
+  if (takenBy !== null) {
+    takenBy(signal);
+    return;
+  }
   if (controller.signal.aborted) process.exit(EXIT.interrupted);
   controller.abort();
   setTimeout(() => process.exit(EXIT.interrupted), GRACE_MS).unref();
@@ -29,7 +40,7 @@ for (const stream of [process.stdout, process.stderr]) {
 async function main(argv: readonly string[]): Promise<number> {
   const { run } = await import('./run.js');
   const { stdin, stdout, stderr, env } = process;
-  return run(argv, { stdin, stdout, stderr, env, signal: controller.signal });
+  return run(argv, { stdin, stdout, stderr, env, signal: controller.signal, takeSignals });
 }
 
 const argv = process.argv.slice(2);

@@ -1,7 +1,7 @@
 import { type Command, CommanderError } from 'commander';
 import { DeribitKeysError } from '../errors.js';
 import { VERSION } from '../version.js';
-import { CheckFailed } from './check-failed.js';
+import { CheckFailed, ExitWith } from './check-failed.js';
 import { createContext } from './context.js';
 import { EXIT } from './exit-codes.js';
 import type { Host } from './host.js';
@@ -70,6 +70,7 @@ export async function run(argv: readonly string[], host: Host): Promise<number> 
     return EXIT.done;
   } catch (error) {
     if (error instanceof CheckFailed) return EXIT.failed;
+    if (error instanceof ExitWith) return error.exitCode;
     if (error instanceof CommanderError) {
       if (error.code === 'commander.helpDisplayed' || (error.code === 'commander.help' && error.exitCode === 0)) {
         return EXIT.done;

@@ -1,0 +1,47 @@
+import type { Command } from 'commander';
+import { ExitWith } from '../check-failed.js';
+import { examples } from '../options.js';
+import type { Open } from '../program.js';
+import { tokenSource } from '../token.js';
+
+interface ExecFlags {
+  readonly scope?: string;
+}
+
+export function defineExec(program: Command, open: Open): void {
+  program
+    .command('exec')
+    .description('run a program that finds a fresh access token in its environment, and none of our secrets')
+    .argument('<name>')
+    .argument('<command...>', 'behind --')
+    .option('--scope <scope>', 'ask for this scope; "expires:SECONDS" in it asks for another life of the token')
+    .addHelpText(
+      'after',
+      `${examples(
+        'exec bot -- python3 bot.py',
+        `exec bot -- sh -c 'curl -s -H "Authorization: Bearer $DERIBIT_ACCESS_TOKEN" "$DERIBIT_URL/private/get_subaccounts"'`,
+      )}
+
+The program finds:
+  DERIBIT_ACCESS_TOKEN  good until it expires: it is not renewed
+  DERIBIT_CLIENT_ID
+  DERIBIT_URL           the HTTP endpoint, such as https://test.deribit.com/api/v2
+
+Its exit code is passed on, and 128+n where signal n ended it; signals are handed on to it.`,
+    )
+    .action(async (name: string, words: readonly string[], flags: ExecFlags, command: Command) => {
+      const cx = open(command);
+      const { clientId, url, fetch } = await tokenSource(cx, name, flags.scope);
+      const { accessToken } = await fetch();
+      const { childEnvironment } = await import('../../bridges/child-environment.js');
+      const { runChild } = await import('../run-child.js');
+      const [child = '', ...rest] = words;
+      const exitCode = await runChild(
+        cx.host,
+        child,
+        rest,
+        childEnvironment(cx.host.env, { accessToken, clientId, url }),
+      );
+      if (exitCode !== 0) throw new ExitWith(exitCode);
+    });
+}

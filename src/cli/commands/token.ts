@@ -1,0 +1,38 @@
+import type { Command } from 'commander';
+import { examples } from '../options.js';
+import type { Open } from '../program.js';
+import { tokenSource } from '../token.js';
+
+interface TokenFlags {
+  readonly scope?: string;
+  readonly cache: boolean;
+}
+
+export function defineToken(program: Command, open: Open): void {
+  program
+    .command('token')
+    .description('a valid access token alone on one line, cached in the keystore while it is good')
+    .argument('<name>')
+    .option('--scope <scope>', 'ask for this scope instead of all that the key allows')
+    .option('--no-cache', 'log in anew, and keep the token nowhere')
+    .addHelpText(
+      'after',
+      examples(
+        'token bot',
+        'token bot --json | jq -r .expiresAt',
+        'token bot --scope account:read',
+        `token bot --no-cache`,
+      ),
+    )
+    .action(async (name: string, flags: TokenFlags, command: Command) => {
+      const cx = open(command);
+      const source = await tokenSource(cx, name, flags.scope);
+      const { cachedToken } = await import('../../bridges/token-cache.js');
+      const token = flags.cache
+        ? await cachedToken(cx.store, name, source.purpose, source.fetch, cx.out.note)
+        : await source.fetch();
+      const { accessToken, expiresAtMs, scope } = token;
+      const expiresAt = new Date(expiresAtMs).toISOString();
+      cx.out.result({ accessToken, expiresAt, scope }, () => accessToken);
+    });
+}
