@@ -70,7 +70,8 @@ export async function openHouse(options: SandboxOptions & { readonly http?: bool
       if (linked.exitCode !== 0) throw new Error(linked.stderr);
       return;
     }
-    const registered = await asRoot('register', name, '--scope', scope, '--url', url);
+    const env = settings.testnet === false ? 'prod' : 'test';
+    const registered = await asRoot('register', name, '--scope', scope, '--url', url, '--env', env);
     if (registered.exitCode !== 0) throw new Error(registered.stderr);
   };
   await register('admin', ADMIN_SCOPE);

@@ -42,7 +42,8 @@ export function ownCommand(...words: readonly string[]): string {
 
 /** What an error says to do, without the words around a command. */
 export function fixOf(error: DeribitKeysError): string {
-  return (error.hint ?? 'see the message').replace(/^run: /, '');
+  const hint = error.hint ?? 'see the message';
+  return hint.startsWith('run: ') ? hint.slice(5).replace(/ \([^'()]*\)$/, '') : hint;
 }
 
 /** The error, where it is one that a check may find; thrown again where the user broke off, or where it is a mistake of ours. */
