@@ -1,0 +1,78 @@
+import { join } from 'node:path';
+import { afterEach } from 'vitest';
+import { localSigner } from '../../src/crypto/local-signer.js';
+import { Secret } from '../../src/crypto/secret.js';
+import { connect } from '../../src/deribit/connect.js';
+import { type Endpoint, resolveEndpoint } from '../../src/deribit/endpoints.js';
+import { type Keystore, openKeystore } from '../../src/keystore/keystore.js';
+import { openPrivateKey } from '../../src/keystore/open-key.js';
+import { type Sandbox, type SandboxOptions, startSandbox } from '../../src/sandbox/index.js';
+import { generate } from '../../src/workflows/generate.js';
+import type { AccountLogin, Parts } from '../../src/workflows/parts.js';
+import { type RegisterRequest, type Registration, register } from '../../src/workflows/register.js';
+import { temporaryFolder } from '../support/cli.js';
+
+export type Via = 'ws' | 'http';
+export const SCOPE = 'account:read trade:read_write';
+
+/** An exchange, a keystore with the key "bot" in it, and a login for the account. */
+export interface World {
+  readonly sandbox: Sandbox;
+  readonly store: Keystore;
+  readonly parts: Parts;
+  readonly endpoint: Endpoint;
+  readonly login: AccountLogin;
+  readonly notes: string[];
+  /** The fingerprint of "bot". */
+  readonly fingerprint: string;
+  register(request?: Partial<RegisterRequest>, parts?: Partial<Parts>): Promise<Registration>;
+  /** The keys on the exchange beside the account's first one. */
+  keys(): ReturnType<Sandbox['keys']>;
+  /** The last outcome of each method that was asked for, newest first, since the last call of this function. */
+  asked(): readonly string[];
+}
+
+const sandboxes: Sandbox[] = [];
+afterEach(async () => {
+  await Promise.all(sandboxes.splice(0).map((sandbox) => sandbox.close()));
+});
+
+/** @param timeoutMs how long an answer may take; short where one is to be lost */
+export async function openWorld(
+  via: Via,
+  { timeoutMs = 10_000, ...options }: SandboxOptions & { readonly timeoutMs?: number } = {},
+): Promise<World> {
+  const sandbox = await startSandbox(options);
+  sandboxes.push(sandbox);
+  const store = openKeystore(join(temporaryFolder(), 'keys'));
+  const { fingerprint } = await generate(store, 'bot', { type: 'ed25519' });
+  const endpoint = resolveEndpoint({ url: via === 'ws' ? sandbox.wsUrl : sandbox.httpUrl });
+  const notes: string[] = [];
+  const parts: Parts = {
+    store,
+    connect: (to) => connect(to, { timeoutMs }),
+    signerOf: async (record) => localSigner(await openPrivateKey(store, record)),
+    onNote: (note) => void notes.push(note),
+    nowMs: Date.now,
+  };
+  const { clientId } = sandbox;
+  const login: AccountLogin = { endpoint, credentials: { clientId, clientSecret: new Secret(sandbox.clientSecret) } };
+  let seen = 0;
+  return {
+    sandbox,
+    store,
+    parts,
+    endpoint,
+    login,
+    notes,
+    fingerprint,
+    register: (request = {}, other = {}) =>
+      register({ ...parts, ...other }, { name: 'bot', scope: SCOPE, login, ...request }),
+    keys: () => sandbox.keys().filter((key) => key.client_id !== clientId),
+    asked() {
+      const calls = sandbox.calls.slice(seen);
+      seen = sandbox.calls.length;
+      return calls.map(({ method }) => method);
+    },
+  };
+}
