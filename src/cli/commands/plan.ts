@@ -4,10 +4,11 @@ import type { Secret } from '../../crypto/secret.js';
 import { DeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import type { AccountLogin, Parts } from '../../workflows/parts.js';
-import type { KeyMeans, PolicyResult } from '../../workflows/policy/apply-policy.js';
+import type { PolicyResult } from '../../workflows/policy/apply-policy.js';
 import type { Action, Change } from '../../workflows/policy/plan-policy.js';
 import type { Policy } from '../../workflows/policy/policy.js';
 import type { Context } from '../context.js';
+import { keyMeans } from '../key-means.js';
 import { accountLogin, partsWithSecondFactor } from '../login.js';
 import { addLoginOptions, examples, type LoginOptions } from '../options.js';
 import type { Style } from '../output.js';
@@ -136,30 +137,6 @@ function passphrases(cx: Context, flags: ApplyFlags) {
   };
 }
 
-/** For the work on one key: the key, and its successor, have one passphrase, which is asked for once. */
-async function meansFor(
-  cx: Context,
-  parts: Parts,
-  passphraseOf: (record: KeyRecord) => Promise<Secret>,
-): Promise<KeyMeans> {
-  const { localSuccessor } = await import('../../workflows/rotate-successor.js');
-  const { successorAnywhere } = await import('../../workflows/external-keys.js');
-  const { openPrivateKey } = await import('../../keystore/open-key.js');
-  const { localSigner } = await import('../../crypto/local-signer.js');
-  const { store, permissions } = cx;
-  let asked: Promise<Secret> | undefined;
-  const passphrase = (record: KeyRecord) => {
-    asked ??= passphraseOf(record);
-    return asked;
-  };
-  const signerOf = async (record: KeyRecord) => {
-    if (!record.encrypted || record.signer !== null) return parts.signerOf(record);
-    return localSigner(await openPrivateKey(store, record, { passphrase: () => passphrase(record), permissions }));
-  };
-  const inFile = localSuccessor(store, passphrase, permissions);
-  return { parts: { ...parts, signerOf }, makeSuccessor: successorAnywhere(store, inFile, cx.signerAccess) };
-}
-
 async function confirmWeighty(cx: Context, changes: readonly Change[]): Promise<void> {
   const weighty = changes.filter(({ action }) => WEIGHTY.has(action));
   if (weighty.length === 0) return;
@@ -178,7 +155,7 @@ async function apply(work: Work, flags: ApplyFlags): Promise<PolicyResult> {
       login,
       prune: flags.prune === true,
       confirm: (changes) => confirmWeighty(cx, changes),
-      meansFor: () => meansFor(cx, parts, of),
+      meansFor: () => keyMeans(cx, parts, of),
       newPassphrase: newFor,
       permissions: cx.permissions,
       onDone: ({ action, name }) => cx.out.note(`done: ${action} ${name}`),

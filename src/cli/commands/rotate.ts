@@ -1,13 +1,13 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { Secret } from '../../crypto/secret.js';
 import { DeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { parseDuration } from '../../workflows/duration.js';
 import type { AccountLogin, Parts } from '../../workflows/parts.js';
-import type { RotateRequest, Rotation } from '../../workflows/rotate.js';
+import type { Rotation } from '../../workflows/rotate.js';
 import type { FailedRotation } from '../../workflows/rotate-all.js';
 import { CheckFailed } from '../check-failed.js';
 import type { Context } from '../context.js';
+import { keyMeans } from '../key-means.js';
 import { accountLogin, partsWithSecondFactor, saysLogin } from '../login.js';
 import { addLoginOptions, examples, type LoginOptions } from '../options.js';
 import { fields } from '../output.js';
@@ -33,29 +33,6 @@ function duration(text: string): number {
 }
 
 const DEFAULT_AGE_MS = 90 * 86_400_000;
-
-/**
- * The parts for one rotation: the old key and its successor have one passphrase, which is asked for once, under the name
- * that is rotated.
- */
-async function partsFor(cx: Context, parts: Parts): Promise<Pick<RotateRequest, 'makeSuccessor'> & { parts: Parts }> {
-  const { localSuccessor } = await import('../../workflows/rotate-successor.js');
-  const { openPrivateKey } = await import('../../keystore/open-key.js');
-  const { localSigner } = await import('../../crypto/local-signer.js');
-  let asked: Promise<Secret> | undefined;
-  const passphrase = (record: KeyRecord) => {
-    asked ??= cx.passphraseOf(record);
-    return asked;
-  };
-  const signerOf = async (record: KeyRecord) => {
-    if (!record.encrypted || record.signer !== null) return parts.signerOf(record);
-    const { store, permissions } = cx;
-    return localSigner(await openPrivateKey(store, record, { passphrase: () => passphrase(record), permissions }));
-  };
-  const { successorAnywhere } = await import('../../workflows/external-keys.js');
-  const inFile = localSuccessor(cx.store, passphrase, cx.permissions);
-  return { parts: { ...parts, signerOf }, makeSuccessor: successorAnywhere(cx.store, inFile, cx.signerAccess) };
-}
 
 /** Without another login, or where it is named as the login, the rotating key itself logs in. */
 function loginFor(cx: Context, parts: Parts, flags: LoginOptions, record: KeyRecord): Promise<AccountLogin> {
@@ -90,7 +67,7 @@ function lines(cx: Context, rotation: Rotation | FailedRotation): string[] {
 
 async function rotateOne(cx: Context, name: string, flags: RotateFlags): Promise<void> {
   const { abortRotation, rotate } = await import('../../workflows/rotate.js');
-  const { parts, makeSuccessor } = await partsFor(cx, await partsWithSecondFactor(cx, flags));
+  const { parts, makeSuccessor } = await keyMeans(cx, await partsWithSecondFactor(cx, flags));
   const login = (record: KeyRecord) => loginFor(cx, parts, flags, record);
   const rotation = flags.abort
     ? await abortRotation(parts, { name, login })
@@ -125,7 +102,7 @@ async function rotateMany(cx: Context, flags: RotateFlags): Promise<void> {
     isMeant,
     loginClientId: shared?.credentials.clientId ?? null,
     partsFor: async () => {
-      const { parts, makeSuccessor } = await partsFor(cx, base);
+      const { parts, makeSuccessor } = await keyMeans(cx, base);
       return { parts, makeSuccessor, login: (record) => loginFor(cx, parts, flags, record) };
     },
     store: cx.store,

@@ -92,19 +92,19 @@ function checkLeftovers(folder: string, entries: readonly string[]): Finding {
   const left = entries.filter(
     (entry) => (isLeftover(entry) || isCommit(entry)) && !inUse.has(ownerOfLeftover(entry) ?? ''),
   );
-  const [first] = left;
-  if (first === undefined) {
+  if (left.length === 0) {
     const users = inUse.size === 0 ? '' : ` (another command works on ${[...inUse].join(', ')})`;
     return note.good(check, `nothing was left by interrupted commands${users}`);
   }
   const which = left.join(', ');
+  const inFolder = (entry: string) => shellWord(join(folder, entry));
   const unfinished = left.find(isCommit);
   return unfinished === undefined
-    ? note.bad(check, `left by an interrupted command: ${which}`, `rm -r ${shellWord(join(folder, first))}`)
+    ? note.bad(check, `left by an interrupted command: ${which}`, `rm -r ${left.map(inFolder).join(' ')}`)
     : note.bad(
         check,
         `a change that was begun cannot be ended: ${which}`,
-        `look at the files in ${shellWord(join(folder, unfinished))}; when nothing in it is needed: rm -r ${shellWord(join(folder, unfinished))}`,
+        `look at the files in ${inFolder(unfinished)}; when nothing in it is needed: rm -r ${inFolder(unfinished)}`,
       );
 }
 
@@ -113,12 +113,13 @@ function checkStrays(folder: string, entries: readonly string[]): Finding {
   const check = 'stray-files';
   const owned = new Set(entries.filter((entry) => entry.endsWith(RECORD)).map((entry) => foldName(baseOf(entry))));
   const strays = entries.filter((entry) => /\.pem$/i.test(entry) && !owned.has(foldName(baseOf(entry))));
-  const stray = strays.find((entry) => !/\.pub\.pem$/i.test(entry)) ?? strays[0];
-  if (stray === undefined) return note.good(check, 'each key file has its record');
-  const fix = /\.pub\.pem$/i.test(stray)
-    ? `rm ${shellWord(join(folder, stray))}`
-    : bringInAgain(folder, isKeyName(baseOf(stray)) ? baseOf(stray) : 'new-name', stray, [stray]);
-  return note.bad(check, `no record speaks for: ${strays.join(', ')}`, fix);
+  if (strays.length === 0) return note.good(check, 'each key file has its record');
+  const fixes = strays.map((stray) => {
+    const name = isKeyName(baseOf(stray)) ? baseOf(stray) : 'new-name';
+    const isPublic = /\.pub\.pem$/i.test(stray);
+    return isPublic ? `rm ${shellWord(join(folder, stray))}` : bringInAgain(folder, name, stray, [stray]);
+  });
+  return note.bad(check, `no record speaks for: ${strays.join(', ')}`, fixes.join(' && '));
 }
 
 const baseOf = (entry: string) => entry.replace(/((\.pub)?\.pem|\.json)$/i, '');
