@@ -18,7 +18,7 @@ export async function loadOptionalPackage(
   try {
     loaded = await load(name);
   } catch (cause) {
-    const missing = cause instanceof Error && cause.message.includes(`'${name}'`);
+    const missing = cause instanceof Error && [`'${name}'`, `"${name}"`].some((word) => cause.message.includes(word));
     throw missing
       ? signerError(`${purpose} needs the package ${name}, which is not installed`, `npm install ${name}`, cause)
       : signerError(`the package ${name} is installed, but does not load`, `npm rebuild ${name}`, cause);

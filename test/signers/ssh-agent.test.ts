@@ -2,12 +2,12 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { parsePublicKey } from '../../src/crypto/formats/index.js';
 import { generateKeyPair } from '../../src/crypto/generate.js';
 import { loadKeyIntoAgent, removeKeyFromAgent, sshAgentSigner } from '../../src/signers/index.js';
 import { sshFingerprint } from '../../src/signers/ssh-agent/identities.js';
-import { bytes, load, noAgent, opensslVerifies, sshString, startAgent } from './support.js';
+import { bytes, folder, load, noAgent, opensslVerifies, sshString, startAgent } from './support.js';
 
 const refuses = (promise: Promise<unknown>, code: string, words: RegExp, hint = /./) =>
   expect(promise).rejects.toMatchObject({
@@ -274,5 +274,38 @@ describe.skipIf(noAgent)('loadKeyIntoAgent with an agent of OpenSSH', () => {
     const key = await generateKeyPair();
     const promise = loadKeyIntoAgent(key, { socket: '/nowhere', comment: 'a\nb', load });
     await expect(promise).rejects.toMatchObject({ code: 'ERR_USAGE' });
+  });
+});
+
+const noGpgAgent = noAgent || !hasGpgAgent();
+if (noGpgAgent) process.stderr.write('skipped, tests of gpg-agent: there is no gpg-agent\n');
+
+function hasGpgAgent(): boolean {
+  try {
+    execFileSync('gpg-agent', ['--version'], { stdio: 'ignore' });
+    execFileSync('gpgconf', ['--version'], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+describe.skipIf(noGpgAgent)('sshAgentSigner with gpg-agent', () => {
+  it.each(['ed25519', 'rsa'] as const)('signs with %s what openssl verifies', async (type) => {
+    const home = folder();
+    const env = { PATH: process.env.PATH, GNUPGHOME: home };
+    const pinentry = join(home, 'pinentry');
+    const script = 'echo OK; while read -r word rest; do [ "$word" = GETPIN ] && echo "D secret"; echo OK; done';
+    writeFileSync(pinentry, `#!/bin/sh\n${script}\n`, { mode: 0o700 });
+    writeFileSync(join(home, 'gpg-agent.conf'), `enable-ssh-support\npinentry-program ${pinentry}\n`);
+    execFileSync('gpg-agent', ['--daemon'], { env, stdio: 'ignore' });
+    onTestFinished(() => void execFileSync('gpgconf', ['--kill', 'gpg-agent'], { env, stdio: 'ignore' }));
+    const socket = execFileSync('gpgconf', ['--list-dirs', 'agent-ssh-socket'], { env, encoding: 'utf8' }).trim();
+    const key = join(home, 'key');
+    execFileSync('ssh-keygen', ['-q', '-t', type, '-N', '', '-C', 'bot', '-f', key]);
+    execFileSync('ssh-add', [key], { env: { ...env, SSH_AUTH_SOCK: socket }, stdio: 'ignore' });
+    const signer = await sshAgentSigner({ socket, comment: 'bot', load });
+    expect(signer.publicKey.equals(await parsePublicKey(readFileSync(`${key}.pub`, 'utf8')))).toBe(true);
+    expect(opensslVerifies(signer.publicKey, bytes('m'), await signer.sign(bytes('m')))).toBe(true);
   });
 });
