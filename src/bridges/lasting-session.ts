@@ -11,25 +11,38 @@ const REFUSED_FOR_MS = 5_000;
 export class LastingSession {
   readonly #open: () => Promise<Session>;
   readonly #nowMs: () => number;
+  readonly #refusedForMs: number;
   #session: Promise<Session> | null = null;
   #refusal: { readonly error: DeribitKeysError; readonly atMs: number } | null = null;
+  readonly #openings = new WeakMap<Session, Promise<Session>>();
   #isClosed = false;
   #clockOffsetMs = 0;
 
   /** @param nowMs a clock that never goes back */
-  constructor(open: () => Promise<Session>, nowMs: () => number = () => performance.now()) {
+  constructor(
+    open: () => Promise<Session>,
+    nowMs: () => number = () => performance.now(),
+    refusedForMs: number = REFUSED_FOR_MS,
+  ) {
     this.#open = open;
     this.#nowMs = nowMs;
+    this.#refusedForMs = refusedForMs;
   }
 
   /** Throws what opening throws; after a refusal the same again for a while. */
   get(): Promise<Session> {
     if (this.#isClosed) return Promise.reject(new DeribitKeysError('ERR_CONNECTION_CLOSED', 'it is closed'));
     const refusal = this.#refusal;
-    if (refusal !== null && this.#nowMs() - refusal.atMs < REFUSED_FOR_MS) return Promise.reject(refusal.error);
+    if (refusal !== null && this.#nowMs() - refusal.atMs < this.#refusedForMs) return Promise.reject(refusal.error);
     this.#refusal = null;
     this.#session ??= this.#start();
     return this.#session;
+  }
+
+  /** Ends `session`, unless it was replaced already; the next one comes when it is wanted. */
+  async replace(session: Session): Promise<void> {
+    if (this.#session === this.#openings.get(session)) this.#session = null;
+    await session.close();
   }
 
   /** What to add to our clock for a timestamp: nothing until a session has seen that it is far off. */
@@ -46,18 +59,19 @@ export class LastingSession {
     const opening = this.#open();
     opening.then(
       (session) => {
+        this.#openings.set(session, opening);
         session.on('clock', ({ corrected, offsetMs }) => {
           this.#clockOffsetMs = corrected ? offsetMs : 0;
         });
-        return session.closed.then((error) => this.#ended(error));
+        return session.closed.then((error) => this.#ended(error, opening));
       },
-      (error: unknown) => this.#ended(error),
+      (error: unknown) => this.#ended(error, opening),
     );
     return opening;
   }
 
-  #ended(error: unknown): void {
-    this.#session = null;
+  #ended(error: unknown, opening: Promise<Session>): void {
+    if (this.#session === opening) this.#session = null;
     if (isDeribitKeysError(error, 'ERR_UNAUTHORIZED')) this.#refusal = { error, atMs: this.#nowMs() };
   }
 }

@@ -1,4 +1,4 @@
-import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { isTaken, type Shop, shop } from './support.js';
@@ -79,6 +79,16 @@ describe('token', () => {
     writeFileSync(cacheFile(s), '{');
     await s.run(['token', 'bot']);
     expect(logins(s)).toHaveLength(3);
+  });
+
+  test('works without a cache where there can be none, and says so', async () => {
+    const s = await shop();
+    mkdirSync(cacheFile(s));
+    mkdirSync(join(s.keysDir, '.bot.token.lock'));
+    const { exitCode, stdout, stderr } = await s.run(['token', 'bot']);
+    expect(exitCode).toBe(0);
+    expect(await isTaken(s.sandbox, stdout.trim())).toBe(true);
+    expect(stderr).toContain('the token was not cached');
   });
 
   test('works over HTTP whatever the URL says, with a wrong clock, and says why it does not', async () => {
