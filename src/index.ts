@@ -1,0 +1,53 @@
+export * from './crypto/index.js';
+export { type Account, accountOf, call } from './deribit/account.js';
+export {
+  type ApiKey,
+  type ApiKeyChange,
+  type ApiKeyId,
+  changeApiKeyScope,
+  createApiKey,
+  disableApiKey,
+  editApiKey,
+  enableApiKey,
+  listApiKeys,
+  type NewApiKey,
+  removeApiKey,
+  renameApiKey,
+  resetApiKey,
+} from './deribit/api-keys.js';
+export {
+  type AuthParams,
+  type AuthParamsOptions,
+  buildAuthParams,
+  type Credentials,
+  exchangeToken,
+  forkToken,
+  type Login,
+  type LoginOptions,
+  login,
+  loginWithClientSecret,
+  logout,
+  refreshLogin,
+} from './deribit/auth.js';
+export { connect } from './deribit/connect.js';
+export type { ConnectOptions } from './deribit/connect-options.js';
+export { type Endpoint, type EndpointChoice, type Environment, resolveEndpoint } from './deribit/endpoints.js';
+export {
+  type AccessLevel,
+  compareScopes,
+  formatScope,
+  normaliseScope,
+  parseScope,
+  type Scope,
+  type ScopeDifference,
+  scopeExceeds,
+  scopesEqual,
+} from './deribit/scope.js';
+export type { SecondFactor, SecondFactorChallenge } from './deribit/second-factor.js';
+export { promptSecondFactor, singleCodeSecondFactor, totpSecondFactor } from './deribit/second-factor-providers.js';
+export { getTime, getVersion } from './deribit/time.js';
+export type { RequestOptions, Transport } from './deribit/transport.js';
+export { DeribitKeysError, type ErrorCode, type ErrorDetails, isDeribitKeysError, type RpcFailure } from './errors.js';
+export * from './session/index.js';
+export { VERSION } from './version.js';
+export { type LoadSignerOptions, loadSigner } from './workflows/load-signer.js';
