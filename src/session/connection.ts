@@ -1,4 +1,5 @@
 import type { Notification } from '../deribit/json-rpc.js';
+import { onAbort } from '../deribit/on-abort.js';
 import type { Transport } from '../deribit/transport.js';
 import type { WebSocketTransport } from '../deribit/websocket-transport.js';
 import { Backoff } from './backoff.js';
@@ -38,7 +39,7 @@ export async function connectAndLogIn(
   const transport = await connecting;
   const close = () => void transport.close();
   if (signal.aborted) close();
-  else signal.addEventListener('abort', close);
+  else onAbort(signal, close);
   const watch = new Watch(transport, heartbeatS, time);
   transport.onNotification((notification) => {
     watch.heard();

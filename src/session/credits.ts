@@ -1,3 +1,4 @@
+import { onAbort } from '../deribit/on-abort.js';
 import { DeribitKeysError } from '../errors.js';
 import type { Time } from './time.js';
 
@@ -46,13 +47,13 @@ export class CreditPool {
       const leave = (paid: boolean) => {
         this.#waiting.delete(leave);
         this.#time.clearTimeout(deadline);
-        for (const signal of signals) signal?.removeEventListener('abort', giveUp);
+        for (const stop of stops) stop();
         if (this.#waiting.size === 0) this.#stopTimer();
         resolve(paid);
       };
       const giveUp = () => leave(false);
       const deadline = this.#time.setTimeout(giveUp, withinMs);
-      for (const signal of signals) signal?.addEventListener('abort', giveUp);
+      const stops = signals.map((signal) => onAbort(signal, giveUp));
       this.#waiting.add(leave);
       this.#serve();
     });

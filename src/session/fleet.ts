@@ -1,4 +1,5 @@
 import { resolveEndpoint } from '../deribit/endpoints.js';
+import { onAbort } from '../deribit/on-abort.js';
 import { DeribitKeysError } from '../errors.js';
 import { ExchangeClock } from './clock.js';
 import { CreditPool, type CreditRate, DOCUMENTED_RATE } from './credits.js';
@@ -141,12 +142,12 @@ class FleetScheduler implements Scheduler {
       // who gives up takes a place all the same, and leaves it at once
       const enter = () => {
         this.#waiting.delete(enter);
-        signal.removeEventListener('abort', enter);
+        stop();
         this.#busy += 1;
         resolve();
       };
       this.#waiting.add(enter);
-      signal.addEventListener('abort', enter);
+      const stop = onAbort(signal, enter);
     });
   }
 

@@ -1,7 +1,7 @@
-import { setMaxListeners } from 'node:events';
 import type { ConnectOptions } from '../deribit/connect-options.js';
 import { type Endpoint, httpUrlOf } from '../deribit/endpoints.js';
 import { isTransientRefusal, type Params } from '../deribit/json-rpc.js';
+import { onAbort } from '../deribit/on-abort.js';
 import type { Transport } from '../deribit/transport.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { type Attempt, ask, type Question, type Recovery, refuseOwnMethods } from './asking.js';
@@ -36,7 +36,6 @@ export class HttpSession implements Session {
     this.#prepare = prepare;
     this.url = httpUrlOf(parts.endpoint.url);
     this.clientId = parts.clientId;
-    setMaxListeners(0, this.#end.signal);
     this.closed = new Promise((resolve) => {
       this.#settleClosed = resolve;
     });
@@ -56,14 +55,13 @@ export class HttpSession implements Session {
   async open(): Promise<void> {
     const { options, time, random, keeper, clock, scheduler, openWithinMs, connectOptions, endpoint } = this.#parts;
     const { signal } = options;
-    const onAbort = () => void this.close();
-    signal?.addEventListener('abort', onAbort);
-    void this.closed.then(() => signal?.removeEventListener('abort', onAbort));
+    const close = () => void this.close();
+    void this.closed.then(onAbort(signal, close));
     const startMs = time.monotonicMs();
     const backoff = new Backoff(options.backoff ?? {}, random);
     for (;;) {
       try {
-        if (signal?.aborted) onAbort();
+        if (signal?.aborted) close();
         this.#transport ??= await this.#prepare(endpoint, connectOptions);
         const transport = this.#open();
         await scheduler.loginTurn(this.#end.signal);

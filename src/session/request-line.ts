@@ -1,4 +1,5 @@
 import { interruptedError, timeoutError } from '../deribit/network-errors.js';
+import { onAbort } from '../deribit/on-abort.js';
 import type { Transport } from '../deribit/transport.js';
 import { DeribitKeysError } from '../errors.js';
 import type { Time } from './time.js';
@@ -50,7 +51,7 @@ export class RequestLine {
       const leave = () => {
         this.#waiting.delete(waiter);
         this.#time.clearTimeout(timer);
-        signal?.removeEventListener('abort', onAbort);
+        stop();
       };
       const waiter = {
         take: (line: Transport) => {
@@ -62,12 +63,11 @@ export class RequestLine {
           reject(error);
         },
       };
-      const onAbort = () => waiter.fail(interruptedError(what, { maybeSent: false }));
       const timer = this.#time.setTimeout(
         () => waiter.fail(timeoutError(`waiting for a connection to send ${what}`, timeoutMs, { maybeSent: false })),
         timeoutMs,
       );
-      signal?.addEventListener('abort', onAbort);
+      const stop = onAbort(signal, () => waiter.fail(interruptedError(what, { maybeSent: false })));
       this.#waiting.add(waiter);
     });
   }

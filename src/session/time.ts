@@ -1,4 +1,5 @@
 import { startTimer } from '../deribit/connect-options.js';
+import { onAbort } from '../deribit/on-abort.js';
 
 /** Clocks and timers; a test gives its own. */
 export interface Time {
@@ -44,10 +45,10 @@ export function pause(time: Time, delayMs: number, ...signals: readonly (AbortSi
     }
     const end = () => {
       time.clearTimeout(timer);
-      for (const signal of signals) signal?.removeEventListener('abort', end);
+      for (const stop of stops) stop();
       resolve();
     };
     const timer = time.setTimeout(end, Math.max(0, delayMs));
-    for (const signal of signals) signal?.addEventListener('abort', end);
+    const stops = signals.map((signal) => onAbort(signal, end));
   });
 }

@@ -1,6 +1,6 @@
-import { setMaxListeners } from 'node:events';
 import { websocketUrlOf } from '../deribit/endpoints.js';
 import { isTransientRefusal, type Params } from '../deribit/json-rpc.js';
+import { onAbort } from '../deribit/on-abort.js';
 import type { Transport } from '../deribit/transport.js';
 import type { WebSocketTransport } from '../deribit/websocket-transport.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
@@ -54,7 +54,6 @@ export class WebSocketSession implements Session {
     this.clientId = parts.clientId;
     this.#line = new RequestLine(parts.time, parts.queueLimit);
     this.#backoff = new Backoff(parts.options.backoff ?? {}, parts.random);
-    setMaxListeners(0, this.#end.signal);
     this.#recovery = {
       end: this.#end.signal,
       requireOpen: () => {
@@ -74,10 +73,9 @@ export class WebSocketSession implements Session {
   /** Resolves when the session is ready for the first time. Throws why it could not be; it has ended then. */
   async open(): Promise<void> {
     const { signal } = this.#parts.options;
-    const onAbort = () => void this.close();
-    if (signal?.aborted) onAbort();
-    else signal?.addEventListener('abort', onAbort);
-    void this.closed.then(() => signal?.removeEventListener('abort', onAbort));
+    const close = () => void this.close();
+    if (signal?.aborted) close();
+    void this.closed.then(onAbort(signal, close));
     const ended = this.closed.then((error) => {
       throw endOf(error, 'opening the session');
     });
@@ -190,9 +188,7 @@ export class WebSocketSession implements Session {
     const parts = this.#parts;
     const connection = new AbortController();
     const { signal } = connection;
-    setMaxListeners(0, signal);
-    const stop = () => connection.abort();
-    this.#end.signal.addEventListener('abort', stop);
+    const forget = onAbort(this.#end.signal, () => connection.abort());
     try {
       const endTurn = await parts.scheduler.connectTurn(this.#end.signal);
       try {
@@ -216,8 +212,8 @@ export class WebSocketSession implements Session {
       this.#line.hold();
       parts.keeper.forget();
       this.#subscriptions.forget();
-      this.#end.signal.removeEventListener('abort', stop);
-      stop();
+      forget();
+      connection.abort();
       await this.#transport?.close();
       this.#transport = null;
     }
