@@ -1,4 +1,5 @@
 import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { AUDIT_FILE, type AuditEntry, appendAudit, auditLine } from './audit-log.js';
 import { makePrivateFolder, namesIn, readFileOrNull, replaceFile, statOrNull } from './files.js';
@@ -64,6 +65,7 @@ export interface LockedKey {
 export type AuditNote = Partial<AuditEntry> & Pick<AuditEntry, 'action'>;
 
 const RECORD = '.json';
+const CHANGE_POLL_MS = 10;
 const SUFFIXES = [RECORD, '.pem', '.pub.pem'] as const;
 
 /** The names of a key's files, relative to the keystore. */
@@ -112,16 +114,26 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
     return new DeribitKeysError('ERR_NO_SUCH_NAME', `there is no key "${name}" in ${root}`, { hint });
   };
 
-  const read = async (name: string): Promise<KeyRecord> => {
+  const readNow = async (name: string): Promise<KeyRecord> => {
     const path = files(name).record;
     const content = await readFileOrNull(path);
-    if (content !== null) return parseRecord(content.toString('utf8'), path, name);
-    if (await hasUnfinishedChange(root, name)) {
-      await withLock(name, async () => {});
-      const again = await readFileOrNull(path);
-      if (again !== null) return parseRecord(again.toString('utf8'), path, name);
+    if (content === null) throw await noSuchName(name);
+    return parseRecord(content.toString('utf8'), path, name);
+  };
+
+  /** Files that are being changed are waited for; a change whose maker died is ended here. */
+  const read = async (name: string): Promise<KeyRecord> => {
+    requireKeyName(name);
+    const deadline = Date.now() + waitMs;
+    while (await hasUnfinishedChange(root, name)) {
+      try {
+        await withLock(name, async () => {}, 0);
+      } catch (error) {
+        if (!isDeribitKeysError(error, 'ERR_LOCKED') || Date.now() >= deadline) throw error;
+        await sleep(CHANGE_POLL_MS);
+      }
     }
-    throw await noSuchName(name);
+    return readNow(name);
   };
 
   const requireFree = async (name: string, finished: boolean): Promise<void> => {
@@ -146,7 +158,7 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
   const lockedKey = (name: string, lock: Lock, finished: boolean): LockedKey => ({
     name,
     finished,
-    read: () => read(name),
+    read: () => readNow(name),
     requireFree: () => requireFree(name, finished),
     async write(record) {
       await lock.check();

@@ -12,8 +12,8 @@ import {
 } from '../deribit/api-keys.js';
 import { formatScope, normaliseScope, parseScope } from '../deribit/scope.js';
 import { DeribitKeysError, type ErrorCode, isDeribitKeysError } from '../errors.js';
-import type { LockedKey } from '../keystore/keystore.js';
-import type { KeyRecord } from '../keystore/record.js';
+import { type AuditNote, fileNames, type LockedKey } from '../keystore/keystore.js';
+import { type KeyRecord, serialiseRecord } from '../keystore/record.js';
 import { type OpenAccount, protectedOptions, withAccount } from './account.js';
 import { type AccountKey, describeApiKey, listAccountKeys, managesKeys, recordsOf } from './api-keys.js';
 import type { AccountLogin, Parts } from './parts.js';
@@ -100,15 +100,14 @@ export async function changeKey(
   const { records } = await parts.store.list();
   const names = recordsOf(records, login.endpoint, target.clientId).map(({ name }) => name);
   return withLocks(parts, [...names].sort(), [], async (locked) => {
-    const audit = (outcome: string) =>
-      parts.store.audit({
-        action: checked.do,
-        name: target.name,
-        fingerprint: target.fingerprint,
-        clientId: target.clientId,
-        environment: login.endpoint.environment,
-        outcome,
-      });
+    const note = (outcome: string): AuditNote => ({
+      action: checked.do,
+      name: target.name,
+      fingerprint: target.fingerprint,
+      clientId: target.clientId,
+      environment: login.endpoint.environment,
+      outcome,
+    });
     let answer: ApiKey | null;
     try {
       answer = await withAccount(parts, login, 'read_write', (account) => send(parts, account, target, checked)).catch(
@@ -119,14 +118,23 @@ export async function changeKey(
       );
       if (answer !== null) prove(target, answer, wantedOf(checked));
     } catch (error) {
-      await audit(isDeribitKeysError(error) ? error.code : 'ERR_INTERNAL');
+      await parts.store.audit(note(isDeribitKeysError(error) ? error.code : 'ERR_INTERNAL'));
       throw maybeDone(error);
     }
-    for (const key of locked) await bringUpToDate(key, target, answer);
-    await audit('ok');
+    // the first record and the audit log change as one; a key that is on no record has the log alone
+    const [first, ...others] = await stillMeaning(locked, target.clientId);
+    if (first === undefined) await parts.store.audit(note('ok'));
+    else await bringUpToDate(first, answer, note('ok'));
+    for (const key of others) await bringUpToDate(key, answer);
     if (answer === null) return { ...target, enabled: false };
     return describeApiKey(answer, (await parts.store.list()).records, login);
   });
+}
+
+/** Those of the keys that were not given another client id before they were locked, such as by a rotation. */
+async function stillMeaning(keys: readonly LockedKey[], clientId: string): Promise<readonly LockedKey[]> {
+  const records = await Promise.all(keys.map((key) => key.read()));
+  return keys.filter((_key, index) => records[index]?.clientId === clientId);
 }
 
 /** Holds the locks of all `names` while `work` goes on. */
@@ -223,9 +231,8 @@ function maybeDone(error: unknown): unknown {
   });
 }
 
-async function bringUpToDate(locked: LockedKey, target: AccountKey, answer: ApiKey | null): Promise<void> {
+async function bringUpToDate(locked: LockedKey, answer: ApiKey | null, ...notes: readonly AuditNote[]): Promise<void> {
   const record = await locked.read();
-  if (record.clientId !== target.clientId) return;
   const changed: KeyRecord =
     answer === null
       ? { ...record, state: 'retired' }
@@ -237,7 +244,10 @@ async function bringUpToDate(locked: LockedKey, target: AccountKey, answer: ApiK
           features: answer.features,
           ipWhitelist: answer.ipWhitelist,
         };
-  await locked.write(changed);
+  await locked.change(
+    [{ do: 'replace', file: fileNames(record.name).record, content: serialiseRecord(changed) }],
+    ...notes,
+  );
 }
 
 /**
@@ -252,9 +262,9 @@ export async function retireMissing(parts: Parts, login: AccountLogin, missing: 
   return parts.store.withLock(missing.name, async (locked) => {
     const record = await locked.read();
     if (record.state !== 'registered' || record.clientId !== clientId) return false;
-    await locked.write({ ...record, state: 'retired' });
-    const { name, fingerprint, environment } = record;
-    await parts.store.audit({ action: 'retire', name, fingerprint, clientId, environment });
+    const { fingerprint, environment } = record;
+    const note = { action: 'retire', name: record.name, fingerprint, clientId, environment };
+    await bringUpToDate(locked, null, note);
     return true;
   });
 }

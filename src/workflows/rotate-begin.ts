@@ -120,6 +120,7 @@ export async function beginRotation(
     startedAt: parts.store.now().toISOString(),
     promotedAt: null,
   };
-  await locked.change([writeJournal(journal)]);
+  const { name, fingerprint, clientId, environment } = record;
+  await locked.change([writeJournal(journal)], { action: 'begin rotation', name, fingerprint, clientId, environment });
   return journal;
 }

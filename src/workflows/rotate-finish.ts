@@ -9,7 +9,7 @@ import { requireClientId } from './authenticate.js';
 import type { AccountLogin, Parts } from './parts.js';
 import { proveLogin } from './prove.js';
 import { lookAtKeys, readOrNull, requireWhole } from './rotate-look.js';
-import { demote, dropSuccessor } from './rotate-swap.js';
+import { demote, dropSuccessor, noteOn } from './rotate-swap.js';
 
 async function credentialsOf(parts: Parts, record: KeyRecord): Promise<Credentials> {
   return { clientId: requireClientId(record), signer: await parts.signerOf(record) };
@@ -47,9 +47,8 @@ export async function requireLogin(parts: Parts, login: AccountLogin, record: Ke
 }
 
 function auditOf(parts: Parts, record: KeyRecord) {
-  const { name, fingerprint, clientId, environment } = record;
   return async <T>(action: string, work: () => Promise<T>): Promise<T> => {
-    const entry = { action, name, fingerprint, clientId, environment };
+    const entry = noteOn(action, record);
     try {
       const result = await work();
       await parts.store.audit(entry);
@@ -87,7 +86,7 @@ export async function finishRotation(
     }
     await audited('remove', () => removeApiKey(account, { keyId: seen.keyId }, protectedOptions(parts)));
   });
-  await locked.change([deleteJournal(journal.name)]);
+  await locked.change([deleteJournal(journal.name)], noteOn('rotate', successor));
 }
 
 /** The old key as the exchange has it, the successor having been seen whole; null where it is gone already. */

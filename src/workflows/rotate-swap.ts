@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { readFileOrNull } from '../keystore/files.js';
 import { deleteJournal, type RotationJournal, writeJournal } from '../keystore/journal.js';
-import { fileNames, type Keystore, type LockedKey } from '../keystore/keystore.js';
+import { type AuditNote, fileNames, type Keystore, type LockedKey } from '../keystore/keystore.js';
 import { type KeyRecord, serialiseRecord } from '../keystore/record.js';
 import type { Step } from '../keystore/transaction.js';
 
@@ -92,7 +92,7 @@ export async function promote(store: Keystore, locked: LockedKey, journal: Rotat
         { ...made, environment, url, subaccount },
         { ...old, name: archive, state: 'retired' },
       );
-      await locked.change([...steps, writeJournal(promoted)]);
+      await locked.change([...steps, writeJournal(promoted)], noteOn('promote', { ...made, name }));
       return promoted;
     });
   });
@@ -111,7 +111,7 @@ export async function demote(
       const [made, old] = [await locked.read(), await kept.read()];
       const aborting: RotationJournal = { ...journal, stage: 'aborting', archive: null, promotedAt: null };
       const steps = await exchangeSteps(store, name, { ...old, state: 'registered' }, { ...made, name: successor });
-      await locked.change([...steps, writeJournal(aborting)]);
+      await locked.change([...steps, writeJournal(aborting)], noteOn('demote', { ...made, name }));
       return aborting;
     }),
   );
@@ -120,7 +120,13 @@ export async function demote(
 /** Ends a rotation that was aborted: the successor's files and the journal go at once. */
 export async function dropSuccessor(store: Keystore, locked: LockedKey, journal: RotationJournal): Promise<void> {
   const files = Object.values(fileNames(journal.successor));
+  const note = noteOn('abort rotation', await locked.read());
   await store.withLock(journal.successor, () =>
-    locked.change([...files.map((file): Step => ({ do: 'delete', file })), deleteJournal(journal.name)]),
+    locked.change([...files.map((file): Step => ({ do: 'delete', file })), deleteJournal(journal.name)], note),
   );
+}
+
+/** A line of the audit log about a key. */
+export function noteOn(action: string, { name, fingerprint, clientId, environment }: KeyRecord): AuditNote {
+  return { action, name, fingerprint, clientId, environment };
 }

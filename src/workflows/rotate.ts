@@ -105,7 +105,6 @@ async function goOn(
   if (journal.stage === 'begun') {
     proved = (await makeAndRegister(parts, locked, journal, request.makeSuccessor, await login(), fresh)) && fresh;
     journal = await promote(parts.store, locked, journal);
-    await auditOn(parts, 'promote', await locked.read());
   }
   const promoted = requirePromoted(journal);
   const successor = await locked.read();
@@ -125,12 +124,7 @@ async function goOn(
     return { ...result, state: 'grace', graceUntil: new Date(dueMs).toISOString() };
   }
   await finishRotation(parts, locked, promoted, await login(), proved);
-  await auditOn(parts, 'rotate', successor);
   return result;
-}
-
-function auditOn(parts: Parts, action: string, { name, fingerprint, clientId, environment }: KeyRecord): Promise<void> {
-  return parts.store.audit({ action, name, fingerprint, clientId, environment });
 }
 
 type Promoted = RotationJournal & { readonly archive: string; readonly promotedAt: string };
@@ -221,7 +215,6 @@ export async function abortRotation(
       const successor = await finishAbort(parts, locked, aborting, login);
       const old = await locked.read();
       const { clientId, fingerprint } = old;
-      await auditOn(parts, 'abort rotation', old);
       return {
         name,
         state: 'aborted',

@@ -63,7 +63,7 @@ export function openBench(sandbox: Sandbox, folder: string, options: BenchOption
         const counted: LockedKey = {
           ...locked,
           write: (record) => step(() => locked.write(record)),
-          change: (steps) => step(() => locked.change(steps)),
+          change: (steps, ...notes) => step(() => locked.change(steps, ...notes)),
         };
         return work(counted);
       }),
@@ -114,13 +114,10 @@ export async function waysIn(bench: Bench): Promise<readonly string[]> {
   const ways: string[] = [];
   for (const record of (await bench.store.list()).records) {
     const shown = bench.sandbox.keys().find((key) => key.client_secret === record.fingerprint && key.enabled);
-    if (shown === undefined) continue;
-    const login = await proveLogin(
-      bench.parts,
-      bench.login.endpoint,
-      shown.client_id,
-      await bench.parts.signerOf(record),
-    );
+    // the files of a key may be on their way while a transaction is half done
+    const signer = await bench.parts.signerOf(record).catch(() => null);
+    if (shown === undefined || signer === null) continue;
+    const login = await proveLogin(bench.parts, bench.login.endpoint, shown.client_id, signer);
     if (login !== null) ways.push(shown.client_id);
   }
   return ways;
