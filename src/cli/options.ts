@@ -74,7 +74,7 @@ export function addLoginOptions(command: Command): Command {
     .option('--subaccount <id>', 'act on this subaccount of the main account that logs in', wholeNumber(1));
 }
 
-/** Lines for the end of a help text. */
+/** Lines for the end of a help text: words for this program, or with `$ ` before it a whole line for the shell. */
 export function examples(...lines: readonly string[]): string {
-  return `\nExamples:\n${lines.map((line) => `  $ deribit-keys ${line}`).join('\n')}`;
+  return `\nExamples:\n${lines.map((line) => `  ${line.startsWith('$ ') ? line : `$ deribit-keys ${line}`}`).join('\n')}`;
 }

@@ -31,7 +31,7 @@ export function defineFingerprint(program: Command, open: Open): void {
       examples(
         'fingerprint bot',
         'fingerprint ./key.pem',
-        'openssl pkey -in key.pem -pubout | deribit-keys fingerprint -',
+        '$ openssl pkey -in key.pem -pubout | deribit-keys fingerprint -',
       ),
     )
     .action(async (source: string, flags: { inputPassphraseFile?: string }, command: Command) => {

@@ -41,8 +41,8 @@ export function defineImport(program: Command, open: Open): void {
       examples(
         'import bot ./id_ed25519',
         'import bot key.pem --encrypt --passphrase-file secret.txt',
-        'vault read … | deribit-keys import bot -',
-      ).replace('$ deribit-keys vault', '$ vault'),
+        '$ vault read … | deribit-keys import bot -',
+      ),
     )
     .action(async (name: string, source: string, flags: ImportFlags, command: Command) => {
       const cx = open(command);
