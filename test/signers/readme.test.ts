@@ -14,6 +14,16 @@ describe('the page on keys that the bot cannot read', () => {
     expect(shown).toBe(tested.replace("'../deribit-keys.js'", "'deribit-keys'"));
   });
 
+  it('imports what the package exports', async () => {
+    const names = [...readme.matchAll(/import \{ ([^}]+) \} from 'deribit-keys'/g)].flatMap(([, list = '']) =>
+      list.split(', '),
+    );
+    const values = names.filter((name) => !name.startsWith('type '));
+    expect(values.length).toBeGreaterThan(4);
+    const exported = await import('../../src/index.js');
+    for (const name of values) expect(exported).toHaveProperty(name, expect.any(Function));
+  });
+
   it('names commands and options that exist', async () => {
     const lines = readme.split('\n').filter((line) => line.startsWith('deribit-keys '));
     expect(lines.length).toBeGreaterThan(6);
