@@ -1,9 +1,11 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { type Sandbox, type SandboxOptions, startSandbox } from '../../src/sandbox/index.js';
 import { type CliResult, cli, temporaryFolder } from '../support/cli.js';
+
+export const hasOpenssl = spawnSync('openssl', ['version']).status === 0;
 
 export interface Finding {
   readonly check: string;

@@ -503,6 +503,121 @@ describe('The plan', () => {
   });
 });
 
+describe('Applying that is cut off', () => {
+  const policy = `keys:
+  - { name: bot, scope: trade:read, whitelist: [127.0.0.0/8] }
+  - { name: fresh, scope: trade:read, label: fresh_one }
+  - { name: old, scope: trade:read, maxAge: 90d }
+`;
+
+  async function open(): Promise<House> {
+    const house = await openHouse();
+    expect((await house.run('generate', 'old')).exitCode).toBe(0);
+    const login = ['--as', 'admin', '--url', house.sandbox.wsUrl];
+    expect((await house.run('register', 'old', '--scope', 'trade:read', ...login)).exitCode).toBe(0);
+    house.alter('old', { registeredAt: '2020-01-01T00:00:00Z' });
+    return house;
+  }
+
+  const mine = (result: Result) => result.changes.filter(({ action }) => action !== 'stranger');
+
+  for (const fault of ['cut-before', 'cut-after']) {
+    it(`anywhere (${fault}) goes on with the same command`, async () => {
+      let at = 0;
+      for (; at < 60; at += 1) {
+        const house = await open();
+        house.sandbox.setFaults([`${fault}+${at}x1`]);
+        const cut = await house.run('apply', write(house, policy), '--as', 'admin', '--yes', '--json');
+        house.sandbox.clearFaults();
+        if (cut.exitCode === 0) {
+          expect(mine(cut.json<Result>()).map(({ action }) => action)).toEqual(['edit', 'create', 'rotate']);
+        } else {
+          expect(cut.exitCode).toBe(4);
+          expect(cut.error().hint).toMatch(/again|goes on|connect/);
+        }
+        await apply(house, policy);
+        const done = await apply(house, policy);
+        expect(mine(done)).toEqual([]);
+        for (const name of ['bot', 'fresh', 'old']) {
+          expect((await house.run('auth', name)).exitCode).toBe(0);
+          const { fingerprint } = house.record(name);
+          const keys = house.sandbox.keys().filter((key) => key.client_secret === fingerprint);
+          expect(keys).toMatchObject([{ enabled: true }]);
+        }
+        // bootstrap, admin and the three of the policy: nothing that is unexplained
+        expect(house.sandbox.keys()).toHaveLength(5);
+        if (cut.exitCode === 0) break;
+      }
+      expect(at).toBeGreaterThan(10);
+      expect(at).toBeLessThan(60);
+    }, 120_000);
+  }
+
+  it('says how far it came', async () => {
+    const house = await open();
+    house.sandbox.setFaults(['error@private/create_api_key:13403']);
+    const result = await house.run('apply', write(house, policy), '--as', 'admin', '--yes', '--json');
+    expect(result.exitCode).toBe(5);
+    expect(result.error()).toMatchObject({
+      message: expect.stringMatching(/^create fresh: .*13403/),
+      hint: expect.stringMatching(/1 of 3 changes were made; the same command goes on$/),
+      rpc: { code: 13403 },
+    });
+    house.sandbox.clearFaults();
+    expect(said(await apply(house, policy))).toEqual(expect.arrayContaining(['register fresh', 'rotate old']));
+  });
+});
+
+describe('A policy file that is no such file', () => {
+  it.each([
+    ['missing', async (path: string) => void path, /there is no file/],
+    ['binary', async (path: string) => writeFileSync(path, Buffer.from([0xff, 0xfe, 0x00])), /cannot be read as text/],
+    ['huge', async (path: string) => writeFileSync(path, 'x'.repeat(100_000)), /more than 65536 bytes/],
+  ])('but %s is wrong usage', async (_what, make, message) => {
+    const house = await openHouse();
+    const path = join(house.folder, 'own.yaml');
+    await make(path);
+    const result = await house.run('plan', path, '--as', 'admin', '--json');
+    expect(result.exitCode).toBe(2);
+    expect(result.error()).toMatchObject({ code: 'ERR_USAGE', message: expect.stringMatching(message) });
+  });
+});
+
+describe('The login of a policy', () => {
+  it('that is itself too old is rotated last', async () => {
+    const house = await openHouse();
+    house.alter('admin', { registeredAt: '2020-01-01T00:00:00Z' });
+    const policy = `keys:
+  - { name: admin, scope: account:read_write trade:read_write wallet:read, maxAge: 90d }
+  - { name: fresh, scope: trade:read }
+`;
+    const first = await apply(house, policy);
+    expect(said(first).filter((one) => !one.startsWith('stranger'))).toEqual(['create fresh', 'rotate admin']);
+    expect(said(await apply(house, policy)).filter((one) => !one.startsWith('stranger'))).toEqual([]);
+  });
+
+  it('follows the environment of the policy where nothing else says where to go', async () => {
+    const house = await openHouse();
+    const file = write(house, 'environment: prod\nkeys: []');
+    const { cli } = await import('../support/cli.js');
+    const result = await cli(['--keys-dir', house.keys, 'plan', file, '--client-id', 'XxXxXxXx', '--json'], {
+      env: { DERIBIT_CLIENT_SECRET: 'x', HTTPS_PROXY: 'http://127.0.0.1:9' },
+    });
+    expect(result.exitCode).toBe(4);
+    expect(result.error().message).toContain('www.deribit.com');
+  });
+
+  it('may act on a subaccount', async () => {
+    const house = await openHouse();
+    const subaccount = String(house.sandbox.accountIds[1]);
+    const policy = 'keys:\n  - { name: sub, scope: trade:read }\n';
+    expect(said(await apply(house, policy, '--subaccount', subaccount))).toEqual(['create sub']);
+    expect(said(await apply(house, policy, '--subaccount', subaccount))).toEqual([]);
+    const elsewhere = await plan(house, policy);
+    expect(elsewhere.changes.find(({ name }) => name === 'sub')).toMatchObject({ action: 'conflict' });
+  });
+});
+
 describe('With a second factor', () => {
   const SEED = 'GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ';
 

@@ -5,7 +5,7 @@ import { isDeribitKeysError } from '../../errors.js';
 import { type KeyRecord, localRecord } from '../../keystore/record.js';
 import type { AccountLogin, Parts } from '../parts.js';
 import { isSameThere } from '../prove.js';
-import { onBehalfOf } from '../subaccount.js';
+import { onBehalfOf, subaccountOf } from '../subaccount.js';
 import { placeOf } from '../target.js';
 import { type AccountView, cannotAsk, viewAccount } from './account-view.js';
 import { checkOnExchange, tryLogin } from './exchange-checks.js';
@@ -80,7 +80,10 @@ async function visit(parts: Parts, request: RemoteRequest, login: AccountLogin |
 /** The account's own view of its keys, asked for once for each subaccount. */
 interface Account {
   readonly login: AccountLogin | null;
+  /** Those of the account or subaccount that the key belongs to. */
   keysFor(record: KeyRecord, endpoint: Endpoint): Promise<readonly ApiKey[] | null>;
+  /** Those that the login itself leads to. */
+  keys(): Promise<readonly ApiKey[]>;
   findings(): Promise<readonly Finding[]>;
 }
 
@@ -97,13 +100,15 @@ function accountBehind(parts: Parts, login: AccountLogin | null, places: Places)
     async keysFor(record, endpoint) {
       if (login === null || !usable || !sameEndpoint(login.endpoint, endpoint)) return null;
       try {
-        return (await ask(onBehalfOf(login, record))).apiKeys;
+        const own = onBehalfOf(login, record);
+        return subaccountOf(own) === record.subaccount ? (await ask(own)).apiKeys : null;
       } catch (error) {
         // the login names another subaccount than the key's
         if (isDeribitKeysError(error, 'ERR_USAGE')) return null;
         throw error;
       }
     },
+    keys: async () => (login !== null && usable ? ((await ask(login)).apiKeys ?? []) : []),
     async findings() {
       if (login === null) return [];
       if (!usable) return [notesOn(null).skipped('account', 'not asked: the exchange does not answer')];
@@ -132,8 +137,8 @@ async function examine(
 
 /** A key that was never registered from here may be on the exchange all the same, pasted into its web page. */
 async function unlinked(record: KeyRecord, publicKey: PublicKey | null, account: Account): Promise<Finding[]> {
-  if (account.login === null || publicKey === null) return [];
-  for (const key of (await account.keysFor(record, account.login.endpoint)) ?? []) {
+  if (publicKey === null) return [];
+  for (const key of await account.keys()) {
     if ((await isSameThere(key, publicKey)) !== true) continue;
     const link = ownCommand('link', record.name, '--client-id', key.clientId);
     return [notesOn(record.name).remark('client-id', `the account has this key as ${key.clientId}`, link)];
@@ -152,8 +157,14 @@ async function examineStranger(
   const { file } = stranger;
   const endpoint = account.login?.endpoint ?? fallback();
   const blank = { name: 'stranger', algorithm: 'ed25519', bits: null, fingerprint: '', encrypted: false } as const;
-  const record = { ...localRecord({ ...blank, createdAt: '' }), ...placeOf(endpoint), state: 'registered' } as const;
-  const apiKeys = (await account.keysFor(record, endpoint)) ?? [];
+  const subaccount = account.login === null ? null : subaccountOf(account.login);
+  const record = {
+    ...localRecord({ ...blank, createdAt: '' }),
+    ...placeOf(endpoint),
+    subaccount,
+    state: 'registered',
+  } as const;
+  const apiKeys = await account.keys();
   const shown = apiKeys.find((key) =>
     stranger.clientId === null
       ? file !== null && key.fingerprint === file.fingerprint

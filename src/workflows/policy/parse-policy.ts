@@ -34,17 +34,10 @@ export function parsePolicy(source: string): Policy {
   const root: Place = { path: '', value: readDocument(source) };
   const field = fieldsOf(root, FIELDS);
   optional(field('version'), (place) => oneOf(place, [1]));
-  const environment = optional(field('environment'), environmentAt);
   const places = list(field('keys'));
   const keys = places.map(readKey);
   refuseDoubles(places, keys);
-  for (const place of places) {
-    const own = optional(fieldsOf(place, KEY_FIELDS)('environment'), environmentAt);
-    if (own !== null && own !== (environment ?? own)) {
-      throw refuse({ path: `${place.path}.environment`, value: own }, 'is not that of the whole policy');
-    }
-  }
-  return { environment: environment ?? commonEnvironment(places), keys };
+  return { environment: commonEnvironment(optional(field('environment'), environmentAt), places), keys };
 }
 
 function readDocument(source: string): unknown {
@@ -75,14 +68,14 @@ function readDocument(source: string): unknown {
 
 const environmentAt = (place: Place) => oneOf(place, ['test', 'prod']);
 
-/** The environment that keys name without the whole policy doing so. */
-function commonEnvironment(places: readonly Place[]): Policy['environment'] {
-  let common: Policy['environment'] = null;
+/** The environment that the whole policy or its keys name: a policy is for one account. */
+function commonEnvironment(whole: Policy['environment'], places: readonly Place[]): Policy['environment'] {
+  let common = whole;
   for (const place of places) {
     const own = fieldsOf(place, KEY_FIELDS)('environment');
     const environment = optional(own, environmentAt);
-    if (common !== null && environment !== null && environment !== common) {
-      throw refuse(own, 'is not that of the keys before: a policy is for one account');
+    if (environment !== null && environment !== (common ?? environment)) {
+      throw refuse(own, 'is another than was named before: a policy is for one account');
     }
     common ??= environment;
   }
