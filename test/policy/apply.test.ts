@@ -641,3 +641,18 @@ describe('With a second factor', () => {
     expect(house.record('pasted').state).toBe('registered');
   });
 });
+
+describe('The help of plan and apply', () => {
+  it('shows a policy that is one', async () => {
+    const { cli } = await import('../support/cli.js');
+    const { parsePolicy } = await import('../../src/workflows/policy/parse-policy.js');
+    for (const command of ['plan', 'apply']) {
+      const { stdout } = await cli([command, '--help']);
+      const example = /^ {2}environment: test[\s\S]*?encrypt: true.*$/m.exec(stdout)?.[0] ?? '';
+      expect(parsePolicy(example)).toMatchObject({
+        environment: 'test',
+        keys: [{ name: 'bot', bits: 3072, encrypt: true }],
+      });
+    }
+  });
+});

@@ -54,7 +54,7 @@ The file, in YAML or JSON, names the keys that the account (or, with --subaccoun
       encrypt: true            # optional: the private key has a passphrase
 
 What is left out is not looked at. An enabled key of the account that the file does not name is a stranger: it is left
-alone, unless --prune says to disable it; the key that is logged in is none, and nothing is ever removed.
+alone, unless --prune says to disable it; it is never removed. The key that is logged in is none.
 `;
 
 /** The whole of a file, a pipe, or (`-`) the standard input; no more of it than a policy may have. */
