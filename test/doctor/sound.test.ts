@@ -104,6 +104,15 @@ describe('On a sound set-up', () => {
     expect(finding(diagnosis, 'login', 'bot').ok).toBe(true);
   });
 
+  it('a second factor costs one code, however many keys there are', async () => {
+    const house = await openHouse({ tfaSecret: 'GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ' });
+    const { stdout } = await house.asRoot('doctor', '--json', '--url', house.sandbox.wsUrl);
+    const diagnosis = JSON.parse(stdout) as Diagnosis;
+    expect(diagnosis.findings.filter(({ ok }) => ok !== true)).toEqual([]);
+    const lists = house.sandbox.calls.filter(({ method }) => method === 'private/list_api_keys');
+    expect(lists.filter(({ outcome }) => outcome === 'ok')).toHaveLength(1);
+  });
+
   it('a rotation in its grace is no fault', async () => {
     const house = await openHouse();
     expect((await house.run('rotate', 'bot', '--as', 'admin', '--grace', '1h')).exitCode).toBe(0);

@@ -6,7 +6,7 @@ import type { Endpoint } from '../../deribit/endpoints.js';
 import { parseScope } from '../../deribit/scope.js';
 import { type DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
-import { openAccount, protectedOptions, requestOptions, withTransport } from '../account.js';
+import { openAccount, requestOptions, withTransport } from '../account.js';
 import { keyScope } from '../link.js';
 import type { Parts } from '../parts.js';
 import { isSameThere, scopeDifferences } from '../prove.js';
@@ -23,7 +23,7 @@ export interface Attempt {
   readonly apiKeys: readonly ApiKey[] | null;
 }
 
-/** Logs in with a key, and looks at the account's keys where its scope and the second factor allow. */
+/** Logs in with a key, and looks at the account's keys where its scope allows and no second factor is wanted for it. */
 export async function tryLogin(parts: Parts, endpoint: Endpoint, clientId: string, signer: Signer): Promise<Attempt> {
   try {
     return await withTransport(parts, endpoint, async (transport) => {
@@ -32,7 +32,8 @@ export async function tryLogin(parts: Parts, endpoint: Endpoint, clientId: strin
       const level = parseScope(granted.scope, 'exchange').resources.get('account') ?? 'none';
       if (level === 'none') return { login: granted, error: null, apiKeys: null };
       const account = openAccount(transport, clientId, granted);
-      const apiKeys = await listApiKeys(account, protectedOptions(parts)).catch((error: unknown) => {
+      // a code for each key would cost half a minute each
+      const apiKeys = await listApiKeys(account, requestOptions(parts)).catch((error: unknown) => {
         asFound(error);
         return null;
       });
