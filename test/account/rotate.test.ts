@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -458,4 +458,22 @@ test('the own key, gone back from in its grace, logs in for its own rescue', asy
   await bench.rotate('admin', { graceMs: 1_000_000, login: await loginOf(bench, 'admin') });
   expect(await bench.abort('admin', await loginOf(bench, 'admin'))).toMatchObject({ clientId });
   await expectSettled(bench, 'admin', fingerprint);
+});
+
+test('rotate --all reads the client secret once, and without a target goes where each key belongs', async () => {
+  await desk.register('one', 'account:read_write');
+  await desk.register('two', 'trade:read');
+  const fifo = join(temporaryFolder(), 'secret');
+  execFileSync('mkfifo', [fifo]);
+  const writer = spawn('sh', ['-c', 'cat > "$0"', fifo], { stdio: ['pipe', 'ignore', 'inherit'] });
+  writer.stdin.end(sandbox.clientSecret);
+  const argv = ['rotate', '--all', '--older-than', '0s', '--json', '--client-id', sandbox.clientId];
+  const running = cli([...argv, '--client-secret-file', fifo, '--url', desk.url], {
+    env: { DERIBIT_KEYS_DIR: desk.folder },
+  });
+  expect((await running).json<Rotation[]>().map(({ state }) => state)).toEqual(['done', 'done']);
+  const alone = await cli(['rotate', '--all', '--older-than', '0s', '--json'], {
+    env: { DERIBIT_KEYS_DIR: desk.folder },
+  });
+  expect(alone.json<Rotation[]>().map(({ name, state }) => `${name} ${state}`)).toEqual(['one done', 'two failed']);
 });

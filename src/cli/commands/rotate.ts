@@ -90,10 +90,11 @@ async function rotateMany(cx: Context, flags: RotateFlags): Promise<void> {
   const { sameEndpoint } = await import('../../deribit/endpoints.js');
   const base = await partsWithSecondFactor(cx, flags);
   const shared = saysLogin(cx, flags) ? await accountLogin(cx, flags) : null;
-  const endpoint = shared?.endpoint ?? resolveTarget(cx.target);
+  const said = cx.target.environment !== undefined || cx.target.url !== undefined;
+  const endpoint = shared?.endpoint ?? (said ? resolveTarget(cx.target) : null);
   const isMeant = (record: KeyRecord) => {
     const place = endpointOfRecord(record);
-    return place !== null && sameEndpoint(place, endpoint);
+    return place !== null && (endpoint === null || sameEndpoint(place, endpoint));
   };
   const results = await rotateAll({
     ...kindOf(flags),
@@ -103,7 +104,10 @@ async function rotateMany(cx: Context, flags: RotateFlags): Promise<void> {
     loginClientId: shared?.credentials.clientId ?? null,
     partsFor: async () => {
       const { parts, makeSuccessor } = await keyMeans(cx, base);
-      return { parts, makeSuccessor, login: (record) => loginFor(cx, parts, flags, record) };
+      // what a login was read from may be a pipe, which gives it once
+      const login = async (record: KeyRecord) =>
+        shared === null || flags.as === record.name ? loginFor(cx, parts, flags, record) : shared;
+      return { parts, makeSuccessor, login };
     },
     store: cx.store,
   });
