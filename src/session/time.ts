@@ -48,7 +48,7 @@ export function pause(time: Time, delayMs: number, ...signals: readonly (AbortSi
       for (const stop of stops) stop();
       resolve();
     };
-    const timer = time.setTimeout(end, Math.max(0, delayMs));
+    const timer = time.setTimeout(end, Math.max(0, Math.ceil(delayMs)));
     const stops = signals.map((signal) => onAbort(signal, end));
   });
 }

@@ -1,0 +1,22 @@
+import { expect, test } from 'vitest';
+import { simulate } from './simulation.js';
+import { soak } from './wall-clock.js';
+
+test('three simulated days of cuts, refusals, expiries and restarts lose no order and send none twice', async () => {
+  const report = await simulate({ days: 3, seed: 7, sessions: 3 });
+  expect(report.violations).toEqual([]);
+  expect(report.left).toEqual({ orders: 0, connections: 0, timers: 0 });
+  expect(report.orders).toBeGreaterThan(500);
+  expect(report.unknown).toBeGreaterThan(0);
+  expect(report.refreshes).toBeGreaterThan(100);
+  expect(report.reconnects).toBeGreaterThan(20);
+}, 120_000);
+
+test('a few seconds of the same on real sockets lose no order, send none twice and leave nothing open', async () => {
+  const report = await soak({ seconds: 6, seed: 11 });
+  expect(report.violations).toEqual([]);
+  expect(report.left).toEqual({ requests: 0, resources: [] });
+  expect(report.orders).toBeGreaterThan(3);
+  expect(report.reads.done).toBeGreaterThan(50);
+  expect(report.refreshes + report.logins).toBeGreaterThan(8);
+}, 60_000);
