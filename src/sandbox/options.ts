@@ -3,6 +3,9 @@ import { decodeBase32 } from './encoding.js';
 import { SandboxError } from './errors.js';
 import { defaultExpiresInS } from './guesses.js';
 import type { SecondFactorKind } from './second-factor.js';
+import { longestTimerMs } from './timers.js';
+
+export const mostSubaccounts = 1000;
 
 /** How a sandbox is set up. Everything has a default. */
 export interface SandboxOptions {
@@ -99,8 +102,11 @@ export function settle(options: SandboxOptions): Settings {
     clientId,
     clientSecret: options.clientSecret ?? null,
     keyLimit: integer('keyLimit', options.keyLimit ?? 8, 1),
-    subaccounts: integer('subaccounts', options.subaccounts ?? 1, 0, 1000),
-    silentSocketMs: options.silentSocketMs === undefined ? null : integer('silentSocketMs', options.silentSocketMs, 1),
+    subaccounts: integer('subaccounts', options.subaccounts ?? 1, 0, mostSubaccounts),
+    silentSocketMs:
+      options.silentSocketMs === undefined
+        ? null
+        : integer('silentSocketMs', options.silentSocketMs, 1, longestTimerMs),
     callLimit: integer('callLimit', options.callLimit ?? 10_000, 0, 10_000_000),
     credits: creditsOf(limits.credits ?? false),
     connectionsPerIp: limit('connectionsPerIp', limits.connectionsPerIp ?? false, 32),
@@ -110,7 +116,18 @@ export function settle(options: SandboxOptions): Settings {
 
 function creditsOf(given: boolean | Partial<CreditOptions>): CreditOptions | null {
   if (typeof given === 'boolean') return given ? documentedCredits : null;
-  return { ...documentedCredits, ...given };
+  const { cost, pool, refillPerS, terminate } = documentedCredits;
+  return {
+    cost: amount('credits.cost', given.cost ?? cost),
+    pool: amount('credits.pool', given.pool ?? pool),
+    refillPerS: amount('credits.refillPerS', given.refillPerS ?? refillPerS),
+    terminate: given.terminate ?? terminate,
+  };
+}
+
+function amount(name: string, value: number): number {
+  if (Number.isFinite(value) && value >= 0) return value;
+  throw usage(name, 'must be a number that is not negative');
 }
 
 function limit(name: string, given: boolean | number, documented: number): number | null {

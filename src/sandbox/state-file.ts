@@ -1,8 +1,10 @@
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type Accounts, makeKey } from './accounts.js';
 import { isRecord } from './envelope.js';
 import { SandboxError } from './errors.js';
+import { parseIpList } from './ip-list.js';
+import { mostSubaccounts } from './options.js';
 import { readPublicKey } from './public-key.js';
 import { formatScope, parseMaxScope } from './scope.js';
 import type { Grant, Grants } from './tokens.js';
@@ -52,8 +54,57 @@ export function readState(file: string): StateDocument | null {
     throw damaged(file, 'is not JSON', cause);
   }
   if (!isRecord(value) || value.version !== version) throw damaged(file, 'is of another version');
-  if (!Array.isArray(value.keys) || !Array.isArray(value.grants)) throw damaged(file, 'is incomplete');
-  return value as unknown as StateDocument;
+  if (!isDocument(value)) throw damaged(file, 'is incomplete');
+  return value;
+}
+
+function isDocument(value: unknown): value is StateDocument {
+  if (!isRecord(value)) return false;
+  const { nextKeyId, bootstrapClientId, subaccounts, keys, grants } = value;
+  return (
+    isCount(nextKeyId) &&
+    typeof bootstrapClientId === 'string' &&
+    isCount(subaccounts) &&
+    subaccounts <= mostSubaccounts &&
+    Array.isArray(keys) &&
+    keys.every(isStoredKey) &&
+    Array.isArray(grants) &&
+    grants.every(isStoredGrant)
+  );
+}
+
+function isStoredKey(value: unknown): value is StoredKey {
+  return (
+    isRecord(value) &&
+    [value.id, value.accountId].every(isCount) &&
+    Number.isSafeInteger(value.timestampMs) &&
+    [value.clientId, value.secret, value.maxScope, value.name].every((text) => typeof text === 'string') &&
+    (value.publicKey === null || typeof value.publicKey === 'string') &&
+    [value.enabled, value.isDefault].every((flag) => typeof flag === 'boolean') &&
+    isTexts(value.features) &&
+    isTexts(value.ipWhitelist) &&
+    parseIpList(value.ipWhitelist) !== null
+  );
+}
+
+function isStoredGrant(value: unknown): value is StoredGrant {
+  return (
+    isRecord(value) &&
+    [value.accountId, value.lifeS].every(isCount) &&
+    [value.accessExpiresMs, value.refreshExpiresMs].every(Number.isSafeInteger) &&
+    [value.clientId, value.accessToken, value.refreshToken, value.scope].every((text) => typeof text === 'string') &&
+    isRecord(value.levels) &&
+    (value.session === null || isRecord(value.session)) &&
+    (value.ip === null || typeof value.ip === 'string')
+  );
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function isTexts(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((text) => typeof text === 'string');
 }
 
 /** Puts what was read into the exchange's state. */
@@ -61,6 +112,7 @@ export function restoreState(file: string, document: StateDocument, accounts: Ac
   try {
     for (const stored of document.keys) {
       const maxScope = parseMaxScope(stored.maxScope) ?? {};
+      if (accounts.account(stored.accountId) === undefined) throw new Error('a key belongs to no account');
       const publicKey = stored.publicKey === null ? null : readPublicKey(stored.publicKey);
       if (publicKey === null && stored.secret === '') throw new Error('a key has neither a secret nor a public key');
       accounts.add(makeKey({ ...stored, maxScope, publicKey }));
@@ -100,7 +152,7 @@ export function writeState(file: string, text: string): void {
     rmSync(temporary, { force: true });
     const descriptor = openSync(temporary, 'wx', 0o600);
     try {
-      writeSync(descriptor, text);
+      writeFileSync(descriptor, text);
       fsyncSync(descriptor);
     } finally {
       closeSync(descriptor);
@@ -108,6 +160,7 @@ export function writeState(file: string, text: string): void {
     renameSync(temporary, file);
     flushFolder(dirname(file));
   } catch (cause) {
+    rmSync(temporary, { force: true });
     throw damaged(file, 'cannot be written', cause);
   }
 }

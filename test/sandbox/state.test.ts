@@ -1,6 +1,9 @@
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { type Sandbox, startSandbox } from '../../src/sandbox/index.js';
 import { bootstrap, ed25519, post, record, Socket, signed, token } from './client.js';
@@ -74,16 +77,57 @@ it('keeps tokens that were given a moment ago, without being closed', async () =
   expect(readFileSync(stateFile, 'utf8')).toContain(access);
 });
 
+const storedKey = {
+  id: 1,
+  accountId: 1000,
+  clientId: 'somebody',
+  secret: 'secret',
+  publicKey: null,
+  isDefault: false,
+  timestampMs: 0,
+  maxScope: 'trade:read',
+  enabled: true,
+  name: '',
+  features: [],
+  ipWhitelist: [],
+};
+
+function document(changes: object): string {
+  const whole = {
+    version: 1,
+    nextKeyId: 2,
+    bootstrapClientId: 'somebody',
+    subaccounts: 0,
+    keys: [storedKey],
+    grants: [],
+  };
+  return JSON.stringify({ ...whole, ...changes });
+}
+
+it('that somebody else wrote is taken where it is whole', async () => {
+  const file = join(folder, 'other.json');
+  writeFileSync(file, document({}));
+  const other = await startSandbox({ stateFile: file });
+  expect([other.clientId, other.keys().length]).toEqual(['somebody', 1]);
+  await other.close();
+});
+
 it.each([
   ['{', 'is not JSON'],
   ['[]', 'is of another version'],
   ['{"version":2}', 'is of another version'],
   ['{"version":1}', 'is incomplete'],
-  ['{"version":1,"keys":[null],"grants":[],"subaccounts":0,"nextKeyId":1}', 'cannot be understood'],
-  [
-    '{"version":1,"keys":[{"id":1,"maxScope":"","secret":"","publicKey":"x"}],"grants":[],"subaccounts":0,"nextKeyId":1}',
-    'cannot be understood',
-  ],
+  [document({ subaccounts: 1e9 }), 'is incomplete'],
+  [document({ subaccounts: -1 }), 'is incomplete'],
+  [document({ nextKeyId: 'x' }), 'is incomplete'],
+  [document({ bootstrapClientId: undefined }), 'is incomplete'],
+  [document({ keys: [null] }), 'is incomplete'],
+  [document({ keys: [{ ...storedKey, id: '1' }] }), 'is incomplete'],
+  [document({ keys: [{ ...storedKey, clientId: 5 }] }), 'is incomplete'],
+  [document({ keys: [{ ...storedKey, ipWhitelist: ['nowhere'] }] }), 'is incomplete'],
+  [document({ keys: [{ ...storedKey, accountId: 7 }] }), 'cannot be understood'],
+  [document({ keys: [{ ...storedKey, secret: '', publicKey: 'x' }] }), 'cannot be understood'],
+  [document({ grants: [{ clientId: 'somebody' }] }), 'is incomplete'],
 ])('that holds %s is refused', async (text, what) => {
   const file = join(folder, 'other.json');
   writeFileSync(file, text);
@@ -108,4 +152,27 @@ it('that cannot be written any more fails the change, not the process', async ()
   const made = await post(other, 'private/create_api_key', { max_scope: 'trade:read' }, access);
   expect(made.error?.code).toBe(-32_603);
   await expect(other.close()).rejects.toMatchObject({ code: 'ERR_STATE_FILE' });
+});
+
+it('on a disk that fills up in the middle of a write stays as it was', async () => {
+  const module = join(folder, 'state-file.mjs');
+  const source = fileURLToPath(new URL('../../src/sandbox/state-file.ts', import.meta.url));
+  await build({
+    entryPoints: [source],
+    outfile: module,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    logLevel: 'error',
+  });
+  const file = join(folder, 'full.json');
+  writeFileSync(file, 'old');
+  const script = `
+    import { writeState } from ${JSON.stringify(module)};
+    try { writeState(${JSON.stringify(file)}, 'x'.repeat(8000)); } catch (error) { console.log(error.code); }`;
+  const command = 'ulimit -f 4 && exec "$0" --input-type=module -e "$1"';
+  const { stdout } = spawnSync('bash', ['-c', command, process.execPath, script]);
+  expect(stdout.toString()).toBe('ERR_STATE_FILE\n');
+  expect(readFileSync(file, 'utf8')).toBe('old');
+  expect(readdirSync(folder).sort()).toEqual(['full.json', 'state-file.mjs', 'state.json']);
 });
