@@ -15,6 +15,7 @@ import { everything, parseMaxScope } from './scope.js';
 import { SecondFactor } from './second-factor.js';
 import { SandboxServer } from './server.js';
 import { describeState, readState, restoreState, writeState } from './state-file.js';
+import { longestTimerMs } from './timers.js';
 import { Grants } from './tokens.js';
 
 const saveSoonMs = 50;
@@ -109,7 +110,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
 
   async function goAway(downMs: number): Promise<void> {
     await server.stop();
-    await sleep(downMs, undefined, { signal: awayFor.signal }).catch(() => undefined);
+    await sleep(Math.min(downMs, longestTimerMs), undefined, { signal: awayFor.signal }).catch(() => undefined);
     if (!awayFor.signal.aborted) await server.start();
   }
 

@@ -6,6 +6,7 @@ import { WebSocketServer } from 'ws';
 import { SandboxError } from './errors.js';
 import type { Exchange } from './exchange.js';
 import { answerHttp } from './http-adapter.js';
+import { longestTimerMs } from './timers.js';
 import { serveWebsocket } from './websocket-adapter.js';
 
 const host = '127.0.0.1';
@@ -45,6 +46,8 @@ export class SandboxServer {
     const websockets = new WebSocketServer({ noServer: true, maxPayload: largestFrame, perMessageDeflate: false });
     server.on('connection', (socket: Socket) => this.#onConnection(socket));
     server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+      if (request.headers.upgrade?.toLowerCase() !== 'websocket')
+        return serveWithoutUpgrade(server, request, socket, head);
       if (this.#refused.has(socket)) return refuseUpgrade(socket, '429 Too Many Requests');
       if (request.url?.split('?')[0] !== websocketPath) return refuseUpgrade(socket, '404 Not Found');
       websockets.handleUpgrade(request, socket, head, (websocket) => {
@@ -88,19 +91,31 @@ export class SandboxServer {
 
   /** A timer that {@link stop} clears. */
   readonly later = (delayMs: number, action: () => void): void => {
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer);
-      action();
-    }, delayMs);
+    const timer = setTimeout(
+      () => {
+        this.#timers.delete(timer);
+        action();
+      },
+      Math.min(delayMs, longestTimerMs),
+    );
     this.#timers.add(timer);
   };
 
   #onConnection(socket: Socket): void {
-    const limit = this.#settings.connectionsPerIp;
-    if (limit !== null && this.#sockets.size >= limit) this.#refused.add(socket);
+    if (this.#sockets.has(socket)) return;
+    if (this.#isOneTooMany(socket)) this.#refused.add(socket);
     socket.setNoDelay(true);
     this.#sockets.add(socket);
+    // Node takes its own listener away from a connection that asks for an upgrade, and a cut would end the process.
+    socket.on('error', () => undefined);
     socket.on('close', () => this.#sockets.delete(socket));
+  }
+
+  #isOneTooMany({ remoteAddress }: Socket): boolean {
+    const limit = this.#settings.connectionsPerIp;
+    if (limit === null) return false;
+    const served = [...this.#sockets].filter((other) => !this.#refused.has(other));
+    return served.filter((other) => other.remoteAddress === remoteAddress).length >= limit;
   }
 
   #onRequest(request: IncomingMessage, response: ServerResponse): void {
@@ -110,6 +125,21 @@ export class SandboxServer {
     }
     void answerHttp(this.#exchange, request, response, this.later);
   }
+}
+
+/**
+ * Answers a request that offers another protocol than WebSocket as if it did not (RFC 9110 §7.8): Java's HTTP client offers
+ * `h2c` with every first request. The request goes in once more, on the same connection, without the offer.
+ */
+function serveWithoutUpgrade(server: Server, request: IncomingMessage, socket: Duplex, head: Buffer): void {
+  const { method, url, httpVersion, rawHeaders } = request;
+  const lines = [`${method} ${url} HTTP/${httpVersion}`];
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at] ?? '';
+    if (!/^(connection|upgrade|http2-settings)$/i.test(name)) lines.push(`${name}: ${rawHeaders[at + 1]}`);
+  }
+  socket.unshift(Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), head]));
+  server.emit('connection', socket);
 }
 
 function refuseUpgrade(socket: Duplex, status: string): void {

@@ -4,6 +4,7 @@ import { handleRequest, type Outcome, refuse } from './dispatch.js';
 import { largestRequest, parseJson, tooLarge } from './envelope.js';
 import type { Exchange } from './exchange.js';
 import type { Later } from './http-adapter.js';
+import { longestTimerMs } from './timers.js';
 import type { Grant } from './tokens.js';
 
 const noCredentials = { kind: 'none' } as const;
@@ -44,7 +45,7 @@ export function serveWebsocket(
     setHeartbeat(intervalS) {
       if (heartbeat !== null) clearInterval(heartbeat);
       connection.heardFrom();
-      heartbeat = intervalS === null ? null : setInterval(testRequest, intervalS * 1000);
+      heartbeat = intervalS === null ? null : setInterval(testRequest, Math.min(intervalS * 1000, longestTimerMs));
     },
     heardFrom() {
       if (deadline !== null) clearTimeout(deadline);

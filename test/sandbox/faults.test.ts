@@ -169,6 +169,15 @@ describe('deliveries', () => {
     expect((await socket.request('public/test'))?.result).toBeDefined();
   });
 
+  it('delay: longer than a timer can be set to, too', async () => {
+    sandbox.setFaults([`delay@public/test:${2 ** 31}`]);
+    const socket = await open();
+    socket.send('public/test');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    await socket.request('public/get_time');
+    expect(socket.answers).toHaveLength(1);
+  });
+
   it('late, so that a later request is answered first', async () => {
     sandbox.setFaults(['delay@public/test:60']);
     const first = socket.send('public/test');

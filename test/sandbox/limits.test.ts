@@ -1,5 +1,6 @@
 import { once } from 'node:events';
-import { afterEach, expect, it } from 'vitest';
+import { connect, type Socket as NetSocket } from 'node:net';
+import { afterEach, expect, it, onTestFinished } from 'vitest';
 import WebSocket from 'ws';
 import { Credits } from '../../src/sandbox/credits.js';
 import { type Sandbox, type SandboxOptions, startSandbox } from '../../src/sandbox/index.js';
@@ -85,7 +86,39 @@ it('takes a number of connections, and answers 429 to more', async () => {
   expect(status).toBe(200);
 });
 
+/** What the sandbox answers to a bare request from `localAddress`; null while it says nothing. */
+function connectFrom(at: Sandbox, localAddress: string): { readonly socket: NetSocket; status(): Promise<string> } {
+  const socket = connect({ port: Number(new URL(at.httpUrl).port), host: '127.0.0.1', localAddress });
+  onTestFinished(() => void socket.destroy());
+  return {
+    socket,
+    async status() {
+      socket.write('GET /api/v2/public/test HTTP/1.1\r\nhost: sandbox\r\n\r\n');
+      const [data] = await once(socket, 'data');
+      return String(data).slice(9, 12);
+    },
+  };
+}
+
+it('counts connections for each address, and those alone that it serves', async () => {
+  const at = await start({ limits: { connectionsPerIp: 1 } });
+  const first = connectFrom(at, '127.0.0.1');
+  expect(await first.status()).toBe('200');
+  expect(await connectFrom(at, '127.0.0.2').status()).toBe('200');
+  const refused = connectFrom(at, '127.0.0.1');
+  await once(refused.socket, 'connect');
+  expect(await connectFrom(at, '127.0.0.1').status()).toBe('429');
+  first.socket.destroy();
+  let status = '429';
+  while (status === '429') status = await connectFrom(at, '127.0.0.1').status();
+  expect([status, refused.socket.readyState]).toEqual(['200', 'open']);
+});
+
 it.each<[string, SandboxOptions]>([
+  ['silentSocketMs', { silentSocketMs: 2 ** 31 }],
+  ['credits.cost', { limits: { credits: { cost: Number.NaN } } }],
+  ['credits.pool', { limits: { credits: { pool: -1 } } }],
+  ['credits.refillPerS', { limits: { credits: { refillPerS: Number.POSITIVE_INFINITY } } }],
   ['port', { port: 70_000 }],
   ['keyLimit', { keyLimit: 0 }],
   ['tfaSecret', { tfaSecret: 'not base32!' }],

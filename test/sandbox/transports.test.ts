@@ -128,6 +128,45 @@ describe('HTTP', () => {
     expect(String(data)).toMatch(/^HTTP\/1.1 404/);
     expect((await post(sandbox, 'public/test')).error).toBeUndefined();
   });
+
+  it.each([
+    ['GET', [''], { version: expect.any(String) }],
+    ['POST', ['{"expected_result":', '"fine"}'], { version: expect.any(String) }],
+  ])('passes over the offer of another protocol, as Java makes it with a %s', async (verb, parts, result) => {
+    const socket = connect(Number(new URL(sandbox.httpUrl).port), '127.0.0.1');
+    socket.setEncoding('utf8');
+    const head = `${verb} /api/v2/public/test HTTP/1.1\r\nhost: x\r\ncontent-length: ${parts.join('').length}\r\n`;
+    const offer = 'Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n';
+    for (let request = 0; request < 2; request++) {
+      const answered = once(socket, 'data');
+      socket.write(head + offer);
+      for (const part of parts) {
+        await new Promise((resolve) => setImmediate(resolve));
+        socket.write(part);
+      }
+      const [status, body] = String((await answered)[0]).split(/\r\n(?:.*\r\n)+\r\n[0-9a-f]+\r\n/);
+      expect(status).toBe('HTTP/1.1 200 OK');
+      expect(JSON.parse(String(body).replace(/\r\n0\r\n\r\n$/, ''))).toMatchObject({ result });
+    }
+    socket.destroy();
+  });
+
+  it('survives an upgrade that is refused and cut at once', async () => {
+    const thrown: unknown[] = [];
+    const note = (error: unknown) => thrown.push(error);
+    process.on('uncaughtException', note);
+    for (let i = 0; i < 50; i++) {
+      const socket = connect(Number(new URL(sandbox.httpUrl).port), '127.0.0.1');
+      await once(socket, 'connect');
+      socket.write('GET /nowhere HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n');
+      await new Promise((resolve) => setImmediate(resolve));
+      socket.resetAndDestroy();
+      await once(socket, 'close');
+    }
+    expect((await post(sandbox, 'public/test')).error).toBeUndefined();
+    process.off('uncaughtException', note);
+    expect(thrown).toEqual([]);
+  });
 });
 
 describe('WebSocket', () => {
@@ -193,6 +232,14 @@ describe('WebSocket', () => {
     await socket.request('public/set_heartbeat', { interval: 10 });
     await vi.advanceTimersByTimeAsync(20_000);
     expect(await socket.closed()).toBe(4000);
+  });
+
+  it('takes any interval between life signs, however long', async () => {
+    const socket = await open();
+    expect((await socket.request('public/set_heartbeat', { interval: 10_000_000 }))?.result).toBe('ok');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    await socket.request('public/get_time');
+    expect(socket.answers.filter(({ method }) => method === 'heartbeat')).toEqual([]);
   });
 
   it('cuts a silent connection where that is asked for, but not one that listens', async () => {
