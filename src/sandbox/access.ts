@@ -3,7 +3,7 @@ import { invalidCredentials, RpcError, unauthorized } from './errors.js';
 import type { Call, Exchange } from './exchange.js';
 import { isAllowed } from './ip-list.js';
 import { optionalString } from './params.js';
-import type { Level, ScopeGroup } from './scope.js';
+import { commonLevels, type Level, type Levels, type ScopeGroup } from './scope.js';
 import { sameText } from './signature.js';
 import type { Grant } from './tokens.js';
 
@@ -15,7 +15,7 @@ export type Credentials =
   | { readonly kind: 'key'; readonly key: ApiKey };
 
 /** The key of an HTTP request's Basic or HMAC header, checked already. */
-export function keyGrant(exchange: Exchange, key: ApiKey): Grant {
+function keyGrant(exchange: Exchange, key: ApiKey): Grant {
   const nowMs = exchange.now();
   return {
     accessToken: '',
@@ -68,8 +68,12 @@ function claimedGrant(exchange: Exchange, call: Call, credentials: Credentials):
   return own !== null && exchange.grants.isLive(own, nowMs) ? own : null;
 }
 
+/** What a token allows: nothing that its key may not do any more. */
+export function allowedLevels({ levels, key }: Grant): Levels {
+  return commonLevels(levels, key.maxScope);
+}
+
 /** Throws 13021 unless the token, and still its key, allow `level` of `group`. */
 export function requireScope(grant: Grant, group: ScopeGroup, level: Level): void {
-  const allowed = Math.min(grant.levels[group] ?? 0, grant.key.maxScope[group] ?? 0);
-  if (allowed < level) throw new RpcError(13_021, 'forbidden');
+  if ((allowedLevels(grant)[group] ?? 0) < level) throw new RpcError(13_021, 'forbidden');
 }

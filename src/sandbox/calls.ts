@@ -13,7 +13,9 @@ export interface SandboxCall {
   readonly outcome: string;
 }
 
-/** The last `limit` calls. */
+const longestText = 64;
+
+/** The last `limit` calls; names that are longer than any of the exchange's are cut short. */
 export class Calls {
   readonly #limit: number;
   readonly #ring: SandboxCall[] = [];
@@ -25,7 +27,8 @@ export class Calls {
 
   add(call: SandboxCall): void {
     if (this.#limit === 0) return;
-    this.#ring[this.#next] = call;
+    const { method, clientId } = call;
+    this.#ring[this.#next] = { ...call, method: cut(method), clientId: clientId === null ? null : cut(clientId) };
     this.#next = (this.#next + 1) % this.#limit;
   }
 
@@ -35,4 +38,9 @@ export class Calls {
       ? [...this.#ring]
       : [...this.#ring.slice(this.#next), ...this.#ring.slice(0, this.#next)];
   }
+}
+
+/** By way of bytes: a slice would keep the whole text in memory. */
+function cut(text: string): string {
+  return text.length <= longestText ? text : Buffer.from(text.slice(0, longestText)).toString();
 }

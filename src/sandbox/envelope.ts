@@ -15,7 +15,7 @@ export interface Envelope {
 export const largestRequest = 32_768;
 
 /** 11050: what came is not JSON. */
-export function badRequest(): RpcError {
+function badRequest(): RpcError {
   return new RpcError(11_050, 'bad_request', 'invalid json');
 }
 

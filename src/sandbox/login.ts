@@ -57,6 +57,8 @@ function keyBySignature(exchange: Exchange, call: Call): ApiKey {
   const key = exchange.accounts.key(clientId);
   if (
     key === undefined ||
+    // What was signed once could be sent again with its lines shared out otherwise between nonce and data.
+    nonce.includes('\n') ||
     !isTimely(timestampMs, nowMs) ||
     !verifyClientSignature(key, message, signature) ||
     !isUsable(key, call.peer) ||

@@ -51,13 +51,17 @@ export function parseScopeRequest(text: string): ScopeRequest {
 /** The levels granted: those asked for, none above `max`; all of `max` where none was asked for. */
 export function narrow(asked: Levels, max: Levels): Levels {
   const all = Object.keys(asked).length === 0;
-  const granted: Partial<Record<ScopeGroup, Level>> = {};
+  return commonLevels(all || !unnamedGroupsAreDropped ? { ...max, ...asked } : asked, max);
+}
+
+/** What both allow. */
+export function commonLevels(a: Levels, b: Levels): Levels {
+  const both: Partial<Record<ScopeGroup, Level>> = {};
   for (const group of scopeGroups) {
-    const wanted = asked[group] ?? (all || !unnamedGroupsAreDropped ? 2 : 0);
-    const level = Math.min(wanted, max[group] ?? 0) as Level;
-    if (level > 0) granted[group] = level;
+    const level = Math.min(a[group] ?? 0, b[group] ?? 0) as Level;
+    if (level > 0) both[group] = level;
   }
-  return granted;
+  return both;
 }
 
 /** Whether `levels` allow nothing that `limit` does not. */

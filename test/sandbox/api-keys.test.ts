@@ -159,6 +159,29 @@ describe('the life of a key', () => {
     expect((await ask('get_subaccounts', {}, own)).error).toMatchObject({ code: 13_021 });
   });
 
+  it('lets a live token of a narrowed key make, change or remove no key beyond it', async () => {
+    const access = await token(sandbox);
+    const narrowed = sandbox.addKey({ maxScope: 'account:read_write trade:read_write' });
+    const login = {
+      grant_type: 'client_credentials',
+      client_id: narrowed.client_id,
+      client_secret: narrowed.client_secret,
+    };
+    const live = String(record((await post(sandbox, 'public/auth', login)).result).access_token);
+    const { id } = sandbox.addKey({ maxScope: 'trade:read' });
+    const change = { id: narrowed.id, max_scope: 'account:read_write' };
+    expect((await post(sandbox, 'private/change_scope_in_api_key', change, access)).error).toBeUndefined();
+    for (const [method, params] of [
+      ['private/create_api_key', { max_scope: 'trade:read' }],
+      ['private/change_scope_in_api_key', { id: narrowed.id, max_scope: 'trade:read' }],
+      ['private/remove_api_key', { id }],
+    ] as const) {
+      expect((await post(sandbox, method, params, live)).error?.code).toBe(13_403);
+    }
+    const within = { max_scope: 'account:read' };
+    expect((await post(sandbox, 'private/create_api_key', within, live)).error).toBeUndefined();
+  });
+
   it('locks out a live token by a whitelist of other addresses', async () => {
     const key = await make();
     const login = { ...bootstrap(sandbox), client_id: key.client_id, client_secret: key.client_secret };

@@ -93,6 +93,13 @@ describe('client_signature', () => {
     expect(answer.error === undefined).toBe(taken);
   });
 
+  it('refuses a replay whose lines are shared out otherwise between nonce and data', async () => {
+    const { clientId, clientSecret } = sandbox;
+    const once = sign(clientId, clientSecret, { nonce: 'n', data: 'x\ny' });
+    expect((await post(sandbox, 'public/auth', once)).error).toBeUndefined();
+    expect((await post(sandbox, 'public/auth', { ...once, nonce: 'n\nx', data: 'y' })).error?.code).toBe(13_004);
+  });
+
   it('refuses a stranger, another key, another message, a disabled key and another address', async () => {
     const pair = ed25519();
     const key = sandbox.addKey({ publicKey: pair.pem });

@@ -56,6 +56,13 @@ describe('memory stays bounded', () => {
     );
   });
 
+  it('for calls: long names are cut short', () => {
+    const calls = new Calls(1);
+    const long = 'x'.repeat(32_000);
+    calls.add({ transport: 'http', method: long, clientId: long, handledAtMs: 0, outcome: '-32601' });
+    expect(calls.list()).toMatchObject([{ method: 'x'.repeat(64), clientId: 'x'.repeat(64) }]);
+  });
+
   it('for orders: the oldest are forgotten', () => {
     const orders = new Orders();
     const order = { order_state: 'open' } as const;

@@ -1,3 +1,4 @@
+import { allowedLevels } from '../access.js';
 import { type ApiKey, describeKey, makeKey } from '../accounts.js';
 import { invalidParam, missingParam, RpcError } from '../errors.js';
 import { type Exchange, type Methods, type PrivateCall, type PrivateMethod, privateMethod } from '../exchange.js';
@@ -42,7 +43,7 @@ export const apiKeyMethods: Methods = {
   'private/list_api_keys': {
     ...privateMethod('account', 'read', (exchange, { grant }) => {
       const keys = [...exchange.accounts.actor(grant.accountId).keys.values()];
-      const seesSecrets = (grant.levels.account ?? 0) === 2 && (grant.key.maxScope.account ?? 0) === 2;
+      const seesSecrets = allowedLevels(grant).account === 2;
       return keys.map((key) => {
         const shown = describeKey(key);
         return seesSecrets || key === grant.key ? shown : { ...shown, client_secret: hiddenSecret };
@@ -140,7 +141,7 @@ function readMaxScope(params: Params, grant: Grant): Levels {
 }
 
 function checkWithin(levels: Levels, grant: Grant): void {
-  if (!within(levels, grant.levels)) throw new RpcError(13_403, 'scope_exceeded');
+  if (!within(levels, allowedLevels(grant))) throw new RpcError(13_403, 'scope_exceeded');
 }
 
 function readName(params: Params): string | null {
