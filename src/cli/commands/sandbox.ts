@@ -27,12 +27,7 @@ async function start(options: SandboxOptions): Promise<Sandbox> {
         cause: error,
       });
     }
-    const busy = error instanceof Error && 'code' in error && (error.code === 'EADDRINUSE' || error.code === 'EACCES');
-    if (!busy) throw error;
-    throw new DeribitKeysError('ERR_NETWORK', `the port ${options.port} cannot be used: it is taken, or not allowed`, {
-      hint: 'take another, or --port 0 for any free one',
-      cause: error,
-    });
+    throw error;
   }
 }
 

@@ -1,0 +1,204 @@
+import { spawn } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { type Sandbox, startSandbox } from '../../src/sandbox/index.js';
+import { VERSION } from '../../src/version.js';
+import { temporaryFolder } from '../support/cli.js';
+import { builtProgram, canRun, type ProcessOptions, runProcess } from '../support/program.js';
+
+const program = builtProgram();
+const hasScript = await canRun('script', '--version');
+
+const sandboxes: Sandbox[] = [];
+afterEach(async () => {
+  await Promise.all(sandboxes.splice(0).map((sandbox) => sandbox.close()));
+});
+
+const run = (args: readonly string[], options?: ProcessOptions) =>
+  runProcess(process.execPath, [program.path, ...args], options);
+const shell = (line: string, env: Readonly<Record<string, string>> = {}) =>
+  runProcess('bash', ['-c', line], { env: { NODE: process.execPath, PROGRAM: program.path, ...env } });
+
+/** A keystore with the key "bot", and a sandbox where it can be registered. */
+async function openDesk(faults: readonly string[] = []) {
+  const sandbox = await startSandbox({ faults });
+  sandboxes.push(sandbox);
+  const env = {
+    DERIBIT_KEYS_DIR: join(temporaryFolder(), 'keys'),
+    DERIBIT_KEYS_URL: sandbox.wsUrl,
+    DERIBIT_CLIENT_ID: sandbox.clientId,
+    DERIBIT_CLIENT_SECRET: sandbox.clientSecret,
+  };
+  expect((await run(['generate', 'bot'], { env })).exitCode).toBe(0);
+  return { sandbox, env };
+}
+
+const stateOf = (env: Readonly<Record<string, string>>) =>
+  JSON.parse(readFileSync(join(env.DERIBIT_KEYS_DIR ?? '', 'bot.json'), 'utf8')) as { state: string };
+
+it('--version is one line', async () => {
+  expect(await run(['--version'])).toEqual({ exitCode: 0, signal: null, stdout: `${VERSION}\n`, stderr: '' });
+});
+
+describe('output that goes nowhere', () => {
+  it('because its reader went away is no error', async () => {
+    const { env } = await openDesk();
+    const end = await shell('"$NODE" "$PROGRAM" help | head -1; echo "$PIPESTATUS"', env);
+    expect(end.stderr).toBe('');
+    expect(end.stdout).toMatch(/^Usage: .*\n0\n$/);
+    const closed = await shell('"$NODE" "$PROGRAM" list | true; echo "$PIPESTATUS"', env);
+    expect(closed).toMatchObject({ stdout: '0\n', stderr: '' });
+  });
+
+  it('because the disk is full is exit 1, and says so', async () => {
+    const { env } = await openDesk();
+    const end = await shell('"$NODE" "$PROGRAM" sign bot --client-id x > /dev/full', env);
+    expect(end).toMatchObject({ exitCode: 1, stderr: 'error: the output cannot be written (ENOSPC)\n' });
+  });
+});
+
+describe('a signal', () => {
+  it.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)(
+    '%s during a request is exit 130, soon, with the record in order',
+    async (signal) => {
+      const { env, sandbox } = await openDesk(['silent@private/create_api_key']);
+      let sent = false;
+      const end = await run(['register', 'bot', '--scope', 'trade:read', '--verbose'], {
+        env,
+        onStderr: (text, pid) => {
+          if (sent || !text.includes('public/auth: answered')) return;
+          sent = true;
+          setTimeout(() => process.kill(pid, signal), 100);
+        },
+      });
+      expect(end).toMatchObject({ exitCode: 130, signal: null, stdout: '' });
+      expect(end.stderr).toContain('error: ');
+      expect(stateOf(env).state).toBe('pending');
+      expect(readdirSync(env.DERIBIT_KEYS_DIR).filter((file) => /\.(tmp|lock|commit)$/.test(file))).toEqual([]);
+      sandbox.clearFaults();
+      expect((await run(['register', 'bot', '--scope', 'trade:read', '--json'], { env })).exitCode).toBe(0);
+      expect(sandbox.keys()).toHaveLength(2);
+    },
+  );
+
+  it('while a lock is waited for is exit 130', async () => {
+    const { env } = await openDesk();
+    const holder = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { stdio: 'ignore' });
+    const lock = join(env.DERIBIT_KEYS_DIR, '.bot.lock');
+    writeFileSync(lock, JSON.stringify({ token: 't', pid: holder.pid, started: '', machine: 'elsewhere' }));
+    const end = await run(['remove', 'bot'], {
+      env,
+      onStart: (pid) => setTimeout(() => process.kill(pid, 'SIGINT'), 1000),
+    });
+    holder.kill();
+    expect(end.stderr).toContain('interrupted while waiting for the key "bot"');
+    expect(end).toMatchObject({ exitCode: 130, stdout: '' });
+  });
+
+  it('to a sandbox ends it, with exit 0', async () => {
+    const child = spawn(process.execPath, [program.path, 'sandbox', '--json'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    child.stdout.once('data', () => child.kill('SIGINT'));
+    expect(await new Promise((resolve) => child.on('close', resolve))).toBe(0);
+  });
+});
+
+describe.skipIf(!hasScript)('on a real terminal (needs script)', () => {
+  /** Types `keys` into the program once it has asked, and gives what the terminal showed. */
+  const type = (keys: readonly string[], words: readonly string[], env: Readonly<Record<string, string>>) =>
+    new Promise<{ exitCode: number | null; shown: string }>((resolve) => {
+      const line = [process.execPath, program.path, ...words].map((word) => `'${word}'`).join(' ');
+      const child = spawn('script', ['-qefc', line, '/dev/null'], {
+        env: { PATH: process.env.PATH ?? '', TERM: 'xterm', ...env },
+      });
+      const left = [...keys];
+      let shown = '';
+      let answered = 0;
+      child.stdout.setEncoding('utf8').on('data', (text: string) => {
+        shown += text;
+        const questions = shown.match(/(: |\[y\/N\] )/g)?.length ?? 0;
+        while (answered < questions && left.length > 0) {
+          answered += 1;
+          child.stdin.write(left.shift() ?? '');
+        }
+      });
+      child.on('close', (exitCode) => resolve({ exitCode, shown }));
+    });
+
+  it('a passphrase is asked for and not shown, Ctrl-C is exit 130, and the terminal is left as it was', async () => {
+    const env = { DERIBIT_KEYS_DIR: join(temporaryFolder(), 'keys') };
+    const made = await type(['horse\r', 'horse\r'], ['generate', 'bot', '--encrypt'], env);
+    expect(made.exitCode).toBe(0);
+    expect(made.shown).toContain('New passphrase of the key "bot": ');
+    expect(made.shown).not.toContain('horse');
+    const signed = await type(['horse\r'], ['sign', 'bot', '--client-id', 'x'], env);
+    expect(signed.exitCode).toBe(0);
+    expect(signed.shown).toContain('"signature"');
+    expect(signed.shown).not.toContain('horse');
+    const broken = await type(['ho\u0003'], ['sign', 'bot', '--client-id', 'x'], env);
+    expect(broken.exitCode).toBe(130);
+    expect(broken.shown).toContain('interrupted');
+  });
+
+  it('two answers that are pasted at once are both taken', async () => {
+    const env = { DERIBIT_KEYS_DIR: join(temporaryFolder(), 'keys') };
+    const made = await type(['horse\rhorse\r'], ['generate', 'bot', '--encrypt'], env);
+    expect(made.exitCode).toBe(0);
+    expect(
+      (await run(['sign', 'bot', '--client-id', 'x'], { env: { ...env, DERIBIT_KEYS_PASSPHRASE: 'horse' } })).exitCode,
+    ).toBe(0);
+  });
+
+  it('a private key is not shown, and removal asks', async () => {
+    const env = { DERIBIT_KEYS_DIR: join(temporaryFolder(), 'keys') };
+    await run(['generate', 'bot'], { env });
+    const exported = await type([], ['export', 'bot'], env);
+    expect(exported.exitCode).toBe(2);
+    expect(exported.shown).not.toContain('PRIVATE KEY-----');
+    const kept = await type(['n\r'], ['remove', 'bot', '--purge'], env);
+    expect(kept.exitCode).toBe(1);
+    expect(readdirSync(env.DERIBIT_KEYS_DIR)).toContain('bot.pem');
+  });
+});
+
+it('registering the same name twice at once makes one key: one wins, the other says so', async () => {
+  const { env, sandbox } = await openDesk();
+  const ends = await Promise.all(
+    [1, 2, 3].map(() => run(['register', 'bot', '--scope', 'trade:read', '--json'], { env })),
+  );
+  expect(ends.map(({ exitCode }) => exitCode).sort()).toEqual([0, 1, 1]);
+  for (const end of ends.filter(({ exitCode }) => exitCode === 1)) {
+    const { error } = JSON.parse(end.stderr) as { error: { code: string } };
+    expect(['ERR_STATE', 'ERR_LOCKED']).toContain(error.code);
+  }
+  expect(sandbox.keys()).toHaveLength(2);
+});
+
+it.skipIf(process.platform !== 'linux')('no secret stands in the arguments of the process', async () => {
+  const { env, sandbox } = await openDesk(['delay@public/auth:500']);
+  let line = '';
+  await run(['register', 'bot', '--scope', 'trade:read', '--verbose'], {
+    env,
+    onStderr: (_text, pid) => {
+      if (line !== '') return;
+      line = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+    },
+  });
+  expect(line).toContain('register');
+  expect(line).not.toContain(sandbox.clientSecret);
+});
+
+it('the folder that it runs in holds the keys where nothing else is said', async () => {
+  const cwd = temporaryFolder();
+  mkdirSync(join(cwd, 'keys'));
+  expect((await run(['generate', 'bot'], { cwd })).exitCode).toBe(0);
+  expect(readdirSync(join(cwd, 'keys')).sort()).toEqual([
+    '.gitignore',
+    'audit.jsonl',
+    'bot.json',
+    'bot.pem',
+    'bot.pub.pem',
+  ]);
+});

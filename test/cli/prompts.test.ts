@@ -1,0 +1,238 @@
+import { join } from 'node:path';
+import { PassThrough, Writable } from 'node:stream';
+import { afterEach, describe, expect, it } from 'vitest';
+import type { Host } from '../../src/cli/host.js';
+import { ask, canAsk, confirm } from '../../src/cli/prompt.js';
+import { requireNewPassphrase, requirePassphrase } from '../../src/cli/secrets.js';
+import { type Sandbox, startSandbox } from '../../src/sandbox/index.js';
+import { onTerminal } from '../account/terminal.js';
+import { codeOf } from '../keystore/support.js';
+import { cli, temporaryFolder } from '../support/cli.js';
+
+/** A terminal of which the test is the user. */
+function terminal() {
+  const raw: boolean[] = [];
+  const stdin = Object.assign(new PassThrough(), { isTTY: true, setRawMode: (on: boolean) => void raw.push(on) });
+  const abort = new AbortController();
+  let shown = '';
+  const stderr = Object.assign(
+    new Writable({
+      write(chunk, _encoding, done) {
+        shown += String(chunk);
+        done();
+      },
+    }),
+    { isTTY: true },
+  );
+  const host: Host = { stdin, stdout: stderr, stderr, env: {}, signal: abort.signal };
+  return { host, stdin, abort, raw, shown: () => shown };
+}
+
+describe('a question', () => {
+  it.each([
+    ['a line', 'horse\r', 'horse'],
+    ['a line with a newline', 'horse\n', 'horse'],
+    ['nothing', '\r', ''],
+    ['letters of other scripts', 'пароль😀\r', 'пароль😀'],
+    ['what is rubbed out', 'hox\u007frse\r', 'horse'],
+    ['more rubbed out than there is', 'x\b\b\bhorse\r', 'horse'],
+    ['a letter of two units rubbed out', 'a😀\u007fb\r', 'ab'],
+    ['a line thrown away', 'wrong\u0015horse\r', 'horse'],
+    ['control characters', 'ho\u0001\u0007rse\r', 'horse'],
+    ['Ctrl-D behind something', 'horse\u0004\r', 'horse'],
+  ])('takes %s, and shows none of it where it is secret', async (_what, typed, answer) => {
+    const { host, stdin, shown, raw } = terminal();
+    const asked = ask(host, 'Passphrase: ', { hidden: true });
+    stdin.write(typed);
+    expect(await asked).toBe(answer);
+    expect(shown()).toBe('Passphrase: \n');
+    expect(raw).toEqual([true, false]);
+  });
+
+  it('shows what is typed where it is no secret', async () => {
+    const { host, stdin, shown } = terminal();
+    const asked = ask(host, 'Code: ', { hidden: false });
+    stdin.write('12\u007f3\r');
+    expect(await asked).toBe('13');
+    expect(shown()).toBe('Code: 12\b \b3\n');
+  });
+
+  it('takes what comes in pieces, and in the middle of a character', async () => {
+    const { host, stdin } = terminal();
+    const asked = ask(host, '? ', { hidden: true });
+    const bytes = Buffer.from('é😀\r');
+    for (const byte of bytes) {
+      stdin.write(Buffer.from([byte]));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(await asked).toBe('é😀');
+  });
+
+  it('answers the next one with what was typed or pasted ahead', async () => {
+    const { host, stdin } = terminal();
+    stdin.write('one\rtwo\rthr');
+    expect(await ask(host, '? ', { hidden: true })).toBe('one');
+    expect(await ask(host, '? ', { hidden: true })).toBe('two');
+    const third = ask(host, '? ', { hidden: true });
+    stdin.write('ee\r');
+    expect(await third).toBe('three');
+  });
+
+  it.each([
+    ['Ctrl-C', '\u0003'],
+    ['Ctrl-C in the middle', 'hor\u0003'],
+    ['Ctrl-D', '\u0004'],
+  ])('is broken off by %s, and the terminal is as before', async (_what, typed) => {
+    const { host, stdin, raw } = terminal();
+    const asked = ask(host, '? ', { hidden: true });
+    stdin.write(typed);
+    expect(await codeOf(asked)).toBe('ERR_INTERRUPTED');
+    expect(raw).toEqual([true, false]);
+    expect(stdin.listenerCount('data')).toBe(0);
+  });
+
+  it('is broken off by a signal, before and while it is asked', async () => {
+    const { host, abort, raw } = terminal();
+    const asked = ask(host, '? ', { hidden: true });
+    abort.abort();
+    expect(await codeOf(asked)).toBe('ERR_INTERRUPTED');
+    expect(raw).toEqual([true, false]);
+    expect(await codeOf(ask(host, '? ', { hidden: true }))).toBe('ERR_INTERRUPTED');
+  });
+
+  it('ends with what there is when the terminal goes away', async () => {
+    const { host, stdin } = terminal();
+    const asked = ask(host, '? ', { hidden: true });
+    stdin.end('half');
+    expect(await asked).toBe('half');
+  });
+
+  it('is asked only where both ends are a terminal', () => {
+    const { host } = terminal();
+    expect(canAsk(host)).toBe(true);
+    expect(canAsk({ ...host, stdin: new PassThrough() })).toBe(false);
+    expect(canAsk({ ...host, stderr: new PassThrough() })).toBe(false);
+  });
+});
+
+describe('a confirmation', () => {
+  it.each([
+    ['y', true],
+    ['YES', true],
+    [' y ', true],
+    ['', false],
+    ['n', false],
+    ['yep', false],
+  ])('of %j is %s', async (typed, means) => {
+    const { host, stdin } = terminal();
+    const confirmed = confirm(host, false, 'Really?');
+    stdin.write(`${typed}\r`);
+    if (means) await confirmed;
+    else expect(await codeOf(confirmed)).toBe('ERR_CANCELLED');
+  });
+});
+
+describe('a new passphrase', () => {
+  const places = [{ file: undefined, variable: 'NONE' }];
+
+  it('is asked for twice', async () => {
+    const { host, stdin, shown } = terminal();
+    stdin.write('horse\rhorse\r');
+    expect((await requireNewPassphrase(host, 'the key', '--x', ...places)).reveal()).toBe('horse');
+    expect(shown()).not.toContain('horse');
+  });
+
+  it('that is empty, or another the second time, is asked for again, and given up in the end', async () => {
+    const { host, stdin, shown } = terminal();
+    stdin.write('\rhorse\rhouse\rhorse\rhorse\r');
+    expect((await requireNewPassphrase(host, 'the key', '--x', ...places)).reveal()).toBe('horse');
+    expect(shown()).toContain('cannot be empty');
+    expect(shown()).toContain('not the same');
+    stdin.write('\r\r\r');
+    expect(await codeOf(requireNewPassphrase(host, 'the key', '--x', ...places))).toBe('ERR_CANCELLED');
+  });
+
+  it('that exists is asked for once', async () => {
+    const { host, stdin, shown } = terminal();
+    stdin.write('horse\r');
+    expect((await requirePassphrase(host, 'the key "bot"', '--x', ...places)).reveal()).toBe('horse');
+    expect(shown()).toContain('the key "bot"');
+  });
+});
+
+const sandboxes: Sandbox[] = [];
+afterEach(async () => {
+  await Promise.all(sandboxes.splice(0).map((sandbox) => sandbox.close()));
+});
+
+describe('on a terminal', () => {
+  const keys = () => ({ DERIBIT_KEYS_DIR: join(temporaryFolder(), 'keys') });
+
+  it('generate, sign and passphrase ask for what they need', async () => {
+    const env = keys();
+    const made = await onTerminal(['generate', 'bot', '--encrypt'], env, () => 'horse');
+    expect(made).toMatchObject({ exitCode: 0, asked: 2 });
+    expect(made.stdout + made.stderr).not.toContain('horse');
+    const signed = await onTerminal(['sign', 'bot', '--client-id', 'x'], env, () => 'horse');
+    expect(signed).toMatchObject({ exitCode: 0, asked: 1 });
+    expect(await onTerminal(['sign', 'bot', '--client-id', 'x'], env, () => 'house')).toMatchObject({ exitCode: 3 });
+    expect(await onTerminal(['sign', 'bot', '--client-id', 'x'], env, () => '\u0003')).toMatchObject({
+      exitCode: 130,
+      stdout: '',
+    });
+    const changed = await onTerminal(['passphrase', 'bot'], env, (question) =>
+      question.startsWith('Passphrase') ? 'horse' : 'house',
+    );
+    expect(changed).toMatchObject({ exitCode: 0, asked: 3 });
+    expect(
+      (await cli(['sign', 'bot', '--client-id', 'x'], { env: { ...env, DERIBIT_KEYS_PASSPHRASE: 'house' } })).exitCode,
+    ).toBe(0);
+  });
+
+  it('remove --purge asks, and a no keeps the key', async () => {
+    const env = keys();
+    await cli(['generate', 'bot'], { env });
+    const kept = await onTerminal(['remove', 'bot', '--purge'], env, () => 'n');
+    expect(kept).toMatchObject({ exitCode: 1, asked: 1 });
+    expect((await cli(['show', 'bot'], { env })).exitCode).toBe(0);
+    expect(await onTerminal(['remove', 'bot', '--purge'], env, () => 'y')).toMatchObject({ exitCode: 0, asked: 1 });
+    expect((await cli(['show', 'bot'], { env })).exitCode).toBe(3);
+  });
+
+  it('export does not put a private key on the screen unless it is asked to', async () => {
+    const env = keys();
+    await cli(['generate', 'bot'], { env });
+    const refused = await onTerminal(['export', 'bot'], env, () => '');
+    expect(refused).toMatchObject({ exitCode: 2, stdout: '' });
+    expect((await onTerminal(['export', 'bot', '--out', '-'], env, () => '')).stdout).toContain('PRIVATE KEY');
+    expect((await onTerminal(['export', 'bot', '--public'], env, () => '')).stdout).toContain('PUBLIC KEY');
+  });
+
+  it('register asks for a code, and Ctrl-C there leaves the key local', async () => {
+    const sandbox = await startSandbox({ tfaSecret: 'JBSWY3DPEHPK3PXP' });
+    sandboxes.push(sandbox);
+    const env = {
+      ...keys(),
+      DERIBIT_KEYS_URL: sandbox.wsUrl,
+      DERIBIT_CLIENT_ID: sandbox.clientId,
+      DERIBIT_CLIENT_SECRET: sandbox.clientSecret,
+    };
+    await cli(['generate', 'bot'], { env });
+    const register = ['register', 'bot', '--scope', 'trade:read'];
+    const broken = await onTerminal(register, env, () => '\u0003');
+    expect(broken).toMatchObject({ exitCode: 130, asked: 1 });
+    expect((await cli(['show', 'bot', '--json'], { env })).json()).toMatchObject({ state: 'local' });
+    const { TOTP, Secret } = await import('otpauth');
+    const totp = new TOTP({ secret: Secret.fromBase32('JBSWY3DPEHPK3PXP') });
+    expect(await onTerminal(register, env, () => totp.generate())).toMatchObject({ exitCode: 0, asked: 1 });
+  });
+
+  it('uses colour only there, and not under NO_COLOR', async () => {
+    const env = keys();
+    await cli(['generate', 'bot'], { env });
+    const coloured = await onTerminal(['list'], { ...env, NO_COLOR: '' }, () => '');
+    expect(coloured.stdout).toContain('\u001b[1m');
+    expect((await onTerminal(['list'], env, () => '')).stdout).not.toContain('\u001b');
+    expect((await cli(['list'], { env })).stdout).not.toContain('\u001b');
+  });
+});
