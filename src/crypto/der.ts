@@ -30,6 +30,8 @@ export const TAG = {
 
 const CLASSES = ['universal', 'application', 'context', 'private'] as const;
 const MAX_DEPTH = 16;
+/** Bytes: that of no algorithm is half as long, and one of 64 KB takes a second to write out. */
+const MAX_OID_LENGTH = 64;
 const LONG_TAG = 31;
 const CONSTRUCTED_ONLY: readonly number[] = [TAG.sequence, TAG.set];
 
@@ -140,11 +142,13 @@ export function bitStringOf(
   return contents.slice(1);
 }
 
-/** The dotted form of an OBJECT IDENTIFIER (X.690 §8.19). */
+/** The dotted form of an OBJECT IDENTIFIER (X.690 §8.19) of at most 64 bytes; else `ERR_KEY_UNREADABLE`. */
 export function oidOf(node: DerNode | undefined, name: string): string {
+  const contents = contentsOf(node, TAG.oid, name, 'OBJECT IDENTIFIER');
+  if (contents.length > MAX_OID_LENGTH) throw unreadable(`${name} is an OBJECT IDENTIFIER of ${contents.length} bytes`);
   const arcs: bigint[] = [];
   let arc = 0n;
-  for (const byte of contentsOf(node, TAG.oid, name, 'OBJECT IDENTIFIER')) {
+  for (const byte of contents) {
     arc = (arc << 7n) | BigInt(byte & 0x7f);
     if (byte < 0x80) {
       arcs.push(arc);

@@ -1,7 +1,7 @@
 import { DeribitKeysError, type ErrorDetails } from '../errors.js';
 
 /** The largest input, in bytes or characters, that is looked at: no key file is near it. */
-export const MAX_KEY_INPUT = 64 * 1024;
+const MAX_KEY_INPUT = 64 * 1024;
 
 /** `ERR_KEY_UNREADABLE`: these are not the bytes or the text of a key. */
 export function unreadable(message: string, details?: ErrorDetails): DeribitKeysError {

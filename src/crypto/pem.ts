@@ -85,10 +85,10 @@ function headersByLine(body: string): SplitBody {
   let name: string | undefined;
   for (; at < lines.length; at++) {
     const line = lines[at] ?? '';
-    const header = /^[ \t]*([A-Za-z][A-Za-z0-9-]*):\s*(.*)$/.exec(line);
+    const header = /^[ \t]*([A-Za-z][A-Za-z0-9-]*):(.*)$/s.exec(line);
     if (header?.[1] !== undefined) {
       name = header[1];
-      headers.set(name, (header[2] ?? '').trimEnd());
+      headers.set(name, (header[2] ?? '').trim());
     } else if (name !== undefined && /^[ \t]+\S/.test(line)) {
       headers.set(name, `${headers.get(name) ?? ''}${line.trim()}`);
     } else {

@@ -3,9 +3,9 @@ import { bitLength, type RsaPrivateNumbers, type RsaPublicNumbers } from './numb
 import { hasSmallFactor } from './primes.js';
 
 /** The shortest modulus that Deribit takes, in bits. */
-export const MIN_RSA_BITS = 2048;
+const MIN_RSA_BITS = 2048;
 /** The longest that is looked at: OpenSSL's own limit. */
-export const MAX_RSA_BITS = 16_384;
+const MAX_RSA_BITS = 16_384;
 
 // OpenSSL verifies nothing under a longer exponent once the modulus has more than 3072 bits.
 const LARGE_MODULUS_BITS = 3072;

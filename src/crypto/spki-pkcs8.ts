@@ -51,16 +51,6 @@ export async function decodePkcs8(der: Uint8Array, engine: Engine = defaultEngin
   return algorithm === 'ed25519' ? ed25519Key(key, publicHalf, engine) : rsaKey(key, publicHalf, engine);
 }
 
-/** SubjectPublicKeyInfo DER. */
-export function encodeSpki(publicKey: PublicKey): Uint8Array {
-  return publicKey.spki;
-}
-
-/** PKCS#8 DER, version 1, unencrypted. */
-export function encodePkcs8(privateKey: PrivateKey): Uint8Array {
-  return privateKey.exposePkcs8();
-}
-
 /** The algorithm in an AlgorithmIdentifier; any but the two is refused by name. */
 function keyAlgorithm(node: DerNode | undefined, name: string): KeyAlgorithm {
   const [oidNode, parameters, ...rest] = sequenceOf(node, name);

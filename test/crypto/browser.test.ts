@@ -58,3 +58,30 @@ test('the bundle generates, loads, signs and verifies with the globals of a brow
   );
   expect(result).toBe('[[true,true,false],[true,true,false]]');
 });
+
+test('the bundle reads back every format that it writes, encrypted ones too', async () => {
+  const context = createContext({ ...WEB_GLOBALS });
+  runInContext('globalThis.self = globalThis; globalThis.window = globalThis;', context);
+  runInContext(code, context);
+  const result: unknown = await runInContext(
+    `(async () => {
+      const key = await deribitKeys.generateKeyPair({ type: 'rsa', bits: 2048 });
+      const passphrase = 'correct horse';
+      const ways = [{ format: 'pkcs8', passphrase }, { format: 'openssh', passphrase }];
+      for (const format of ['pkcs8', 'pkcs1', 'openssh', 'jwk', 'der']) ways.push({ format });
+      const read = [];
+      for (const way of ways) {
+        const written = await deribitKeys.serialisePrivateKey(key, way);
+        const loaded = await deribitKeys.parsePrivateKey(written, { passphrase });
+        if (loaded.publicKey.equals(key.publicKey)) read.push(way.format);
+      }
+      for (const format of ['spki', 'ssh', 'jwk', 'der', 'pkcs1']) {
+        const written = await deribitKeys.serialisePublicKey(key.publicKey, { format });
+        if ((await deribitKeys.parsePublicKey(written)).equals(key.publicKey)) read.push(format);
+      }
+      return read.join();
+    })()`,
+    context,
+  );
+  expect(result).toBe('pkcs8,openssh,pkcs8,pkcs1,openssh,jwk,der,spki,ssh,jwk,der,pkcs1');
+});

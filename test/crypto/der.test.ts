@@ -100,6 +100,17 @@ test('an OID whose arc is too large for a machine word is not mistaken for anoth
   expect(oidOf(primitive(TAG.oid, hex('2a864881808086f70d010101')), 'oid')).not.toBe('1.2.840.113549.1.1.1');
 });
 
+test('an OID longer than any algorithm has is refused before it is written out', async () => {
+  const long = (length: number) =>
+    primitive(
+      TAG.oid,
+      Uint8Array.from({ length }, (_, i) => (i < length - 1 ? 0xff : 1)),
+    );
+  expect(oidOf(readDer(writeDer(long(64))), 'the thing')).toMatch(/^2\.\d{130,140}$/);
+  const { message } = await failure('ERR_KEY_UNREADABLE', () => oidOf(readDer(writeDer(long(65))), 'the thing'));
+  expect(message).toBe('the thing is an OBJECT IDENTIFIER of 65 bytes');
+});
+
 describe('an accessor refuses a node of another type by name', () => {
   test.each([
     ['SEQUENCE', () => sequenceOf(integer(1n), 'the thing')],

@@ -87,8 +87,27 @@ describe('what is no PEM', () => {
   });
 });
 
+test('a header takes its whole line, whatever is in it, and however long the white space before it', () => {
+  const value = 'x\u2028y\u2029z';
+  for (let at = 0; at < 20; at++) {
+    const text = PEM.replace('-----\n', `-----\nNote:${' '.repeat(64_000)}${value}\n\n`);
+    expect(decodePem(text)).toEqual([{ label: 'PRIVATE KEY', headers: new Map([['Note', value]]), bytes: DATA }]);
+  }
+});
+
 test('every text is read or refused as unreadable, however it repeats itself', async () => {
-  const pieces = ['-----BEGIN X-----', '-----END X-----', '\\', '\n', 'AAAA', 'A: b', ' ', '-----BEGIN ', '='];
+  const pieces = [
+    '-----BEGIN X-----',
+    '-----END X-----',
+    '\\',
+    '\n',
+    'AAAA',
+    'A: b',
+    ' ',
+    '\u2028',
+    '-----BEGIN ',
+    '=',
+  ];
   const soup = fc.array(fc.constantFrom(...pieces), { maxLength: 60 }).map((parts) => parts.join(''));
   const long = fc.constantFrom(...pieces).map((piece) => piece.repeat(Math.floor(65_536 / piece.length)));
   fc.assert(

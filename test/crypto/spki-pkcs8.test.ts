@@ -17,7 +17,7 @@ import {
 } from '../../src/crypto/der.js';
 import { concatBytes } from '../../src/crypto/numbers.js';
 import { decodeRsaPrivateKey, encodeRsaPublicKey } from '../../src/crypto/rsa-der.js';
-import { decodePkcs8, decodeSpki, encodePkcs8, encodeSpki } from '../../src/crypto/spki-pkcs8.js';
+import { decodePkcs8, decodeSpki } from '../../src/crypto/spki-pkcs8.js';
 import { ENGINES, failure, hex, rsaKey } from './support.js';
 
 // RFC 8410 §10.3: the same key without and with its public half and an attribute.
@@ -45,8 +45,8 @@ describe.each(ENGINES)('on the $name engine', (engine) => {
     const short = await decodePkcs8(bytesOf(RFC_8410_V1), engine);
     const long = await decodePkcs8(bytesOf(RFC_8410_V2), engine);
     expect(long.publicKey.equals(short.publicKey)).toBe(true);
-    expect(encodePkcs8(long)).toEqual(bytesOf(RFC_8410_V1));
-    expect(decodeSpki(encodeSpki(long.publicKey)).equals(short.publicKey)).toBe(true);
+    expect(long.exposePkcs8()).toEqual(bytesOf(RFC_8410_V1));
+    expect(decodeSpki(long.publicKey.spki).equals(short.publicKey)).toBe(true);
   });
 
   test('a public half that belongs to another key is refused, for either algorithm', async () => {

@@ -28,7 +28,10 @@ export interface Engine {
   /** The 32 bytes of the public key that belong to a 32-byte seed (RFC 8032 §5.1.5). */
   ed25519PublicKey(seed: Uint8Array): Promise<Uint8Array>;
 
-  /** Whether an odd number greater than 3 is prime; one that is not passes with negligible chance. */
+  /**
+   * Whether an odd number over 752 is prime. One that is not, and was not built to deceive, passes with negligible chance;
+   * one that was, with a chance of at most 2^-10, or 2^-4 above 2048 bits, where more rounds would block for seconds.
+   */
   isProbablePrime(candidate: bigint): Promise<boolean>;
 
   /** A function that signs, as `Signer.sign` does, with the key in `pkcs8` (checked, canonical DER). */

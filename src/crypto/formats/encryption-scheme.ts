@@ -26,6 +26,8 @@ export interface EncryptionScheme {
 /** Upper bounds for what a file may cost to open: some seconds and 256 MiB. */
 const MAX_PKCS12_ITERATIONS = 1_000_000;
 const MAX_SCRYPT_BYTES = 256 * 1024 * 1024;
+/** Usual is 8. Before it mixes, scrypt derives 128 * r * p bytes, which are no cheaper than the mixing. */
+const MAX_SCRYPT_BLOCK_SIZE = 1024;
 const MAX_SCRYPT_PARALLELIZATION = 16;
 
 const PBES2 = '1.2.840.113549.1.5.13';
@@ -109,11 +111,13 @@ function readDerivation(node: DerNode | undefined, keyLength: number): Derivatio
   }
   if (id !== SCRYPT) throw unknown('key derivation', id);
   const n = cost('scrypt N', fields[1], MAX_SCRYPT_BYTES);
-  const r = cost('scrypt r', fields[2], MAX_SCRYPT_BYTES);
+  const r = cost('scrypt r', fields[2], MAX_SCRYPT_BLOCK_SIZE);
   const p = cost('scrypt p', fields[3], MAX_SCRYPT_PARALLELIZATION);
   limitCost('scrypt bytes of memory', 128 * n * r, MAX_SCRYPT_BYTES);
   limitCost('scrypt bytes in all', 128 * n * r * p, 2 * MAX_SCRYPT_BYTES);
   if (n < 2 || (n & (n - 1)) !== 0) throw unreadable('the N of scrypt is not a power of two above 1');
+  // RFC 7914 §2
+  if (n >= 2 ** (16 * r)) throw unreadable('the N of scrypt is too large for its r');
   if (checkKeyLength(fields.slice(4), keyLength).length > 0)
     throw unreadable('the scrypt parameters have too many fields');
   return { kdf: 'scrypt', salt, cost: { cost: n, blockSize: r, parallelization: p } };
