@@ -1,6 +1,7 @@
 import { generateKeyPair } from '../../src/crypto/generate.js';
 import { encodePublicKeyPem } from '../../src/crypto/key-pem.js';
 import { localSigner } from '../../src/crypto/local-signer.js';
+import { isDeribitKeysError } from '../../src/errors.js';
 import { openFleet, type Session } from '../../src/session/index.js';
 import { FakeTime } from '../support/fake-time.js';
 import { Ledger, seeded } from './ledger.js';
@@ -69,7 +70,7 @@ export async function simulate({ days, seed, sessions: count, onDay }: Simulatio
     session.on('closed', ({ error }) => {
       if (error !== null) violations.push(`a session ended: ${error.code} ${error.message}`);
     });
-    void session.subscribe(CHANNEL, () => {});
+    void subscribe(session);
   }
 
   let label = 0;
@@ -118,6 +119,18 @@ export async function simulate({ days, seed, sessions: count, onDay }: Simulatio
     violations: [...violations, ...ledger.violations],
     left,
   };
+}
+
+/** Asks until it is given: a request that was swallowed says so by its time-out. */
+async function subscribe(session: Session): Promise<void> {
+  for (;;) {
+    try {
+      await session.subscribe(CHANNEL, () => {});
+      return;
+    } catch (error) {
+      if (!isDeribitKeysError(error, 'ERR_TIMEOUT')) throw error;
+    }
+  }
 }
 
 type Misfortune = (exchange: SimulatedExchange, time: FakeTime, random: () => number) => void;

@@ -148,6 +148,9 @@ export async function soak({ seconds, seed, onMinute }: WallClockOptions): Promi
   };
 }
 
+/** This program's own output, and what is over in a moment. */
+const NOT_OURS: readonly string[] = ['Immediate', 'PipeWrap', 'TTYWrap'];
+
 /** What holds the process that did not before. */
 function leftOf(before: readonly string[]): readonly string[] {
   const rest = [...process.getActiveResourcesInfo()];
@@ -155,7 +158,7 @@ function leftOf(before: readonly string[]): readonly string[] {
     const at = rest.indexOf(name);
     if (at !== -1) rest.splice(at, 1);
   }
-  return rest.filter((name) => name !== 'Immediate');
+  return rest.filter((name) => !NOT_OURS.includes(name));
 }
 
 async function misfortune(sandbox: Sandbox, random: () => number): Promise<void> {
