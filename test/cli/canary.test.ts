@@ -24,11 +24,16 @@ const everyFile = (folder: string): string[] =>
  * A whole day's work, with everything going wrong that can, as wordy as the program gets; then every byte that it said
  * or wrote is searched for every secret that it knew.
  */
-it('no secret is ever said or written where it does not belong', async () => {
+it('no secret is ever said or written where it does not belong', { timeout: 120_000 }, async () => {
   const folder = temporaryFolder();
   const keysDir = join(folder, 'keys');
-  const sandbox = await startSandbox({ tfaSecret: SEED });
-  sandboxes.push(sandbox);
+  const sandbox = await startSandbox();
+  const guarded = await startSandbox({
+    tfaSecret: SEED,
+    clientId: sandbox.clientId,
+    clientSecret: sandbox.clientSecret,
+  });
+  sandboxes.push(sandbox, guarded);
   const said: string[] = [];
   const tokens: string[] = [];
   const env = {
@@ -39,16 +44,15 @@ it('no secret is ever said or written where it does not belong', async () => {
     DERIBIT_KEYS_PASSPHRASE: PASSPHRASE,
     DERIBIT_KEYS_BACKUP_PASSPHRASE: PASSPHRASE,
   };
+  let json = false;
   const run = async (argv: readonly string[], more: Readonly<Record<string, string>> = {}) => {
-    for (const form of [['--verbose'], ['--json', '--verbose']]) {
-      const { exitCode, stdout, stderr } = await cli([...argv, ...form], { env: { ...env, ...more } });
-      said.push(stdout, stderr);
-      if (argv.includes('--print-token') && exitCode === 0 && form.includes('--json')) {
-        const printed = JSON.parse(stdout) as { accessToken: string; refreshToken: string };
-        tokens.push(printed.accessToken, printed.refreshToken);
-        said.splice(-2);
-      }
-    }
+    json = !json;
+    const words = [...argv, '--verbose', ...(json ? ['--json'] : [])];
+    const { exitCode, stdout, stderr } = await cli(words, { env: { ...env, ...more } });
+    if (!argv.includes('--print-token')) return void said.push(stdout, stderr);
+    expect(exitCode).toBe(0);
+    tokens.push(...(stdout.match(/\b\d+\.[\w-]{8}\.[\w-]+/g) ?? []));
+    said.push(stderr);
   };
   const pem = join(folder, 'broken.pem');
   for (const url of [sandbox.wsUrl, sandbox.httpUrl]) {
@@ -63,13 +67,13 @@ it('no secret is ever said or written where it does not belong', async () => {
       'cut-after',
       'refuse-login',
       'error@public/auth:-32602',
-      'cut-after@private/create_api_key',
       'swap-key',
       'wrong-testnet',
       'huge',
+      'cut-after@private/create_api_key',
     ]) {
       sandbox.setFaults([fault]);
-      await run(['register', name, '--scope', 'account:read', '--timeout', '2000'], place);
+      await run(['register', name, '--scope', 'account:read', '--timeout', '1000'], place);
     }
     sandbox.clearFaults();
     await run(['register', name, '--scope', 'account:read', '--timeout', '5000'], place);
@@ -87,9 +91,16 @@ it('no secret is ever said or written where it does not belong', async () => {
     await run(['export', name, '--out', join(folder, `${name}.out`)]);
     await run(['remove', name]);
   }
+  await run(['generate', 'guarded']);
+  const place = { DERIBIT_KEYS_URL: guarded.wsUrl };
+  await run(['register', 'guarded', '--scope', 'account:read', '--tfa-code', '000000'], place);
+  await run(['register', 'guarded', '--scope', 'account:read'], { ...place, DERIBIT_TFA_SECRET: 'GEZDGNBVGY3TQOJQ' });
+  await run(['register', 'guarded', '--scope', 'account:read'], place);
+  await run(['verify', 'guarded'], place);
   await run(['backup', join(folder, 'keys.age')]);
   expect(sandbox.keys().length).toBe(3);
-  expect(tokens.length).toBeGreaterThanOrEqual(2);
+  expect(guarded.keys().length).toBe(2);
+  expect(tokens.length).toBe(4);
 
   const secrets = [PASSPHRASE, WRONG, SEED, sandbox.clientSecret, ...tokens];
   for (const file of everyFile(keysDir).filter((path) => path.endsWith('.pem') && !path.endsWith('.pub.pem'))) {
@@ -102,7 +113,7 @@ it('no secret is ever said or written where it does not belong', async () => {
   const written = everyFile(keysDir).filter((path) => /\.(json|jsonl)$|pub\.pem$/.test(path));
   expect(written.length).toBeGreaterThan(5);
   const everything = [...said, ...written.map((path) => readFileSync(path, 'utf8'))].join('\n');
-  expect(everything).toContain('ERR_PROOF_FAILED');
-  expect(everything).toContain('ERR_PASSPHRASE_WRONG');
+  expect(everything.includes('did not record the key')).toBe(true);
+  expect(/wrong passphrase/i.test(everything)).toBe(true);
   for (const secret of secrets) expect(everything.includes(secret)).toBe(false);
 });
