@@ -82,20 +82,25 @@ export async function simulate({ days, seed, sessions: count, onDay }: Simulatio
     void ledger.record(params.label, session.request('private/buy', params));
     time.setTimeout(trade, 1_000 + random() * 240_000);
   };
+  let isQuiet = false;
   const incident = () => {
-    incidents += 1;
-    pick(random, misfortunes)(exchange, time, random);
+    if (!isQuiet) {
+      incidents += 1;
+      pick(random, misfortunes)(exchange, time, random);
+    }
     time.setTimeout(incident, 60_000 + random() * 3 * 3_600_000);
   };
   const traders = time.setTimeout(trade, 0);
   const troubles = time.setTimeout(incident, 0);
   for (let day = 1; day <= days; day += 1) {
     await time.advance(DAY_MS);
+    isQuiet = true;
     exchange.faults.clear();
-    await time.advance(600_000);
+    await time.advance(1_200_000);
     ledger.settle(exchange.takeOrders());
     if (exchange.channels !== count) violations.push(`${exchange.channels} of ${count} subscriptions on day ${day}`);
     onDay?.(day);
+    isQuiet = false;
   }
   void traders;
   void troubles;
