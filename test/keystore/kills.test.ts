@@ -1,0 +1,31 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { builtProgram, canRun } from '../support/program.js';
+import { type Bench, COMMANDS, openBench, playRound } from '../torture/kills.js';
+
+const hasStrace = await canRun('strace', '-f', '-o', '/dev/null', 'true');
+const program = builtProgram();
+let bench: Bench;
+beforeAll(async () => {
+  bench = await openBench(program.path);
+});
+afterAll(() => bench.close());
+
+const LINKED = [1, 2, 3, 4];
+const REPLACED = [1, 2, 3];
+const MOMENTS = COMMANDS.flatMap((command) => {
+  const [call, places] =
+    command === 'generate' || command === 'import' ? (['link', LINKED] as const) : (['rename', REPLACED] as const);
+  return [...places.map((nth) => ({ command, call, nth })), { command, call: 'unlink' as const, nth: 3 }];
+});
+
+// a slice of what test/torture/keystore-kills.test.ts does hundreds of times
+it.skipIf(!hasStrace).each(MOMENTS)(
+  '$command killed at its $call number $nth loses no key (needs strace)',
+  async ({ command, call, nth }) => {
+    expect(await playRound(bench, command, { call, nth })).toMatchObject({ killed: true });
+  },
+);
+
+it.each(COMMANDS)('%s killed at some moment loses no key', async (command) => {
+  await playRound(bench, command, { afterMs: 100 + Math.random() * 150 });
+});
