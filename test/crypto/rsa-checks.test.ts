@@ -2,12 +2,13 @@ import { checkPrimeSync, generateKeyPairSync, generatePrimeSync } from 'node:cry
 import { describe, expect, test } from 'vitest';
 import { privateKeyFromRsaNumbers, publicKeyFromRsa } from '../../src/crypto/build-keys.js';
 import { loadPkcs8Pem } from '../../src/crypto/key-pem.js';
+import { localSigner, verifySignature } from '../../src/crypto/local-signer.js';
 import { bitLength, bytesToBigInt, type RsaPrivateNumbers } from '../../src/crypto/numbers.js';
 import { encodePem } from '../../src/crypto/pem.js';
 import { rsaPkcs8 } from '../../src/crypto/rsa-der.js';
 import { decodePkcs8 } from '../../src/crypto/spki-pkcs8.js';
 import type { ErrorCode } from '../../src/errors.js';
-import { ENGINES, failure } from './support.js';
+import { ENGINES, failure, native } from './support.js';
 
 function numbersOf(bits: number, publicExponent = 0x10001): RsaPrivateNumbers {
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: bits, publicExponent });
@@ -65,6 +66,20 @@ describe.each(ENGINES)('on the $name engine', (engine) => {
     expect(key).toMatchObject({ algorithm: 'rsa', bits: 2048 });
     const swapped = await privateKeyFromRsaNumbers(fromFactors(q, p), engine);
     expect(swapped.publicKey.equals(key.publicKey)).toBe(true);
+  });
+
+  test('a key signs whichever of its factors is longer, by however much', async () => {
+    const [short, long] = [prime(700), prime(1400)];
+    for (const [first, second] of [
+      [short, long],
+      [long, short],
+      [q, p],
+    ] as const) {
+      const key = await privateKeyFromRsaNumbers(fromFactors(first, second), engine);
+      const message = new TextEncoder().encode('message');
+      const signature = await localSigner(key, engine).sign(message);
+      expect(await verifySignature(key.publicKey, message, signature, native)).toBe(true);
+    }
   });
 
   test('d may be taken modulo the least common multiple of p - 1 and q - 1, or modulo their product', async () => {

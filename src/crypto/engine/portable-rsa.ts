@@ -3,7 +3,15 @@ import rsa from 'node-forge/lib/rsa.js';
 import sha256 from 'node-forge/lib/sha256.js';
 import { fromBinary, toBinary } from '../binary.js';
 import { bitStringOf, octetStringOf, readDer, sequenceOf } from '../der.js';
-import { bigIntToBytes, bitLength, bytesToBigInt, concatBytes, equalBytes, modPow } from '../numbers.js';
+import {
+  bigIntToBytes,
+  bitLength,
+  bytesToBigInt,
+  concatBytes,
+  equalBytes,
+  modPow,
+  type RsaPrivateNumbers,
+} from '../numbers.js';
 import { decodeRsaPrivateKey, decodeRsaPublicKey } from '../rsa-der.js';
 
 /** DER of the DigestInfo of SHA-256 before the hash itself (RFC 8017 §9.2, note 1). */
@@ -12,7 +20,8 @@ const SHA256_PREFIX = Uint8Array.of(
 );
 
 export function rsaSigner(pkcs8: Uint8Array): (message: Uint8Array) => Promise<Uint8Array> {
-  const { n, e, d, p, q, dp, dq, qi } = decodeRsaPrivateKey(octetStringOf(partsOf(pkcs8)[2], 'the RSA private key'));
+  const numbers = decodeRsaPrivateKey(octetStringOf(partsOf(pkcs8)[2], 'the RSA private key'));
+  const { n, e, d, p, q, dp, dq, qi } = largerPrimeFirst(numbers);
   const key = rsa.setPrivateKey(
     toForge(n),
     toForge(e),
@@ -24,6 +33,17 @@ export function rsaSigner(pkcs8: Uint8Array): (message: Uint8Array) => Promise<U
     toForge(qi),
   );
   return async (message) => fromBinary(key.sign(sha256.create().update(toBinary(message))));
+}
+
+/**
+ * The same key with p > q. Forge adds p to a number below p until it exceeds one below q: with a q much longer than p it
+ * would never come to an end.
+ */
+function largerPrimeFirst(numbers: RsaPrivateNumbers): RsaPrivateNumbers {
+  const { p, q, dp, dq } = numbers;
+  if (p > q) return numbers;
+  // The inverse of p, by Fermat's little theorem.
+  return { ...numbers, p: q, q: p, dp: dq, dq: dp, qi: modPow(p, q - 2n, q) };
 }
 
 /** By encoding the expected message and comparing (RFC 8017 §8.2.2): forge parses instead, and accepts too much. */
