@@ -154,7 +154,7 @@ function readApiKey(method: string, value: unknown, at = ''): ApiKey {
   return {
     keyId: fields.integer('id'),
     clientId: fields.string('client_id'),
-    clientSecret: secret === null ? null : new Secret(secret),
+    clientSecret: secret === null || isMask(secret) ? null : new Secret(secret),
     fingerprint: secret !== null && FINGERPRINT.test(secret) ? secret.toLowerCase() : null,
     publicKey: fields.optionalString('public_key') || null,
     maxScope:
@@ -167,6 +167,11 @@ function readApiKey(method: string, value: unknown, at = ''): ApiKey {
     ipWhitelist: fields.strings('ip_whitelist'),
     timestampMs: fields.number('timestamp'),
   };
+}
+
+/** How the exchange hides a secret is not documented: a guess. */
+function isMask(secret: string): boolean {
+  return /^\**$/.test(secret);
 }
 
 function scopeText(scope: string | Scope): string {

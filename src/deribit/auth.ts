@@ -205,10 +205,12 @@ async function authenticate(
     if (!/^[\x21-\x7e]+$/.test(value)) throw protocolError(`the answer to ${method} holds an unusable ${name}`);
     return new Secret(value);
   };
+  const expiresInS = fields.number('expires_in');
+  if (expiresInS <= 0) throw protocolError(`the answer to ${method} holds tokens that have expired already`);
   return {
     accessToken: token('access_token'),
     refreshToken: token('refresh_token'),
-    expiresInS: fields.number('expires_in'),
+    expiresInS,
     scope: fields.string('scope'),
     tokenType: fields.optionalString('token_type') ?? 'bearer',
     sid: fields.optionalString('sid'),

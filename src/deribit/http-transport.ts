@@ -75,6 +75,7 @@ class HttpClient implements HttpTransport {
     const id = this.#lastId;
     const body = encodeRequest(id, method, params);
     const headers = { 'content-type': 'application/json', ...bearer(accessToken) };
+    if (this.#closed) throw closedError(false);
     this.#client ??= this.#newClient();
     const client = await this.#client;
     if (this.#closed) throw closedError(false);
@@ -111,7 +112,8 @@ class HttpClient implements HttpTransport {
     for (const end of [...this.#underWay]) end(closedError(true));
     const client = this.#client;
     this.#client = null;
-    await (await client)?.close();
+    // One that could not be had has failed the requests that asked for it already.
+    await (await client?.catch(() => null))?.close();
   }
 
   /** Leaving the loop early cancels the rest of the body. */

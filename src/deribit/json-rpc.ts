@@ -25,6 +25,7 @@ export type Frame =
   | { readonly kind: 'garbage'; readonly id: number | null; readonly problem: string };
 
 const METHOD = /^(public|private)\/[a-z0-9_]+$/;
+const MAX_DATA_DEPTH = 8;
 /** Parameters whose values are never repeated, whoever echoes them. */
 const SECRET_PARAMS = ['access_token', 'refresh_token', 'client_secret', 'authorization_data', 'signature'];
 
@@ -96,7 +97,7 @@ export function resultOf(reply: Reply, method: string, params: Params, expectTes
 
 /**
  * The error for an error reply: `ERR_UNAUTHORIZED` for 13004 and 13009, `ERR_SECOND_FACTOR_REFUSED` for 13668, 12998
- * and 13904, else `ERR_RPC`; always with `rpc`, out of which the secrets among `params` are taken. Where the exchange
+ * and 13904, else `ERR_RPC`; always with `rpc`, out of which the secrets among `params` and data of absurd depth are taken. Where the exchange
  * itself cannot know whether the request was carried out (10040, 13028 and their like), `maybeSent` is true.
  */
 export function rpcError(method: string, failure: RpcFailure, params: Params = {}): DeribitKeysError {
@@ -163,17 +164,17 @@ function withoutSecrets(failure: RpcFailure, params: Params): RpcFailure {
   const secrets = SECRET_PARAMS.map((name) => params[name]).filter(
     (value): value is string => typeof value === 'string' && value !== '',
   );
-  if (secrets.length === 0) return failure;
   const clean = (text: string) => secrets.reduce((rest, secret) => rest.replaceAll(secret, '[secret]'), text);
   const message = clean(failure.message);
   if (failure.data === undefined) return { code: failure.code, message };
   return { code: failure.code, message, data: mapStrings(failure.data, clean) };
 }
 
+/** What is nested deeper than any answer of Deribit's becomes null: else nobody could write the error out. */
 function mapStrings(value: unknown, map: (text: string) => string, depth = 0): unknown {
   if (typeof value === 'string') return map(value);
   if (typeof value !== 'object' || value === null) return value;
-  if (depth > 8) return null;
+  if (depth > MAX_DATA_DEPTH) return null;
   if (Array.isArray(value)) return value.map((item) => mapStrings(item, map, depth + 1));
   return Object.fromEntries(Object.entries(value).map(([name, item]) => [map(name), mapStrings(item, map, depth + 1)]));
 }

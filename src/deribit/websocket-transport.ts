@@ -45,13 +45,13 @@ const CLOSE_GRACE_MS = 1_000;
 export async function openWebSocket(endpoint: Endpoint, options: ConnectOptions = {}): Promise<WebSocketTransport> {
   const url = websocketUrlOf(endpoint.url);
   const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
-  if (options.signal?.aborted) throw interruptedError(`connecting to ${new URL(url).host}`, { maybeSent: false });
   const proxy = proxyFor(url, options);
   const place = placeOf(url, proxy);
   const what = `connecting to ${place}`;
   const agent = proxy === null ? {} : { agent: await proxyAgent(proxy) };
   const trust = options.ca === undefined ? {} : (await import('./trust.js')).trustOf(options.ca);
   const maxPayload = options.maxReplyBytes ?? DEFAULT_MAX_REPLY_BYTES;
+  if (options.signal?.aborted) throw interruptedError(what, { maybeSent: false });
   const socket = new WebSocket(url, { maxPayload, perMessageDeflate: false, ...agent, ...trust });
   const connection = new Connection(socket, url, endpoint.expectTestnet, timeoutMs);
   await new Promise<void>((resolve, reject) => {

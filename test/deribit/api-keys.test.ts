@@ -55,6 +55,11 @@ describe('an API key', () => {
     expect(shown({ ...key })).not.toContain('canary');
   });
 
+  it.each(['', '********'])('has no secret where the exchange hides it behind %j', async (mask) => {
+    const { account } = accountWith([{ ...asymmetric, client_secret: mask }]);
+    expect(await apiKeys.listApiKeys(account)).toMatchObject([{ clientSecret: null, fingerprint: null }]);
+  });
+
   it('is read where all that may be absent is absent, and whatever is new is there', async () => {
     const { account } = accountWith([
       { ...bare, brand_new: [1] },

@@ -191,6 +191,8 @@ describe('a login', () => {
     [{ access_token: 'canary\r\nheader: x' }, 'access_token'],
     [{ refresh_token: ['canary'] }, 'refresh_token'],
     [{ expires_in: '900' }, 'expires_in'],
+    [{ expires_in: 0 }, 'expired already'],
+    [{ expires_in: -1 }, 'expired already'],
     [{ scope: null }, 'scope'],
     [{ enabled_features: 'canary' }, 'enabled_features'],
     [{ sid: 5 }, 'sid'],

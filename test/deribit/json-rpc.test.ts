@@ -223,5 +223,7 @@ describe('the error for a refusal', () => {
     for (let depth = 0; depth < 5000; depth += 1) data = [data];
     const error = rpcError('public/x', { code: 1, message: '', data }, { access_token: 'canary' });
     expect(JSON.stringify(error.rpc)).not.toContain('canary');
+    const nested = JSON.parse(`${'['.repeat(100_000)}${']'.repeat(100_000)}`);
+    expect(JSON.stringify(rpcError('public/x', { code: 1, message: '', data: nested }).rpc)).toContain('[[[');
   });
 });

@@ -13,7 +13,7 @@ import { type Endpoint, resolveEndpoint } from '../../src/deribit/endpoints.js';
 import { openHttp } from '../../src/deribit/http-transport.js';
 import { proxyFor } from '../../src/deribit/proxy.js';
 import { openWebSocket } from '../../src/deribit/websocket-transport.js';
-import { failure, local, reply, shown, unusedPort } from './servers.js';
+import { failure, local, reply, shown, tcpServer, unusedPort } from './servers.js';
 
 const openssl = (() => {
   try {
@@ -157,6 +157,21 @@ describe.each(['wss', 'https'] as const)('over %s', (scheme) => {
       expect(shown(error)).not.toContain('canary');
     },
   );
+});
+
+it('a transport whose authority was refused can be closed all the same, and stays closed', async () => {
+  const transport = openHttp(secure('https', 1), { ca: 'none' });
+  await failure(transport.request('public/test'), 'ERR_USAGE');
+  await transport.close();
+  await failure(transport.request('public/test'), 'ERR_CONNECTION_CLOSED');
+});
+
+it('a signal that fires while what a proxy needs is loaded ends the opening', async () => {
+  const port = await tcpServer(() => {});
+  const abort = new AbortController();
+  const opening = openWebSocket(secure('wss', 8443), { proxy: `http://127.0.0.1:${port}`, signal: abort.signal });
+  abort.abort();
+  expect(await failure(opening, 'ERR_INTERRUPTED')).toMatchObject({ maybeSent: false });
 });
 
 describe('the proxy of an environment', () => {
