@@ -38,9 +38,20 @@ for (const stream of [process.stdout, process.stderr]) {
 }
 
 async function main(argv: readonly string[]): Promise<number> {
-  const { run } = await import('./run.js');
-  const { stdin, stdout, stderr, env } = process;
-  return run(argv, { stdin, stdout, stderr, env, signal: controller.signal, takeSignals });
+  const { run } = await (argv[0] === 'sign' ? import('./run-sign.js') : import('./run.js'));
+  const { stdout, stderr, env } = process;
+  const { signal } = controller;
+  return run(argv, {
+    // a getter: Node.js opens it at the first look, which few commands need
+    get stdin() {
+      return process.stdin;
+    },
+    stdout,
+    stderr,
+    env,
+    signal,
+    takeSignals,
+  });
 }
 
 const argv = process.argv.slice(2);

@@ -1,85 +1,70 @@
-import { type Command, CommanderError } from 'commander';
-import { DeribitKeysError } from '../errors.js';
-import { VERSION } from '../version.js';
-import { CheckFailed, ExitWith } from './check-failed.js';
-import { createContext } from './context.js';
-import { EXIT } from './exit-codes.js';
+import { defineAddAgent } from './commands/add-agent.js';
+import { defineAddToken } from './commands/add-token.js';
+import { defineAgentLoad } from './commands/agent-load.js';
+import { defineApiKeys } from './commands/api-keys.js';
+import { defineAudit } from './commands/audit.js';
+import { defineAuth } from './commands/auth.js';
+import { defineAuthServer } from './commands/auth-server.js';
+import { defineBackup, defineRestore } from './commands/backup.js';
+import { defineDemo } from './commands/demo.js';
+import { defineDoctor } from './commands/doctor.js';
+import { defineExec } from './commands/exec.js';
+import { defineExport } from './commands/export.js';
+import { defineFingerprint } from './commands/fingerprint.js';
+import { defineGenerate } from './commands/generate.js';
+import { defineImport } from './commands/import.js';
+import { defineList, defineShow } from './commands/list.js';
+import { definePassphrase } from './commands/passphrase.js';
+import { defineApply, definePlan } from './commands/plan.js';
+import { defineLink, defineRegister } from './commands/register.js';
+import { defineRemove } from './commands/remove.js';
+import { defineRotate } from './commands/rotate.js';
+import { defineSandbox } from './commands/sandbox.js';
+import { defineSign } from './commands/sign.js';
+import { defineToken } from './commands/token.js';
+import { defineVerify } from './commands/verify.js';
+import { execute } from './execute.js';
 import type { Host } from './host.js';
-import type { GlobalOptions } from './options.js';
-import { createPrinter, type Printer } from './output.js';
-import { createProgram } from './program.js';
+import type { Commands } from './program.js';
 
-function printerFor(host: Host, options: { readonly json?: boolean; readonly verbose?: boolean }): Printer {
-  return createPrinter(host.stdout, host.stderr, {
-    json: options.json === true,
-    verbose: options.verbose === true,
-    color: host.stdout.isTTY === true && !host.env.NO_COLOR,
-  });
-}
-
-/** The words before `--`: those behind it belong to another program. */
-function ownWords(argv: readonly string[]): readonly string[] {
-  const end = argv.indexOf('--');
-  return end === -1 ? argv : argv.slice(0, end);
-}
-
-/** A command and all below it. */
-function withSubcommands(command: Command): Command[] {
-  return [command, ...command.commands.flatMap(withSubcommands)];
-}
-
-/** commander's complaint as an error of ours. */
-function usageError(error: CommanderError, program: Command): DeribitKeysError {
-  if (error.code === 'commander.help') {
-    return new DeribitKeysError('ERR_USAGE', 'no command was given, or none of that name', {
-      hint: `see: ${program.name()} --help`,
-    });
-  }
-  const [first = '', ...rest] = error.message.replace(/^error: /, '').split('\n');
-  const suggestion = rest.join(' ').match(/Did you mean ([^?]+)\?/)?.[1];
-  const hint = suggestion === undefined ? `see: ${program.name()} --help` : `did you mean ${suggestion}?`;
-  return new DeribitKeysError('ERR_USAGE', first.replace(/\.$/, ''), { hint });
-}
+/** All commands. */
+export const COMMANDS: Commands = {
+  generate: defineGenerate,
+  import: defineImport,
+  export: defineExport,
+  passphrase: definePassphrase,
+  remove: defineRemove,
+  list: defineList,
+  show: defineShow,
+  fingerprint: defineFingerprint,
+  register: defineRegister,
+  link: defineLink,
+  verify: defineVerify,
+  auth: defineAuth,
+  sign: defineSign,
+  token: defineToken,
+  exec: defineExec,
+  'auth-server': defineAuthServer,
+  'api-keys': defineApiKeys,
+  rotate: defineRotate,
+  audit: defineAudit,
+  doctor: defineDoctor,
+  plan: definePlan,
+  apply: defineApply,
+  'add-agent': defineAddAgent,
+  'add-token': defineAddToken,
+  'agent-load': defineAgentLoad,
+  backup: defineBackup,
+  restore: defineRestore,
+  sandbox: defineSandbox,
+  demo: defineDemo,
+};
 
 /**
  * Runs the program in this process.
  * @param argv the words behind the program's name
  * @returns the exit code; it never rejects
  */
-export async function run(argv: readonly string[], host: Host): Promise<number> {
-  const words = ownWords(argv);
-  const json = words.includes('--json');
-  let printer = printerFor(host, { json, verbose: words.includes('--verbose') });
-  if (words.includes('--version')) {
-    printer.result({ version: VERSION }, () => VERSION);
-    return EXIT.done;
-  }
-  const program = createProgram((command) => {
-    const options = command.optsWithGlobals<GlobalOptions>();
-    printer = printerFor(host, options);
-    return createContext(host, printer, program.opts<GlobalOptions>());
-  }, words);
-  const quiet = { writeOut: (text: string) => void host.stdout.write(text), writeErr: () => {}, outputError: () => {} };
-  for (const command of withSubcommands(program)) command.exitOverride().configureOutput(quiet);
-  try {
-    if (argv.length === 0) {
-      host.stderr.write(program.helpInformation());
-      return EXIT.usage;
-    }
-    await program.parseAsync(argv, { from: 'user' });
-    return EXIT.done;
-  } catch (error) {
-    if (error instanceof CheckFailed) return EXIT.failed;
-    if (error instanceof ExitWith) return error.exitCode;
-    if (error instanceof CommanderError) {
-      if (error.code === 'commander.helpDisplayed' || (error.code === 'commander.help' && error.exitCode === 0)) {
-        return EXIT.done;
-      }
-      return printer.error(usageError(error, program));
-    }
-    if (host.signal.aborted && !(error instanceof DeribitKeysError)) {
-      return printer.error(new DeribitKeysError('ERR_INTERRUPTED', 'interrupted', { cause: error }));
-    }
-    return printer.error(error);
-  }
+export function run(argv: readonly string[], host: Host): Promise<number> {
+  return execute(COMMANDS, argv, host);
 }

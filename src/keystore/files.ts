@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { constants, type Stats } from 'node:fs';
-import { type FileHandle, link, lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, type Stats } from 'node:fs';
+import { type FileHandle, link, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { DeribitKeysError } from '../errors.js';
 
@@ -57,7 +57,7 @@ export async function explaining<T>(doing: string, path: string, work: () => Pro
 /** What stands at `path` (a symbolic link itself, not its target), or null. */
 export async function statOrNull(path: string): Promise<Stats | null> {
   try {
-    return await lstat(path);
+    return lstatSync(path);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return null;
     throw fileError(error, 'look at', path);
@@ -192,34 +192,54 @@ export async function createFile(path: string, content: string | Uint8Array, mod
   });
 }
 
-/** Reads an open regular file of at most `maxBytes`; `ERR_KEYSTORE_IO` for a larger one or another kind of file. */
-export async function readHandle(handle: FileHandle, path: string, maxBytes = MAX_FILE_BYTES): Promise<Buffer> {
-  const stats = await handle.stat();
+/*
+ * Reading and looking are synchronous: these are small local files, read on the way to each signature, where a dozen
+ * trips to the thread pool would cost more than all the rest.
+ */
+
+function requireReadable(path: string, stats: Stats, maxBytes: number): void {
   if (!stats.isFile()) throw new DeribitKeysError('ERR_KEYSTORE_IO', `${path} is not a regular file`);
-  if (stats.size > maxBytes) {
-    throw new DeribitKeysError('ERR_KEYSTORE_IO', `${path} has ${stats.size} bytes: at most ${maxBytes} are read`);
-  }
-  const buffer = Buffer.alloc(Number(stats.size) + 1);
-  let length = 0;
-  for (;;) {
-    const { bytesRead } = await handle.read(buffer, length, buffer.length - length, length);
-    if (bytesRead === 0 || length + bytesRead >= buffer.length) return buffer.subarray(0, length + bytesRead);
-    length += bytesRead;
+  if (stats.size <= maxBytes) return;
+  throw new DeribitKeysError('ERR_KEYSTORE_IO', `${path} has ${stats.size} bytes: at most ${maxBytes} are read`);
+}
+
+/**
+ * Opens a regular file of at most `maxBytes`, lets `check` look at what was opened, and reads it.
+ * @throws `ERR_KEYSTORE_IO` for a larger one or another kind of file, and the system's errors as they are
+ */
+export function readChecked(path: string, check: (stats: Stats) => void, maxBytes = MAX_FILE_BYTES): Buffer {
+  // non-blocking: a pipe in the place of a file must not hang the open
+  const fd = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+  try {
+    const stats = fstatSync(fd);
+    check(stats);
+    requireReadable(path, stats, maxBytes);
+    const buffer = Buffer.alloc(stats.size + 1);
+    let length = 0;
+    for (;;) {
+      const read = readSync(fd, buffer, length, buffer.length - length, length);
+      length += read;
+      if (read === 0 || length === buffer.length) return buffer.subarray(0, length);
+    }
+  } finally {
+    closeSync(fd);
   }
 }
 
 /** Reads a small file, or gives null where there is none. */
 export async function readFileOrNull(path: string, maxBytes = MAX_FILE_BYTES): Promise<Buffer | null> {
   try {
-    // non-blocking: a pipe in the place of a file must not hang the open
-    const handle = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
-    try {
-      return await readHandle(handle, path, maxBytes);
-    } finally {
-      await handle.close();
-    }
+    return readChecked(path, () => {}, maxBytes);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return null;
     throw fileError(error, 'read', path);
   }
+}
+
+/** Reads an open regular file of at most `maxBytes`; `ERR_KEYSTORE_IO` for a larger one or another kind of file. */
+export async function readHandle(handle: FileHandle, path: string, maxBytes = MAX_FILE_BYTES): Promise<Buffer> {
+  requireReadable(path, await handle.stat(), maxBytes);
+  const content = await handle.readFile();
+  if (content.length <= maxBytes) return content;
+  throw new DeribitKeysError('ERR_KEYSTORE_IO', `${path} grew past ${maxBytes} bytes while it was read`);
 }

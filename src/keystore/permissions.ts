@@ -1,8 +1,7 @@
-import { constants, type Stats } from 'node:fs';
-import { open, realpath, stat } from 'node:fs/promises';
+import { realpathSync, type Stats, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DeribitKeysError } from '../errors.js';
-import { errnoOf, fileError, readHandle, statOrNull } from './files.js';
+import { errnoOf, fileError, readChecked, statOrNull } from './files.js';
 
 /**
  * How strictly the file of a private key is looked at.
@@ -49,9 +48,9 @@ function checkFile(path: string, stats: Stats, me: number, policy: PermissionPol
 }
 
 /** A folder in which anybody may swap files protects none of them. */
-async function checkFolder(path: string, me: number): Promise<void> {
+function checkFolder(path: string, me: number): void {
   const folder = dirname(path);
-  const stats = await stat(folder);
+  const stats = statSync(folder);
   if ((stats.mode & WRITABLE_BY_ALL) !== 0 && (stats.mode & STICKY) === 0) {
     throw refuse(
       `anybody can replace files in the folder ${folder} (mode ${octal(stats.mode)})`,
@@ -76,7 +75,7 @@ export async function readPrivateFile(path: string, policy: PermissionPolicy = '
     const looked = policy !== 'any' && hasFileModes();
     const me = process.geteuid?.() ?? -1;
     if (looked) {
-      await checkFolder(path, me);
+      checkFolder(path, me);
       const link = await statOrNull(path);
       if (link?.isSymbolicLink()) {
         if (link.uid !== me && link.uid !== 0) {
@@ -85,16 +84,12 @@ export async function readPrivateFile(path: string, policy: PermissionPolicy = '
             'name the file that it points to',
           );
         }
-        await checkFolder(await realpath(path), me);
+        checkFolder(realpathSync(path), me);
       }
     }
-    const handle = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
-    try {
-      if (looked) checkFile(path, await handle.stat(), me, policy);
-      return await readHandle(handle, path);
-    } finally {
-      await handle.close();
-    }
+    return readChecked(path, (stats) => {
+      if (looked) checkFile(path, stats, me, policy);
+    });
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') {
       throw new DeribitKeysError('ERR_KEY_UNREADABLE', `there is no private key file ${path}`, { cause: error });

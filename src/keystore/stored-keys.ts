@@ -5,6 +5,7 @@ import type { PrivateKey, PublicKey } from '../crypto/keys.js';
 import type { Secret } from '../crypto/secret.js';
 import { DeribitKeysError } from '../errors.js';
 import { readFileOrNull, statOrNull } from './files.js';
+import { requireNoRotation } from './journal.js';
 import { fileNames, type Keystore } from './keystore.js';
 import { mismatch, type OpenOptions, openPrivateKey } from './open-key.js';
 import { type KeyRecord, localRecord, type SignerLocation, serialiseRecord } from './record.js';
@@ -109,6 +110,7 @@ export async function changePassphrase(
   return store.withLock(name, async (locked) => {
     const record = await locked.read();
     requirePrivateFile(record);
+    await requireNoRotation(store, name);
     await requireOwnFile(store.files(name).privateKey);
     const key = await openPrivateKey(store, record, options);
     const changed: KeyRecord = { ...record, encrypted: next !== null };

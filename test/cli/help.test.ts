@@ -1,10 +1,11 @@
 import type { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
 import { createProgram } from '../../src/cli/program.js';
+import { COMMANDS } from '../../src/cli/run.js';
 import { cli } from '../support/cli.js';
 
 const everything = () =>
-  createProgram(() => {
+  createProgram(COMMANDS, () => {
     throw new Error('no command is run here');
   });
 
@@ -13,7 +14,7 @@ function below(command: Command, path: readonly string[] = []): { words: readonl
   return [...own, ...command.commands.flatMap((child) => below(child, [...path, child.name()]))];
 }
 
-const COMMANDS = below(everything()).map(({ words }) => words.join(' '));
+const NAMES = below(everything()).map(({ words }) => words.join(' '));
 const NO_EXAMPLES = new Set(
   below(everything())
     .filter(({ command }) => command.commands.length > 0)
@@ -73,12 +74,12 @@ function parseOnly(): { program: Command; ran: string[] } {
 it('has the commands that scripts rely on', () => {
   const promised =
     'generate import export passphrase remove list show fingerprint register link verify auth sign rotate doctor plan apply audit token exec auth-server add-agent add-token agent-load backup restore sandbox demo api-keys';
-  expect(COMMANDS).toEqual(expect.arrayContaining(promised.split(' ')));
+  expect(NAMES).toEqual(expect.arrayContaining(promised.split(' ')));
   const actions = ['list', 'edit', 'enable', 'disable', 'remove', 'rename', 'scope'].map((name) => `api-keys ${name}`);
-  expect(COMMANDS).toEqual(expect.arrayContaining(actions));
+  expect(NAMES).toEqual(expect.arrayContaining(actions));
 });
 
-describe.each(COMMANDS)('the help of %s', (name) => {
+describe.each(NAMES)('the help of %s', (name) => {
   it('is printed on stdout, tells all options, and exits 0', async () => {
     const { exitCode, stdout, stderr } = await cli([...name.split(' '), '--help']);
     expect(exitCode).toBe(0);

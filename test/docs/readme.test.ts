@@ -2,6 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createProgram } from '../../src/cli/program.js';
+import { COMMANDS } from '../../src/cli/run.js';
 import { type Sandbox, startSandbox } from '../../src/sandbox/index.js';
 import { cli, temporaryFolder } from '../support/cli.js';
 
@@ -33,9 +34,13 @@ class Reached extends Error {}
 /** Whether the program takes the line: its action is reached, and goes no further. */
 async function parses(line: string): Promise<void> {
   const words = shellWords(line);
-  const program = createProgram(() => {
-    throw new Reached();
-  }, words);
+  const program = createProgram(
+    COMMANDS,
+    () => {
+      throw new Reached();
+    },
+    words,
+  );
   const all = [program, ...program.commands, ...program.commands.flatMap((command) => command.commands)];
   for (const command of all) command.exitOverride().configureOutput({ writeErr: () => {}, writeOut: () => {} });
   await program.parseAsync(words, { from: 'user' });
