@@ -14,21 +14,17 @@ export const aesCbcDecrypt: Engine['aesCbcDecrypt'] = (key, iv, data, padding) =
 export const tripleDesCbcDecrypt: Engine['tripleDesCbcDecrypt'] = (key, iv, data) =>
   decryptCbc('3DES-CBC', DES_BLOCK, key, iv, data, 'pkcs7');
 
-export const aesCbcEncrypt: Engine['aesCbcEncrypt'] = (key, iv, data) => {
-  const encryption = cipher.createCipher('AES-CBC', util.createBuffer(toBinary(key)));
-  encryption.start({ iv: toBinary(iv) });
-  encryption.update(util.createBuffer(toBinary(data)));
-  encryption.finish();
-  return fromBinary(encryption.output.getBytes());
-};
+export const aesCbcEncrypt: Engine['aesCbcEncrypt'] = (key, iv, data) => encrypt('AES-CBC', key, iv, data);
 
-export const aesCtr: Engine['aesCtr'] = (key, iv, data) => {
-  const encryption = cipher.createCipher('AES-CTR', util.createBuffer(toBinary(key)));
+export const aesCtr: Engine['aesCtr'] = (key, iv, data) => encrypt('AES-CTR', key, iv, data);
+
+function encrypt(name: 'AES-CBC' | 'AES-CTR', key: Uint8Array, iv: Uint8Array, data: Uint8Array): Uint8Array {
+  const encryption = cipher.createCipher(name, util.createBuffer(toBinary(key)));
   encryption.start({ iv: toBinary(iv) });
   encryption.update(util.createBuffer(toBinary(data)));
   encryption.finish();
   return fromBinary(encryption.output.getBytes());
-};
+}
 
 /** Decrypts whole blocks; the padding is judged here, since forge looks at its last byte alone. */
 function decryptCbc(
