@@ -2,9 +2,11 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Encrypter } from 'age-encryption';
+import fc from 'fast-check';
 import { createTar } from 'nanotar';
 import { describe, expect, it } from 'vitest';
 import { Secret } from '../../src/crypto/secret.js';
+import { DeribitKeysError, isDeribitKeysError } from '../../src/errors.js';
 import { readAudit } from '../../src/keystore/audit-log.js';
 import { restoreBackup, writeBackup } from '../../src/keystore/backup.js';
 import type { Keystore } from '../../src/keystore/keystore.js';
@@ -124,9 +126,13 @@ describe('a backup', () => {
     const store = newStore();
     await addKey(store, 'bot');
     const path = backupPath();
-    rmSync(join(store.folder, 'audit.jsonl'));
-    mkdirSync(join(store.folder, 'audit.jsonl'));
-    expect(await codeOf(writeBackup(store, path, PASSPHRASE))).toBe('ERR_KEYSTORE_IO');
+    const failing: Keystore = {
+      ...store,
+      audit: async () => {
+        throw new DeribitKeysError('ERR_KEYSTORE_IO', 'the disk is full');
+      },
+    };
+    expect(await codeOf(writeBackup(failing, path, PASSPHRASE))).toBe('ERR_KEYSTORE_IO');
     expect(readdirSync(join(path, '..'))).toEqual([]);
   });
 });
@@ -211,6 +217,19 @@ describe('restoring', () => {
     expect(await codeOf(restoreBackup(newStore(), await forge({}), PASSPHRASE))).toBe('ERR_STATE');
     const noise = await forge(new Uint8Array(700).fill(7));
     expect(['ERR_KEY_UNREADABLE', 'ERR_STATE']).toContain(await codeOf(restoreBackup(newStore(), noise, PASSPHRASE)));
+  });
+
+  it('takes any bytes as a backup, or refuses them with a reason', async () => {
+    const whole = createTar([{ name: 'bot.json', data: new TextEncoder().encode('{}') }]);
+    const noise = fc.uint8Array({ maxLength: 1200 });
+    const spoiled = fc.tuple(fc.nat(whole.length - 1), fc.nat(255)).map(([at, byte]) => whole.with(at, byte));
+    await fc.assert(
+      fc.asyncProperty(fc.oneof(noise, spoiled), async (tar) => {
+        const error = await restoreBackup(newStore(), await forge(tar), PASSPHRASE).catch((thrown: unknown) => thrown);
+        expect(isDeribitKeysError(error)).toBe(true);
+      }),
+      { numRuns: 60 },
+    );
   });
 
   it('brings back a hundred keys, each with the longest name there is', async () => {

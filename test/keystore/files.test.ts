@@ -4,7 +4,11 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { temporaryFolder } from '../support/cli.js';
 import { codeOf, errorOf, newStore } from './support.js';
 
-const broken = vi.hoisted(() => ({ link: null as string | null, rename: null as string | null }));
+const broken = vi.hoisted(() => ({
+  link: null as string | null,
+  rename: null as string | null,
+  sync: null as string | null,
+}));
 
 vi.mock('node:fs/promises', async (original) => {
   const real = await original<typeof import('node:fs/promises')>();
@@ -12,7 +16,13 @@ vi.mock('node:fs/promises', async (original) => {
     const code = broken[call];
     return code === null ? real[call](from, to) : Promise.reject(Object.assign(new Error(code), { code }));
   };
-  return { ...real, link: failing('link'), rename: failing('rename') };
+  const open: typeof real.open = async (...words) => {
+    const handle = await real.open(...words);
+    const { sync: code } = broken;
+    if (code !== null) handle.sync = () => Promise.reject(Object.assign(new Error(code), { code }));
+    return handle;
+  };
+  return { ...real, open, link: failing('link'), rename: failing('rename') };
 });
 
 const { createFile, errnoOf, explaining, fileError, readFileOrNull, replaceFile } = await import(
@@ -24,6 +34,7 @@ const { generate } = await import('../../src/workflows/generate.js');
 afterEach(() => {
   broken.link = null;
   broken.rename = null;
+  broken.sync = null;
 });
 
 describe('a file', () => {
@@ -47,6 +58,15 @@ describe('a file', () => {
     const folder = temporaryFolder();
     broken.link = 'EEXIST';
     expect(await codeOf(createFile(join(folder, 'file'), 'x'))).toBe('ERR_NAME_TAKEN');
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  it('that cannot be written to its end is not left half', async () => {
+    const folder = temporaryFolder();
+    broken.sync = 'ENOSPC';
+    for (const write of [createFile, replaceFile]) {
+      expect((await errorOf(write(join(folder, 'file'), 'x'))).message).toContain('the disk is full');
+    }
     expect(readdirSync(folder)).toEqual([]);
   });
 
@@ -109,6 +129,12 @@ describe('on a file system without hard links', () => {
     await lock.check();
     await lock.release();
     expect(readdirSync(folder)).toEqual([]);
+    symlinkSync('nowhere', join(folder, '.bot.lock'));
+    expect(await codeOf(takeLock(folder, 'bot', { waitMs: 50 }))).toBe('ERR_LOCKED');
+    mkdirSync(join(folder, 'below'), { mode: 0o700 });
+    broken.sync = 'EIO';
+    expect(await codeOf(takeLock(join(folder, 'below'), 'bot', { waitMs: 50 }))).toBe('ERR_KEYSTORE_IO');
+    expect(readdirSync(join(folder, 'below'))).toEqual([]);
   });
 });
 

@@ -1,4 +1,4 @@
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { generateKeyPair } from '../../src/crypto/generate.js';
@@ -319,6 +319,27 @@ describe('a whitelist', () => {
     expect((await world.store.read('bot')).ipWhitelist).toEqual(['203.0.113.7', '198.51.100.0/24']);
   });
 
+  it('that the exchange sets otherwise is told, and tried again by the next run', async () => {
+    const world = await openWorld('ws');
+    const connect: World['parts']['connect'] = async (endpoint) => {
+      const transport = await world.parts.connect(endpoint);
+      return {
+        kind: transport.kind,
+        url: transport.url,
+        close: () => transport.close(),
+        async request(method, params, options) {
+          const result = await transport.request(method, params, options);
+          return method === 'private/edit_api_key' ? { ...(result as object), ip_whitelist: [] } : result;
+        },
+      };
+    };
+    const error = await errorOf(world.register({ ipWhitelist: ['127.0.0.1'] }, { connect }));
+    expect(error).toMatchObject({ code: 'ERR_PROOF_FAILED' });
+    expect(error.message).toContain('whitelist');
+    expect(await world.register({ ipWhitelist: ['127.0.0.1'] })).toMatchObject({ adopted: true });
+    await expectRegistered(world);
+  });
+
   it('that keeps this very address out does not cost the key when the run is repeated', async () => {
     const world = await openWorld('ws', { faults: ['cut-after@private/edit_api_key x1'.replace(' ', '')] });
     const ipWhitelist = ['203.0.113.7'];
@@ -327,6 +348,51 @@ describe('a whitelist', () => {
     const again = await world.register({ ipWhitelist });
     expect(again).toMatchObject({ adopted: true, loginVerified: false });
     expect(world.notes.join()).toContain('whitelist');
+    await expectRegistered(world);
+  });
+});
+
+describe('a keystore that cannot be written', () => {
+  const spoilLog = (world: World) => {
+    rmSync(join(world.store.folder, 'audit.jsonl'));
+    mkdirSync(join(world.store.folder, 'audit.jsonl'));
+  };
+  const mendLog = (world: World) => rmSync(join(world.store.folder, 'audit.jsonl'), { recursive: true });
+
+  it('once the key is made leaves it pending, says so, and the next run takes it over', async () => {
+    const world = await openWorld('http');
+    spoilLog(world);
+    const error = await errorOf(world.register());
+    expect(error).toMatchObject({ code: 'ERR_KEYSTORE_IO', maybeSent: true });
+    expect(error.hint).toContain('run the same command again');
+    expect(await world.store.read('bot')).toMatchObject({ state: 'pending' });
+    mendLog(world);
+    expect(await world.register()).toMatchObject({ adopted: true });
+    await expectRegistered(world);
+  });
+
+  it('once all is proved leaves it pending, too', async () => {
+    const world = await openWorld('http');
+    let connections = 0;
+    const connect: World['parts']['connect'] = async (endpoint) => {
+      connections += 1;
+      if (connections === 2) spoilLog(world);
+      return world.parts.connect(endpoint);
+    };
+    expect(await errorOf(world.register({}, { connect }))).toMatchObject({ code: 'ERR_KEYSTORE_IO', maybeSent: true });
+    mendLog(world);
+    expect(await world.register()).toMatchObject({ adopted: true });
+    await expectRegistered(world);
+  });
+
+  it('does not hide what the exchange refused', async () => {
+    const world = await openWorld('http', { faults: [`error@${CREATE}:13403`] });
+    spoilLog(world);
+    expect(await errorOf(world.register())).toMatchObject({ code: 'ERR_RPC', rpc: { code: 13403 } });
+    expect(world.notes.join()).toContain('audit.jsonl');
+    mendLog(world);
+    world.sandbox.clearFaults();
+    expect(await world.register()).toMatchObject({ adopted: false });
     await expectRegistered(world);
   });
 });

@@ -120,6 +120,21 @@ describe('removing a key', () => {
     expect(codes).toBe(1);
   });
 
+  it('that cannot be tried, for want of its passphrase or of an answer', async () => {
+    const world = await openWorld('http');
+    await world.register();
+    await onExchange(world, removeApiKey as never);
+    const failing = (code: 'ERR_PASSPHRASE_REQUIRED' | 'ERR_NETWORK') => ({
+      ...world.parts,
+      signerOf: async () => {
+        throw new DeribitKeysError(code, 'no');
+      },
+    });
+    const options = { purge: false, login: world.login };
+    expect(await errorOf(removeKey(failing('ERR_NETWORK'), 'bot', options))).toMatchObject({ code: 'ERR_NETWORK' });
+    expect(await removeKey(failing('ERR_PASSPHRASE_REQUIRED'), 'bot', options)).not.toBe(null);
+  });
+
   it('that nobody can ask about keeps it', async () => {
     const world = await openWorld('http');
     await world.register();
