@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { privateKeyFromRsaNumbers, publicKeyFromRsa } from '../../src/crypto/build-keys.js';
 import { loadPkcs8Pem } from '../../src/crypto/key-pem.js';
 import { localSigner, verifySignature } from '../../src/crypto/local-signer.js';
-import { bitLength, bytesToBigInt, type RsaPrivateNumbers } from '../../src/crypto/numbers.js';
+import { bigIntToBytes, bitLength, bytesToBigInt, type RsaPrivateNumbers } from '../../src/crypto/numbers.js';
 import { encodePem } from '../../src/crypto/pem.js';
 import { rsaPkcs8 } from '../../src/crypto/rsa-der.js';
 import { decodePkcs8 } from '../../src/crypto/spki-pkcs8.js';
@@ -80,6 +80,29 @@ describe.each(ENGINES)('on the $name engine', (engine) => {
       const signature = await localSigner(key, engine).sign(message);
       expect(await verifySignature(key.publicKey, message, signature, native)).toBe(true);
     }
+  });
+
+  test('a private exponent that is right for one factor alone is refused', async () => {
+    for (const [right, wrong] of [
+      [p, q],
+      [q, p],
+    ] as const) {
+      const changed = (d + right - 1n) % n;
+      expect([(e * changed) % (right - 1n) === 1n, (e * changed) % (wrong - 1n) === 1n]).toEqual([true, false]);
+      const numbers = { ...sound, d: changed, dp: changed % (p - 1n), dq: changed % (q - 1n) };
+      await failure('ERR_KEY_INVALID', () => privateKeyFromRsaNumbers(numbers, engine));
+    }
+  });
+
+  test('a signature to which the modulus was added is refused, though it is the same modulo it', async () => {
+    // 2049 bits leave seven more in the signature's first byte.
+    const numbers = fromFactors(prime(1025), prime(1024));
+    const key = await privateKeyFromRsaNumbers(numbers, engine);
+    const message = new TextEncoder().encode('message');
+    const signature = await localSigner(key, engine).sign(message);
+    expect(await verifySignature(key.publicKey, message, signature, engine)).toBe(true);
+    const larger = bigIntToBytes(bytesToBigInt(signature) + numbers.n, signature.length);
+    expect(await verifySignature(key.publicKey, message, larger, engine)).toBe(false);
   });
 
   test('d may be taken modulo the least common multiple of p - 1 and q - 1, or modulo their product', async () => {
