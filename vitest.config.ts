@@ -6,6 +6,7 @@ const engine = fileURLToPath(new URL('./src/crypto/engine/native.ts', import.met
 export default defineConfig({
   resolve: { alias: { '#engine': engine } },
   test: {
+    maxWorkers: '100%',
     projects: [
       {
         extends: true,
