@@ -19,8 +19,9 @@ const broken = () => new DeribitKeysError('ERR_INTERRUPTED', 'interrupted at a q
 export async function ask(host: Host, question: string, { hidden }: { readonly hidden: boolean }): Promise<string> {
   const { stdin, stderr, signal } = host;
   if (signal.aborted) throw broken();
-  stderr.write(question);
+  // before the question: who answers at once must not see the answer echoed
   stdin.setRawMode?.(true);
+  stderr.write(question);
   stdin.setEncoding('utf8');
   stdin.resume();
   try {

@@ -1,9 +1,11 @@
 import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { type CliOptions, cli, temporaryFolder } from '../support/cli.js';
 import { canRun } from '../support/program.js';
+
+vi.setConfig({ testTimeout: 120_000 });
 
 let folder: string;
 let keysDir: string;

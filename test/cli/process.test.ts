@@ -1,11 +1,13 @@
 import { spawn } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { type Sandbox, startSandbox } from '../../src/sandbox/index.js';
 import { VERSION } from '../../src/version.js';
 import { temporaryFolder } from '../support/cli.js';
 import { builtProgram, canRun, type ProcessOptions, runProcess } from '../support/program.js';
+
+vi.setConfig({ testTimeout: 120_000 });
 
 const program = builtProgram();
 const hasScript = await canRun('script', '--version');

@@ -49,6 +49,19 @@ describe('a question', () => {
     expect(raw).toEqual([true, false]);
   });
 
+  it('is shown only once the terminal echoes nothing any more', async () => {
+    const { host, stdin, shown, raw } = terminal();
+    const seen: boolean[] = [];
+    stdin.setRawMode = (on) => {
+      raw.push(on);
+      if (on) seen.push(shown().includes('Passphrase'));
+    };
+    const asked = ask(host, 'Passphrase: ', { hidden: true });
+    stdin.write('x\r');
+    await asked;
+    expect(seen).toEqual([false]);
+  });
+
   it('shows what is typed where it is no secret', async () => {
     const { host, stdin, shown } = terminal();
     const asked = ask(host, 'Code: ', { hidden: false });

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Encrypter } from 'age-encryption';
 import fc from 'fast-check';
 import { createTar } from 'nanotar';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { Secret } from '../../src/crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../src/errors.js';
 import { readAudit } from '../../src/keystore/audit-log.js';
@@ -15,6 +15,8 @@ import { storePublicKey } from '../../src/keystore/stored-keys.js';
 import { generate } from '../../src/workflows/generate.js';
 import { temporaryFolder } from '../support/cli.js';
 import { addKey, codeOf, errorOf, filesOf, filesOfKey, newStore } from './support.js';
+
+vi.setConfig({ testTimeout: 120_000 });
 
 const PASSPHRASE = new Secret('correct horse');
 const backupPath = () => join(temporaryFolder(), 'keys.age');

@@ -10,12 +10,14 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { openKeystore } from '../../src/keystore/keystore.js';
 import { openPrivateKey } from '../../src/keystore/open-key.js';
 import { temporaryFolder } from '../support/cli.js';
 import { builtProgram, canRun, type ProcessEnd, runProcess } from '../support/program.js';
 import { isRoot } from './support.js';
+
+vi.setConfig({ testTimeout: 120_000 });
 
 const program = builtProgram();
 const hasStrace = await canRun('strace', '-f', 'true');

@@ -1,6 +1,8 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { builtProgram, canRun } from '../support/program.js';
 import { type Bench, COMMANDS, openBench, playRound } from '../torture/kills.js';
+
+vi.setConfig({ testTimeout: 120_000 });
 
 const hasStrace = await canRun('strace', '-f', '-o', '/dev/null', 'true');
 const program = builtProgram();
