@@ -1,0 +1,120 @@
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { describe, expect, it } from 'vitest';
+import { createPrinter, fields, table } from '../../src/cli/output.js';
+import { DeribitKeysError } from '../../src/errors.js';
+import { cli, temporaryFolder } from '../support/cli.js';
+
+function printer(options: Partial<Parameters<typeof createPrinter>[2]> = {}) {
+  const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+  const out = createPrinter(stdout, stderr, { json: false, verbose: false, color: false, ...options });
+  return { out, stdout: () => String(stdout.read() ?? ''), stderr: () => String(stderr.read() ?? '') };
+}
+
+describe('an error', () => {
+  it('that is a mistake of the program is told as such, without its words', () => {
+    for (const [thrown, what] of [
+      [new TypeError('secret inside'), 'TypeError'],
+      ['secret text', 'string'],
+    ] as const) {
+      const { out, stderr } = printer();
+      expect(out.error(thrown)).toBe(1);
+      const said = stderr();
+      expect(said).toContain(what);
+      expect(said).toContain('--verbose');
+      expect(said).not.toContain('secret');
+    }
+  });
+
+  it('is told with its causes by --verbose alone, and only so deep', () => {
+    let error = new DeribitKeysError('ERR_NETWORK', 'cause 0');
+    for (let depth = 1; depth < 20; depth += 1)
+      error = new DeribitKeysError('ERR_NETWORK', `cause ${depth}`, { cause: error });
+    const quiet = printer();
+    quiet.out.error(error);
+    expect(quiet.stderr()).toBe('error: cause 19\n');
+    const wordy = printer({ verbose: true });
+    wordy.out.error(error);
+    const lines = wordy.stderr().trim().split('\n');
+    expect(lines.length).toBeGreaterThan(3);
+    expect(lines.length).toBeLessThan(12);
+    expect(lines[1]).toBe('cause: ERR_NETWORK: cause 18');
+  });
+
+  it('of the exchange carries its code, once', () => {
+    const { out, stderr } = printer();
+    out.error(new DeribitKeysError('ERR_RPC', 'it refused', { rpc: { code: 13403, message: 'scope_exceeded' } }));
+    expect(stderr()).toBe('error: it refused (Deribit 13403 scope_exceeded)\n');
+    out.error(
+      new DeribitKeysError('ERR_RPC', 'it refused: 13403', { rpc: { code: 13403, message: 'scope_exceeded' } }),
+    );
+    expect(stderr()).toBe('error: it refused: 13403\n');
+  });
+
+  it('cannot steer the terminal', () => {
+    const { out, stderr } = printer();
+    out.error(new DeribitKeysError('ERR_RPC', 'a\u001b[2Jb\u009bc', { hint: '\u0007' }));
+    expect(stderr()).toBe('error: a\\x1b[2Jb\\x9bc\nhint: \\x07\n');
+  });
+});
+
+describe('columns', () => {
+  it('are as wide as what is in them', () => {
+    const { out } = printer();
+    expect(table(out, ['A', 'B'], [['long', 'x'], ['y']])).toEqual(['A     B', 'long  x', 'y']);
+    expect(
+      fields([
+        ['a', 1],
+        ['long', 'two'],
+        ['none', null],
+      ]),
+    ).toEqual(['a     1', 'long  two']);
+  });
+});
+
+it('with --json nothing but documents is said', () => {
+  const { out, stdout, stderr } = printer({ json: true, verbose: true });
+  out.line('a line');
+  out.note('a note');
+  out.detail('a detail');
+  expect([stdout(), stderr()]).toEqual(['', '']);
+  out.result({ a: 1 }, () => 'text');
+  expect(stdout()).toBe('{"a":1}\n');
+});
+
+it('an empty result is no line', () => {
+  const { out, stdout } = printer();
+  out.result([], () => '');
+  expect(stdout()).toBe('');
+});
+
+it('sandbox tells people where it is', async () => {
+  const abort = new AbortController();
+  const seed = 'JBSWY3DPEHPK3PXP';
+  const { exitCode, stdout, stderr } = await cli(['sandbox', '--tfa-secret', seed], {
+    signal: abort.signal,
+    onStdout: () => abort.abort(),
+  });
+  expect(exitCode).toBe(0);
+  expect(stdout).toMatch(/^http +http:\/\/127\.0\.0\.1:\d+\/api\/v2\nwebsocket +ws:/);
+  expect(stdout).toContain(seed);
+  expect(stderr).toContain('Ctrl-C');
+});
+
+it('a sandbox that was interrupted before it started ends at once', async () => {
+  const abort = new AbortController();
+  abort.abort();
+  expect((await cli(['sandbox'], { signal: abort.signal })).exitCode).toBe(0);
+});
+
+it('a sandbox whose state file is none is told', async () => {
+  const { exitCode, stderr } = await cli(['sandbox', '--state', temporaryFolder()]);
+  expect(exitCode).toBe(1);
+  expect(stderr).toMatch(/^error: /);
+});
+
+it('verify of an empty keystore says that there is nothing', async () => {
+  const { exitCode, stdout, stderr } = await cli(['verify', '--keys-dir', join(temporaryFolder(), 'keys')]);
+  expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: '' });
+  expect(stderr).toContain('no keys');
+});
