@@ -8,3 +8,21 @@ export function keepRecord(locked: LockedKey, record: KeyRecord, action: string,
   const step: Step = { do: 'replace', file: fileNames(name).record, content: serialiseRecord(record) };
   return locked.change([step], { action, name, fingerprint, clientId, environment, outcome });
 }
+
+/** A record that says nothing of the exchange any more. */
+export function asLocal(record: KeyRecord): KeyRecord {
+  return {
+    ...record,
+    state: 'local',
+    environment: null,
+    url: null,
+    scope: null,
+    label: null,
+    features: [],
+    ipWhitelist: [],
+    clientId: null,
+    keyId: null,
+    registeredAt: null,
+    subaccount: null,
+  };
+}

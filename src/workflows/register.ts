@@ -9,7 +9,6 @@ import {
   createApiKey,
   editApiKey,
   listApiKeys,
-  removeApiKey,
 } from '../deribit/api-keys.js';
 import { sameEndpoint } from '../deribit/endpoints.js';
 import { formatScope, normaliseScope, parseScope, scopesEqual } from '../deribit/scope.js';
@@ -18,10 +17,11 @@ import type { LockedKey } from '../keystore/keystore.js';
 import type { KeyRecord } from '../keystore/record.js';
 import { readPublicKey } from '../keystore/stored-keys.js';
 import { type OpenAccount, protectedOptions, withAccount } from './account.js';
-import { keepRecord } from './keep-record.js';
+import { asLocal, keepRecord } from './keep-record.js';
 import type { AccountLogin, Parts } from './parts.js';
 import { compareKey, proveLogin, scopeDifferences } from './prove.js';
 import { subaccountOf } from './subaccount.js';
+import { takeBack } from './take-back.js';
 import { endpointOfRecord, placeOf } from './target.js';
 
 /*
@@ -169,24 +169,6 @@ function pendingRecord(record: KeyRecord, plan: Plan, login: AccountLogin, apiKe
   };
 }
 
-/** A record that says nothing of the exchange any more. */
-export function asLocal(record: KeyRecord): KeyRecord {
-  return {
-    ...record,
-    state: 'local',
-    environment: null,
-    url: null,
-    scope: null,
-    label: null,
-    features: [],
-    ipWhitelist: [],
-    clientId: null,
-    keyId: null,
-    registeredAt: null,
-    subaccount: null,
-  };
-}
-
 /** The key that an interrupted run made, or null. The record's own id counts too: the fingerprint may be what is wrong. */
 async function findOnExchange(
   parts: Parts,
@@ -264,7 +246,7 @@ async function proveAndFinish(
     differences.push('the login: the exchange refuses a login signed with the private key');
   }
   if (differences.length > 0) {
-    await removeAgain(parts, account, locked, pending, login, apiKey, differences);
+    await takeBack(parts, account, locked, pending, login, apiKey, differences);
   }
   if (proof === null) parts.onNote?.('the login was refused: this address may not be in the whitelist of the key');
 
@@ -311,43 +293,4 @@ async function restrict(parts: Parts, account: OpenAccount, plan: Plan, apiKey: 
       },
     );
   }
-}
-
-/** Removes a key for sure: where the connection is what is broken, on a new one, and a key that is gone is no failure. */
-async function removeFor(parts: Parts, account: OpenAccount, login: AccountLogin, keyId: number): Promise<void> {
-  const remove = (on: OpenAccount) => removeApiKey(on, { keyId }, protectedOptions(parts));
-  await remove(account).catch(() =>
-    withAccount(parts, login, 'read_write', (again) =>
-      remove(again).catch(async (error: unknown) => {
-        const keys = await listApiKeys(again, protectedOptions(parts));
-        if (keys.some((key) => key.keyId === keyId)) throw error;
-      }),
-    ),
-  );
-}
-
-/** Removes a key that the exchange recorded wrongly, and says what differed. */
-async function removeAgain(
-  parts: Parts,
-  account: OpenAccount,
-  locked: LockedKey,
-  pending: KeyRecord,
-  login: AccountLogin,
-  apiKey: ApiKey,
-  differences: readonly string[],
-): Promise<never> {
-  const what = `the exchange did not record the key "${pending.name}" as it was sent; ${differences.join('; ')}`;
-  try {
-    await removeFor(parts, account, login, apiKey.keyId);
-  } catch (cause) {
-    await keepRecord(locked, pending, 'remove', isDeribitKeysError(cause) ? cause.code : 'ERR_INTERNAL');
-    throw new DeribitKeysError('ERR_PROOF_FAILED', `${what}; and it could not be removed again`, {
-      cause,
-      hint: `run the same command again, or remove the key ${apiKey.keyId} (${apiKey.clientId}) in Deribit’s web page`,
-    });
-  }
-  await keepRecord(locked, asLocal(pending), 'remove');
-  throw new DeribitKeysError('ERR_PROOF_FAILED', what, {
-    hint: `the new key (${apiKey.clientId}) was removed again; the local key is unharmed and unregistered`,
-  });
 }
