@@ -77,12 +77,17 @@ export function isLoopback(url: URL): boolean {
   return /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostOf(url));
 }
 
+/** The last answer: hundreds of sessions that reconnect ask for the same. */
+let lastInScheme = { text: '', scheme: '', href: '' };
+
 function inScheme(text: string, scheme: 'http' | 'ws', path: (old: string) => string): string {
+  if (lastInScheme.text === text && lastInScheme.scheme === scheme) return lastInScheme.href;
   const url = new URL(text);
   const encrypted = isEncrypted(url);
   const href = `${scheme}${encrypted ? 's' : ''}:${url.href.slice(url.protocol.length)}`;
   const changed = new URL(href);
   changed.pathname = path(changed.pathname);
+  lastInScheme = { text, scheme, href: changed.href };
   return changed.href;
 }
 

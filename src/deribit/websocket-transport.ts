@@ -121,7 +121,7 @@ class Connection implements WebSocketTransport {
     socket.on('error', (error) => this.#onError(error));
     this.closed = new Promise((resolve) => {
       socket.once('close', (code) => {
-        this.#rejectAll(this.#reason ?? this.#closedError(code, true));
+        this.#rejectAll(() => this.#reason ?? this.#closedError(code, true));
         resolve({ code, byUs: this.#byUs });
       });
     });
@@ -168,8 +168,9 @@ class Connection implements WebSocketTransport {
   }
 
   async close(): Promise<void> {
+    if (this.#socket.readyState === WebSocket.CLOSED) return;
     if (this.#socket.readyState === WebSocket.OPEN) this.#byUs = true;
-    this.#rejectAll(this.#closedError(null, true));
+    this.#rejectAll(() => this.#closedError(null, true));
     this.#socket.close(1000);
     const timer = setTimeout(() => this.#socket.terminate(), CLOSE_GRACE_MS);
     await this.closed;
@@ -212,7 +213,7 @@ class Connection implements WebSocketTransport {
 
   #giveUp(reason: DeribitKeysError): void {
     this.#reason ??= reason;
-    this.#rejectAll(reason);
+    this.#rejectAll(() => reason);
     this.#socket.terminate();
   }
 
@@ -230,7 +231,9 @@ class Connection implements WebSocketTransport {
     return waiting;
   }
 
-  #rejectAll(error: DeribitKeysError): void {
+  #rejectAll(reason: () => DeribitKeysError): void {
+    if (this.#waiting.size === 0) return;
+    const error = reason();
     for (const id of [...this.#waiting.keys()]) this.#take(id)?.reject(error);
   }
 

@@ -1,15 +1,18 @@
 import type { Notification } from '../deribit/json-rpc.js';
-import { onAbort } from '../deribit/on-abort.js';
 import type { Transport } from '../deribit/transport.js';
 import type { WebSocketTransport } from '../deribit/websocket-transport.js';
 import { Backoff } from './backoff.js';
 import type { LoginReason } from './events.js';
 import { isFinal } from './failures.js';
 import type { SessionParts } from './parts.js';
+import type { Stop } from './stop.js';
 import { pause } from './time.js';
 import { Watch } from './watch.js';
 
 export type Connect = NonNullable<SessionParts['options']['connectWebSocket']>;
+
+/** After a reconnect, heartbeats are asked for within this time: far less than a silent connection lives. */
+const HEARTBEAT_WITHIN_MS = 5_000;
 
 /** A transport that can be asked before its connection is open: the question waits for it. */
 function early(url: string, connecting: Promise<Transport>): Transport {
@@ -22,24 +25,25 @@ function early(url: string, connecting: Promise<Transport>): Transport {
 }
 
 /**
- * Connects and logs in; the login is signed while the connection comes about, and goes out first. `signal` closes
- * the connection, at whatever stage it is. Throws as connecting and {@link LoginKeeper.signIn} do; then the
+ * Connects and logs in; the login is signed while the connection comes about, and goes out first. `end` gives up
+ * connecting, `stop` closes the connection. Throws as connecting and {@link LoginKeeper.signIn} do; then the
  * connection is closed again.
  */
 export async function connectAndLogIn(
-  { endpoint, connectOptions, clock, heartbeatS, keeper, time }: SessionParts,
+  { endpoint, connectOptions, clock, heartbeatS, keeper, time, random }: SessionParts,
   connect: Connect,
   reason: LoginReason,
-  signal: AbortSignal,
+  end: AbortSignal,
+  stop: Stop,
   onSubscription: (notification: Notification) => void,
 ): Promise<WebSocketTransport> {
-  const connecting = connect(endpoint, { ...connectOptions, signal });
+  const connecting = connect(endpoint, { ...connectOptions, signal: end });
   const loggedIn = keeper.signIn(early(endpoint.url, connecting), reason);
   loggedIn.catch(() => {});
   const transport = await connecting;
   const close = () => void transport.close();
-  if (signal.aborted) close();
-  else onAbort(signal, close);
+  if (stop.aborted) close();
+  else stop.on(close);
   const watch = new Watch(transport, heartbeatS, time);
   transport.onNotification((notification) => {
     watch.heard();
@@ -47,7 +51,8 @@ export async function connectAndLogIn(
     else if (notification.method === 'subscription') onSubscription(notification);
   });
   if (!clock.isFresh) keeper.readClock(transport).catch(() => {});
-  void watch.run(signal);
+  // when many come back at once, the exchange has more urgent things to do
+  void watch.run(stop, reason === 'open' ? 0 : random() * HEARTBEAT_WITHIN_MS);
   try {
     await loggedIn;
     return transport;
@@ -58,19 +63,19 @@ export async function connectAndLogIn(
 }
 
 /**
- * Renews the token again and again, well before it expires, until `signal` fires. Throws where it cannot: a final
+ * Renews the token again and again, well before it expires, until `stop` comes. Throws where it cannot: a final
  * refusal, or a token that has come to its end while the exchange was busy.
  */
 export async function keepTokenFresh(
   { time, random, clock, keeper }: SessionParts,
   transport: Transport,
-  signal: AbortSignal,
+  stop: Stop,
 ): Promise<void> {
   const busy = new Backoff({}, random);
   let waitMs = keeper.dueInMs;
   for (;;) {
-    await pause(time, waitMs, signal);
-    if (signal.aborted) return;
+    await pause(time, waitMs, stop);
+    if (stop.aborted) return;
     waitMs = keeper.dueInMs;
     if (waitMs > 0) continue;
     try {
@@ -79,7 +84,7 @@ export async function keepTokenFresh(
       busy.reset();
       waitMs = keeper.dueInMs;
     } catch (error) {
-      if (signal.aborted) return;
+      if (stop.aborted) return;
       if (isFinal(error) || !keeper.isUsable) throw error;
       waitMs = busy.next();
     }

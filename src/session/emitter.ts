@@ -47,7 +47,8 @@ export class Emitter<Events extends object> {
   }
 
   #deliver<Name extends keyof Events>(name: Name, event: Events[Name]): void {
-    for (const listener of [...(this.#listeners.get(name) ?? [])])
-      callListener(listener as (e: unknown) => void, event);
+    const listeners = this.#listeners.get(name);
+    if (listeners === undefined || listeners.size === 0) return;
+    for (const listener of [...listeners]) callListener(listener as (e: unknown) => void, event);
   }
 }

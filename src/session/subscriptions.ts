@@ -15,6 +15,8 @@ export type ChannelListener = (message: ChannelMessage) => void;
 /** As many channels go into one request: with names of usual length far below the 32 kB that it may have. */
 const CHANNELS_A_REQUEST = 200;
 
+const NONE_REFUSED: Promise<ReadonlyMap<string, DeribitKeysError>> = Promise.resolve(new Map());
+
 /**
  * Who wants which channels, and which of them the connection has. Both are brought together by {@link reconcile}, one
  * exchange of requests at a time.
@@ -24,6 +26,7 @@ export class Subscriptions {
   /** Channels of the present connection. */
   readonly #given = new Set<string>();
   #busy: Promise<unknown> = Promise.resolve();
+  #asking = 0;
 
   add(channels: readonly string[], listener: ChannelListener): void {
     for (const channel of channels) {
@@ -64,9 +67,20 @@ export class Subscriptions {
    * is busy.
    */
   reconcile(line: Transport): Promise<ReadonlyMap<string, DeribitKeysError>> {
+    if (this.#isSettled) return NONE_REFUSED;
     const work = this.#busy.then(() => this.#reconcile(line));
-    this.#busy = work.catch(() => {});
+    this.#asking += 1;
+    this.#busy = work
+      .catch(() => {})
+      .finally(() => {
+        this.#asking -= 1;
+      });
     return work;
+  }
+
+  /** Whether nothing is wanted, and nothing given or asked for. */
+  get #isSettled(): boolean {
+    return this.#listeners.size === 0 && this.#given.size === 0 && this.#asking === 0;
   }
 
   async #reconcile(line: Transport): Promise<ReadonlyMap<string, DeribitKeysError>> {

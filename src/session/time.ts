@@ -1,5 +1,5 @@
 import { startTimer } from '../deribit/connect-options.js';
-import { onAbort } from '../deribit/on-abort.js';
+import { type Stop, whenOver } from './stop.js';
 
 /** Clocks and timers; a test gives its own. */
 export interface Time {
@@ -36,19 +36,26 @@ export function elapsedMs(time: Time, { wallMs, monotonicMs }: Mark): number {
   return Math.max(time.nowMs() - wallMs, time.monotonicMs() - monotonicMs);
 }
 
-/** Waits, at most until one of the signals fires; it never rejects. Afterwards the caller looks at them. */
-export function pause(time: Time, delayMs: number, ...signals: readonly (AbortSignal | undefined)[]): Promise<void> {
+/** Timers of equal length share one queue: hundreds of sessions with random ones would have as many queues. */
+function roundUp(delayMs: number): number {
+  const stepMs = delayMs > 60_000 ? 1_000 : delayMs > 1_000 ? 100 : delayMs > 100 ? 10 : 1;
+  return Math.max(0, Math.ceil(delayMs / stepMs) * stepMs);
+}
+
+/** Waits, at most until one of the ends comes; it never rejects. Afterwards the caller looks at them. */
+export function pause(
+  time: Time,
+  delayMs: number,
+  ...ends: readonly (Stop | AbortSignal | undefined)[]
+): Promise<void> {
+  if (ends.some((end) => end?.aborted)) return Promise.resolve();
   return new Promise((resolve) => {
-    if (signals.some((signal) => signal?.aborted)) {
-      resolve();
-      return;
-    }
     const end = () => {
       time.clearTimeout(timer);
       for (const stop of stops) stop();
       resolve();
     };
-    const timer = time.setTimeout(end, Math.max(0, Math.ceil(delayMs)));
-    const stops = signals.map((signal) => onAbort(signal, end));
+    const timer = time.setTimeout(end, roundUp(delayMs));
+    const stops = ends.map((over) => whenOver(over, end));
   });
 }

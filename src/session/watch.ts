@@ -1,6 +1,7 @@
 import type { Notification } from '../deribit/json-rpc.js';
 import type { WebSocketTransport } from '../deribit/websocket-transport.js';
 import { isDeribitKeysError } from '../errors.js';
+import type { Stop } from './stop.js';
 import { pause, type Time } from './time.js';
 
 /** How long the answer to a question may take that is asked only because nothing was heard. */
@@ -36,14 +37,16 @@ export class Watch {
     if (params.type === 'test_request') void this.#ask('public/test', {}, PROBE_MS);
   }
 
-  /** Returns when `signal` fires, or when the connection was closed for its silence. */
-  async run(signal: AbortSignal): Promise<void> {
+  /** Begins after `afterMs`. Returns when `stop` comes, or when the connection was closed for its silence. */
+  async run(stop: Stop, afterMs = 0): Promise<void> {
     const quietMs = this.#heartbeatS * 1500;
+    if (afterMs > 0) await pause(this.#time, afterMs, stop);
+    if (stop.aborted) return;
     this.#beats = await this.#start();
-    while (!signal.aborted) {
+    while (!stop.aborted) {
       const silentMs = this.#time.monotonicMs() - this.#heardMs;
       if (silentMs < quietMs) {
-        await pause(this.#time, quietMs - silentMs, signal);
+        await pause(this.#time, quietMs - silentMs, stop);
         continue;
       }
       this.#beats ||= await this.#start();

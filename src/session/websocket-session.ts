@@ -1,5 +1,5 @@
 import { websocketUrlOf } from '../deribit/endpoints.js';
-import { isTransientRefusal, type Params } from '../deribit/json-rpc.js';
+import { isTransientRefusal, type Notification, type Params } from '../deribit/json-rpc.js';
 import { onAbort } from '../deribit/on-abort.js';
 import type { Transport } from '../deribit/transport.js';
 import type { WebSocketTransport } from '../deribit/websocket-transport.js';
@@ -12,11 +12,12 @@ import { endOf, isCut, isFinal, isFinalAtFirst, isSpentToken, mayAskAgain, sessi
 import type { SessionParts } from './parts.js';
 import { RequestLine } from './request-line.js';
 import type { AccessToken, Session, SessionRequestOptions } from './session.js';
+import { Stop } from './stop.js';
 import { type ChannelListener, Subscriptions } from './subscriptions.js';
 import { pause } from './time.js';
 
 /** A connection that lived for so long was a good one: the next attempt after it comes soon. */
-const GOOD_CONNECTION_MS = 10_000;
+const GOOD_CONNECTION_MS = 1_000;
 
 /**
  * A session over WebSocket.
@@ -36,8 +37,10 @@ export class WebSocketSession implements Session {
   readonly closed: Promise<Error | null>;
   readonly #parts: SessionParts;
   readonly #connect: Connect;
+  readonly #host: string;
   readonly #line: RequestLine;
   readonly #subscriptions = new Subscriptions();
+  readonly #deliver = (notification: Notification) => this.#subscriptions.deliver(notification);
   readonly #backoff: Backoff;
   readonly #end = new AbortController();
   readonly #recovery: Recovery;
@@ -51,6 +54,7 @@ export class WebSocketSession implements Session {
     this.#parts = parts;
     this.#connect = connect;
     this.url = websocketUrlOf(parts.endpoint.url);
+    this.#host = new URL(this.url).host;
     this.clientId = parts.clientId;
     this.#line = new RequestLine(parts.time, parts.queueLimit);
     this.#backoff = new Backoff(parts.options.backoff ?? {}, parts.random);
@@ -186,15 +190,13 @@ export class WebSocketSession implements Session {
   /** One connection from its beginning to its end. Gives why it ended. */
   async #live(reason: LoginReason, onReady: () => void): Promise<DeribitKeysError> {
     const parts = this.#parts;
-    const connection = new AbortController();
-    const { signal } = connection;
-    const forget = onAbort(this.#end.signal, () => connection.abort());
+    const stop = new Stop();
+    const forget = onAbort(this.#end.signal, () => stop.fire());
     try {
       const endTurn = await parts.scheduler.connectTurn(this.#end.signal);
       try {
         if (this.#ending !== null) throw this.#over();
-        const deliver = this.#subscriptions.deliver.bind(this.#subscriptions);
-        this.#transport = await connectAndLogIn(parts, this.#connect, reason, signal, deliver);
+        this.#transport = await connectAndLogIn(parts, this.#connect, reason, this.#end.signal, stop, this.#deliver);
         await this.#restore(this.#transport);
       } finally {
         endTurn();
@@ -202,10 +204,10 @@ export class WebSocketSession implements Session {
       const transport = this.#transport;
       onReady();
       this.#line.open(transport);
-      const renewing = keepTokenFresh(parts, transport, signal);
+      const renewing = keepTokenFresh(parts, transport, stop);
       renewing.catch((error: unknown) => (isFinal(error) ? this.#begin(error) : this.#drop(transport)));
       const { code } = await transport.closed;
-      return cutError(this.url, code);
+      return cutError(this.#host, code);
     } catch (error) {
       return endOf(error, '');
     } finally {
@@ -213,7 +215,7 @@ export class WebSocketSession implements Session {
       parts.keeper.forget();
       this.#subscriptions.forget();
       forget();
-      connection.abort();
+      stop.fire();
       await this.#transport?.close();
       this.#transport = null;
     }
@@ -309,9 +311,9 @@ export class WebSocketSession implements Session {
   }
 }
 
-function cutError(url: string, code: number): DeribitKeysError {
+function cutError(host: string, code: number): DeribitKeysError {
   const how = code === 1006 ? 'cut without a word' : `closed with code ${code}`;
-  return new DeribitKeysError('ERR_CONNECTION_CLOSED', `the connection to ${new URL(url).host} was ${how}`);
+  return new DeribitKeysError('ERR_CONNECTION_CLOSED', `the connection to ${host} was ${how}`);
 }
 
 /** 13009 for a token that was just got: not a refused login, which would be final. */

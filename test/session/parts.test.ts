@@ -6,6 +6,7 @@ import { DeribitKeysError } from '../../src/errors.js';
 import { Backoff } from '../../src/session/backoff.js';
 import { ExchangeClock } from '../../src/session/clock.js';
 import { CreditPool, DOCUMENTED_RATE } from '../../src/session/credits.js';
+import { Stop } from '../../src/session/stop.js';
 import { elapsedMs, mark, pause, systemTime } from '../../src/session/time.js';
 import { Watch } from '../../src/session/watch.js';
 import { FakeTime, settled } from '../support/fake-time.js';
@@ -160,9 +161,9 @@ describe('the watch over a connection', () => {
       },
     } as unknown as WebSocketTransport;
     const time = new FakeTime();
-    const stop = new AbortController();
+    const stop = new Stop();
     const watch = new Watch(transport, 10, time);
-    const running = watch.run(stop.signal);
+    const running = watch.run(stop);
     return { asked, watch, time, stop, running, isClosed: () => isClosed };
   }
 
@@ -175,7 +176,7 @@ describe('the watch over a connection', () => {
       watch.answer({ method: 'heartbeat', params: { type: i % 2 === 0 ? 'test_request' : 'heartbeat' } });
     }
     expect(asked).toEqual(['public/set_heartbeat', 'public/test', 'public/test', 'public/test']);
-    stop.abort();
+    stop.fire();
     await running;
     expect(isClosed()).toBe(false);
     expect(time.pending).toBe(0);
@@ -208,7 +209,7 @@ describe('the watch over a connection', () => {
       'public/set_heartbeat',
       'public/test',
     ]);
-    stop.abort();
+    stop.fire();
     await running;
     expect(isClosed()).toBe(false);
   });

@@ -1,0 +1,97 @@
+// 500 sessions of one process come back after a restart of the exchange, beside as many bare ws clients that each sign
+// with bare crypto.sign, send the same login and read its answer. Counted is the CPU time of the process that holds them.
+// And: how long a login takes after the connection is open, where every answer is 50 ms late.
+import { fork } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { median, row } from './measure.mjs';
+
+const SESSIONS = 500;
+const ROUNDS = 3;
+const WARM_UPS = 2;
+/** Until everything that belongs to coming back is done. */
+const SETTLE_MS = 5_500;
+const file = (name) => fileURLToPath(new URL(`./fleet/${name}.mjs`, import.meta.url));
+
+/** A process, and what it answers to a message. */
+function start(name) {
+  const child = fork(file(name), [], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], execArgv: ['--expose-gc'] });
+  return {
+    async ask(message) {
+      child.send(message);
+      const [answer] = await once(child, 'message');
+      return answer;
+    },
+    stop: () => child.kill(),
+  };
+}
+
+/** What a restart costs those who hold the connections: the last of some, so that the code has run before. */
+async function restart(exchange, contender, setUp) {
+  await contender.ask({ do: 'open', sessions: SESSIONS, ...setUp });
+  let cost;
+  for (let i = 0; i <= WARM_UPS; i += 1) {
+    await sleep(SETTLE_MS);
+    const waiting = contender.ask({ do: 'await-return' });
+    await exchange.ask({ do: 'restart' });
+    cost = await waiting;
+  }
+  return cost;
+}
+
+async function reconnects() {
+  const pair = generateKeyPairSync('ed25519');
+  const privateKey = pair.privateKey.export({ type: 'pkcs8', format: 'pem' });
+  const publicKey = pair.publicKey.export({ type: 'spki', format: 'pem' });
+  const rounds = [];
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const results = {};
+    for (const name of round % 2 === 0 ? ['ours', 'bare'] : ['bare', 'ours']) {
+      const [exchange, contender] = [start('exchange'), start(name)];
+      try {
+        const { wsUrl, clientId } = await exchange.ask({ do: 'start', publicKey });
+        results[name] = await restart(exchange, contender, { url: wsUrl, clientId, privateKey });
+      } finally {
+        contender.stop();
+        exchange.stop();
+      }
+    }
+    rounds.push(results);
+  }
+  const of = (name, what) => median(rounds.map((results) => results[name][what]));
+  const ratio = median(rounds.map(({ ours, bare }) => ours.cpuMs / bare.cpuMs));
+  const show = (name) =>
+    `${(of(name, 'cpuMs') / SESSIONS).toFixed(2)} ms CPU each, ${Math.round(of(name, 'tookMs'))} ms, peak ${Math.round(of(name, 'peakMiB'))} MiB`;
+  return row(
+    `${SESSIONS} sessions back after a restart: CPU`,
+    ratio,
+    { atMost: 1.5 },
+    `${show('ours')} : ${show('bare')}`,
+  );
+}
+
+const DELAY_MS = 50;
+
+async function roundTrips() {
+  const pair = generateKeyPairSync('ed25519');
+  const exchange = start('exchange');
+  const contender = start('ours');
+  try {
+    const publicKey = pair.publicKey.export({ type: 'spki', format: 'pem' });
+    const { wsUrl, clientId } = await exchange.ask({ do: 'start', publicKey, delayMs: DELAY_MS });
+    const privateKey = pair.privateKey.export({ type: 'pkcs8', format: 'pem' });
+    const { loginMs } = await contender.ask({ do: 'log-in', url: wsUrl, clientId, privateKey });
+    const tookMs = median(loginMs);
+    const detail = `${tookMs.toFixed(1)} ms from open socket to logged in : ${DELAY_MS} ms, over ${loginMs.length} logins`;
+    return row('a login, in round trips', tookMs / DELAY_MS, { atMost: 1.2 }, detail);
+  } finally {
+    contender.stop();
+    exchange.stop();
+  }
+}
+
+export async function bench() {
+  return [await roundTrips(), await reconnects()];
+}
