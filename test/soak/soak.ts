@@ -1,3 +1,5 @@
+import { fileURLToPath } from 'node:url';
+import { exchangeElsewhere, serveExchange } from './exchange.js';
 import { simulate } from './simulation.js';
 import { soak } from './wall-clock.js';
 
@@ -13,46 +15,52 @@ const heapNow = () => {
   return process.memoryUsage().heapUsed;
 };
 
-let rejections = 0;
-process.on('unhandledRejection', (reason) => {
-  rejections += 1;
-  say(`unhandled rejection: ${String(reason)}`);
-});
+if (process.argv[2] === 'exchange') serveExchange();
+else await main();
 
-say(`seed ${seed}`);
-const problems: string[] = [];
+async function main(): Promise<void> {
+  let rejections = 0;
+  process.on('unhandledRejection', (reason) => {
+    rejections += 1;
+    say(`unhandled rejection: ${String(reason)}`);
+  });
 
-const startMs = performance.now();
-const heaps: number[] = [];
-const simulated = await simulate({
-  days,
-  seed,
-  sessions: 4,
-  onDay(day) {
-    heaps.push(heapNow());
-    if (day % 10 === 0) say(`day ${day}: heap ${megabytes(heaps.at(-1) ?? 0)}`);
-  },
-});
-say(`${days} simulated days in ${Math.round((performance.now() - startMs) / 1000)} s`);
-say(JSON.stringify(simulated, null, 2));
-problems.push(...simulated.violations);
-if (Object.values(simulated.left).some((count) => count !== 0)) problems.push('the simulation left something behind');
-problems.push(...grown('simulation', heaps));
+  say(`seed ${seed}`);
+  const problems: string[] = [];
 
-const real = await soak({
-  seconds: minutes * 60,
-  seed,
-  onMinute: (second, heapBytes) => say(`${second} s: heap ${megabytes(heapBytes)}`),
-});
-say(`${minutes} minutes of wall time`);
-say(JSON.stringify({ ...real, heapBytes: real.heapBytes.map(megabytes) }, null, 2));
-problems.push(...real.violations, ...grown('soak', real.heapBytes));
-if (real.left.requests !== 0 || real.left.resources.length !== 0) problems.push('the soak left something behind');
-if (rejections > 0) problems.push(`${rejections} unhandled rejections`);
+  const startMs = performance.now();
+  const heaps: number[] = [];
+  const simulated = await simulate({
+    days,
+    seed,
+    sessions: 4,
+    onDay(day) {
+      heaps.push(heapNow());
+      if (day % 10 === 0) say(`day ${day}: heap ${megabytes(heaps.at(-1) ?? 0)}`);
+    },
+  });
+  say(`${days} simulated days in ${Math.round((performance.now() - startMs) / 1000)} s`);
+  say(JSON.stringify(simulated, null, 2));
+  problems.push(...simulated.violations);
+  if (Object.values(simulated.left).some((count) => count !== 0)) problems.push('the simulation left something behind');
+  problems.push(...grown('simulation', heaps));
 
-for (const problem of problems) say(`PROBLEM: ${problem}`);
-say(problems.length === 0 ? 'no order lost without an error, none sent twice, nothing left behind' : 'FAILED');
-process.exitCode = problems.length === 0 ? 0 : 1;
+  const real = await soak({
+    seconds: minutes * 60,
+    seed,
+    start: (publicKeyPem) => exchangeElsewhere(fileURLToPath(import.meta.url), publicKeyPem),
+    onMinute: (second, heapBytes) => say(`${second} s: heap ${megabytes(heapBytes)}`),
+  });
+  say(`${minutes} minutes of wall time`);
+  say(JSON.stringify({ ...real, heapBytes: real.heapBytes.map(megabytes) }, null, 2));
+  problems.push(...real.violations, ...grown('soak', real.heapBytes));
+  if (real.left.requests !== 0 || real.left.resources.length !== 0) problems.push('the soak left something behind');
+  if (rejections > 0) problems.push(`${rejections} unhandled rejections`);
+
+  for (const problem of problems) say(`PROBLEM: ${problem}`);
+  say(problems.length === 0 ? 'no order lost without an error, none sent twice, nothing left behind' : 'FAILED');
+  process.exitCode = problems.length === 0 ? 0 : 1;
+}
 
 /** Whether the heap of the last fifth is much above that of the second fifth, when everything had warmed up. */
 function grown(what: string, bytes: readonly number[]): string[] {

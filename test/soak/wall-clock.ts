@@ -2,13 +2,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { generateKeyPair } from '../../src/crypto/generate.js';
 import { encodePublicKeyPem } from '../../src/crypto/key-pem.js';
 import { localSigner } from '../../src/crypto/local-signer.js';
-import { type Sandbox, startSandbox } from '../../src/sandbox/index.js';
 import { openFleet, type Session } from '../../src/session/index.js';
+import { exchangeHere, type SoakExchange } from './exchange.js';
 import { Ledger, seeded } from './ledger.js';
 
 export interface WallClockOptions {
   readonly seconds: number;
   readonly seed: number;
+  /** In this process where left out. */
+  readonly start?: (publicKeyPem: string) => Promise<SoakExchange>;
   /** Called about once a minute with the heap in use, in bytes, after a collection where there can be one. */
   readonly onMinute?: (second: number, heapBytes: number) => void;
 }
@@ -30,22 +32,26 @@ export interface WallClockReport {
   readonly left: { readonly requests: number; readonly resources: readonly string[] };
 }
 
-const TOKEN_LIFE_S = 3;
 const ORDERS_AMONG_REQUESTS = 0.1;
 
 /** Sessions that trade on a real sandbox over real sockets, while it misbehaves. */
-export async function soak({ seconds, seed, onMinute }: WallClockOptions): Promise<WallClockReport> {
+export async function soak({
+  seconds,
+  seed,
+  start = exchangeHere,
+  onMinute,
+}: WallClockOptions): Promise<WallClockReport> {
   const random = seeded(seed);
   const resourcesBefore = process.getActiveResourcesInfo();
   const key = await generateKeyPair();
-  const sandbox = await startSandbox({ expiresInS: TOKEN_LIFE_S, callLimit: 0 });
-  const { client_id: clientId } = sandbox.addKey({ publicKey: encodePublicKeyPem(key.publicKey) });
+  const exchange = await start(encodePublicKeyPem(key.publicKey));
+  const { wsUrl, httpUrl, clientId } = exchange;
   const fleet = openFleet({ rate: null });
   const ledger = new Ledger();
   const tally = { login: 0, refresh: 0, reconnect: 0 };
   const violations: string[] = [];
   let messages = 0;
-  const urls = [sandbox.wsUrl, sandbox.wsUrl, sandbox.wsUrl, sandbox.httpUrl];
+  const urls = [wsUrl, wsUrl, wsUrl, httpUrl];
   const sessions = await Promise.all(
     urls.map((url) =>
       fleet.openSession({
@@ -111,9 +117,9 @@ export async function soak({ seconds, seed, onMinute }: WallClockOptions): Promi
     while (!isOver()) {
       await sleep(200 + random() * 1_500);
       incidents += 1;
-      await misfortune(sandbox, random);
+      await misfortune(exchange, random);
     }
-    sandbox.clearFaults();
+    await exchange.clearFaults();
   })();
   const heapBytes: number[] = [];
   const watching = (async () => {
@@ -125,9 +131,9 @@ export async function soak({ seconds, seed, onMinute }: WallClockOptions): Promi
     }
   })();
   await Promise.all([trading, trouble, watching]);
-  ledger.settle(sandbox.orders());
+  ledger.settle(await exchange.orders());
   await fleet.close();
-  await sandbox.close();
+  await exchange.close();
   await sleep(50);
   const resources = leftOf(resourcesBefore);
   return {
@@ -161,11 +167,11 @@ function leftOf(before: readonly string[]): readonly string[] {
   return rest.filter((name) => !NOT_OURS.includes(name));
 }
 
-async function misfortune(sandbox: Sandbox, random: () => number): Promise<void> {
-  const fault = (spec: string) => sandbox.addFault(`${spec}x${1 + Math.floor(random() * 3)}`);
-  const choices: readonly (() => void | Promise<void>)[] = [
-    () => sandbox.dropConnections(),
-    () => sandbox.restart(random() * 400),
+async function misfortune(exchange: SoakExchange, random: () => number): Promise<void> {
+  const fault = (spec: string) => exchange.addFault(`${spec}x${1 + Math.floor(random() * 3)}`);
+  const choices: readonly (() => Promise<void>)[] = [
+    () => exchange.dropConnections(),
+    () => exchange.restart(random() * 400),
     () => fault('cut-before@private/buy'),
     () => fault('cut-after@private/buy'),
     () => fault('garbage@private/buy'),
@@ -180,7 +186,7 @@ async function misfortune(sandbox: Sandbox, random: () => number): Promise<void>
     () => fault('error@public/auth:11051'),
     () => fault('error@public/auth:13028'),
     () => fault('cut-after@public/auth'),
-    () => sandbox.addFault(`clock:${Math.round((random() - 0.5) * 100_000)}`),
+    () => exchange.addFault(`clock:${Math.round((random() - 0.5) * 100_000)}`),
   ];
   await choices[Math.floor(random() * choices.length)]?.();
 }
