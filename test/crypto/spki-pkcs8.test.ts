@@ -15,7 +15,9 @@ import {
   TAG,
   writeDer,
 } from '../../src/crypto/der.js';
+import { loadPkcs8Pem } from '../../src/crypto/key-pem.js';
 import { concatBytes } from '../../src/crypto/numbers.js';
+import { encodePem } from '../../src/crypto/pem.js';
 import { decodeRsaPrivateKey, encodeRsaPublicKey } from '../../src/crypto/rsa-der.js';
 import { decodePkcs8, decodeSpki } from '../../src/crypto/spki-pkcs8.js';
 import { ENGINES, failure, hex, rsaKey } from './support.js';
@@ -47,6 +49,16 @@ describe.each(ENGINES)('on the $name engine', (engine) => {
     expect(long.publicKey.equals(short.publicKey)).toBe(true);
     expect(long.exposePkcs8()).toEqual(bytesOf(RFC_8410_V1));
     expect(decodeSpki(long.publicKey.spki).equals(short.publicKey)).toBe(true);
+  });
+
+  test('the quick way in takes nothing that this package would not write', async () => {
+    const load = (der: Uint8Array) => loadPkcs8Pem(encodePem('PRIVATE KEY', der), engine);
+    expect((await load(bytesOf(RFC_8410_V2))).exposePkcs8()).toEqual(bytesOf(RFC_8410_V1));
+    const other = (await privateKeyFromEd25519Seed(new Uint8Array(32).fill(6))).publicKey.spki.slice(-32);
+    await failure('ERR_KEY_INVALID', () => load(pkcs8(sequence(ED25519), seedNode, 1n, publicHalf(other))));
+    for (const der of [bytesOf(RFC_8410_V1), (await rsaKey()).exposePkcs8()]) {
+      await failure('ERR_KEY_UNREADABLE', () => load(concatBytes(der, Uint8Array.of(0))));
+    }
   });
 
   test('a public half that belongs to another key is refused, for either algorithm', async () => {
