@@ -1,6 +1,8 @@
-import { open } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { explaining, makePrivateFolder, readFileOrNull } from './files.js';
+import { DeribitKeysError } from '../errors.js';
+import { errnoOf, explaining, makePrivateFolder, readFileOrNull, statOrNull } from './files.js';
 
 /** One line of the audit log: what was done to the keystore or the exchange. It holds no secret. */
 export interface AuditEntry {
@@ -27,13 +29,29 @@ export function auditLine(entry: AuditEntry): string {
   return JSON.stringify(entry);
 }
 
+const { O_RDWR, O_APPEND, O_CREAT, O_NOFOLLOW = 0 } = constants;
+
+/** Opens a file to append to, that file itself: a link could lead the line into any file of this user. */
+async function openToAppend(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
+  } catch (error) {
+    if (errnoOf(error) !== 'ELOOP' || !(await statOrNull(path))?.isSymbolicLink()) throw error;
+    throw new DeribitKeysError('ERR_PERMISSIONS', `${path} is a symbolic link: nothing is written through it`, {
+      hint: 'look where it leads; then put a file of your own in its place, or delete it',
+      cause: error,
+    });
+  }
+}
+
 /**
  * Appends one line, whole, and flushes it. A line that a crash cut short is ended first. With `once`, a line that stands
  * near the end already is not written again.
+ * @throws `ERR_PERMISSIONS` where `path` is a symbolic link, `ERR_KEYSTORE_IO`
  */
 export async function appendLine(path: string, line: string, { once = false } = {}): Promise<void> {
   await explaining('write', path, async () => {
-    const handle = await open(path, 'a+', 0o600);
+    const handle = await openToAppend(path);
     try {
       const { size } = await handle.stat();
       const tail = Buffer.alloc(Math.min(size, once ? TAIL_BYTES : 1));

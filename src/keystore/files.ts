@@ -226,10 +226,14 @@ export function readChecked(path: string, check: (stats: Stats) => void, maxByte
   }
 }
 
-/** Reads a small file, or gives null where there is none. */
-export async function readFileOrNull(path: string, maxBytes = MAX_FILE_BYTES): Promise<Buffer | null> {
+/** Reads a small file, or gives null where there is none. `check` looks at what was opened first. */
+export async function readFileOrNull(
+  path: string,
+  maxBytes = MAX_FILE_BYTES,
+  check: (stats: Stats) => void = () => {},
+): Promise<Buffer | null> {
   try {
-    return readChecked(path, () => {}, maxBytes);
+    return readChecked(path, check, maxBytes);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return null;
     throw fileError(error, 'read', path);

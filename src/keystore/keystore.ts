@@ -1,10 +1,12 @@
+import type { Stats } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { AUDIT_FILE, type AuditEntry, appendAudit, auditLine } from './audit-log.js';
-import { makePrivateFolder, namesIn, readFileOrNull, replaceFile, statOrNull } from './files.js';
+import { MAX_FILE_BYTES, makePrivateFolder, namesIn, readFileOrNull, replaceFile, statOrNull } from './files.js';
 import { DEFAULT_LOCK_WAIT_MS, type Lock, takeLock } from './lock.js';
 import { foldName, isKeyName, requireKeyName } from './names.js';
+import { requireOwnFile } from './permissions.js';
 import { type KeyRecord, parseRecord, serialiseRecord } from './record.js';
 import { change, finishChange, hasUnfinishedChange, isLeftover, ownerOfLeftover, type Step } from './transaction.js';
 
@@ -34,7 +36,7 @@ export interface Keystore {
   readonly folder: string;
   readonly now: () => Date;
   files(name: string): KeyFiles;
-  /** @throws `ERR_USAGE`, `ERR_NO_SUCH_NAME`, `ERR_RECORD_DAMAGED`, `ERR_RECORD_NEWER` */
+  /** @throws `ERR_USAGE`, `ERR_NO_SUCH_NAME`, `ERR_RECORD_DAMAGED`, `ERR_RECORD_NEWER`, `ERR_PERMISSIONS` */
   read(name: string): Promise<KeyRecord>;
   /** @throws `ERR_NAME_TAKEN` where a file of the name, or of one that differs by case alone, exists. */
   requireFree(name: string): Promise<void>;
@@ -67,6 +69,9 @@ export type AuditNote = Partial<AuditEntry> & Pick<AuditEntry, 'action'>;
 const RECORD = '.json';
 const CHANGE_POLL_MS = 10;
 const SUFFIXES = [RECORD, '.pem', '.pub.pem'] as const;
+
+/** Where a token of a key is kept while it is valid, relative to the keystore. */
+export const tokenFileName = (name: string) => `.${name}.token.json`;
 
 /** The names of a key's files, relative to the keystore. */
 export function fileNames(name: string): { privateKey: string; publicKey: string; record: string } {
@@ -116,9 +121,12 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
 
   const readNow = async (name: string): Promise<KeyRecord> => {
     const path = files(name).record;
-    const content = await readFileOrNull(path);
+    const opened: Stats[] = [];
+    const content = await readFileOrNull(path, MAX_FILE_BYTES, (stats) => opened.push(stats));
     if (content === null) throw await noSuchName(name);
-    return parseRecord(content.toString('utf8'), path, name);
+    const record = parseRecord(content.toString('utf8'), path, name);
+    if (record.signer !== null) for (const stats of opened) requireOwnFile(path, stats);
+    return record;
   };
 
   /** Files that are being changed are waited for; a change whose maker died is ended here. */

@@ -15,6 +15,7 @@ export type PermissionPolicy = 'strict' | 'mounted' | 'any';
 
 const OTHERS = 0o077;
 const OTHERS_BUT_GROUP_READ = 0o037;
+const WRITABLE_BY_OTHERS = 0o022;
 const WRITABLE_BY_ALL = 0o002;
 const STICKY = 0o1000;
 
@@ -28,6 +29,37 @@ function refuse(message: string, hint: string): DeribitKeysError {
 /** Whether this platform has owners and modes that mean something. */
 export function hasFileModes(): boolean {
   return process.platform !== 'win32' && process.getuid !== undefined;
+}
+
+const ownerAndMode = ({ uid, mode }: Stats) => `(uid ${uid}, mode ${octal(mode)})`;
+
+/** Whether what `stats` tells of may have been written by somebody who is neither this user nor root. */
+function isOfOthers({ uid, mode }: Stats): boolean {
+  return hasFileModes() && ((uid !== 0 && uid !== process.geteuid?.()) || (mode & WRITABLE_BY_OTHERS) !== 0);
+}
+
+/**
+ * Refuses a change that was prepared, folder or list, where others may have prepared it.
+ * @throws `ERR_PERMISSIONS`
+ */
+export function requireOwnChange(path: string, stats: Stats): void {
+  if (!isOfOthers(stats)) return;
+  throw refuse(
+    `the unfinished change ${path} may be somebody else's ${ownerAndMode(stats)}: it is not carried out`,
+    `look at what it holds: delete it, or where it is yours, own it and run: chmod -R go-w ${quoted(path)}`,
+  );
+}
+
+/**
+ * Refuses a file that says which code is loaded, where others may have written it.
+ * @throws `ERR_PERMISSIONS`
+ */
+export function requireOwnFile(path: string, stats: Stats): void {
+  if (!isOfOthers(stats)) return;
+  throw refuse(
+    `${path} names the signer of a key and may be somebody else's ${ownerAndMode(stats)}`,
+    `look at what it names; where that is right, own the file and run: chmod go-w ${quoted(path)}`,
+  );
 }
 
 function checkFile(path: string, stats: Stats, me: number, policy: PermissionPolicy): void {

@@ -18,6 +18,7 @@ import {
 } from './files.js';
 import type { Lock } from './lock.js';
 import { foldName } from './names.js';
+import { requireOwnChange } from './permissions.js';
 
 /*
  * Several files change together or not at all: a redo log.
@@ -29,6 +30,9 @@ import { foldName } from './names.js';
  *
  * Where a step fails before anything old was touched (only new files were made, or lines added), what was made is taken
  * back, and the log goes back to where a crash would drop it.
+ *
+ * A log is carried out only where nobody but this user or root can have written it, and no step passes through a
+ * symbolic link below the keystore.
  */
 
 /** One step of a change. Paths are relative to the keystore; `create` never overwrites, `append` adds a line once. */
@@ -52,18 +56,33 @@ function inside(root: string, file: string): string {
   throw new DeribitKeysError('ERR_STATE', `a step of an unfinished change names a path outside the keystore ${root}`);
 }
 
+/** The folders whose names a step changes, relative to the keystore; without the keystore itself. */
+function foldersBelow(step: Step | LoggedStep): string[] {
+  const files = step.do === 'move' ? [step.from, step.to] : [step.file];
+  return files.map((file) => posix.dirname(file)).filter((folder) => folder !== '.');
+}
+
+/** Refuses a step that would pass through a symbolic link: it may lead out of the keystore. */
+async function requireNoLinks(root: string, step: Step | LoggedStep): Promise<void> {
+  for (const folder of foldersBelow(step)) {
+    const parts = folder.split('/');
+    for (const [index] of parts.entries()) {
+      const path = inside(root, parts.slice(0, index + 1).join('/'));
+      if (!(await statOrNull(path))?.isSymbolicLink()) continue;
+      throw new DeribitKeysError('ERR_PERMISSIONS', `${path} is a symbolic link: nothing is written through it`, {
+        hint: 'look where it leads; then put a folder of your own in its place, or delete it',
+      });
+    }
+  }
+}
+
 async function isSameFile(a: string, b: string): Promise<boolean> {
   const [one, other] = await Promise.all([statOrNull(a), statOrNull(b)]);
   return one !== null && other !== null && one.ino === other.ino && one.dev === other.dev;
 }
 
-/** The folders whose names a step changes. */
-function touchedBy(root: string, step: LoggedStep): string[] {
-  const files = step.do === 'move' ? [step.from, step.to] : [step.file];
-  return files.map((file) => dirname(inside(root, file)));
-}
-
 async function applyStep(root: string, folder: string, step: LoggedStep): Promise<void> {
+  await requireNoLinks(root, step);
   switch (step.do) {
     case 'create': {
       const [staged, target] = [join(folder, step.staged), inside(root, step.file)];
@@ -133,7 +152,7 @@ async function applyDecided(
       begun.push(step);
       await applyStep(root, folder, step);
     }
-    for (const touched of new Set([root, ...steps.flatMap((step) => touchedBy(root, step))])) {
+    for (const touched of new Set([root, ...steps.flatMap(foldersBelow).map((below) => inside(root, below))])) {
       if ((await statOrNull(touched)) !== null) await flushFolder(touched);
     }
   } catch (error) {
@@ -178,7 +197,7 @@ async function stage(staging: string, steps: readonly Step[]): Promise<LoggedSte
 
 /**
  * Makes all `steps` happen or none, also through a crash: what is decided and not done is done by {@link finishChange}.
- * @throws `ERR_NAME_TAKEN`, `ERR_LOCK_LOST`, `ERR_KEYSTORE_IO`; nothing is changed then, unless the hint says that the
+ * @throws `ERR_NAME_TAKEN`, `ERR_LOCK_LOST`, `ERR_PERMISSIONS`, `ERR_KEYSTORE_IO`; nothing is changed then, unless the hint says that the
  *   change is decided
  */
 export async function change(root: string, name: string, lock: Lock, steps: readonly Step[]): Promise<void> {
@@ -188,6 +207,7 @@ export async function change(root: string, name: string, lock: Lock, steps: read
     try {
       const staged = await stage(staging, steps);
       for (const step of steps) {
+        await requireNoLinks(root, step);
         if (step.do === 'create' && (await statOrNull(inside(root, step.file))) !== null) throw taken(step.file);
       }
       await lock.check();
@@ -241,7 +261,16 @@ export async function hasUnfinishedChange(root: string, name: string): Promise<b
   return (await statOrNull(commitFolder(root, name))) !== null;
 }
 
-/** Under the lock of `name`: ends a change that was decided, drops what was only begun. Gives whether one was ended. */
+function noFolder(path: string): DeribitKeysError {
+  return new DeribitKeysError('ERR_PERMISSIONS', `${path} is no folder of ours: what it leads to is not carried out`, {
+    hint: 'look at what it is, then delete it',
+  });
+}
+
+/**
+ * Under the lock of `name`: ends a change that was decided, drops what was only begun. Gives whether one was ended.
+ * @throws `ERR_PERMISSIONS` for a change that another user may have prepared, `ERR_STATE`, `ERR_KEYSTORE_IO`
+ */
 export async function finishChange(root: string, name: string): Promise<boolean> {
   for (const entry of await namesIn(root)) {
     if (isLeftover(entry) && ownerOfLeftover(entry) === foldName(name)) {
@@ -249,9 +278,12 @@ export async function finishChange(root: string, name: string): Promise<boolean>
     }
   }
   const folder = commitFolder(root, name);
-  if ((await statOrNull(folder)) === null) return false;
+  const found = await statOrNull(folder);
+  if (found === null) return false;
+  if (!found.isDirectory()) throw noFolder(folder);
+  requireOwnChange(folder, found);
   await explaining('finish the change in', root, async () => {
-    const log = await readFileOrNull(join(folder, LOG), MAX_LOG_BYTES);
+    const log = await readFileOrNull(join(folder, LOG), MAX_LOG_BYTES, (stats) => requireOwnChange(folder, stats));
     // the list goes only when all steps were done
     if (log === null) await rm(folder, { recursive: true, force: true });
     else await applyDecided(root, folder, parseLog(folder, log.toString('utf8')), { fresh: false });
