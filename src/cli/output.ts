@@ -41,11 +41,33 @@ export interface Printer {
   style(text: string, ...styles: readonly Style[]): string;
 }
 
+/** Control and format characters (the bidirectional ones among them), line and paragraph separators. */
+const STEERING = /[\p{Cc}\p{Cf}\u2028\u2029]/gu;
+const hex = (code: number, digits: number) => code.toString(16).padStart(digits, '0');
+
+function shown(character: string): string {
+  const code = character.codePointAt(0) ?? 0;
+  if (character === '\n') return '\\n';
+  if (character === '\t') return '\\t';
+  return code <= 0xff ? `\\x${hex(code, 2)}` : code <= 0xffff ? `\\u${hex(code, 4)}` : `\\u{${hex(code, 1)}}`;
+}
+
 /** Characters that could steer a terminal are shown, not sent: texts may come from the exchange or from a file. */
 function harmless(text: string): string {
-  return text.replace(/\p{Cc}/gu, (c) =>
-    c === '\n' || c === '\t' ? c : `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  return text.replace(STEERING, (c) => (c === '\n' || c === '\t' ? c : shown(c)));
+}
+
+/** The same for a text that has one place in a line: it cannot begin another line or column. */
+export function inLine(text: string): string {
+  return text.replace(STEERING, shown);
+}
+
+/** One line of JSON, in which these characters are escaped, each UTF-16 unit as `\uXXXX`: they stand in texts alone. */
+function jsonLine(value: unknown): string {
+  const escaped = JSON.stringify(value).replace(STEERING, (c) =>
+    c.replace(/[\s\S]/g, (unit) => `\\u${hex(unit.charCodeAt(0), 4)}`),
   );
+  return `${escaped}\n`;
 }
 
 /** An error of ours; anything else is a mistake of this program, and told as such. */
@@ -86,7 +108,7 @@ export function createPrinter(stdout: Output, stderr: Output, options: PrinterOp
     style,
     result(value, text) {
       if (json) {
-        stdout.write(`${JSON.stringify(value)}\n`);
+        stdout.write(jsonLine(value));
         return;
       }
       const lines = text();
@@ -103,7 +125,7 @@ export function createPrinter(stdout: Output, stderr: Output, options: PrinterOp
     error(thrown) {
       const error = asOurError(thrown);
       if (json) {
-        stderr.write(`${JSON.stringify(errorDocument(error))}\n`);
+        stderr.write(jsonLine(errorDocument(error)));
         return exitCodeOf(error.code);
       }
       const rpc =
@@ -120,9 +142,9 @@ export function createPrinter(stdout: Output, stderr: Output, options: PrinterOp
 
 /** A table: columns as wide as their widest cell, two spaces between, the first row in bold. */
 export function table(printer: Printer, header: readonly string[], rows: readonly (readonly string[])[]): string[] {
-  const shown = [header, ...rows].map((row) => row.map(harmless));
-  const widths = header.map((_, column) => Math.max(...shown.map((row) => (row[column] ?? '').length)));
-  return shown.map((row, index) => {
+  const cells = [header, ...rows].map((row) => row.map(inLine));
+  const widths = header.map((_, column) => Math.max(...cells.map((row) => (row[column] ?? '').length)));
+  return cells.map((row, index) => {
     const line = row
       .map((cell, column) => cell.padEnd(widths[column] ?? 0))
       .join('  ')
@@ -133,7 +155,7 @@ export function table(printer: Printer, header: readonly string[], rows: readonl
 
 /** Lines of `label  value`, the labels in one column; entries with null are left out. */
 export function fields(entries: readonly (readonly [string, string | number | null])[]): string[] {
-  const shown = entries.filter((entry): entry is readonly [string, string | number] => entry[1] !== null);
-  const width = Math.max(...shown.map(([label]) => label.length));
-  return shown.map(([label, value]) => `${label.padEnd(width)}  ${harmless(String(value))}`);
+  const told = entries.filter((entry): entry is readonly [string, string | number] => entry[1] !== null);
+  const width = Math.max(...told.map(([label]) => label.length));
+  return told.map(([label, value]) => `${label.padEnd(width)}  ${inLine(String(value))}`);
 }

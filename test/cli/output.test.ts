@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createPrinter, fields, table } from '../../src/cli/output.js';
 import { DeribitKeysError } from '../../src/errors.js';
@@ -53,8 +54,8 @@ describe('an error', () => {
 
   it('cannot steer the terminal', () => {
     const { out, stderr } = printer();
-    out.error(new DeribitKeysError('ERR_RPC', 'a\u001b[2Jb\u009bc', { hint: '\u0007' }));
-    expect(stderr()).toBe('error: a\\x1b[2Jb\\x9bc\nhint: \\x07\n');
+    out.error(new DeribitKeysError('ERR_RPC', 'a\u001b[2Jb\u009bc\u202e', { hint: '\u0007' }));
+    expect(stderr()).toBe('error: a\\x1b[2Jb\\x9bc\\u202e\nhint: \\x07\n');
   });
 });
 
@@ -69,6 +70,44 @@ describe('columns', () => {
         ['none', null],
       ]),
     ).toEqual(['a     1', 'long  two']);
+  });
+
+  it('hold each text in its place, whatever is in it', () => {
+    const { out } = printer();
+    const text = 'a\nb\tc\r\u0085\u202ed\u2066\u200b\ufeff\u2028\u2029\u{e0041}';
+    const told = 'a\\nb\\tc\\x0d\\x85\\u202ed\\u2066\\u200b\\ufeff\\u2028\\u2029\\u{e0041}';
+    expect(table(out, ['A'], [[text]])).toEqual(['A', told]);
+    expect(fields([['label', text]])).toEqual([`label  ${told}`]);
+  });
+});
+
+describe('JSON', () => {
+  const steering = /[\p{Cc}\p{Cf}\u2028\u2029]/u;
+  const text = fc.array(
+    fc.oneof(
+      fc.string({ unit: 'binary' }),
+      fc.constantFrom('\u009b2J', '\u202e', '\u2028', '\u{e0041}', '\ud800', '\\'),
+    ),
+  );
+
+  it('holds no character that could steer a terminal, and means the same', () => {
+    fc.assert(
+      fc.property(text, (parts) => {
+        const value = { [parts.join('')]: parts };
+        const { out, stdout } = printer({ json: true });
+        out.result(value, () => '');
+        const line = stdout();
+        expect(line.endsWith('}\n')).toBe(true);
+        expect(line.slice(0, -1)).not.toMatch(steering);
+        expect(JSON.parse(line)).toEqual(value);
+      }),
+    );
+  });
+
+  it('of an error neither', () => {
+    const { out, stderr } = printer({ json: true });
+    out.error(new DeribitKeysError('ERR_RPC', 'a\u009b\u202e\u{e0041}'));
+    expect(stderr()).toBe('{"error":{"code":"ERR_RPC","message":"a\\u009b\\u202e\\udb40\\udc41"}}\n');
   });
 });
 

@@ -5,7 +5,7 @@ import type { AccountLogin, Parts } from '../../workflows/parts.js';
 import type { Context } from '../context.js';
 import { accountLogin, partsWithSecondFactor } from '../login.js';
 import type { LoginOptions } from '../options.js';
-import { fields, table } from '../output.js';
+import { fields, inLine, table } from '../output.js';
 import { confirm } from '../prompt.js';
 
 function keyLines(key: AccountKey): string[] {
@@ -51,7 +51,8 @@ async function openAccountWork(
   return { parts, login, keys: await listAccountKeys(parts, login) };
 }
 
-const named = (key: AccountKey) => [key.name ?? key.label, `(${key.clientId})`].filter((part) => part !== '').join(' ');
+const named = (key: AccountKey) =>
+  inLine([key.name ?? key.label, `(${key.clientId})`].filter((part) => part !== '').join(' '));
 
 /** Warns of what would hurt, and asks before what hurts or cannot be taken back. */
 async function warnAndConfirm(
@@ -141,7 +142,7 @@ export async function disableOthers(cx: Context, texts: readonly string[], flags
   );
 }
 
-const reason = ({ error }: BrakeResult) => (error === null ? '' : `: ${error.message}`);
+const reason = ({ error }: BrakeResult) => (error === null ? '' : `: ${inLine(error.message)}`);
 
 /** `api-keys list`. */
 export async function showKeys(cx: Context, flags: LoginOptions): Promise<void> {
