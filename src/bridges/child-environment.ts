@@ -1,5 +1,5 @@
-/** Variables that hold secrets of ours: passphrases, PINs, a client secret, codes and seeds of a second factor. */
-const OWN_SECRETS = /^DERIBIT_(KEYS_([A-Z]+_)*(PASSPHRASE|PIN)|CLIENT_SECRET|TFA_CODE|TFA_SECRET)$/i;
+/** Variables that hold secrets of ours: passphrases, PINs, a client secret, a private key, codes and seeds of a second factor. */
+const OWN_SECRETS = /^DERIBIT_(KEYS_([A-Z]+_)*(PASSPHRASE|PIN)|CLIENT_SECRET|PRIVATE_KEY|TFA_CODE|TFA_SECRET)$/i;
 
 /** What a program that is run with a token finds in its environment. */
 export interface ChildLogin {

@@ -16,6 +16,7 @@ describe('exec', () => {
       DERIBIT_KEYS_BACKUP_PASSPHRASE: 'canary',
       DERIBIT_KEYS_PIN: 'canary',
       DERIBIT_CLIENT_SECRET: 'canary',
+      DERIBIT_PRIVATE_KEY: 'canary',
       DERIBIT_TFA_CODE: 'canary',
       DERIBIT_TFA_SECRET: 'canary',
     };
@@ -79,6 +80,11 @@ describe('exec', () => {
     expect(missing.exitCode).toBe(2);
     expect(missing.error().message).toContain('no such program');
     expect((await s.run(['exec', 'bot'])).exitCode).toBe(2);
+    const calls = s.calls();
+    const empty = await s.run(['exec', 'bot', '--json', '--', '']);
+    expect(empty.exitCode).toBe(2);
+    expect(empty.error()).toMatchObject({ code: 'ERR_USAGE', message: 'the program to run has an empty name' });
+    expect(s.calls()).toEqual(calls);
     s.sandbox.setFaults(['refuse-login']);
     const refused = await s.run(['exec', 'bot', '--', node, '-e', 'console.log("ran")']);
     expect(refused).toMatchObject({ exitCode: 5, stdout: '' });

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { DeribitKeysError } from '../../errors.js';
 import { ExitWith } from '../check-failed.js';
 import { examples } from '../options.js';
 import type { Open } from '../program.js';
@@ -31,11 +32,16 @@ Its exit code is passed on, and 128+n where signal n ended it; signals are hande
     )
     .action(async (name: string, words: readonly string[], flags: ExecFlags, command: Command) => {
       const cx = open(command);
+      const [child = '', ...rest] = words;
+      if (child === '') {
+        throw new DeribitKeysError('ERR_USAGE', 'the program to run has an empty name', {
+          hint: 'give it behind --, such as: exec bot -- python3 bot.py',
+        });
+      }
       const { clientId, url, fetch } = await tokenSource(cx, name, flags.scope);
       const { accessToken } = await fetch();
       const { childEnvironment } = await import('../../bridges/child-environment.js');
       const { runChild } = await import('../run-child.js');
-      const [child = '', ...rest] = words;
       const exitCode = await runChild(
         cx.host,
         child,
