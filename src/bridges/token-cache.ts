@@ -3,7 +3,7 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeribitKeysError } from '../errors.js';
 import { readHandle, replaceFile } from '../keystore/files.js';
-import type { Keystore } from '../keystore/keystore.js';
+import { type Keystore, tokenFileName } from '../keystore/keystore.js';
 import { takeLock } from '../keystore/lock.js';
 import { hasFileModes } from '../keystore/permissions.js';
 import type { KeyRecord } from '../keystore/record.js';
@@ -32,7 +32,7 @@ interface CacheFile extends TokenPurpose {
 
 /** Where the token of the key `name` is kept. Its leading dot keeps it apart from keys. */
 function pathOf(store: Keystore, name: string): string {
-  return join(store.folder, `.${name}.token.json`);
+  return join(store.folder, tokenFileName(name));
 }
 
 /** The purpose of a token for a stored key. */

@@ -49,6 +49,12 @@ export interface KeyRecord {
   readonly ipWhitelist: readonly string[];
   /** The subaccount that the key belongs to; null for the account of the login. */
   readonly subaccount: number | null;
+  /** The client id of the login that began the registration: the key's account is the one that shows this id. */
+  readonly registrar: string | null;
+  /** While `pending`: until when a request whose answer was not waited for may still be carried out. */
+  readonly uncertainUntil: string | null;
+  /** When the exchange confirmed that the key was removed there. */
+  readonly removedAt: string | null;
   readonly signer: SignerLocation | null;
 }
 
@@ -70,6 +76,9 @@ export function localRecord(
     features: [],
     ipWhitelist: [],
     subaccount: null,
+    registrar: null,
+    uncertainUntil: null,
+    removedAt: null,
     signer,
   };
 }
@@ -129,8 +138,13 @@ const FIELDS: Readonly<Record<keyof KeyRecord, Check>> = {
   features: isTexts,
   ipWhitelist: isTexts,
   subaccount: orNull(isCount),
+  registrar: orNull(isText),
+  uncertainUntil: orNull(isTime),
+  removedAt: orNull(isTime),
   signer: orNull(isSigner),
 };
+
+const MAY_BE_ABSENT: ReadonlySet<string> = new Set(['registrar', 'uncertainUntil', 'removedAt']);
 
 function damaged(file: string, what: string): DeribitKeysError {
   return new DeribitKeysError('ERR_RECORD_DAMAGED', `the record ${file} is damaged: ${what}`, {
@@ -164,9 +178,9 @@ export function parseRecord(text: string, file: string, name: string): KeyRecord
   }
   const known: Record<string, unknown> = {};
   for (const [field, check] of Object.entries(FIELDS)) {
-    if (!check(fields[field]))
-      throw damaged(file, `"${field}" is ${fields[field] === undefined ? 'missing' : 'not valid'}`);
-    known[field] = fields[field];
+    const value = fields[field] ?? (MAY_BE_ABSENT.has(field) ? null : fields[field]);
+    if (!check(value)) throw damaged(file, `"${field}" is ${value === undefined ? 'missing' : 'not valid'}`);
+    known[field] = value;
   }
   const record = known as unknown as KeyRecord;
   if (record.name !== name) throw damaged(file, `it names the key "${record.name}"`);

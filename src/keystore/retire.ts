@@ -1,19 +1,21 @@
 import { join } from 'node:path';
 import { DeribitKeysError } from '../errors.js';
 import { statOrNull } from './files.js';
-import { fileNames, type Keystore, type LockedKey } from './keystore.js';
+import { fileNames, type Keystore, type LockedKey, tokenFileName } from './keystore.js';
 import { type KeyRecord, serialiseRecord } from './record.js';
 import type { Step } from './transaction.js';
 
 /** The folder, relative to the keystore, that keys go to when they are removed. */
 export const RETIRED_FOLDER = 'retired';
 
-async function presentFiles(store: Keystore, name: string): Promise<string[]> {
+/** @throws `ERR_NO_SUCH_NAME` where the key has none */
+async function filesOf(store: Keystore, name: string): Promise<readonly string[]> {
   const present: string[] = [];
   for (const file of Object.values(fileNames(name))) {
     if ((await statOrNull(join(store.folder, file))) !== null) present.push(file);
   }
-  return present;
+  if (present.length > 0) return present;
+  throw new DeribitKeysError('ERR_NO_SUCH_NAME', `the key "${name}" has no files`);
 }
 
 /** `retired/2026-11-23`, or with a number behind it where a key of that name went there on the same day. */
@@ -26,9 +28,26 @@ async function freeFolder(store: Keystore, files: readonly string[]): Promise<st
   }
 }
 
+/** The steps that put a key's files away into a dated folder, from where they can be had back. */
+export async function stepsToRetire(
+  store: Keystore,
+  record: KeyRecord,
+): Promise<{ readonly folder: string; readonly steps: readonly Step[] }> {
+  const files = await filesOf(store, record.name);
+  const folder = await freeFolder(store, files);
+  const content = serialiseRecord({ ...record, state: 'retired' });
+  return {
+    folder,
+    steps: [
+      { do: 'replace', file: fileNames(record.name).record, content },
+      ...files.map((file): Step => ({ do: 'move', from: file, to: `${folder}/${file}` })),
+    ],
+  };
+}
+
 /**
- * Takes a key out of the keystore, all its files at once: into a dated folder, from where they can be had back, or with
- * `purge` for good. Whether the exchange still takes the key is for the caller to know.
+ * Takes a key out of the keystore, all its files at once: into a dated folder, or with `purge` for good. A token of it
+ * goes as well. Whether the exchange still takes the key is for the caller to know.
  * @returns the folder that the files are in now; null where they were deleted
  */
 export async function retireKey(
@@ -37,21 +56,15 @@ export async function retireKey(
   record: KeyRecord,
   options: { readonly purge: boolean },
 ): Promise<string | null> {
-  const files = await presentFiles(store, record.name);
-  if (files.length === 0) throw new DeribitKeysError('ERR_NO_SUCH_NAME', `the key "${record.name}" has no files`);
-  const folder = options.purge ? null : await freeFolder(store, files);
-  const steps: Step[] =
-    folder === null
-      ? files.map((file) => ({ do: 'delete', file }))
-      : [
-          {
-            do: 'replace',
-            file: fileNames(record.name).record,
-            content: serialiseRecord({ ...record, state: 'retired' }),
-          },
-          ...files.map((file): Step => ({ do: 'move', from: file, to: `${folder}/${file}` })),
-        ];
   const { name, fingerprint, clientId, environment } = record;
-  await locked.change(steps, { action: options.purge ? 'purge' : 'remove', name, fingerprint, clientId, environment });
-  return folder === null ? null : join(store.folder, folder);
+  const note = { name, fingerprint, clientId, environment };
+  const token: Step = { do: 'delete', file: tokenFileName(name) };
+  if (options.purge) {
+    const files = await filesOf(store, name);
+    await locked.change([...files.map((file): Step => ({ do: 'delete', file })), token], { action: 'purge', ...note });
+    return null;
+  }
+  const { folder, steps } = await stepsToRetire(store, record);
+  await locked.change([...steps, token], { action: 'remove', ...note });
+  return join(store.folder, folder);
 }

@@ -124,8 +124,9 @@ export async function changeKey(
     // the first record and the audit log change as one; a key that is on no record has the log alone
     const [first, ...others] = await stillMeaning(locked, target.clientId);
     if (first === undefined) await parts.store.audit(note('ok'));
-    else await bringUpToDate(first, answer, note('ok'));
-    for (const key of others) await bringUpToDate(key, answer);
+    const now = answer ?? { removedAt: parts.store.now().toISOString() };
+    if (first !== undefined) await bringUpToDate(first, now, note('ok'));
+    for (const key of others) await bringUpToDate(key, now);
     if (answer === null) return { ...target, enabled: false };
     return describeApiKey(answer, (await parts.store.list()).records, login);
   });
@@ -231,11 +232,15 @@ function maybeDone(error: unknown): unknown {
   });
 }
 
-async function bringUpToDate(locked: LockedKey, answer: ApiKey | null, ...notes: readonly AuditNote[]): Promise<void> {
+async function bringUpToDate(
+  locked: LockedKey,
+  answer: ApiKey | { readonly removedAt: string | null },
+  ...notes: readonly AuditNote[]
+): Promise<void> {
   const record = await locked.read();
   const changed: KeyRecord =
-    answer === null
-      ? { ...record, state: 'retired' }
+    'removedAt' in answer
+      ? { ...record, state: 'retired', removedAt: answer.removedAt }
       : {
           ...record,
           keyId: answer.keyId,
@@ -264,7 +269,7 @@ export async function retireMissing(parts: Parts, login: AccountLogin, missing: 
     if (record.state !== 'registered' || record.clientId !== clientId) return false;
     const { fingerprint, environment } = record;
     const note = { action: 'retire', name: record.name, fingerprint, clientId, environment };
-    await bringUpToDate(locked, null, note);
+    await bringUpToDate(locked, { removedAt: null }, note);
     return true;
   });
 }

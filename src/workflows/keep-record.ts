@@ -24,5 +24,8 @@ export function asLocal(record: KeyRecord): KeyRecord {
     keyId: null,
     registeredAt: null,
     subaccount: null,
+    registrar: null,
+    uncertainUntil: null,
+    removedAt: null,
   };
 }

@@ -8,7 +8,6 @@ import {
   checkLabel,
   createApiKey,
   editApiKey,
-  listApiKeys,
 } from '../deribit/api-keys.js';
 import { sameEndpoint } from '../deribit/endpoints.js';
 import { formatScope, normaliseScope, parseScope, scopesEqual } from '../deribit/scope.js';
@@ -17,6 +16,7 @@ import type { LockedKey } from '../keystore/keystore.js';
 import type { KeyRecord } from '../keystore/record.js';
 import { readPublicKey } from '../keystore/stored-keys.js';
 import { type OpenAccount, protectedOptions, withAccount } from './account.js';
+import { findOnExchange, requireOnlyOne, UNCERTAIN_MS } from './find-registered.js';
 import { asLocal, keepRecord } from './keep-record.js';
 import type { AccountLogin, Parts } from './parts.js';
 import { compareKey, proveLogin, scopeDifferences } from './prove.js';
@@ -107,6 +107,7 @@ export async function register(parts: Parts, request: RegisterRequest): Promise<
 
     return withAccount(parts, request.login, 'read_write', async (account) => {
       const found = record.state === 'pending' ? await findOnExchange(parts, account, record, publicKey) : null;
+      if (record.state !== 'pending') await requireOnlyOne(parts, record, request.login);
       const apiKey = found ?? (await create(parts, account, locked, record, plan, request.login));
       const pending = pendingRecord(record, plan, request.login, apiKey);
       await keepRecord(locked, pending, found === null ? 'create' : 'adopt').catch((error: unknown) => {
@@ -166,24 +167,9 @@ function pendingRecord(record: KeyRecord, plan: Plan, login: AccountLogin, apiKe
     clientId: apiKey?.clientId ?? null,
     keyId: apiKey?.keyId ?? null,
     subaccount: subaccountOf(login),
+    registrar: record.registrar ?? login.credentials.clientId,
+    uncertainUntil: null,
   };
-}
-
-/** The key that an interrupted run made, or null. The record's own id counts too: the fingerprint may be what is wrong. */
-async function findOnExchange(
-  parts: Parts,
-  account: OpenAccount,
-  record: KeyRecord,
-  publicKey: PublicKey,
-): Promise<ApiKey | null> {
-  const keys = await listApiKeys(account, protectedOptions(parts));
-  const known = keys.find((key) => record.keyId !== null && key.keyId === record.keyId);
-  if (known !== undefined) return known;
-  for (const key of keys) {
-    const { fingerprintVerified, publicKeyVerified } = await compareKey(key, publicKey);
-    if (fingerprintVerified || publicKeyVerified) return key;
-  }
-  return null;
 }
 
 async function create(
@@ -207,11 +193,15 @@ async function create(
     const outcome = isDeribitKeysError(error) ? error.code : 'ERR_INTERNAL';
     const certain = certainlyNotDone(error);
     // a record that cannot be written does not hide what happened: it stays pending, and the next run looks
-    await keepRecord(locked, certain ? asLocal(record) : pending, 'create', outcome).catch((failure: unknown) => {
-      parts.onNote?.(
-        `the keystore could not be brought up to date: ${failure instanceof Error ? failure.message : 'unknown'}`,
-      );
-    });
+    const unanswered = isDeribitKeysError(error, 'ERR_TIMEOUT', 'ERR_INTERRUPTED');
+    const uncertainUntil = unanswered ? new Date(parts.store.now().getTime() + UNCERTAIN_MS).toISOString() : null;
+    await keepRecord(locked, certain ? asLocal(record) : { ...pending, uncertainUntil }, 'create', outcome).catch(
+      (failure: unknown) => {
+        parts.onNote?.(
+          `the keystore could not be brought up to date: ${failure instanceof Error ? failure.message : 'unknown'}`,
+        );
+      },
+    );
     throw certain ? error : answerLost(error, record.name);
   }
 }
@@ -238,7 +228,9 @@ async function proveAndFinish(
 ): Promise<Registration> {
   const compared = await compareKey(apiKey, plan.publicKey);
   const differences = [...compared.differences, ...scopeDifferences(plan.scope, apiKey.maxScope)];
-  const alreadyRestricted = apiKey.ipWhitelist.length > 0;
+  // a key that was just made has no whitelist yet, whatever the answer says
+  const alreadyRestricted = adopted && apiKey.ipWhitelist.length > 0;
+  if (!apiKey.enabled) differences.push('the key: it is disabled');
   const proof = differences.length > 0 ? null : await proveLogin(parts, login.endpoint, apiKey.clientId, plan.signer);
   if (proof !== null) {
     differences.push(...scopeDifferences(plan.scope, proof.scope).map((difference) => `the login: ${difference}`));
@@ -246,6 +238,7 @@ async function proveAndFinish(
     differences.push('the login: the exchange refuses a login signed with the private key');
   }
   if (differences.length > 0) {
+    if (adopted && apiKey.label !== plan.label) throw notOurs(pending.name, apiKey, differences);
     await takeBack(parts, account, locked, pending, login, apiKey, differences);
   }
   if (proof === null) parts.onNote?.('the login was refused: this address may not be in the whitelist of the key');
@@ -275,6 +268,17 @@ async function proveAndFinish(
     scope: normaliseScope(apiKey.maxScope),
     adopted,
   };
+}
+
+/** A key with this public half that was found, and looks like somebody else's work: it is left alone. */
+function notOurs(name: string, { keyId, clientId, label }: ApiKey, differences: readonly string[]): DeribitKeysError {
+  return new DeribitKeysError(
+    'ERR_PROOF_FAILED',
+    `the account has the public key of "${name}" as ${clientId} ("${label}"), but not as asked; ${differences.join('; ')}`,
+    {
+      hint: `if that key is meant: deribit-keys link ${name} --client-id ${clientId}; else remove it (id ${keyId}) and register again`,
+    },
+  );
 }
 
 async function restrict(parts: Parts, account: OpenAccount, plan: Plan, apiKey: ApiKey): Promise<void> {

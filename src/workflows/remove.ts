@@ -21,8 +21,15 @@ async function logsIn(parts: Parts, record: KeyRecord, login: AccountLogin): Pro
   }
 }
 
-/** Whether the exchange holds the key enabled: by the account's own list, and where it is not in that, by a login. */
-async function isEnabled(parts: Parts, record: KeyRecord, login: AccountLogin): Promise<boolean> {
+/**
+ * What the exchange says of the key: by the account's own list, and where it is not in that, by a login. `missing` is no
+ * proof that it is gone: the list may be another account's, or may hide what would show the key.
+ */
+async function lookFor(
+  parts: Parts,
+  record: KeyRecord,
+  login: AccountLogin,
+): Promise<'enabled' | 'disabled' | 'gone' | 'missing'> {
   const publicKey = await readPublicKey(parts.store, record).catch(() => null);
   const keys = await withAccount(parts, onBehalfOf(login, record), 'read', (account) =>
     listApiKeys(account, protectedOptions(parts)),
@@ -33,17 +40,35 @@ async function isEnabled(parts: Parts, record: KeyRecord, login: AccountLogin): 
     const same = compared?.fingerprintVerified || compared?.publicKeyVerified;
     if (same || key.clientId === record.clientId || key.fingerprint === record.fingerprint) mine.push(key);
   }
-  return mine.length === 0 ? logsIn(parts, record, login) : mine.some(({ enabled }) => enabled);
+  if (mine.length > 0) return mine.some(({ enabled }) => enabled) ? 'enabled' : 'disabled';
+  if (await logsIn(parts, record, login)) return 'enabled';
+  // the account that shows who registered the key is the key's own, and a client id is never hidden
+  const own = record.registrar !== null && keys.some(({ clientId }) => clientId === record.registrar);
+  return own && record.clientId !== null ? 'gone' : 'missing';
 }
 
 /**
  * Proves that a key may leave the keystore: the account's list (where a login is given) shows it disabled or gone; or, as
  * far as the record knows, it was never sent, or is retired.
  */
-async function requireRemovable(parts: Parts, record: KeyRecord, login: AccountLogin | null): Promise<void> {
-  if (login === null && (record.state === 'local' || record.state === 'retired')) return;
-  if (login !== null && !(await isEnabled(parts, record, login))) return;
+async function requireRemovable(
+  parts: Parts,
+  record: KeyRecord,
+  login: AccountLogin | null,
+  purge: boolean,
+): Promise<void> {
   const { name, state } = record;
+  const gone = state === 'local' || record.removedAt !== null;
+  if (login === null && (gone || (state === 'retired' && !purge))) return;
+  const seen = login === null ? null : await lookFor(parts, record, login);
+  if (seen === 'disabled' || seen === 'gone' || (seen === 'missing' && (gone || !purge))) return;
+  if (purge && (seen === 'missing' || state === 'retired') && seen !== 'enabled') {
+    const why =
+      seen === 'missing' ? 'this login does not show it, and may be of another account' : 'it may still be enabled';
+    throw new DeribitKeysError('ERR_STATE', `the key "${name}" cannot be deleted for good: ${why}`, {
+      hint: `without --purge its files are moved to retired/ and nothing is lost${seen === null ? '; or give a login that shows it disabled' : ''}`,
+    });
+  }
   const what =
     login !== null
       ? 'the exchange shows it enabled'
@@ -76,7 +101,7 @@ export async function removeKey(
   return parts.store.withLock(name, async (locked) => {
     const record = await locked.read();
     await requireNoRotation(parts.store, name);
-    await requireRemovable(parts, record, options.login);
+    await requireRemovable(parts, record, options.login, options.purge);
     await options.confirm?.();
     return retireKey(parts.store, locked, record, { purge: options.purge });
   });

@@ -2,8 +2,8 @@ import { disableApiKey, enableApiKey, removeApiKey } from '../deribit/api-keys.j
 import type { Credentials } from '../deribit/auth.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { deleteJournal, type RotationJournal } from '../keystore/journal.js';
-import type { LockedKey } from '../keystore/keystore.js';
-import type { KeyRecord } from '../keystore/record.js';
+import { fileNames, type LockedKey } from '../keystore/keystore.js';
+import { type KeyRecord, serialiseRecord } from '../keystore/record.js';
 import { type OpenAccount, protectedOptions, withAccount } from './account.js';
 import { requireClientId } from './authenticate.js';
 import type { AccountLogin, Parts } from './parts.js';
@@ -86,7 +86,14 @@ export async function finishRotation(
     }
     await audited('remove', () => removeApiKey(account, { keyId: seen.keyId }, protectedOptions(parts)));
   });
-  await locked.change([deleteJournal(journal.name)], noteOn('rotate', successor));
+  await parts.store.withLock(journal.archive, async () => {
+    const removedAt = parts.store.now().toISOString();
+    const record = serialiseRecord({ ...old, removedAt });
+    await locked.change(
+      [{ do: 'replace', file: fileNames(journal.archive).record, content: record }, deleteJournal(journal.name)],
+      noteOn('rotate', successor),
+    );
+  });
 }
 
 /** The old key as the exchange has it, the successor having been seen whole; null where it is gone already. */
@@ -152,6 +159,7 @@ export async function finishAbort(
 ): Promise<KeyRecord | null> {
   const old = await locked.read();
   const successor = await readOrNull(parts, journal.successor);
+  let certainlyGone = successor === null || successor.state === 'local';
   if (successor !== null && successor.state !== 'local') {
     const partner = await loginWithout(parts, await login(), successor.clientId, old);
     await withAccount(parts, partner, 'read_write', async (account) => {
@@ -159,9 +167,10 @@ export async function finishAbort(
       if (found === null) return;
       const audited = auditOf(parts, { ...successor, clientId: found.clientId });
       await audited('remove', () => removeApiKey(account, { keyId: found.keyId }, protectedOptions(parts)));
+      certainlyGone = true;
     });
   }
-  await dropSuccessor(parts.store, locked, journal);
+  await dropSuccessor(parts.store, locked, journal, certainlyGone);
   if (successor !== null && successor.signer !== null) {
     parts.onNote?.(
       `the successor's key is still in ${successor.signer.kind}, called ${successor.name}: delete it there`,

@@ -1,3 +1,4 @@
+import type { PublicKey } from '../crypto/keys.js';
 import { type ApiKey, listApiKeys } from '../deribit/api-keys.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import type { RotationJournal } from '../keystore/journal.js';
@@ -30,7 +31,8 @@ export async function lookAtKeys(
     successor === null
       ? undefined
       : (keys.find((key) => key.clientId === successor.clientId) ??
-        keys.find((key) => key.fingerprint === successor.fingerprint));
+        keys.find((key) => key.fingerprint === successor.fingerprint) ??
+        (await sameKeyAmong(keys, await readPublicKey(parts.store, successor))));
   if (old !== null || made !== undefined) return { old, successor: made ?? null };
   const or = successor === null ? '' : `, nor its successor (${successor.clientId ?? successor.fingerprint})`;
   throw new DeribitKeysError('ERR_NOT_ON_EXCHANGE', `the account has no key "${journal.name}" (${clientId})${or}`, {
@@ -38,6 +40,14 @@ export async function lookAtKeys(
       successor === null ? '' : `; if both were removed there, take "${successor.name}" out of the keystore first`
     }`,
   });
+}
+
+/** The key whose public half is `publicKey`: the fingerprint that is shown may be what is wrong. */
+async function sameKeyAmong(keys: readonly ApiKey[], publicKey: PublicKey): Promise<ApiKey | undefined> {
+  for (const key of keys) {
+    if ((await compareKey(key, publicKey)).publicKeyVerified) return key;
+  }
+  return undefined;
 }
 
 /** @throws `ERR_PROOF_FAILED` where the successor is not on the exchange, enabled, with the public key of its record */

@@ -5,6 +5,7 @@ import { readFileOrNull } from '../keystore/files.js';
 import { deleteJournal, type RotationJournal, writeJournal } from '../keystore/journal.js';
 import { type AuditNote, fileNames, type Keystore, type LockedKey } from '../keystore/keystore.js';
 import { type KeyRecord, serialiseRecord } from '../keystore/record.js';
+import { stepsToRetire } from '../keystore/retire.js';
 import type { Step } from '../keystore/transaction.js';
 
 const MAX_NAME = 64;
@@ -117,13 +118,24 @@ export async function demote(
   );
 }
 
-/** Ends a rotation that was aborted: the successor's files and the journal go at once. */
-export async function dropSuccessor(store: Keystore, locked: LockedKey, journal: RotationJournal): Promise<void> {
-  const files = Object.values(fileNames(journal.successor));
+/**
+ * Ends a rotation that was aborted: the successor's files and the journal go at once. The files are deleted where the
+ * exchange certainly has no such key; else, since a request may still be on its way, they are put away.
+ */
+export async function dropSuccessor(
+  store: Keystore,
+  locked: LockedKey,
+  journal: RotationJournal,
+  certainlyGone: boolean,
+): Promise<void> {
+  const { successor } = journal;
   const note = noteOn('abort rotation', await locked.read());
-  await store.withLock(journal.successor, () =>
-    locked.change([...files.map((file): Step => ({ do: 'delete', file })), deleteJournal(journal.name)], note),
-  );
+  await store.withLock(successor, async (next) => {
+    const drop: readonly Step[] = certainlyGone
+      ? Object.values(fileNames(successor)).map((file) => ({ do: 'delete', file }))
+      : (await stepsToRetire(store, await next.read())).steps;
+    await locked.change([...drop, deleteJournal(journal.name)], note);
+  });
 }
 
 /** A line of the audit log about a key. */
