@@ -51,7 +51,8 @@ export type NewKey = Pick<ApiKey, 'id' | 'accountId' | 'publicKey' | 'maxScope' 
 export function makeKey(parts: NewKey): ApiKey {
   const ipWhitelist = parts.ipWhitelist ?? [];
   return {
-    clientId: randomText(6),
+    // no leading dash, which a command line would take for an option
+    clientId: randomText(6).replace(/^[-_]/, 'k'),
     secret: parts.publicKey === null ? randomText(32) : '',
     enabled: true,
     name: '',
