@@ -1,6 +1,7 @@
 import type { Notification } from '../deribit/json-rpc.js';
 import type { Transport } from '../deribit/transport.js';
 import type { WebSocketTransport } from '../deribit/websocket-transport.js';
+import { DeribitKeysError } from '../errors.js';
 import { Backoff } from './backoff.js';
 import type { LoginReason } from './events.js';
 import { isFinal } from './failures.js';
@@ -54,12 +55,25 @@ export async function connectAndLogIn(
   // when many come back at once, the exchange has more urgent things to do
   void watch.run(stop, reason === 'open' ? 0 : random() * HEARTBEAT_WITHIN_MS);
   try {
-    await loggedIn;
+    // a signer that never answers must not outlive the connection that it signs for
+    await Promise.race([loggedIn, cut(transport)]);
     return transport;
   } catch (error) {
     await transport.close();
     throw error;
   }
+}
+
+/** Rejects when the connection has ended. */
+async function cut(transport: WebSocketTransport): Promise<never> {
+  const { code } = await transport.closed;
+  throw cutError(transport.url, code);
+}
+
+/** Why a connection ended that nobody wanted to end. */
+export function cutError(url: string, code: number): DeribitKeysError {
+  const how = code === 1006 ? 'cut without a word' : `closed with code ${code}`;
+  return new DeribitKeysError('ERR_CONNECTION_CLOSED', `the connection to ${new URL(url).host} was ${how}`);
 }
 
 /**

@@ -17,6 +17,7 @@ const RENEW_SPREAD = 0.2;
 /** A token that has no more than this part of its life left, or this time, is not handed out. */
 const LAST_PART = 0.1;
 const LAST_MS = 10_000;
+const CLOCKS_AGREE_MS = 1_000;
 
 export interface KeeperParts {
   readonly credentials: Credentials;
@@ -72,7 +73,10 @@ export class LoginKeeper {
   reveal(): AccessToken | null {
     const token = this.#token;
     if (token === null || !this.isValid) return null;
-    const expiresAtMs = Math.floor(this.#parts.time.nowMs() + this.#leftMs(token));
+    const atFirstMs = Math.floor(token.since.wallMs + token.lifeMs);
+    const byNowMs = Math.floor(this.#parts.time.nowMs() + this.#leftMs(token));
+    // always the same moment, unless the wall clock was set since
+    const expiresAtMs = Math.abs(byNowMs - atFirstMs) < CLOCKS_AGREE_MS ? atFirstMs : byNowMs;
     return { accessToken: token.access.reveal(), expiresAtMs, scope: token.scope };
   }
 

@@ -6,7 +6,7 @@ import type { WebSocketTransport } from '../deribit/websocket-transport.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { type Attempt, ask, type Question, type Recovery, refuseOwnMethods } from './asking.js';
 import { Backoff } from './backoff.js';
-import { type Connect, connectAndLogIn, keepTokenFresh } from './connection.js';
+import { type Connect, connectAndLogIn, cutError, keepTokenFresh } from './connection.js';
 import type { LoginReason, SessionEvents } from './events.js';
 import { endOf, isCut, isFinal, isFinalAtFirst, isSpentToken, mayAskAgain, sessionOver } from './failures.js';
 import type { SessionParts } from './parts.js';
@@ -37,7 +37,6 @@ export class WebSocketSession implements Session {
   readonly closed: Promise<Error | null>;
   readonly #parts: SessionParts;
   readonly #connect: Connect;
-  readonly #host: string;
   readonly #line: RequestLine;
   readonly #subscriptions = new Subscriptions();
   readonly #deliver = (notification: Notification) => this.#subscriptions.deliver(notification);
@@ -54,7 +53,6 @@ export class WebSocketSession implements Session {
     this.#parts = parts;
     this.#connect = connect;
     this.url = websocketUrlOf(parts.endpoint.url);
-    this.#host = new URL(this.url).host;
     this.clientId = parts.clientId;
     this.#line = new RequestLine(parts.time, parts.queueLimit);
     this.#backoff = new Backoff(parts.options.backoff ?? {}, parts.random);
@@ -207,7 +205,7 @@ export class WebSocketSession implements Session {
       const renewing = keepTokenFresh(parts, transport, stop);
       renewing.catch((error: unknown) => (isFinal(error) ? this.#begin(error) : this.#drop(transport)));
       const { code } = await transport.closed;
-      return cutError(this.#host, code);
+      return cutError(this.url, code);
     } catch (error) {
       return endOf(error, '');
     } finally {
@@ -309,11 +307,6 @@ export class WebSocketSession implements Session {
       throw this.#over();
     }
   }
-}
-
-function cutError(host: string, code: number): DeribitKeysError {
-  const how = code === 1006 ? 'cut without a word' : `closed with code ${code}`;
-  return new DeribitKeysError('ERR_CONNECTION_CLOSED', `the connection to ${host} was ${how}`);
 }
 
 /** 13009 for a token that was just got: not a refused login, which would be final. */

@@ -1,6 +1,7 @@
 import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { openSession } from '../../src/session/index.js';
+import { FakeTime } from '../support/fake-time.js';
 import { all, caught, next, type World, world } from './support.js';
 
 const logins = (w: World) => w.calls().filter((call) => call.startsWith('public/auth'));
@@ -437,6 +438,19 @@ describe('closing', () => {
     for (const name of ['login', 'closed'] as const) session.on(name, () => names.push(name));
     await session.close();
     expect(names).toEqual(['login', 'closed']);
+  });
+
+  test('does not wait for a signer that never answers', async () => {
+    const w = await world();
+    const never = { ...w.signer, sign: () => new Promise<Uint8Array>(() => {}) };
+    expect(await caught(w.open({ signer: never, signal: AbortSignal.timeout(50) }))).toMatchObject({
+      code: 'ERR_INTERRUPTED',
+    });
+    const time = new FakeTime();
+    const opening = caught(w.open({ signer: never, time }));
+    await expect.poll(() => time.pending).toBeGreaterThan(0);
+    await time.advance(60_000);
+    expect(await opening).toMatchObject({ code: 'ERR_SIGNER' });
   });
 
   test('happens by a signal, at any stage', async () => {
