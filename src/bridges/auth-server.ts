@@ -26,6 +26,14 @@ export interface AuthServer {
   close(): Promise<void>;
 }
 
+/** Requests are small and local: what is not whole by then gives its connection back to others. */
+const PATIENCE = {
+  headersTimeout: 2_000,
+  requestTimeout: 5_000,
+  keepAliveTimeout: 5_000,
+  connectionsCheckingInterval: 1_000,
+} as const;
+
 /** What may be asked of signed parameters. A timestamp may not: signatures are good for now, not for later. */
 const PARAMS = ['nonce', 'data', 'scope', 'state'] as const;
 const LONGEST_TEXT = 1_024;
@@ -67,10 +75,7 @@ export async function startAuthServer(keys: readonly ServedKey[], address: Liste
     );
   }
 
-  const server = createServer(
-    { maxHeaderSize: 8_192, headersTimeout: 10_000, requestTimeout: 20_000, keepAliveTimeout: 5_000 },
-    onRequest,
-  );
+  const server = createServer({ maxHeaderSize: 8_192, ...PATIENCE }, onRequest);
   server.maxConnections = 256;
   const url = await listen(server, address);
   return {

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -252,6 +253,29 @@ describe('auth-server', () => {
     };
     expect(await post('/v1/bot/auth-params')).toMatchObject({ error: { code: 'ERR_INTERNAL' } });
   });
+});
+
+test('connections that send half a request, or nothing, are ended and leave their places to others', async () => {
+  const s = await shop();
+  const running = await start(s, 'bot', '--listen', '127.0.0.1:0');
+  const port = Number(new URL(running.url).port);
+  const head = `POST /v1/bot/auth-params HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n`;
+  const body = `Authorization: Bearer ${running.secret}\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{`;
+  const halves = ['', head, head + body];
+  const ended = Array.from({ length: 256 }, (_, index) => {
+    const socket = connect(port, '127.0.0.1');
+    afterTest(async () => void socket.destroy());
+    socket.on('error', () => {});
+    socket.resume().write(halves[index % halves.length] ?? '');
+    return {
+      open: new Promise((resolve) => socket.once('connect', resolve)),
+      closed: new Promise((resolve) => socket.once('close', resolve)),
+    };
+  });
+  await Promise.all(ended.map(({ open }) => open));
+  await expect(ask(running, { path: '/v1/bot/auth-params' })).rejects.toThrow();
+  await Promise.all(ended.map(({ closed }) => closed));
+  expect((await ask(running, { path: '/v1/bot/auth-params' })).status).toBe(200);
 });
 
 async function leaveDeadSocket(path: string): Promise<void> {
