@@ -1,3 +1,4 @@
+/// <reference types="node" preserve="true" />
 export * from './crypto/index.js';
 export { type Account, accountOf, call } from './deribit/account.js';
 export {

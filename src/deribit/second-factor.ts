@@ -119,7 +119,7 @@ function providerFor(
   }
   if (secondFactor !== undefined) return secondFactor;
   throw new DeribitKeysError('ERR_SECOND_FACTOR_REQUIRED', `${method} wants a second factor`, {
-    hint: 'give a code or the seed of your authenticator app',
+    hint: 'give a code (--tfa-code), or the seed of your authenticator app (--tfa-secret-file, DERIBIT_TFA_SECRET)',
     maybeSent: false,
   });
 }

@@ -212,8 +212,8 @@ export function readChecked(path: string, check: (stats: Stats) => void, maxByte
   const fd = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
   try {
     const stats = fstatSync(fd);
-    check(stats);
     requireReadable(path, stats, maxBytes);
+    check(stats);
     const buffer = Buffer.alloc(stats.size + 1);
     let length = 0;
     for (;;) {

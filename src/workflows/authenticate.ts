@@ -7,6 +7,15 @@ import type { Parts } from './parts.js';
 
 /** The client id of a key that can log in. @throws `ERR_STATE` for one that is not registered. */
 export function requireClientId(record: KeyRecord): string {
+  if (record.removedAt !== null) {
+    throw new DeribitKeysError(
+      'ERR_STATE',
+      `the key "${record.name}" was removed from the exchange on ${record.removedAt}`,
+      {
+        hint: 'generate and register another; see which can log in with: deribit-keys list',
+      },
+    );
+  }
   if (record.clientId !== null && record.state !== 'local') return record.clientId;
   throw new DeribitKeysError('ERR_STATE', `the key "${record.name}" is not registered`, {
     hint: `register it (deribit-keys register ${record.name} --help), or link it to a client id from Deribit's web page`,

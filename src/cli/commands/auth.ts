@@ -27,6 +27,8 @@ export function defineAuth(program: Command, open: Open): void {
       const { resolveTarget } = await import('../../workflows/target.js');
       const record = await cx.store.read(name);
       const endpoint = resolveTarget(cx.target, record);
+      const { compareScopes, parseScope } = await import('../../deribit/scope.js');
+      if (flags.scope !== undefined) parseScope(flags.scope);
       const outlives = flags.printToken === true;
       const attempt = { endpoint, clientId: record.clientId ?? '', record, secret: null };
       const { clientId, login } = await explained(cx, attempt, () =>
@@ -36,6 +38,9 @@ export function defineAuth(program: Command, open: Open): void {
         ? { accessToken: login.accessToken.reveal(), refreshToken: login.refreshToken.reveal() }
         : {};
       const { scope, expiresInS, tokenType } = login;
+      const { missing } = compareScopes(flags.scope ?? '', scope);
+      if (missing.length > 0)
+        cx.out.note(`note: the key does not allow ${missing.join(' ')}: the exchange left it out`);
       cx.out.result({ clientId, scope, expiresIn: expiresInS, tokenType, ...tokens }, () =>
         fields([
           ['client id', clientId],
