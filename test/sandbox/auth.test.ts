@@ -168,6 +168,16 @@ describe('tokens', () => {
     expect((await post(sandbox, 'public/auth', again)).error).toEqual(noToken);
   });
 
+  it.each([
+    [-1, undefined],
+    [0, noToken],
+  ])('are refreshed up to a week after they expired, here %i ms from its end', async (ms, error) => {
+    const login = record((await post(sandbox, 'public/auth', bootstrap(sandbox))).result);
+    nowMs += 900_000 + 7 * 86_400_000 + ms;
+    const again = { grant_type: 'refresh_token', refresh_token: login.refresh_token };
+    expect((await post(sandbox, 'public/auth', again)).error).toEqual(error);
+  });
+
   it('of a connection are worth nothing on another, and die with it', async () => {
     const [one, two] = [await open(), await open()];
     const login = record((await one.request('public/auth', bootstrap(sandbox)))?.result);
@@ -257,9 +267,12 @@ describe('tokens', () => {
 
   it('are bound to the address of an ip: word', async () => {
     const here = await token(sandbox, 'ip:127.0.0.1 account:read');
-    const elsewhere = await token(sandbox, 'ip:10.1.2.3 account:read');
+    const login = record((await post(sandbox, 'public/auth', bootstrap(sandbox, 'ip:10.1.2.3 account:read'))).result);
+    const elsewhere = String(login.access_token);
     expect((await post(sandbox, 'private/get_subaccounts', {}, here)).error).toBeUndefined();
     expect((await post(sandbox, 'private/get_subaccounts', {}, elsewhere)).error).toEqual(noToken);
+    const again = { grant_type: 'refresh_token', refresh_token: login.refresh_token };
+    expect((await post(sandbox, 'public/auth', again)).error).toEqual(noToken);
   });
 
   it.each([undefined, 'nonsense', `${startMs + 1000}.abcdefgh.AAAA`])('that are %s are refused', async (access) => {

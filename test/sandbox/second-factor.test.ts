@@ -127,6 +127,16 @@ it('takes a challenge once, for a minute, for the same method and parameters', a
   expect(await reasonFor({ challenge: name })).toBe('challenge_timeout');
 });
 
+it.each([
+  [59_999, undefined],
+  [60_000, 13_668],
+])('takes the answer to a challenge after %i ms: %j', async (ms, refusal) => {
+  const open = await challenge();
+  nowMs += ms;
+  // Nothing is asked in between: a new challenge clears away those that are too old.
+  expect((await ask({ ...create, challenge: open, authorization_data: code() })).error?.code).toBe(refusal);
+});
+
 it('is locked for a while after five wrong codes', async () => {
   for (let i = 0; i < 5; i++) expect(await reasonFor({ authorization_data: '12345' })).toBe('tfa_code_not_matched');
   nowMs += 10_500;
