@@ -65,6 +65,12 @@ export async function secretFrom(host: Host, what: string, ...places: readonly S
   return null;
 }
 
+function noPassphrase(why: string, option: string, places: readonly SecretPlace[]): DeribitKeysError {
+  return new DeribitKeysError('ERR_PASSPHRASE_REQUIRED', `${why}, and no passphrase was given`, {
+    hint: `give it by ${option} <file> or ${places[0]?.variable}, or run this on a terminal`,
+  });
+}
+
 /** A passphrase that exists: from its places, or asked for on a terminal. */
 export async function requirePassphrase(
   host: Host,
@@ -74,11 +80,7 @@ export async function requirePassphrase(
 ): Promise<Secret> {
   const given = await secretFrom(host, 'passphrase', ...places);
   if (given !== null) return given;
-  if (!canAsk(host)) {
-    throw new DeribitKeysError('ERR_PASSPHRASE_REQUIRED', `${what} is encrypted, and no passphrase was given`, {
-      hint: `give it by ${option} <file> or ${places[0]?.variable}, or run this on a terminal`,
-    });
-  }
+  if (!canAsk(host)) throw noPassphrase(`${what} is encrypted`, option, places);
   return new Secret(await ask(host, `Passphrase of ${what}: `, { hidden: true }));
 }
 
@@ -103,11 +105,7 @@ export async function requireNewPassphrase(
 ): Promise<Secret> {
   const given = await secretFrom(host, 'passphrase', ...places);
   if (given !== null) return given;
-  if (!canAsk(host)) {
-    throw new DeribitKeysError('ERR_PASSPHRASE_REQUIRED', `${what} is to be encrypted, and no passphrase was given`, {
-      hint: `give it by ${option} <file> or ${places[0]?.variable}, or run this on a terminal`,
-    });
-  }
+  if (!canAsk(host)) throw noPassphrase(`${what} is to be encrypted`, option, places);
   for (let round = 0; round < 3; round += 1) {
     const first = await ask(host, `New passphrase of ${what}: `, { hidden: true });
     if (first === '') {
