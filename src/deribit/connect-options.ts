@@ -6,6 +6,8 @@ export interface ConnectOptions extends ProxyOptions {
   readonly timeoutMs?: number | undefined;
   /** Gives up opening. */
   readonly signal?: AbortSignal | undefined;
+  /** Called once when the other side is there, while TLS and the WebSocket handshake are still to come. */
+  readonly onReached?: (() => void) | undefined;
   /** 4 MiB where left out. */
   readonly maxReplyBytes?: number | undefined;
   /** PEM of certificate authorities that are trusted beside the public ones. */

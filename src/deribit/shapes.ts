@@ -5,33 +5,54 @@ import { isRecord, protocolError } from './json-rpc.js';
  * The fields of an object that the exchange sent, read one by one. What is missing or of another type is
  * `ERR_PROTOCOL` naming the method and the field, never the value; fields that are not read do not matter.
  */
-export interface Fields {
-  string(name: string): string;
-  number(name: string): number;
-  integer(name: string): number;
-  boolean(name: string): boolean;
+export class Fields {
+  readonly #method: string;
+  readonly #value: Readonly<Record<string, unknown>>;
+  readonly #at: string;
+
+  constructor(method: string, value: Readonly<Record<string, unknown>>, at: string) {
+    this.#method = method;
+    this.#value = value;
+    this.#at = at;
+  }
+
+  string(name: string): string {
+    return this.#read(name, 'a string', isString);
+  }
+
+  number(name: string): number {
+    return this.#read(name, 'a number', isFiniteNumber);
+  }
+
+  integer(name: string): number {
+    return this.#read(name, 'an integer', isInteger);
+  }
+
+  boolean(name: string): boolean {
+    return this.#read(name, 'a boolean', isBoolean);
+  }
+
   /** Null where the field is absent or null; so for the following. */
-  optionalString(name: string): string | null;
+  optionalString(name: string): string | null {
+    return this.#read(name, 'a string', isOptionalString) ?? null;
+  }
+
   /** Empty where the field is absent or null. */
-  strings(name: string): readonly string[];
+  strings(name: string): readonly string[] {
+    return this.#read(name, 'a list of strings', isOptionalStrings) ?? [];
+  }
+
+  #read<T>(name: string, expected: string, is: (field: unknown) => field is T): T {
+    const field = Object.hasOwn(this.#value, name) ? this.#value[name] : undefined;
+    if (!is(field)) throw unexpected(this.#method, this.#at + name, expected, field);
+    return field;
+  }
 }
 
 /** Opens the answer to `method` as an object; `at` says where in the answer it stands, such as `[3].`. */
 export function fieldsOf(method: string, value: unknown, at = ''): Fields {
-  if (!isRecord(value)) throw unexpected(method, at === '' ? 'the result' : at.replace(/\.$/, ''), 'an object', value);
-  const read = <T>(name: string, expected: string, is: (field: unknown) => field is T): T => {
-    const field = Object.hasOwn(value, name) ? value[name] : undefined;
-    if (!is(field)) throw unexpected(method, at + name, expected, field);
-    return field;
-  };
-  return {
-    string: (name) => read(name, 'a string', isString),
-    number: (name) => read(name, 'a number', isFiniteNumber),
-    integer: (name) => read(name, 'an integer', isInteger),
-    boolean: (name) => read(name, 'a boolean', isBoolean),
-    optionalString: (name) => read(name, 'a string', isOptionalString) ?? null,
-    strings: (name) => read(name, 'a list of strings', isOptionalStrings) ?? [],
-  };
+  if (isRecord(value)) return new Fields(method, value, at);
+  throw unexpected(method, at === '' ? 'the result' : at.replace(/\.$/, ''), 'an object', value);
 }
 
 /** Opens a part of the answer to `method`, or all of it, as an array. */

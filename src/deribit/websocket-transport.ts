@@ -1,4 +1,4 @@
-import type { Agent } from 'node:http';
+import type { Agent, ClientRequest } from 'node:http';
 import { type RawData, WebSocket } from 'ws';
 import { DeribitKeysError } from '../errors.js';
 import { type ConnectOptions, DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT_MS, startTimer } from './connect-options.js';
@@ -52,7 +52,8 @@ export async function openWebSocket(endpoint: Endpoint, options: ConnectOptions 
   const trust = options.ca === undefined ? {} : (await import('./trust.js')).trustOf(options.ca);
   const maxPayload = options.maxReplyBytes ?? DEFAULT_MAX_REPLY_BYTES;
   if (options.signal?.aborted) throw interruptedError(what, { maybeSent: false });
-  const socket = new WebSocket(url, { maxPayload, perMessageDeflate: false, ...agent, ...trust });
+  const finishRequest = finishing(options.onReached);
+  const socket = new WebSocket(url, { maxPayload, perMessageDeflate: false, finishRequest, ...agent, ...trust });
   const connection = new Connection(socket, url, endpoint.expectTestnet, timeoutMs);
   await new Promise<void>((resolve, reject) => {
     const give = (error: DeribitKeysError) => {
@@ -77,6 +78,16 @@ export async function openWebSocket(endpoint: Endpoint, options: ConnectOptions 
     socket.on('open', onOpen).on('error', onError).on('unexpected-response', onResponse);
   });
   return connection;
+}
+
+/** Sends the request to upgrade; calls `onReached` as soon as there is a TCP connection, to a proxy where there is one. */
+function finishing(onReached: (() => void) | undefined): (request: ClientRequest) => void {
+  return (request) => {
+    if (onReached !== undefined) {
+      request.once('socket', (socket) => (socket.connecting ? socket.once('connect', onReached) : onReached()));
+    }
+    request.end();
+  };
 }
 
 interface Waiting {

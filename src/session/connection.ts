@@ -26,9 +26,9 @@ function early(url: string, connecting: Promise<Transport>): Transport {
 }
 
 /**
- * Connects and logs in; the login is signed while the connection comes about, and goes out first. `end` gives up
- * connecting, `stop` closes the connection. Throws as connecting and {@link LoginKeeper.signIn} do; then the
- * connection is closed again.
+ * Connects and logs in. The login is signed while the connection comes about, from the moment at which the other side
+ * is there, and goes out first. `end` gives up connecting, `stop` closes the connection. Throws as connecting and
+ * {@link LoginKeeper.signIn} do; then the connection is closed again.
  */
 export async function connectAndLogIn(
   { endpoint, connectOptions, clock, heartbeatS, keeper, time, random }: SessionParts,
@@ -38,8 +38,15 @@ export async function connectAndLogIn(
   stop: Stop,
   onSubscription: (notification: Notification) => void,
 ): Promise<WebSocketTransport> {
-  const connecting = connect(endpoint, { ...connectOptions, signal: end });
-  const loggedIn = keeper.signIn(early(endpoint.url, connecting), reason);
+  let onReached = () => {};
+  const reached = new Promise<void>((resolve) => {
+    onReached = resolve;
+  });
+  const connecting = connect(endpoint, { ...connectOptions, signal: end, onReached });
+  // while the exchange is away, nobody is asked for signatures that would be of no use
+  const loggedIn = Promise.race([reached, connecting]).then(() =>
+    keeper.signIn(early(endpoint.url, connecting), reason),
+  );
   loggedIn.catch(() => {});
   const transport = await connecting;
   const close = () => void transport.close();
@@ -55,8 +62,7 @@ export async function connectAndLogIn(
   // when many come back at once, the exchange has more urgent things to do
   void watch.run(stop, reason === 'open' ? 0 : random() * HEARTBEAT_WITHIN_MS);
   try {
-    // a signer that never answers must not outlive the connection that it signs for
-    await Promise.race([loggedIn, cut(transport)]);
+    await whileOpen(transport, loggedIn);
     return transport;
   } catch (error) {
     await transport.close();
@@ -64,10 +70,12 @@ export async function connectAndLogIn(
   }
 }
 
-/** Rejects when the connection has ended. */
-async function cut(transport: WebSocketTransport): Promise<never> {
-  const { code } = await transport.closed;
-  throw cutError(transport.url, code);
+/** Waits for `work`, but not longer than the connection lives: a signer that never answers must not outlive it. */
+function whileOpen(transport: WebSocketTransport, work: Promise<void>): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const forget = transport.onClose(({ code }) => reject(cutError(transport.url, code)));
+    work.then(resolve, reject).finally(forget);
+  });
 }
 
 /** Why a connection ended that nobody wanted to end. */

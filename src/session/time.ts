@@ -48,14 +48,17 @@ export function pause(
   delayMs: number,
   ...ends: readonly (Stop | AbortSignal | undefined)[]
 ): Promise<void> {
-  if (ends.some((end) => end?.aborted)) return Promise.resolve();
   return new Promise((resolve) => {
+    const stops: (() => void)[] = [];
     const end = () => {
       time.clearTimeout(timer);
       for (const stop of stops) stop();
       resolve();
     };
     const timer = time.setTimeout(end, roundUp(delayMs));
-    const stops = ends.map((over) => whenOver(over, end));
+    for (const over of ends) {
+      if (over?.aborted) return end();
+      stops.push(whenOver(over, end));
+    }
   });
 }

@@ -187,36 +187,46 @@ export class WebSocketSession implements Session {
 
   /** One connection from its beginning to its end. Gives why it ended. */
   async #live(reason: LoginReason, onReady: () => void): Promise<DeribitKeysError> {
-    const parts = this.#parts;
     const stop = new Stop();
     const forget = onAbort(this.#end.signal, () => stop.fire());
     try {
-      const endTurn = await parts.scheduler.connectTurn(this.#end.signal);
-      try {
-        if (this.#ending !== null) throw this.#over();
-        this.#transport = await connectAndLogIn(parts, this.#connect, reason, this.#end.signal, stop, this.#deliver);
-        await this.#restore(this.#transport);
-      } finally {
-        endTurn();
-      }
-      const transport = this.#transport;
+      const transport = await this.#comeUp(reason, stop);
       onReady();
       this.#line.open(transport);
-      const renewing = keepTokenFresh(parts, transport, stop);
+      const renewing = keepTokenFresh(this.#parts, transport, stop);
       renewing.catch((error: unknown) => (isFinal(error) ? this.#begin(error) : this.#drop(transport)));
       const { code } = await transport.closed;
       return cutError(this.url, code);
     } catch (error) {
       return endOf(error, '');
     } finally {
-      this.#line.hold();
-      parts.keeper.forget();
-      this.#subscriptions.forget();
       forget();
       stop.fire();
-      await this.#transport?.close();
-      this.#transport = null;
+      await this.#goDown();
     }
+  }
+
+  /** Connects, logs in and restores the subscriptions, when it is this session's turn. */
+  async #comeUp(reason: LoginReason, stop: Stop): Promise<WebSocketTransport> {
+    const { signal } = this.#end;
+    const endTurn = await this.#parts.scheduler.connectTurn(signal);
+    try {
+      if (this.#ending !== null) throw this.#over();
+      this.#transport = await connectAndLogIn(this.#parts, this.#connect, reason, signal, stop, this.#deliver);
+      await this.#restore(this.#transport);
+      return this.#transport;
+    } finally {
+      endTurn();
+    }
+  }
+
+  /** Nothing is left of the connection: its requests, its token, its channels, its socket. */
+  async #goDown(): Promise<void> {
+    this.#line.hold();
+    this.#parts.keeper.forget();
+    this.#subscriptions.forget();
+    await this.#transport?.close();
+    this.#transport = null;
   }
 
   async #restore(transport: Transport): Promise<void> {

@@ -284,6 +284,19 @@ describe('opening a WebSocket connection', () => {
     await failure(openWebSocket(endpoint, { signal: controller.signal }), 'ERR_INTERRUPTED');
   });
 
+  it('says once when the other side is there, before the connection is open', async () => {
+    const heard: string[] = [];
+    const reached = (name: string) => ({ onReached: () => heard.push(name), timeoutMs: 200 });
+    const { endpoint } = await webSocketServer(ok);
+    const opening = openWebSocket(endpoint, reached('open'));
+    opening.then(() => heard.push('opened'));
+    await (await opening).close();
+    expect(heard).toEqual(['open', 'opened']);
+    await failure(openWebSocket(local('ws', await tcpServer(() => {})), reached('silent')), 'ERR_TIMEOUT');
+    await failure(openWebSocket(local('ws', await unusedPort()), reached('nobody')), 'ERR_NETWORK');
+    expect(heard).toEqual(['open', 'opened', 'silent']);
+  });
+
   it('does not inflate: no compression is offered', async () => {
     const { server, endpoint } = await webSocketServer(ok);
     const connected = once(server, 'connection');

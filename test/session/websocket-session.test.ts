@@ -1,8 +1,11 @@
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
+import type { Signer } from '../../src/crypto/signer.js';
 import { openSession } from '../../src/session/index.js';
 import { FakeTime } from '../support/fake-time.js';
-import { all, caught, next, type World, world } from './support.js';
+import { afterTest, all, caught, next, type World, world } from './support.js';
 
 const logins = (w: World) => w.calls().filter((call) => call.startsWith('public/auth'));
 const SUMMARY = ['private/get_account_summary', { currency: 'BTC' }] as const;
@@ -49,6 +52,28 @@ describe('logging in', () => {
     expect(error.message).toContain(w.clientId);
     expect(error.message).toContain('the clock is not the reason');
     expect(logins(w)).toEqual(['public/auth 13004']);
+  });
+
+  test('is signed while the connection is still being made', async () => {
+    const w = await world();
+    const silent = createServer(() => {}).listen(0, '127.0.0.1');
+    afterTest(async () => silent.close());
+    await once(silent, 'listening');
+    const url = `ws://127.0.0.1:${(silent.address() as AddressInfo).port}`;
+    let opening: Promise<unknown> = Promise.resolve();
+    const end = new AbortController();
+    await new Promise<void>((signed) => {
+      const signer: Signer = {
+        ...w.signer,
+        sign: (message) => {
+          signed();
+          return w.signer.sign(message);
+        },
+      };
+      opening = caught(openSession({ url, clientId: w.clientId, signer, signal: end.signal }));
+    });
+    end.abort();
+    expect(await opening).toMatchObject({ code: 'ERR_INTERRUPTED' });
   });
 
   test('fails at once where there is no exchange', async () => {
@@ -218,6 +243,24 @@ describe('a cut', () => {
     expect(lost).toHaveLength(attempts);
     expect(lost.every(({ retryInMs }) => retryInMs <= 40)).toBe(true);
     expect(await session.request(...SUMMARY)).toMatchObject({ currency: 'BTC' });
+  });
+
+  test('asks for no signature while the exchange is away, and for one when it is back', async () => {
+    const w = await world();
+    let signatures = 0;
+    const signer: Signer = {
+      ...w.signer,
+      sign: (message) => {
+        signatures += 1;
+        return w.signer.sign(message);
+      },
+    };
+    const session = await w.open({ signer });
+    expect(signatures).toBe(1);
+    const back = next(session, 'reconnect');
+    void w.sandbox.restart(150);
+    expect((await back).attempts).toBeGreaterThan(2);
+    expect(signatures).toBe(2);
   });
 
   test('after which the login is refused ends the session, and every request says why', async () => {
