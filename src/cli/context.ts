@@ -127,6 +127,7 @@ export function createContext(host: Host, out: Printer, options: GlobalOptions):
     signal: host.signal,
     onNote: out.note,
     nowMs: Date.now,
+    clock: { offsetMs: 0 },
   };
 
   return {

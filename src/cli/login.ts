@@ -17,7 +17,9 @@ async function secondFactorGiven(cx: Context, options: LoginOptions): Promise<Se
     file: options.tfaSecretFile,
     variable: 'DERIBIT_TFA_SECRET',
   });
-  return seed === null ? undefined : totpSecondFactor(seed);
+  return seed === null
+    ? undefined
+    : totpSecondFactor(seed, { nowMs: () => cx.parts.nowMs() - cx.parts.clock.offsetMs });
 }
 
 const withFactor = (parts: Parts, secondFactor: SecondFactor | undefined): Parts =>

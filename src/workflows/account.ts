@@ -1,10 +1,11 @@
 import { type Account, accountOf } from '../deribit/account.js';
-import { type Login, login } from '../deribit/auth.js';
+import type { Login } from '../deribit/auth.js';
 import type { Endpoint } from '../deribit/endpoints.js';
 import { parseScope } from '../deribit/scope.js';
 import type { Transport } from '../deribit/transport.js';
 import { DeribitKeysError } from '../errors.js';
 import type { AccountLogin, Parts } from './parts.js';
+import { signIn } from './sign-in.js';
 
 /** An account that is logged in. */
 export interface OpenAccount extends Account {
@@ -69,7 +70,7 @@ export async function withAccount<T>(
   work: (account: OpenAccount) => Promise<T>,
 ): Promise<T> {
   return withTransport(parts, endpoint, async (transport) => {
-    const made = await login(transport, credentials, requestOptions(parts));
+    const made = await signIn(parts, transport, credentials);
     const account = openAccount(transport, credentials.clientId, made);
     requireAccountScope(account, level);
     if (subaccount === undefined || subaccount === homeSubaccount) return work(account);

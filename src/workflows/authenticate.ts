@@ -1,9 +1,10 @@
-import { type Login, login } from '../deribit/auth.js';
+import type { Login } from '../deribit/auth.js';
 import { type Endpoint, httpUrlOf } from '../deribit/endpoints.js';
 import { DeribitKeysError } from '../errors.js';
 import type { KeyRecord } from '../keystore/record.js';
-import { requestOptions, withTransport } from './account.js';
+import { withTransport } from './account.js';
 import type { Parts } from './parts.js';
+import { signIn } from './sign-in.js';
 
 /** The client id of a key that can log in. @throws `ERR_STATE` for one that is not registered. */
 export function requireClientId(record: KeyRecord): string {
@@ -36,11 +37,8 @@ export async function authenticate(
   const clientId = requireClientId(record);
   const signer = await parts.signerOf(record);
   const target = options.outlives ? { ...endpoint, url: httpUrlOf(endpoint.url) } : endpoint;
-  return withTransport(parts, target, async (transport) => {
-    const { scope } = options;
-    return {
-      clientId,
-      login: await login(transport, { clientId, signer }, { ...requestOptions(parts), scope, nowMs: parts.nowMs }),
-    };
-  });
+  return withTransport(parts, target, async (transport) => ({
+    clientId,
+    login: await signIn(parts, transport, { clientId, signer }, options.scope),
+  }));
 }

@@ -19,6 +19,8 @@ export interface Parts {
   readonly onNote?: (note: string) => void;
   /** Wall clock in milliseconds since the epoch. */
   readonly nowMs: () => number;
+  /** How far that clock was found to be ahead of the exchange's, in milliseconds; 0 until a login was refused for it. */
+  readonly clock: { offsetMs: number };
 }
 
 /** A login for work on the account: whose scope must hold `account:read_write`, or `account:read` to look. */

@@ -3,12 +3,13 @@ import { fingerprint } from '../crypto/index.js';
 import type { PublicKey } from '../crypto/keys.js';
 import type { Signer } from '../crypto/signer.js';
 import type { ApiKey } from '../deribit/api-keys.js';
-import { type Login, login } from '../deribit/auth.js';
+import type { Login } from '../deribit/auth.js';
 import type { Endpoint } from '../deribit/endpoints.js';
 import { compareScopes } from '../deribit/scope.js';
 import { isDeribitKeysError } from '../errors.js';
-import { requestOptions, withTransport } from './account.js';
+import { withTransport } from './account.js';
 import type { Parts } from './parts.js';
+import { signIn } from './sign-in.js';
 
 /** How a key on the exchange compares with the local one; null where the exchange does not say. */
 export interface Comparison {
@@ -71,9 +72,7 @@ export async function proveLogin(
   signer: Signer,
 ): Promise<Login | null> {
   try {
-    return await withTransport(parts, endpoint, (transport) =>
-      login(transport, { clientId, signer }, requestOptions(parts)),
-    );
+    return await withTransport(parts, endpoint, (transport) => signIn(parts, transport, { clientId, signer }));
   } catch (error) {
     if (isDeribitKeysError(error, 'ERR_UNAUTHORIZED')) return null;
     throw error;

@@ -77,6 +77,7 @@ export function openBench(sandbox: Sandbox, folder: string, options: BenchOption
       localSigner(await openPrivateKey(store, record, { passphrase: () => Promise.resolve(passphrase) })),
     onNote: (note) => notes.push(note),
     nowMs,
+    clock: { offsetMs: 0 },
     ...(secondFactor === undefined ? {} : { secondFactor }),
   };
   const endpoint = resolveEndpoint({ url: options.kind === 'ws' ? sandbox.wsUrl : sandbox.httpUrl });

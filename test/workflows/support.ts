@@ -54,6 +54,7 @@ export async function openWorld(
     signerOf: async (record) => localSigner(await openPrivateKey(store, record)),
     onNote: (note) => void notes.push(note),
     nowMs: Date.now,
+    clock: { offsetMs: 0 },
   };
   const { clientId } = sandbox;
   const login: AccountLogin = { endpoint, credentials: { clientId, clientSecret: new Secret(sandbox.clientSecret) } };

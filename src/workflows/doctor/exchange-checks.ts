@@ -7,10 +7,10 @@ import { parseScope } from '../../deribit/scope.js';
 import { type DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { openAccount, requestOptions, withTransport } from '../account.js';
+import { CLOCK_LIMIT_MS, clockCommand } from '../clock.js';
 import { keyScope } from '../link.js';
 import type { Parts } from '../parts.js';
 import { isSameThere, scopeDifferences } from '../prove.js';
-import { CLOCK_LIMIT_MS, clockCommand } from './clock.js';
 import { asFound, type Finding, fixOf, type Notes, notesOn, ownCommand } from './finding.js';
 import type { PlaceView } from './place-checks.js';
 

@@ -1,7 +1,7 @@
 import type { Endpoint } from '../../deribit/endpoints.js';
 import { requestOptions, withTransport } from '../account.js';
+import { CLOCK_LIMIT_MS, CLOCK_REMARK_MS, clockCommand, describeOffset, readClock } from '../clock.js';
 import type { Parts } from '../parts.js';
-import { CLOCK_LIMIT_MS, CLOCK_REMARK_MS, clockCommand, describeOffset, readClock } from './clock.js';
 import { asFound, type Finding, fixOf, notesOn } from './finding.js';
 
 /** What was found of one place that keys live at. */

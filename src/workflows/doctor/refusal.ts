@@ -1,19 +1,12 @@
 import type { Secret } from '../../crypto/secret.js';
 import type { Endpoint } from '../../deribit/endpoints.js';
-import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { DeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { requestOptions, withTransport } from '../account.js';
+import { describeOffset, readClock } from '../clock.js';
 import type { AccountLogin, Parts } from '../parts.js';
-import { CLOCK_LIMIT_MS, clockCommand, describeOffset, readClock } from './clock.js';
+import { isUnexplainedRefusal } from '../sign-in.js';
 import { asFound, ownCommand } from './finding.js';
-
-/** Deribit's answer to nearly every login that it does not take; it does not say why. */
-const INVALID_CREDENTIALS = 13004;
-
-/** Whether the exchange refused a login without saying why. */
-export function isUnexplainedRefusal(error: unknown): error is DeribitKeysError {
-  return isDeribitKeysError(error, 'ERR_UNAUTHORIZED') && error.rpc?.code === INVALID_CREDENTIALS;
-}
 
 /** A login as it was tried. */
 export interface LoginAttempt {
@@ -36,10 +29,8 @@ export function attemptOf({ endpoint, credentials }: AccountLogin, record: KeyRe
  * can only be guessed. The clock is compared with the exchange's over a connection of its own.
  */
 export async function likelyReasons(parts: Parts, refused: LoginAttempt): Promise<readonly string[]> {
-  const clock = await clockReason(parts, refused.endpoint);
-  const known = [...(await knownReasons(parts, refused)), ...(clock.isWrong ? [clock.sentence] : [])];
   const guesses = refused.secret !== null ? secretReasons(refused) : keyReasons(refused);
-  return [...known, ...guesses, ...(clock.isWrong ? [] : [clock.sentence])];
+  return [...(await knownReasons(parts, refused)), ...guesses, await clockReason(parts, refused.endpoint)];
 }
 
 /**
@@ -61,17 +52,17 @@ export async function explainRefusal(parts: Parts, error: unknown, refused: Logi
   });
 }
 
-async function clockReason(parts: Parts, endpoint: Endpoint): Promise<{ isWrong: boolean; sentence: string }> {
+/** A clock that is far off was corrected before the exchange refused for good. */
+async function clockReason(parts: Parts, endpoint: Endpoint): Promise<string> {
   try {
     const { offsetMs } = await withTransport(parts, endpoint, (transport) =>
       readClock(transport, parts.nowMs, requestOptions(parts)),
     );
-    const offset = `the clock here is ${describeOffset(offsetMs)}`;
-    if (Math.abs(offsetMs) < CLOCK_LIMIT_MS) return { isWrong: false, sentence: `it is not the clock: ${offset}` };
-    return { isWrong: true, sentence: `${offset}, so that the signature is too old or too new: ${clockCommand()}` };
+    const corrected = parts.clock.offsetMs === 0 ? '' : ', which was corrected';
+    return `it is not the clock: the clock here is ${describeOffset(offsetMs)}${corrected}`;
   } catch (error) {
     asFound(error);
-    return { isWrong: false, sentence: 'the clock here may be off by a minute: it could not be compared' };
+    return 'the clock here may be off by a minute: it could not be compared';
   }
 }
 

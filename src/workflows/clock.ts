@@ -1,5 +1,5 @@
-import { getTime } from '../../deribit/time.js';
-import type { RequestOptions, Transport } from '../../deribit/transport.js';
+import { getTime } from '../deribit/time.js';
+import type { RequestOptions, Transport } from '../deribit/transport.js';
 
 /** How the clock here compares with the exchange's. */
 export interface ClockReading {

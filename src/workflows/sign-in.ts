@@ -1,0 +1,42 @@
+import { type Credentials, type Login, login } from '../deribit/auth.js';
+import type { Transport } from '../deribit/transport.js';
+import { type DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { CLOCK_REMARK_MS, clockCommand, describeOffset, readClock } from './clock.js';
+import type { Parts } from './parts.js';
+
+/** Deribit's answer to nearly every login that it does not take; it does not say why. */
+const INVALID_CREDENTIALS = 13004;
+
+/** Whether the exchange refused a login without saying why. */
+export function isUnexplainedRefusal(error: unknown): error is DeribitKeysError {
+  return isDeribitKeysError(error, 'ERR_UNAUTHORIZED') && error.rpc?.code === INVALID_CREDENTIALS;
+}
+
+/**
+ * Logs in by signature; where that is refused and the clock here is far off, once more by the exchange's clock, which
+ * the later logins of these parts then go by at once.
+ * @throws what `login` does
+ */
+export async function signIn(
+  parts: Parts,
+  transport: Transport,
+  credentials: Credentials,
+  scope?: string | undefined,
+): Promise<Login> {
+  const { clock, signal } = parts;
+  const request = signal === undefined ? {} : { signal };
+  const attempt = () =>
+    login(transport, credentials, { ...request, scope, timestampMs: Math.round(parts.nowMs() - clock.offsetMs) });
+  try {
+    return await attempt();
+  } catch (error) {
+    if (!isUnexplainedRefusal(error)) throw error;
+    const reading = await readClock(transport, parts.nowMs, request).catch(() => null);
+    if (reading === null || Math.abs(reading.offsetMs - clock.offsetMs) < CLOCK_REMARK_MS) throw error;
+    clock.offsetMs = reading.offsetMs;
+    parts.onNote?.(
+      `the clock here is ${describeOffset(reading.offsetMs)}: signed by the exchange's; set it with: ${clockCommand()}`,
+    );
+    return attempt();
+  }
+}

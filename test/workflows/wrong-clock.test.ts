@@ -1,0 +1,44 @@
+import { describe, expect, test } from 'vitest';
+import { Secret } from '../../src/crypto/secret.js';
+import { authenticate } from '../../src/workflows/authenticate.js';
+import { explainRefusal } from '../../src/workflows/doctor/refusal.js';
+import { openWorld } from './support.js';
+
+describe.each(['ws', 'http'] as const)('with a clock that is wrong (over %s)', (via) => {
+  test.each([600_000, -600_000])('by %i ms, a key is registered, proved and used all the same', async (offsetMs) => {
+    const w = await openWorld(via, { faults: [`clock:${offsetMs}`] });
+    expect(await w.register()).toMatchObject({ loginVerified: true, fingerprintVerified: true });
+    const refused = w.sandbox.calls.filter(({ outcome }) => outcome === '13004');
+    // the first login shows what is wrong, the later ones go by it
+    expect(refused).toHaveLength(1);
+    const { login } = await authenticate(w.parts, await w.store.read('bot'), w.endpoint);
+    expect(login.scope).toContain('trade:read');
+    expect(w.sandbox.calls.filter(({ outcome }) => outcome === '13004')).toHaveLength(1);
+    const [note] = w.notes.filter((text) => text.includes('clock'));
+    expect(note).toMatch(
+      offsetMs > 0 ? /^the clock here is (599|600)\d{3} ms behind/ : /^the clock here is (599|600)\d{3} ms ahead/,
+    );
+  });
+
+  test('a refusal that has another reason stays one, and is not blamed on the clock', async () => {
+    const w = await openWorld(via, { faults: ['clock:600000'] });
+    const login = {
+      ...w.login,
+      credentials: { clientId: w.sandbox.clientId, clientSecret: new Secret('not-this-one') },
+    };
+    const error = await w.register({ login }).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'ERR_UNAUTHORIZED', rpc: { code: 13004 } });
+    const attempt = { endpoint: w.endpoint, clientId: w.sandbox.clientId, record: null, secret: null };
+    expect(await explainRefusal(w.parts, error, attempt)).toMatchObject({
+      hint: expect.stringMatching(/it is not the clock: .* behind the exchange's, which was corrected/),
+    });
+  });
+
+  test('that is set right meanwhile, the correction is taken back', async () => {
+    const w = await openWorld(via, { faults: ['clock:600000'] });
+    await w.register();
+    w.sandbox.setFaults([]);
+    await authenticate(w.parts, await w.store.read('bot'), w.endpoint);
+    expect(Math.abs(w.parts.clock.offsetMs)).toBeLessThan(2_000);
+  });
+});
