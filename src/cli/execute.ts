@@ -28,17 +28,22 @@ function withSubcommands(command: Command): Command[] {
   return [command, ...command.commands.flatMap(withSubcommands)];
 }
 
-/** commander's complaint as an error of ours. */
-function usageError(error: CommanderError, program: Command): DeribitKeysError {
+/** A command and what it belongs to, as it is called: `deribit-keys api-keys list`. */
+function calledAs(command: Command): string {
+  return command.parent === null ? command.name() : `${calledAs(command.parent)} ${command.name()}`;
+}
+
+/** commander's complaint about the call of `command` as an error of ours. */
+function usageError(error: CommanderError, command: Command): DeribitKeysError {
+  const hint = `see: ${calledAs(command)} --help`;
   if (error.code === 'commander.help') {
-    return new DeribitKeysError('ERR_USAGE', 'no command was given, or none of that name', {
-      hint: `see: ${program.name()} --help`,
-    });
+    return new DeribitKeysError('ERR_USAGE', 'no command was given, or none of that name', { hint });
   }
   const [first = '', ...rest] = error.message.replace(/^error: /, '').split('\n');
   const suggestion = rest.join(' ').match(/Did you mean ([^?]+)\?/)?.[1];
-  const hint = suggestion === undefined ? `see: ${program.name()} --help` : `did you mean ${suggestion}?`;
-  return new DeribitKeysError('ERR_USAGE', first.replace(/\.$/, ''), { hint });
+  return new DeribitKeysError('ERR_USAGE', first.replace(/\.$/, ''), {
+    hint: suggestion === undefined ? hint : `did you mean ${suggestion}?`,
+  });
 }
 
 /**
@@ -64,7 +69,13 @@ export async function execute(commands: Commands, argv: readonly string[], host:
     words,
   );
   const quiet = { writeOut: (text: string) => void host.stdout.write(text), writeErr: () => {}, outputError: () => {} };
-  for (const command of withSubcommands(program)) command.exitOverride().configureOutput(quiet);
+  let complaining = program;
+  for (const command of withSubcommands(program)) {
+    command.configureOutput(quiet).exitOverride((error) => {
+      complaining = command;
+      throw error;
+    });
+  }
   try {
     if (argv.length === 0) {
       host.stderr.write(program.helpInformation());
@@ -74,12 +85,19 @@ export async function execute(commands: Commands, argv: readonly string[], host:
     return EXIT.done;
   } catch (error) {
     if (error instanceof CheckFailed) return EXIT.failed;
-    if (error instanceof ExitWith) return error.exitCode;
+    if (error instanceof ExitWith) {
+      if (error.told !== undefined) printer.error(error.told);
+      return error.exitCode;
+    }
     if (error instanceof CommanderError) {
       if (error.code === 'commander.helpDisplayed' || (error.code === 'commander.help' && error.exitCode === 0)) {
         return EXIT.done;
       }
-      return printer.error(usageError(error, program));
+      if (error.code === 'commander.help' && complaining !== program && !json) {
+        host.stderr.write(complaining.helpInformation());
+        return EXIT.usage;
+      }
+      return printer.error(usageError(error, complaining));
     }
     if (host.signal.aborted && !(error instanceof DeribitKeysError)) {
       return printer.error(new DeribitKeysError('ERR_INTERRUPTED', 'interrupted', { cause: error }));

@@ -26,6 +26,23 @@ export function wholeNumber(least: number, most = Number.MAX_SAFE_INTEGER): (tex
   };
 }
 
+/** For what an empty text, such as a shell variable that is not set, cannot mean. */
+export function notEmpty(text: string): string {
+  if (text !== '') return text;
+  throw new InvalidArgumentError('It must not be empty.');
+}
+
+/** Makes it a usage error to say both `--name` and `--no-name`. */
+export function eitherOr(command: Command, name: string): Command {
+  const said = new Set<string>();
+  for (const option of [name, `no-${name}`]) {
+    command.prependListener(`option:${option}`, () => {
+      if (said.add(option).size > 1) command.error(`--${name} and --no-${name} contradict each other`);
+    });
+  }
+  return command;
+}
+
 /** For an option that may be given several times. */
 export function collect(value: string, before: readonly string[] = []): readonly string[] {
   return [...before, value];
@@ -33,19 +50,27 @@ export function collect(value: string, before: readonly string[] = []): readonly
 
 export function addGlobalOptions(program: Command): void {
   program
-    .option('--keys-dir <dir>', 'the keystore (env DERIBIT_KEYS_DIR; default ./keys)')
+    .option('--keys-dir <dir>', 'the keystore (env DERIBIT_KEYS_DIR; default ./keys)', notEmpty)
     .addOption(
       new Option('--env <environment>', 'which Deribit (env DERIBIT_ENV; default test)').choices(['test', 'prod']),
     )
-    .option('--url <url>', 'the full endpoint, ws:, wss:, http: or https: (env DERIBIT_KEYS_URL; overrides --env)')
+    .option(
+      '--url <url>',
+      'the full endpoint, ws:, wss:, http: or https: (env DERIBIT_KEYS_URL; overrides --env)',
+      notEmpty,
+    )
     .option('--json', 'one JSON document on stdout, errors as JSON on stderr')
     .option('--yes', 'answers every confirmation')
     .addOption(
       new Option('--timeout <ms>', 'how long an answer may take (default 15000)').argParser(wholeNumber(1, 86_400_000)),
     )
     .option('--verbose', 'more on stderr: requests, and the causes of errors')
-    .option('--passphrase-file <file>', 'the passphrase of the key in the keystore (env DERIBIT_KEYS_PASSPHRASE)')
-    .option('--pin-file <file>', 'the PIN of the token that holds the key (env DERIBIT_KEYS_PIN)')
+    .option(
+      '--passphrase-file <file>',
+      'the passphrase of the key in the keystore (env DERIBIT_KEYS_PASSPHRASE)',
+      notEmpty,
+    )
+    .option('--pin-file <file>', 'the PIN of the token that holds the key (env DERIBIT_KEYS_PIN)', notEmpty)
     .option('--allow-mounted', 'take a key mounted by Kubernetes or Docker: owned by root, readable by a group')
     .option('--allow-insecure-permissions', 'do not look at who else can read a private key');
 }
@@ -65,12 +90,20 @@ export interface LoginOptions {
 export function addLoginOptions(command: Command): Command {
   return command
     .optionsGroup('Login options:')
-    .option('--as <name>', 'log in with this registered key of the keystore')
-    .option('--as-passphrase-file <file>', 'its passphrase (env DERIBIT_KEYS_AS_PASSPHRASE), where it is not the same')
-    .option('--client-id <id>', 'log in with this symmetric key (env DERIBIT_CLIENT_ID) …')
-    .option('--client-secret-file <file>', '… and its secret (env DERIBIT_CLIENT_SECRET); it signs, it is not sent')
-    .option('--tfa-code <code>', 'second factor: one code (env DERIBIT_TFA_CODE)')
-    .option('--tfa-secret-file <file>', 'second factor: the base32 seed (env DERIBIT_TFA_SECRET)')
+    .option('--as <name>', 'log in with this registered key of the keystore', notEmpty)
+    .option(
+      '--as-passphrase-file <file>',
+      'its passphrase (env DERIBIT_KEYS_AS_PASSPHRASE), where it is not the same',
+      notEmpty,
+    )
+    .option('--client-id <id>', 'log in with this symmetric key (env DERIBIT_CLIENT_ID) …', notEmpty)
+    .option(
+      '--client-secret-file <file>',
+      '… and its secret (env DERIBIT_CLIENT_SECRET); it signs, it is not sent',
+      notEmpty,
+    )
+    .option('--tfa-code <code>', 'second factor: one code (env DERIBIT_TFA_CODE)', notEmpty)
+    .option('--tfa-secret-file <file>', 'second factor: the base32 seed (env DERIBIT_TFA_SECRET)', notEmpty)
     .option('--subaccount <id>', 'act on this subaccount of the main account that logs in', wholeNumber(1));
 }
 

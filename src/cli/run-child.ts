@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import type { Stream } from 'node:stream';
 import { DeribitKeysError } from '../errors.js';
+import { ExitWith } from './check-failed.js';
 import type { Host } from './host.js';
 
 /** A stream of this process is handed down as it is; another one is fed from a pipe. */
@@ -14,11 +15,39 @@ function exitCodeOf(code: number | null, signal: NodeJS.Signals | null): number 
   return code ?? 128 + (signal === null ? 0 : constants.signals[signal]);
 }
 
+/** As a shell answers: 127 for a program that is not found, 126 for one that cannot be executed. */
+function cannotRun(program: string, cause: unknown): ExitWith {
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown';
+  const missing = code === 'ENOENT';
+  const why = missing ? 'there is no such program' : `it cannot be executed (${code})`;
+  const hint = missing
+    ? 'give its path, or a name that PATH leads to'
+    : 'name a program file that you may execute (chmod +x)';
+  const told = new DeribitKeysError('ERR_USAGE', `cannot run ${program}: ${why}`, { cause, hint });
+  return new ExitWith(missing ? 127 : 126, told);
+}
+
+/** Some of what can go wrong is thrown here, some comes as the child's `error`. */
+function start(host: Host, program: string, argv: readonly string[], env: Record<string, string>) {
+  try {
+    return spawn(program, argv, {
+      env,
+      stdio: [
+        handDown(process.stdin, host.stdin),
+        handDown(process.stdout, host.stdout),
+        handDown(process.stderr, host.stderr),
+      ],
+    });
+  } catch (cause) {
+    throw cannotRun(program, cause);
+  }
+}
+
 /**
  * Runs a program with this one's streams, hands signals on to it, and waits for its end.
  *
  * An interrupt of the terminal reaches the whole foreground group, so that one is not sent a second time.
- * @throws `ERR_USAGE` where the program cannot be started
+ * @throws an {@link ExitWith} where the program cannot be started
  */
 export function runChild(
   host: Host,
@@ -27,14 +56,7 @@ export function runChild(
   env: Record<string, string>,
 ): Promise<number> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, argv, {
-      env,
-      stdio: [
-        handDown(process.stdin, host.stdin),
-        handDown(process.stdout, host.stdout),
-        handDown(process.stderr, host.stderr),
-      ],
-    });
+    const child = start(host, program, argv, env);
     if (child.stdin !== null) {
       host.stdin.pipe(child.stdin);
       // a program that reads no input is no error
@@ -56,9 +78,7 @@ export function runChild(
     };
     child.on('error', (cause) => {
       settle();
-      const missing = 'code' in cause && cause.code === 'ENOENT';
-      const why = missing ? 'there is no such program' : 'it cannot be started';
-      reject(new DeribitKeysError('ERR_USAGE', `cannot run ${program}: ${why}`, { cause }));
+      reject(cannotRun(program, cause));
     });
     child.on('close', (code, signal) => {
       settle();

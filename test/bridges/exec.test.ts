@@ -1,5 +1,8 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { childEnvironment } from '../../src/bridges/child-environment.js';
+import { temporaryFolder } from '../support/cli.js';
 import { isTaken, shop } from './support.js';
 
 const node = process.execPath;
@@ -74,11 +77,18 @@ describe('exec', () => {
     expect(Number(token.split('.')[0]) - Date.now()).toBeLessThanOrEqual(60_000);
   });
 
-  test('runs nothing without a login, or without a program', async () => {
+  test('runs nothing without a login, or without a program, and answers as a shell does', async () => {
     const s = await shop();
     const missing = await s.run(['exec', 'bot', '--json', '--', 'no-such-program-anywhere']);
-    expect(missing.exitCode).toBe(2);
+    expect(missing.exitCode).toBe(127);
     expect(missing.error().message).toContain('no such program');
+    const file = join(temporaryFolder(), 'notes.txt');
+    writeFileSync(file, 'no program', { mode: 0o600 });
+    for (const unfit of [file, `${file}/inside`]) {
+      const refused = await s.run(['exec', 'bot', '--', unfit]);
+      expect(refused.stderr).toMatch(/^error: cannot run .*: it cannot be executed \(E\w+\)\nhint: .*\n$/);
+      expect(refused).toMatchObject({ exitCode: 126, stdout: '' });
+    }
     expect((await s.run(['exec', 'bot'])).exitCode).toBe(2);
     const calls = s.calls();
     const empty = await s.run(['exec', 'bot', '--json', '--', '']);

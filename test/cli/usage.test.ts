@@ -56,6 +56,56 @@ describe('wrong usage', () => {
     expect(stderr).toContain('Usage: deribit-keys');
   });
 
+  it('of a command with commands below it shows its help on stderr, or with --json says so in one document', async () => {
+    const { exitCode, stdout, stderr } = await local('api-keys');
+    expect(exitCode).toBe(2);
+    expect(stdout).toBe('');
+    expect(stderr).toContain('Usage: deribit-keys api-keys');
+    expect(stderr).toMatch(/\n {2}rename .*<label>/);
+    const asJson = await local('api-keys', '--json');
+    expect(asJson.exitCode).toBe(2);
+    expect(asJson.error()).toMatchObject({ code: 'ERR_USAGE', hint: 'see: deribit-keys api-keys --help' });
+  });
+
+  it.each<[readonly string[], string]>([
+    [['nosuch'], 'deribit-keys --help'],
+    [['list', '--timeout', '0'], 'deribit-keys --help'],
+    [['export'], 'deribit-keys export --help'],
+    [['register', 'bot'], 'deribit-keys register --help'],
+    [['api-keys', 'xyz'], 'deribit-keys api-keys --help'],
+    [['api-keys', 'rename', 'bot'], 'deribit-keys api-keys rename --help'],
+  ])('%j points to the help where the mistake is explained', async (argv, help) => {
+    expect((await local(...argv)).stderr).toMatch(new RegExp(`\\nhint: see: ${help}\\n$`));
+  });
+
+  it.each<[readonly string[]]>([
+    [['export', 'bot', '--encrypt', '--no-encrypt']],
+    [['import', 'bot', '-', '--no-encrypt', '--encrypt']],
+    [['api-keys', 'edit', 'bot', '--no-ip', '--ip', '203.0.113.7', '--as', 'bot']],
+    [['api-keys', 'edit', 'bot', '--feature', 'block_trade_approval', '--no-feature', '--as', 'bot']],
+  ])('%j contradicts itself, and nothing is done', async (argv) => {
+    await local('generate', 'bot');
+    const { exitCode, stdout, stderr } = await local(...argv);
+    expect(stderr).toMatch(/^error: --(\w+) and --no-\1 contradict each other\nhint: see: deribit-keys .* --help\n$/);
+    expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: '' });
+    expect((await local('export', 'bot', '--no-encrypt')).exitCode).toBe(0);
+  });
+
+  it.each<[readonly string[]]>([
+    [['link', 'bot', '--client-id', '']],
+    [['sign', 'bot', '--client-id', '']],
+    [['register', 'bot', '--scope', 'trade:read', '--client-id', '']],
+    [['api-keys', 'list', '--as', '']],
+    [['list', '--url', '']],
+    [['list', '--keys-dir', '']],
+    [['export', 'bot', '--public', '--out', '']],
+  ])('%j, such as of a shell variable that is not set, is refused before anything is done', async (argv) => {
+    await local('generate', 'bot');
+    const { exitCode, stdout, stderr } = await local(...argv, '--url', 'http://127.0.0.1:9/api/v2');
+    expect(stderr).toMatch(/^error: option '--[\w-]+ <[\w-]+>' argument '' is invalid. It must not be empty\nhint: /);
+    expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: '' });
+  });
+
   it('suggests what was meant', async () => {
     expect((await local('generate', 'bot', '--encrpt')).stderr).toMatch(/hint: did you mean --encrypt\?/);
   });

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { DeribitKeysError } from '../../errors.js';
 import type { KeyChange } from '../../workflows/change-api-key.js';
-import { addLoginOptions, collect, examples, type LoginOptions } from '../options.js';
+import { addLoginOptions, collect, eitherOr, examples, type LoginOptions } from '../options.js';
 import type { Open } from '../program.js';
 import { changeOne, disableOthers, showKeys } from './api-keys-actions.js';
 
@@ -38,7 +38,7 @@ A client id that begins with "-" is written client-id:-….`,
 
 function defineKeysEdit(group: Command, open: Open): void {
   const listOf = (value: readonly string[] | false | undefined) => (value === false ? [] : value);
-  addLoginOptions(
+  const command = addLoginOptions(
     group
       .command('edit')
       .description('change what is said of a key; what is left out stays')
@@ -49,7 +49,9 @@ function defineKeysEdit(group: Command, open: Open): void {
       .option('--no-feature', 'no features')
       .option('--ip <address>', 'its whole whitelist: an address or subnet each time', collect)
       .option('--no-ip', 'no whitelist: any address'),
-  )
+  );
+  for (const name of ['feature', 'ip']) eitherOr(command, name);
+  command
     .addHelpText(
       'after',
       examples('api-keys edit bot --ip 203.0.113.7 --ip 198.51.100.0/24 --as admin', 'api-keys edit 7 --no-ip --yes'),

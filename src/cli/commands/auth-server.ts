@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { ServedKey } from '../../bridges/auth-server.js';
-import { examples } from '../options.js';
+import { examples, notEmpty } from '../options.js';
 import { fields } from '../output.js';
 import type { Open } from '../program.js';
 import { tokenSource } from '../token.js';
@@ -22,7 +22,7 @@ export function defineAuthServer(program: Command, open: Open): void {
     .description('hand out logins and tokens to programs of this machine, which never see a key')
     .argument('<name...>')
     .option('--listen <address>', '127.0.0.1:PORT (0: any free port) or unix:PATH', '127.0.0.1:0')
-    .option('--secret-file <file>', 'where the bearer secret is written (default: in the keystore)')
+    .option('--secret-file <file>', 'where the bearer secret is written (default: in the keystore)', notEmpty)
     .addHelpText(
       'after',
       `${examples(

@@ -28,7 +28,8 @@ The program finds:
   DERIBIT_CLIENT_ID
   DERIBIT_URL           the HTTP endpoint, such as https://test.deribit.com/api/v2
 
-Its exit code is passed on, and 128+n where signal n ended it; signals are handed on to it.`,
+Its exit code is passed on, and 128+n where signal n ended it; 127 where there is no such program, 126 where it cannot
+be executed. Signals are handed on to it.`,
     )
     .action(async (name: string, words: readonly string[], flags: ExecFlags, command: Command) => {
       const cx = open(command);

@@ -4,7 +4,7 @@ import { DeribitKeysError } from '../../errors.js';
 import { createFile } from '../../keystore/files.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import type { Context } from '../context.js';
-import { examples } from '../options.js';
+import { eitherOr, examples, notEmpty } from '../options.js';
 import type { Open } from '../program.js';
 import { requireNewPassphrase, secretFrom } from '../secrets.js';
 
@@ -93,16 +93,21 @@ async function exportPrivate(
 }
 
 export function defineExport(program: Command, open: Open): void {
-  program
+  const command = program
     .command('export')
     .description('write a key in a format for another program')
     .argument('<name>')
     .addOption(new Option('--format <format>', 'default pkcs8, with --public spki').choices(FORMATS))
     .option('--public', 'the public half alone; spki and ssh are public always')
-    .option('--out <file>', 'a new file (0600); - for stdout, also on a terminal')
+    .option('--out <file>', 'a new file (0600); - for stdout, also on a terminal', notEmpty)
     .option('--encrypt', 'encrypt it under a passphrase (pkcs8, openssh)')
     .option('--no-encrypt', 'write an encrypted key in the clear')
-    .option('--new-passphrase-file <file>', 'the passphrase to write it under (env DERIBIT_KEYS_NEW_PASSPHRASE)')
+    .option(
+      '--new-passphrase-file <file>',
+      'the passphrase to write it under (env DERIBIT_KEYS_NEW_PASSPHRASE)',
+      notEmpty,
+    );
+  eitherOr(command, 'encrypt')
     .addHelpText(
       'after',
       examples(

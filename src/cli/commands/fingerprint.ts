@@ -3,7 +3,7 @@ import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import { isKeyName } from '../../keystore/names.js';
 import type { Context } from '../context.js';
 import { readKeyInput } from '../key-input.js';
-import { examples } from '../options.js';
+import { examples, notEmpty } from '../options.js';
 import type { Open } from '../program.js';
 
 async function storedPublicKey(cx: Context, source: string) {
@@ -25,7 +25,11 @@ export function defineFingerprint(program: Command, open: Open): void {
       '<name|file|->',
       'a key of the keystore; or a file (or stdin) with a public key, private key or certificate',
     )
-    .option('--input-passphrase-file <file>', 'the passphrase of that file (env DERIBIT_KEYS_INPUT_PASSPHRASE)')
+    .option(
+      '--input-passphrase-file <file>',
+      'the passphrase of that file (env DERIBIT_KEYS_INPUT_PASSPHRASE)',
+      notEmpty,
+    )
     .addHelpText(
       'after',
       examples(

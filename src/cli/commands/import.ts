@@ -2,7 +2,7 @@ import { type Command, Option } from 'commander';
 import type { Secret } from '../../crypto/secret.js';
 import type { Context } from '../context.js';
 import { readKeyInput } from '../key-input.js';
-import { examples } from '../options.js';
+import { eitherOr, examples, notEmpty } from '../options.js';
 import type { Open } from '../program.js';
 import { requireNewPassphrase, secretFrom } from '../secrets.js';
 import { showStoredKey } from './generate.js';
@@ -27,7 +27,7 @@ async function storedUnder(
 }
 
 export function defineImport(program: Command, open: Open): void {
-  program
+  const command = program
     .command('import')
     .description('bring in a private key that another program made')
     .argument('<name>', 'what to call it here')
@@ -35,7 +35,12 @@ export function defineImport(program: Command, open: Open): void {
     .addOption(new Option('--format <format>', 'the file is a bare Ed25519 seed').choices(['raw-seed']))
     .option('--encrypt', 'encrypt it under a passphrase; a key that is encrypted stays so without it')
     .option('--no-encrypt', 'store it unencrypted')
-    .option('--input-passphrase-file <file>', 'the passphrase of the file (env DERIBIT_KEYS_INPUT_PASSPHRASE)')
+    .option(
+      '--input-passphrase-file <file>',
+      'the passphrase of the file (env DERIBIT_KEYS_INPUT_PASSPHRASE)',
+      notEmpty,
+    );
+  eitherOr(command, 'encrypt')
     .addHelpText(
       'after',
       examples(

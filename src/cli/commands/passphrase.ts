@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { DeribitKeysError } from '../../errors.js';
-import { examples } from '../options.js';
+import { examples, notEmpty } from '../options.js';
 import type { Open } from '../program.js';
 import { requireNewPassphrase, type SecretPlace } from '../secrets.js';
 
@@ -14,7 +14,7 @@ export function definePassphrase(program: Command, open: Open): void {
     .command('passphrase')
     .description("set, change or remove a key's passphrase")
     .argument('<name>')
-    .option('--new-passphrase-file <file>', 'the new passphrase (env DERIBIT_KEYS_NEW_PASSPHRASE)')
+    .option('--new-passphrase-file <file>', 'the new passphrase (env DERIBIT_KEYS_NEW_PASSPHRASE)', notEmpty)
     .option('--remove', 'store the key unencrypted')
     .addHelpText(
       'after',

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { Registration } from '../../workflows/register.js';
 import { accountLogin, partsForALook, partsWithSecondFactor } from '../login.js';
-import { addLoginOptions, collect, examples, type LoginOptions, wholeNumber } from '../options.js';
+import { addLoginOptions, collect, examples, type LoginOptions, notEmpty, wholeNumber } from '../options.js';
 import { fields, type Printer } from '../output.js';
 import type { Open } from '../program.js';
 import { explained } from '../refusal.js';
@@ -81,9 +81,9 @@ export function defineLink(program: Command, open: Open): void {
     .command('link')
     .description("prove and record a key whose public half was pasted into Deribit's web page")
     .argument('<name>')
-    .requiredOption('--client-id <id>', 'the client id that Deribit shows for it')
-    .option('--tfa-code <code>', 'second factor: one code (env DERIBIT_TFA_CODE)')
-    .option('--tfa-secret-file <file>', 'second factor: the base32 seed (env DERIBIT_TFA_SECRET)')
+    .requiredOption('--client-id <id>', 'the client id that Deribit shows for it', notEmpty)
+    .option('--tfa-code <code>', 'second factor: one code (env DERIBIT_TFA_CODE)', notEmpty)
+    .option('--tfa-secret-file <file>', 'second factor: the base32 seed (env DERIBIT_TFA_SECRET)', notEmpty)
     .option('--subaccount <id>', 'the subaccount that the key belongs to', wholeNumber(1))
     .addHelpText('after', examples('link bot --client-id AbCdEf12', 'link bot --client-id AbCdEf12 --env prod'))
     .action(async (name: string, flags: LoginOptions & { clientId: string }, command: Command) => {

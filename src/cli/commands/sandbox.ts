@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
 import { DeribitKeysError } from '../../errors.js';
 import type { Sandbox, SandboxOptions } from '../../sandbox/index.js';
-import { collect, examples, wholeNumber } from '../options.js';
+import { collect, examples, notEmpty, wholeNumber } from '../options.js';
 import { fields } from '../output.js';
 import type { Open } from '../program.js';
 
@@ -43,7 +43,7 @@ export function defineSandbox(program: Command, open: Open): void {
     .description('run the embedded exchange on 127.0.0.1 until interrupted')
     .option('--port <n>', 'default 0: any free one', wholeNumber(0, 65_535))
     .option('--tfa-secret <base32>', 'demand a second factor, with this throw-away seed')
-    .option('--state <file>', 'keep accounts, keys and session tokens in this file')
+    .option('--state <file>', 'keep accounts, keys and session tokens in this file', notEmpty)
     .option('--fault <spec>', 'misbehave: name[@method][:arg][+skip][xtimes]; may be repeated', collect)
     .option('--fault-api', 'let faults be set at run time, by sandbox/… methods')
     .option('--token-life <seconds>', 'default 900', wholeNumber(1))

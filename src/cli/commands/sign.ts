@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { DeribitKeysError } from '../../errors.js';
-import { examples, wholeNumber } from '../options.js';
+import { examples, notEmpty, wholeNumber } from '../options.js';
 import type { Open } from '../program.js';
 
 interface SignFlags {
@@ -17,7 +17,7 @@ export function defineSign(program: Command, open: Open): void {
     .command('sign')
     .description('signed parameters for public/auth, offline, as JSON')
     .argument('<name>')
-    .option('--client-id <id>', 'instead of the one on record')
+    .option('--client-id <id>', 'instead of the one on record', notEmpty)
     .option('--timestamp <ms>', 'milliseconds since 1970 (default: now)', wholeNumber(0))
     .option('--nonce <nonce>', 'default: random')
     .option('--data <data>', 'default: empty')
