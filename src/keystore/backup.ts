@@ -8,7 +8,7 @@ import { AUDIT_FILE } from './audit-log.js';
 import { createFile, namesIn, readFileOrNull, requireNoFile, statOrNull } from './files.js';
 import { fileNames, type Keystore, type LockedKey } from './keystore.js';
 import { foldName, isKeyName } from './names.js';
-import { parseRecord } from './record.js';
+import { parseRecord, serialiseRecord } from './record.js';
 import { RETIRED_FOLDER } from './retire.js';
 import type { Step } from './transaction.js';
 
@@ -172,9 +172,15 @@ export async function restoreBackup(store: Keystore, path: string, passphrase: S
   if (new Set(names.map(foldName)).size < names.length) throw refuse('two of its names differ by case alone');
   for (const name of names) await checkKey(name, files, path, refuse);
   return withLocks(store, names, async (locked) => {
+    const restoredAt = store.now().toISOString();
+    const records = new Map(names.map((name) => [fileNames(name).record, name]));
     const steps: Step[] = [];
+    for (const [file, name] of records) {
+      const record = parseRecord(files.get(file) ?? '', file, name);
+      steps.push({ do: 'create', file, content: serialiseRecord({ ...record, restoredAt }) });
+    }
     for (const [file, content] of files) {
-      if (file === AUDIT_FILE) continue;
+      if (file === AUDIT_FILE || records.has(file)) continue;
       const stays = file.includes('/') && (await statOrNull(join(store.folder, file))) !== null;
       if (!stays) steps.push({ do: 'create', file, content });
     }

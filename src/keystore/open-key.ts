@@ -73,9 +73,11 @@ export async function openPrivateKey(
   const files = store.files(record.name);
   const text = (await readPrivateFile(files.privateKey, options.permissions)).toString('utf8');
   const key = await parseStored(record, files.privateKey, text, options.passphrase);
-  const stored = await readFileOrNull(files.publicKey);
-  // the usual case: the public half beside it is byte for byte what belongs to it
-  if (stored?.toString('utf8') === encodePublicKeyPem(key.publicKey)) return key;
+  const publicHalf = encodePublicKeyPem(key.publicKey);
+  if (record.publicKey === publicHalf) return key;
+  // a record of before it kept the public half: the file beside it tells as well, unless both were swapped
+  const stored = record.publicKey === null ? await readFileOrNull(files.publicKey) : null;
+  if (stored?.toString('utf8') === publicHalf) return key;
   const { fingerprint } = await import('../crypto/fingerprint.js');
   if (fingerprint(key.publicKey) !== record.fingerprint)
     throw mismatch(record, files.privateKey, 'its public half is another');

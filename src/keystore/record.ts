@@ -33,6 +33,8 @@ export interface KeyRecord {
   readonly bits: number | null;
   /** MD5 over the SPKI DER, as Deribit shows it. */
   readonly fingerprint: string;
+  /** The public half, SPKI in PEM as this package writes it; null in records of before it was kept here. */
+  readonly publicKey: string | null;
   readonly encrypted: boolean;
   readonly state: KeyState;
   readonly environment: RecordEnvironment | null;
@@ -55,12 +57,14 @@ export interface KeyRecord {
   readonly uncertainUntil: string | null;
   /** When the exchange confirmed that the key was removed there. */
   readonly removedAt: string | null;
+  /** When it was brought back from a backup: what was done with the key since that was made is not on record. */
+  readonly restoredAt: string | null;
   readonly signer: SignerLocation | null;
 }
 
 /** A record of a key that was just made or brought in. */
 export function localRecord(
-  key: Pick<KeyRecord, 'name' | 'algorithm' | 'bits' | 'fingerprint' | 'encrypted' | 'createdAt'>,
+  key: Pick<KeyRecord, 'name' | 'algorithm' | 'bits' | 'fingerprint' | 'publicKey' | 'encrypted' | 'createdAt'>,
   signer: SignerLocation | null = null,
 ): KeyRecord {
   return {
@@ -79,6 +83,7 @@ export function localRecord(
     registrar: null,
     uncertainUntil: null,
     removedAt: null,
+    restoredAt: null,
     signer,
   };
 }
@@ -125,6 +130,7 @@ const FIELDS: Readonly<Record<keyof KeyRecord, Check>> = {
   algorithm: oneOf('ed25519', 'rsa'),
   bits: orNull(isCount),
   fingerprint: (value) => typeof value === 'string' && FINGERPRINT.test(value),
+  publicKey: orNull(isText),
   encrypted: (value) => typeof value === 'boolean',
   state: oneOf('local', 'pending', 'registered', 'retired'),
   environment: orNull(oneOf('test', 'prod')),
@@ -141,10 +147,17 @@ const FIELDS: Readonly<Record<keyof KeyRecord, Check>> = {
   registrar: orNull(isText),
   uncertainUntil: orNull(isTime),
   removedAt: orNull(isTime),
+  restoredAt: orNull(isTime),
   signer: orNull(isSigner),
 };
 
-const MAY_BE_ABSENT: ReadonlySet<string> = new Set(['registrar', 'uncertainUntil', 'removedAt']);
+const MAY_BE_ABSENT: ReadonlySet<string> = new Set([
+  'publicKey',
+  'registrar',
+  'uncertainUntil',
+  'removedAt',
+  'restoredAt',
+]);
 
 function damaged(file: string, what: string): DeribitKeysError {
   return new DeribitKeysError('ERR_RECORD_DAMAGED', `the record ${file} is damaged: ${what}`, {

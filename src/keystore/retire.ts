@@ -1,4 +1,5 @@
-import { join } from 'node:path';
+import { readlink } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { DeribitKeysError } from '../errors.js';
 import { statOrNull } from './files.js';
 import { fileNames, type Keystore, type LockedKey, tokenFileName } from './keystore.js';
@@ -28,7 +29,16 @@ async function freeFolder(store: Keystore, files: readonly string[]): Promise<st
   }
 }
 
-/** The steps that put a key's files away into a dated folder, from where they can be had back. */
+/** Where a symbolic link leads, as an absolute path; null for anything else. */
+async function linkTarget(path: string): Promise<string | null> {
+  if (!(await statOrNull(path))?.isSymbolicLink()) return null;
+  return resolve(dirname(path), await readlink(path));
+}
+
+/**
+ * The steps that put a key's files away into a dated folder, from where they can be had back. Of a symbolic link only the
+ * link goes: the file behind it stays where it is.
+ */
 export async function stepsToRetire(
   store: Keystore,
   record: KeyRecord,
@@ -36,35 +46,45 @@ export async function stepsToRetire(
   const files = await filesOf(store, record.name);
   const folder = await freeFolder(store, files);
   const content = serialiseRecord({ ...record, state: 'retired' });
+  const putAway = files.map(async (file): Promise<Step> => {
+    // elsewhere a relative link would lead nowhere
+    if ((await linkTarget(join(store.folder, file))) !== null) return { do: 'delete', file };
+    return { do: 'move', from: file, to: `${folder}/${file}` };
+  });
   return {
     folder,
-    steps: [
-      { do: 'replace', file: fileNames(record.name).record, content },
-      ...files.map((file): Step => ({ do: 'move', from: file, to: `${folder}/${file}` })),
-    ],
+    steps: [{ do: 'replace', file: fileNames(record.name).record, content }, ...(await Promise.all(putAway))],
   };
+}
+
+/** What became of a key's files. */
+export interface RetiredKey {
+  /** The folder that they are in now; null where they were deleted. */
+  readonly folder: string | null;
+  /** The private key's file, untouched, where the keystore had a symbolic link to it; null else. */
+  readonly linkedFile: string | null;
 }
 
 /**
  * Takes a key out of the keystore, all its files at once: into a dated folder, or with `purge` for good. A token of it
  * goes as well. Whether the exchange still takes the key is for the caller to know.
- * @returns the folder that the files are in now; null where they were deleted
  */
 export async function retireKey(
   store: Keystore,
   locked: LockedKey,
   record: KeyRecord,
   options: { readonly purge: boolean },
-): Promise<string | null> {
+): Promise<RetiredKey> {
+  const linkedFile = await linkTarget(store.files(record.name).privateKey);
   const { name, fingerprint, clientId, environment } = record;
   const note = { name, fingerprint, clientId, environment };
   const token: Step = { do: 'delete', file: tokenFileName(name) };
   if (options.purge) {
     const files = await filesOf(store, name);
     await locked.change([...files.map((file): Step => ({ do: 'delete', file })), token], { action: 'purge', ...note });
-    return null;
+    return { folder: null, linkedFile };
   }
   const { folder, steps } = await stepsToRetire(store, record);
   await locked.change([...steps, token], { action: 'remove', ...note });
-  return join(store.folder, folder);
+  return { folder: join(store.folder, folder), linkedFile };
 }

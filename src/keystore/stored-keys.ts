@@ -84,7 +84,8 @@ function newRecord(
 ): KeyRecord {
   const { algorithm, bits } = key;
   const createdAt = store.now().toISOString();
-  return localRecord({ name, algorithm, bits, fingerprint: fingerprint(key), encrypted, createdAt }, signer);
+  const publicKey = encodePublicKeyPem(key);
+  return localRecord({ name, algorithm, bits, fingerprint: fingerprint(key), publicKey, encrypted, createdAt }, signer);
 }
 
 /** The public half as it is stored, proved to be the record's. */
@@ -111,7 +112,10 @@ export async function changePassphrase(
     const record = await locked.read();
     requirePrivateFile(record);
     await requireNoRotation(store, name);
-    await requireOwnFile(store.files(name).privateKey);
+    await requireOwnFile(store.files(name).privateKey, {
+      why: 'its passphrase cannot be changed here',
+      hint: 'change the file that it points to, or import that file under a name of its own',
+    });
     const key = await openPrivateKey(store, record, options);
     const changed: KeyRecord = { ...record, encrypted: next !== null };
     const names = fileNames(name);
@@ -127,11 +131,12 @@ export async function changePassphrase(
 }
 
 /** @throws `ERR_STATE` for a symbolic link: the file behind it would stay as it is */
-async function requireOwnFile(path: string): Promise<void> {
+export async function requireOwnFile(
+  path: string,
+  { why, hint }: { readonly why: string; readonly hint: string },
+): Promise<void> {
   if (!(await statOrNull(path))?.isSymbolicLink()) return;
-  throw new DeribitKeysError('ERR_STATE', `${path} is a symbolic link: its passphrase cannot be changed here`, {
-    hint: 'change the file that it points to, or import that file under a name of its own',
-  });
+  throw new DeribitKeysError('ERR_STATE', `${path} is a symbolic link: ${why}`, { hint });
 }
 
 /** @throws `ERR_STATE` for a key that lives in an agent or a token. */

@@ -2,7 +2,7 @@ import { type ApiKey, listApiKeys } from '../deribit/api-keys.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { requireNoRotation } from '../keystore/journal.js';
 import type { KeyRecord } from '../keystore/record.js';
-import { retireKey } from '../keystore/retire.js';
+import { type RetiredKey, retireKey } from '../keystore/retire.js';
 import { readPublicKey } from '../keystore/stored-keys.js';
 import { protectedOptions, withAccount } from './account.js';
 import type { AccountLogin, Parts } from './parts.js';
@@ -49,7 +49,7 @@ async function lookFor(
 
 /**
  * Proves that a key may leave the keystore: the account's list (where a login is given) shows it disabled or gone; or, as
- * far as the record knows, it was never sent, or is retired.
+ * far as the record knows (one from a backup may not), it was never sent, or is retired.
  */
 async function requireRemovable(
   parts: Parts,
@@ -58,13 +58,18 @@ async function requireRemovable(
   purge: boolean,
 ): Promise<void> {
   const { name, state } = record;
-  const gone = state === 'local' || record.removedAt !== null;
-  if (login === null && (gone || (state === 'retired' && !purge))) return;
+  const local = state === 'local';
+  const gone = (local && record.restoredAt === null) || record.removedAt !== null;
+  if (login === null && (gone || (!purge && (local || state === 'retired')))) return;
   const seen = login === null ? null : await lookFor(parts, record, login);
   if (seen === 'disabled' || seen === 'gone' || (seen === 'missing' && (gone || !purge))) return;
-  if (purge && (seen === 'missing' || state === 'retired') && seen !== 'enabled') {
+  if (purge && (seen === 'missing' || local || state === 'retired') && seen !== 'enabled') {
     const why =
-      seen === 'missing' ? 'this login does not show it, and may be of another account' : 'it may still be enabled';
+      seen === 'missing'
+        ? 'this login does not show it, and may be of another account'
+        : local
+          ? 'it came out of a backup, and may have been registered after that was made'
+          : 'it may still be enabled';
     throw new DeribitKeysError('ERR_STATE', `the key "${name}" cannot be deleted for good: ${why}`, {
       hint: `without --purge its files are moved to retired/ and nothing is lost${seen === null ? '; or give a login that shows it disabled' : ''}`,
     });
@@ -85,7 +90,6 @@ async function requireRemovable(
 
 /**
  * Takes a key out of the keystore once it is certain that the exchange does not take it any more.
- * @returns the folder that its files are in now; null where they were deleted
  * @throws `ERR_STATE`, and what the network and the keystore can give
  */
 export async function removeKey(
@@ -97,7 +101,7 @@ export async function removeKey(
     /** Asked once all is proved, before anything is changed; it ends the work by throwing. */
     readonly confirm?: () => Promise<void>;
   },
-): Promise<string | null> {
+): Promise<RetiredKey> {
   return parts.store.withLock(name, async (locked) => {
     const record = await locked.read();
     await requireNoRotation(parts.store, name);

@@ -3,9 +3,9 @@ import { type ApiKey, checkAddresses, checkFeatures, checkLabel, listApiKeys } f
 import { formatScope, normaliseScope, parseScope, scopeExceeds, scopesEqual } from '../deribit/scope.js';
 import { DeribitKeysError } from '../errors.js';
 import { type RotationJournal, type SuccessorKind, type SuccessorPlan, writeJournal } from '../keystore/journal.js';
-import type { LockedKey } from '../keystore/keystore.js';
+import type { Keystore, LockedKey } from '../keystore/keystore.js';
 import type { KeyRecord } from '../keystore/record.js';
-import { readPublicKey } from '../keystore/stored-keys.js';
+import { readPublicKey, requireOwnFile } from '../keystore/stored-keys.js';
 import { protectedOptions, withAccount } from './account.js';
 import type { AccountLogin, Parts } from './parts.js';
 import { compareKey } from './prove.js';
@@ -19,15 +19,20 @@ function refuse(code: 'ERR_STATE' | 'ERR_UNAUTHORIZED' | 'ERR_PROOF_FAILED', mes
   throw new DeribitKeysError(code, message, { hint });
 }
 
-/** @throws `ERR_STATE` for a key that is not registered */
-export function requireRotatable(record: KeyRecord): void {
-  if (record.state === 'registered') return;
+/** @throws `ERR_STATE` for a key that is not registered, and for one whose private half is a symbolic link */
+export async function requireRotatable(store: Keystore, record: KeyRecord): Promise<void> {
   const { name, state } = record;
-  refuse(
-    'ERR_STATE',
-    `the key "${name}" is ${state}: only a registered key can be rotated`,
-    state === 'pending' ? `end its registration first: deribit-keys register ${name} …` : 'see: deribit-keys list',
-  );
+  if (state !== 'registered') {
+    refuse(
+      'ERR_STATE',
+      `the key "${name}" is ${state}: only a registered key can be rotated`,
+      state === 'pending' ? `end its registration first: deribit-keys register ${name} …` : 'see: deribit-keys list',
+    );
+  }
+  await requireOwnFile(store.files(name).privateKey, {
+    why: 'a successor would not come where it leads to',
+    hint: `make the successor where that file is made, register it under a name of its own, then remove "${name}"`,
+  });
 }
 
 /** What the successor is registered with: what the old key has on the exchange. */

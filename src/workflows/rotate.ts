@@ -65,7 +65,7 @@ export async function rotate(parts: Parts, request: RotateRequest): Promise<Rota
     }
     const fresh = journal === null;
     const record = await locked.read();
-    if (journal === null) requireRotatable(record);
+    if (journal === null) await requireRotatable(parts.store, record);
     const current = journal === null ? await begin(parts, locked, record, request, login) : journal;
     return underWay(request.name, () => goOn(parts, locked, current, request, login, fresh));
   });

@@ -109,6 +109,7 @@ describe('the kind of key that follows', () => {
       algorithm: bits === null ? 'ed25519' : 'rsa',
       bits,
       fingerprint: journal.previous.fingerprint,
+      publicKey: null,
       encrypted: false,
       createdAt: journal.startedAt,
     });

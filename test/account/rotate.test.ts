@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { readdirSync } from 'node:fs';
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { readFile, rename, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Secret } from '../../src/crypto/secret.js';
@@ -273,6 +273,16 @@ describe('before anything is made, it is looked at whether', () => {
     });
     expect(other.error().code).toBe('ERR_NOT_ON_EXCHANGE');
     expect(keyOf(sandbox, clientId)?.enabled).toBe(true);
+  });
+
+  test('the private key is a file of the keystore, and not a link to one elsewhere', async () => {
+    await desk.register('bot', 'trade:read');
+    const { privateKey } = filesOf(desk.folder, 'bot');
+    const elsewhere = join(temporaryFolder(), 'bot.pem');
+    await rename(privateKey, elsewhere);
+    await symlink(elsewhere, privateKey);
+    const { message } = (await untouched('ERR_STATE')).error();
+    expect(message).toContain('symbolic link');
   });
 
   test('the key is a registered one', async () => {

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { generateKeyPair } from '../../src/crypto/generate.js';
@@ -69,6 +69,19 @@ describe('a stored key', () => {
     expect(error.message).toContain('bot.pem');
     writeFileSync(store.files('bot').publicKey, readFileSync(store.files('other').publicKey));
     expect(await codeOf(readPublicKey(store, record))).toBe('ERR_KEY_MISMATCH');
+    // both halves of another key: the record knows its own
+    expect(await codeOf(openPrivateKey(store, record))).toBe('ERR_KEY_MISMATCH');
+  });
+
+  it('of a record that does not hold the public half is proved by the file beside it, or by the fingerprint', async () => {
+    const store = newStore();
+    const older = { ...(await addKey(store, 'bot')).record, publicKey: null };
+    expect((await openPrivateKey(store, older)).algorithm).toBe('ed25519');
+    rmSync(store.files('bot').publicKey);
+    expect((await openPrivateKey(store, older)).algorithm).toBe('ed25519');
+    await addKey(store, 'other');
+    writeFileSync(store.files('bot').privateKey, readFileSync(store.files('other').privateKey));
+    expect(await codeOf(openPrivateKey(store, older))).toBe('ERR_KEY_MISMATCH');
   });
 
   it('is told by its file where a half of it is missing or is no key', async () => {
@@ -187,12 +200,12 @@ describe('a key that leaves the keystore', () => {
   it('goes to a folder of the day with all its files, where it can be had back from', async () => {
     const store = newStore({ now: () => new Date('2026-11-23T23:59:59Z') });
     const { key } = await addKey(store, 'bot');
-    const folder = await retire(store, 'bot', false);
-    expect(folder).toBe(join(store.folder, 'retired/2026-11-23'));
+    const { folder, linkedFile } = await retire(store, 'bot', false);
+    expect([folder, linkedFile]).toEqual([join(store.folder, 'retired/2026-11-23'), null]);
     expect(filesOf(store)).toEqual(['retired']);
     expect(JSON.parse(readFileSync(join(store.folder, 'retired/2026-11-23/bot.json'), 'utf8')).state).toBe('retired');
     const again = await addKey(store, 'bot');
-    expect(await retire(store, 'bot', false)).toBe(join(store.folder, 'retired/2026-11-23.2'));
+    expect((await retire(store, 'bot', false)).folder).toBe(join(store.folder, 'retired/2026-11-23.2'));
     expect(again.key.publicKey.equals(key.publicKey)).toBe(false);
     expect(readFileSync(join(store.folder, 'retired/2026-11-23/bot.pub.pem'))).not.toEqual(
       readFileSync(join(store.folder, 'retired/2026-11-23.2/bot.pub.pem')),
@@ -202,9 +215,22 @@ describe('a key that leaves the keystore', () => {
   it('is gone when it is purged', async () => {
     const store = newStore();
     await addKey(store, 'bot');
-    expect(await retire(store, 'bot', true)).toBe(null);
+    expect(await retire(store, 'bot', true)).toEqual({ folder: null, linkedFile: null });
     expect(filesOf(store)).toEqual([]);
     expect((await readAudit(store.folder)).entries.at(-1)).toMatchObject({ action: 'purge', name: 'bot' });
+  });
+
+  it.each([true, false])('and is a symbolic link leaves the file behind it as it is (purged: %s)', async (purge) => {
+    const store = newStore();
+    await addKey(store, 'bot');
+    const { privateKey } = store.files('bot');
+    const mounted = join(store.folder, 'mounted');
+    renameSync(privateKey, mounted);
+    symlinkSync('mounted', privateKey);
+    const pem = readFileSync(mounted, 'utf8');
+    expect((await retire(store, 'bot', purge)).linkedFile).toBe(mounted);
+    expect(readFileSync(mounted, 'utf8')).toBe(pem);
+    expect(filesOf(store)).toEqual(purge ? ['mounted'] : ['mounted', 'retired']);
   });
 
   it('may lack a half', async () => {

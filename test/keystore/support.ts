@@ -39,6 +39,7 @@ export function sampleRecord(changes: Partial<KeyRecord> = {}): KeyRecord {
       algorithm: 'ed25519',
       bits: null,
       fingerprint: '9c:6d:c9:02:fd:9f:75:6e:14:bb:71:c5:74:95:86:c8',
+      publicKey: null,
       encrypted: false,
       createdAt: '2026-11-23T16:00:00.000Z',
     }),

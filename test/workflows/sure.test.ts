@@ -1,12 +1,16 @@
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { encodePublicKeyPem } from '../../src/crypto/index.js';
 import { Secret } from '../../src/crypto/secret.js';
+import { restoreBackup, writeBackup } from '../../src/keystore/backup.js';
+import { openKeystore } from '../../src/keystore/keystore.js';
 import { openPrivateKey } from '../../src/keystore/open-key.js';
 import { readPublicKey, storeKey } from '../../src/keystore/stored-keys.js';
 import type { AccountLogin } from '../../src/workflows/parts.js';
 import { removeKey } from '../../src/workflows/remove.js';
-import { codeOf } from '../keystore/support.js';
+import { codeOf, errorOf } from '../keystore/support.js';
+import { temporaryFolder } from '../support/cli.js';
 import { openWorld, SCOPE, type World } from './support.js';
 
 const CREATE = 'private/create_api_key';
@@ -48,6 +52,23 @@ describe('a private key is not deleted for good', () => {
     world.sandbox.setFaults(['hide-public-key@private/list_api_keys']);
     const credentials = { clientId: reader.client_id, clientSecret: new Secret(reader.client_secret) };
     expect(await codeOf(purge(world, { endpoint: world.endpoint, credentials }))).toBe('ERR_STATE');
+  });
+
+  it('where a backup brought back a record of before the registration', async () => {
+    const world = await openWorld('ws');
+    const backup = join(temporaryFolder(), 'keys.age');
+    await writeBackup(world.store, backup, new Secret('backup'));
+    await world.register();
+    const store = openKeystore(join(temporaryFolder(), 'restored'));
+    await restoreBackup(store, backup, new Secret('backup'));
+    expect(await store.read('bot')).toMatchObject({ state: 'local', clientId: null });
+    const removing = (login: AccountLogin | null, options = { purge: true }) =>
+      removeKey({ ...world.parts, store }, 'bot', { login, ...options });
+    expect((await errorOf(removing(null))).message).toContain('it came out of a backup');
+    expect((await errorOf(removing(world.login))).message).toContain('the exchange shows it enabled');
+    expect(await codeOf(removing(otherAccount(world)))).toBe('ERR_STATE');
+    expect(existsSync(store.files('bot').privateKey)).toBe(true);
+    expect((await removing(null, { purge: false })).folder).toContain('retired');
   });
 
   it('but may be put away, and is deleted once the account shows it disabled', async () => {

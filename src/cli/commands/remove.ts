@@ -21,15 +21,16 @@ export function defineRemove(program: Command, open: Open): void {
       const login = saysLogin(cx, flags) ? await accountLogin(cx, flags, record) : null;
       const purge = flags.purge === true;
       const parts = await partsWithSecondFactor(cx, flags);
-      const folder = await removeKey(parts, name, {
+      const { folder, linkedFile } = await removeKey(parts, name, {
         purge,
         login,
         confirm: async () => {
           if (purge) await confirm(cx.host, cx.options.yes === true, `Delete the private key "${name}" for good?`);
         },
       });
-      cx.out.result({ name, purged: purge, folder }, () =>
+      cx.out.result({ name, purged: purge, folder, linkedFile }, () =>
         folder === null ? `${name}: deleted` : `${name}: moved to ${folder}`,
       );
+      if (linkedFile !== null) cx.out.note(`${linkedFile} was left as it is: the keystore only had a link to it`);
     });
 }

@@ -22,6 +22,7 @@ const MEANING: Readonly<Record<ErrorCode, string>> = {
   ERR_LOCKED: 'another command works on the same key',
   ERR_LOCK_LOST: 'another command took the key over: this one stopped',
   ERR_STATE: 'the key is not in a state that allows this',
+  ERR_LISTEN: 'a port or socket to listen on is taken, or cannot be had',
   ERR_NETWORK: 'the exchange cannot be reached: name, network, proxy or TLS',
   ERR_TIMEOUT: 'no answer came in time',
   ERR_CONNECTION_CLOSED: 'the connection ended before the answer',

@@ -156,10 +156,10 @@ async function examineStranger(
   if (stranger === null) return [];
   const { file } = stranger;
   const endpoint = account.login?.endpoint ?? fallback();
-  const blank = { name: 'stranger', algorithm: 'ed25519', bits: null, fingerprint: '', encrypted: false } as const;
+  const blank = { name: 'stranger', algorithm: 'ed25519', bits: null, fingerprint: '', publicKey: null } as const;
   const subaccount = account.login === null ? null : subaccountOf(account.login);
   const record = {
-    ...localRecord({ ...blank, createdAt: '' }),
+    ...localRecord({ ...blank, encrypted: false, createdAt: '' }),
     ...placeOf(endpoint),
     subaccount,
     state: 'registered',
