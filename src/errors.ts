@@ -23,6 +23,7 @@ export type ErrorCode =
   | 'ERR_LOCK_LOST'
   | 'ERR_STATE'
   // the network
+  | 'ERR_LISTEN'
   | 'ERR_NETWORK'
   | 'ERR_TIMEOUT'
   | 'ERR_CONNECTION_CLOSED'

@@ -46,7 +46,7 @@ const LONGEST_TEXT = 1_024;
  *
  * Errors are `{"error": {"code", "message", "hint"?}}`: 400 for a bad request, 401 without the secret, 403 from a
  * browser or under a foreign `Host`, 404, 405, 413, 415; 502 where the exchange refuses or cannot be reached. Throws
- * `ERR_NETWORK` where the address cannot be had.
+ * `ERR_LISTEN` where the address cannot be had.
  */
 export async function startAuthServer(keys: readonly ServedKey[], address: ListenAddress): Promise<AuthServer> {
   const secret = newBearer();

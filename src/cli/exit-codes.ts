@@ -36,6 +36,7 @@ const BY_CODE: Readonly<Record<ErrorCode, number>> = {
   ERR_PROOF_FAILED: EXIT.failed,
   ERR_CHECK_FAILED: EXIT.failed,
   ERR_INTERNAL: EXIT.failed,
+  ERR_LISTEN: EXIT.failed,
   ERR_NETWORK: EXIT.network,
   ERR_TIMEOUT: EXIT.network,
   ERR_CONNECTION_CLOSED: EXIT.network,

@@ -32,13 +32,15 @@ export function notEmpty(text: string): string {
   throw new InvalidArgumentError('It must not be empty.');
 }
 
-/** Makes it a usage error to say both `--name` and `--no-name`. */
-export function eitherOr(command: Command, name: string): Command {
-  const said = new Set<string>();
-  for (const option of [name, `no-${name}`]) {
-    command.prependListener(`option:${option}`, () => {
-      if (said.add(option).size > 1) command.error(`--${name} and --no-${name} contradict each other`);
-    });
+/** Makes it a usage error to say both `--name` and `--no-name`; to be called before the options are described. */
+export function eitherOr(command: Command, ...names: readonly string[]): Command {
+  for (const name of names) {
+    const said = new Set<string>();
+    for (const option of [name, `no-${name}`]) {
+      command.on(`option:${option}`, () => {
+        if (said.add(option).size > 1) command.error(`--${name} and --no-${name} contradict each other`);
+      });
+    }
   }
   return command;
 }

@@ -11,10 +11,13 @@ export class RpcError extends Error {
   }
 }
 
-/** A sandbox that was asked for something impossible: `ERR_USAGE`, or `ERR_STATE_FILE` for a file that cannot be used. */
+/**
+ * A sandbox that cannot be as it was asked for: `ERR_USAGE` for impossible options, `ERR_LISTEN` for a port that cannot
+ * be had, `ERR_STATE_FILE` for a file that cannot be used.
+ */
 export class SandboxError extends Error {
   override readonly name = 'SandboxError';
-  readonly code: 'ERR_USAGE' | 'ERR_STATE_FILE';
+  readonly code: 'ERR_USAGE' | 'ERR_LISTEN' | 'ERR_STATE_FILE';
   readonly hint: string;
 
   constructor(code: SandboxError['code'], message: string, hint: string, cause?: unknown) {

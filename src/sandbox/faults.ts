@@ -177,5 +177,5 @@ export class Faults {
 }
 
 function usage(message: string): SandboxError {
-  return new SandboxError('ERR_USAGE', message, `Known faults: ${faultNames.join(', ')}.`);
+  return new SandboxError('ERR_USAGE', message, `the faults are: ${faultNames.join(', ')}`);
 }

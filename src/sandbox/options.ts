@@ -141,5 +141,5 @@ function integer(name: string, value: number, least: number, most = Number.MAX_S
 }
 
 function usage(name: string, what: string): SandboxError {
-  return new SandboxError('ERR_USAGE', `the sandbox option ${name} ${what}`, 'See the options of startSandbox.');
+  return new SandboxError('ERR_USAGE', `the sandbox option ${name} ${what}`, 'see the options of startSandbox');
 }

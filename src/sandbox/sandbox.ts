@@ -59,7 +59,8 @@ export interface Sandbox {
 
 /**
  * Starts an exchange on 127.0.0.1 that speaks Deribit's protocol over HTTP and WebSocket.
- * Throws a {@link SandboxError}: `ERR_USAGE`, or `ERR_STATE_FILE` for a state file that cannot be used.
+ * Throws a {@link SandboxError}: `ERR_USAGE`, `ERR_LISTEN` for a port that cannot be had, `ERR_STATE_FILE` for a
+ * state file that cannot be used.
  */
 export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbox> {
   const settings = settle(options);
@@ -203,7 +204,7 @@ function keyOfWebPage(accounts: Accounts, request: AddKeyRequest, timestampMs: n
 }
 
 function usage(message: string): SandboxError {
-  return new SandboxError('ERR_USAGE', message, 'See addKey of the sandbox.');
+  return new SandboxError('ERR_USAGE', message, 'see addKey of the sandbox');
 }
 
 /** Writes the state file: at once, or once for all changes of a short while. What fails then is tried again at the next. */

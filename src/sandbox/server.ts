@@ -40,7 +40,7 @@ export class SandboxServer {
     return this.#port;
   }
 
-  /** Listens; throws `ERR_USAGE` where the port cannot be had. */
+  /** Listens; throws `ERR_LISTEN` where the port cannot be had. */
   async start(): Promise<void> {
     const server = createServer((request, response) => this.#onRequest(request, response));
     const websockets = new WebSocketServer({ noServer: true, maxPayload: largestFrame, perMessageDeflate: false });
@@ -60,12 +60,9 @@ export class SandboxServer {
     try {
       await once(server, 'listening');
     } catch (cause) {
-      throw new SandboxError(
-        'ERR_USAGE',
-        `port ${this.#port} cannot be had`,
-        'Give another port, or 0 for any.',
-        cause,
-      );
+      const code = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : '';
+      const message = `the port ${this.#port} of ${host} cannot be had${code}`;
+      throw new SandboxError('ERR_LISTEN', message, 'choose another one, or 0 for any that is free', cause);
     }
     this.#port = (server.address() as AddressInfo).port;
     this.#server = server;

@@ -175,5 +175,5 @@ function flushFolder(folder: string): void {
 }
 
 function damaged(file: string, what: string, cause?: unknown): SandboxError {
-  return new SandboxError('ERR_STATE_FILE', `the state file ${file} ${what}`, 'Move it away, or name another.', cause);
+  return new SandboxError('ERR_STATE_FILE', `the state file ${file} ${what}`, 'move it away, or name another', cause);
 }

@@ -187,7 +187,8 @@ describe('auth-server', () => {
     expect(statSync(path).mode & 0o777).toBe(0o600);
     expect((await ask(first, { path: '/v1/bot/token', headers: { host: 'anything' } })).status).toBe(200);
     const taken = await s.run(['auth-server', 'bot', '--listen', `unix:${path}`, '--json']);
-    expect(taken).toMatchObject({ exitCode: 4, stdout: '' });
+    expect(taken).toMatchObject({ exitCode: 1, stdout: '' });
+    expect(taken.error()).toMatchObject({ code: 'ERR_LISTEN', hint: expect.any(String) });
     await first.stop();
     expect(existsSync(path)).toBe(false);
 
@@ -198,7 +199,7 @@ describe('auth-server', () => {
     await second.stop();
 
     writeFileSync(path, 'mine');
-    expect((await s.run(['auth-server', 'bot', '--listen', `unix:${path}`])).exitCode).toBe(4);
+    expect((await s.run(['auth-server', 'bot', '--listen', `unix:${path}`])).exitCode).toBe(1);
     expect(readFileSync(path, 'utf8')).toBe('mine');
   });
 
@@ -207,7 +208,7 @@ describe('auth-server', () => {
     const running = await start(s, 'bot');
     const { host } = new URL(running.url);
     const run = async (...argv: string[]) => (await s.run(['auth-server', '--json', ...argv])).error().code;
-    expect(await run('bot', '--listen', host)).toBe('ERR_NETWORK');
+    expect(await run('bot', '--listen', host)).toBe('ERR_LISTEN');
     expect(await run('bot', '--secret-file', running.secretFile)).toBe('ERR_KEYSTORE_IO');
     expect(existsSync(running.secretFile)).toBe(true);
     expect(await run('nobody')).toBe('ERR_NO_SUCH_NAME');

@@ -309,10 +309,16 @@ it('sandbox runs until it is interrupted, and tells where it is in one document'
   expect(await answered).toMatchObject({ result: expect.any(Number) });
 });
 
-it('sandbox on a port that is taken says so', async () => {
-  const { sandbox } = await openDesk();
+it('sandbox on a port that is taken says so, as auth-server does', async () => {
+  const { sandbox, fails, json } = await openDesk();
   const port = new URL(sandbox.httpUrl).port;
-  const { exitCode, stderr } = await cli(['sandbox', '--port', port]);
-  expect(exitCode).toBe(2);
-  expect(stderr).toContain(port);
+  const taken = {
+    exitCode: 1,
+    code: 'ERR_LISTEN',
+    message: `the port ${port} of 127.0.0.1 cannot be had (EADDRINUSE)`,
+    hint: expect.stringMatching(/^choose another one, or /),
+  };
+  expect(await fails(['sandbox', '--port', port])).toEqual(taken);
+  await json(['register', 'bot', '--scope', SCOPE]);
+  expect(await fails(['auth-server', 'bot', '--listen', `127.0.0.1:${port}`])).toEqual(taken);
 });

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
+import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import WebSocket from 'ws';
@@ -293,7 +294,21 @@ it('leaves no timer and no socket behind', async () => {
 it('says which port it cannot have', async () => {
   const port = Number(new URL(sandbox.httpUrl).port);
   await expect(startSandbox({ port })).rejects.toMatchObject({
-    code: 'ERR_USAGE',
+    code: 'ERR_LISTEN',
     message: expect.stringContaining(String(port)),
   });
+});
+
+it('gives hints in the style of the program, a word for its next step', async () => {
+  const port = Number(new URL(sandbox.httpUrl).port);
+  const refused = [
+    startSandbox({ port }),
+    startSandbox({ port: 70_000 }),
+    startSandbox({ faults: ['gremlins'] }),
+    startSandbox({ stateFile: fileURLToPath(import.meta.url) }),
+    (async () => sandbox.addKey({ maxScope: 'nonsense' }))(),
+  ];
+  for (const start of refused) {
+    await expect(start).rejects.toMatchObject({ hint: expect.stringMatching(/^[a-z].*[^.]$/s) });
+  }
 });

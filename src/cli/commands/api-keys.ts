@@ -38,9 +38,8 @@ A client id that begins with "-" is written client-id:-….`,
 
 function defineKeysEdit(group: Command, open: Open): void {
   const listOf = (value: readonly string[] | false | undefined) => (value === false ? [] : value);
-  const command = addLoginOptions(
-    group
-      .command('edit')
+  addLoginOptions(
+    eitherOr(group.command('edit'), 'feature', 'ip')
       .description('change what is said of a key; what is left out stays')
       .argument('<which>', WHICH)
       .option('--scope <scope>', 'what the key may do')
@@ -49,9 +48,7 @@ function defineKeysEdit(group: Command, open: Open): void {
       .option('--no-feature', 'no features')
       .option('--ip <address>', 'its whole whitelist: an address or subnet each time', collect)
       .option('--no-ip', 'no whitelist: any address'),
-  );
-  for (const name of ['feature', 'ip']) eitherOr(command, name);
-  command
+  )
     .addHelpText(
       'after',
       examples('api-keys edit bot --ip 203.0.113.7 --ip 198.51.100.0/24 --as admin', 'api-keys edit 7 --no-ip --yes'),

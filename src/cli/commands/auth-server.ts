@@ -34,7 +34,11 @@ export function defineAuthServer(program: Command, open: Open): void {
   POST /v1/<name>/token        {"accessToken", "expiresAt", "scope"}: valid, renewed as needed
   POST /v1/<name>/auth-params  signed parameters for public/auth; a JSON body may give "scope", "nonce", "data", "state"
 
-  $ curl -s -X POST -H "Authorization: Bearer $(cat SECRET-FILE)" http://127.0.0.1:PORT/v1/bot/token`,
+A request needs no body; one that it has is JSON, and needs Content-Type: application/json.
+
+  $ curl -s -X POST -H "Authorization: Bearer $(cat SECRET-FILE)" http://127.0.0.1:PORT/v1/bot/token
+  $ curl -s -X POST -H "Authorization: Bearer $(cat SECRET-FILE)" -H "Content-Type: application/json" \\
+      -d '{"scope": "trade:read"}' http://127.0.0.1:PORT/v1/bot/auth-params`,
     )
     .action(async (names: readonly string[], flags: AuthServerFlags, command: Command) => {
       const cx = open(command);

@@ -93,8 +93,7 @@ async function exportPrivate(
 }
 
 export function defineExport(program: Command, open: Open): void {
-  const command = program
-    .command('export')
+  eitherOr(program.command('export'), 'encrypt')
     .description('write a key in a format for another program')
     .argument('<name>')
     .addOption(new Option('--format <format>', 'default pkcs8, with --public spki').choices(FORMATS))
@@ -106,8 +105,7 @@ export function defineExport(program: Command, open: Open): void {
       '--new-passphrase-file <file>',
       'the passphrase to write it under (env DERIBIT_KEYS_NEW_PASSPHRASE)',
       notEmpty,
-    );
-  eitherOr(command, 'encrypt')
+    )
     .addHelpText(
       'after',
       examples(

@@ -27,8 +27,7 @@ async function storedUnder(
 }
 
 export function defineImport(program: Command, open: Open): void {
-  const command = program
-    .command('import')
+  eitherOr(program.command('import'), 'encrypt')
     .description('bring in a private key that another program made')
     .argument('<name>', 'what to call it here')
     .argument('<file|->', 'PKCS#8, PKCS#1, OpenSSH or JWK, as PEM or DER, also encrypted')
@@ -39,8 +38,7 @@ export function defineImport(program: Command, open: Open): void {
       '--input-passphrase-file <file>',
       'the passphrase of the file (env DERIBIT_KEYS_INPUT_PASSPHRASE)',
       notEmpty,
-    );
-  eitherOr(command, 'encrypt')
+    )
     .addHelpText(
       'after',
       examples(

@@ -22,10 +22,8 @@ async function start(options: SandboxOptions): Promise<Sandbox> {
     return await startSandbox(options);
   } catch (error) {
     if (error instanceof SandboxError) {
-      throw new DeribitKeysError(error.code === 'ERR_USAGE' ? 'ERR_USAGE' : 'ERR_KEYSTORE_IO', error.message, {
-        hint: error.hint,
-        cause: error,
-      });
+      const code = error.code === 'ERR_STATE_FILE' ? 'ERR_KEYSTORE_IO' : error.code;
+      throw new DeribitKeysError(code, error.message, { hint: error.hint, cause: error });
     }
     throw error;
   }
