@@ -1,5 +1,6 @@
 import { buildAuthParams } from '../deribit/auth.js';
 import { rpcError } from '../deribit/json-rpc.js';
+import { FARTHEST_CORRECTION_MS, LARGE_OFFSET_MS } from '../deribit/time.js';
 import { DeribitKeysError, type RpcFailure } from '../errors.js';
 import { asCcxtError, type CcxtClient, type CcxtStreaming, failureIn, type Message } from './ccxt-exchange.js';
 import type { CcxtLogin } from './ccxt-rest.js';
@@ -7,8 +8,6 @@ import type { CcxtLogin } from './ccxt-rest.js';
 /** A login is renewed after this part of its life, and not relied on after that. */
 const RENEW_AFTER = 0.7;
 const RELY_UNTIL = 0.9;
-/** A clock that is off by so much explains a refused login. */
-const LARGE_OFFSET_MS = 2_000;
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 interface StreamLogin {
@@ -79,7 +78,8 @@ export function signStream(exchange: CcxtStreaming, { clientId, signer, scope }:
         (theirsMs) => theirsMs - Date.now(),
         () => 0,
       );
-      if (Math.abs(offsetMs - correctionMs) < LARGE_OFFSET_MS) throw asCcxtError(exchange, error);
+      const explains = Math.abs(offsetMs - correctionMs) >= LARGE_OFFSET_MS;
+      if (!explains || Math.abs(offsetMs) > FARTHEST_CORRECTION_MS) throw asCcxtError(exchange, error);
       correctionMs = offsetMs;
     }
     return attempt(only).catch((error: unknown) => {

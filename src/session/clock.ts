@@ -1,4 +1,4 @@
-import { getTime } from '../deribit/time.js';
+import { FARTHEST_CORRECTION_MS, getTime, LARGE_OFFSET_MS } from '../deribit/time.js';
 import type { Transport } from '../deribit/transport.js';
 import { elapsedMs, type Mark, mark, type Time } from './time.js';
 
@@ -9,12 +9,9 @@ export interface ClockReading {
   readonly roundTripMs: number;
   /** How far `offsetMs` has moved since the reading before; null for the first. */
   readonly driftMs: number | null;
-  /** Whether timestamps are corrected by it from now on. */
+  /** Whether timestamps are corrected by it from now on: where it is large, and not absurd (a day). */
   readonly corrected: boolean;
 }
-
-/** An offset that is worth correcting. Deribit takes timestamps of the last minute; of the future, who knows. */
-export const LARGE_OFFSET_MS = 2_000;
 
 /** A reading is good for so long. */
 const FRESH_MS = 60_000;
@@ -68,7 +65,7 @@ export class ExchangeClock {
       offsetMs,
       roundTripMs,
       driftMs: before === null ? null : offsetMs - before.offsetMs,
-      corrected: Math.abs(offsetMs) >= LARGE_OFFSET_MS,
+      corrected: Math.abs(offsetMs) >= LARGE_OFFSET_MS && Math.abs(offsetMs) <= FARTHEST_CORRECTION_MS,
     };
     this.#readAt = received;
     return this.#reading;

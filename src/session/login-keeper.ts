@@ -2,9 +2,10 @@ import type { Secret } from '../crypto/secret.js';
 import { type Credentials, type Login, login, refreshLogin } from '../deribit/auth.js';
 import { isTransientRefusal } from '../deribit/json-rpc.js';
 import { compareScopes } from '../deribit/scope.js';
+import { FARTHEST_CORRECTION_MS, LARGE_OFFSET_MS } from '../deribit/time.js';
 import type { Transport } from '../deribit/transport.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
-import { type ClockReading, type ExchangeClock, LARGE_OFFSET_MS } from './clock.js';
+import type { ClockReading, ExchangeClock } from './clock.js';
 import type { Emitter } from './emitter.js';
 import type { LoginReason, SessionEvents } from './events.js';
 import { isFinal, isUnauthorized } from './failures.js';
@@ -168,6 +169,8 @@ export class LoginKeeper {
       const known = clock.reading === used.reading ? null : clock.reading;
       const { offsetMs, roundTripMs, corrected } = known ?? (await this.readClock(transport));
       if (Math.abs((corrected ? offsetMs : 0) - used.correctionMs) >= LARGE_OFFSET_MS + roundTripMs / 2) return null;
+      if (Math.abs(offsetMs) > FARTHEST_CORRECTION_MS)
+        return `the clock is off by ${offsetMs} ms, too far to be corrected`;
       return `the clock is not the reason (off by ${offsetMs} ms${used.correctionMs === 0 ? '' : ', which was corrected'})`;
     } catch (error) {
       this.#unexplained += 1;

@@ -11,8 +11,6 @@ export interface ClockReading {
 
 /** Deribit refuses signatures older than 60 s; half of that is left for the way and for the drift to come. */
 export const CLOCK_LIMIT_MS = 30_000;
-/** From here on the clock is worth a remark. */
-export const CLOCK_REMARK_MS = 2_000;
 
 const SAMPLES = 3;
 

@@ -1,7 +1,8 @@
 import { type Credentials, type Login, login } from '../deribit/auth.js';
+import { FARTHEST_CORRECTION_MS, LARGE_OFFSET_MS } from '../deribit/time.js';
 import type { Transport } from '../deribit/transport.js';
 import { type DeribitKeysError, isDeribitKeysError } from '../errors.js';
-import { CLOCK_REMARK_MS, clockCommand, describeOffset, readClock } from './clock.js';
+import { clockCommand, describeOffset, readClock } from './clock.js';
 import type { Parts } from './parts.js';
 
 /** Deribit's answer to nearly every login that it does not take; it does not say why. */
@@ -14,7 +15,7 @@ export function isUnexplainedRefusal(error: unknown): error is DeribitKeysError 
 
 /**
  * Logs in by signature; where that is refused and the clock here is far off, once more by the exchange's clock, which
- * the later logins of these parts then go by at once.
+ * the later logins of these parts then go by at once. It is not believed where it is more than a day away.
  * @throws what `login` does
  */
 export async function signIn(
@@ -32,7 +33,8 @@ export async function signIn(
   } catch (error) {
     if (!isUnexplainedRefusal(error)) throw error;
     const reading = await readClock(transport, parts.nowMs, request).catch(() => null);
-    if (reading === null || Math.abs(reading.offsetMs - clock.offsetMs) < CLOCK_REMARK_MS) throw error;
+    if (reading === null || Math.abs(reading.offsetMs - clock.offsetMs) < LARGE_OFFSET_MS) throw error;
+    if (Math.abs(reading.offsetMs) > FARTHEST_CORRECTION_MS) throw error;
     clock.offsetMs = reading.offsetMs;
     parts.onNote?.(
       `the clock here is ${describeOffset(reading.offsetMs)}: signed by the exchange's; set it with: ${clockCommand()}`,

@@ -42,6 +42,14 @@ describe('A login refused without a reason', () => {
     expect(reasons.join('\n')).toMatch(/it is not the clock: .* behind the exchange's, which was corrected/);
   });
 
+  it('by auth is explained by a clock that is days off, before all else: no signature is made for another day', async () => {
+    const house = await openHouse();
+    house.sandbox.setFaults([`clock:${2 * 24 * 60 * 60 * 1000}`]);
+    const [first, ...others] = await refused(house, 'auth', 'bot');
+    expect(first).toMatch(/^the clock here is 172[78]\d{5} ms behind the exchange's, too far to be corrected: \S+/);
+    expect(others.join()).not.toContain('it is not the clock');
+  });
+
   it('by auth is explained by the whitelist on record', async () => {
     const house = await openHouse();
     const edited = await house.run('api-keys', 'edit', 'bot', '--ip', '203.0.113.7', '--as', 'admin', '--yes');

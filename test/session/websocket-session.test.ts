@@ -96,6 +96,14 @@ describe('logging in', () => {
     expect(logins(w)).toEqual(['public/auth 13004', 'public/auth ok', 'public/auth ok']);
   });
 
+  test('is never signed for another day, whatever the exchange says of the time', async () => {
+    const w = await world({ faults: ['clock:90000000'] });
+    const error = await caught(w.open());
+    expect(error).toMatchObject({ code: 'ERR_UNAUTHORIZED' });
+    expect(error.message).toMatch(/the clock is off by (90|89)\d{6} ms, too far to be corrected/);
+    expect(logins(w)).toEqual(['public/auth 13004']);
+  });
+
   test('with a corrected timestamp that is refused as well ends after that one more try', async () => {
     const [w, other] = await Promise.all([world({ faults: ['clock:600000'] }), world()]);
     const error = await caught(w.open({ signer: other.signer }));

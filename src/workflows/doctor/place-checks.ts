@@ -1,6 +1,7 @@
 import type { Endpoint } from '../../deribit/endpoints.js';
+import { LARGE_OFFSET_MS } from '../../deribit/time.js';
 import { requestOptions, withTransport } from '../account.js';
-import { CLOCK_LIMIT_MS, CLOCK_REMARK_MS, clockCommand, describeOffset, readClock } from '../clock.js';
+import { CLOCK_LIMIT_MS, clockCommand, describeOffset, readClock } from '../clock.js';
 import type { Parts } from '../parts.js';
 import { asFound, type Finding, fixOf, notesOn } from './finding.js';
 
@@ -27,7 +28,7 @@ export async function checkPlace(parts: Parts, endpoint: Endpoint): Promise<Plac
         notes.good('reachable', `${host} (${endpoint.environment}) answers after ${roundTripMs} ms`),
         size >= CLOCK_LIMIT_MS
           ? notes.bad('clock', `${offset}: signed logins are refused as too old or too new`, clockCommand())
-          : size >= CLOCK_REMARK_MS
+          : size >= LARGE_OFFSET_MS
             ? notes.remark('clock', offset, clockCommand())
             : notes.good('clock', offset),
       ],

@@ -1,9 +1,10 @@
 import type { Secret } from '../../crypto/secret.js';
 import type { Endpoint } from '../../deribit/endpoints.js';
+import { FARTHEST_CORRECTION_MS } from '../../deribit/time.js';
 import { DeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { requestOptions, withTransport } from '../account.js';
-import { describeOffset, readClock } from '../clock.js';
+import { clockCommand, describeOffset, readClock } from '../clock.js';
 import type { AccountLogin, Parts } from '../parts.js';
 import { isUnexplainedRefusal } from '../sign-in.js';
 import { asFound, ownCommand } from './finding.js';
@@ -30,7 +31,9 @@ export function attemptOf({ endpoint, credentials }: AccountLogin, record: KeyRe
  */
 export async function likelyReasons(parts: Parts, refused: LoginAttempt): Promise<readonly string[]> {
   const guesses = refused.secret !== null ? secretReasons(refused) : keyReasons(refused);
-  return [...(await knownReasons(parts, refused)), ...guesses, await clockReason(parts, refused.endpoint)];
+  const known = await knownReasons(parts, refused);
+  const { isWrong, sentence } = await clockReason(parts, refused.endpoint);
+  return isWrong ? [...known, sentence, ...guesses] : [...known, ...guesses, sentence];
 }
 
 /**
@@ -52,17 +55,21 @@ export async function explainRefusal(parts: Parts, error: unknown, refused: Logi
   });
 }
 
-/** A clock that is far off was corrected before the exchange refused for good. */
-async function clockReason(parts: Parts, endpoint: Endpoint): Promise<string> {
+/** A clock that is far off was corrected before the exchange refused for good, but not one that is days off. */
+async function clockReason(parts: Parts, endpoint: Endpoint): Promise<{ isWrong: boolean; sentence: string }> {
   try {
     const { offsetMs } = await withTransport(parts, endpoint, (transport) =>
       readClock(transport, parts.nowMs, requestOptions(parts)),
     );
+    const offset = `the clock here is ${describeOffset(offsetMs)}`;
+    if (Math.abs(offsetMs) > FARTHEST_CORRECTION_MS) {
+      return { isWrong: true, sentence: `${offset}, too far to be corrected: ${clockCommand()}` };
+    }
     const corrected = parts.clock.offsetMs === 0 ? '' : ', which was corrected';
-    return `it is not the clock: the clock here is ${describeOffset(offsetMs)}${corrected}`;
+    return { isWrong: false, sentence: `it is not the clock: ${offset}${corrected}` };
   } catch (error) {
     asFound(error);
-    return 'the clock here may be off by a minute: it could not be compared';
+    return { isWrong: false, sentence: 'the clock here may be off by a minute: it could not be compared' };
   }
 }
 
