@@ -22,12 +22,14 @@ export interface RotateAllRequest extends Pick<RotateRequest, 'type' | 'bits' | 
   readonly olderThanMs: number;
   /** Whether a key is one of those that are meant, such as of the same environment. */
   readonly isMeant: (record: KeyRecord) => boolean;
+  /** Called for each key that would be rotated if it were meant. */
+  readonly onLeftOut?: (record: KeyRecord) => void;
   /** The key that is logged in comes last. */
   readonly loginClientId: string | null;
 }
 
 async function choose(request: RotateAllRequest): Promise<readonly KeyRecord[]> {
-  const { store, olderThanMs, isMeant, loginClientId } = request;
+  const { store, olderThanMs, isMeant, onLeftOut, loginClientId } = request;
   const journals = await listJournals(store);
   const underWay = new Set(journals.map(({ name }) => name));
   const helpers = new Set(journals.flatMap(({ successor, archive }) => [successor, archive]));
@@ -35,10 +37,11 @@ async function choose(request: RotateAllRequest): Promise<readonly KeyRecord[]> 
   const madeMs = (record: KeyRecord) => Date.parse(record.registeredAt ?? record.createdAt);
   const isLogin = (record: KeyRecord) => Number(record.clientId === loginClientId);
   const { records } = await store.list();
-  return records
-    .filter((record) => record.state === 'registered' && !helpers.has(record.name) && isMeant(record))
-    .filter((record) => underWay.has(record.name) || madeMs(record) <= beforeMs)
-    .sort((a, b) => isLogin(a) - isLogin(b) || madeMs(a) - madeMs(b));
+  const due = records
+    .filter(({ state, name }) => state === 'registered' && !helpers.has(name))
+    .filter((record) => underWay.has(record.name) || madeMs(record) <= beforeMs);
+  if (onLeftOut !== undefined) for (const record of due) if (!isMeant(record)) onLeftOut(record);
+  return due.filter(isMeant).sort((a, b) => isLogin(a) - isLogin(b) || madeMs(a) - madeMs(b));
 }
 
 /**

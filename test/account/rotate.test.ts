@@ -462,6 +462,45 @@ describe('rotate --all', () => {
   });
 });
 
+test('rotate --all says which keys it leaves out because they belong elsewhere, and why', async () => {
+  await desk.register('here', 'trade:read');
+  await desk.register('there', 'trade:read');
+  const record = await recordOf(desk.folder, 'there');
+  const url = 'wss://exchange.example/ws/api/v2';
+  await writeFile(filesOf(desk.folder, 'there').record, JSON.stringify({ ...record, url }));
+  const env = {
+    DERIBIT_KEYS_DIR: desk.folder,
+    DERIBIT_KEYS_URL: desk.url,
+    DERIBIT_CLIENT_ID: sandbox.clientId,
+    DERIBIT_CLIENT_SECRET: sandbox.clientSecret,
+  };
+  const young = await cli(['rotate', '--all'], { env });
+  expect([young.exitCode, young.stdout]).toEqual([0, '']);
+  expect(young.stderr).toContain('long enough ago');
+  expect(young.stderr).not.toContain('left out');
+  const asJson = await desk.json<Rotation[]>(['rotate', '--all', '--older-than', '0s']);
+  expect(asJson.map(({ name }) => name)).toEqual(['here']);
+  const people = await cli(['rotate', '--all', '--older-than', '0s'], { env });
+  expect(people.exitCode).toBe(0);
+  expect(people.stderr).toContain(`left out: "there" is registered at ${url}, not at ${desk.url}\n`);
+  expect(people.stderr).toContain('1 rotated');
+});
+
+test('rotate --all lets the message of a failure steer no terminal', async () => {
+  await desk.register('bot', 'trade:read');
+  const record = await recordOf(desk.folder, 'bot');
+  const clientId = 'AbCd\u001b]0;owned\u0007\nFAILED   nobody';
+  await writeFile(filesOf(desk.folder, 'bot').record, JSON.stringify({ ...record, clientId }));
+  const env = {
+    DERIBIT_KEYS_DIR: desk.folder,
+    DERIBIT_CLIENT_ID: sandbox.clientId,
+    DERIBIT_CLIENT_SECRET: sandbox.clientSecret,
+  };
+  const { exitCode, stdout } = await cli(['rotate', '--all', '--older-than', '0s', '--url', desk.url], { env });
+  expect(exitCode).toBe(1);
+  expect(stdout).toMatch(/^FAILED {3}bot: .*AbCd\\x1b\]0;owned\\x07\\nFAILED {3}nobody.*\n+$/);
+});
+
 test('the own key, gone back from in its grace, logs in for its own rescue', async () => {
   const bench = openBench(sandbox, desk.folder, { passphrase: new Secret('x').reveal() });
   const { clientId, fingerprint } = await makeKey(bench, 'admin', 'account:read_write trade:read');

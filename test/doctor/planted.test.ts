@@ -385,7 +385,19 @@ const FAULTS: readonly Fault[] = [
     },
     check: 'key-limit',
     name: null,
-    fix: /deribit-keys api-keys list/,
+    fix: /^decide which key nobody needs: deribit-keys api-keys list, then deribit-keys api-keys remove <which>$/,
+  },
+  {
+    what: 'the same, where keys that are disabled could go, which is for the user to say',
+    plant: async ({ sandbox, run }) => {
+      for (let i = sandbox.keys().length; i < 8; i += 1) sandbox.addKey({ maxScope: 'trade:read', name: `spare_${i}` });
+      const { client_id: spare = '' } = sandbox.keys().at(-1) ?? {};
+      await must(run('api-keys', 'disable', spare, '--as', 'admin', '--yes'));
+    },
+    argv: () => ['--as', 'admin'],
+    check: 'key-limit',
+    name: null,
+    fix: /^decide which key nobody needs \(disabled, but perhaps needed: [\w-]+\): deribit-keys api-keys list, then /,
   },
   {
     what: 'a key that was removed from the exchange',

@@ -148,5 +148,5 @@ const reason = ({ error }: BrakeResult) => (error === null ? '' : `: ${inLine(er
 export async function showKeys(cx: Context, flags: LoginOptions): Promise<void> {
   const { keys } = await openAccountWork(cx, flags, []);
   cx.out.result(keys, () => keyTable(cx, keys));
-  cx.out.note(`${keys.length} of at most 8 keys`);
+  cx.out.note(`${keys.length} ${keys.length === 1 ? 'key' : 'keys'}; Deribit allows 8 of an account`);
 }

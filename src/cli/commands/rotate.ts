@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Endpoint } from '../../deribit/endpoints.js';
 import { DeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { parseDuration } from '../../workflows/duration.js';
@@ -10,7 +11,7 @@ import type { Context } from '../context.js';
 import { keyMeans } from '../key-means.js';
 import { accountLogin, partsWithSecondFactor, saysLogin } from '../login.js';
 import { addLoginOptions, examples, type LoginOptions } from '../options.js';
-import { fields } from '../output.js';
+import { fields, inLine } from '../output.js';
 import type { Open } from '../program.js';
 import { addPlaceOptions, type PlaceFlags, placeFrom } from './successor-place.js';
 
@@ -53,7 +54,7 @@ async function ownLogin(cx: Context, parts: Parts, flags: LoginOptions, record: 
 
 function lines(cx: Context, rotation: Rotation | FailedRotation): string[] {
   if (rotation.state === 'failed') {
-    return [`${cx.out.style('FAILED', 'red')}   ${rotation.name}: ${rotation.error.message}`];
+    return [`${cx.out.style('FAILED', 'red')}   ${rotation.name}: ${inLine(rotation.error.message)}`];
   }
   return fields([
     ['name', rotation.name],
@@ -84,6 +85,12 @@ const kindOf = ({ type, bits, ...flags }: RotateFlags) => ({
   bits: bits === undefined ? undefined : (Number(bits) as 2048 | 3072 | 4096),
 });
 
+/** Why `rotate --all` passes over a key that is due. */
+function leftOut({ name }: KeyRecord, place: Endpoint | null, meant: Endpoint | null): string {
+  const where = place === null ? 'at no known place' : `at ${place.url}`;
+  return `left out: "${name}" is registered ${where}${meant === null ? '' : `, not at ${meant.url}`}`;
+}
+
 async function rotateMany(cx: Context, flags: RotateFlags): Promise<void> {
   const { rotateAll } = await import('../../workflows/rotate-all.js');
   const { resolveTarget, endpointOfRecord } = await import('../../workflows/target.js');
@@ -101,6 +108,7 @@ async function rotateMany(cx: Context, flags: RotateFlags): Promise<void> {
     graceMs: flags.grace,
     olderThanMs: flags.olderThan ?? DEFAULT_AGE_MS,
     isMeant,
+    onLeftOut: (record) => cx.out.note(leftOut(record, endpointOfRecord(record), endpoint)),
     loginClientId: shared?.credentials.clientId ?? null,
     partsFor: async () => {
       const { parts, makeSuccessor } = await keyMeans(cx, base);
@@ -112,6 +120,8 @@ async function rotateMany(cx: Context, flags: RotateFlags): Promise<void> {
     store: cx.store,
   });
   cx.out.result(results, () => results.flatMap((rotation) => [...lines(cx, rotation), '']));
+  if (results.length === 0)
+    cx.out.note('no key that is meant was registered long enough ago (--older-than; default 90d)');
   const count = (state: string) => results.filter((rotation) => rotation.state === state).length;
   cx.out.note(`${count('done')} rotated, ${count('grace')} in their grace, ${count('failed')} failed`);
   if (count('failed') > 0) throw new CheckFailed();

@@ -40,12 +40,11 @@ function keysLeft(apiKeys: readonly ApiKey[]): Finding {
   const notes = notesOn(null);
   const left = Math.max(0, MAX_API_KEYS - apiKeys.length);
   if (left > 0) return notes.good('key-limit', `room for ${left} more of ${MAX_API_KEYS}`);
-  const spare = apiKeys.find(({ enabled }) => !enabled);
+  const disabled = apiKeys.filter(({ enabled }) => !enabled).map(({ clientId }) => clientId);
+  const candidates = disabled.length === 0 ? '' : ` (disabled, but perhaps needed: ${disabled.join(', ')})`;
   return notes.bad(
     'key-limit',
-    `all ${MAX_API_KEYS} API keys are taken: none can be registered or rotated`,
-    spare === undefined
-      ? `${ownCommand('api-keys', 'list')}, then api-keys remove the one that nobody needs`
-      : ownCommand('api-keys', 'remove', spare.clientId),
+    `the account has ${apiKeys.length} API keys, and Deribit allows ${MAX_API_KEYS}: none can be registered or rotated`,
+    `decide which key nobody needs${candidates}: ${ownCommand('api-keys', 'list')}, then deribit-keys api-keys remove <which>`,
   );
 }
