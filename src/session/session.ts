@@ -11,7 +11,7 @@ import type { ChannelListener } from './subscriptions.js';
 import type { Time } from './time.js';
 
 /** How a session connects, logs in and waits. All but `clientId` and `signer` may be left out. */
-export interface SessionOptions extends Omit<ConnectOptions, 'signal'> {
+export interface SessionOptions extends Omit<ConnectOptions, 'signal' | 'onReached'> {
   /** `ws:` or `wss:` for a connection that stays; `http:` or `https:` for requests with a token. */
   readonly url?: string | undefined;
   /** `test` (where nothing is said) or `prod`; over WebSocket unless `url` says otherwise. */
