@@ -14,6 +14,7 @@ function printerFor(host: Host, options: { readonly json?: boolean; readonly ver
     json: options.json === true,
     verbose: options.verbose === true,
     color: host.stdout.isTTY === true && !host.env.NO_COLOR,
+    columns: host.stdout.isTTY === true ? host.stdout.columns : undefined,
   });
 }
 

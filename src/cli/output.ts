@@ -27,10 +27,14 @@ export interface PrinterOptions {
   readonly json: boolean;
   readonly verbose: boolean;
   readonly color: boolean;
+  /** The width of the terminal that stdout is; left out where it is none. */
+  readonly columns?: number | undefined;
 }
 
 export interface Printer {
   readonly json: boolean;
+  /** The width that a table should keep to. */
+  readonly columns: number | undefined;
   /** The result: `value` as JSON, or the lines that `text` gives. */
   result(value: unknown, text: () => string | readonly string[]): void;
   /** A line on stdout in the human form alone. */
@@ -55,6 +59,17 @@ function shown(character: string): string {
 /** Characters that could steer a terminal are shown, not sent: texts may come from the exchange or from a file. */
 function harmless(text: string): string {
   return text.replace(STEERING, (c) => (c === '\n' || c === '\t' ? c : shown(c)));
+}
+
+/** The sequences that {@link Printer.style} makes, as the odd pieces of a split. */
+const STYLED = new RegExp(`(\\u001b\\[(?:${Object.values(CODES).flat().join('|')})m)`, 'u');
+
+/** The same for a text that has styles of ours in it. */
+function harmlessButStyled(text: string): string {
+  return text
+    .split(STYLED)
+    .map((piece, index) => (index % 2 === 1 ? piece : harmless(piece)))
+    .join('');
 }
 
 /** The same for a text that has one place in a line: it cannot begin another line or column. */
@@ -100,11 +115,13 @@ export function createPrinter(stdout: Output, stderr: Output, options: PrinterOp
   const { json, verbose, color } = options;
   const style = (text: string, ...styles: readonly Style[]) =>
     color ? styles.reduce((inner, name) => `\u001b[${CODES[name][0]}m${inner}\u001b[${CODES[name][1]}m`, text) : text;
+  const safe = color ? harmlessButStyled : harmless;
   const say = (text: string) => {
     if (!json) stderr.write(`${harmless(text)}\n`);
   };
   return {
     json,
+    columns: options.columns,
     style,
     result(value, text) {
       if (json) {
@@ -113,10 +130,10 @@ export function createPrinter(stdout: Output, stderr: Output, options: PrinterOp
       }
       const lines = text();
       const whole = typeof lines === 'string' ? lines : lines.join('\n');
-      if (whole !== '') stdout.write(whole.endsWith('\n') ? whole : `${whole}\n`);
+      if (whole !== '') stdout.write(safe(whole.endsWith('\n') ? whole : `${whole}\n`));
     },
     line(text) {
-      if (!json) stdout.write(`${text}\n`);
+      if (!json) stdout.write(safe(`${text}\n`));
     },
     note: say,
     detail(text) {
@@ -140,14 +157,52 @@ export function createPrinter(stdout: Output, stderr: Output, options: PrinterOp
   };
 }
 
-/** A table: columns as wide as their widest cell, two spaces between, the first row in bold. */
-export function table(printer: Printer, header: readonly string[], rows: readonly (readonly string[])[]): string[] {
+/** What the help of a command with a table says of it. */
+export const NARROW = 'A narrow terminal shows less of the table; a pipe gets all of it, and so does --json.';
+
+/** The least that is shown of a column that is shortened; with less room it is left out. */
+const LEAST_WIDTH = 12;
+const GAP = 2;
+
+function shortened(cell: string, width: number): string {
+  return cell.length > width ? `${cell.slice(0, width - 1)}…` : cell;
+}
+
+/** The columns' widths; on a narrow terminal those of `yielding` give way, one after another. 0: left out. */
+function widthsFor(natural: readonly number[], yielding: readonly number[], room: number): readonly number[] {
+  const widths = [...natural];
+  for (const column of yielding) {
+    const all = widths.reduce((sum, width) => sum + (width === 0 ? 0 : width + GAP), -GAP);
+    if (all <= room) break;
+    const left = (widths[column] ?? 0) - (all - room);
+    widths[column] = left >= LEAST_WIDTH ? left : 0;
+  }
+  return widths;
+}
+
+/**
+ * A table: columns as wide as their widest cell, two spaces between, the first row in bold.
+ * @param yielding headers of the columns that are shortened or left out, in this order, where a terminal is too narrow
+ */
+export function table(
+  printer: Printer,
+  header: readonly string[],
+  rows: readonly (readonly string[])[],
+  yielding: readonly string[] = [],
+): string[] {
   const cells = [header, ...rows].map((row) => row.map(inLine));
-  const widths = header.map((_, column) => Math.max(...cells.map((row) => (row[column] ?? '').length)));
+  const natural = header.map((_, column) => Math.max(...cells.map((row) => (row[column] ?? '').length)));
+  const widths = widthsFor(
+    natural,
+    yielding.map((name) => header.indexOf(name)),
+    printer.columns ?? Number.POSITIVE_INFINITY,
+  );
   return cells.map((row, index) => {
     const line = row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('  ')
+      .map((cell, column) => ({ cell, width: widths[column] ?? 0 }))
+      .filter(({ width }) => width > 0)
+      .map(({ cell, width }) => shortened(cell, width).padEnd(width))
+      .join(' '.repeat(GAP))
       .trimEnd();
     return index === 0 ? printer.style(line, 'bold') : line;
   });

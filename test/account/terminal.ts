@@ -17,6 +17,7 @@ export async function onTerminal(
   argv: readonly string[],
   env: Readonly<Record<string, string>>,
   answer: (question: string, number: number) => string,
+  columns?: number,
 ): Promise<TerminalResult> {
   const written = { stdout: '', stderr: '' };
   let asked = 0;
@@ -35,7 +36,7 @@ export async function onTerminal(
           done();
         },
       }),
-      { isTTY: true },
+      { isTTY: true, columns },
     );
   const exitCode = await run(argv, {
     stdin,

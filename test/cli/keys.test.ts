@@ -188,6 +188,12 @@ describe('list and show', () => {
       expect(stdout).not.toContain('\u001b');
       expect(stdout).toContain('\\x1b');
     }
+    const record = JSON.parse(readFileSync(path, 'utf8')) as object;
+    const clientId = 'x\u001b]0;owned\u0007\nnothing is wrong';
+    writeFileSync(path, JSON.stringify({ ...record, state: 'registered', environment: 'test', clientId }));
+    const { stdout } = await run(['doctor', '--offline']);
+    expect(stdout).toContain('registered as x\\x1b]0;owned\\x07\\nnothing is wrong\n');
+    expect(stdout).not.toContain('\u001b');
   });
 
   it('a name that is not there is exit 3', async () => {

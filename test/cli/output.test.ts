@@ -12,6 +12,21 @@ function printer(options: Partial<Parameters<typeof createPrinter>[2]> = {}) {
   return { out, stdout: () => String(stdout.read() ?? ''), stderr: () => String(stderr.read() ?? '') };
 }
 
+describe('a result', () => {
+  const sly = 'a\u001b]0;owned\u0007\u001b[5mb\u202e';
+
+  it('cannot steer the terminal, with colour or without', () => {
+    const plain = printer();
+    plain.out.result({}, () => [plain.out.style(sly, 'bold'), 'c\td']);
+    expect(plain.stdout()).toBe('a\\x1b]0;owned\\x07\\x1b[5mb\\u202e\nc\td\n');
+    const coloured = printer({ color: true });
+    coloured.out.result({}, () => [coloured.out.style(sly, 'bold', 'red'), 'c']);
+    expect(coloured.stdout()).toBe('\u001b[31m\u001b[1ma\\x1b]0;owned\\x07\\x1b[5mb\\u202e\u001b[22m\u001b[39m\nc\n');
+    coloured.out.line(`${coloured.out.style('x', 'dim')}\u009b`);
+    expect(coloured.stdout()).toBe('\u001b[2mx\u001b[22m\\x9b\n');
+  });
+});
+
 describe('an error', () => {
   it('that is a mistake of the program is told as such, without its words', () => {
     for (const [thrown, what] of [

@@ -240,6 +240,37 @@ describe('on a terminal', () => {
     expect(await onTerminal(register, env, () => totp.generate())).toMatchObject({ exitCode: 0, asked: 1 });
   });
 
+  it('keeps tables to the width of the terminal, and gives a pipe all of them', async () => {
+    const sandbox = await startSandbox();
+    sandboxes.push(sandbox);
+    const env = {
+      ...keys(),
+      DERIBIT_KEYS_URL: sandbox.wsUrl,
+      DERIBIT_CLIENT_ID: sandbox.clientId,
+      DERIBIT_CLIENT_SECRET: sandbox.clientSecret,
+    };
+    await cli(['generate', 'bot'], { env });
+    await cli(['register', 'bot', '--scope', 'account:read trade:read_write wallet:read custody:read'], { env });
+    const widest = (text: string) =>
+      Math.max(
+        ...text
+          .trimEnd()
+          .split('\n')
+          .map((line) => line.length),
+      );
+    for (const argv of [['list'], ['api-keys', 'list'], ['audit']]) {
+      const full = (await cli(argv, { env })).stdout;
+      expect(widest(full)).toBeGreaterThan(100);
+      const wide = await onTerminal(argv, env, () => '', widest(full));
+      expect(wide.stdout).toBe(full);
+      const narrow = await onTerminal(argv, env, () => '', 80);
+      expect(widest(narrow.stdout)).toBeLessThanOrEqual(80);
+      expect(narrow.stdout).toMatch(/\bbot\b/);
+      expect((await onTerminal(argv, env, () => '')).stdout).toBe(full);
+    }
+    expect((await onTerminal(['list'], env, () => '', 80)).stdout).toMatch(/ account:read custody:.*…\n$/);
+  });
+
   it('uses colour only there, and not under NO_COLOR', async () => {
     const env = keys();
     await cli(['generate', 'bot'], { env });

@@ -33,7 +33,11 @@ function keyTable(cx: Context, keys: readonly AccountKey[]): string[] {
     key.ipWhitelist.join(' ') || 'any',
     key.marks.join(', ') || '-',
   ]);
-  return table(cx.out, ['ID', 'CLIENT ID', 'LABEL', 'NAME', 'SCOPE', 'WHITELIST', 'MARKS'], rows);
+  return table(cx.out, ['ID', 'CLIENT ID', 'LABEL', 'NAME', 'SCOPE', 'WHITELIST', 'MARKS'], rows, [
+    'SCOPE',
+    'WHITELIST',
+    'LABEL',
+  ]);
 }
 
 /** What each command on the account begins with. */

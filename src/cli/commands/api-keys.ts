@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { DeribitKeysError } from '../../errors.js';
 import type { KeyChange } from '../../workflows/change-api-key.js';
 import { addLoginOptions, collect, eitherOr, examples, type LoginOptions } from '../options.js';
+import { NARROW } from '../output.js';
 import type { Open } from '../program.js';
 import { changeOne, disableOthers, showKeys } from './api-keys-actions.js';
 
@@ -27,7 +28,8 @@ function defineKeysList(group: Command, open: Open): void {
 
 Marks: login (it is logged in), stranger (not in the keystore), symmetric (a shared secret), over-powered
 (account:read_write, wallet:read_write or custody:read_write), no-whitelist (any address may use it), disabled.
-A client id that begins with "-" is written client-id:-….`,
+A client id that begins with "-" is written client-id:-….
+${NARROW}`,
     )
     .action(async (flags: LoginOptions, command: Command) => {
       const cx = open(command);

@@ -23,6 +23,7 @@ export function defineAudit(program: Command, open: Open): void {
                   cell === null || cell === undefined ? '-' : String(cell),
                 ),
               ),
+              ['FINGERPRINT', 'TIME'],
             ),
       );
       if (entries.length === 0) cx.out.note(`no entries in ${cx.store.folder}`);

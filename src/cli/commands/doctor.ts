@@ -8,7 +8,7 @@ import { CheckFailed } from '../check-failed.js';
 import type { Context } from '../context.js';
 import { accountLogin, partsForALook, partsWithSecondFactor } from '../login.js';
 import { addLoginOptions, examples, type LoginOptions } from '../options.js';
-import type { Printer } from '../output.js';
+import { inLine, type Printer } from '../output.js';
 import type { Open } from '../program.js';
 import { canAsk } from '../prompt.js';
 import { requirePassphrase, secretFrom } from '../secrets.js';
@@ -23,7 +23,7 @@ interface DoctorFlags extends LoginOptions {
 
 function lines(out: Printer, { check, name, ok, detail, fix }: Finding): string[] {
   const mark = ok === false ? out.style('✗', 'red') : ok === null ? '-' : fix === null ? '✓' : out.style('!', 'yellow');
-  const line = `${mark} ${name === null ? '' : `${out.style(name, 'bold')} `}${check}: ${detail}`;
+  const line = `${mark} ${name === null ? '' : `${out.style(name, 'bold')} `}${check}: ${inLine(detail)}`;
   return fix === null ? [line] : [line, `    ${ok === false ? 'mend it' : 'you could'}: ${fix}`];
 }
 
@@ -33,7 +33,7 @@ function show(out: Printer, diagnosis: Diagnosis): void {
     const end =
       culprit === undefined
         ? out.style('nothing is wrong, as far as it could be checked', 'green')
-        : `${out.style('the culprit', 'bold')}: ${culprit.name === null ? '' : `${culprit.name} `}${culprit.check}: ${culprit.detail}`;
+        : `${out.style('the culprit', 'bold')}: ${culprit.name === null ? '' : `${culprit.name} `}${culprit.check}: ${inLine(culprit.detail)}`;
     return [...diagnosis.findings.flatMap((finding) => lines(out, finding)), '', end];
   });
 }

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { DamagedRecord } from '../../keystore/keystore.js';
 import type { Context } from '../context.js';
 import { examples } from '../options.js';
-import { table } from '../output.js';
+import { NARROW, table } from '../output.js';
 import type { Open } from '../program.js';
 import { recordLines } from '../show-record.js';
 
@@ -14,7 +14,11 @@ export function defineList(program: Command, open: Open): void {
   program
     .command('list')
     .description('the keys of the keystore')
-    .addHelpText('after', examples('list', 'list --json | jq -r ".[] | select(.state == \\"registered\\").name"'))
+    .addHelpText(
+      'after',
+      `${examples('list', 'list --json | jq -r ".[] | select(.state == \\"registered\\").name"')}
+${NARROW}`,
+    )
     .action(async (_flags: unknown, command: Command) => {
       const cx = open(command);
       await cx.store.tidy();
@@ -34,6 +38,7 @@ export function defineList(program: Command, open: Open): void {
                 record.clientId ?? '-',
                 record.scope ?? '-',
               ]),
+              ['FINGERPRINT', 'SCOPE'],
             ),
       );
       if (records.length === 0)

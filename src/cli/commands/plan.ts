@@ -11,7 +11,7 @@ import type { Context } from '../context.js';
 import { keyMeans } from '../key-means.js';
 import { accountLogin, partsWithSecondFactor } from '../login.js';
 import { addLoginOptions, examples, type LoginOptions } from '../options.js';
-import type { Style } from '../output.js';
+import { inLine, type Style } from '../output.js';
 import type { Open } from '../program.js';
 import { confirm } from '../prompt.js';
 import { explained } from '../refusal.js';
@@ -118,7 +118,7 @@ function show(cx: Context, result: PolicyResult): void {
 
 function line({ out }: Context, { action, name, detail }: Change): string {
   const mark = MARKS[action] ?? (STYLES[action] === 'green' ? '+' : '~');
-  return `${mark} ${out.style(action, ...(STYLES[action] === undefined ? [] : [STYLES[action]]))} ${out.style(name, 'bold')}: ${detail}`;
+  return `${mark} ${out.style(action, ...(STYLES[action] === undefined ? [] : [STYLES[action]]))} ${out.style(name, 'bold')}: ${inLine(detail)}`;
 }
 
 /** A passphrase that was set in this run opens the key later in it. */

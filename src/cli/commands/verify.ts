@@ -9,7 +9,7 @@ import { CheckFailed } from '../check-failed.js';
 import type { Context } from '../context.js';
 import { accountLogin, partsWithSecondFactor, saysLogin } from '../login.js';
 import { addLoginOptions, examples, type LoginOptions } from '../options.js';
-import type { Printer } from '../output.js';
+import { inLine, type Printer } from '../output.js';
 import type { Open } from '../program.js';
 
 function show(out: Printer, results: readonly Verification[]): void {
@@ -17,8 +17,8 @@ function show(out: Printer, results: readonly Verification[]): void {
     results.flatMap(({ name, ok, checks }) => [
       `${out.style(ok ? 'ok' : 'FAILED', ok ? 'green' : 'red')}  ${out.style(name, 'bold')}`,
       ...checks.flatMap((one) => [
-        `  ${one.ok ? '✓' : out.style('✗', 'red')} ${one.check}: ${one.detail}`,
-        ...(one.hints ?? []).map((hint) => `      likely: ${hint}`),
+        `  ${one.ok ? '✓' : out.style('✗', 'red')} ${one.check}: ${inLine(one.detail)}`,
+        ...(one.hints ?? []).map((hint) => `      likely: ${inLine(hint)}`),
       ]),
     ]),
   );
