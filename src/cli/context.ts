@@ -2,7 +2,7 @@ import type { Secret } from '../crypto/secret.js';
 import type { Signer } from '../crypto/signer.js';
 import type { Endpoint, Environment } from '../deribit/endpoints.js';
 import type { Transport } from '../deribit/transport.js';
-import { DeribitKeysError } from '../errors.js';
+import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { type Keystore, openKeystore } from '../keystore/keystore.js';
 import { openPrivateKey } from '../keystore/open-key.js';
 import type { PermissionPolicy } from '../keystore/permissions.js';
@@ -13,7 +13,7 @@ import type { TargetChoice } from '../workflows/target.js';
 import type { Host } from './host.js';
 import type { GlobalOptions } from './options.js';
 import type { Printer } from './output.js';
-import { requirePassphrase, requirePin } from './secrets.js';
+import { requirePin, withPassphrase } from './secrets.js';
 
 /** What a command works with. */
 export interface Context {
@@ -75,10 +75,24 @@ export function createContext(host: Host, out: Printer, options: GlobalOptions):
   const ownPlaces = new Map<string, { file: string | undefined; variable: string }>();
   const signers = new Map<string, Promise<Signer>>();
 
+  /** @throws `ERR_PASSPHRASE_WRONG`; whatever else is wrong with the key shows when it is used */
+  const tryOut = async (record: KeyRecord, passphrase: Secret) => {
+    try {
+      await openPrivateKey(store, record, { passphrase: async () => passphrase, permissions });
+    } catch (error) {
+      if (isDeribitKeysError(error, 'ERR_PASSPHRASE_WRONG')) throw error;
+    }
+  };
+
   const passphraseOf = (record: KeyRecord) => {
     const own = ownPlaces.get(record.name);
     const common = { file: options.passphraseFile, variable: 'DERIBIT_KEYS_PASSPHRASE' };
-    return requirePassphrase(
+    const tried = async (passphrase: Secret, typed: boolean) => {
+      if (typed) await tryOut(record, passphrase);
+      return passphrase;
+    };
+    return withPassphrase(
+      tried,
       host,
       `the key "${record.name}"`,
       '--passphrase-file',

@@ -3,7 +3,7 @@ import type { Secret } from '../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { readHandle } from '../keystore/files.js';
 import type { Context } from './context.js';
-import { requirePassphrase } from './secrets.js';
+import { withPassphrase } from './secrets.js';
 
 /** Keys are small: no more than this is read of a file or of stdin. */
 const MAX_INPUT_BYTES = 64 * 1024;
@@ -84,12 +84,12 @@ export async function readKeyInput<T>(
   } catch (error) {
     if (!isDeribitKeysError(error, 'ERR_PASSPHRASE_REQUIRED')) throw error;
   }
-  const passphrase = await requirePassphrase(
+  return withPassphrase(
+    (passphrase) => parse(bytes, passphrase),
     cx.host,
     source === '-' ? 'the key on stdin' : `the key in ${source}`,
     '--input-passphrase-file',
     { file: passphraseFile, variable: 'DERIBIT_KEYS_INPUT_PASSPHRASE' },
     { file: cx.options.passphraseFile, variable: 'DERIBIT_KEYS_PASSPHRASE' },
   );
-  return parse(bytes, passphrase);
 }

@@ -18,7 +18,8 @@ const broken = () => new DeribitKeysError('ERR_INTERRUPTED', 'interrupted at a q
 /** Asks on the terminal and reads a line, shown as it is typed or not at all. */
 export async function ask(host: Host, question: string, { hidden }: { readonly hidden: boolean }): Promise<string> {
   const { stdin, stderr, signal } = host;
-  if (signal.aborted) throw broken();
+  // a terminal that went away answers nothing any more
+  if (signal.aborted || stdin.readableEnded) throw broken();
   // before the question: who answers at once must not see the answer echoed
   stdin.setRawMode?.(true);
   stderr.write(question);

@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises';
 import { Secret } from '../crypto/secret.js';
-import { DeribitKeysError } from '../errors.js';
+import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import type { Host } from './host.js';
 import { ask, canAsk } from './prompt.js';
 
@@ -71,20 +71,45 @@ function noPassphrase(why: string, option: string, places: readonly SecretPlace[
   });
 }
 
-/** A passphrase that exists: from its places, or asked for on a terminal. */
-export async function requirePassphrase(
+/** How often a wrong passphrase may be typed, and a new one chosen. */
+const ATTEMPTS = 3;
+
+/**
+ * What `use` makes of a passphrase that exists: from its places, or asked for on a terminal. One that is typed there and
+ * turns out to be wrong (`ERR_PASSPHRASE_WRONG`) is asked for again, three times in all.
+ */
+export async function withPassphrase<T>(
+  use: (passphrase: Secret, typed: boolean) => Promise<T>,
+  host: Host,
+  what: string,
+  option: string,
+  ...places: readonly SecretPlace[]
+): Promise<T> {
+  const given = await secretFrom(host, 'passphrase', ...places);
+  if (given !== null) return use(given, false);
+  if (!canAsk(host)) throw noPassphrase(`${what} is encrypted`, option, places);
+  for (let attempt = 1; ; attempt += 1) {
+    const typed = new Secret(await ask(host, `Passphrase of ${what}: `, { hidden: true }));
+    try {
+      return await use(typed, true);
+    } catch (error) {
+      if (!isDeribitKeysError(error, 'ERR_PASSPHRASE_WRONG') || attempt === ATTEMPTS) throw error;
+      host.stderr.write('wrong passphrase, try again\n');
+    }
+  }
+}
+
+/** A passphrase that exists, not tried out: from its places, or asked for on a terminal. */
+export function requirePassphrase(
   host: Host,
   what: string,
   option: string,
   ...places: readonly SecretPlace[]
 ): Promise<Secret> {
-  const given = await secretFrom(host, 'passphrase', ...places);
-  if (given !== null) return given;
-  if (!canAsk(host)) throw noPassphrase(`${what} is encrypted`, option, places);
-  return new Secret(await ask(host, `Passphrase of ${what}: `, { hidden: true }));
+  return withPassphrase(async (passphrase) => passphrase, host, what, option, ...places);
 }
 
-/** The PIN of a token: from its places, or asked for on a terminal. */
+/** The PIN of a token: from its places, or asked for on a terminal, once: a token locks itself after a few wrong ones. */
 export async function requirePin(host: Host, token: string, file: string | undefined): Promise<Secret> {
   const given = await secretFrom(host, 'PIN', { file, variable: 'DERIBIT_KEYS_PIN' });
   if (given !== null) return given;
@@ -106,14 +131,14 @@ export async function requireNewPassphrase(
   const given = await secretFrom(host, 'passphrase', ...places);
   if (given !== null) return given;
   if (!canAsk(host)) throw noPassphrase(`${what} is to be encrypted`, option, places);
-  for (let round = 0; round < 3; round += 1) {
+  for (let round = 0; round < ATTEMPTS; round += 1) {
     const first = await ask(host, `New passphrase of ${what}: `, { hidden: true });
     if (first === '') {
-      host.stderr.write('A passphrase cannot be empty.\n');
+      host.stderr.write('a passphrase cannot be empty\n');
       continue;
     }
     if (first === (await ask(host, 'The same again: ', { hidden: true }))) return new Secret(first);
-    host.stderr.write('The two are not the same.\n');
+    host.stderr.write('the two are not the same\n');
   }
   throw new DeribitKeysError('ERR_CANCELLED', 'no passphrase was chosen: nothing was changed');
 }

@@ -118,6 +118,7 @@ describe('a question', () => {
     const asked = ask(host, '? ', { hidden: true });
     stdin.end('half');
     expect(await asked).toBe('half');
+    expect(await codeOf(ask(host, 'Again? ', { hidden: true }))).toBe('ERR_INTERRUPTED');
   });
 
   it('is asked only where both ends are a terminal', () => {
@@ -188,7 +189,6 @@ describe('on a terminal', () => {
     expect(made.stdout + made.stderr).not.toContain('horse');
     const signed = await onTerminal(['sign', 'bot', '--client-id', 'x'], env, () => 'horse');
     expect(signed).toMatchObject({ exitCode: 0, asked: 1 });
-    expect(await onTerminal(['sign', 'bot', '--client-id', 'x'], env, () => 'house')).toMatchObject({ exitCode: 3 });
     expect(await onTerminal(['sign', 'bot', '--client-id', 'x'], env, () => '\u0003')).toMatchObject({
       exitCode: 130,
       stdout: '',
@@ -200,6 +200,41 @@ describe('on a terminal', () => {
     expect(
       (await cli(['sign', 'bot', '--client-id', 'x'], { env: { ...env, DERIBIT_KEYS_PASSPHRASE: 'house' } })).exitCode,
     ).toBe(0);
+  });
+
+  it('a wrong passphrase is asked for again, three times in all', async () => {
+    const env = keys();
+    const horse = { ...env, DERIBIT_KEYS_PASSPHRASE: 'horse', DERIBIT_KEYS_BACKUP_PASSPHRASE: 'horse' };
+    const exported = join(temporaryFolder(), 'bot.pem');
+    const backup = join(temporaryFolder(), 'keys.age');
+    for (const argv of [
+      ['generate', 'bot', '--encrypt'],
+      ['export', 'bot', '--out', exported],
+      ['backup', backup],
+    ])
+      expect((await cli(argv, { env: horse })).exitCode).toBe(0);
+    const sign = ['sign', 'bot', '--client-id', 'x'];
+    for (const argv of [
+      sign,
+      ['export', 'bot', '--out', '-'],
+      ['passphrase', 'bot', '--remove'],
+      ['import', 'other', exported, '--no-encrypt'],
+      ['fingerprint', exported],
+      ['restore', backup, '--keys-dir', join(temporaryFolder(), 'restored')],
+    ]) {
+      const third = await onTerminal(argv, env, (_question, number) => (number === 2 ? 'horse' : 'house'));
+      expect({ argv, exitCode: third.exitCode, asked: third.asked }).toEqual({ argv, exitCode: 0, asked: 3 });
+      expect(third.stderr.match(/^wrong passphrase, try again$/gm)).toHaveLength(2);
+      if (argv[0] === 'passphrase')
+        await cli(['passphrase', 'bot'], { env: { ...env, DERIBIT_KEYS_NEW_PASSPHRASE: 'horse' } });
+    }
+    const never = await onTerminal(sign, env, () => 'house');
+    expect(never).toMatchObject({ exitCode: 3, asked: 3, stdout: '' });
+    expect(never.stderr).toMatch(/error: wrong passphrase for the key "bot"/);
+    const given = await onTerminal(sign, { ...env, DERIBIT_KEYS_PASSPHRASE: 'house' }, () => 'horse');
+    expect(given).toMatchObject({ exitCode: 3, asked: 0, stdout: '' });
+    const broken = await onTerminal(sign, env, (_question, number) => (number === 1 ? '\u0003' : 'house'));
+    expect(broken).toMatchObject({ exitCode: 130, asked: 2, stdout: '' });
   });
 
   it('remove --purge asks, and a no keeps the key', async () => {

@@ -3,7 +3,7 @@ import type { Secret } from '../../crypto/secret.js';
 import type { Context } from '../context.js';
 import { examples } from '../options.js';
 import type { Open } from '../program.js';
-import { requireNewPassphrase, requirePassphrase, type SecretPlace } from '../secrets.js';
+import { requireNewPassphrase, type SecretPlace, withPassphrase } from '../secrets.js';
 
 const PASSPHRASE_OPTION = [
   '--backup-passphrase-file <file>',
@@ -55,14 +55,17 @@ export function defineRestore(program: Command, open: Open): void {
       const cx = open(command);
       await cx.store.tidy();
       const { restoreBackup } = await import('../../keystore/backup.js');
-      const passphrase = await requirePassphrase(
+      const restore = (passphrase: Secret) => {
+        cx.out.note('decrypting …');
+        return restoreBackup(cx.store, file, passphrase);
+      };
+      const names = await withPassphrase(
+        restore,
         cx.host,
         `the backup ${file}`,
         '--backup-passphrase-file',
         ...places(cx, flags.backupPassphraseFile),
       );
-      cx.out.note('decrypting …');
-      const names = await restoreBackup(cx.store, file, passphrase);
       cx.out.result({ file, names }, () => names);
     });
 }
