@@ -84,9 +84,9 @@ export class HttpSession implements Session {
     return this.#parts.clock.reading?.offsetMs ?? null;
   }
 
-  async request(method: string, params: Params = {}, options: SessionRequestOptions = {}): Promise<unknown> {
+  async request<T = unknown>(method: string, params: Params = {}, options: SessionRequestOptions = {}): Promise<T> {
     refuseOwnMethods(method);
-    return ask(this.#parts, this.#recovery, this.#question(method, params), options);
+    return (await ask(this.#parts, this.#recovery, this.#question(method, params), options)) as T;
   }
 
   async accessToken(): Promise<string> {

@@ -78,8 +78,10 @@ export interface Session {
    * Throws as a transport does. A request that was under way when the connection was cut is never sent again: it
    * rejects with `ERR_OUTCOME_UNKNOWN` (`maybeSent: true`). Every error with `maybeSent: false` means that it was not
    * handled. After the session has ended: the error that ended it, or `ERR_CONNECTION_CLOSED`.
+   *
+   * `T` is the caller's word for the shape of the result, which is not checked.
    */
-  request(method: string, params?: Params, options?: SessionRequestOptions): Promise<unknown>;
+  request<T = unknown>(method: string, params?: Params, options?: SessionRequestOptions): Promise<T>;
 
   /**
    * An access token that is valid now and for a moment to come. Of a WebSocket login without a `session:NAME` scope it

@@ -89,14 +89,14 @@ export class WebSocketSession implements Session {
     return this.#parts.clock.reading?.offsetMs ?? null;
   }
 
-  async request(method: string, params: Params = {}, options: SessionRequestOptions = {}): Promise<unknown> {
+  async request<T = unknown>(method: string, params: Params = {}, options: SessionRequestOptions = {}): Promise<T> {
     refuseOwnMethods(method);
     const question: Question = {
       method,
       send: (attempt) => this.#send(method, params, attempt),
       mayRepeat: (error) => mayAskAgain(method, error),
     };
-    return ask(this.#parts, this.#recovery, question, options);
+    return (await ask(this.#parts, this.#recovery, question, options)) as T;
   }
 
   async accessToken(): Promise<string> {

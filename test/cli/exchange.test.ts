@@ -228,7 +228,7 @@ describe('removing with a login', () => {
     const { fails, json } = await openDesk('ws', { tfaSecret: SEED });
     const code = await totp();
     const gone = await json(['remove', 'bot', '--purge', '--yes', '--tfa-code', code]);
-    expect(gone).toEqual({ name: 'bot', purged: true, folder: null });
+    expect(gone).toMatchObject({ name: 'bot', purged: true, folder: null });
     expect(await fails(['show', 'bot'])).toMatchObject({ exitCode: 3 });
   });
 });

@@ -514,7 +514,8 @@ describe('remove, backup and restore', () => {
       names: ['bot'],
     });
     expect(await json(['show', 'bot'])).toMatchObject({ fingerprint: made.fingerprint });
-    expect(await json(['remove', 'bot', '--purge', '--yes'])).toEqual({ name: 'bot', purged: true, folder: null });
+    expect(await fails(['remove', 'bot', '--purge', '--yes'])).toMatchObject({ exitCode: 1, code: 'ERR_STATE' });
+    expect(await json(['remove', 'bot'])).toMatchObject({ name: 'bot', purged: false });
   });
 
   it('need a passphrase, and a file that is there', async () => {

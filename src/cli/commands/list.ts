@@ -17,7 +17,8 @@ export function defineList(program: Command, open: Open): void {
     .addHelpText(
       'after',
       `${examples('list', 'list --json | jq -r ".[] | select(.state == \\"registered\\").name"')}
-${NARROW}`,
+${NARROW}
+A record that is damaged is named on stderr, and left out with --json: doctor and verify --all tell of it, and exit 1.`,
     )
     .action(async (_flags: unknown, command: Command) => {
       const cx = open(command);
