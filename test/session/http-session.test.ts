@@ -53,7 +53,8 @@ describe('a session over HTTP', () => {
     expect(await session.accessToken()).not.toBe(first);
     w.sandbox.addFault('refuse-refresh');
     await new Promise((resolve) => setTimeout(resolve, 950));
-    await session.request(...SUMMARY);
+    const { equity } = await session.request<{ readonly equity: number }>(...SUMMARY);
+    expect(equity).toBeGreaterThan(0);
     expect(logins(w)).toEqual(['public/auth ok', 'public/auth ok', 'public/auth 13009', 'public/auth ok']);
   });
 
