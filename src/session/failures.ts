@@ -87,3 +87,18 @@ export function sessionOver(reason: DeribitKeysError | null): DeribitKeysError {
     maybeSent: false,
   });
 }
+
+/** 13009 for a token that was just got: not a refused login, which would be final. */
+export function uselessLogin(cause: unknown): DeribitKeysError {
+  return new DeribitKeysError('ERR_CONNECTION_CLOSED', 'the exchange did not take the login that it just granted', {
+    cause,
+  });
+}
+
+/** There is no connection, and the request was not to wait for one. */
+export function notConnected(what: string): DeribitKeysError {
+  return new DeribitKeysError('ERR_CONNECTION_CLOSED', `there is no connection to send ${what}`, {
+    hint: 'try again when the session is back, or let it wait in the queue',
+    maybeSent: false,
+  });
+}

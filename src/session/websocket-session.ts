@@ -3,12 +3,22 @@ import { isTransientRefusal, type Notification, type Params } from '../deribit/j
 import { onAbort } from '../deribit/on-abort.js';
 import type { Transport } from '../deribit/transport.js';
 import type { WebSocketTransport } from '../deribit/websocket-transport.js';
-import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { type DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { type Attempt, ask, type Question, type Recovery, refuseOwnMethods } from './asking.js';
 import { Backoff } from './backoff.js';
 import { type Connect, connectAndLogIn, cutError, keepTokenFresh } from './connection.js';
 import type { LoginReason, SessionEvents } from './events.js';
-import { endOf, isCut, isFinal, isFinalAtFirst, isSpentToken, mayAskAgain, sessionOver } from './failures.js';
+import {
+  endOf,
+  isCut,
+  isFinal,
+  isFinalAtFirst,
+  isSpentToken,
+  mayAskAgain,
+  notConnected,
+  sessionOver,
+  uselessLogin,
+} from './failures.js';
 import type { SessionParts } from './parts.js';
 import { RequestLine } from './request-line.js';
 import type { AccessToken, Session, SessionRequestOptions } from './session.js';
@@ -317,18 +327,4 @@ export class WebSocketSession implements Session {
       throw this.#over();
     }
   }
-}
-
-/** 13009 for a token that was just got: not a refused login, which would be final. */
-function uselessLogin(cause: unknown): DeribitKeysError {
-  return new DeribitKeysError('ERR_CONNECTION_CLOSED', 'the exchange did not take the login that it just granted', {
-    cause,
-  });
-}
-
-function notConnected(what: string): DeribitKeysError {
-  return new DeribitKeysError('ERR_CONNECTION_CLOSED', `there is no connection to send ${what}`, {
-    hint: 'try again when the session is back, or let it wait in the queue',
-    maybeSent: false,
-  });
 }
