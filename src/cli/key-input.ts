@@ -51,6 +51,7 @@ async function readInput(cx: Context, source: string): Promise<Uint8Array> {
       missing ? `there is no file ${source}` : `the file ${source} cannot be read`,
       {
         cause: error,
+        hint: 'give the path of a key file, or - for the standard input',
       },
     );
   }

@@ -12,7 +12,10 @@ const MAX_SECRET_BYTES = 4096;
  */
 export async function readSecretFile(path: string, what: string): Promise<Secret> {
   const refuse = (why: string, cause?: unknown) =>
-    new DeribitKeysError('ERR_USAGE', `cannot take the ${what} from ${path}: ${why}`, { cause });
+    new DeribitKeysError('ERR_USAGE', `cannot take the ${what} from ${path}: ${why}`, {
+      cause,
+      hint: `name a file that holds the ${what} and nothing else`,
+    });
   const chunks: Buffer[] = [];
   let length = 0;
   try {

@@ -521,9 +521,13 @@ describe('remove, backup and restore', () => {
   it('need a passphrase, and a file that is there', async () => {
     await json(['generate', 'bot']);
     expect(await fails(['backup', join(folder, 'x')])).toMatchObject({ exitCode: 3, code: 'ERR_PASSPHRASE_REQUIRED' });
-    expect(await fails(['restore', join(folder, 'x'), '--backup-passphrase-file', secret])).toMatchObject({
-      exitCode: 3,
-    });
+    for (const argv of [[], ['--backup-passphrase-file', secret]]) {
+      expect(await fails(['restore', join(folder, 'x'), ...argv])).toMatchObject({
+        exitCode: 3,
+        code: 'ERR_KEY_UNREADABLE',
+        hint: expect.any(String),
+      });
+    }
     expect(existsSync(join(folder, 'x'))).toBe(false);
   });
 });

@@ -1,5 +1,7 @@
+import { access, constants } from 'node:fs/promises';
 import type { Command } from 'commander';
 import type { Secret } from '../../crypto/secret.js';
+import { DeribitKeysError } from '../../errors.js';
 import type { Context } from '../context.js';
 import { examples } from '../options.js';
 import type { Open } from '../program.js';
@@ -44,6 +46,18 @@ export function defineBackup(program: Command, open: Open): void {
     });
 }
 
+/** Nobody should be asked for the passphrase of a file that is not there. @throws `ERR_KEY_UNREADABLE` */
+async function requireFile(file: string): Promise<void> {
+  try {
+    await access(file, constants.R_OK);
+  } catch (cause) {
+    throw new DeribitKeysError('ERR_KEY_UNREADABLE', `there is no backup ${file} that can be read`, {
+      cause,
+      hint: 'give the path of a file that deribit-keys backup made',
+    });
+  }
+}
+
 export function defineRestore(program: Command, open: Open): void {
   program
     .command('restore')
@@ -55,6 +69,7 @@ export function defineRestore(program: Command, open: Open): void {
       const cx = open(command);
       await cx.store.tidy();
       const { restoreBackup } = await import('../../keystore/backup.js');
+      await requireFile(file);
       const restore = (passphrase: Secret) => {
         cx.out.note('decrypting …');
         return restoreBackup(cx.store, file, passphrase);
