@@ -19,6 +19,9 @@ function commandsFor(commands: Commands, words: readonly string[]) {
   return Object.entries(commands).filter(([name]) => !some || named.includes(name));
 }
 
+const EVERYWHERE =
+  '\nOptions of every command, such as --keys-dir, --env, --url, --json and --timeout: deribit-keys --help';
+
 /** The program with the commands that `words` may call; an action loads the code that it needs. */
 export function createProgram(commands: Commands, open: Open, words: readonly string[] = []): Command {
   const program = new Command('deribit-keys')
@@ -26,6 +29,7 @@ export function createProgram(commands: Commands, open: Open, words: readonly st
     .version(VERSION, '--version', 'print the version')
     .helpCommand(true)
     .showHelpAfterError(false)
+    .addHelpText('afterAll', ({ command }) => (command.parent === null ? '' : EVERYWHERE))
     .addHelpText('after', examples('demo', 'generate bot', 'link bot --client-id AbCdEf12', 'auth bot'));
   addGlobalOptions(program);
   for (const [, define] of commandsFor(commands, words)) define(program, open);

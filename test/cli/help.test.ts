@@ -86,6 +86,7 @@ describe.each(NAMES)('the help of %s', (name) => {
     expect(stderr).toBe('');
     expect(stdout).toContain(`Usage: deribit-keys ${name}`);
     expect(stdout).not.toContain('undefined');
+    expect(stdout).toMatch(/\nOptions of every command, .*: deribit-keys --help\n$/);
   });
 
   it.skipIf(NO_EXAMPLES.has(name))('has examples, each of which the program takes', async () => {
