@@ -17,7 +17,8 @@ export function endpointOfRecord(record: KeyRecord): Endpoint | null {
 }
 
 const said = (choice: TargetChoice) => choice.environment !== undefined || choice.url !== undefined;
-const named = (endpoint: Endpoint) => (endpoint.custom ? new URL(endpoint.url).host : endpoint.environment);
+const named = (endpoint: Endpoint) =>
+  endpoint.custom ? `${new URL(endpoint.url).host} (${endpoint.environment})` : endpoint.environment;
 
 /**
  * Where a command on `records` goes: where they were registered. What the user said may choose another scheme, not

@@ -195,7 +195,7 @@ describe('WebSocket', () => {
           const before = socket.frames.length;
           socket.ws.send(frame);
           const answer = await socket.until(() => socket.frames[before]);
-          expect(JSON.parse(String(answer)).error).toBeDefined();
+          expect(JSON.parse(String(answer)).error).toMatchObject({ code: expect.any(Number) });
         },
       ),
       { numRuns: 200 },
