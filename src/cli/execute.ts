@@ -14,7 +14,8 @@ function printerFor(host: Host, options: { readonly json?: boolean; readonly ver
     json: options.json === true,
     verbose: options.verbose === true,
     color: host.stdout.isTTY === true && !host.env.NO_COLOR,
-    columns: host.stdout.isTTY === true ? host.stdout.columns : undefined,
+    // a terminal whose size was never set says 0
+    columns: host.stdout.isTTY === true ? host.stdout.columns || undefined : undefined,
   });
 }
 

@@ -78,7 +78,7 @@ export function inLine(text: string): string {
 }
 
 /** One line of JSON, in which these characters are escaped, each UTF-16 unit as `\uXXXX`: they stand in texts alone. */
-function jsonLine(value: unknown): string {
+export function jsonLine(value: unknown): string {
   const escaped = JSON.stringify(value).replace(STEERING, (c) =>
     c.replace(/[\s\S]/g, (unit) => `\\u${hex(unit.charCodeAt(0), 4)}`),
   );
@@ -165,7 +165,8 @@ const LEAST_WIDTH = 12;
 const GAP = 2;
 
 function shortened(cell: string, width: number): string {
-  return cell.length > width ? `${cell.slice(0, width - 1)}…` : cell;
+  // by code points: half of a pair is no character
+  return cell.length > width ? `${[...cell].slice(0, width - 1).join('')}…` : cell;
 }
 
 /** The columns' widths; on a narrow terminal those of `yielding` give way, one after another. 0: left out. */

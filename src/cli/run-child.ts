@@ -19,10 +19,12 @@ function exitCodeOf(code: number | null, signal: NodeJS.Signals | null): number 
 function cannotRun(program: string, cause: unknown): ExitWith {
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown';
   const missing = code === 'ENOENT';
-  const why = missing ? 'there is no such program' : `it cannot be executed (${code})`;
+  const why = missing
+    ? 'there is no such program, or none that its first line names'
+    : `it cannot be executed (${code})`;
   const hint = missing
     ? 'give its path, or a name that PATH leads to'
-    : 'name a program file that you may execute (chmod +x)';
+    : 'name the file of a program that you may execute';
   const told = new DeribitKeysError('ERR_USAGE', `cannot run ${program}: ${why}`, { cause, hint });
   return new ExitWith(missing ? 127 : 126, told);
 }

@@ -80,7 +80,7 @@ export async function openWebSocket(endpoint: Endpoint, options: ConnectOptions 
   return connection;
 }
 
-/** Sends the request to upgrade; calls `onReached` as soon as there is a TCP connection, to a proxy where there is one. */
+/** Sends the request to upgrade; calls `onReached` as soon as there is a TCP connection, through a proxy where there is one. */
 function finishing(onReached: (() => void) | undefined): (request: ClientRequest) => void {
   return (request) => {
     if (onReached !== undefined) {

@@ -30,7 +30,7 @@ async function freeFolder(store: Keystore, files: readonly string[]): Promise<st
 }
 
 /** Where a symbolic link leads, as an absolute path; null for anything else. */
-async function linkTarget(path: string): Promise<string | null> {
+export async function linkTarget(path: string): Promise<string | null> {
   if (!(await statOrNull(path))?.isSymbolicLink()) return null;
   return resolve(dirname(path), await readlink(path));
 }
@@ -46,15 +46,13 @@ export async function stepsToRetire(
   const files = await filesOf(store, record.name);
   const folder = await freeFolder(store, files);
   const content = serialiseRecord({ ...record, state: 'retired' });
+  const own = fileNames(record.name).record;
   const putAway = files.map(async (file): Promise<Step> => {
-    // elsewhere a relative link would lead nowhere
-    if ((await linkTarget(join(store.folder, file))) !== null) return { do: 'delete', file };
-    return { do: 'move', from: file, to: `${folder}/${file}` };
+    // elsewhere a relative link would lead nowhere; the record is a file of its own once it was replaced
+    const isLink = file !== own && (await linkTarget(join(store.folder, file))) !== null;
+    return isLink ? { do: 'delete', file } : { do: 'move', from: file, to: `${folder}/${file}` };
   });
-  return {
-    folder,
-    steps: [{ do: 'replace', file: fileNames(record.name).record, content }, ...(await Promise.all(putAway))],
-  };
+  return { folder, steps: [{ do: 'replace', file: own, content }, ...(await Promise.all(putAway))] };
 }
 
 /** What became of a key's files. */

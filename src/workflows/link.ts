@@ -1,17 +1,17 @@
 import { type ApiKey, listApiKeys } from '../deribit/api-keys.js';
 import type { Login } from '../deribit/auth.js';
-import { login as signIn } from '../deribit/auth.js';
 import type { Endpoint } from '../deribit/endpoints.js';
 import { normaliseScope, parseScope } from '../deribit/scope.js';
 import type { Transport } from '../deribit/transport.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import type { KeyRecord } from '../keystore/record.js';
 import { readPublicKey } from '../keystore/stored-keys.js';
-import { type OpenAccount, openAccount, protectedOptions, requestOptions, withTransport } from './account.js';
+import { type OpenAccount, openAccount, protectedOptions, withTransport } from './account.js';
 import { keepRecord } from './keep-record.js';
 import type { Parts } from './parts.js';
 import { compareKey } from './prove.js';
 import type { Registration } from './register.js';
+import { signIn } from './sign-in.js';
 import { accountIdOf } from './subaccount.js';
 import { placeOf } from './target.js';
 
@@ -76,7 +76,7 @@ export async function link(
     const publicKey = await readPublicKey(parts.store, record);
     const signer = await parts.signerOf(record);
     return withTransport(parts, endpoint, async (transport) => {
-      const made = await signIn(transport, { clientId, signer }, requestOptions(parts));
+      const made = await signIn(parts, transport, { clientId, signer });
       const subaccount = request.subaccount ?? record.subaccount;
       if (subaccount !== null) await checkSubaccount(parts, openAccount(transport, clientId, made), subaccount);
       const apiKey = await lookUp(parts, made, clientId, transport);

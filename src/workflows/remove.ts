@@ -2,7 +2,7 @@ import { type ApiKey, listApiKeys } from '../deribit/api-keys.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { requireNoRotation } from '../keystore/journal.js';
 import type { KeyRecord } from '../keystore/record.js';
-import { type RetiredKey, retireKey } from '../keystore/retire.js';
+import { linkTarget, type RetiredKey, retireKey } from '../keystore/retire.js';
 import { readPublicKey } from '../keystore/stored-keys.js';
 import { protectedOptions, withAccount } from './account.js';
 import type { AccountLogin, Parts } from './parts.js';
@@ -71,7 +71,7 @@ async function requireRemovable(
           ? 'it came out of a backup, and may have been registered after that was made'
           : 'it may still be enabled';
     throw new DeribitKeysError('ERR_STATE', `the key "${name}" cannot be deleted for good: ${why}`, {
-      hint: `without --purge its files are moved to retired/ and nothing is lost${seen === null ? '; or give a login that shows it disabled' : ''}`,
+      hint: `without --purge its files are moved to retired/ and nothing is lost${seen === null && !local ? '; or give a login that shows it disabled' : ''}`,
     });
   }
   const what =
@@ -98,15 +98,15 @@ export async function removeKey(
   options: {
     readonly purge: boolean;
     readonly login: AccountLogin | null;
-    /** Asked once all is proved, before anything is changed; it ends the work by throwing. */
-    readonly confirm?: () => Promise<void>;
+    /** Asked once all is proved, before anything is changed; it ends the work by throwing. See {@link RetiredKey}. */
+    readonly confirm?: (linkedFile: string | null) => Promise<void>;
   },
 ): Promise<RetiredKey> {
   return parts.store.withLock(name, async (locked) => {
     const record = await locked.read();
     await requireNoRotation(parts.store, name);
     await requireRemovable(parts, record, options.login, options.purge);
-    await options.confirm?.();
+    await options.confirm?.(await linkTarget(parts.store.files(name).privateKey));
     return retireKey(parts.store, locked, record, { purge: options.purge });
   });
 }

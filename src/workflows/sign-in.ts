@@ -32,7 +32,10 @@ export async function signIn(
     return await attempt();
   } catch (error) {
     if (!isUnexplainedRefusal(error)) throw error;
-    const reading = await readClock(transport, parts.nowMs, request).catch(() => null);
+    const reading = await readClock(transport, parts.nowMs, request).catch((unread: unknown) => {
+      if (isDeribitKeysError(unread, 'ERR_INTERRUPTED')) throw unread;
+      return null;
+    });
     if (reading === null || Math.abs(reading.offsetMs - clock.offsetMs) < LARGE_OFFSET_MS) throw error;
     if (Math.abs(reading.offsetMs) > FARTHEST_CORRECTION_MS) throw error;
     clock.offsetMs = reading.offsetMs;

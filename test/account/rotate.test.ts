@@ -476,7 +476,7 @@ test('rotate --all says which keys it leaves out because they belong elsewhere, 
   };
   const young = await cli(['rotate', '--all'], { env });
   expect([young.exitCode, young.stdout]).toEqual([0, '']);
-  expect(young.stderr).toContain('long enough ago');
+  expect(young.stderr).toContain('is old enough');
   expect(young.stderr).not.toContain('left out');
   const asJson = await desk.json<Rotation[]>(['rotate', '--all', '--older-than', '0s']);
   expect(asJson.map(({ name }) => name)).toEqual(['here']);

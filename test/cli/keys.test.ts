@@ -431,6 +431,13 @@ describe('passphrase', () => {
 });
 
 describe('sign', () => {
+  it('prints JSON whatever is in its texts, in the human form as well', async () => {
+    await run(['generate', 'bot']);
+    const data = 'a\u007fb\u0085\u00ad\u{e0001}';
+    const { stdout } = await run(['sign', 'bot', '--client-id', 'x', '--data', data]);
+    expect(JSON.parse(stdout)).toMatchObject({ client_id: 'x', data });
+  });
+
   it('prints the parameters of public/auth, in its order, that openssl verifies', async () => {
     const made = await json(['generate', 'bot']);
     const { stdout } = await run([

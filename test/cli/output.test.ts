@@ -87,6 +87,12 @@ describe('columns', () => {
     ).toEqual(['a     1', 'long  two']);
   });
 
+  it('are never cut within a character', () => {
+    const { out } = printer({ columns: 20 });
+    const [, row = ''] = table(out, ['LABEL', 'B'], [['😀'.repeat(20), 'x']], ['LABEL']);
+    expect(row).toMatch(/^(😀)+… +x$/u);
+  });
+
   it('hold each text in its place, whatever is in it', () => {
     const { out } = printer();
     const text = 'a\nb\tc\r\u0085\u202ed\u2066\u200b\ufeff\u2028\u2029\u{e0041}';

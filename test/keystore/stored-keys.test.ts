@@ -233,6 +233,19 @@ describe('a key that leaves the keystore', () => {
     expect(filesOf(store)).toEqual(purge ? ['mounted'] : ['mounted', 'retired']);
   });
 
+  it('keeps its record where that, too, is a symbolic link', async () => {
+    const store = newStore();
+    await addKey(store, 'bot');
+    for (const file of Object.values(store.files('bot'))) {
+      const elsewhere = join(temporaryFolder(), 'file');
+      writeFileSync(elsewhere, readFileSync(file), { mode: 0o600 });
+      rmSync(file);
+      symlinkSync(elsewhere, file);
+    }
+    const { folder } = await retire(store, 'bot', false);
+    expect(JSON.parse(readFileSync(join(folder ?? '', 'bot.json'), 'utf8'))).toMatchObject({ state: 'retired' });
+  });
+
   it('may lack a half', async () => {
     const store = newStore();
     const { record } = await addKey(store, 'bot');

@@ -41,6 +41,13 @@ describe.each(VIAS)('linking over %s', (via) => {
     });
   });
 
+  it('works with a clock that is wrong', async () => {
+    const world = await openWorld(via, { faults: ['clock:-600000'] });
+    const { client_id: clientId } = pasteKey(world);
+    expect(await linkTo(world, clientId)).toMatchObject({ clientId, loginVerified: true });
+    expect(world.notes.join()).toContain('ahead of the exchange');
+  });
+
   it('works for a key that may not look at the account', async () => {
     const world = await openWorld(via);
     const pasted = pasteKey(world, 'trade:read_write');

@@ -1,7 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { Secret } from '../../src/crypto/secret.js';
+import type { Transport } from '../../src/deribit/transport.js';
+import { DeribitKeysError } from '../../src/errors.js';
 import { authenticate } from '../../src/workflows/authenticate.js';
 import { explainRefusal } from '../../src/workflows/doctor/refusal.js';
+import type { Parts } from '../../src/workflows/parts.js';
 import { openWorld } from './support.js';
 
 describe.each(['ws', 'http'] as const)('with a clock that is wrong (over %s)', (via) => {
@@ -31,6 +34,33 @@ describe.each(['ws', 'http'] as const)('with a clock that is wrong (over %s)', (
     const attempt = { endpoint: w.endpoint, clientId: w.sandbox.clientId, record: null, secret: null };
     expect(await explainRefusal(w.parts, error, attempt)).toMatchObject({
       hint: expect.stringMatching(/it is not the clock: .* behind the exchange's, which was corrected/),
+    });
+  });
+
+  test('an interrupt while the clocks are compared stays one', async () => {
+    const w = await openWorld(via, { faults: ['clock:600000'] });
+    const parts: Parts = {
+      ...w.parts,
+      connect: async (endpoint) => {
+        const transport = await w.parts.connect(endpoint);
+        const request: Transport['request'] = (method, params, options) =>
+          method === 'public/get_time'
+            ? Promise.reject(new DeribitKeysError('ERR_INTERRUPTED', 'interrupted'))
+            : transport.request(method, params, options);
+        return { kind: transport.kind, url: transport.url, request, close: () => transport.close() };
+      },
+    };
+    expect(await w.register({ login: w.login }, parts).catch((thrown: unknown) => thrown)).toMatchObject({
+      code: 'ERR_INTERRUPTED',
+    });
+  });
+
+  test('that could not be compared at first is still named as the likely reason', async () => {
+    const w = await openWorld(via, { faults: ['clock:600000'] });
+    const refusal = new DeribitKeysError('ERR_UNAUTHORIZED', 'refused', { rpc: { code: 13004, message: 'x' } });
+    const attempt = { endpoint: w.endpoint, clientId: w.sandbox.clientId, record: null, secret: null };
+    expect(await explainRefusal(w.parts, refusal, attempt)).toMatchObject({
+      hint: expect.stringMatching(/^the clock here is \d+ ms behind the exchange's, so that the signature is too old/),
     });
   });
 

@@ -24,8 +24,9 @@ export function defineRemove(program: Command, open: Open): void {
       const { folder, linkedFile } = await removeKey(parts, name, {
         purge,
         login,
-        confirm: async () => {
-          if (purge) await confirm(cx.host, cx.options.yes === true, `Delete the private key "${name}" for good?`);
+        confirm: async (linkedFile) => {
+          const what = linkedFile === null ? `the private key "${name}"` : `the link "${name}" to a private key`;
+          if (purge) await confirm(cx.host, cx.options.yes === true, `Delete ${what} for good?`);
         },
       });
       cx.out.result({ name, purged: purge, folder, linkedFile }, () =>

@@ -120,8 +120,7 @@ async function rotateMany(cx: Context, flags: RotateFlags): Promise<void> {
     store: cx.store,
   });
   cx.out.result(results, () => results.flatMap((rotation) => [...lines(cx, rotation), '']));
-  if (results.length === 0)
-    cx.out.note('no key that is meant was registered long enough ago (--older-than; default 90d)');
+  if (results.length === 0) cx.out.note('no registered key that is meant is old enough (--older-than; default 90d)');
   const count = (state: string) => results.filter((rotation) => rotation.state === state).length;
   cx.out.note(`${count('done')} rotated, ${count('grace')} in their grace, ${count('failed')} failed`);
   if (count('failed') > 0) throw new CheckFailed();

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { DeribitKeysError } from '../../errors.js';
 import { examples, notEmpty, wholeNumber } from '../options.js';
+import { jsonLine } from '../output.js';
 import type { Open } from '../program.js';
 
 interface SignFlags {
@@ -43,6 +44,6 @@ export function defineSign(program: Command, open: Open): void {
       const { timestamp: timestampMs, nonce, data, scope, state } = flags;
       const signer = await cx.parts.signerOf(record);
       const params = await buildAuthParams({ clientId, signer }, { timestampMs, nonce, data, scope, state });
-      cx.out.result(params, () => JSON.stringify(params));
+      cx.out.result(params, () => jsonLine(params));
     });
 }

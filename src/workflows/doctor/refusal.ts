@@ -4,7 +4,7 @@ import { FARTHEST_CORRECTION_MS } from '../../deribit/time.js';
 import { DeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { requestOptions, withTransport } from '../account.js';
-import { clockCommand, describeOffset, readClock } from '../clock.js';
+import { CLOCK_LIMIT_MS, clockCommand, describeOffset, readClock } from '../clock.js';
 import type { AccountLogin, Parts } from '../parts.js';
 import { isUnexplainedRefusal } from '../sign-in.js';
 import { asFound, ownCommand } from './finding.js';
@@ -55,7 +55,7 @@ export async function explainRefusal(parts: Parts, error: unknown, refused: Logi
   });
 }
 
-/** A clock that is far off was corrected before the exchange refused for good, but not one that is days off. */
+/** A clock that is far off was corrected before the exchange refused for good, unless it is days off or was unreadable then. */
 async function clockReason(parts: Parts, endpoint: Endpoint): Promise<{ isWrong: boolean; sentence: string }> {
   try {
     const { offsetMs } = await withTransport(parts, endpoint, (transport) =>
@@ -64,6 +64,9 @@ async function clockReason(parts: Parts, endpoint: Endpoint): Promise<{ isWrong:
     const offset = `the clock here is ${describeOffset(offsetMs)}`;
     if (Math.abs(offsetMs) > FARTHEST_CORRECTION_MS) {
       return { isWrong: true, sentence: `${offset}, too far to be corrected: ${clockCommand()}` };
+    }
+    if (Math.abs(offsetMs - parts.clock.offsetMs) >= CLOCK_LIMIT_MS) {
+      return { isWrong: true, sentence: `${offset}, so that the signature is too old or too new: ${clockCommand()}` };
     }
     const corrected = parts.clock.offsetMs === 0 ? '' : ', which was corrected';
     return { isWrong: false, sentence: `it is not the clock: ${offset}${corrected}` };
