@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { median, row } from './measure.mjs';
 
 const SESSIONS = 500;
-const ROUNDS = 3;
+const ROUNDS = 5;
 const WARM_UPS = 2;
 /** Until everything that belongs to coming back is done. */
 const SETTLE_MS = 5_500;
