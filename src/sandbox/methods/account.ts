@@ -1,8 +1,8 @@
-import type { Account } from '../accounts.js';
-import { invalidParam, RpcError } from '../errors.js';
-import { type Exchange, type Methods, type PrivateCall, privateMethod } from '../exchange.js';
-import { currencies, describePortfolio } from '../market.js';
-import { optionalBoolean, optionalInteger, requiredString } from '../params.js';
+import type { Account } from '../core/accounts.js';
+import { invalidParam, RpcError } from '../core/errors.js';
+import { type Exchange, type Methods, type PrivateCall, privateMethod } from '../core/exchange.js';
+import { currencies, describePortfolio } from '../core/market.js';
+import { optionalBoolean, optionalInteger, requiredString } from '../core/params.js';
 
 /** What an account holds, and which accounts there are. */
 export const accountMethods: Methods = {

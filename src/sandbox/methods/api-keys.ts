@@ -1,9 +1,9 @@
-import { allowedLevels } from '../access.js';
-import { type ApiKey, describeKey, makeKey } from '../accounts.js';
-import { invalidParam, missingParam, RpcError } from '../errors.js';
-import { type Exchange, type Methods, type PrivateCall, type PrivateMethod, privateMethod } from '../exchange.js';
-import { hiddenSecret, noSuchKey, resetOfAsymmetricKey, tooManyKeys } from '../guesses.js';
-import { parseIpList } from '../ip-list.js';
+import { allowedLevels } from '../core/access.js';
+import { type ApiKey, describeKey, makeKey, parseIpList } from '../core/accounts.js';
+import { randomText } from '../core/encoding.js';
+import { invalidParam, missingParam, RpcError } from '../core/errors.js';
+import { type Exchange, type Methods, type PrivateCall, type PrivateMethod, privateMethod } from '../core/exchange.js';
+import { hiddenSecret, noSuchKey, resetOfAsymmetricKey, tooManyKeys } from '../core/guesses.js';
 import {
   optionalBoolean,
   optionalString,
@@ -12,11 +12,10 @@ import {
   type Params,
   requiredInteger,
   requiredString,
-} from '../params.js';
-import { type RegisteredKey, readPublicKey } from '../public-key.js';
-import { randomText } from '../random.js';
-import { type Levels, parseMaxScope, within } from '../scope.js';
-import type { Grant } from '../tokens.js';
+} from '../core/params.js';
+import { type RegisteredKey, readPublicKey } from '../core/public-key.js';
+import { type Levels, parseMaxScope, within } from '../core/scope.js';
+import type { Grant } from '../core/tokens.js';
 
 const knownFeatures = new Set(['restricted_block_trades', 'block_trade_approval']);
 

@@ -1,9 +1,9 @@
-import { invalidParam } from '../errors.js';
-import { type Methods, noAnswer, publicMethod } from '../exchange.js';
-import { exchangeSwitchesConnection } from '../guesses.js';
-import { describeGrant, grantByRefreshToken, logIn, mintGrant } from '../login.js';
-import { optionalBoolean, optionalWords, requiredInteger, requiredString } from '../params.js';
-import { parseScopeRequest } from '../scope.js';
+import { invalidParam } from '../core/errors.js';
+import { type Methods, noAnswer, publicMethod } from '../core/exchange.js';
+import { exchangeSwitchesConnection } from '../core/guesses.js';
+import { describeGrant, grantByRefreshToken, logIn, mintGrant } from '../core/login.js';
+import { optionalBoolean, optionalWords, requiredInteger, requiredString } from '../core/params.js';
+import { parseScopeRequest } from '../core/scope.js';
 
 /** Logging in and out, and what can be made of a refresh token. */
 export const authenticationMethods: Methods = {

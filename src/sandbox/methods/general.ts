@@ -1,6 +1,6 @@
-import { invalidParam, RpcError } from '../errors.js';
-import { type Methods, publicMethod } from '../exchange.js';
-import { optionalString, requiredInteger, requiredString } from '../params.js';
+import { invalidParam, RpcError } from '../core/errors.js';
+import { type Methods, publicMethod } from '../core/exchange.js';
+import { optionalString, requiredInteger, requiredString } from '../core/params.js';
 
 const version = '1.2.26';
 const shortestHeartbeatS = 10;

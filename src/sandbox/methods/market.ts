@@ -1,6 +1,6 @@
-import { type Methods, publicMethod } from '../exchange.js';
-import { currencyFacts, describeCurrencies, describeTicker, instrumentNamed, listInstruments } from '../market.js';
-import { optionalString, requiredString } from '../params.js';
+import { type Methods, publicMethod } from '../core/exchange.js';
+import { currencyFacts, describeCurrencies, describeTicker, instrumentNamed, listInstruments } from '../core/market.js';
+import { optionalString, requiredString } from '../core/params.js';
 
 /** A market in which nothing ever moves. */
 export const marketMethods: Methods = {

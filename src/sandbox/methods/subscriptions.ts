@@ -1,8 +1,8 @@
-import { requireScope } from '../access.js';
-import type { Call, Exchange, Method, Methods } from '../exchange.js';
-import { findChannel } from '../hub.js';
-import { requiredStrings } from '../params.js';
-import type { Grant } from '../tokens.js';
+import { findChannel } from '../channels/table.js';
+import { requireScope } from '../core/access.js';
+import type { Call, Exchange, Method, Methods } from '../core/exchange.js';
+import { requiredStrings } from '../core/params.js';
+import type { Grant } from '../core/tokens.js';
 
 /** Subscriptions, on WebSocket connections alone. */
 export const subscriptionMethods: Methods = {

@@ -1,8 +1,8 @@
-import { invalidParam, missingParam, RpcError } from '../errors.js';
-import { type Exchange, type Methods, type PrivateCall, privateMethod } from '../exchange.js';
-import { currencyFacts, instrumentNamed, priceOf } from '../market.js';
-import type { Order } from '../orders.js';
-import { optionalBoolean, optionalNumber, optionalString, requiredString } from '../params.js';
+import { invalidParam, missingParam, RpcError } from '../core/errors.js';
+import { type Exchange, type Methods, type PrivateCall, privateMethod } from '../core/exchange.js';
+import { currencyFacts, instrumentNamed, priceOf } from '../core/market.js';
+import type { Order } from '../core/orders.js';
+import { optionalBoolean, optionalNumber, optionalString, requiredString } from '../core/params.js';
 
 /** Orders: a market order is filled at once, a limit order stays open until it is cancelled. */
 export const tradeMethods: Methods = {

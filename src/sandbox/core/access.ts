@@ -1,0 +1,79 @@
+import type { ApiKey } from './accounts.js';
+import { isAllowed } from './accounts.js';
+import { invalidCredentials, RpcError, unauthorized } from './errors.js';
+import type { Call, Exchange } from './exchange.js';
+import { optionalString } from './params.js';
+import { commonLevels, type Level, type Levels, type ScopeGroup } from './scope.js';
+import { sameText } from './signature.js';
+import type { Grant } from './tokens.js';
+
+/** Who a request says it is from, in its headers; WebSocket requests say nothing. */
+export type Credentials =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'bad' }
+  | { readonly kind: 'token'; readonly accessToken: string }
+  | { readonly kind: 'key'; readonly key: ApiKey };
+
+/** The key of an HTTP request's Basic or HMAC header, checked already. */
+function keyGrant(exchange: Exchange, key: ApiKey): Grant {
+  const nowMs = exchange.now();
+  return {
+    accessToken: '',
+    refreshToken: '',
+    accessExpiresMs: nowMs,
+    refreshExpiresMs: nowMs,
+    lifeS: 0,
+    key,
+    accountId: key.accountId,
+    levels: key.maxScope,
+    scope: '',
+    session: null,
+    connectionId: null,
+    ip: null,
+  };
+}
+
+/** Whether a key can be used from `peer`. */
+export function isUsable(key: ApiKey, peer: string): boolean {
+  return key.enabled && isAllowed(key.allowed, peer);
+}
+
+/** The key of `clientId`, where it is usable and `secret` is its shared secret. Throws 13004. */
+export function keyBySecret(exchange: Exchange, clientId: string, secret: string, peer: string): ApiKey {
+  const key = exchange.accounts.key(clientId);
+  if (key === undefined || key.publicKey !== null || !sameText(key.secret, secret) || !isUsable(key, peer)) {
+    throw invalidCredentials();
+  }
+  return key;
+}
+
+/**
+ * Who asks: by the header, by `access_token` among the parameters, or by the connection's own login. Throws 13009.
+ */
+export function authorize(exchange: Exchange, call: Call, credentials: Credentials): Grant {
+  const grant = claimedGrant(exchange, call, credentials);
+  if (grant === null || !isUsable(grant.key, call.peer)) throw unauthorized();
+  if (grant.ip !== null && grant.ip !== call.peer) throw unauthorized();
+  if (grant.connectionId !== null && grant.connectionId !== call.connection?.id) throw unauthorized();
+  return grant;
+}
+
+function claimedGrant(exchange: Exchange, call: Call, credentials: Credentials): Grant | null {
+  const nowMs = exchange.now();
+  if (credentials.kind === 'key') return keyGrant(exchange, credentials.key);
+  if (credentials.kind === 'bad') return null;
+  const token = credentials.kind === 'token' ? credentials.accessToken : optionalString(call.params, 'access_token');
+  if (token !== null) return exchange.grants.byAccess(token, nowMs);
+  const own = call.connection?.grant ?? null;
+  return own !== null && exchange.grants.isLive(own, nowMs) ? own : null;
+}
+
+/** What a token allows: nothing that its key may not do any more. */
+export function allowedLevels({ levels, key }: Grant): Levels {
+  return commonLevels(levels, key.maxScope);
+}
+
+/** Throws 13021 unless the token, and still its key, allow `level` of `group`. */
+export function requireScope(grant: Grant, group: ScopeGroup, level: Level): void {
+  if ((allowedLevels(grant)[group] ?? 0) < level) throw new RpcError(13_021, 'forbidden');
+}

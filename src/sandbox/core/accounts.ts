@@ -1,0 +1,157 @@
+import { BlockList, isIP } from 'node:net';
+import { randomText } from './encoding.js';
+import type { RegisteredKey } from './public-key.js';
+import { formatScope, type Levels } from './scope.js';
+
+/** How many subaccounts there can be beside the main account. */
+export const mostSubaccounts = 1000;
+
+/** A main account or one of its subaccounts. */
+export interface Account {
+  readonly id: number;
+  readonly type: 'main' | 'subaccount';
+  readonly username: string;
+  readonly keys: Map<number, ApiKey>;
+}
+
+/** An API key as the exchange keeps it: symmetric with a `secret`, asymmetric with a `publicKey`. */
+export interface ApiKey {
+  readonly id: number;
+  readonly accountId: number;
+  readonly clientId: string;
+  readonly publicKey: RegisteredKey | null;
+  readonly isDefault: boolean;
+  timestampMs: number;
+  /** The HMAC secret; empty for an asymmetric key. */
+  secret: string;
+  maxScope: Levels;
+  enabled: boolean;
+  name: string;
+  features: readonly string[];
+  ipWhitelist: readonly string[];
+  allowed: BlockList;
+}
+
+/** An API key as the methods answer it. */
+export interface ApiKeyAnswer {
+  readonly timestamp: number;
+  readonly name: string;
+  readonly max_scope: string;
+  readonly ip_whitelist: readonly string[];
+  readonly id: number;
+  readonly enabled_features: readonly string[];
+  readonly enabled: boolean;
+  readonly default: boolean;
+  readonly client_secret: string;
+  readonly client_id: string;
+  readonly public_key?: string;
+}
+
+export type NewKey = Pick<ApiKey, 'id' | 'accountId' | 'publicKey' | 'maxScope' | 'timestampMs'> & Partial<ApiKey>;
+
+/** A key with what was not said filled in: a random id and secret, enabled, without whitelist. */
+export function makeKey(parts: NewKey): ApiKey {
+  const ipWhitelist = parts.ipWhitelist ?? [];
+  return {
+    // no leading dash, which a command line would take for an option
+    clientId: randomText(6).replace(/^[-_]/, 'k'),
+    secret: parts.publicKey === null ? randomText(32) : '',
+    enabled: true,
+    name: '',
+    features: [],
+    isDefault: false,
+    allowed: parseIpList(ipWhitelist) ?? (parseIpList([]) as BlockList),
+    ...parts,
+    ipWhitelist,
+  };
+}
+
+/** What the methods answer for `key`. */
+export function describeKey(key: ApiKey): ApiKeyAnswer {
+  return {
+    timestamp: key.timestampMs,
+    name: key.name,
+    max_scope: formatScope(key.maxScope),
+    ip_whitelist: key.ipWhitelist,
+    id: key.id,
+    enabled_features: key.features,
+    enabled: key.enabled,
+    default: key.isDefault,
+    client_secret: key.publicKey?.fingerprint ?? key.secret,
+    client_id: key.clientId,
+    ...(key.publicKey === null ? {} : { public_key: key.publicKey.pem }),
+  };
+}
+
+/** The accounts and their keys, by number and by client id. */
+export class Accounts {
+  readonly all: readonly Account[];
+  readonly #byClientId = new Map<string, ApiKey>();
+  readonly #byId = new Map<number, Account>();
+  /** Never used before. */
+  nextKeyId = 1;
+
+  /** @param subaccounts how many there are beside the main account */
+  constructor(subaccounts: number) {
+    const main: Account = { id: 1000, type: 'main', username: 'sandbox', keys: new Map() };
+    const others = Array.from({ length: subaccounts }, (_, i): Account => {
+      return { id: 1001 + i, type: 'subaccount', username: `sandbox_${i + 1}`, keys: new Map() };
+    });
+    this.main = main;
+    this.all = [main, ...others];
+    for (const account of this.all) this.#byId.set(account.id, account);
+  }
+
+  readonly main: Account;
+
+  account(id: number): Account | undefined {
+    return this.#byId.get(id);
+  }
+
+  key(clientId: string): ApiKey | undefined {
+    return this.#byClientId.get(clientId);
+  }
+
+  /** The account that acts through a key, which always exists. */
+  actor(id: number): Account {
+    return this.#byId.get(id) ?? this.main;
+  }
+
+  takeKeyId(): number {
+    return this.nextKeyId++;
+  }
+
+  add(key: ApiKey): void {
+    this.actor(key.accountId).keys.set(key.id, key);
+    this.#byClientId.set(key.clientId, key);
+    this.nextKeyId = Math.max(this.nextKeyId, key.id + 1);
+  }
+
+  remove(key: ApiKey): void {
+    this.actor(key.accountId).keys.delete(key.id);
+    this.#byClientId.delete(key.clientId);
+  }
+}
+
+/** A whitelist of addresses and subnets; null where an entry is neither. */
+export function parseIpList(entries: readonly string[]): BlockList | null {
+  const list = new BlockList();
+  for (const entry of entries) {
+    const [address = '', prefix, ...rest] = entry.split('/');
+    const version = isIP(address);
+    if (version === 0 || rest.length > 0 || address.includes('%')) return null;
+    const family = version === 6 ? 'ipv6' : 'ipv4';
+    if (prefix === undefined) {
+      list.addAddress(address, family);
+    } else {
+      if (!/^(0|[1-9]\d{0,2})$/.test(prefix) || Number(prefix) > (version === 6 ? 128 : 32)) return null;
+      list.addSubnet(address, Number(prefix), family);
+    }
+  }
+  return list;
+}
+
+/** Whether `address` may come in: an empty whitelist lets everyone. */
+export function isAllowed(list: BlockList, address: string): boolean {
+  return list.rules.length === 0 || list.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
+}

@@ -1,0 +1,121 @@
+import type { Hub } from '../channels/hub.js';
+import type { Faults } from '../faults/faults.js';
+import type { Accounts, ApiKeyAnswer } from './accounts.js';
+import type { Calls } from './calls.js';
+import type { Credits } from './credits.js';
+import type { Orders } from './orders.js';
+import type { Params } from './params.js';
+import type { Level, ScopeGroup } from './scope.js';
+import type { SecondFactor } from './second-factor.js';
+import type { Replays } from './signature.js';
+import type { Grant, Grants } from './tokens.js';
+
+/** The whole exchange: its state and its rules' settings. Handlers change it, adapters feed it. */
+export interface Exchange {
+  /** The exchange's clock, faults included: whole milliseconds since the epoch. */
+  now(): number;
+  readonly testnet: boolean;
+  readonly expiresInS: number;
+  readonly keyLimit: number;
+  readonly sessionsPerKey: number | null;
+  readonly faultApi: boolean;
+  readonly accounts: Accounts;
+  readonly grants: Grants;
+  readonly replays: Replays;
+  readonly secondFactor: SecondFactor | null;
+  readonly credits: Credits | null;
+  readonly faults: Faults;
+  readonly calls: Calls;
+  readonly orders: Orders;
+  readonly hub: Hub;
+  readonly control: Control;
+  /** Accounts or keys changed: to be kept before the answer leaves. */
+  saveNow(): void;
+  /** Tokens changed: to be kept soon. */
+  saveSoon(): void;
+}
+
+/** What the sandbox's own methods can do to the server around the exchange. */
+export interface Control {
+  dropConnections(): void;
+  restart(downMs: number): void;
+  addKey(request: AddKeyRequest): ApiKeyAnswer;
+}
+
+/** A key made in the exchange's web page. */
+export interface AddKeyRequest {
+  /** SPKI PEM; without it the key is symmetric. */
+  readonly publicKey?: string;
+  /** Default: everything. */
+  readonly maxScope?: string;
+  readonly name?: string;
+  /** Default: the main account. */
+  readonly accountId?: number;
+}
+
+/** One request as a handler sees it. */
+export interface Call {
+  readonly method: string;
+  readonly params: Params;
+  readonly transport: 'http' | 'websocket';
+  readonly connection: Connection | null;
+  readonly peer: string;
+}
+
+/** A request whose sender is known. */
+export interface PrivateCall extends Call {
+  readonly grant: Grant;
+}
+
+interface MethodBase {
+  readonly websocketOnly?: true;
+}
+
+export interface PublicMethod extends MethodBase {
+  readonly kind: 'public';
+  handle(exchange: Exchange, call: Call): unknown;
+}
+
+export interface PrivateMethod extends MethodBase {
+  readonly kind: 'private';
+  /** What the token must allow; null where being logged in is enough. */
+  readonly needs: readonly [ScopeGroup, Level] | null;
+  readonly secondFactor?: true;
+  handle(exchange: Exchange, call: PrivateCall): unknown;
+}
+
+export type Method = PublicMethod | PrivateMethod;
+export type Methods = Readonly<Record<string, Method>>;
+
+/** What a handler gives where nothing is to be answered. */
+export const noAnswer = Symbol('no answer');
+
+/** A public method. */
+export function publicMethod(handle: PublicMethod['handle']): PublicMethod {
+  return { kind: 'public', handle };
+}
+
+/** A private method that needs `level` of `group`. */
+export function privateMethod(
+  group: ScopeGroup,
+  level: 'read' | 'read_write',
+  handle: PrivateMethod['handle'],
+): PrivateMethod {
+  return { kind: 'private', needs: [group, level === 'read' ? 1 : 2], handle };
+}
+
+/** What the methods may do with the WebSocket connection that a request came on. */
+export interface Connection {
+  readonly id: number;
+  readonly peer: string;
+  /** The login that requests without a token use. */
+  grant: Grant | null;
+  /** Channels that are subscribed to, each with whether it is a private one. */
+  readonly channels: Map<string, boolean>;
+  send(text: string): void;
+  /** Seconds between heartbeats; null for none. */
+  setHeartbeat(intervalS: number | null): void;
+  /** The client answered a test request. */
+  heardFrom(): void;
+  close(code: number): void;
+}

@@ -1,0 +1,177 @@
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { type Accounts, makeKey, mostSubaccounts, parseIpList } from './accounts.js';
+import { SandboxError } from './errors.js';
+import { isRecord } from './params.js';
+import { readPublicKey } from './public-key.js';
+import { formatScope, parseMaxScope } from './scope.js';
+import type { Grant, Grants } from './tokens.js';
+
+const version = 1;
+
+/** What a state file holds. */
+interface StateDocument {
+  readonly version: number;
+  readonly nextKeyId: number;
+  readonly bootstrapClientId: string;
+  readonly subaccounts: number;
+  readonly keys: readonly StoredKey[];
+  readonly grants: readonly StoredGrant[];
+}
+
+interface StoredKey {
+  readonly id: number;
+  readonly accountId: number;
+  readonly clientId: string;
+  readonly secret: string;
+  readonly publicKey: string | null;
+  readonly isDefault: boolean;
+  readonly timestampMs: number;
+  readonly maxScope: string;
+  readonly enabled: boolean;
+  readonly name: string;
+  readonly features: readonly string[];
+  readonly ipWhitelist: readonly string[];
+}
+
+type StoredGrant = Omit<Grant, 'key' | 'connectionId'> & { readonly clientId: string };
+
+/** The file's content; null where there is no file. Throws `ERR_STATE_FILE` for anything that was not written here. */
+export function readState(file: string): StateDocument | null {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw damaged(file, 'cannot be read', cause);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw damaged(file, 'is not JSON', cause);
+  }
+  if (!isRecord(value) || value.version !== version) throw damaged(file, 'is of another version');
+  if (!isDocument(value)) throw damaged(file, 'is incomplete');
+  return value;
+}
+
+function isDocument(value: unknown): value is StateDocument {
+  if (!isRecord(value)) return false;
+  const { nextKeyId, bootstrapClientId, subaccounts, keys, grants } = value;
+  return (
+    isCount(nextKeyId) &&
+    typeof bootstrapClientId === 'string' &&
+    isCount(subaccounts) &&
+    subaccounts <= mostSubaccounts &&
+    Array.isArray(keys) &&
+    keys.every(isStoredKey) &&
+    Array.isArray(grants) &&
+    grants.every(isStoredGrant)
+  );
+}
+
+function isStoredKey(value: unknown): value is StoredKey {
+  return (
+    isRecord(value) &&
+    [value.id, value.accountId].every(isCount) &&
+    Number.isSafeInteger(value.timestampMs) &&
+    [value.clientId, value.secret, value.maxScope, value.name].every((text) => typeof text === 'string') &&
+    (value.publicKey === null || typeof value.publicKey === 'string') &&
+    [value.enabled, value.isDefault].every((flag) => typeof flag === 'boolean') &&
+    isTexts(value.features) &&
+    isTexts(value.ipWhitelist) &&
+    parseIpList(value.ipWhitelist) !== null
+  );
+}
+
+function isStoredGrant(value: unknown): value is StoredGrant {
+  return (
+    isRecord(value) &&
+    [value.accountId, value.lifeS].every(isCount) &&
+    [value.accessExpiresMs, value.refreshExpiresMs].every(Number.isSafeInteger) &&
+    [value.clientId, value.accessToken, value.refreshToken, value.scope].every((text) => typeof text === 'string') &&
+    isRecord(value.levels) &&
+    (value.session === null || isRecord(value.session)) &&
+    (value.ip === null || typeof value.ip === 'string')
+  );
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function isTexts(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((text) => typeof text === 'string');
+}
+
+/** Puts what was read into the exchange's state. */
+export function restoreState(file: string, document: StateDocument, accounts: Accounts, grants: Grants): void {
+  try {
+    for (const stored of document.keys) {
+      const maxScope = parseMaxScope(stored.maxScope) ?? {};
+      if (accounts.account(stored.accountId) === undefined) throw new Error('a key belongs to no account');
+      const publicKey = stored.publicKey === null ? null : readPublicKey(stored.publicKey);
+      if (publicKey === null && stored.secret === '') throw new Error('a key has neither a secret nor a public key');
+      accounts.add(makeKey({ ...stored, maxScope, publicKey }));
+    }
+    accounts.nextKeyId = document.nextKeyId;
+    for (const { clientId, ...stored } of document.grants) {
+      const key = accounts.key(clientId);
+      if (key !== undefined) grants.add({ ...stored, key, connectionId: null });
+    }
+  } catch (cause) {
+    throw damaged(file, 'cannot be understood', cause);
+  }
+}
+
+/** The state as a file's text; tokens that live on one connection are left out, since that dies. */
+export function describeState(accounts: Accounts, grants: Grants, bootstrapClientId: string): string {
+  const keys = accounts.all.flatMap((account) => [...account.keys.values()]);
+  const document: StateDocument = {
+    version,
+    nextKeyId: accounts.nextKeyId,
+    bootstrapClientId,
+    subaccounts: accounts.all.length - 1,
+    keys: keys.map(({ allowed: _allowed, maxScope, publicKey, ...key }) => {
+      return { ...key, maxScope: formatScope(maxScope), publicKey: publicKey?.pem ?? null };
+    }),
+    grants: grants.lasting().map(({ key, connectionId: _connectionId, ...grant }) => {
+      return { ...grant, clientId: key.clientId };
+    }),
+  };
+  return `${JSON.stringify(document)}\n`;
+}
+
+/** Writes, flushes and renames, so that the file is whole at any moment; readable by its owner alone. */
+export function writeState(file: string, text: string): void {
+  const temporary = `${file}.${process.pid}.tmp`;
+  try {
+    rmSync(temporary, { force: true });
+    const descriptor = openSync(temporary, 'wx', 0o600);
+    try {
+      writeFileSync(descriptor, text);
+      fsyncSync(descriptor);
+    } finally {
+      closeSync(descriptor);
+    }
+    renameSync(temporary, file);
+    flushFolder(dirname(file));
+  } catch (cause) {
+    rmSync(temporary, { force: true });
+    throw damaged(file, 'cannot be written', cause);
+  }
+}
+
+function flushFolder(folder: string): void {
+  const descriptor = openSync(folder, 'r');
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+function damaged(file: string, what: string, cause?: unknown): SandboxError {
+  return new SandboxError('ERR_STATE_FILE', `the state file ${file} ${what}`, 'move it away, or name another', cause);
+}

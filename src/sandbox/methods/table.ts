@@ -1,0 +1,29 @@
+import type { Method, Methods } from '../core/exchange.js';
+import { accountMethods } from './account.js';
+import { apiKeyMethods } from './api-keys.js';
+import { authenticationMethods } from './authentication.js';
+import { controlMethods } from './control.js';
+import { generalMethods } from './general.js';
+import { marketMethods } from './market.js';
+import { subscriptionMethods } from './subscriptions.js';
+import { tradeMethods } from './trade.js';
+
+/** Methods of the exchange, by name. */
+export const exchangeMethods = tableOf(
+  generalMethods,
+  authenticationMethods,
+  apiKeyMethods,
+  accountMethods,
+  marketMethods,
+  tradeMethods,
+  subscriptionMethods,
+);
+/** The sandbox's own methods, which exist with `faultApi` only. */
+export const ownMethods = tableOf(controlMethods);
+
+/** Every method of the exchange, by name. */
+export const methodNames: readonly string[] = [...exchangeMethods.keys()];
+
+function tableOf(...groups: readonly Methods[]): ReadonlyMap<string, Method> {
+  return new Map(groups.flatMap((group) => Object.entries(group)));
+}

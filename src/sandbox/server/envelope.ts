@@ -1,0 +1,89 @@
+import { invalidParam, RpcError } from '../core/errors.js';
+import { isRecord } from '../core/params.js';
+
+export type RequestId = number | string | null;
+
+/** A JSON-RPC request; `id` is null where it has none. */
+export interface Envelope {
+  readonly id: RequestId;
+  readonly method: string;
+  readonly params: Readonly<Record<string, unknown>>;
+  /** Whether it has no `params` at all. */
+  readonly bare: boolean;
+}
+
+/** The largest frame or body, in bytes. */
+export const largestRequest = 32_768;
+
+/** 11050: what came is not JSON. */
+function badRequest(): RpcError {
+  return new RpcError(11_050, 'bad_request', 'invalid json');
+}
+
+/** -32600: a frame or body of more than 32 kB. */
+export function tooLarge(): RpcError {
+  return new RpcError(-32_600, 'request entity too large');
+}
+
+/** A JSON text's value; throws 11050. */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw badRequest();
+  }
+}
+
+/** The id to answer under, whatever else is wrong with the request. */
+export function requestId(value: unknown): RequestId {
+  const id = isRecord(value) ? value.id : null;
+  return typeof id === 'string' || Number.isSafeInteger(id) ? (id as number | string) : null;
+}
+
+/** Reads a JSON-RPC 2.0 request with named parameters. Throws -32600 (batches too) and -32602. */
+export function readEnvelope(value: unknown): Envelope {
+  if (!isRecord(value)) throw invalidRequest();
+  const { jsonrpc = '2.0', id = null, method, params = {} } = value;
+  if (jsonrpc !== '2.0' || typeof method !== 'string' || (id !== null && requestId(value) === null)) {
+    throw invalidRequest();
+  }
+  if (!isRecord(params)) throw invalidParam('params', 'must be named');
+  return { id: requestId(value), method, params, bare: value.params === undefined };
+}
+
+function invalidRequest(): RpcError {
+  return new RpcError(-32_600, 'Invalid Request');
+}
+
+/** When a request came, to be told in the answer: microseconds. */
+export interface Arrival {
+  readonly usIn: number;
+  readonly startedNs: bigint;
+}
+
+export function arrive(nowMs: number): Arrival {
+  return { usIn: nowMs * 1000, startedNs: process.hrtime.bigint() };
+}
+
+/** An answer's text. */
+export function formatAnswer(
+  id: RequestId,
+  body: { readonly result: unknown } | { readonly error: RpcError },
+  arrival: Arrival,
+  testnet: boolean,
+): string {
+  const usDiff = Number((process.hrtime.bigint() - arrival.startedNs) / 1000n);
+  return JSON.stringify({
+    jsonrpc: '2.0',
+    ...(id === null ? {} : { id }),
+    ...('error' in body ? { error: describeError(body.error) } : body),
+    usIn: arrival.usIn,
+    usOut: arrival.usIn + usDiff,
+    usDiff,
+    testnet,
+  });
+}
+
+function describeError({ code, message, data }: RpcError): Readonly<Record<string, unknown>> {
+  return data === undefined ? { code, message } : { code, message, data };
+}

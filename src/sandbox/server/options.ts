@@ -1,0 +1,146 @@
+import { mostSubaccounts } from '../core/accounts.js';
+import { type CreditOptions, documentedCredits } from '../core/credits.js';
+import { decodeBase32 } from '../core/encoding.js';
+import { SandboxError } from '../core/errors.js';
+import { defaultExpiresInS } from '../core/guesses.js';
+import type { SecondFactorKind } from '../core/second-factor.js';
+
+/** How a sandbox is set up. Everything has a default. */
+export interface SandboxOptions {
+  /** Default 0: any free one. */
+  readonly port?: number;
+  /** Base32 seed: with it, protected methods demand a second factor. */
+  readonly tfaSecret?: string;
+  /** Default `tfa` with a seed, and none without one. */
+  readonly secondFactor?: SecondFactorKind;
+  /** Keeps accounts, keys and lasting tokens across restarts. What it holds wins over `clientId` and `subaccounts`. */
+  readonly stateFile?: string;
+  /** Specs as of `setFaults`. */
+  readonly faults?: readonly string[];
+  /** Whether the `sandbox/…` methods exist. Default false. */
+  readonly faultApi?: boolean;
+  /** Milliseconds since the epoch. Default `Date.now`. Heartbeats and subscriptions keep to real time. */
+  readonly now?: () => number;
+  /** What answers say of the environment. Default true. */
+  readonly testnet?: boolean;
+  /** Life of an access token in seconds, where no `expires:` word is asked for. Default 900. */
+  readonly expiresInS?: number;
+  /** The bootstrap key's id: 8 to 64 characters of `[A-Za-z0-9_-]`. Default random. */
+  readonly clientId?: string;
+  /** The bootstrap key's secret. Default random. */
+  readonly clientSecret?: string;
+  /** API keys per account or subaccount. Default 8. */
+  readonly keyLimit?: number;
+  /** Subaccounts beside the main account. Default 1. */
+  readonly subaccounts?: number;
+  /** A WebSocket connection that is silent for so long, without subscriptions, is cut. Default never; Deribit: 60,000. */
+  readonly silentSocketMs?: number;
+  /** How many calls are remembered. Default 10,000. */
+  readonly callLimit?: number;
+  readonly limits?: LimitOptions;
+}
+
+/** The exchange's limits; each is off unless it is given. `true` stands for the documented value. */
+export interface LimitOptions {
+  /** 500 a call out of 50,000, refilled at 10,000 a second. */
+  readonly credits?: boolean | Partial<CreditOptions>;
+  /** 32. */
+  readonly connectionsPerIp?: boolean | number;
+  /** 16. */
+  readonly sessionsPerKey?: boolean | number;
+}
+
+/** Options with every default filled in. */
+export interface Settings {
+  readonly port: number;
+  readonly tfaSecret: string | null;
+  readonly tfaKey: Uint8Array;
+  readonly secondFactor: SecondFactorKind | null;
+  readonly stateFile: string | null;
+  readonly faults: readonly string[];
+  readonly faultApi: boolean;
+  readonly now: () => number;
+  readonly testnet: boolean;
+  readonly expiresInS: number;
+  readonly clientId: string | null;
+  readonly clientSecret: string | null;
+  readonly keyLimit: number;
+  readonly subaccounts: number;
+  readonly silentSocketMs: number | null;
+  readonly callLimit: number;
+  readonly credits: CreditOptions | null;
+  readonly connectionsPerIp: number | null;
+  readonly sessionsPerKey: number | null;
+}
+
+/** Checks options and fills in the defaults; throws `ERR_USAGE`. */
+export function settle(options: SandboxOptions): Settings {
+  const tfaSecret = options.tfaSecret ?? null;
+  const tfaKey = tfaSecret === null ? new Uint8Array() : decodeBase32(tfaSecret);
+  if (tfaKey === null) throw usage('tfaSecret', 'must be base32');
+  const secondFactor = options.secondFactor ?? (tfaSecret === null ? null : 'tfa');
+  if (secondFactor === 'tfa' && tfaSecret === null) throw usage('secondFactor', 'of codes needs a tfaSecret');
+  const clientId = options.clientId ?? null;
+  if (clientId !== null && !/^[A-Za-z0-9_-]{8,64}$/.test(clientId)) {
+    throw usage('clientId', 'must be 8 to 64 characters of A-Z, a-z, 0-9, _ and -');
+  }
+  if (options.clientSecret === '') throw usage('clientSecret', 'must not be empty');
+  const { limits = {} } = options;
+  return {
+    port: integer('port', options.port ?? 0, 0, 65_535),
+    tfaSecret,
+    tfaKey,
+    secondFactor,
+    stateFile: options.stateFile ?? null,
+    faults: options.faults ?? [],
+    faultApi: options.faultApi ?? false,
+    now: options.now ?? Date.now,
+    testnet: options.testnet ?? true,
+    expiresInS: integer('expiresInS', options.expiresInS ?? defaultExpiresInS, 1),
+    clientId,
+    clientSecret: options.clientSecret ?? null,
+    keyLimit: integer('keyLimit', options.keyLimit ?? 8, 1),
+    subaccounts: integer('subaccounts', options.subaccounts ?? 1, 0, mostSubaccounts),
+    silentSocketMs:
+      options.silentSocketMs === undefined
+        ? null
+        : integer('silentSocketMs', options.silentSocketMs, 1, longestTimerMs),
+    callLimit: integer('callLimit', options.callLimit ?? 10_000, 0, 10_000_000),
+    credits: creditsOf(limits.credits ?? false),
+    connectionsPerIp: limit('connectionsPerIp', limits.connectionsPerIp ?? false, 32),
+    sessionsPerKey: limit('sessionsPerKey', limits.sessionsPerKey ?? false, 16),
+  };
+}
+
+function creditsOf(given: boolean | Partial<CreditOptions>): CreditOptions | null {
+  if (typeof given === 'boolean') return given ? documentedCredits : null;
+  const { cost, pool, refillPerS, terminate } = documentedCredits;
+  return {
+    cost: amount('credits.cost', given.cost ?? cost),
+    pool: amount('credits.pool', given.pool ?? pool),
+    refillPerS: amount('credits.refillPerS', given.refillPerS ?? refillPerS),
+    terminate: given.terminate ?? terminate,
+  };
+}
+
+function amount(name: string, value: number): number {
+  if (Number.isFinite(value) && value >= 0) return value;
+  throw usage(name, 'must be a number that is not negative');
+}
+
+function limit(name: string, given: boolean | number, documented: number): number | null {
+  if (typeof given === 'boolean') return given ? documented : null;
+  return integer(name, given, 1);
+}
+
+function integer(name: string, value: number, least: number, most = Number.MAX_SAFE_INTEGER): number {
+  if (Number.isSafeInteger(value) && value >= least && value <= most) return value;
+  throw usage(name, `must be an integer from ${least} to ${most}`);
+}
+
+function usage(name: string, what: string): SandboxError {
+  return new SandboxError('ERR_USAGE', `the sandbox option ${name} ${what}`, 'see the options of startSandbox');
+}
+
+/** The longest that a timer of Node can be set to, in milliseconds: a longer one would fire at once. */
+export const longestTimerMs = 2 ** 31 - 1;

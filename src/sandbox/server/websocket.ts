@@ -1,0 +1,118 @@
+import type { RawData, WebSocket } from 'ws';
+import type { Connection, Exchange } from '../core/exchange.js';
+import type { Grant } from '../core/tokens.js';
+import { handleRequest, type Outcome, refuse } from './dispatch.js';
+import { largestRequest, parseJson, tooLarge } from './envelope.js';
+import type { Later } from './http.js';
+import { longestTimerMs } from './options.js';
+
+const noCredentials = { kind: 'none' } as const;
+const answerToTestRequestMs = 10_000;
+const heartbeatUnanswered = 4000;
+const reorderedAtLatestMs = 200;
+
+/** What a connection needs of the server. */
+export interface WebsocketSettings {
+  readonly later: Later;
+  /** A connection that says nothing for so long, and listens to nothing, is cut; null for never. */
+  readonly silentMs: number | null;
+}
+
+/**
+ * Serves one WebSocket connection: frames in, answers out. It ends by the client's close, an unanswered test request
+ * (4000), silence (cut, seen as 1006), a logout (1000) or a fault; `socketOnClose` is the one exit, and clears all.
+ */
+export function serveWebsocket(
+  exchange: Exchange,
+  socket: WebSocket,
+  id: number,
+  peer: string,
+  { later, silentMs }: WebsocketSettings,
+): void {
+  const channels = new Map<string, boolean>();
+  const held: string[] = [];
+  let heartbeat: NodeJS.Timeout | null = null;
+  let deadline: NodeJS.Timeout | null = null;
+  let silence: NodeJS.Timeout | null = null;
+
+  const connection: Connection = {
+    id,
+    peer,
+    grant: null as Grant | null,
+    channels,
+    send: (text) => socket.send(text),
+    setHeartbeat(intervalS) {
+      if (heartbeat !== null) clearInterval(heartbeat);
+      connection.heardFrom();
+      heartbeat = intervalS === null ? null : setInterval(testRequest, Math.min(intervalS * 1000, longestTimerMs));
+    },
+    heardFrom() {
+      if (deadline !== null) clearTimeout(deadline);
+      deadline = null;
+    },
+    close: (code) => socket.close(code),
+  };
+  const origin = { transport: 'websocket', connection, peer, credentials: noCredentials, loose: false } as const;
+
+  function testRequest(): void {
+    socket.send('{"jsonrpc":"2.0","method":"heartbeat","params":{"type":"test_request"}}');
+    deadline ??= setTimeout(() => socket.close(heartbeatUnanswered), answerToTestRequestMs);
+  }
+
+  function listenForSilence(): void {
+    if (silentMs === null) return;
+    if (silence !== null) clearTimeout(silence);
+    silence = setTimeout(() => (channels.size === 0 ? socket.terminate() : listenForSilence()), silentMs);
+  }
+
+  function socketOnMessage(data: RawData): void {
+    // Frames that arrived together with the one that a cut or a logout ended are lost with the connection.
+    if (socket.readyState !== socket.OPEN) return;
+    listenForSilence();
+    deliver(answerFrame(data as Buffer));
+  }
+
+  function answerFrame(frame: Buffer): Outcome {
+    if (frame.length > largestRequest) return refuse(exchange, tooLarge(), 'websocket');
+    try {
+      return handleRequest(exchange, parseJson(frame.toString()), origin);
+    } catch (error) {
+      return refuse(exchange, error, 'websocket');
+    }
+  }
+
+  function deliver(outcome: Outcome): void {
+    if (outcome.delayMs > 0) later(outcome.delayMs, () => sendAnswer(outcome));
+    else sendAnswer(outcome);
+  }
+
+  function sendAnswer({ text, cut, hangUp, duplicate, reorder }: Outcome): void {
+    if (cut) socket.terminate();
+    if (cut || text === null) return;
+    if (reorder) {
+      held.push(text);
+      later(reorderedAtLatestMs, sendHeld);
+      return;
+    }
+    socket.send(text);
+    if (duplicate) socket.send(text);
+    sendHeld();
+    if (hangUp) socket.close(1008);
+  }
+
+  function sendHeld(): void {
+    for (const text of held.splice(0)) socket.send(text);
+  }
+
+  function socketOnClose(): void {
+    connection.setHeartbeat(null);
+    if (silence !== null) clearTimeout(silence);
+    exchange.hub.unsubscribeAll(connection);
+    exchange.grants.revokeConnection(id);
+  }
+
+  listenForSilence();
+  socket.on('message', socketOnMessage);
+  socket.on('close', socketOnClose);
+  socket.on('error', () => undefined);
+}

@@ -1,0 +1,206 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Sandbox, startSandbox } from '../../../src/sandbox/index.js';
+import { methodNames } from '../../../src/sandbox/methods/table.js';
+import { type Answer, bootstrap, ed25519, type Json, post, record, Socket, token } from '../client.js';
+
+type Check = (value: unknown) => boolean;
+type Shape = Readonly<Record<string, Check>>;
+
+const text: Check = (value) => typeof value === 'string';
+const flag: Check = (value) => typeof value === 'boolean';
+const number: Check = (value) => typeof value === 'number' && Number.isFinite(value);
+const integer: Check = (value) => Number.isSafeInteger(value);
+const matching =
+  (pattern: RegExp): Check =>
+  (value) =>
+    typeof value === 'string' && pattern.test(value);
+const exactly =
+  (expected: unknown): Check =>
+  (value) =>
+    value === expected;
+const optional =
+  (check: Check): Check =>
+  (value) =>
+    value === undefined || check(value);
+const listOf =
+  (check: Check): Check =>
+  (value) =>
+    Array.isArray(value) && value.every(check);
+const someOf =
+  (check: Check): Check =>
+  (value) =>
+    listOf(check)(value) && (value as unknown[]).length > 0;
+const shaped =
+  (shape: Shape): Check =>
+  (value) => {
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
+    const object = value as Json;
+    return Object.entries(shape).every(([name, check]) => check(object[name]));
+  };
+
+// What protocol.md's sections on tokens and API keys say of the answers.
+const scopeWord = '((account|trade|wallet|block_trade|block_rfq|custody):(none|read|read_write))';
+const apiKey = shaped({
+  id: integer,
+  timestamp: integer,
+  client_id: matching(/^[A-Za-z0-9_-]{8,}$/),
+  client_secret: matching(/^([0-9a-f]{2}(:[0-9a-f]{2}){15}|[A-Za-z0-9_-]{20,})$/),
+  public_key: optional(matching(/^-----BEGIN PUBLIC KEY-----[A-Za-z0-9+/= ]+-----END PUBLIC KEY-----$/)),
+  max_scope: matching(new RegExp(`^${scopeWord}( ${scopeWord})*$`)),
+  enabled: flag,
+  default: optional(flag),
+  name: matching(/^[A-Za-z0-9_]{0,16}$/),
+  enabled_features: listOf(matching(/^(restricted_block_trades|block_trade_approval)$/)),
+  ip_whitelist: listOf(text),
+});
+const tokens = shaped({
+  access_token: matching(/^\d{13}\.[^.]{8}\.[A-Za-z0-9_-]+$/),
+  refresh_token: matching(/^\d{13}\.[^.]{8}\.[A-Za-z0-9_-]+$/),
+  expires_in: integer,
+  scope: (value) => text(value) && String(value) === String(value).split(' ').sort().join(' '),
+  token_type: exactly('bearer'),
+  state: optional(text),
+  sid: optional(text),
+  enabled_features: optional(listOf(text)),
+});
+const money = {
+  currency: text,
+  equity: number,
+  balance: number,
+  available_funds: number,
+  maintenance_margin: number,
+  initial_margin: number,
+};
+const account = { id: integer, type: matching(/^(main|subaccount)$/), username: text, email: text, system_name: text };
+const order = {
+  order_id: text,
+  instrument_name: text,
+  direction: text,
+  order_state: text,
+  amount: number,
+  label: text,
+};
+const versioned = shaped({ version: text });
+const instrument = shaped({
+  instrument_name: text,
+  kind: text,
+  base_currency: text,
+  quote_currency: text,
+  tick_size: number,
+  contract_size: number,
+  min_trade_amount: number,
+  is_active: flag,
+});
+const ok = exactly('ok');
+
+let sandbox: Sandbox;
+let socket: Socket;
+let session: Json;
+let keyId = 0;
+let orderId = '';
+
+interface Case {
+  readonly params?: () => Json;
+  readonly check: Check;
+}
+const key =
+  (more: Json = {}): (() => Json) =>
+  () => ({ id: keyId, ...more });
+const anOrder = { instrument_name: 'BTC-PERPETUAL', amount: 10, type: 'limit', price: 40_000, label: 'x' };
+const channels = () => ({ channels: ['deribit_price_index.btc_usd'] });
+
+const cases: Readonly<Record<string, Case>> = {
+  'public/get_time': { check: integer },
+  'public/test': { check: versioned },
+  'public/status': { check: shaped({ locked: text }) },
+  'public/hello': { params: () => ({ client_name: 'x', client_version: '1' }), check: versioned },
+  'public/set_heartbeat': { params: () => ({ interval: 30 }), check: ok },
+  'public/disable_heartbeat': { check: ok },
+  'public/auth': { params: () => bootstrap(sandbox, 'session:shapes'), check: tokens },
+  'public/fork_token': {
+    params: () => ({ refresh_token: session.refresh_token, session_name: 'fork' }),
+    check: tokens,
+  },
+  'public/exchange_token': {
+    params: () => ({ refresh_token: session.refresh_token, subject_id: sandbox.accountIds[0] }),
+    check: tokens,
+  },
+  'private/create_api_key': { params: () => ({ max_scope: 'trade:read', public_key: ed25519().pem }), check: apiKey },
+  'private/list_api_keys': { check: someOf(apiKey) },
+  'private/edit_api_key': { params: key({ max_scope: 'trade:read', ip_whitelist: ['::1'] }), check: apiKey },
+  'private/enable_api_key': { params: key(), check: apiKey },
+  'private/disable_api_key': { params: key(), check: apiKey },
+  'private/change_scope_in_api_key': { params: key({ max_scope: 'trade:read_write' }), check: apiKey },
+  'private/change_api_key_name': { params: key({ name: 'other' }), check: apiKey },
+  'private/reset_api_key': { params: key(), check: apiKey },
+  'private/remove_api_key': { params: key(), check: ok },
+  'private/get_account_summary': { params: () => ({ currency: 'BTC' }), check: shaped(money) },
+  'private/get_account_summaries': { check: shaped({ ...account, summaries: someOf(shaped(money)) }) },
+  'private/get_subaccounts': { params: () => ({ with_portfolio: true }), check: someOf(shaped(account)) },
+  'public/get_currencies': { check: someOf(shaped({ currency: text, currency_long: text, fee_precision: integer })) },
+  'public/get_instruments': { params: () => ({ currency: 'BTC' }), check: someOf(instrument) },
+  'public/get_instrument': { params: () => ({ instrument_name: 'ETH-PERPETUAL' }), check: instrument },
+  'public/ticker': {
+    params: () => ({ instrument_name: 'BTC_USDC' }),
+    check: shaped({ instrument_name: text, last_price: number, timestamp: integer, stats: shaped({ high: number }) }),
+  },
+  'public/get_index_price': { params: () => ({ index_name: 'btc_usd' }), check: shaped({ index_price: number }) },
+  'private/buy': { params: () => anOrder, check: shaped({ order: shaped(order), trades: listOf(shaped({})) }) },
+  'private/sell': {
+    params: () => ({ ...anOrder, type: 'market' }),
+    check: shaped({ order: shaped(order), trades: someOf(shaped({ trade_id: text, price: number })) }),
+  },
+  'private/get_order_state': { params: () => ({ order_id: orderId }), check: shaped(order) },
+  'private/get_open_orders': { check: someOf(shaped(order)) },
+  'private/get_open_orders_by_currency': { params: () => ({ currency: 'BTC' }), check: someOf(shaped(order)) },
+  'private/get_open_orders_by_instrument': {
+    params: () => ({ instrument_name: 'BTC-PERPETUAL' }),
+    check: someOf(shaped(order)),
+  },
+  'private/get_positions': { params: () => ({ currency: 'BTC' }), check: listOf(shaped({})) },
+  'private/cancel': { params: () => ({ order_id: orderId }), check: shaped(order) },
+  'private/cancel_all': { check: integer },
+  'public/subscribe': { params: channels, check: listOf(text) },
+  'private/subscribe': { params: () => ({ channels: ['user.portfolio.btc'] }), check: listOf(text) },
+  'public/unsubscribe': { params: channels, check: listOf(text) },
+  'private/unsubscribe': { params: channels, check: listOf(text) },
+  'public/unsubscribe_all': { check: ok },
+  'private/unsubscribe_all': { check: ok },
+};
+
+beforeAll(async () => {
+  sandbox = await startSandbox();
+  socket = await Socket.open(sandbox);
+  session = record((await socket.request('public/auth', bootstrap(sandbox, 'session:shapes')))?.result);
+  keyId = sandbox.addKey({ maxScope: 'trade:read' }).id;
+  const { result } = await post(sandbox, 'private/buy', anOrder, await token(sandbox));
+  orderId = String(record(record(result).order).order_id);
+});
+afterAll(async () => {
+  socket.close();
+  await sandbox.close();
+});
+
+function envelopeIsRight(answer: Answer): boolean {
+  return shaped({
+    jsonrpc: exactly('2.0'),
+    id: integer,
+    usIn: integer,
+    usOut: integer,
+    usDiff: integer,
+    testnet: exactly(true),
+  })(answer);
+}
+
+describe('the answer', () => {
+  it.each(Object.entries(cases))('of %s has the documented shape', async (method, { params = () => ({}), check }) => {
+    const answer = await socket.request(method, params());
+    expect(answer).toMatchObject({ result: expect.anything() });
+    expect(envelopeIsRight(answer ?? {})).toBe(true);
+    expect({ result: answer?.result, fits: check(answer?.result) }).toMatchObject({ fits: true });
+  });
+
+  it('is checked for every method but the one that has none', () => {
+    expect(Object.keys(cases).sort()).toEqual(methodNames.filter((name) => name !== 'private/logout').sort());
+  });
+});
