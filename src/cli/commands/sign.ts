@@ -33,7 +33,7 @@ export function defineSign(program: Command, open: Open): void {
     )
     .action(async (name: string, flags: SignFlags, command: Command) => {
       const cx = open(command);
-      const { buildAuthParams } = await import('../../deribit/auth.js');
+      const { buildAuthParams } = await import('../../deribit/auth-params.js');
       const record = await cx.store.read(name);
       const clientId = flags.clientId ?? record.clientId;
       if (clientId === null || clientId === '') {
