@@ -1,3 +1,5 @@
+import { defined } from './util/defined.js';
+
 /** Every reason for which this package fails on purpose. Stable: programs may branch on it. */
 export type ErrorCode =
   // how it was called
@@ -60,6 +62,12 @@ export interface ErrorDetails {
   readonly maybeSent?: boolean;
 }
 
+/** What `DeribitKeysError.with` changes. */
+export interface ErrorContext extends Omit<ErrorDetails, 'cause'> {
+  readonly code?: ErrorCode;
+  readonly message?: string;
+}
+
 /**
  * The one error class of this package. `message` is one sentence that names the thing and never holds a secret;
  * `code` is for programs, `hint` for people.
@@ -78,9 +86,31 @@ export class DeribitKeysError extends Error {
     if (details.rpc !== undefined) this.rpc = details.rpc;
     if (details.maybeSent !== undefined) this.maybeSent = details.maybeSent;
   }
+
+  /**
+   * Returns an error that says more than this one, which becomes its cause. What is not named stays as it is here,
+   * `rpc` and `maybeSent` included.
+   */
+  with({ code = this.code, message = this.message, ...details }: ErrorContext): DeribitKeysError {
+    return new DeribitKeysError(code, message, {
+      cause: this,
+      ...defined({ hint: this.hint, rpc: this.rpc, maybeSent: this.maybeSent }),
+      ...details,
+    });
+  }
 }
 
 /** Whether `error` is one of ours, with one of `codes` where any are given. */
 export function isDeribitKeysError(error: unknown, ...codes: readonly ErrorCode[]): error is DeribitKeysError {
   return error instanceof DeribitKeysError && (codes.length === 0 || codes.includes(error.code));
+}
+
+/** Whether a request that failed with `error` certainly changed nothing on the exchange. */
+export function certainlyNotDone(error: unknown): boolean {
+  if (!isDeribitKeysError(error)) return false;
+  if (error.maybeSent !== undefined) return !error.maybeSent;
+  // an answer of the exchange says no; so do our own checks before anything is sent
+  return (
+    error.rpc !== undefined || isDeribitKeysError(error, 'ERR_USAGE', 'ERR_CANCELLED', 'ERR_SECOND_FACTOR_REQUIRED')
+  );
 }

@@ -7,9 +7,9 @@ import { type Keystore, openKeystore } from '../keystore/keystore.js';
 import { openPrivateKey } from '../keystore/open-key.js';
 import type { PermissionPolicy } from '../keystore/permissions.js';
 import type { KeyRecord } from '../keystore/record.js';
+import type { WorkflowContext } from '../workflows/context.js';
+import type { EndpointSelection } from '../workflows/endpoint-selection.js';
 import type { SignerAccess } from '../workflows/external-keys.js';
-import type { Parts } from '../workflows/parts.js';
-import type { TargetChoice } from '../workflows/target.js';
 import type { Host } from './host.js';
 import type { GlobalOptions } from './options.js';
 import type { Printer } from './output.js';
@@ -22,13 +22,13 @@ export interface Context {
   readonly options: GlobalOptions;
   readonly store: Keystore;
   /** What was said of where to go, by option or environment variable. */
-  readonly target: TargetChoice;
+  readonly target: EndpointSelection;
   readonly timeoutMs: number | undefined;
   readonly permissions: PermissionPolicy;
-  readonly parts: Parts;
+  readonly workflow: WorkflowContext;
   /** How keys in agents and tokens are reached. */
   readonly signerAccess: SignerAccess;
-  /** The parts with another passphrase file for one key: the login's. */
+  /** The workflow with another passphrase file for one key: the login's. */
   passphraseOf(record: KeyRecord): Promise<Secret>;
   /** Says that the passphrase of `name` may come from these places first. */
   addPassphrasePlace(name: string, file: string | undefined, variable: string): void;
@@ -68,7 +68,7 @@ export function createContext(host: Host, out: Printer, options: GlobalOptions):
     : options.allowMounted
       ? 'mounted'
       : 'strict';
-  const target: TargetChoice = {
+  const target: EndpointSelection = {
     environment: environmentFrom(host, options),
     url: options.url ?? (host.env.DERIBIT_KEYS_URL || undefined),
   };
@@ -129,7 +129,7 @@ export function createContext(host: Host, out: Printer, options: GlobalOptions):
     return watched(transport, out);
   };
 
-  const parts: Parts = {
+  const workflow: WorkflowContext = {
     store,
     connect: connectTo,
     signerOf(record) {
@@ -152,7 +152,7 @@ export function createContext(host: Host, out: Printer, options: GlobalOptions):
     target,
     timeoutMs: options.timeout,
     permissions,
-    parts,
+    workflow,
     signerAccess,
     passphraseOf,
     addPassphrasePlace: (name, file, variable) => void ownPlaces.set(name, { file, variable }),

@@ -2,8 +2,8 @@ import type { SecondFactor } from '../deribit/second-factor.js';
 import { promptSecondFactor, singleCodeSecondFactor, totpSecondFactor } from '../deribit/second-factor-providers.js';
 import { DeribitKeysError } from '../errors.js';
 import type { KeyRecord } from '../keystore/record.js';
-import type { AccountLogin, Parts } from '../workflows/parts.js';
-import { resolveTarget } from '../workflows/target.js';
+import type { AccountLogin, WorkflowContext } from '../workflows/context.js';
+import { selectEndpoint } from '../workflows/endpoint-selection.js';
 import type { Context } from './context.js';
 import type { LoginOptions } from './options.js';
 import { ask, canAsk } from './prompt.js';
@@ -19,23 +19,23 @@ async function secondFactorGiven(cx: Context, options: LoginOptions): Promise<Se
   });
   return seed === null
     ? undefined
-    : totpSecondFactor(seed, { nowMs: () => cx.parts.nowMs() - cx.parts.clock.offsetMs });
+    : totpSecondFactor(seed, { nowMs: () => cx.workflow.nowMs() - cx.workflow.clock.offsetMs });
 }
 
-const withFactor = (parts: Parts, secondFactor: SecondFactor | undefined): Parts =>
-  secondFactor === undefined ? parts : { ...parts, secondFactor };
+const withFactor = (workflow: WorkflowContext, secondFactor: SecondFactor | undefined): WorkflowContext =>
+  secondFactor === undefined ? workflow : { ...workflow, secondFactor };
 
-/** The parts with the second factor that the options give, or else the one who sits at the terminal. */
-export async function partsWithSecondFactor(cx: Context, options: LoginOptions): Promise<Parts> {
+/** The workflow with the second factor that the options give, or else the one who sits at the terminal. */
+export async function withSecondFactor(cx: Context, options: LoginOptions): Promise<WorkflowContext> {
   const asked = canAsk(cx.host)
     ? promptSecondFactor((question) => ask(cx.host, question, { hidden: false }))
     : undefined;
-  return withFactor(cx.parts, (await secondFactorGiven(cx, options)) ?? asked);
+  return withFactor(cx.workflow, (await secondFactorGiven(cx, options)) ?? asked);
 }
 
 /** The same for a look that can be done without: nobody is asked. */
-export async function partsForALook(cx: Context, options: LoginOptions): Promise<Parts> {
-  return withFactor(cx.parts, await secondFactorGiven(cx, options));
+export async function withSecondFactorIfGiven(cx: Context, options: LoginOptions): Promise<WorkflowContext> {
+  return withFactor(cx.workflow, await secondFactorGiven(cx, options));
 }
 
 /** Whether the user gave a login at all, for commands that can do without. */
@@ -64,10 +64,10 @@ export async function accountLogin(
       });
     }
     cx.addPassphrasePlace(record.name, options.asPassphraseFile, 'DERIBIT_KEYS_AS_PASSPHRASE');
-    const endpoint = resolveTarget(cx.target, record, ...records);
+    const endpoint = selectEndpoint(cx.target, record, ...records);
     return {
       endpoint,
-      credentials: { clientId: record.clientId, signer: await cx.parts.signerOf(record) },
+      credentials: { clientId: record.clientId, signer: await cx.workflow.signerOf(record) },
       subaccount: options.subaccount,
       homeSubaccount: record.subaccount ?? undefined,
     };
@@ -87,6 +87,6 @@ export async function accountLogin(
       hint: 'give it by --client-secret-file <file> or DERIBIT_CLIENT_SECRET',
     });
   }
-  const endpoint = resolveTarget(cx.target, ...records);
+  const endpoint = selectEndpoint(cx.target, ...records);
   return { endpoint, credentials: { clientId, clientSecret }, subaccount: options.subaccount };
 }

@@ -1,5 +1,5 @@
 import { isDeribitKeysError } from '../errors.js';
-import type { LoginAttempt } from '../workflows/doctor/refusal.js';
+import type { LoginAttempt } from '../workflows/checks/refusal.js';
 import type { Context } from './context.js';
 
 /**
@@ -11,7 +11,7 @@ export async function explained<T>(cx: Context, attempt: LoginAttempt, work: () 
     return await work();
   } catch (error) {
     if (!isDeribitKeysError(error, 'ERR_UNAUTHORIZED')) throw error;
-    const { explainRefusal } = await import('../workflows/doctor/refusal.js');
-    throw await explainRefusal(cx.parts, error, attempt);
+    const { explainRefusal } = await import('../workflows/checks/refusal.js');
+    throw await explainRefusal(cx.workflow, error, attempt);
   }
 }

@@ -1,4 +1,4 @@
-import type { TokenPurpose } from '../bridges/token-cache.js';
+import type { TokenPurpose } from '../integrations/token-store/token-cache.js';
 import type { KeyRecord } from '../keystore/record.js';
 import type { AccessToken, Session } from '../session/session.js';
 import type { Context } from './context.js';
@@ -18,15 +18,15 @@ export interface TokenSource {
 
 /** @throws `ERR_NO_SUCH_NAME`, `ERR_STATE` for a key that is not registered, `ERR_USAGE` for another place than its own */
 export async function tokenSource(cx: Context, name: string, scope?: string): Promise<TokenSource> {
-  const [{ requireClientId }, { resolveTarget }, { httpUrlOf }, { purposeOf }] = await Promise.all([
-    import('../workflows/authenticate.js'),
-    import('../workflows/target.js'),
+  const [{ requireClientId }, { selectEndpoint }, { httpUrlOf }, { purposeOf }] = await Promise.all([
+    import('../workflows/account/authenticate.js'),
+    import('../workflows/endpoint-selection.js'),
     import('../deribit/endpoints.js'),
-    import('../bridges/token-cache.js'),
+    import('../integrations/token-store/token-cache.js'),
   ]);
   const record = await cx.store.read(name);
   const clientId = requireClientId(record);
-  const endpoint = resolveTarget(cx.target, record);
+  const endpoint = selectEndpoint(cx.target, record);
   const url = httpUrlOf(endpoint.url);
   const open = async () => {
     const { openSession } = await import('../session/open-session.js');
@@ -34,11 +34,11 @@ export async function tokenSource(cx: Context, name: string, scope?: string): Pr
       url,
       environment: endpoint.environment,
       clientId,
-      signer: await cx.parts.signerOf(record),
+      signer: await cx.workflow.signerOf(record),
       scope,
       timeoutMs: cx.timeoutMs,
       signal: cx.host.signal,
-      connectHttp: cx.parts.connect,
+      connectHttp: cx.workflow.connect,
     });
   };
   return {

@@ -1,9 +1,9 @@
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { onAbort } from '../util/on-abort.js';
 import { type ConnectOptions, DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT_MS, startTimer } from './connect-options.js';
 import { type Endpoint, httpUrlOf } from './endpoints.js';
 import { decodeFrame, encodeRequest, type Params, protocolError, resultOf } from './json-rpc.js';
 import { interruptedError, networkError, placeOf, statusError, timeoutError } from './network-errors.js';
-import { onAbort } from './on-abort.js';
 import { proxyFor } from './proxy.js';
 import type { RequestOptions, Transport } from './transport.js';
 

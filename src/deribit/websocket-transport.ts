@@ -1,6 +1,7 @@
 import type { Agent, ClientRequest } from 'node:http';
 import { type RawData, WebSocket } from 'ws';
 import { DeribitKeysError } from '../errors.js';
+import { onAbort } from '../util/on-abort.js';
 import { type ConnectOptions, DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT_MS, startTimer } from './connect-options.js';
 import { type Endpoint, websocketUrlOf } from './endpoints.js';
 import {
@@ -13,7 +14,6 @@ import {
   resultOf,
 } from './json-rpc.js';
 import { interruptedError, networkError, placeOf, statusError, timeoutError } from './network-errors.js';
-import { onAbort } from './on-abort.js';
 import { proxyFor } from './proxy.js';
 import type { RequestOptions, Transport } from './transport.js';
 

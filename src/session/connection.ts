@@ -3,14 +3,14 @@ import type { Transport } from '../deribit/transport.js';
 import type { WebSocketTransport } from '../deribit/websocket-transport.js';
 import { DeribitKeysError } from '../errors.js';
 import { Backoff } from './backoff.js';
+import type { Cancellation } from './cancellation.js';
+import type { SessionContext } from './context.js';
 import type { LoginReason } from './events.js';
 import { isFinal } from './failures.js';
-import type { SessionParts } from './parts.js';
-import type { Stop } from './stop.js';
+import { Heartbeat } from './heartbeat.js';
 import { pause } from './time.js';
-import { Watch } from './watch.js';
 
-export type Connect = NonNullable<SessionParts['options']['connectWebSocket']>;
+export type Connect = NonNullable<SessionContext['options']['connectWebSocket']>;
 
 /** After a reconnect, heartbeats are asked for within this time: far less than a silent connection lives. */
 const HEARTBEAT_WITHIN_MS = 5_000;
@@ -28,14 +28,14 @@ function early(url: string, connecting: Promise<Transport>): Transport {
 /**
  * Connects and logs in. The login is signed while the connection comes about, from the moment at which the other side
  * is there, and goes out first. `end` gives up connecting, `stop` closes the connection. Throws as connecting and
- * {@link LoginKeeper.signIn} do; then the connection is closed again.
+ * {@link TokenManager.signIn} do; then the connection is closed again.
  */
 export async function connectAndLogIn(
-  { endpoint, connectOptions, clock, heartbeatS, keeper, time, random }: SessionParts,
+  { endpoint, connectOptions, clock, heartbeatS, tokens, time, random }: SessionContext,
   connect: Connect,
   reason: LoginReason,
   end: AbortSignal,
-  stop: Stop,
+  stop: Cancellation,
   onSubscription: (notification: Notification) => void,
 ): Promise<WebSocketTransport> {
   let onReached = () => {};
@@ -45,20 +45,20 @@ export async function connectAndLogIn(
   const connecting = connect(endpoint, { ...connectOptions, signal: end, onReached });
   // while the exchange is away, nobody is asked for signatures that would be of no use
   const loggedIn = Promise.race([reached, connecting]).then(() =>
-    keeper.signIn(early(endpoint.url, connecting), reason),
+    tokens.signIn(early(endpoint.url, connecting), reason),
   );
   loggedIn.catch(() => {});
   const transport = await connecting;
   const close = () => void transport.close();
   if (stop.aborted) close();
   else stop.on(close);
-  const watch = new Watch(transport, heartbeatS, time);
+  const watch = new Heartbeat(transport, heartbeatS, time);
   transport.onNotification((notification) => {
     watch.heard();
     if (notification.method === 'heartbeat') watch.answer(notification);
     else if (notification.method === 'subscription') onSubscription(notification);
   });
-  if (!clock.isFresh) keeper.readClock(transport).catch(() => {});
+  if (!clock.isFresh) tokens.readClock(transport).catch(() => {});
   // when many come back at once, the exchange has more urgent things to do
   void watch.run(stop, reason === 'open' ? 0 : random() * HEARTBEAT_WITHIN_MS);
   try {
@@ -89,25 +89,25 @@ export function cutError(url: string, code: number): DeribitKeysError {
  * refusal, or a token that has come to its end while the exchange was busy.
  */
 export async function keepTokenFresh(
-  { time, random, clock, keeper }: SessionParts,
+  { time, random, clock, tokens }: SessionContext,
   transport: Transport,
-  stop: Stop,
+  stop: Cancellation,
 ): Promise<void> {
   const busy = new Backoff({}, random);
-  let waitMs = keeper.dueInMs;
+  let waitMs = tokens.dueInMs;
   for (;;) {
     await pause(time, waitMs, stop);
     if (stop.aborted) return;
-    waitMs = keeper.dueInMs;
+    waitMs = tokens.dueInMs;
     if (waitMs > 0) continue;
     try {
-      await keeper.renew(transport);
-      if (!clock.isFresh) keeper.readClock(transport).catch(() => {});
+      await tokens.renew(transport);
+      if (!clock.isFresh) tokens.readClock(transport).catch(() => {});
       busy.reset();
-      waitMs = keeper.dueInMs;
+      waitMs = tokens.dueInMs;
     } catch (error) {
       if (stop.aborted) return;
-      if (isFinal(error) || !keeper.isUsable) throw error;
+      if (isFinal(error) || !tokens.isUsable) throw error;
       waitMs = busy.next();
     }
   }

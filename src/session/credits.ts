@@ -1,5 +1,5 @@
-import { onAbort } from '../deribit/on-abort.js';
 import { DeribitKeysError } from '../errors.js';
+import { onAbort } from '../util/on-abort.js';
 import type { Time } from './time.js';
 
 /** A pool of credits, as Deribit counts them: every call costs some, time refills it. */

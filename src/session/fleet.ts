@@ -1,10 +1,10 @@
 import { resolveEndpoint } from '../deribit/endpoints.js';
-import { onAbort } from '../deribit/on-abort.js';
 import { DeribitKeysError } from '../errors.js';
+import { onAbort } from '../util/on-abort.js';
 import { ExchangeClock } from './clock.js';
+import { atLeast, type Shared } from './context.js';
 import { CreditPool, type CreditRate, DOCUMENTED_RATE } from './credits.js';
 import { openSharedSession } from './open-session.js';
-import { atLeast, type Shared } from './parts.js';
 import type { Scheduler } from './scheduler.js';
 import type { Session, SessionOptions } from './session.js';
 import { systemTime, type Time } from './time.js';

@@ -1,14 +1,14 @@
 import type { ConnectOptions } from '../deribit/connect-options.js';
 import { type Endpoint, httpUrlOf } from '../deribit/endpoints.js';
 import { isTransientRefusal, type Params } from '../deribit/json-rpc.js';
-import { onAbort } from '../deribit/on-abort.js';
 import type { Transport } from '../deribit/transport.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
-import { type Attempt, ask, type Question, type Recovery, refuseOwnMethods } from './asking.js';
+import { onAbort } from '../util/on-abort.js';
 import { Backoff } from './backoff.js';
+import type { SessionContext } from './context.js';
 import type { SessionEvents } from './events.js';
 import { endOf, isCut, isFinal, isFinalAtFirst, mayAskAgain, sessionOver } from './failures.js';
-import type { SessionParts } from './parts.js';
+import { type Attempt, ask, type Question, type Recovery, refuseOwnMethods } from './request-retry.js';
 import type { AccessToken, Session, SessionRequestOptions } from './session.js';
 import { pause } from './time.js';
 
@@ -23,7 +23,7 @@ export class HttpSession implements Session {
   readonly url: string;
   readonly clientId: string;
   readonly closed: Promise<Error | null>;
-  readonly #parts: SessionParts;
+  readonly #context: SessionContext;
   readonly #prepare: PrepareHttp;
   readonly #end = new AbortController();
   readonly #recovery: Recovery;
@@ -31,11 +31,11 @@ export class HttpSession implements Session {
   #ending: { readonly error: DeribitKeysError | null } | null = null;
   #transport: Transport | null = null;
 
-  constructor(parts: SessionParts, prepare: PrepareHttp) {
-    this.#parts = parts;
+  constructor(context: SessionContext, prepare: PrepareHttp) {
+    this.#context = context;
     this.#prepare = prepare;
-    this.url = httpUrlOf(parts.endpoint.url);
-    this.clientId = parts.clientId;
+    this.url = httpUrlOf(context.endpoint.url);
+    this.clientId = context.clientId;
     this.closed = new Promise((resolve) => {
       this.#settleClosed = resolve;
     });
@@ -46,14 +46,14 @@ export class HttpSession implements Session {
         if (isDeribitKeysError(error, 'ERR_WRONG_ENVIRONMENT')) this.#begin(error);
       },
       replaceToken: async (generation) => {
-        if (generation === this.#parts.keeper.generation) await this.#renewed('unauthorized');
+        if (generation === this.#context.tokens.generation) await this.#renewed('unauthorized');
       },
     };
   }
 
   /** Logs in for the first time. Throws why it could not; the session has ended then. */
   async open(): Promise<void> {
-    const { options, time, random, keeper, clock, scheduler, openWithinMs, connectOptions, endpoint } = this.#parts;
+    const { options, time, random, tokens, clock, scheduler, openWithinMs, connectOptions, endpoint } = this.#context;
     const { signal } = options;
     const close = () => void this.close();
     void this.closed.then(onAbort(signal, close));
@@ -65,8 +65,8 @@ export class HttpSession implements Session {
         this.#transport ??= await this.#prepare(endpoint, connectOptions);
         const transport = this.#open();
         await scheduler.loginTurn(this.#end.signal);
-        const loggedIn = keeper.signIn(transport, 'open');
-        if (!clock.isFresh) keeper.readClock(transport).catch(() => {});
+        const loggedIn = tokens.signIn(transport, 'open');
+        if (!clock.isFresh) tokens.readClock(transport).catch(() => {});
         await loggedIn;
         this.#open();
         return;
@@ -81,12 +81,12 @@ export class HttpSession implements Session {
   }
 
   get clockOffsetMs(): number | null {
-    return this.#parts.clock.reading?.offsetMs ?? null;
+    return this.#context.clock.reading?.offsetMs ?? null;
   }
 
   async request<T = unknown>(method: string, params: Params = {}, options: SessionRequestOptions = {}): Promise<T> {
     refuseOwnMethods(method);
-    return (await ask(this.#parts, this.#recovery, this.#question(method, params), options)) as T;
+    return (await ask(this.#context, this.#recovery, this.#question(method, params), options)) as T;
   }
 
   async accessToken(): Promise<string> {
@@ -99,7 +99,7 @@ export class HttpSession implements Session {
       send: () => this.#token(),
       mayRepeat: (error) => isUnsent(error) || isTransientRefusal(error),
     };
-    return (await ask(this.#parts, this.#recovery, question, {})) as AccessToken;
+    return (await ask(this.#context, this.#recovery, question, {})) as AccessToken;
   }
 
   async subscribe(): Promise<() => Promise<void>> {
@@ -109,11 +109,11 @@ export class HttpSession implements Session {
   }
 
   on<Name extends keyof SessionEvents>(name: Name, listener: (event: SessionEvents[Name]) => void): () => void {
-    return this.#parts.events.on(name, listener);
+    return this.#context.events.on(name, listener);
   }
 
   off<Name extends keyof SessionEvents>(name: Name, listener: (event: SessionEvents[Name]) => void): void {
-    this.#parts.events.off(name, listener);
+    this.#context.events.off(name, listener);
   }
 
   async close(): Promise<void> {
@@ -128,10 +128,10 @@ export class HttpSession implements Session {
       mayRepeat: (error) => mayAskAgain(method, error) || isUnsent(error),
       send: async (attempt: Attempt) => {
         const { leftMs, signal } = attempt;
-        const startMs = this.#parts.time.monotonicMs();
+        const startMs = this.#context.time.monotonicMs();
         const token = isPrivate ? await this.#token() : null;
-        attempt.generation = this.#parts.keeper.generation;
-        const timeoutMs = Math.max(1, leftMs - (this.#parts.time.monotonicMs() - startMs));
+        attempt.generation = this.#context.tokens.generation;
+        const timeoutMs = Math.max(1, leftMs - (this.#context.time.monotonicMs() - startMs));
         return this.#open().request(method, params, {
           timeoutMs,
           ...(token === null ? {} : { accessToken: token.accessToken }),
@@ -143,24 +143,24 @@ export class HttpSession implements Session {
 
   /** A token that is valid for a moment to come. */
   async #token(): Promise<AccessToken> {
-    const { keeper } = this.#parts;
-    if (!keeper.isUsable) await this.#renewed('expired');
-    else if (keeper.dueInMs === 0) this.#renewed('expired').catch(() => {});
-    const token = keeper.reveal();
+    const { tokens } = this.#context;
+    if (!tokens.isUsable) await this.#renewed('expired');
+    else if (tokens.dueInMs === 0) this.#renewed('expired').catch(() => {});
+    const token = tokens.reveal();
     if (token === null) throw notLoggedIn(null);
     return token;
   }
 
   /** Throws with `maybeSent: false`: what the token was wanted for was not sent. */
   async #renewed(reason: 'expired' | 'unauthorized'): Promise<void> {
-    const { keeper, clock, scheduler } = this.#parts;
+    const { tokens, clock, scheduler } = this.#context;
     const transport = this.#open();
-    const { generation } = keeper;
+    const { generation } = tokens;
     try {
       await scheduler.loginTurn(this.#end.signal);
-      if (keeper.generation !== generation) return;
-      await (reason === 'expired' ? keeper.renew(transport) : keeper.signIn(transport, reason));
-      if (!clock.isFresh) keeper.readClock(transport).catch(() => {});
+      if (tokens.generation !== generation) return;
+      await (reason === 'expired' ? tokens.renew(transport) : tokens.signIn(transport, reason));
+      if (!clock.isFresh) tokens.readClock(transport).catch(() => {});
     } catch (error) {
       if (isFinal(error)) this.#begin(error);
       this.#open();
@@ -180,8 +180,8 @@ export class HttpSession implements Session {
     this.#ending = { error: reason };
     this.#end.abort();
     void this.#transport?.close();
-    this.#parts.events.emit('closed', { error: reason });
-    this.#parts.events.release();
+    this.#context.events.emit('closed', { error: reason });
+    this.#context.events.release();
     this.#settleClosed(reason);
   }
 }

@@ -1,6 +1,6 @@
 import { isWebSocketUrl } from '../deribit/endpoints.js';
+import { type SessionContext, type Shared, sessionContext } from './context.js';
 import { HttpSession } from './http-session.js';
-import { partsOf, type SessionParts, type Shared } from './parts.js';
 import type { Session, SessionOptions } from './session.js';
 
 /**
@@ -19,21 +19,21 @@ export async function openSession(options: SessionOptions): Promise<Session> {
 
 /** @internal The same for a session of a fleet. */
 export async function openSharedSession(options: SessionOptions, shared?: Shared): Promise<Session> {
-  const parts = partsOf(options, shared);
-  const session = await prepare(parts);
+  const context = sessionContext(options, shared);
+  const session = await prepare(context);
   await session.open();
-  parts.time.setTimeout(() => parts.events.release(), 0);
+  context.time.setTimeout(() => context.events.release(), 0);
   return session;
 }
 
-async function prepare(parts: SessionParts): Promise<Session & { open(): Promise<void> }> {
-  const { connectWebSocket, connectHttp } = parts.options;
-  if (!isWebSocketUrl(parts.endpoint.url)) {
-    return new HttpSession(parts, connectHttp ?? (await import('../deribit/http-transport.js')).openHttp);
+async function prepare(context: SessionContext): Promise<Session & { open(): Promise<void> }> {
+  const { connectWebSocket, connectHttp } = context.options;
+  if (!isWebSocketUrl(context.endpoint.url)) {
+    return new HttpSession(context, connectHttp ?? (await import('../deribit/http-transport.js')).openHttp);
   }
   const [{ WebSocketSession }, connect] = await Promise.all([
     import('./websocket-session.js'),
     connectWebSocket ?? import('../deribit/websocket-transport.js').then(({ openWebSocket }) => openWebSocket),
   ]);
-  return new WebSocketSession(parts, connect);
+  return new WebSocketSession(context, connect);
 }

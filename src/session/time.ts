@@ -1,5 +1,5 @@
 import { startTimer } from '../deribit/connect-options.js';
-import { type Stop, whenOver } from './stop.js';
+import { type Cancellation, whenOver } from './cancellation.js';
 
 /** Clocks and timers; a test gives its own. */
 export interface Time {
@@ -46,7 +46,7 @@ function roundUp(delayMs: number): number {
 export function pause(
   time: Time,
   delayMs: number,
-  ...ends: readonly (Stop | AbortSignal | undefined)[]
+  ...ends: readonly (Cancellation | AbortSignal | undefined)[]
 ): Promise<void> {
   return new Promise((resolve) => {
     const stops: (() => void)[] = [];

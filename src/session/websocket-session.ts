@@ -1,12 +1,13 @@
 import { websocketUrlOf } from '../deribit/endpoints.js';
 import { isTransientRefusal, type Notification, type Params } from '../deribit/json-rpc.js';
-import { onAbort } from '../deribit/on-abort.js';
 import type { Transport } from '../deribit/transport.js';
 import type { WebSocketTransport } from '../deribit/websocket-transport.js';
 import { type DeribitKeysError, isDeribitKeysError } from '../errors.js';
-import { type Attempt, ask, type Question, type Recovery, refuseOwnMethods } from './asking.js';
+import { onAbort } from '../util/on-abort.js';
 import { Backoff } from './backoff.js';
+import { Cancellation } from './cancellation.js';
 import { type Connect, connectAndLogIn, cutError, keepTokenFresh } from './connection.js';
+import type { SessionContext } from './context.js';
 import type { LoginReason, SessionEvents } from './events.js';
 import {
   endOf,
@@ -19,10 +20,9 @@ import {
   sessionOver,
   uselessLogin,
 } from './failures.js';
-import type { SessionParts } from './parts.js';
-import { RequestLine } from './request-line.js';
+import { RequestQueue } from './request-queue.js';
+import { type Attempt, ask, type Question, type Recovery, refuseOwnMethods } from './request-retry.js';
 import type { AccessToken, Session, SessionRequestOptions } from './session.js';
-import { Stop } from './stop.js';
 import { type ChannelListener, Subscriptions } from './subscriptions.js';
 import { pause } from './time.js';
 
@@ -45,9 +45,9 @@ export class WebSocketSession implements Session {
   readonly url: string;
   readonly clientId: string;
   readonly closed: Promise<Error | null>;
-  readonly #parts: SessionParts;
+  readonly #context: SessionContext;
   readonly #connect: Connect;
-  readonly #line: RequestLine;
+  readonly #line: RequestQueue;
   readonly #subscriptions = new Subscriptions();
   readonly #deliver = (notification: Notification) => this.#subscriptions.deliver(notification);
   readonly #backoff: Backoff;
@@ -59,13 +59,13 @@ export class WebSocketSession implements Session {
   #onOpened: (() => void) | null = null;
   #transport: WebSocketTransport | null = null;
 
-  constructor(parts: SessionParts, connect: Connect) {
-    this.#parts = parts;
+  constructor(context: SessionContext, connect: Connect) {
+    this.#context = context;
     this.#connect = connect;
-    this.url = websocketUrlOf(parts.endpoint.url);
-    this.clientId = parts.clientId;
-    this.#line = new RequestLine(parts.time, parts.queueLimit);
-    this.#backoff = new Backoff(parts.options.backoff ?? {}, parts.random);
+    this.url = websocketUrlOf(context.endpoint.url);
+    this.clientId = context.clientId;
+    this.#line = new RequestQueue(context.time, context.queueLimit);
+    this.#backoff = new Backoff(context.options.backoff ?? {}, context.random);
     this.#recovery = {
       end: this.#end.signal,
       requireOpen: () => {
@@ -84,7 +84,7 @@ export class WebSocketSession implements Session {
 
   /** Resolves when the session is ready for the first time. Throws why it could not be; it has ended then. */
   async open(): Promise<void> {
-    const { signal } = this.#parts.options;
+    const { signal } = this.#context.options;
     const close = () => void this.close();
     if (signal?.aborted) close();
     void this.closed.then(onAbort(signal, close));
@@ -96,7 +96,7 @@ export class WebSocketSession implements Session {
   }
 
   get clockOffsetMs(): number | null {
-    return this.#parts.clock.reading?.offsetMs ?? null;
+    return this.#context.clock.reading?.offsetMs ?? null;
   }
 
   async request<T = unknown>(method: string, params: Params = {}, options: SessionRequestOptions = {}): Promise<T> {
@@ -106,7 +106,7 @@ export class WebSocketSession implements Session {
       send: (attempt) => this.#send(method, params, attempt),
       mayRepeat: (error) => mayAskAgain(method, error),
     };
-    return (await ask(this.#parts, this.#recovery, question, options)) as T;
+    return (await ask(this.#context, this.#recovery, question, options)) as T;
   }
 
   async accessToken(): Promise<string> {
@@ -115,9 +115,9 @@ export class WebSocketSession implements Session {
 
   async token(): Promise<AccessToken> {
     this.#recovery.requireOpen();
-    await this.#readyLine('the access token', this.#parts.timeoutMs, undefined);
+    await this.#readyLine('the access token', this.#context.timeoutMs, undefined);
     // an open line has a token that has not expired
-    return this.#parts.keeper.reveal() ?? this.token();
+    return this.#context.tokens.reveal() ?? this.token();
   }
 
   async subscribe(channels: string | readonly string[], listener: ChannelListener): Promise<() => Promise<void>> {
@@ -142,11 +142,11 @@ export class WebSocketSession implements Session {
   }
 
   on<Name extends keyof SessionEvents>(name: Name, listener: (event: SessionEvents[Name]) => void): () => void {
-    return this.#parts.events.on(name, listener);
+    return this.#context.events.on(name, listener);
   }
 
   off<Name extends keyof SessionEvents>(name: Name, listener: (event: SessionEvents[Name]) => void): void {
-    this.#parts.events.off(name, listener);
+    this.#context.events.off(name, listener);
   }
 
   async close(): Promise<void> {
@@ -157,7 +157,7 @@ export class WebSocketSession implements Session {
   async #supervise(): Promise<DeribitKeysError | null> {
     // whoever made the session has it in hand before anything happens
     await null;
-    const { time, events, openWithinMs } = this.#parts;
+    const { time, events, openWithinMs } = this.#context;
     const startMs = time.monotonicMs();
     let lostMs = startMs;
     let attempts = 0;
@@ -197,13 +197,13 @@ export class WebSocketSession implements Session {
 
   /** One connection from its beginning to its end. Gives why it ended. */
   async #live(reason: LoginReason, onReady: () => void): Promise<DeribitKeysError> {
-    const stop = new Stop();
+    const stop = new Cancellation();
     const forget = onAbort(this.#end.signal, () => stop.fire());
     try {
       const transport = await this.#comeUp(reason, stop);
       onReady();
       this.#line.open(transport);
-      const renewing = keepTokenFresh(this.#parts, transport, stop);
+      const renewing = keepTokenFresh(this.#context, transport, stop);
       renewing.catch((error: unknown) => (isFinal(error) ? this.#begin(error) : this.#drop(transport)));
       const { code } = await transport.closed;
       return cutError(this.url, code);
@@ -217,12 +217,12 @@ export class WebSocketSession implements Session {
   }
 
   /** Connects, logs in and restores the subscriptions, when it is this session's turn. */
-  async #comeUp(reason: LoginReason, stop: Stop): Promise<WebSocketTransport> {
+  async #comeUp(reason: LoginReason, stop: Cancellation): Promise<WebSocketTransport> {
     const { signal } = this.#end;
-    const endTurn = await this.#parts.scheduler.connectTurn(signal);
+    const endTurn = await this.#context.scheduler.connectTurn(signal);
     try {
       if (this.#ending !== null) throw this.#over();
-      this.#transport = await connectAndLogIn(this.#parts, this.#connect, reason, signal, stop, this.#deliver);
+      this.#transport = await connectAndLogIn(this.#context, this.#connect, reason, signal, stop, this.#deliver);
       await this.#restore(this.#transport);
       return this.#transport;
     } finally {
@@ -233,7 +233,7 @@ export class WebSocketSession implements Session {
   /** Nothing is left of the connection: its requests, its token, its channels, its socket. */
   async #goDown(): Promise<void> {
     this.#line.hold();
-    this.#parts.keeper.forget();
+    this.#context.tokens.forget();
     this.#subscriptions.forget();
     await this.#transport?.close();
     this.#transport = null;
@@ -245,7 +245,7 @@ export class WebSocketSession implements Session {
     });
     const [first] = refused.values();
     if (first !== undefined) {
-      this.#parts.events.emit('unsubscribed', { channels: [...refused.keys()], error: first });
+      this.#context.events.emit('unsubscribed', { channels: [...refused.keys()], error: first });
     }
   }
 
@@ -270,18 +270,18 @@ export class WebSocketSession implements Session {
   /** A connection that is logged in, with a token that has not expired: neither sleep nor a late timer may hide that. */
   #readyLine(what: string, timeoutMs: number, signal: AbortSignal | undefined): Promise<Transport> {
     const line = this.#line.current;
-    if (line !== null && !this.#parts.keeper.isValid) this.#drop(line);
+    if (line !== null && !this.#context.tokens.isValid) this.#drop(line);
     return this.#line.wait({ what, timeoutMs, signal });
   }
 
   /** Runs `work` on a connection; where that turns out to be closed already, on the next one. */
   async #onLine<T>(what: string, attempt: Attempt, work: (line: Transport) => Promise<T>): Promise<T> {
-    const startMs = this.#parts.time.monotonicMs();
+    const startMs = this.#context.time.monotonicMs();
     for (;;) {
-      const leftMs = attempt.leftMs - (this.#parts.time.monotonicMs() - startMs);
+      const leftMs = attempt.leftMs - (this.#context.time.monotonicMs() - startMs);
       if (!attempt.queue && this.#line.current === null) throw notConnected(what);
       const line = await this.#readyLine(what, leftMs, attempt.signal);
-      attempt.generation = this.#parts.keeper.generation;
+      attempt.generation = this.#context.tokens.generation;
       try {
         return await work(line);
       } catch (error) {
@@ -293,9 +293,9 @@ export class WebSocketSession implements Session {
   }
 
   #send(method: string, params: Params, attempt: Attempt): Promise<unknown> {
-    const startMs = this.#parts.time.monotonicMs();
+    const startMs = this.#context.time.monotonicMs();
     return this.#onLine(method, attempt, (line) => {
-      const timeoutMs = Math.max(1, attempt.leftMs - (this.#parts.time.monotonicMs() - startMs));
+      const timeoutMs = Math.max(1, attempt.leftMs - (this.#context.time.monotonicMs() - startMs));
       return line.request(
         method,
         params,
@@ -312,15 +312,15 @@ export class WebSocketSession implements Session {
       send: (attempt) => this.#onLine(method, attempt, (line) => this.#subscriptions.reconcile(line)),
       mayRepeat: (error) => isTransientRefusal(error) || (isCut(error) && error.maybeSent === true),
     };
-    const answer = await ask(this.#parts, this.#recovery, question, {});
+    const answer = await ask(this.#context, this.#recovery, question, {});
     return answer as ReadonlyMap<string, DeribitKeysError>;
   }
 
   async #replaceToken(generation: number): Promise<void> {
     const line = this.#line.current;
-    if (line === null || this.#parts.keeper.generation !== generation) return;
+    if (line === null || this.#context.tokens.generation !== generation) return;
     try {
-      await this.#parts.keeper.signIn(line, 'unauthorized');
+      await this.#context.tokens.signIn(line, 'unauthorized');
     } catch (error) {
       if (!isFinal(error)) return this.#drop(line);
       this.#begin(error);

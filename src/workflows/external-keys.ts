@@ -17,7 +17,7 @@ import {
   type SshAgentSigner,
   sshAgentSigner,
 } from '../signers/index.js';
-import type { MakeSuccessor } from './rotate-successor.js';
+import type { MakeSuccessor } from './rotation/successor.js';
 
 /** What it takes to reach keys that live outside of the keystore. */
 export interface SignerAccess {

@@ -4,16 +4,16 @@ import { requireNoRotation } from '../keystore/journal.js';
 import type { KeyRecord } from '../keystore/record.js';
 import { linkTarget, type RetiredKey, retireKey } from '../keystore/retire.js';
 import { readPublicKey } from '../keystore/stored-keys.js';
-import { protectedOptions, withAccount } from './account.js';
-import type { AccountLogin, Parts } from './parts.js';
-import { compareKey, proveLogin } from './prove.js';
-import { onBehalfOf } from './subaccount.js';
+import { protectedOptions, withAccount } from './account/account.js';
+import { onBehalfOf } from './account/subaccount.js';
+import type { AccountLogin, WorkflowContext } from './context.js';
+import { compareKey, proveLogin } from './registration/proof.js';
 
 /** Whether the key itself still logs in; false where that cannot be tried. */
-async function logsIn(parts: Parts, record: KeyRecord, login: AccountLogin): Promise<boolean> {
+async function logsIn(context: WorkflowContext, record: KeyRecord, login: AccountLogin): Promise<boolean> {
   if (record.clientId === null) return false;
   try {
-    return (await proveLogin(parts, login.endpoint, record.clientId, await parts.signerOf(record))) !== null;
+    return (await proveLogin(context, login.endpoint, record.clientId, await context.signerOf(record))) !== null;
   } catch (error) {
     if (isDeribitKeysError(error) && error.code.startsWith('ERR_KEY_')) return false;
     if (isDeribitKeysError(error, 'ERR_PASSPHRASE_REQUIRED', 'ERR_PASSPHRASE_WRONG', 'ERR_SIGNER')) return false;
@@ -26,13 +26,13 @@ async function logsIn(parts: Parts, record: KeyRecord, login: AccountLogin): Pro
  * proof that it is gone: the list may be another account's, or may hide what would show the key.
  */
 async function lookFor(
-  parts: Parts,
+  context: WorkflowContext,
   record: KeyRecord,
   login: AccountLogin,
 ): Promise<'enabled' | 'disabled' | 'gone' | 'missing'> {
-  const publicKey = await readPublicKey(parts.store, record).catch(() => null);
-  const keys = await withAccount(parts, onBehalfOf(login, record), 'read', (account) =>
-    listApiKeys(account, protectedOptions(parts)),
+  const publicKey = await readPublicKey(context.store, record).catch(() => null);
+  const keys = await withAccount(context, onBehalfOf(login, record), 'read', (account) =>
+    listApiKeys(account, protectedOptions(context)),
   );
   const mine: ApiKey[] = [];
   for (const key of keys) {
@@ -41,7 +41,7 @@ async function lookFor(
     if (same || key.clientId === record.clientId || key.fingerprint === record.fingerprint) mine.push(key);
   }
   if (mine.length > 0) return mine.some(({ enabled }) => enabled) ? 'enabled' : 'disabled';
-  if (await logsIn(parts, record, login)) return 'enabled';
+  if (await logsIn(context, record, login)) return 'enabled';
   // the account that shows who registered the key is the key's own, and a client id is never hidden
   const own = record.registrar !== null && keys.some(({ clientId }) => clientId === record.registrar);
   return own && record.clientId !== null ? 'gone' : 'missing';
@@ -52,7 +52,7 @@ async function lookFor(
  * far as the record knows (one from a backup may not), it was never sent, or is retired.
  */
 async function requireRemovable(
-  parts: Parts,
+  context: WorkflowContext,
   record: KeyRecord,
   login: AccountLogin | null,
   purge: boolean,
@@ -61,7 +61,7 @@ async function requireRemovable(
   const local = state === 'local';
   const gone = (local && record.restoredAt === null) || record.removedAt !== null;
   if (login === null && (gone || (!purge && (local || state === 'retired')))) return;
-  const seen = login === null ? null : await lookFor(parts, record, login);
+  const seen = login === null ? null : await lookFor(context, record, login);
   if (seen === 'disabled' || seen === 'gone' || (seen === 'missing' && (gone || !purge))) return;
   if (purge && (seen === 'missing' || local || state === 'retired') && seen !== 'enabled') {
     const why =
@@ -93,7 +93,7 @@ async function requireRemovable(
  * @throws `ERR_STATE`, and what the network and the keystore can give
  */
 export async function removeKey(
-  parts: Parts,
+  context: WorkflowContext,
   name: string,
   options: {
     readonly purge: boolean;
@@ -102,11 +102,11 @@ export async function removeKey(
     readonly confirm?: (linkedFile: string | null) => Promise<void>;
   },
 ): Promise<RetiredKey> {
-  return parts.store.withLock(name, async (locked) => {
+  return context.store.withLock(name, async (locked) => {
     const record = await locked.read();
-    await requireNoRotation(parts.store, name);
-    await requireRemovable(parts, record, options.login, options.purge);
-    await options.confirm?.(await linkTarget(parts.store.files(name).privateKey));
-    return retireKey(parts.store, locked, record, { purge: options.purge });
+    await requireNoRotation(context.store, name);
+    await requireRemovable(context, record, options.login, options.purge);
+    await options.confirm?.(await linkTarget(context.store.files(name).privateKey));
+    return retireKey(context.store, locked, record, { purge: options.purge });
   });
 }

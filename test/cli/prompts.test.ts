@@ -5,9 +5,9 @@ import type { Host } from '../../src/cli/host.js';
 import { ask, canAsk, confirm } from '../../src/cli/prompt.js';
 import { requireNewPassphrase, requirePassphrase } from '../../src/cli/secrets.js';
 import { type Sandbox, startSandbox } from '../../src/sandbox/index.js';
-import { onTerminal } from '../account/terminal.js';
 import { codeOf } from '../keystore/support.js';
 import { cli, temporaryFolder } from '../support/cli.js';
+import { onTerminal } from '../support/terminal.js';
 
 /** A terminal of which the test is the user. */
 function terminal() {

@@ -5,7 +5,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type Sandbox, startSandbox } from '../../src/sandbox/index.js';
-import { hasCcxt } from '../bridges/ccxt-package.js';
+import { hasCcxt } from '../integrations/ccxt-package.js';
 import { cli, temporaryFolder } from '../support/cli.js';
 import { builtProgram, canRun, runProcess } from '../support/program.js';
 
@@ -32,7 +32,7 @@ async function bundled(example: string): Promise<string> {
     packages: 'external',
     alias: {
       'deribit-keys': join(root, 'src/index.ts'),
-      'deribit-keys/ccxt': join(root, 'src/bridges/ccxt.ts'),
+      'deribit-keys/ccxt': join(root, 'src/integrations/ccxt/with-signer.ts'),
       '#engine': join(root, 'src/crypto/engine/native.ts'),
       ccxt: ccxtEntry,
     },

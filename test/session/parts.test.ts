@@ -4,11 +4,11 @@ import type { Transport } from '../../src/deribit/transport.js';
 import type { WebSocketTransport } from '../../src/deribit/websocket-transport.js';
 import { DeribitKeysError } from '../../src/errors.js';
 import { Backoff } from '../../src/session/backoff.js';
+import { Cancellation } from '../../src/session/cancellation.js';
 import { ExchangeClock } from '../../src/session/clock.js';
 import { CreditPool, DOCUMENTED_RATE } from '../../src/session/credits.js';
-import { Stop } from '../../src/session/stop.js';
+import { Heartbeat } from '../../src/session/heartbeat.js';
 import { elapsedMs, mark, pause, systemTime } from '../../src/session/time.js';
-import { Watch } from '../../src/session/watch.js';
 import { FakeTime, settled } from '../support/fake-time.js';
 import { caught } from './support.js';
 
@@ -161,8 +161,8 @@ describe('the watch over a connection', () => {
       },
     } as unknown as WebSocketTransport;
     const time = new FakeTime();
-    const stop = new Stop();
-    const watch = new Watch(transport, 10, time);
+    const stop = new Cancellation();
+    const watch = new Heartbeat(transport, 10, time);
     const running = watch.run(stop);
     return { asked, watch, time, stop, running, isClosed: () => isClosed };
   }

@@ -30,8 +30,8 @@ export const SOFTHSM_MODULE =
     '/usr/local/lib/softhsm/libsofthsm2.so',
   ].find(existsSync) ?? '';
 
-const missing = (what: string, ...parts: readonly (readonly [boolean, string])[]) => {
-  const lacks = parts.filter(([there]) => !there).map(([, name]) => name);
+const missing = (what: string, ...context: readonly (readonly [boolean, string])[]) => {
+  const lacks = context.filter(([there]) => !there).map(([, name]) => name);
   if (lacks.length > 0) process.stderr.write(`skipped, ${what}: there is no ${lacks.join(', no ')}\n`);
   return lacks.length > 0;
 };

@@ -5,7 +5,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { isDeribitKeysError } from '../../src/errors.js';
 import { readJournal } from '../../src/keystore/journal.js';
 import { startSandbox } from '../../src/sandbox/index.js';
-import { expectSettled, loginOf, makeKey, openBench, waysIn } from '../account/workbench.js';
+import { expectSettled, loginOf, makeKey, openBench, waysIn } from '../support/workbench.js';
 
 /* Every call of a rotation cut off, before and after it was handled; then the rotation goes on, or goes back. */
 

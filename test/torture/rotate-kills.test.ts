@@ -8,7 +8,7 @@ import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readJournal } from '../../src/keystore/journal.js';
 import { type Sandbox, startSandbox } from '../../src/sandbox/index.js';
-import { type Bench, expectSettled, makeKey, openBench, waysIn } from '../account/workbench.js';
+import { type Bench, expectSettled, makeKey, openBench, waysIn } from '../support/workbench.js';
 
 /*
  * The program itself, killed by SIGKILL: by strace at the nth system call that changes files, and with the nth request

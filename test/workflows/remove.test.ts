@@ -4,17 +4,17 @@ import { describe, expect, it } from 'vitest';
 import { Secret } from '../../src/crypto/secret.js';
 import { disableApiKey, removeApiKey } from '../../src/deribit/api-keys.js';
 import { DeribitKeysError } from '../../src/errors.js';
-import { withAccount } from '../../src/workflows/account.js';
+import { withAccount } from '../../src/workflows/account/account.js';
 import { removeKey } from '../../src/workflows/remove.js';
 import { errorOf, filesOf, filesOfKey } from '../keystore/support.js';
 import { openWorld, type World } from './support.js';
 
 const remove = (world: World, options: Partial<Parameters<typeof removeKey>[2]> = {}) =>
-  removeKey(world.parts, 'bot', { purge: false, login: null, ...options });
+  removeKey(world.context, 'bot', { purge: false, login: null, ...options });
 
 const onExchange = async (world: World, work: typeof disableApiKey | typeof removeApiKey) => {
   const { keyId } = await world.store.read('bot');
-  await withAccount<unknown>(world.parts, world.login, 'read_write', (account) =>
+  await withAccount<unknown>(world.context, world.login, 'read_write', (account) =>
     work(account, { keyId: keyId ?? -1 }),
   );
 };
@@ -72,7 +72,7 @@ describe('removing a key', () => {
     expect(blind.hint).toContain('end the registration');
     expect(await errorOf(remove(world, { login: world.login }))).toMatchObject({ code: 'ERR_STATE' });
     const [made] = world.keys();
-    await withAccount(world.parts, world.login, 'read_write', (account) =>
+    await withAccount(world.context, world.login, 'read_write', (account) =>
       removeApiKey(account, { keyId: made?.id ?? -1 }),
     );
     expect(await remove(world, { login: world.login })).not.toBe(null);
@@ -109,14 +109,14 @@ describe('removing a key', () => {
     let codes = 0;
     const { totpSecondFactor } = await import('../../src/deribit/second-factor-providers.js');
     const seed = totpSecondFactor(new Secret('JBSWY3DPEHPK3PXP'));
-    const parts = {
-      ...world.parts,
+    const context = {
+      ...world.context,
       secondFactor: (challenge: Parameters<typeof seed>[0]) => {
         codes += 1;
         return seed(challenge);
       },
     };
-    await removeKey(parts, 'bot', { purge: false, login: world.login });
+    await removeKey(context, 'bot', { purge: false, login: world.login });
     expect(codes).toBe(1);
   });
 
@@ -125,7 +125,7 @@ describe('removing a key', () => {
     await world.register();
     await onExchange(world, removeApiKey as never);
     const failing = (code: 'ERR_PASSPHRASE_REQUIRED' | 'ERR_NETWORK') => ({
-      ...world.parts,
+      ...world.context,
       signerOf: async () => {
         throw new DeribitKeysError(code, 'no');
       },

@@ -6,10 +6,10 @@ import { generateKeyPair } from '../../src/crypto/generate.js';
 import { encodePrivateKeyPem } from '../../src/crypto/key-pem.js';
 import { localSigner, verifySignature } from '../../src/crypto/local-signer.js';
 import { Secret } from '../../src/crypto/secret.js';
-import { authenticate } from '../../src/workflows/authenticate.js';
-import { formatDuration, parseDuration } from '../../src/workflows/duration.js';
+import { formatDuration, parseDuration } from '../../src/util/duration.js';
+import { authenticate } from '../../src/workflows/account/authenticate.js';
+import { endpointFields, endpointOfRecord, selectEndpoint } from '../../src/workflows/endpoint-selection.js';
 import { loadSigner } from '../../src/workflows/load-signer.js';
-import { endpointOfRecord, placeOf, resolveTarget } from '../../src/workflows/target.js';
 import { codeOf, errorOf, sampleRecord } from '../keystore/support.js';
 import { temporaryFolder } from '../support/cli.js';
 import { openWorld } from './support.js';
@@ -32,7 +32,7 @@ describe('where a command goes', () => {
       'http://127.0.0.1:9/api/v2',
     ],
   ] as const)('%j with %j', (choice, records, url) => {
-    expect(resolveTarget(choice, ...records).url).toBe(url);
+    expect(selectEndpoint(choice, ...records).url).toBe(url);
   });
 
   it.each([
@@ -43,15 +43,15 @@ describe('where a command goes', () => {
     [{ environment: 'prod', url: 'ws://127.0.0.1:9/ws/api/v2' }, [registeredOn('test', 'ws://127.0.0.1:9/ws/api/v2')]],
     [{}, [registeredOn('prod'), registeredOn('test', null, 'other')]],
   ] as const)('%j contradicts %j', async (choice, records) => {
-    const error = await errorOf(() => resolveTarget(choice, ...records));
+    const error = await errorOf(() => selectEndpoint(choice, ...records));
     expect(error.code).toBe('ERR_USAGE');
     expect(error.hint).toBeTruthy();
   });
 
   it('is remembered as it was said', () => {
     for (const choice of [{ environment: 'prod' }, { url: 'ws://127.0.0.1:9/ws/api/v2' }] as const) {
-      const endpoint = resolveTarget(choice);
-      expect(endpointOfRecord(sampleRecord(placeOf(endpoint)))).toEqual(endpoint);
+      const endpoint = selectEndpoint(choice);
+      expect(endpointOfRecord(sampleRecord(endpointFields(endpoint)))).toEqual(endpoint);
     }
     expect(endpointOfRecord(sampleRecord())).toBe(null);
   });
@@ -62,7 +62,7 @@ describe('authenticating', () => {
     const world = await openWorld('ws');
     await world.register();
     const record = await world.store.read('bot');
-    const { login } = await authenticate(world.parts, record, world.endpoint, {
+    const { login } = await authenticate(world.context, record, world.endpoint, {
       scope: 'account:read',
       outlives: true,
     });
@@ -75,12 +75,12 @@ describe('authenticating', () => {
       'equity',
     );
     await http.close();
-    expect(await authenticate(world.parts, record, world.endpoint)).toMatchObject({ clientId: record.clientId });
+    expect(await authenticate(world.context, record, world.endpoint)).toMatchObject({ clientId: record.clientId });
   });
 
   it('with a key that is not registered says what to do', async () => {
     const world = await openWorld('ws');
-    const error = await errorOf(authenticate(world.parts, await world.store.read('bot'), world.endpoint));
+    const error = await errorOf(authenticate(world.context, await world.store.read('bot'), world.endpoint));
     expect(error).toMatchObject({ code: 'ERR_STATE' });
     expect(error.hint).toContain('register bot');
     expect(world.asked()).toEqual([]);

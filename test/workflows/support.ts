@@ -7,9 +7,9 @@ import { type Endpoint, resolveEndpoint } from '../../src/deribit/endpoints.js';
 import { type Keystore, openKeystore } from '../../src/keystore/keystore.js';
 import { openPrivateKey } from '../../src/keystore/open-key.js';
 import { type Sandbox, type SandboxOptions, startSandbox } from '../../src/sandbox/index.js';
+import type { AccountLogin, WorkflowContext } from '../../src/workflows/context.js';
 import { generate } from '../../src/workflows/generate.js';
-import type { AccountLogin, Parts } from '../../src/workflows/parts.js';
-import { type RegisterRequest, type Registration, register } from '../../src/workflows/register.js';
+import { type RegisterRequest, type Registration, register } from '../../src/workflows/registration/register.js';
 import { temporaryFolder } from '../support/cli.js';
 
 export type Via = 'ws' | 'http';
@@ -19,13 +19,13 @@ export const SCOPE = 'account:read trade:read_write';
 export interface World {
   readonly sandbox: Sandbox;
   readonly store: Keystore;
-  readonly parts: Parts;
+  readonly context: WorkflowContext;
   readonly endpoint: Endpoint;
   readonly login: AccountLogin;
   readonly notes: string[];
   /** The fingerprint of "bot". */
   readonly fingerprint: string;
-  register(request?: Partial<RegisterRequest>, parts?: Partial<Parts>): Promise<Registration>;
+  register(request?: Partial<RegisterRequest>, context?: Partial<WorkflowContext>): Promise<Registration>;
   /** The keys on the exchange beside the account's first one. */
   keys(): ReturnType<Sandbox['keys']>;
   /** The last outcome of each method that was asked for, newest first, since the last call of this function. */
@@ -48,7 +48,7 @@ export async function openWorld(
   const { fingerprint } = await generate(store, 'bot', { type: 'ed25519' });
   const endpoint = resolveEndpoint({ url: via === 'ws' ? sandbox.wsUrl : sandbox.httpUrl });
   const notes: string[] = [];
-  const parts: Parts = {
+  const context: WorkflowContext = {
     store,
     connect: (to) => connect(to, { timeoutMs }),
     signerOf: async (record) => localSigner(await openPrivateKey(store, record)),
@@ -62,13 +62,13 @@ export async function openWorld(
   return {
     sandbox,
     store,
-    parts,
+    context,
     endpoint,
     login,
     notes,
     fingerprint,
     register: (request = {}, other = {}) =>
-      register({ ...parts, ...other }, { name: 'bot', scope: SCOPE, login, ...request }),
+      register({ ...context, ...other }, { name: 'bot', scope: SCOPE, login, ...request }),
     keys: () => sandbox.keys().filter((key) => key.client_id !== clientId),
     asked() {
       const calls = sandbox.calls.slice(seen);

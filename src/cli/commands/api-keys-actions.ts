@@ -1,9 +1,9 @@
 import { DeribitKeysError } from '../../errors.js';
-import type { AccountKey, KeyChoice } from '../../workflows/api-keys.js';
-import type { BrakeResult, KeyChange } from '../../workflows/change-api-key.js';
-import type { AccountLogin, Parts } from '../../workflows/parts.js';
+import type { AccountKey, KeyChoice } from '../../workflows/account/api-keys.js';
+import type { BrakeResult, KeyChange } from '../../workflows/account/change-api-key.js';
+import type { AccountLogin, WorkflowContext } from '../../workflows/context.js';
 import type { Context } from '../context.js';
-import { accountLogin, partsWithSecondFactor } from '../login.js';
+import { accountLogin, withSecondFactor } from '../login.js';
 import type { LoginOptions } from '../options.js';
 import { fields, inLine, table } from '../output.js';
 import { confirm } from '../prompt.js';
@@ -45,14 +45,14 @@ async function openAccountWork(
   cx: Context,
   flags: LoginOptions,
   choices: readonly KeyChoice[],
-): Promise<{ parts: Parts; login: AccountLogin; keys: readonly AccountKey[] }> {
-  const { listAccountKeys } = await import('../../workflows/api-keys.js');
-  const { onBehalfOf } = await import('../../workflows/subaccount.js');
+): Promise<{ workflow: WorkflowContext; login: AccountLogin; keys: readonly AccountKey[] }> {
+  const { listAccountKeys } = await import('../../workflows/account/api-keys.js');
+  const { onBehalfOf } = await import('../../workflows/account/subaccount.js');
   const records = choices.flatMap(({ record }) => (record === null ? [] : [record]));
   const base = await accountLogin(cx, flags, ...records);
   const login = records.reduce(onBehalfOf, base);
-  const parts = await partsWithSecondFactor(cx, flags);
-  return { parts, login, keys: await listAccountKeys(parts, login) };
+  const workflow = await withSecondFactor(cx, flags);
+  return { workflow, login, keys: await listAccountKeys(workflow, login) };
 }
 
 const named = (key: AccountKey) =>
@@ -65,7 +65,7 @@ async function warnAndConfirm(
   target: AccountKey,
   keys: readonly AccountKey[],
 ): Promise<void> {
-  const { dangersOf } = await import('../../workflows/change-api-key.js');
+  const { dangersOf } = await import('../../workflows/account/change-api-key.js');
   const dangers = dangersOf(change, target, keys);
   for (const danger of dangers) cx.out.note(`warning: ${danger}`);
   const question =
@@ -81,17 +81,17 @@ async function warnAndConfirm(
 
 /** One change of one key: found, warned of, confirmed, made, shown. */
 export async function changeOne(cx: Context, text: string, change: KeyChange, flags: LoginOptions): Promise<void> {
-  const { chooseKey, findKey } = await import('../../workflows/api-keys.js');
-  const { changeKey, checkChange, retireMissing } = await import('../../workflows/change-api-key.js');
+  const { chooseKey, findKey } = await import('../../workflows/account/api-keys.js');
+  const { changeKey, checkChange, retireMissing } = await import('../../workflows/account/change-api-key.js');
   const checked = checkChange(change);
   const choice = await chooseKey(cx.store, text);
-  const { parts, login, keys } = await openAccountWork(cx, flags, [choice]);
+  const { workflow, login, keys } = await openAccountWork(cx, flags, [choice]);
   let target: AccountKey;
   try {
     target = findKey(keys, choice);
   } catch (error) {
     const { record } = choice;
-    if (checked.do === 'remove' && record !== null && (await retireMissing(parts, login, record))) {
+    if (checked.do === 'remove' && record !== null && (await retireMissing(workflow, login, record))) {
       cx.out.note(`the exchange has no such key any more: "${record.name}" is marked as retired`);
     }
     throw error;
@@ -101,7 +101,7 @@ export async function changeOne(cx: Context, text: string, change: KeyChange, fl
     cx.out.note(`"${text}" is taken for the keystore's name; for the other key say id:${shadowed.keyId}`);
   }
   await warnAndConfirm(cx, checked, target, keys);
-  const changed = await changeKey(parts, login, target, checked);
+  const changed = await changeKey(workflow, login, target, checked);
   const removed = checked.do === 'remove';
   if (removed && changed.name !== null) cx.out.note(`the files of "${changed.name}" stay, marked as retired`);
   cx.out.result({ ...changed, ...(removed ? { removed } : {}) }, () =>
@@ -113,10 +113,10 @@ const isCalled = (key: AccountKey, text: string) => key.clientId === text || Str
 
 /** `disable --all-but`. */
 export async function disableOthers(cx: Context, texts: readonly string[], flags: LoginOptions): Promise<void> {
-  const { chooseKey, findKey, managesKeys } = await import('../../workflows/api-keys.js');
-  const { disableAllBut } = await import('../../workflows/change-api-key.js');
+  const { chooseKey, findKey, managesKeys } = await import('../../workflows/account/api-keys.js');
+  const { disableAllBut } = await import('../../workflows/account/change-api-key.js');
   const choices = await Promise.all(texts.map((text) => chooseKey(cx.store, text)));
-  const { parts, login, keys } = await openAccountWork(cx, flags, choices);
+  const { workflow, login, keys } = await openAccountWork(cx, flags, choices);
   const spared = choices.map((choice) => findKey(keys, choice));
   const doomed = keys.filter((key) => key.enabled && !spared.includes(key));
   for (const key of spared) if (!key.enabled) cx.out.note(`warning: ${named(key)} is spared, but disabled already`);
@@ -130,7 +130,7 @@ export async function disableOthers(cx: Context, texts: readonly string[], flags
   if (doomed.length > 0) {
     await confirm(cx.host, cx.options.yes === true, `disable ${doomed.length} of ${keys.length} keys: ${list}?`);
   }
-  const results = await disableAllBut(parts, login, keys, spared);
+  const results = await disableAllBut(workflow, login, keys, spared);
   cx.out.result(results, () =>
     results.length === 0
       ? 'nothing to disable'

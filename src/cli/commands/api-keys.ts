@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { DeribitKeysError } from '../../errors.js';
-import type { KeyChange } from '../../workflows/change-api-key.js';
+import type { KeyChange } from '../../workflows/account/change-api-key.js';
 import { addLoginOptions, collect, eitherOr, examples, type LoginOptions } from '../options.js';
 import { NARROW } from '../output.js';
 import type { Open } from '../program.js';

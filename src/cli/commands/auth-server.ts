@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { ServedKey } from '../../bridges/auth-server.js';
+import type { ServedKey } from '../../integrations/auth-server/auth-server.js';
 import { examples, notEmpty } from '../options.js';
 import { fields } from '../output.js';
 import type { Open } from '../program.js';
@@ -43,9 +43,9 @@ A request needs no body; one that it has is JSON, and needs Content-Type: applic
     .action(async (names: readonly string[], flags: AuthServerFlags, command: Command) => {
       const cx = open(command);
       const [{ startAuthServer }, { parseListen }, { createSecretFile }] = await Promise.all([
-        import('../../bridges/auth-server.js'),
-        import('../../bridges/listen.js'),
-        import('../../bridges/secret-file.js'),
+        import('../../integrations/auth-server/auth-server.js'),
+        import('../../integrations/auth-server/listen.js'),
+        import('../../integrations/auth-server/secret-file.js'),
       ]);
       const address = parseListen(flags.listen);
       const unique = [...new Set(names)];
@@ -54,7 +54,7 @@ A request needs no body; one that it has is JSON, and needs Content-Type: applic
         // the record is read each time: a key may be rotated meanwhile
         const credentials = async () => {
           const { clientId, record } = await tokenSource(cx, name);
-          return { clientId, signer: await cx.parts.signerOf(record) };
+          return { clientId, signer: await cx.workflow.signerOf(record) };
         };
         await credentials();
         keys.push({ name, credentials, open: async () => (await tokenSource(cx, name)).open() });

@@ -23,16 +23,16 @@ export function defineAuth(program: Command, open: Open): void {
     .action(async (name: string, flags: AuthFlags, command: Command) => {
       const cx = open(command);
       await cx.store.tidy();
-      const { authenticate } = await import('../../workflows/authenticate.js');
-      const { resolveTarget } = await import('../../workflows/target.js');
+      const { authenticate } = await import('../../workflows/account/authenticate.js');
+      const { selectEndpoint } = await import('../../workflows/endpoint-selection.js');
       const record = await cx.store.read(name);
-      const endpoint = resolveTarget(cx.target, record);
+      const endpoint = selectEndpoint(cx.target, record);
       const { compareScopes, parseScope } = await import('../../deribit/scope.js');
       if (flags.scope !== undefined) parseScope(flags.scope);
       const outlives = flags.printToken === true;
       const attempt = { endpoint, clientId: record.clientId ?? '', record, secret: null };
       const { clientId, login } = await explained(cx, attempt, () =>
-        authenticate(cx.parts, record, endpoint, { scope: flags.scope, outlives }),
+        authenticate(cx.workflow, record, endpoint, { scope: flags.scope, outlives }),
       );
       const tokens = outlives
         ? { accessToken: login.accessToken.reveal(), refreshToken: login.refreshToken.reveal() }

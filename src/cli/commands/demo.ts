@@ -7,7 +7,7 @@ import { Secret } from '../../crypto/secret.js';
 import type { Endpoint } from '../../deribit/endpoints.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { Sandbox } from '../../sandbox/index.js';
-import type { AccountLogin, Parts } from '../../workflows/parts.js';
+import type { AccountLogin, WorkflowContext } from '../../workflows/context.js';
 import { type Context, createContext } from '../context.js';
 import { examples } from '../options.js';
 import type { Printer, Style } from '../output.js';
@@ -30,7 +30,7 @@ interface Story {
 
 interface Stage {
   readonly out: Printer;
-  readonly parts: Parts;
+  readonly workflow: WorkflowContext;
   readonly sandbox: Sandbox;
   readonly login: (endpoint: Endpoint) => AccountLogin;
 }
@@ -40,23 +40,23 @@ const step = (out: Printer, text: string, ...styles: readonly Style[]) =>
 
 /** Generate, register, prove, log in. What is shown as returned is read from the exchange itself. */
 async function tell(
-  { out, parts, sandbox, login }: Stage,
+  { out, workflow, sandbox, login }: Stage,
   algorithm: KeyAlgorithm,
   endpoint: Endpoint,
 ): Promise<Story> {
   const { generate } = await import('../../workflows/generate.js');
-  const { register } = await import('../../workflows/register.js');
-  const { authenticate } = await import('../../workflows/authenticate.js');
-  const { withTransport } = await import('../../workflows/account.js');
+  const { register } = await import('../../workflows/registration/register.js');
+  const { authenticate } = await import('../../workflows/account/authenticate.js');
+  const { withTransport } = await import('../../workflows/account/account.js');
   const transport = endpoint.url.startsWith('ws') ? 'WebSocket' : 'HTTP';
   const kind = algorithm === 'rsa' ? ({ type: 'rsa', bits: 2048 } as const) : ({ type: 'ed25519' } as const);
   out.line('');
   out.line(out.style(`${algorithm === 'rsa' ? 'RSA-2048' : 'Ed25519'} over ${transport}`, 'bold'));
 
   const name = `demo-${algorithm}`;
-  const record = await generate(parts.store, name, kind);
-  step(out, `generated ${record.name}: the private key is in ${parts.store.files(name).privateKey} (0600)`);
-  const registration = await register(parts, { name, scope: SCOPE, login: login(endpoint) });
+  const record = await generate(workflow.store, name, kind);
+  step(out, `generated ${record.name}: the private key is in ${workflow.store.files(name).privateKey} (0600)`);
+  const registration = await register(workflow, { name, scope: SCOPE, login: login(endpoint) });
   step(out, `registered by private/create_api_key as ${registration.clientId}`);
   const returned = sandbox.keys().find((key) => key.client_id === registration.clientId)?.client_secret ?? '';
   const match = returned === record.fingerprint;
@@ -66,9 +66,9 @@ async function tell(
   );
   step(out, `proved: fingerprint, public key, scope (${registration.scope}), and a signed login`);
 
-  const registered = await parts.store.read(name);
-  const { clientId, login: made } = await authenticate(parts, registered, endpoint, { outlives: true });
-  const equity = await withTransport(parts, endpoint, async (bot) => {
+  const registered = await workflow.store.read(name);
+  const { clientId, login: made } = await authenticate(workflow, registered, endpoint, { outlives: true });
+  const equity = await withTransport(workflow, endpoint, async (bot) => {
     const options = { accessToken: made.accessToken.reveal() };
     const summary = await bot.request('private/get_account_summary', { currency: 'BTC' }, options);
     return Number((summary as { equity?: unknown }).equity);
@@ -90,18 +90,18 @@ async function tell(
 
 /** An exchange that records another key than was sent: registering must fail, and leave nothing behind. */
 async function catchSwap(
-  { out, parts, sandbox, login }: Stage,
+  { out, workflow, sandbox, login }: Stage,
   endpoint: Endpoint,
 ): Promise<{ caught: boolean; removed: boolean }> {
   const { generate } = await import('../../workflows/generate.js');
-  const { register } = await import('../../workflows/register.js');
+  const { register } = await import('../../workflows/registration/register.js');
   out.line('');
   out.line(out.style('A swapped key', 'bold'));
-  await generate(parts.store, 'demo-swapped', { type: 'ed25519' });
+  await generate(workflow.store, 'demo-swapped', { type: 'ed25519' });
   const before = sandbox.keys().length;
   sandbox.setFaults(['swap-key@private/create_api_key']);
   try {
-    await register(parts, { name: 'demo-swapped', scope: SCOPE, login: login(endpoint) });
+    await register(workflow, { name: 'demo-swapped', scope: SCOPE, login: login(endpoint) });
     return { caught: false, removed: false };
   } catch (error) {
     if (!isDeribitKeysError(error, 'ERR_PROOF_FAILED')) throw error;
@@ -117,10 +117,10 @@ async function catchSwap(
 
 async function play(cx: Context, folder: string, sandbox: Sandbox): Promise<void> {
   const { resolveEndpoint } = await import('../../deribit/endpoints.js');
-  const { parts } = createContext(cx.host, cx.out, { ...cx.options, keysDir: join(folder, 'keys') });
+  const { workflow } = createContext(cx.host, cx.out, { ...cx.options, keysDir: join(folder, 'keys') });
   const { clientId, clientSecret } = sandbox;
   const credentials = { clientId, clientSecret: new Secret(clientSecret) };
-  const stage: Stage = { out: cx.out, parts, sandbox, login: (endpoint) => ({ credentials, endpoint }) };
+  const stage: Stage = { out: cx.out, workflow, sandbox, login: (endpoint) => ({ credentials, endpoint }) };
   const [websocket, http] = [sandbox.wsUrl, sandbox.httpUrl].map((url) => resolveEndpoint({ url })) as [
     Endpoint,
     Endpoint,

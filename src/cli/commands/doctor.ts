@@ -1,12 +1,12 @@
 import type { Command } from 'commander';
 import type { Secret } from '../../crypto/secret.js';
 import type { KeyRecord } from '../../keystore/record.js';
-import type { Diagnosis } from '../../workflows/doctor/doctor.js';
-import { type Finding, shellWord } from '../../workflows/doctor/finding.js';
-import type { AccountLogin } from '../../workflows/parts.js';
+import type { Diagnosis } from '../../workflows/checks/doctor.js';
+import { type Finding, shellWord } from '../../workflows/checks/finding.js';
+import type { AccountLogin } from '../../workflows/context.js';
 import { CheckFailed } from '../check-failed.js';
 import type { Context } from '../context.js';
-import { accountLogin, partsForALook, partsWithSecondFactor } from '../login.js';
+import { accountLogin, withSecondFactor, withSecondFactorIfGiven } from '../login.js';
 import { addLoginOptions, examples, type LoginOptions } from '../options.js';
 import { inLine, type Printer } from '../output.js';
 import type { Open } from '../program.js';
@@ -59,10 +59,10 @@ function wordsOf(login: LoginOptions | null): string | undefined {
 
 /** The login where the keys belong; where they belong to several places, where it leads by itself. */
 async function loginNear(cx: Context, login: LoginOptions, records: readonly KeyRecord[]): Promise<AccountLogin> {
-  const { resolveTarget } = await import('../../workflows/target.js');
+  const { selectEndpoint } = await import('../../workflows/endpoint-selection.js');
   const placed = records.filter(({ environment }) => environment !== null);
   try {
-    resolveTarget(cx.target, ...placed);
+    selectEndpoint(cx.target, ...placed);
   } catch {
     return accountLogin(cx, login);
   }
@@ -107,11 +107,11 @@ ${examples(
     )
     .action(async (names: readonly string[], flags: DoctorFlags, command: Command) => {
       const cx = open(command);
-      const { doctor } = await import('../../workflows/doctor/doctor.js');
-      const { parseDuration } = await import('../../workflows/duration.js');
+      const { doctor } = await import('../../workflows/checks/doctor.js');
+      const { parseDuration } = await import('../../util/duration.js');
       const login = loginFlags(cx, flags);
       const { file } = flags;
-      const diagnosis = await doctor(await (login === null ? partsForALook : partsWithSecondFactor)(cx, flags), {
+      const diagnosis = await doctor(await (login === null ? withSecondFactorIfGiven : withSecondFactor)(cx, flags), {
         names,
         file:
           file === undefined

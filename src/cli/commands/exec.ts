@@ -41,7 +41,7 @@ be executed. Signals are handed on to it.`,
       }
       const { clientId, url, fetch } = await tokenSource(cx, name, flags.scope);
       const { accessToken } = await fetch();
-      const { childEnvironment } = await import('../../bridges/child-environment.js');
+      const { childEnvironment } = await import('../child-environment.js');
       const { runChild } = await import('../run-child.js');
       const exitCode = await runChild(
         cx.host,

@@ -19,7 +19,7 @@ export interface ElsewhereFlags {
 /** How long an agent keeps a key, in seconds. */
 export async function lifetimeS(text: string | undefined): Promise<number | undefined> {
   if (text === undefined) return undefined;
-  const { parseDuration } = await import('../../workflows/duration.js');
+  const { parseDuration } = await import('../../util/duration.js');
   return parseDuration(text) / 1000;
 }
 

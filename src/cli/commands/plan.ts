@@ -3,13 +3,13 @@ import type { Command } from 'commander';
 import type { Secret } from '../../crypto/secret.js';
 import { DeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
-import type { AccountLogin, Parts } from '../../workflows/parts.js';
+import type { AccountLogin, WorkflowContext } from '../../workflows/context.js';
 import type { PolicyResult } from '../../workflows/policy/apply-policy.js';
 import type { Action, Change } from '../../workflows/policy/plan-policy.js';
 import type { Policy } from '../../workflows/policy/policy.js';
 import type { Context } from '../context.js';
-import { keyMeans } from '../key-means.js';
-import { accountLogin, partsWithSecondFactor } from '../login.js';
+import { keyContext } from '../key-context.js';
+import { accountLogin, withSecondFactor } from '../login.js';
 import { addLoginOptions, examples, type LoginOptions } from '../options.js';
 import { inLine, type Style } from '../output.js';
 import type { Open } from '../program.js';
@@ -84,7 +84,7 @@ interface Work {
   readonly cx: Context;
   readonly policy: Policy;
   readonly login: AccountLogin;
-  readonly parts: Parts;
+  readonly workflow: WorkflowContext;
 }
 
 /** Where nothing else says where to go, the policy does. */
@@ -100,12 +100,12 @@ async function begin(cx: Context, file: string, flags: PolicyFlags): Promise<Wor
   const silent = environment === undefined && url === undefined && flags.as === undefined && named.length === 0;
   const target = silent && policy.environment !== null ? { environment: policy.environment } : cx.target;
   const login = await accountLogin({ ...cx, target }, flags, ...(flags.as === undefined ? named : []));
-  return { cx, policy, login, parts: await partsWithSecondFactor(cx, flags) };
+  return { cx, policy, login, workflow: await withSecondFactor(cx, flags) };
 }
 
 /** Runs work on the account that begins with the login. */
 async function asAccount<T>({ cx, login }: Work, flags: LoginOptions, work: () => Promise<T>): Promise<T> {
-  const { attemptOf } = await import('../../workflows/doctor/refusal.js');
+  const { attemptOf } = await import('../../workflows/checks/refusal.js');
   return explained(cx, attemptOf(login, flags.as === undefined ? null : await cx.store.read(flags.as)), work);
 }
 
@@ -147,15 +147,15 @@ async function confirmWeighty(cx: Context, changes: readonly Change[]): Promise<
 
 async function apply(work: Work, flags: ApplyFlags): Promise<PolicyResult> {
   const { applyPolicy } = await import('../../workflows/policy/apply-policy.js');
-  const { cx, policy, login, parts } = work;
+  const { cx, policy, login, workflow } = work;
   const { newFor, of } = passphrases(cx, flags);
   return asAccount(work, flags, () =>
-    applyPolicy(parts, {
+    applyPolicy(workflow, {
       policy,
       login,
       prune: flags.prune === true,
       confirm: (changes) => confirmWeighty(cx, changes),
-      meansFor: () => keyMeans(cx, parts, of),
+      contextFor: () => keyContext(cx, workflow, of),
       newPassphrase: newFor,
       permissions: cx.permissions,
       onDone: ({ action, name }) => cx.out.note(`done: ${action} ${name}`),
@@ -179,8 +179,8 @@ export function definePlan(program: Command, open: Open): void {
       const cx = open(command);
       const { planPolicy } = await import('../../workflows/policy/apply-policy.js');
       const work = await begin(cx, file, flags);
-      const { parts, policy, login } = work;
-      show(cx, await asAccount(work, flags, () => planPolicy(parts, policy, login, flags.prune)));
+      const { workflow, policy, login } = work;
+      show(cx, await asAccount(work, flags, () => planPolicy(workflow, policy, login, flags.prune)));
     });
 }
 

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import type { Registration } from '../../workflows/register.js';
-import { accountLogin, partsForALook, partsWithSecondFactor } from '../login.js';
+import type { Registration } from '../../workflows/registration/register.js';
+import { accountLogin, withSecondFactor, withSecondFactorIfGiven } from '../login.js';
 import { addLoginOptions, collect, examples, type LoginOptions, notEmpty, wholeNumber } from '../options.js';
 import { fields, type Printer } from '../output.js';
 import type { Open } from '../program.js';
@@ -52,16 +52,16 @@ export function defineRegister(program: Command, open: Open): void {
     .action(async (name: string, flags: RegisterFlags, command: Command) => {
       const cx = open(command);
       await cx.store.tidy();
-      const { register, requireRegistrable } = await import('../../workflows/register.js');
+      const { register, requireRegistrable } = await import('../../workflows/registration/register.js');
       const record = await cx.store.read(name);
       requireRegistrable(record);
       const login = await accountLogin(cx, flags, record);
-      const parts = await partsWithSecondFactor(cx, flags);
+      const workflow = await withSecondFactor(cx, flags);
       const { scope, label } = flags;
-      const { attemptOf } = await import('../../workflows/doctor/refusal.js');
+      const { attemptOf } = await import('../../workflows/checks/refusal.js');
       const attempt = attemptOf(login, flags.as === undefined ? null : await cx.store.read(flags.as));
       const registration = await explained(cx, attempt, () =>
-        register(parts, {
+        register(workflow, {
           name,
           scope,
           label,
@@ -89,14 +89,14 @@ export function defineLink(program: Command, open: Open): void {
     .action(async (name: string, flags: LoginOptions & { clientId: string }, command: Command) => {
       const cx = open(command);
       await cx.store.tidy();
-      const { link } = await import('../../workflows/link.js');
-      const { resolveTarget } = await import('../../workflows/target.js');
+      const { link } = await import('../../workflows/registration/link.js');
+      const { selectEndpoint } = await import('../../workflows/endpoint-selection.js');
       const record = await cx.store.read(name);
-      const endpoint = resolveTarget(cx.target, record);
+      const endpoint = selectEndpoint(cx.target, record);
       const { clientId, subaccount } = flags;
-      const parts = await partsForALook(cx, flags);
+      const workflow = await withSecondFactorIfGiven(cx, flags);
       const registration = await explained(cx, { endpoint, clientId, record, secret: null }, () =>
-        link(parts, { name, clientId, endpoint, subaccount }),
+        link(workflow, { name, clientId, endpoint, subaccount }),
       );
       showRegistration(cx.out, registration);
     });

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { accountLogin, partsWithSecondFactor, saysLogin } from '../login.js';
+import { accountLogin, saysLogin, withSecondFactor } from '../login.js';
 import { addLoginOptions, examples, type LoginOptions } from '../options.js';
 import type { Open } from '../program.js';
 import { confirm } from '../prompt.js';
@@ -20,8 +20,8 @@ export function defineRemove(program: Command, open: Open): void {
       const record = await cx.store.read(name);
       const login = saysLogin(cx, flags) ? await accountLogin(cx, flags, record) : null;
       const purge = flags.purge === true;
-      const parts = await partsWithSecondFactor(cx, flags);
-      const { folder, linkedFile } = await removeKey(parts, name, {
+      const workflow = await withSecondFactor(cx, flags);
+      const { folder, linkedFile } = await removeKey(workflow, name, {
         purge,
         login,
         confirm: async (linkedFile) => {

@@ -2,14 +2,14 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Endpoint } from '../../deribit/endpoints.js';
 import { DeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
-import { parseDuration } from '../../workflows/duration.js';
-import type { AccountLogin, Parts } from '../../workflows/parts.js';
-import type { Rotation } from '../../workflows/rotate.js';
-import type { FailedRotation } from '../../workflows/rotate-all.js';
+import { parseDuration } from '../../util/duration.js';
+import type { AccountLogin, WorkflowContext } from '../../workflows/context.js';
+import type { Rotation } from '../../workflows/rotation/rotate.js';
+import type { FailedRotation } from '../../workflows/rotation/rotate-all.js';
 import { CheckFailed } from '../check-failed.js';
 import type { Context } from '../context.js';
-import { keyMeans } from '../key-means.js';
-import { accountLogin, partsWithSecondFactor, saysLogin } from '../login.js';
+import { keyContext } from '../key-context.js';
+import { accountLogin, saysLogin, withSecondFactor } from '../login.js';
 import { addLoginOptions, examples, type LoginOptions } from '../options.js';
 import { fields, inLine } from '../output.js';
 import type { Open } from '../program.js';
@@ -36,17 +36,27 @@ function duration(text: string): number {
 const DEFAULT_AGE_MS = 90 * 86_400_000;
 
 /** Without another login, or where it is named as the login, the rotating key itself logs in. */
-function loginFor(cx: Context, parts: Parts, flags: LoginOptions, record: KeyRecord): Promise<AccountLogin> {
+function loginFor(
+  cx: Context,
+  workflow: WorkflowContext,
+  flags: LoginOptions,
+  record: KeyRecord,
+): Promise<AccountLogin> {
   const itself = flags.as === undefined ? !saysLogin(cx, flags) : flags.as === record.name;
-  return itself ? ownLogin(cx, parts, flags, record) : accountLogin(cx, flags, record);
+  return itself ? ownLogin(cx, workflow, flags, record) : accountLogin(cx, flags, record);
 }
 
-async function ownLogin(cx: Context, parts: Parts, flags: LoginOptions, record: KeyRecord): Promise<AccountLogin> {
-  const { requireClientId } = await import('../../workflows/authenticate.js');
-  const { resolveTarget } = await import('../../workflows/target.js');
+async function ownLogin(
+  cx: Context,
+  workflow: WorkflowContext,
+  flags: LoginOptions,
+  record: KeyRecord,
+): Promise<AccountLogin> {
+  const { requireClientId } = await import('../../workflows/account/authenticate.js');
+  const { selectEndpoint } = await import('../../workflows/endpoint-selection.js');
   return {
-    endpoint: resolveTarget(cx.target, record),
-    credentials: { clientId: requireClientId(record), signer: await parts.signerOf(record) },
+    endpoint: selectEndpoint(cx.target, record),
+    credentials: { clientId: requireClientId(record), signer: await workflow.signerOf(record) },
     subaccount: flags.subaccount,
     homeSubaccount: record.subaccount ?? undefined,
   };
@@ -67,12 +77,12 @@ function lines(cx: Context, rotation: Rotation | FailedRotation): string[] {
 }
 
 async function rotateOne(cx: Context, name: string, flags: RotateFlags): Promise<void> {
-  const { abortRotation, rotate } = await import('../../workflows/rotate.js');
-  const { parts, makeSuccessor } = await keyMeans(cx, await partsWithSecondFactor(cx, flags));
-  const login = (record: KeyRecord) => loginFor(cx, parts, flags, record);
+  const { abortRotation, rotate } = await import('../../workflows/rotation/rotate.js');
+  const { context: workflow, makeSuccessor } = await keyContext(cx, await withSecondFactor(cx, flags));
+  const login = (record: KeyRecord) => loginFor(cx, workflow, flags, record);
   const rotation = flags.abort
-    ? await abortRotation(parts, { name, login })
-    : await rotate(parts, { name, ...kindOf(flags), graceMs: flags.grace, login, makeSuccessor });
+    ? await abortRotation(workflow, { name, login })
+    : await rotate(workflow, { name, ...kindOf(flags), graceMs: flags.grace, login, makeSuccessor });
   cx.out.result(rotation, () => lines(cx, rotation));
   if (rotation.state === 'grace') {
     cx.out.note(`the old key stays enabled until ${rotation.graceUntil}: run the same command again after that`);
@@ -92,13 +102,13 @@ function leftOut({ name }: KeyRecord, place: Endpoint | null, meant: Endpoint | 
 }
 
 async function rotateMany(cx: Context, flags: RotateFlags): Promise<void> {
-  const { rotateAll } = await import('../../workflows/rotate-all.js');
-  const { resolveTarget, endpointOfRecord } = await import('../../workflows/target.js');
+  const { rotateAll } = await import('../../workflows/rotation/rotate-all.js');
+  const { selectEndpoint, endpointOfRecord } = await import('../../workflows/endpoint-selection.js');
   const { sameEndpoint } = await import('../../deribit/endpoints.js');
-  const base = await partsWithSecondFactor(cx, flags);
+  const base = await withSecondFactor(cx, flags);
   const shared = saysLogin(cx, flags) ? await accountLogin(cx, flags) : null;
   const said = cx.target.environment !== undefined || cx.target.url !== undefined;
-  const endpoint = shared?.endpoint ?? (said ? resolveTarget(cx.target) : null);
+  const endpoint = shared?.endpoint ?? (said ? selectEndpoint(cx.target) : null);
   const isMeant = (record: KeyRecord) => {
     const place = endpointOfRecord(record);
     return place !== null && (endpoint === null || sameEndpoint(place, endpoint));
@@ -110,12 +120,12 @@ async function rotateMany(cx: Context, flags: RotateFlags): Promise<void> {
     isMeant,
     onLeftOut: (record) => cx.out.note(leftOut(record, endpointOfRecord(record), endpoint)),
     loginClientId: shared?.credentials.clientId ?? null,
-    partsFor: async () => {
-      const { parts, makeSuccessor } = await keyMeans(cx, base);
+    contextFor: async () => {
+      const { context: workflow, makeSuccessor } = await keyContext(cx, base);
       // what a login was read from may be a pipe, which gives it once
       const login = async (record: KeyRecord) =>
-        shared === null || flags.as === record.name ? loginFor(cx, parts, flags, record) : shared;
-      return { parts, makeSuccessor, login };
+        shared === null || flags.as === record.name ? loginFor(cx, workflow, flags, record) : shared;
+      return { context: workflow, makeSuccessor, login };
     },
     store: cx.store,
   });

@@ -42,7 +42,7 @@ export function defineSign(program: Command, open: Open): void {
         });
       }
       const { timestamp: timestampMs, nonce, data, scope, state } = flags;
-      const signer = await cx.parts.signerOf(record);
+      const signer = await cx.workflow.signerOf(record);
       const params = await buildAuthParams({ clientId, signer }, { timestampMs, nonce, data, scope, state });
       cx.out.result(params, () => jsonLine(params));
     });

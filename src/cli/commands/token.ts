@@ -27,7 +27,7 @@ export function defineToken(program: Command, open: Open): void {
     .action(async (name: string, flags: TokenFlags, command: Command) => {
       const cx = open(command);
       const source = await tokenSource(cx, name, flags.scope);
-      const { cachedToken } = await import('../../bridges/token-cache.js');
+      const { cachedToken } = await import('../../integrations/token-store/token-cache.js');
       const token = flags.cache
         ? await cachedToken(cx.store, name, source.purpose, source.fetch, cx.out.note)
         : await source.fetch();

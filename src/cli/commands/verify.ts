@@ -3,11 +3,11 @@ import { sameEndpoint } from '../../deribit/endpoints.js';
 import { isDeribitKeysError } from '../../errors.js';
 import type { DamagedRecord } from '../../keystore/keystore.js';
 import type { KeyRecord } from '../../keystore/record.js';
-import { endpointOfRecord, resolveTarget } from '../../workflows/target.js';
-import type { Verification } from '../../workflows/verify.js';
+import type { Verification } from '../../workflows/checks/verify.js';
+import { endpointOfRecord, selectEndpoint } from '../../workflows/endpoint-selection.js';
 import { CheckFailed } from '../check-failed.js';
 import type { Context } from '../context.js';
-import { accountLogin, partsWithSecondFactor, saysLogin } from '../login.js';
+import { accountLogin, saysLogin, withSecondFactor } from '../login.js';
 import { addLoginOptions, examples, type LoginOptions } from '../options.js';
 import { inLine, type Printer } from '../output.js';
 import type { Open } from '../program.js';
@@ -60,15 +60,15 @@ export function defineVerify(program: Command, open: Open): void {
     .action(async (names: readonly string[], flags: LoginOptions & { all?: true }, command: Command) => {
       const cx = open(command);
       await cx.store.tidy();
-      const { verify } = await import('../../workflows/verify.js');
+      const { verify } = await import('../../workflows/checks/verify.js');
       const all = flags.all === true || names.length === 0;
       const { records, damaged } = all ? await cx.store.list() : await readNamed(cx, names);
       const account = saysLogin(cx, flags)
         ? await accountLogin(cx, flags, ...(all && !areOfOnePlace(records) ? [] : records))
         : undefined;
-      const results = await verify(await partsWithSecondFactor(cx, flags), records, {
+      const results = await verify(await withSecondFactor(cx, flags), records, {
         ...(account === undefined ? {} : { account }),
-        endpointFor: (record) => (record.environment === null ? null : resolveTarget(cx.target, record)),
+        endpointFor: (record) => (record.environment === null ? null : selectEndpoint(cx.target, record)),
       });
       const broken = damaged.map(({ name, error }) => ({
         name,

@@ -5,21 +5,21 @@ import type { PermissionPolicy } from '../../keystore/permissions.js';
 import { serialiseRecord } from '../../keystore/record.js';
 import { retireKey } from '../../keystore/retire.js';
 import { changePassphrase } from '../../keystore/stored-keys.js';
-import { type AccountKey, listAccountKeys } from '../api-keys.js';
-import { changeKey } from '../change-api-key.js';
+import { type AccountKey, listAccountKeys } from '../account/api-keys.js';
+import { changeKey } from '../account/change-api-key.js';
+import type { AccountLogin, WorkflowContext } from '../context.js';
 import { generate } from '../generate.js';
-import { link } from '../link.js';
-import type { AccountLogin, Parts } from '../parts.js';
-import { register } from '../register.js';
-import { type RotateRequest, rotate } from '../rotate.js';
-import { MAX_API_KEYS } from '../rotate-begin.js';
-import { lookAround } from './look.js';
+import { link } from '../registration/link.js';
+import { register } from '../registration/register.js';
+import { type RotateRequest, rotate } from '../rotation/rotate.js';
+import { MAX_API_KEYS } from '../rotation/start.js';
 import { type Change, planSteps, type Step } from './plan-policy.js';
 import type { KeyPolicy, Policy } from './policy.js';
+import { takeSnapshot } from './snapshot.js';
 
 /** What the work on one key is done with: it may have a passphrase of its own. */
-export interface KeyMeans extends Pick<RotateRequest, 'makeSuccessor'> {
-  readonly parts: Parts;
+export interface KeyContext extends Pick<RotateRequest, 'makeSuccessor'> {
+  readonly context: WorkflowContext;
 }
 
 export interface ApplyRequest {
@@ -29,7 +29,7 @@ export interface ApplyRequest {
   readonly prune: boolean;
   /** Called with the changes before the first of them is made, to ask where one needs it; it throws to stop. */
   readonly confirm: (changes: readonly Change[]) => Promise<void>;
-  readonly meansFor: (name: string) => Promise<KeyMeans>;
+  readonly contextFor: (name: string) => Promise<KeyContext>;
   /** The passphrase for a key that shall get one; asked for before anything is changed, and perhaps again. */
   readonly newPassphrase: (name: string) => Promise<Secret>;
   readonly permissions?: PermissionPolicy | undefined;
@@ -45,15 +45,15 @@ export interface PolicyResult {
 
 /**
  * The differences between the policy, the keystore and the exchange; nothing is changed.
- * @throws as `lookAround` does
+ * @throws as `takeSnapshot` does
  */
 export async function planPolicy(
-  parts: Parts,
+  context: WorkflowContext,
   policy: Policy,
   login: AccountLogin,
   prune = false,
 ): Promise<PolicyResult> {
-  const steps = planSteps(await lookAround(parts, policy, login), prune);
+  const steps = planSteps(await takeSnapshot(context, policy, login), prune);
   return { changes: steps.map(asChange), applied: false };
 }
 
@@ -65,13 +65,13 @@ const asChange = ({ action, name, detail }: Step): Change => ({ action, name, de
  * @throws `ERR_STATE` before anything is changed, where there are conflicts or too many keys; later what the workflows
  *   throw, with a hint of how far it came
  */
-export async function applyPolicy(parts: Parts, request: ApplyRequest): Promise<PolicyResult> {
-  const circumstances = await lookAround(parts, request.policy, request.login);
-  const steps = planSteps(circumstances, request.prune);
+export async function applyPolicy(context: WorkflowContext, request: ApplyRequest): Promise<PolicyResult> {
+  const snapshot = await takeSnapshot(context, request.policy, request.login);
+  const steps = planSteps(snapshot, request.prune);
   const changes = steps.map(asChange);
   const work = steps.filter(({ action }) => action !== 'stranger');
   refuseConflicts(work);
-  refuseTooMany(work, circumstances.accountKeys.length);
+  refuseTooMany(work, snapshot.accountKeys.length);
   if (work.length === 0) return { changes, applied: false };
   await request.confirm(work.map(asChange));
   for (const step of work) if (needsPassphrase(step)) await request.newPassphrase(step.name);
@@ -127,31 +127,31 @@ function soFar(error: unknown, step: Step, done: number, all: number): unknown {
 async function makeStep(request: ApplyRequest, step: Step): Promise<void> {
   const { login } = request;
   const { name, target, policy } = step;
-  const means = await request.meansFor(name);
-  const { parts } = means;
+  const means = await request.contextFor(name);
+  const { context } = means;
   if (policy === null) {
-    if (target !== null) await changeKey(parts, login, target, { do: 'disable' });
+    if (target !== null) await changeKey(context, login, target, { do: 'disable' });
     return;
   }
   switch (step.action) {
     case 'replace':
-      await putAway(parts, name);
+      await putAway(context, name);
       return create(request, means, policy);
     case 'create':
       return create(request, means, policy);
     case 'register':
-      return registerAs(parts, policy, login);
+      return registerAs(context, policy, login);
     case 'link': {
       const { endpoint, subaccount } = login;
-      await link(parts, { name, clientId: (await find(parts, login, step)).clientId, endpoint, subaccount });
+      await link(context, { name, clientId: (await find(context, login, step)).clientId, endpoint, subaccount });
       return;
     }
     case 'enable':
-      await changeKey(parts, login, await find(parts, login, step), { do: 'enable' });
+      await changeKey(context, login, await find(context, login, step), { do: 'enable' });
       return;
     case 'edit': {
       const { scope, label, features, whitelist } = policy;
-      await changeKey(parts, login, await find(parts, login, step), {
+      await changeKey(context, login, await find(context, login, step), {
         do: 'edit',
         scope,
         label: label ?? undefined,
@@ -161,16 +161,16 @@ async function makeStep(request: ApplyRequest, step: Step): Promise<void> {
       return;
     }
     case 'record':
-      return bringRecordUpToDate(parts, login, await find(parts, login, step), name);
+      return bringRecordUpToDate(context, login, await find(context, login, step), name);
     case 'encrypt':
-      await changePassphrase(parts.store, name, await request.newPassphrase(name), {
+      await changePassphrase(context.store, name, await request.newPassphrase(name), {
         permissions: request.permissions,
       });
       return;
     case 'rotate': {
       const { makeSuccessor } = means;
       const kind = step.goesOn ? {} : { type: policy.type ?? undefined, bits: policy.bits ?? undefined };
-      await rotate(parts, { name, ...kind, login: async () => login, makeSuccessor });
+      await rotate(context, { name, ...kind, login: async () => login, makeSuccessor });
       return;
     }
     default:
@@ -183,9 +183,9 @@ function needsPassphrase({ action, policy }: Step): boolean {
 }
 
 /** The key on the exchange: as it was seen, or for one that was registered meanwhile as it is now. */
-async function find(parts: Parts, login: AccountLogin, { name, target }: Step): Promise<AccountKey> {
+async function find(context: WorkflowContext, login: AccountLogin, { name, target }: Step): Promise<AccountKey> {
   if (target !== null) return target;
-  const found = (await listAccountKeys(parts, login)).find((key) => key.name === name);
+  const found = (await listAccountKeys(context, login)).find((key) => key.name === name);
   if (found !== undefined) return found;
   throw new DeribitKeysError('ERR_NOT_ON_EXCHANGE', `the account has no key "${name}"`, {
     hint: `see what is wrong with: deribit-keys doctor ${name}`,
@@ -193,26 +193,26 @@ async function find(parts: Parts, login: AccountLogin, { name, target }: Step): 
 }
 
 /** Makes room for a new key of the same name; the old files are kept. */
-async function putAway(parts: Parts, name: string): Promise<void> {
-  await parts.store.withLock(name, async (locked) => {
-    await retireKey(parts.store, locked, await locked.read(), { purge: false });
+async function putAway(context: WorkflowContext, name: string): Promise<void> {
+  await context.store.withLock(name, async (locked) => {
+    await retireKey(context.store, locked, await locked.read(), { purge: false });
   });
 }
 
-async function create(request: ApplyRequest, { parts }: KeyMeans, policy: KeyPolicy): Promise<void> {
+async function create(request: ApplyRequest, { context }: KeyContext, policy: KeyPolicy): Promise<void> {
   const { name, bits, encrypt } = policy;
   const passphrase = encrypt ? await request.newPassphrase(name) : null;
   const kind = { type: policy.type ?? 'ed25519', ...(bits === null ? {} : { bits }) };
-  await generate(parts.store, name, { ...kind, passphrase });
-  await registerAs(parts, policy, request.login);
+  await generate(context.store, name, { ...kind, passphrase });
+  await registerAs(context, policy, request.login);
 }
 
 /** Registers the key; one whose registration was interrupted as it was begun. */
-async function registerAs(parts: Parts, policy: KeyPolicy, login: AccountLogin): Promise<void> {
+async function registerAs(context: WorkflowContext, policy: KeyPolicy, login: AccountLogin): Promise<void> {
   const { name } = policy;
-  const record = await parts.store.read(name);
+  const record = await context.store.read(name);
   const begun = record.state === 'pending' ? record.scope : null;
-  await register(parts, {
+  await register(context, {
     name,
     scope: begun ?? policy.scope,
     label: policy.label ?? undefined,
@@ -223,8 +223,13 @@ async function registerAs(parts: Parts, policy: KeyPolicy, login: AccountLogin):
 }
 
 /** The exchange is as it shall be: what was changed there by other means goes into the record. */
-async function bringRecordUpToDate(parts: Parts, login: AccountLogin, key: AccountKey, name: string): Promise<void> {
-  await parts.store.withLock(name, async (locked) => {
+async function bringRecordUpToDate(
+  context: WorkflowContext,
+  login: AccountLogin,
+  key: AccountKey,
+  name: string,
+): Promise<void> {
+  await context.store.withLock(name, async (locked) => {
     const record = await locked.read();
     if (record.clientId !== key.clientId) return;
     const { keyId, scope, label, features, ipWhitelist, clientId } = key;

@@ -3,7 +3,7 @@ import { API_KEY_FEATURES, checkAddresses, checkLabel } from '../../deribit/api-
 import { formatScope, parseScope } from '../../deribit/scope.js';
 import { DeribitKeysError } from '../../errors.js';
 import { foldName, requireKeyName } from '../../keystore/names.js';
-import { parseDuration } from '../duration.js';
+import { parseDuration } from '../../util/duration.js';
 import { checked, fieldsOf, flag, list, oneOf, optional, type Place, refuse, text } from './fields.js';
 import type { KeyPolicy, Policy } from './policy.js';
 

@@ -1,10 +1,10 @@
 import { scopesEqual } from '../../deribit/scope.js';
 import type { KeyRecord } from '../../keystore/record.js';
-import type { AccountKey } from '../api-keys.js';
-import { kindOf } from '../doctor/key-checks.js';
-import { formatDuration } from '../duration.js';
-import type { Circumstances, KeyCircumstances } from './look.js';
+import { formatDuration } from '../../util/duration.js';
+import type { AccountKey } from '../account/api-keys.js';
+import { kindOf } from '../checks/key-checks.js';
 import type { KeyPolicy } from './policy.js';
+import type { KeySnapshot, Snapshot } from './snapshot.js';
 
 /**
  * What is different, and what `apply` does about it.
@@ -55,17 +55,17 @@ export interface Step extends Change {
  * What is to be done, in order: key by key as the policy has them, then the strangers, and last the key that is logged in,
  * which may not be able to do the rest afterwards.
  */
-export function planSteps(circumstances: Circumstances, prune: boolean): readonly Step[] {
-  const { keys, loginClientId } = circumstances;
-  const isLogin = ({ apiKey }: KeyCircumstances) => apiKey?.clientId === loginClientId;
-  const steps = (some: readonly KeyCircumstances[]) => some.flatMap((key) => stepsFor(key, circumstances));
+export function planSteps(snapshot: Snapshot, prune: boolean): readonly Step[] {
+  const { keys, loginClientId } = snapshot;
+  const isLogin = ({ apiKey }: KeySnapshot) => apiKey?.clientId === loginClientId;
+  const steps = (some: readonly KeySnapshot[]) => some.flatMap((key) => stepsFor(key, snapshot));
   const others = keys.filter((key) => !isLogin(key));
-  return [...steps(others), ...strangers(circumstances, prune), ...steps(keys.filter(isLogin))];
+  return [...steps(others), ...strangers(snapshot, prune), ...steps(keys.filter(isLogin))];
 }
 
 type Say = (action: Action, detail: string) => Step;
 
-function stepsFor(key: KeyCircumstances, circumstances: Circumstances): Step[] {
+function stepsFor(key: KeySnapshot, snapshot: Snapshot): Step[] {
   const { policy, record, obstacle, apiKey } = key;
   const say: Say = (action, detail) => ({ action, name: policy.name, detail, policy, target: apiKey });
   if (obstacle !== null) return [say('conflict', obstacle)];
@@ -93,7 +93,7 @@ function stepsFor(key: KeyCircumstances, circumstances: Circumstances): Step[] {
     }
     case 'registered': {
       if (apiKey === null) return [say('replace', `the account has no key ${record.clientId}`)];
-      const old = key.rotation === 'grace' ? null : tooOld(policy, record, circumstances.nowMs);
+      const old = key.rotation === 'grace' ? null : tooOld(policy, record, snapshot.nowMs);
       const reason = kind ?? old;
       const rotate = reason === null ? [] : [say('rotate', reason)];
       return [...drift(policy, record, apiKey, say), ...encrypt(policy, record, say), ...rotate];
@@ -168,7 +168,7 @@ function outdatedFields(record: KeyRecord, key: AccountKey): string[] {
 }
 
 /** Enabled keys that the policy does not name; the one that is logged in, and those of a rotation, are none. */
-function strangers({ accountKeys, keys, spared }: Circumstances, prune: boolean): Step[] {
+function strangers({ accountKeys, keys, spared }: Snapshot, prune: boolean): Step[] {
   const named = new Set(keys.flatMap(({ apiKey }) => (apiKey === null ? [] : [apiKey.clientId])));
   return accountKeys
     .filter(({ clientId, enabled }) => enabled && !named.has(clientId) && !spared.has(clientId))

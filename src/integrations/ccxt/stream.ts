@@ -1,0 +1,109 @@
+import { buildAuthParams } from '../../deribit/auth.js';
+import { rpcError } from '../../deribit/json-rpc.js';
+import { FARTHEST_CORRECTION_MS, LARGE_OFFSET_MS } from '../../deribit/time.js';
+import { DeribitKeysError, type RpcFailure } from '../../errors.js';
+import { asCcxtError, type CcxtClient, type CcxtStreaming, failureIn, type Message } from './exchange.js';
+import type { CcxtLogin } from './rest.js';
+
+/** A login is renewed after this part of its life, and not relied on after that. */
+const RENEW_AFTER = 0.7;
+const RELY_UNTIL = 0.9;
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+interface StreamLogin {
+  readonly message: unknown;
+  readonly relyUntilMs: number;
+}
+
+/** Gives the WebSocket form of `exchange` a signed login: one for each connection, renewed before it expires. */
+export function signStream(exchange: CcxtStreaming, { clientId, signer, scope }: CcxtLogin): void {
+  const handleMessage = exchange.handleMessage;
+  const logins = new WeakMap<CcxtClient, StreamLogin>();
+  const flights = new WeakMap<CcxtClient, Promise<unknown>>();
+  /** Logins that wait for their answer, by the id of the request. */
+  const asked = new Map<number, { readonly client: CcxtClient; readonly hash: string }>();
+  let correctionMs = 0;
+
+  exchange.handleMessage = (client, message) => {
+    const login = typeof message.id === 'number' ? asked.get(message.id) : undefined;
+    if (login === undefined || login.client !== client) return handleMessage.call(exchange, client, message);
+    const failure = message.error as RpcFailure | undefined;
+    if (failure === undefined) return client.resolve(message, login.hash);
+    return client.reject(rpcError('public/auth', failure), login.hash);
+  };
+
+  const currentClient = () => exchange.client(exchange.urls.api.ws ?? '');
+  const isCurrent = (client: CcxtClient) => exchange.clients?.[client.url] === client;
+
+  /** @param only the connection that it is for; any where it is null */
+  async function attempt(only: CcxtClient | null): Promise<unknown> {
+    const params = await buildAuthParams(
+      { clientId, signer },
+      { timestampMs: Math.round(Date.now() + correctionMs), scope },
+    );
+    if (only !== null && !isCurrent(only))
+      throw new DeribitKeysError('ERR_CONNECTION_CLOSED', 'the connection is closed');
+    const client = currentClient();
+    const id = exchange.requestId();
+    const hash = `deribit-keys.login.${id}`;
+    asked.set(id, { client, hash });
+    try {
+      const request = { jsonrpc: '2.0', id, method: 'public/auth', params };
+      const message = await exchange.watch(client.url, hash, request, hash);
+      keep(client, message as Message);
+      return message;
+    } finally {
+      asked.delete(id);
+      delete client.subscriptions[hash];
+    }
+  }
+
+  function keep(client: CcxtClient, message: Message): void {
+    const { expires_in: expiresInS } = (message.result ?? {}) as { readonly expires_in?: unknown };
+    const lifeMs = (typeof expiresInS === 'number' ? Math.max(1, expiresInS) : 1) * 1000;
+    logins.set(client, { message, relyUntilMs: performance.now() + lifeMs * RELY_UNTIL });
+    const renew = () => {
+      // who asks next is told why, where this fails
+      if (isCurrent(client)) start(client, client).catch(() => logins.delete(client));
+    };
+    setTimeout(renew, Math.min(LONGEST_TIMER_MS, lifeMs * RENEW_AFTER)).unref();
+  }
+
+  async function logIn(only: CcxtClient | null): Promise<unknown> {
+    try {
+      return await attempt(only);
+    } catch (error) {
+      if (failureCode(error) !== 13004) throw asCcxtError(exchange, error);
+      const offsetMs = await exchange.fetchTime().then(
+        (theirsMs) => theirsMs - Date.now(),
+        () => 0,
+      );
+      const explains = Math.abs(offsetMs - correctionMs) >= LARGE_OFFSET_MS;
+      if (!explains || Math.abs(offsetMs) > FARTHEST_CORRECTION_MS) throw asCcxtError(exchange, error);
+      correctionMs = offsetMs;
+    }
+    return attempt(only).catch((error: unknown) => {
+      throw asCcxtError(exchange, error);
+    });
+  }
+
+  function start(client: CcxtClient, only: CcxtClient | null): Promise<unknown> {
+    const before = flights.get(client);
+    if (before !== undefined) return before;
+    const flight = logIn(only).finally(() => flights.delete(client));
+    flights.set(client, flight);
+    return flight;
+  }
+
+  exchange.authenticate = async () => {
+    const client = currentClient();
+    const login = logins.get(client);
+    if (login !== undefined && performance.now() < login.relyUntilMs) return login.message;
+    return start(client, null);
+  };
+}
+
+function failureCode(error: unknown): number | undefined {
+  const rpc = (error as { rpc?: RpcFailure }).rpc ?? failureIn(error);
+  return rpc?.code;
+}

@@ -1,0 +1,26 @@
+import { isStreaming, requireCcxt } from './exchange.js';
+import { type CcxtLogin, signRest } from './rest.js';
+import { signStream } from './stream.js';
+
+export type { CcxtLogin } from './rest.js';
+
+/**
+ * Makes an exchange object of ccxt (`new ccxt.deribit()`, `new ccxt.pro.deribit()`) log in with an asymmetric key, in
+ * REST and in WebSocket; gives the same object. ccxt itself knows symmetric keys alone. Call it once, before anything is
+ * watched; `apiKey` and `secret` need not be set.
+ *
+ * REST requests carry a token, which is renewed before it expires, and replaced where it is refused. `authenticate()`
+ * logs in once for each connection, again before the login expires, and rejects as long as the exchange refuses. A
+ * refused login is ccxt's `AuthenticationError`, with a `DeribitKeysError` as its cause.
+ *
+ * Throws `ERR_USAGE` for an object that is none of ccxt's for Deribit, or has connections already.
+ */
+export function withSigner<T extends object>(exchange: T, login: CcxtLogin): T {
+  const known = requireCcxt(exchange);
+  known.apiKey = login.clientId;
+  known.secret = 'not used: the login is signed with an asymmetric key';
+  known.requiredCredentials = { ...known.requiredCredentials, apiKey: true, secret: false };
+  signRest(known, login);
+  if (isStreaming(known)) signStream(known, login);
+  return exchange;
+}

@@ -1,0 +1,218 @@
+import type { Secret } from '../crypto/secret.js';
+import { type Credentials, type Login, login, refreshLogin } from '../deribit/auth.js';
+import { isTransientRefusal } from '../deribit/json-rpc.js';
+import { compareScopes } from '../deribit/scope.js';
+import { FARTHEST_CORRECTION_MS, LARGE_OFFSET_MS } from '../deribit/time.js';
+import type { Transport } from '../deribit/transport.js';
+import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import type { ClockReading, ExchangeClock } from './clock.js';
+import type { Emitter } from './emitter.js';
+import type { LoginReason, SessionEvents } from './events.js';
+import { isFinal, isUnauthorized } from './failures.js';
+import type { AccessToken } from './session.js';
+import { elapsedMs, type Mark, mark, type Time } from './time.js';
+
+/** A token is renewed at a moment between these fractions of its life, drawn for each one. */
+const RENEW_FROM = 0.6;
+const RENEW_SPREAD = 0.2;
+/** A token that has no more than this part of its life left, or this time, is not handed out. */
+const LAST_PART = 0.1;
+const LAST_MS = 10_000;
+const CLOCKS_AGREE_MS = 1_000;
+
+export interface TokenManagerContext {
+  readonly credentials: Credentials;
+  readonly scope: string | undefined;
+  readonly time: Time;
+  readonly random: () => number;
+  readonly clock: ExchangeClock;
+  readonly events: Emitter<SessionEvents>;
+}
+
+interface Token {
+  readonly access: Secret;
+  readonly refresh: Secret;
+  readonly scope: string;
+  readonly since: Mark;
+  readonly lifeMs: number;
+  readonly renewAfterMs: number;
+}
+
+/**
+ * One login and its token: made, renewed, and made anew where a refresh is refused.
+ *
+ *     none ── signIn ──> valid ── renewAfterMs ──> due ── lifeMs ──> expired
+ *                          ^                        |                  |
+ *                          └── renew: refresh, or signIn where refused ┘
+ *
+ * However many ask, one request is under way at a time, and all of them get what it gives.
+ */
+export class TokenManager {
+  readonly #context: TokenManagerContext;
+  #token: Token | null = null;
+  #generation = 0;
+  #flight: { readonly transport: Transport; readonly promise: Promise<void> } | null = null;
+  /** Logins in a row that were refused while the clock could not be read. */
+  #unexplained = 0;
+  #reported: ClockReading | null = null;
+
+  constructor(context: TokenManagerContext) {
+    this.#context = context;
+  }
+
+  /** Counts the tokens: who was refused with an older one may simply try again. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** Whether there is a token that has not expired. */
+  get isValid(): boolean {
+    return this.#token !== null && this.#leftMs(this.#token) > 0;
+  }
+
+  /** The access token in the clear; null where there is none or it has expired. */
+  reveal(): AccessToken | null {
+    const token = this.#token;
+    if (token === null || !this.isValid) return null;
+    const atFirstMs = Math.floor(token.since.wallMs + token.lifeMs);
+    const byNowMs = Math.floor(this.#context.time.nowMs() + this.#leftMs(token));
+    // always the same moment, unless the wall clock was set since
+    const expiresAtMs = Math.abs(byNowMs - atFirstMs) < CLOCKS_AGREE_MS ? atFirstMs : byNowMs;
+    return { accessToken: token.access.reveal(), expiresAtMs, scope: token.scope };
+  }
+
+  /** Whether it can still be handed out to somebody who will use it in a moment. */
+  get isUsable(): boolean {
+    const token = this.#token;
+    return token !== null && this.#leftMs(token) > Math.min(LAST_MS, token.lifeMs * LAST_PART);
+  }
+
+  /** Milliseconds until it should be renewed, not below zero; zero where there is none. */
+  get dueInMs(): number {
+    const token = this.#token;
+    return token === null ? 0 : Math.max(0, token.renewAfterMs - elapsedMs(this.#context.time, token.since));
+  }
+
+  /** Drops the token: it died with its connection. */
+  forget(): void {
+    this.#token = null;
+  }
+
+  /** Logs in by signature; once more where it is refused and the clock, then compared, is far off. */
+  signIn(transport: Transport, reason: LoginReason): Promise<void> {
+    return this.#once(transport, () => this.#sign(transport, reason));
+  }
+
+  /** Trades the refresh token for a new pair, or logs in by signature where that is refused. */
+  renew(transport: Transport): Promise<void> {
+    return this.#once(transport, () => this.#refresh(transport));
+  }
+
+  /** Compares the clocks. Throws as the transport does. */
+  async readClock(transport: Transport): Promise<ClockReading> {
+    const reading = await this.#context.clock.read(transport);
+    if (reading !== this.#reported) this.#context.events.emit('clock', reading);
+    this.#reported = reading;
+    return reading;
+  }
+
+  /** What hangs on a connection that is gone does not hold up the next one. */
+  #once(transport: Transport, work: () => Promise<void>): Promise<void> {
+    if (this.#flight?.transport === transport) return this.#flight.promise;
+    const promise = work().finally(() => {
+      if (this.#flight?.promise === promise) this.#flight = null;
+    });
+    this.#flight = { transport, promise };
+    return promise;
+  }
+
+  async #refresh(transport: Transport): Promise<void> {
+    const token = this.#token;
+    if (token === null || this.#leftMs(token) <= 0) return this.#sign(transport, 'expired');
+    const since = mark(this.#context.time);
+    try {
+      const made = await refreshLogin(transport, token.refresh);
+      this.#keep(made, since);
+      this.#context.events.emit('refresh', { scope: made.scope, expiresInS: made.expiresInS });
+    } catch (error) {
+      if (!isDeribitKeysError(error) || error.rpc === undefined || isTransientRefusal(error)) throw error;
+      await this.#sign(transport, 'refresh-refused');
+    }
+  }
+
+  async #sign(transport: Transport, reason: LoginReason): Promise<void> {
+    const { clock } = this.#context;
+    const { correctionMs, reading } = clock;
+    try {
+      await this.#attempt(transport, reason);
+    } catch (error) {
+      if (!isUnauthorized(error)) throw error;
+      const hint = await this.#explain(transport, { correctionMs, reading }, error as DeribitKeysError);
+      if (hint !== null) throw refused(this.#context.credentials.clientId, error as DeribitKeysError, hint);
+      await this.#attempt(transport, reason).catch((again: unknown) => {
+        if (!isUnauthorized(again)) throw again;
+        const tried = `also with the timestamp corrected by ${clock.correctionMs} ms`;
+        throw refused(this.#context.credentials.clientId, again as DeribitKeysError, tried);
+      });
+    }
+    this.#unexplained = 0;
+  }
+
+  /** What the clock has to do with a refusal: null where a corrected timestamp may help, else what to tell the user. */
+  async #explain(
+    transport: Transport,
+    used: Pick<ExchangeClock, 'correctionMs' | 'reading'>,
+    refusal: DeribitKeysError,
+  ): Promise<string | null> {
+    const { clock } = this.#context;
+    try {
+      const known = clock.reading === used.reading ? null : clock.reading;
+      const { offsetMs, roundTripMs, corrected } = known ?? (await this.readClock(transport));
+      if (Math.abs((corrected ? offsetMs : 0) - used.correctionMs) >= LARGE_OFFSET_MS + roundTripMs / 2) return null;
+      if (Math.abs(offsetMs) > FARTHEST_CORRECTION_MS)
+        return `the clock is off by ${offsetMs} ms, too far to be corrected`;
+      return `the clock is not the reason (off by ${offsetMs} ms${used.correctionMs === 0 ? '' : ', which was corrected'})`;
+    } catch (error) {
+      this.#unexplained += 1;
+      if (!isFinal(error) && this.#unexplained < 2) throw error;
+      return refusal.hint ?? 'the clock could not be compared';
+    }
+  }
+
+  async #attempt(transport: Transport, reason: LoginReason): Promise<void> {
+    const { credentials, scope, time, clock, events } = this.#context;
+    const since = mark(time);
+    const made = await login(transport, credentials, { scope, timestampMs: clock.timestampMs() });
+    const tookMs = time.monotonicMs() - since.monotonicMs;
+    this.#keep(made, mark(time));
+    const missing = scope === undefined ? [] : compareScopes(scope, made.scope).missing;
+    events.emit('login', { reason, scope: made.scope, missing, expiresInS: made.expiresInS, tookMs });
+  }
+
+  /** A life that is no positive number counts as one second, so that renewing never turns into a loop. */
+  #keep(made: Login, since: Mark): void {
+    const lifeMs = Math.max(1, made.expiresInS) * 1000;
+    this.#generation += 1;
+    this.#token = {
+      access: made.accessToken,
+      refresh: made.refreshToken,
+      scope: made.scope,
+      since,
+      lifeMs,
+      renewAfterMs: lifeMs * (RENEW_FROM + RENEW_SPREAD * this.#context.random()),
+    };
+  }
+
+  #leftMs(token: Token): number {
+    return token.lifeMs - elapsedMs(this.#context.time, token.since);
+  }
+}
+
+function refused(clientId: string, refusal: DeribitKeysError, what: string): DeribitKeysError {
+  const { rpc, message } = refusal;
+  return new DeribitKeysError('ERR_UNAUTHORIZED', `${message} (client id ${clientId}; ${what})`, {
+    cause: refusal,
+    hint: 'check that the client id belongs to this key and environment, that the API key is enabled, and its IP whitelist',
+    ...(rpc === undefined ? {} : { rpc }),
+  });
+}

@@ -1,0 +1,159 @@
+import { type ApiKey, listApiKeys } from '../../deribit/api-keys.js';
+import { type Endpoint, sameEndpoint } from '../../deribit/endpoints.js';
+import { normaliseScope, parseScope } from '../../deribit/scope.js';
+import { DeribitKeysError } from '../../errors.js';
+import type { Keystore } from '../../keystore/keystore.js';
+import type { KeyRecord, KeyState } from '../../keystore/record.js';
+import type { AccountLogin, WorkflowContext } from '../context.js';
+import { endpointOfRecord } from '../endpoint-selection.js';
+import { protectedOptions, withAccount } from './account.js';
+
+/**
+ * What is remarkable about a key of the account.
+ *
+ * - `login`: it is the one that is logged in
+ * - `stranger`: the keystore does not hold it
+ * - `symmetric`: its secret is shared with the exchange
+ * - `over-powered`: it can move money out (`wallet:read_write`, `custody:read_write`) or make and change API keys, its own
+ *   scope included (`account:read_write`)
+ * - `no-whitelist`: it can be used from any address
+ * - `disabled`: it cannot log in
+ */
+export type Mark = 'login' | 'stranger' | 'symmetric' | 'over-powered' | 'no-whitelist' | 'disabled';
+
+/** A key of the account, as the commands show it. */
+export interface AccountKey {
+  readonly keyId: number;
+  readonly clientId: string;
+  /** Its name on the exchange; empty where it has none. */
+  readonly label: string;
+  readonly scope: string;
+  readonly enabled: boolean;
+  readonly ipWhitelist: readonly string[];
+  readonly features: readonly string[];
+  /** Null for a symmetric key. */
+  readonly fingerprint: string | null;
+  /** The keystore's name for it, or null. */
+  readonly name: string | null;
+  readonly marks: readonly Mark[];
+  /** ISO 8601, UTC. */
+  readonly createdAt: string;
+}
+
+const POWERS = ['account', 'wallet', 'custody'] as const;
+const BEST_FIRST: readonly KeyState[] = ['registered', 'pending', 'retired', 'local'];
+
+/** Whether a scope lets its key move money out, or make and change API keys. */
+export function isOverPowered(scope: string): boolean {
+  const { resources } = parseScope(scope, 'exchange');
+  return POWERS.some((power) => resources.get(power) === 'read_write');
+}
+
+/** Whether a scope lets its key make and change API keys. */
+export function managesKeys(scope: string): boolean {
+  return parseScope(scope, 'exchange').resources.get('account') === 'read_write';
+}
+
+function isOf(record: KeyRecord, endpoint: Endpoint): boolean {
+  const place = endpointOfRecord(record);
+  return place !== null && sameEndpoint(place, endpoint);
+}
+
+/** The records that mean this very key: by client id at the same place, registered ones first. */
+export function recordsOf(records: readonly KeyRecord[], endpoint: Endpoint, clientId: string): readonly KeyRecord[] {
+  return records
+    .filter((record) => record.clientId === clientId && isOf(record, endpoint))
+    .sort((a, b) => BEST_FIRST.indexOf(a.state) - BEST_FIRST.indexOf(b.state));
+}
+
+/** The keystore's name for a key: by client id, else by the fingerprint of a key that is recorded nowhere else. */
+function nameOf(records: readonly KeyRecord[], endpoint: Endpoint, key: ApiKey): string | null {
+  const [known] = recordsOf(records, endpoint, key.clientId);
+  if (known !== undefined) return known.name;
+  const same = records.filter(
+    (record) =>
+      record.fingerprint === key.fingerprint &&
+      record.clientId === null &&
+      (record.environment === null || isOf(record, endpoint)),
+  );
+  return same[0]?.name ?? null;
+}
+
+/** What the commands show of a key that the exchange showed. */
+export function describeApiKey(key: ApiKey, records: readonly KeyRecord[], login: AccountLogin): AccountKey {
+  const { keyId, clientId, label, enabled, ipWhitelist, features, fingerprint } = key;
+  const scope = normaliseScope(key.maxScope);
+  const name = nameOf(records, login.endpoint, key);
+  const marks: Mark[] = [];
+  if (clientId === login.credentials.clientId) marks.push('login');
+  if (name === null) marks.push('stranger');
+  if (fingerprint === null && key.publicKey === null) marks.push('symmetric');
+  if (isOverPowered(scope)) marks.push('over-powered');
+  if (ipWhitelist.length === 0) marks.push('no-whitelist');
+  if (!enabled) marks.push('disabled');
+  const createdAt = new Date(key.timestampMs).toISOString();
+  return { keyId, clientId, label, scope, enabled, ipWhitelist, features, fingerprint, name, marks, createdAt };
+}
+
+/** All keys of the account (`private/list_api_keys`), in the exchange's order. It needs `account:read`. */
+export async function listAccountKeys(context: WorkflowContext, login: AccountLogin): Promise<readonly AccountKey[]> {
+  const keys = await withAccount(context, login, 'read', (account) => listApiKeys(account, protectedOptions(context)));
+  const { records } = await context.store.list();
+  return keys.map((key) => describeApiKey(key, records, login));
+}
+
+/** How a user names a key of the account; `record` where the text is a name of the keystore. */
+export interface KeyChoice {
+  readonly text: string;
+  readonly record: KeyRecord | null;
+}
+
+/**
+ * Reads what the user named a key by. A name of the keystore wins over a client id, and that over a key id;
+ * `client-id:` and `id:` before the text say which of the two is meant.
+ */
+export async function chooseKey(store: Keystore, text: string): Promise<KeyChoice> {
+  if (text.includes(':')) return { text, record: null };
+  const { records } = await store.list();
+  return { text, record: records.find(({ name }) => name === text) ?? (await damagedRecord(store, text)) };
+}
+
+/** A record that is there and cannot be read is no reason to take its name for a client id. */
+async function damagedRecord(store: Keystore, text: string): Promise<null> {
+  try {
+    await store.read(text);
+  } catch (error) {
+    const code = error instanceof DeribitKeysError ? error.code : null;
+    if (code !== 'ERR_NO_SUCH_NAME' && code !== 'ERR_USAGE') throw error;
+  }
+  return null;
+}
+
+/**
+ * Finds the key that the user named among the account's.
+ * @throws `ERR_NOT_ON_EXCHANGE`
+ */
+export function findKey(keys: readonly AccountKey[], { text, record }: KeyChoice): AccountKey {
+  const found = record === null ? findByText(keys, text) : findByRecord(keys, record);
+  if (found !== undefined) return found;
+  const shown = /^[\x21-\x7e]{1,80}$/.test(text) ? `"${text}"` : `a text of ${text.length} characters`;
+  const what =
+    record === null
+      ? `${shown} is no name of the keystore, and no client id or key id of the account`
+      : `the account has no key "${record.name}" (${record.clientId ?? record.fingerprint})`;
+  throw new DeribitKeysError('ERR_NOT_ON_EXCHANGE', what, {
+    hint: 'see what there is with: deribit-keys api-keys list; a key of a subaccount needs --subaccount <id>',
+  });
+}
+
+function findByRecord(keys: readonly AccountKey[], record: KeyRecord): AccountKey | undefined {
+  return keys.find((key) =>
+    record.clientId === null ? key.fingerprint === record.fingerprint : key.clientId === record.clientId,
+  );
+}
+
+function findByText(keys: readonly AccountKey[], text: string): AccountKey | undefined {
+  const [, kind, value = text] = /^(client-id|id):(.*)$/.exec(text) ?? [];
+  const byClientId = kind === 'id' ? undefined : keys.find((key) => key.clientId === value);
+  return byClientId ?? (kind === 'client-id' ? undefined : keys.find((key) => String(key.keyId) === value));
+}

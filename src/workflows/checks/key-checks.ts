@@ -1,0 +1,192 @@
+import { stat } from 'node:fs/promises';
+import { inspectKey, type KeyDescription, parsePublicKey } from '../../crypto/formats/index.js';
+import { fingerprint } from '../../crypto/index.js';
+import type { KeyAlgorithm, PublicKey } from '../../crypto/keys.js';
+import type { Signer } from '../../crypto/signer.js';
+import { DeribitKeysError } from '../../errors.js';
+import { readFileOrNull } from '../../keystore/files.js';
+import type { KeyFiles } from '../../keystore/keystore.js';
+import { hasFileModes } from '../../keystore/permissions.js';
+import type { KeyRecord } from '../../keystore/record.js';
+import type { WorkflowContext } from '../context.js';
+import { asFound, type Finding, fixOf, type Notes, notesOn, ownCommand, shellWord } from './finding.js';
+import { type Stage, stageFindings } from './open-stages.js';
+
+/** What was found of a key's own files. */
+export interface KeyView {
+  readonly findings: readonly Finding[];
+  /** Null where the key cannot sign, or is another than the record's: a finding says why. */
+  readonly signer: Signer | null;
+  /** The key's own, where it or the file of its public half can be read. */
+  readonly publicKey: PublicKey | null;
+}
+
+/** Looks at the files of one key: can they be read, by whom, what are they, and do they belong to each other. */
+export async function checkKey(context: WorkflowContext, record: KeyRecord): Promise<KeyView> {
+  const notes = notesOn(record.name);
+  const opened = await open(context, record);
+  const own =
+    record.signer === null
+      ? await privateFile(context, record, opened, notes)
+      : [signerElsewhere(record, record.signer.kind, opened, notes)];
+  const half = await publicHalf(context, record, notes);
+  return {
+    findings: [notes.good('record', `${record.state}, made at ${record.createdAt}`), ...own, half.finding],
+    signer: opened.signer,
+    publicKey: opened.signer?.publicKey ?? half.key,
+  };
+}
+
+type Opened =
+  | { readonly signer: Signer; readonly failure: null }
+  | { readonly signer: null; readonly failure: DeribitKeysError };
+
+async function open(context: WorkflowContext, record: KeyRecord): Promise<Opened> {
+  try {
+    const signer = await context.signerOf(record);
+    const differs = differenceFrom(record, signer.publicKey);
+    if (differs === null) return { signer, failure: null };
+    return { signer: null, failure: new DeribitKeysError('ERR_KEY_MISMATCH', differs) };
+  } catch (error) {
+    return { signer: null, failure: asFound(error) };
+  }
+}
+
+/** In what the key is not the one of the record, or null. */
+function differenceFrom(record: KeyRecord, key: PublicKey): string | null {
+  const found = fingerprint(key);
+  if (found !== record.fingerprint) {
+    return `the key is another than the record's: its fingerprint is ${found}, on record is ${record.fingerprint}`;
+  }
+  if (key.algorithm === record.algorithm && key.bits === record.bits) return null;
+  return `the key is ${kindOf(key)}, the record says ${kindOf(record)}`;
+}
+
+/** `ed25519`, or `rsa, 3072 bits`. */
+export function kindOf({
+  algorithm,
+  bits,
+}: {
+  readonly algorithm: KeyAlgorithm;
+  readonly bits: number | null;
+}): string {
+  return bits === null ? algorithm : `${algorithm}, ${bits} bits`;
+}
+
+async function privateFile(
+  context: WorkflowContext,
+  record: KeyRecord,
+  opened: Opened,
+  notes: Notes,
+): Promise<Finding[]> {
+  const files = context.store.files(record.name);
+  const path = files.privateKey;
+  const found = { description: await describe(path), mode: await modeOf(path) };
+  return stageFindings({
+    notes,
+    stages: ['file', 'permissions', 'format', 'passphrase', 'strength', 'record-matches'],
+    path,
+    failure: opened.failure,
+    good: (stage) => passed(stage, record, files, found, notes),
+    fix: (stage, failure) => mend(stage, failure, record, path),
+  });
+}
+
+/** What the file is without opening it; null where that cannot be told. */
+export async function describe(path: string): Promise<KeyDescription | null> {
+  try {
+    const content = await readFileOrNull(path);
+    return content === null ? null : await inspectKey(content);
+  } catch (error) {
+    asFound(error);
+    return null;
+  }
+}
+
+/** The mode of a file, for people. */
+export async function modeOf(path: string): Promise<string> {
+  if (!hasFileModes()) return 'this platform has no file modes';
+  const stats = await stat(path).catch(() => null);
+  return stats === null ? 'unknown' : `mode ${(stats.mode & 0o7777).toString(8).padStart(4, '0')}`;
+}
+
+interface FoundFile {
+  readonly description: KeyDescription | null;
+  readonly mode: string;
+}
+
+function passed(stage: Stage, record: KeyRecord, files: KeyFiles, found: FoundFile, notes: Notes): Finding {
+  const key = found.description;
+  const encrypted = key?.encrypted ?? record.encrypted;
+  switch (stage) {
+    case 'file':
+      return notes.good(stage, files.privateKey);
+    case 'permissions':
+      return notes.good(stage, found.mode);
+    case 'format':
+      return notes.good(stage, `${key?.format ?? 'a private key'}${encrypted ? ', encrypted' : ''}`);
+    case 'passphrase':
+      return encrypted
+        ? notes.good(stage, 'the passphrase opens it')
+        : notes.remark(
+            stage,
+            'the private key is not encrypted: whoever gets the file can log in',
+            ownCommand('passphrase', record.name),
+          );
+    case 'strength':
+      return notes.good(stage, kindOf(record));
+    case 'record-matches':
+      return encrypted === record.encrypted
+        ? notes.good(stage, `fingerprint ${record.fingerprint}`)
+        : notes.bad(
+            stage,
+            `the file is ${encrypted ? '' : 'not '}encrypted, the record says otherwise`,
+            `perl -pi -e 's/("encrypted": *)\\w+/$1${encrypted}/' ${shellWord(files.record)}`,
+          );
+  }
+}
+
+function mend(stage: Stage, failure: DeribitKeysError, record: KeyRecord, path: string): string {
+  switch (stage) {
+    case 'permissions':
+      return fixOf(failure);
+    case 'passphrase':
+      return `${ownCommand('doctor', record.name)} --passphrase-file <file>`;
+    case 'record-matches':
+    case 'file':
+    case 'format':
+      return `put ${shellWord(path)} back from a backup; without one: ${ownCommand('generate', `${record.name}-2`)}`;
+    case 'strength':
+      return ownCommand('generate', `${record.name}-2`);
+  }
+}
+
+function signerElsewhere(record: KeyRecord, kind: string, { failure }: Opened, notes: Notes): Finding {
+  return failure === null
+    ? notes.good('signer', `${kindOf(record)}, in the ${kind}`)
+    : notes.bad('signer', failure.message, fixOf(failure));
+}
+
+interface PublicHalf {
+  readonly finding: Finding;
+  readonly key: PublicKey | null;
+}
+
+async function publicHalf(context: WorkflowContext, record: KeyRecord, notes: Notes): Promise<PublicHalf> {
+  const files = context.store.files(record.name);
+  const fix =
+    record.signer === null
+      ? `openssl pkey -in ${shellWord(files.privateKey)} -pubout -out ${shellWord(files.publicKey)}`
+      : `put ${shellWord(files.publicKey)} back from a backup`;
+  const bad = (detail: string): PublicHalf => ({ finding: notes.bad('public-key', detail, fix), key: null });
+  try {
+    const content = await readFileOrNull(files.publicKey);
+    if (content === null) return bad(`there is no file ${files.publicKey}`);
+    const key = await parsePublicKey(content);
+    const found = fingerprint(key);
+    if (found !== record.fingerprint) return bad(`${files.publicKey} is another key's (fingerprint ${found})`);
+    return { finding: notes.good('public-key', 'the public half beside it is its own'), key };
+  } catch (error) {
+    return bad(`${files.publicKey}: ${asFound(error).message}`);
+  }
+}

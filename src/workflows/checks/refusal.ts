@@ -1,0 +1,135 @@
+import type { Secret } from '../../crypto/secret.js';
+import type { Endpoint } from '../../deribit/endpoints.js';
+import { isUnexplainedRefusal } from '../../deribit/sign-in.js';
+import { FARTHEST_CORRECTION_MS } from '../../deribit/time.js';
+import { DeribitKeysError } from '../../errors.js';
+import type { KeyRecord } from '../../keystore/record.js';
+import { requestOptions, withTransport } from '../account/account.js';
+import { CLOCK_LIMIT_MS, clockCommand, describeOffset, readClock } from '../clock.js';
+import type { AccountLogin, WorkflowContext } from '../context.js';
+import { asFound, ownCommand } from './finding.js';
+
+/** A login as it was tried. */
+export interface LoginAttempt {
+  readonly endpoint: Endpoint;
+  readonly clientId: string;
+  /** The key of the keystore that signed; null for another. */
+  readonly record: KeyRecord | null;
+  /** The shared secret that signed instead; null where a private key did. */
+  readonly secret: Secret | null;
+}
+
+/** The login that is behind work on an account; `record` is the key's, where the keystore has it. */
+export function attemptOf({ endpoint, credentials }: AccountLogin, record: KeyRecord | null): LoginAttempt {
+  const secret = 'clientSecret' in credentials ? credentials.clientSecret : null;
+  return { endpoint, clientId: credentials.clientId, record: secret === null ? record : null, secret };
+}
+
+/**
+ * The likely reasons for a refused login, the likeliest first, each one sentence: what is known here comes before what
+ * can only be guessed. The clock is compared with the exchange's over a connection of its own.
+ */
+export async function likelyReasons(context: WorkflowContext, refused: LoginAttempt): Promise<readonly string[]> {
+  const guesses = refused.secret !== null ? secretReasons(refused) : keyReasons(refused);
+  const known = await knownReasons(context, refused);
+  const { isWrong, sentence } = await clockReason(context, refused.endpoint);
+  return isWrong ? [...known, sentence, ...guesses] : [...known, ...guesses, sentence];
+}
+
+/**
+ * The same error with the likely reasons as its hint, a line each, where it is a login refused without a reason; any
+ * other error unchanged.
+ */
+export async function explainRefusal(
+  context: WorkflowContext,
+  error: unknown,
+  refused: LoginAttempt,
+): Promise<unknown> {
+  if (!isUnexplainedRefusal(error)) return error;
+  const reasons = await likelyReasons(context, refused);
+  const more =
+    refused.record === null
+      ? []
+      : [`look closer with: ${ownCommand('doctor', refused.record.name)} --as <another key>`];
+  return new DeribitKeysError(error.code, error.message, {
+    cause: error,
+    hint: [...reasons, ...more].join('\n'),
+    ...(error.rpc === undefined ? {} : { rpc: error.rpc }),
+    ...(error.maybeSent === undefined ? {} : { maybeSent: error.maybeSent }),
+  });
+}
+
+/** A clock that is far off was corrected before the exchange refused for good, unless it is days off or was unreadable then. */
+async function clockReason(
+  context: WorkflowContext,
+  endpoint: Endpoint,
+): Promise<{ isWrong: boolean; sentence: string }> {
+  try {
+    const { offsetMs } = await withTransport(context, endpoint, (transport) =>
+      readClock(transport, context.nowMs, requestOptions(context)),
+    );
+    const offset = `the clock here is ${describeOffset(offsetMs)}`;
+    if (Math.abs(offsetMs) > FARTHEST_CORRECTION_MS) {
+      return { isWrong: true, sentence: `${offset}, too far to be corrected: ${clockCommand()}` };
+    }
+    if (Math.abs(offsetMs - context.clock.offsetMs) >= CLOCK_LIMIT_MS) {
+      return { isWrong: true, sentence: `${offset}, so that the signature is too old or too new: ${clockCommand()}` };
+    }
+    const corrected = context.clock.offsetMs === 0 ? '' : ', which was corrected';
+    return { isWrong: false, sentence: `it is not the clock: ${offset}${corrected}` };
+  } catch (error) {
+    asFound(error);
+    return { isWrong: false, sentence: 'the clock here may be off by a minute: it could not be compared' };
+  }
+}
+
+/** What the keystore, or the look of the input, gives away. */
+async function knownReasons(context: WorkflowContext, { record, clientId, secret }: LoginAttempt): Promise<string[]> {
+  const reasons: string[] = [];
+  if (!/^[A-Za-z0-9_-]{8,}$/.test(clientId)) {
+    reasons.push(
+      `the client id has ${clientId.length} characters: one of Deribit's has 8 or more letters, digits, _ and -`,
+    );
+  }
+  const { records } = await context.store.list();
+  const owner = records.find((other) => other.clientId === clientId && other.fingerprint !== record?.fingerprint);
+  if (owner !== undefined) reasons.push(`the client id ${clientId} is that of the key "${owner.name}"`);
+  const text = secret?.reveal() ?? '';
+  if (/^[0-9a-f]{2}(:[0-9a-f]{2}){15}$/i.test(text.trim())) {
+    reasons.push('the client secret is a fingerprint: an asymmetric key logs in with its private key (--as <name>)');
+  } else if (text !== text.trim()) {
+    reasons.push('the client secret begins or ends with white space');
+  }
+  return reasons;
+}
+
+const environmentReason = ({ clientId, endpoint }: LoginAttempt) => {
+  const [here, there] = endpoint.environment === 'prod' ? ['prod', 'test'] : ['test', 'prod'];
+  const host = new URL(endpoint.url).host;
+  return `${clientId} may belong to the other environment: this was ${here} (${host}), the other is --env ${there}`;
+};
+
+function keyReasons(refused: LoginAttempt): string[] {
+  const { record, clientId } = refused;
+  const name = record?.name ?? clientId;
+  const enable = `${ownCommand('api-keys', 'enable', name)} --as <another key>`;
+  const disabled = `the key may be disabled: ${enable}`;
+  const addresses =
+    record !== null && record.ipWhitelist.length > 0
+      ? `this address may not be in its whitelist, which is on record as ${record.ipWhitelist.join(' ')}`
+      : 'a whitelist that was set in the web page may not hold this address';
+  const print = record === null ? '' : `: Deribit must show the fingerprint ${record.fingerprint} for it`;
+  const other = `${clientId} may be unknown, removed, or have another public key${print}`;
+  // a key that was registered or linked did log in once
+  return record?.state === 'registered'
+    ? [disabled, addresses, other, environmentReason(refused)]
+    : [other, environmentReason(refused), disabled, addresses];
+}
+
+function secretReasons(refused: LoginAttempt): string[] {
+  return [
+    `the client id ${refused.clientId} may be unknown, or the client secret another key's or an old one`,
+    environmentReason(refused),
+    'the key may be disabled, or its whitelist may not hold this address: see Account > API on Deribit’s web page',
+  ];
+}

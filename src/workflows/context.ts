@@ -1,0 +1,34 @@
+import type { Signer } from '../crypto/signer.js';
+import type { Credentials } from '../deribit/auth.js';
+import type { Endpoint } from '../deribit/endpoints.js';
+import type { SecondFactor } from '../deribit/second-factor.js';
+import type { Transport } from '../deribit/transport.js';
+import type { Keystore } from '../keystore/keystore.js';
+import type { KeyRecord } from '../keystore/record.js';
+
+/** What every workflow takes: each part can be another in a test. */
+export interface WorkflowContext {
+  readonly store: Keystore;
+  /** Opens a connection, or gets ready for HTTP. */
+  readonly connect: (endpoint: Endpoint) => Promise<Transport>;
+  /** The signer of a key of the keystore: asks for its passphrase where it must. */
+  readonly signerOf: (record: KeyRecord) => Promise<Signer>;
+  readonly secondFactor?: SecondFactor;
+  readonly signal?: AbortSignal;
+  /** Something worth saying while the work goes on; never a secret. */
+  readonly onNote?: (note: string) => void;
+  /** Wall clock in milliseconds since the epoch. */
+  readonly nowMs: () => number;
+  /** How far that clock was found to be ahead of the exchange's, in milliseconds; 0 until a login was refused for it. */
+  readonly clock: { offsetMs: number };
+}
+
+/** A login for work on the account: whose scope must hold `account:read_write`, or `account:read` to look. */
+export interface AccountLogin {
+  readonly credentials: Credentials;
+  readonly endpoint: Endpoint;
+  /** The user id of the subaccount to act on; the login's own account where left out. */
+  readonly subaccount?: number | undefined;
+  /** The subaccount that the login itself belongs to, where that is known. */
+  readonly homeSubaccount?: number | undefined;
+}

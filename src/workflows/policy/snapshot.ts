@@ -1,0 +1,150 @@
+import { sameEndpoint } from '../../deribit/endpoints.js';
+import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { listJournals, type RotationJournal } from '../../keystore/journal.js';
+import type { KeyRecord } from '../../keystore/record.js';
+import { type AccountKey, listAccountKeys } from '../account/api-keys.js';
+import { subaccountOf } from '../account/subaccount.js';
+import type { AccountLogin, WorkflowContext } from '../context.js';
+import { endpointOfRecord } from '../endpoint-selection.js';
+import { proveLogin } from '../registration/proof.js';
+import type { KeyPolicy, Policy } from './policy.js';
+
+/** How things are with one key of the policy. */
+export interface KeySnapshot {
+  readonly policy: KeyPolicy;
+  /** Null where the name is free. */
+  readonly record: KeyRecord | null;
+  /** The key as the account shows it; null where it does not. */
+  readonly apiKey: AccountKey | null;
+  readonly rotation: 'none' | 'unfinished' | 'grace';
+  /** Why nothing can be decided about it, or null. */
+  readonly obstacle: string | null;
+}
+
+/** How things are, here and on the exchange. */
+export interface Snapshot {
+  readonly keys: readonly KeySnapshot[];
+  readonly accountKeys: readonly AccountKey[];
+  readonly loginClientId: string;
+  /** Client ids that are no strangers: the login's, and those of rotations under way. */
+  readonly spared: ReadonlySet<string>;
+  readonly nowMs: number;
+}
+
+/**
+ * Looks at the keystore and at the account. Where a registered key is not among the account's, it tries to log in with
+ * it: a key that can belongs to another account.
+ * @throws `ERR_USAGE` where the policy is for another environment than the login, and what the exchange and the
+ *   keystore can give
+ */
+export async function takeSnapshot(context: WorkflowContext, policy: Policy, login: AccountLogin): Promise<Snapshot> {
+  requireEnvironment(policy, login);
+  const journals = await listJournals(context.store);
+  const accountKeys = await listAccountKeys(context, login);
+  const keys: KeySnapshot[] = [];
+  for (const key of policy.keys) keys.push(await lookAtKey(context, key, login, accountKeys, journals));
+  const loginClientId = login.credentials.clientId;
+  const spared = new Set([loginClientId]);
+  for (const { previous, successor } of journals) {
+    spared.add(previous.clientId);
+    for (const { name, clientId } of accountKeys) if (name === successor) spared.add(clientId);
+  }
+  return { keys, accountKeys, loginClientId, spared, nowMs: context.store.now().getTime() };
+}
+
+function requireEnvironment({ environment }: Policy, { endpoint }: AccountLogin): void {
+  if (environment === null || environment === endpoint.environment) return;
+  const where = new URL(endpoint.url).host;
+  throw new DeribitKeysError(
+    'ERR_USAGE',
+    `the policy is for ${environment}, the login is on ${endpoint.environment} (${where})`,
+    {
+      hint: 'log in where the policy belongs, or give the other file',
+    },
+  );
+}
+
+async function lookAtKey(
+  context: WorkflowContext,
+  policy: KeyPolicy,
+  login: AccountLogin,
+  accountKeys: readonly AccountKey[],
+  journals: readonly RotationJournal[],
+): Promise<KeySnapshot> {
+  const { name } = policy;
+  const record = await recordOf(context, name);
+  const rotation = rotationOf(journals, name, context.store.now().getTime());
+  const seen = { policy, record, rotation };
+  if (record === null) return { ...seen, apiKey: null, obstacle: await nameTaken(context, name) };
+  const elsewhere = otherPlace(record, login);
+  if (elsewhere !== null) return { ...seen, apiKey: null, obstacle: elsewhere };
+  const apiKey = accountKeys.find((key) => isKeyOf(record, key)) ?? null;
+  const obstacle =
+    rotation === 'unfinished' || record.state !== 'registered'
+      ? null
+      : apiKey === null
+        ? await belongsElsewhere(context, record, login, accountKeys)
+        : differsThere(record, apiKey);
+  return { ...seen, apiKey, obstacle };
+}
+
+async function recordOf(context: WorkflowContext, name: string): Promise<KeyRecord | null> {
+  try {
+    return await context.store.read(name);
+  } catch (error) {
+    if (isDeribitKeysError(error, 'ERR_NO_SUCH_NAME')) return null;
+    throw error;
+  }
+}
+
+/** A name without a record may be taken all the same: by a stray file, or by a name that differs by case. */
+async function nameTaken(context: WorkflowContext, name: string): Promise<string | null> {
+  try {
+    await context.store.requireFree(name);
+    return null;
+  } catch (error) {
+    if (!isDeribitKeysError(error, 'ERR_NAME_TAKEN')) throw error;
+    return `it cannot be made: ${error.message}`;
+  }
+}
+
+function rotationOf(journals: readonly RotationJournal[], name: string, nowMs: number): KeySnapshot['rotation'] {
+  const journal = journals.find((one) => one.name === name);
+  if (journal === undefined) return 'none';
+  if (journal.promotedAt === null) return 'unfinished';
+  return nowMs < Date.parse(journal.promotedAt) + journal.graceMs ? 'grace' : 'unfinished';
+}
+
+/** A key of another exchange or subaccount is none of this policy's business. */
+function otherPlace(record: KeyRecord, login: AccountLogin): string | null {
+  const place = endpointOfRecord(record);
+  if (place === null || record.state === 'retired') return null;
+  if (!sameEndpoint(place, login.endpoint))
+    return `it belongs to ${new URL(place.url).host}, where the login does not lead`;
+  if (record.subaccount === subaccountOf(login)) return null;
+  return `it belongs to ${record.subaccount === null ? 'the main account' : `the subaccount ${record.subaccount}`}`;
+}
+
+function isKeyOf(record: KeyRecord, key: AccountKey): boolean {
+  return record.clientId === null ? key.fingerprint === record.fingerprint : key.clientId === record.clientId;
+}
+
+function differsThere(record: KeyRecord, key: AccountKey): string | null {
+  if (key.fingerprint === null || key.fingerprint === record.fingerprint) return null;
+  return `the exchange has another public key as ${key.clientId} (${key.fingerprint}): see deribit-keys doctor ${record.name}`;
+}
+
+async function belongsElsewhere(
+  context: WorkflowContext,
+  record: KeyRecord,
+  login: AccountLogin,
+  accountKeys: readonly AccountKey[],
+): Promise<string | null> {
+  const other = accountKeys.find((key) => key.fingerprint === record.fingerprint);
+  if (other !== undefined) return `the account has it as ${other.clientId}, on record is ${record.clientId}`;
+  if (record.clientId === null) return null;
+  const proof = await proveLogin(context, login.endpoint, record.clientId, await context.signerOf(record));
+  return proof === null
+    ? null
+    : `${record.clientId} logs in, and is not among the keys of this account: it is another's`;
+}

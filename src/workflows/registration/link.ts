@@ -1,0 +1,128 @@
+import { type ApiKey, listApiKeys } from '../../deribit/api-keys.js';
+import type { Login } from '../../deribit/auth.js';
+import type { Endpoint } from '../../deribit/endpoints.js';
+import { normaliseScope, parseScope } from '../../deribit/scope.js';
+import { signIn } from '../../deribit/sign-in.js';
+import type { Transport } from '../../deribit/transport.js';
+import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import type { KeyRecord } from '../../keystore/record.js';
+import { readPublicKey } from '../../keystore/stored-keys.js';
+import { type OpenAccount, openAccount, protectedOptions, withTransport } from '../account/account.js';
+import { accountIdOf } from '../account/subaccount.js';
+import type { WorkflowContext } from '../context.js';
+import { endpointFields } from '../endpoint-selection.js';
+import { keepRecord } from './keep-record.js';
+import { compareKey } from './proof.js';
+import type { Registration } from './register.js';
+
+/** Words of a granted scope that belong to the session and not to the key. */
+const SESSION_WORD = /^(connection|mainaccount|session:|expires:|ip:)/;
+
+/** The part of a granted scope that the key itself allows. */
+export function keyScope(granted: string): string {
+  return normaliseScope(granted)
+    .split(' ')
+    .filter((word) => !SESSION_WORD.test(word))
+    .join(' ');
+}
+
+/** The exchange's own view of the key, where this login may see it without a second factor; null else. */
+async function lookUp(
+  context: WorkflowContext,
+  login: Login,
+  clientId: string,
+  transport: Transport,
+): Promise<ApiKey | null> {
+  const level = parseScope(login.scope, 'exchange').resources.get('account');
+  if (level !== 'read' && level !== 'read_write') return null;
+  try {
+    const keys = await listApiKeys(openAccount(transport, clientId, login), protectedOptions(context));
+    return keys.find((key) => key.clientId === clientId) ?? null;
+  } catch (error) {
+    if (isDeribitKeysError(error, 'ERR_SECOND_FACTOR_REQUIRED', 'ERR_UNAUTHORIZED', 'ERR_RPC')) return null;
+    throw error;
+  }
+}
+
+/** Where the login's scope lets it look, that it belongs to the subaccount that the user named. */
+async function checkSubaccount(context: WorkflowContext, account: OpenAccount, subaccount: number): Promise<void> {
+  const level = parseScope(account.login.scope, 'exchange').resources.get('account') ?? 'none';
+  if (level === 'none') {
+    context.onNote?.('that the key belongs to that subaccount cannot be proved: its scope has no account:read');
+    return;
+  }
+  const id = await accountIdOf(context, account);
+  if (id === subaccount) return;
+  throw new DeribitKeysError('ERR_PROOF_FAILED', `the key belongs to the account ${id}, not to ${subaccount}`, {
+    hint: 'nothing was recorded; give the id of the subaccount that the key was made in, or leave it out',
+  });
+}
+
+/**
+ * Links a stored key to the API key that was made with its public half in Deribit's web page: logs in with it, which
+ * proves that the exchange has this very key under `clientId`, then records it. Where the login's scope lets it look,
+ * the fingerprint and the public key are compared as well.
+ *
+ * @throws `ERR_STATE` for a key that is linked to another client id, `ERR_UNAUTHORIZED` where the login is refused,
+ *   `ERR_PROOF_FAILED` where the exchange shows another key; nothing is recorded then
+ */
+export async function link(
+  context: WorkflowContext,
+  request: { name: string; clientId: string; endpoint: Endpoint; subaccount?: number | undefined },
+): Promise<Registration> {
+  const { name, clientId, endpoint } = request;
+  return context.store.withLock(name, async (locked) => {
+    const record = await locked.read();
+    if (record.state === 'retired' || (record.state === 'registered' && record.clientId !== clientId)) {
+      throw new DeribitKeysError('ERR_STATE', `the key "${name}" is ${record.state} already, as ${record.clientId}`, {
+        hint: 'link another key, or import this one under another name',
+      });
+    }
+    const publicKey = await readPublicKey(context.store, record);
+    const signer = await context.signerOf(record);
+    return withTransport(context, endpoint, async (transport) => {
+      const made = await signIn(context, transport, { clientId, signer });
+      const subaccount = request.subaccount ?? record.subaccount;
+      if (subaccount !== null) await checkSubaccount(context, openAccount(transport, clientId, made), subaccount);
+      const apiKey = await lookUp(context, made, clientId, transport);
+      const compared = apiKey === null ? null : await compareKey(apiKey, publicKey);
+      if (compared !== null && compared.differences.length > 0) {
+        throw new DeribitKeysError(
+          'ERR_PROOF_FAILED',
+          `the login worked, but the exchange shows another key; ${compared.differences.join('; ')}`,
+          {
+            hint: 'nothing was recorded; look at the key in Deribit’s web page (Account > API)',
+          },
+        );
+      }
+      const scope = apiKey === null ? keyScope(made.scope) : normaliseScope(apiKey.maxScope);
+      const linked: KeyRecord = {
+        ...record,
+        ...endpointFields(endpoint),
+        state: 'registered',
+        clientId,
+        keyId: apiKey?.keyId ?? record.keyId,
+        scope,
+        label: apiKey?.label ?? record.label,
+        features: apiKey?.features ?? record.features,
+        ipWhitelist: apiKey?.ipWhitelist ?? record.ipWhitelist,
+        subaccount,
+        registeredAt: record.registeredAt ?? context.store.now().toISOString(),
+      };
+      await keepRecord(locked, linked, 'link');
+      const { environment, fingerprint } = linked;
+      return {
+        name,
+        environment,
+        clientId,
+        keyId: linked.keyId,
+        fingerprint,
+        fingerprintVerified: compared?.fingerprintVerified ?? null,
+        publicKeyVerified: compared?.publicKeyVerified ?? null,
+        loginVerified: true,
+        scope,
+        adopted: true,
+      };
+    });
+  });
+}

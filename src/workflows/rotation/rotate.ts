@@ -1,0 +1,260 @@
+import { isDeepStrictEqual } from 'node:util';
+import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { type RotationJournal, readJournal, writeJournal } from '../../keystore/journal.js';
+import type { LockedKey } from '../../keystore/keystore.js';
+import type { KeyRecord } from '../../keystore/record.js';
+import { withAccount } from '../account/account.js';
+import { onBehalfOf } from '../account/subaccount.js';
+import type { AccountLogin, WorkflowContext } from '../context.js';
+import { register } from '../registration/register.js';
+import { finishAbort, finishRotation, goBack, requireLogin } from './finish.js';
+import { lookAtKeys, readOrNull } from './inspect.js';
+import { promote } from './promote.js';
+import { beginRotation, requireRotatable } from './start.js';
+import { type MakeSuccessor, type SuccessorChoice, successorKind } from './successor.js';
+
+/*
+ * A rotation, as its journal tells it (see keystore/journal.ts). Both keys are enabled from the moment that the successor
+ * is registered until the old one is disabled, which is after the successor was proved to log in.
+ *
+ *   look at the account -> journal -> make the successor -> register and prove it -> promote it -> grace
+ *     -> disable the old key -> remove it -> delete the journal
+ */
+
+/** What is chosen of the successor: the same kind of key, in the same place, where left out. */
+export interface RotateRequest extends SuccessorChoice {
+  readonly name: string;
+  /** How long the old key stays enabled after the successor took over; 0 where left out. It can be changed meanwhile. */
+  readonly graceMs?: number | undefined;
+  /** Called where the exchange must be asked; the rotating key itself may be the login. */
+  readonly login: (record: KeyRecord) => Promise<AccountLogin>;
+  readonly makeSuccessor: MakeSuccessor;
+}
+
+export interface Rotation {
+  readonly name: string;
+  readonly state: 'done' | 'grace' | 'aborted';
+  /** The key that the name means now. */
+  readonly clientId: string | null;
+  readonly fingerprint: string;
+  /** The key that was replaced; of an aborted rotation the successor, null where none was registered. */
+  readonly previousClientId: string | null;
+  readonly previousFingerprint: string | null;
+  /** What the old pair is called in the keystore now; null where the rotation was aborted. */
+  readonly previousName: string | null;
+  /** Until when the old key stays enabled (ISO 8601, UTC); null but during the grace. */
+  readonly graceUntil: string | null;
+}
+
+/**
+ * Replaces a registered key by a successor with the same scope, features, whitelist and label, or goes on with a
+ * replacement that was interrupted or is in its grace.
+ *
+ * @throws `ERR_STATE` and its kin before anything is made; later what the exchange, the network and the keystore can give,
+ *   with the journal left to go on from: the same call goes on, {@link abortRotation} goes back
+ */
+export async function rotate(context: WorkflowContext, request: RotateRequest): Promise<Rotation> {
+  return context.store.withLock(request.name, async (locked) => {
+    const login = loginOnce(locked, request.login);
+    let journal = await readJournal(context.store, request.name);
+    if (journal?.stage === 'aborting') {
+      context.onNote?.('an earlier rotation was being aborted: that is ended first');
+      const aborting = journal;
+      await underWay(request.name, () => finishAbort(context, locked, aborting, login));
+      journal = null;
+    }
+    const fresh = journal === null;
+    const record = await locked.read();
+    if (journal === null) await requireRotatable(context.store, record);
+    const current = journal === null ? await begin(context, locked, record, request, login) : journal;
+    return underWay(request.name, () => goOn(context, locked, current, request, login, fresh));
+  });
+}
+
+/** The login is asked for once a run, and not where it is not needed. */
+function loginOnce(locked: LockedKey, ask: RotateRequest['login']): () => Promise<AccountLogin> {
+  let asked: Promise<AccountLogin> | undefined;
+  return () => {
+    asked ??= locked.read().then(async (record) => onBehalfOf(await ask(record), record));
+    return asked;
+  };
+}
+
+async function begin(
+  context: WorkflowContext,
+  locked: LockedKey,
+  record: KeyRecord,
+  request: RotateRequest,
+  login: () => Promise<AccountLogin>,
+): Promise<RotationJournal> {
+  const kind = successorKind(record, request);
+  return beginRotation(context, locked, record, await login(), { kind, graceMs: request.graceMs ?? 0 });
+}
+
+async function goOn(
+  context: WorkflowContext,
+  locked: LockedKey,
+  begun: RotationJournal,
+  request: RotateRequest,
+  login: () => Promise<AccountLogin>,
+  fresh: boolean,
+): Promise<Rotation> {
+  requireSameKind(begun, request);
+  let journal = await withGrace(locked, begun, request.graceMs);
+  let proved = fresh;
+  if (journal.stage === 'begun') {
+    proved = (await makeAndRegister(context, locked, journal, request.makeSuccessor, await login(), fresh)) && fresh;
+    journal = await promote(context.store, locked, journal);
+  }
+  const promoted = requirePromoted(journal);
+  const successor = await locked.read();
+  const dueMs = Date.parse(promoted.promotedAt) + promoted.graceMs;
+  const { clientId, fingerprint } = promoted.previous;
+  const result: Rotation = {
+    name: promoted.name,
+    state: 'done',
+    clientId: successor.clientId,
+    fingerprint: successor.fingerprint,
+    previousClientId: clientId,
+    previousFingerprint: fingerprint,
+    previousName: promoted.archive,
+    graceUntil: null,
+  };
+  if (context.store.now().getTime() < dueMs) {
+    return { ...result, state: 'grace', graceUntil: new Date(dueMs).toISOString() };
+  }
+  await finishRotation(context, locked, promoted, await login(), proved);
+  return result;
+}
+
+type Promoted = RotationJournal & { readonly archive: string; readonly promotedAt: string };
+
+function requirePromoted(journal: RotationJournal): Promoted {
+  const { archive, promotedAt } = journal;
+  if (archive !== null && promotedAt !== null) return { ...journal, archive, promotedAt };
+  throw new DeribitKeysError('ERR_STATE', `the journal of the rotation of "${journal.name}" contradicts itself`);
+}
+
+/** @throws `ERR_STATE` where another kind of key is asked for than the one that is being made */
+function requireSameKind({ kind, name }: RotationJournal, { type, bits, place }: RotateRequest): void {
+  const begun = kind.place ?? { kind: 'file' };
+  const samePlace = isDeepStrictEqual(place ?? begun, begun);
+  if ((type ?? kind.type) === kind.type && (bits ?? kind.bits) === kind.bits && samePlace) return;
+  const where =
+    begun.kind === 'file' ? 'a file' : begun.kind === 'pkcs11' ? `the token "${begun.token}"` : 'an ssh-agent';
+  const what = `${kind.bits === null ? 'ed25519' : `rsa of ${kind.bits} bits`}, in ${where}`;
+  throw new DeribitKeysError('ERR_STATE', `the rotation of "${name}" was begun with a successor of the kind ${what}`, {
+    hint: 'leave out --type, --bits and the options of the place',
+  });
+}
+
+/** The journal with another grace, where one is asked for. */
+async function withGrace(
+  locked: LockedKey,
+  journal: RotationJournal,
+  graceMs: number | undefined,
+): Promise<RotationJournal> {
+  if (graceMs === undefined || graceMs === journal.graceMs) return journal;
+  const changed = { ...journal, graceMs };
+  await locked.change([writeJournal(changed)]);
+  return changed;
+}
+
+/** Gives whether the successor was proved to log in by this very run. */
+async function makeAndRegister(
+  context: WorkflowContext,
+  locked: LockedKey,
+  journal: RotationJournal,
+  makeSuccessor: MakeSuccessor,
+  login: AccountLogin,
+  fresh: boolean,
+): Promise<boolean> {
+  const { successor, kind, plan } = journal;
+  let made = await readOrNull(context, successor);
+  if (!fresh && made?.state !== 'registered') {
+    const seen = made;
+    await withAccount(context, login, 'read_write', (account) => lookAtKeys(context, account, journal, seen));
+  }
+  if (made === null) {
+    context.onNote?.(`making the successor${kind.type === 'rsa' ? ` (RSA, ${kind.bits} bits)` : ''} …`);
+    made = await makeSuccessor(successor, await locked.read(), kind);
+  }
+  if (made.state !== 'registered') {
+    const { loginVerified } = await register(context, { name: successor, ...plan, login });
+    if (loginVerified) return true;
+    made = await context.store.read(successor);
+  }
+  await requireLogin(context, login, made);
+  return false;
+}
+
+/**
+ * Goes back to before a rotation, as long as the old key is not removed: the old key has its name again and logs in, the
+ * successor is removed from the exchange and from the keystore.
+ * @throws `ERR_STATE` where no rotation is under way, or it is too far
+ */
+export async function abortRotation(
+  context: WorkflowContext,
+  { name, login: ask }: Pick<RotateRequest, 'name' | 'login'>,
+): Promise<Rotation> {
+  return context.store.withLock(name, async (locked) => {
+    const login = loginOnce(locked, ask);
+    const journal = await readJournal(context.store, name);
+    if (journal === null) {
+      await locked.read();
+      throw new DeribitKeysError(
+        'ERR_STATE',
+        `no rotation of "${name}" is under way: there is nothing to go back from`,
+        {
+          hint: 'what was done is told by: deribit-keys audit',
+        },
+      );
+    }
+    return underWay(name, async () => {
+      const aborting = await turnBack(context, locked, journal, login);
+      const successor = await finishAbort(context, locked, aborting, login);
+      const old = await locked.read();
+      const { clientId, fingerprint } = old;
+      return {
+        name,
+        state: 'aborted',
+        clientId,
+        fingerprint,
+        previousClientId: successor?.clientId ?? null,
+        previousFingerprint: successor?.fingerprint ?? null,
+        previousName: null,
+        graceUntil: null,
+      };
+    });
+  });
+}
+
+async function turnBack(
+  context: WorkflowContext,
+  locked: LockedKey,
+  journal: RotationJournal,
+  login: () => Promise<AccountLogin>,
+): Promise<RotationJournal> {
+  if (journal.stage === 'aborting') return journal;
+  if (journal.stage === 'promoted') return goBack(context, locked, requirePromoted(journal), await login());
+  const aborting: RotationJournal = { ...journal, stage: 'aborting' };
+  await locked.change([writeJournal(aborting)]);
+  return aborting;
+}
+
+/** Runs a part of a rotation that has a journal: what is thrown says how to go on. */
+async function underWay<T>(name: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!isDeribitKeysError(error)) throw error;
+    const { code, message, hint, rpc, maybeSent } = error;
+    const next = `the rotation of "${name}" is under way: the same command goes on with it, deribit-keys rotate ${name} --abort goes back`;
+    throw new DeribitKeysError(code, message, {
+      cause: error,
+      hint: hint === undefined ? next : `${hint}; ${next}`,
+      ...(rpc === undefined ? {} : { rpc }),
+      ...(maybeSent === undefined ? {} : { maybeSent }),
+    });
+  }
+}

@@ -1,0 +1,118 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { onTestFinished } from 'vitest';
+import { type Sandbox, type SandboxOptions, startSandbox } from '../../src/sandbox/index.js';
+import { type CliResult, cli, temporaryFolder } from './cli.js';
+
+export const hasOpenssl = spawnSync('openssl', ['version']).status === 0;
+
+export interface Finding {
+  readonly check: string;
+  readonly name: string | null;
+  readonly ok: boolean | null;
+  readonly detail: string;
+  readonly fix: string | null;
+}
+
+export interface Diagnosis {
+  readonly ok: boolean;
+  readonly findings: readonly Finding[];
+}
+
+/** A keystore with `admin` (everything) and `bot` (trading), both registered on an exchange of their own. */
+export interface House {
+  readonly sandbox: Sandbox;
+  readonly folder: string;
+  readonly keys: string;
+  /** Runs the program on this keystore. */
+  run(...argv: readonly string[]): Promise<CliResult>;
+  /** The same with the bootstrap key's secret at hand. */
+  asRoot(...argv: readonly string[]): Promise<CliResult>;
+  doctor(...argv: readonly string[]): Promise<Diagnosis & { exitCode: number }>;
+  path(file: string): string;
+  record(name: string): Record<string, unknown>;
+  /** Changes fields of a record, as a hand that does not know better. */
+  alter(name: string, fields: Readonly<Record<string, unknown>>): void;
+  /** Runs the commands of a fix: ours in this process, others by the shell. */
+  mend(fix: string): Promise<void>;
+}
+
+export const ADMIN_SCOPE = 'account:read_write trade:read_write wallet:read';
+export const BOT_SCOPE = 'trade:read_write';
+
+export function words(line: string): string[] {
+  return [...line.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? '');
+}
+
+export async function openHouse(options: SandboxOptions & { readonly http?: boolean } = {}): Promise<House> {
+  const { http = false, ...settings } = options;
+  const sandbox = await startSandbox({ faultApi: true, ...settings });
+  onTestFinished(() => sandbox.close());
+  const folder = temporaryFolder();
+  const keys = join(folder, 'keys');
+  const path = (file: string) => join(keys, file);
+  const run = (...argv: readonly string[]) => cli(['--keys-dir', keys, ...argv]);
+  const asRoot = (...argv: readonly string[]) =>
+    cli(['--keys-dir', keys, ...argv, '--client-id', sandbox.clientId], {
+      env: {
+        DERIBIT_CLIENT_SECRET: sandbox.clientSecret,
+        ...(settings.tfaSecret === undefined ? {} : { DERIBIT_TFA_SECRET: settings.tfaSecret }),
+      },
+    });
+  const register = async (name: string, scope: string) => {
+    const made = await run('generate', name);
+    if (made.exitCode !== 0) throw new Error(made.stderr);
+    const url = http ? sandbox.httpUrl : sandbox.wsUrl;
+    if (settings.tfaSecret !== undefined) {
+      // made in the web page: each code would cost half a minute
+      const publicKey = readFileSync(path(`${name}.pub.pem`), 'utf8');
+      const { client_id } = sandbox.addKey({ publicKey, maxScope: scope, name });
+      const linked = await run('link', name, '--client-id', client_id, '--url', url);
+      if (linked.exitCode !== 0) throw new Error(linked.stderr);
+      return;
+    }
+    const env = settings.testnet === false ? 'prod' : 'test';
+    const registered = await asRoot('register', name, '--scope', scope, '--url', url, '--env', env);
+    if (registered.exitCode !== 0) throw new Error(registered.stderr);
+  };
+  await register('admin', ADMIN_SCOPE);
+  await register('bot', BOT_SCOPE);
+  const record = (name: string) => JSON.parse(readFileSync(path(`${name}.json`), 'utf8')) as Record<string, unknown>;
+  return {
+    sandbox,
+    folder,
+    keys,
+    path,
+    run,
+    asRoot,
+    record,
+    alter: (name, fields) =>
+      writeFileSync(path(`${name}.json`), JSON.stringify({ ...record(name), ...fields }), { mode: 0o600 }),
+    async doctor(...argv) {
+      const result = await run('doctor', '--json', ...argv);
+      if (result.stderr !== '') throw new Error(result.stderr);
+      return { ...result.json<Diagnosis>(), exitCode: result.exitCode };
+    },
+    async mend(fix) {
+      for (const command of fix.split(' && ')) {
+        const [program = '', ...argv] = words(command);
+        if (program !== 'deribit-keys') execFileSync('sh', ['-c', command], { cwd: folder });
+        else {
+          const result = await run(...argv, '--yes');
+          if (result.exitCode !== 0) throw new Error(`${command}: ${result.stderr}`);
+        }
+      }
+    },
+  };
+}
+
+/** The finding of a check; the first that is wrong where there are several. */
+export function finding(diagnosis: Diagnosis, check: string, name: string | null): Finding {
+  const all = diagnosis.findings.filter((one) => one.check === check && one.name === name);
+  const found = all.find(({ ok }) => ok === false) ?? all[0];
+  if (found === undefined) throw new Error(`no finding "${check}" on ${name}: ${JSON.stringify(diagnosis.findings)}`);
+  return found;
+}
+
+export const culprit = ({ findings }: Diagnosis) => findings.find(({ ok }) => ok === false) ?? null;

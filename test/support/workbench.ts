@@ -1,0 +1,144 @@
+import { expect } from 'vitest';
+import { localSigner } from '../../src/crypto/local-signer.js';
+import { Secret } from '../../src/crypto/secret.js';
+import { connect } from '../../src/deribit/connect.js';
+import { resolveEndpoint } from '../../src/deribit/endpoints.js';
+import type { SecondFactor } from '../../src/deribit/second-factor.js';
+import { readJournal } from '../../src/keystore/journal.js';
+import { type Keystore, type LockedKey, openKeystore } from '../../src/keystore/keystore.js';
+import { openPrivateKey } from '../../src/keystore/open-key.js';
+import type { Sandbox } from '../../src/sandbox/index.js';
+import type { AccountLogin, WorkflowContext } from '../../src/workflows/context.js';
+import { generate } from '../../src/workflows/generate.js';
+import { proveLogin } from '../../src/workflows/registration/proof.js';
+import { register } from '../../src/workflows/registration/register.js';
+import { abortRotation, type Rotation, rotate } from '../../src/workflows/rotation/rotate.js';
+import { localSuccessor } from '../../src/workflows/rotation/successor.js';
+
+/** Counts the writes to the keystore, and dies before or after one of them, as a process that is killed does. */
+export interface CrashPlan {
+  at: number;
+  when: 'before' | 'after';
+}
+
+export class Crash extends Error {}
+
+export interface Bench {
+  readonly store: Keystore;
+  readonly sandbox: Sandbox;
+  readonly context: WorkflowContext;
+  readonly login: AccountLogin;
+  readonly notes: readonly string[];
+  /** The next crash; null for none. */
+  crash: CrashPlan | null;
+  /** How many writes there were since `crash` was set last. */
+  writes: number;
+  rotate(name: string, options?: { graceMs?: number; login?: AccountLogin }): Promise<Rotation>;
+  abort(name: string, login?: AccountLogin): Promise<Rotation>;
+}
+
+export interface BenchOptions {
+  readonly kind?: 'ws' | 'http';
+  readonly nowMs?: () => number;
+  readonly secondFactor?: SecondFactor;
+  readonly passphrase?: string;
+}
+
+/** The workflows' context on a sandbox, without the command line. */
+export function openBench(sandbox: Sandbox, folder: string, options: BenchOptions = {}): Bench {
+  const { nowMs = Date.now, secondFactor } = options;
+  const plain = openKeystore(folder, { now: () => new Date(nowMs()) });
+  const step = async <T>(work: () => Promise<T>): Promise<T> => {
+    bench.writes += 1;
+    const strikes = bench.crash !== null && bench.crash.at === bench.writes;
+    if (strikes && bench.crash?.when === 'before') throw new Crash('killed before a write');
+    const result = await work();
+    if (strikes) throw new Crash('killed after a write');
+    return result;
+  };
+  const store: Keystore = {
+    ...plain,
+    withLock: (name, work) =>
+      plain.withLock(name, (locked) => {
+        const counted: LockedKey = {
+          ...locked,
+          write: (record) => step(() => locked.write(record)),
+          change: (steps, ...notes) => step(() => locked.change(steps, ...notes)),
+        };
+        return work(counted);
+      }),
+  };
+  const passphrase = new Secret(options.passphrase ?? 'none');
+  const notes: string[] = [];
+  const context: WorkflowContext = {
+    store,
+    connect: (endpoint) => connect(endpoint),
+    signerOf: async (record) =>
+      localSigner(await openPrivateKey(store, record, { passphrase: () => Promise.resolve(passphrase) })),
+    onNote: (note) => notes.push(note),
+    nowMs,
+    clock: { offsetMs: 0 },
+    ...(secondFactor === undefined ? {} : { secondFactor }),
+  };
+  const endpoint = resolveEndpoint({ url: options.kind === 'ws' ? sandbox.wsUrl : sandbox.httpUrl });
+  const credentials = { clientId: sandbox.clientId, clientSecret: new Secret(sandbox.clientSecret) };
+  const makeSuccessor = localSuccessor(store, () => Promise.resolve(passphrase));
+  const bench: Bench = {
+    store,
+    sandbox,
+    context,
+    login: { endpoint, credentials },
+    notes,
+    crash: null,
+    writes: 0,
+    rotate: (name, { graceMs, login = bench.login } = {}) =>
+      rotate(context, { name, graceMs, login: () => Promise.resolve(login), makeSuccessor }),
+    abort: (name, login = bench.login) => abortRotation(context, { name, login: () => Promise.resolve(login) }),
+  };
+  return bench;
+}
+
+export async function makeKey(bench: Bench, name: string, scope: string, ipWhitelist: readonly string[] = []) {
+  await generate(bench.store, name);
+  return register(bench.context, { name, scope, ipWhitelist, login: bench.login });
+}
+
+/** The login of a registered key of the keystore. */
+export async function loginOf(bench: Bench, name: string): Promise<AccountLogin> {
+  const record = await bench.store.read(name);
+  const { endpoint } = bench.login;
+  return { endpoint, credentials: { clientId: record.clientId ?? '', signer: await bench.context.signerOf(record) } };
+}
+
+/** Client ids of enabled keys of the main account that the keystore's private keys log in with. */
+export async function waysIn(bench: Bench): Promise<readonly string[]> {
+  const ways: string[] = [];
+  for (const record of (await bench.store.list()).records) {
+    const shown = bench.sandbox.keys().find((key) => key.client_secret === record.fingerprint && key.enabled);
+    // the files of a key may be on their way while a transaction is half done
+    const signer = await bench.context.signerOf(record).catch(() => null);
+    if (shown === undefined || signer === null) continue;
+    const login = await proveLogin(bench.context, bench.login.endpoint, shown.client_id, signer);
+    if (login !== null) ways.push(shown.client_id);
+  }
+  return ways;
+}
+
+/** What must hold once no rotation of `name` is under way: one enabled key, which is the name's, and no other. */
+export async function expectSettled(bench: Bench, name: string, original: string): Promise<void> {
+  expect(await readJournal(bench.store, name)).toBeNull();
+  const { records, damaged } = await bench.store.list();
+  expect(damaged).toEqual([]);
+  const record = records.find((one) => one.name === name);
+  expect(record?.state).toBe('registered');
+  const onExchange = bench.sandbox.keys().filter(({ client_id: id }) => id !== bench.sandbox.clientId);
+  expect(onExchange).toMatchObject([
+    { client_id: record?.clientId, client_secret: record?.fingerprint, id: record?.keyId, enabled: true },
+  ]);
+  expect(await waysIn(bench)).toEqual([record?.clientId]);
+  expect(records.map(({ fingerprint }) => fingerprint)).toContain(original);
+  for (const other of records) {
+    await expect(bench.context.signerOf(other)).resolves.toBeDefined();
+    if (other.name !== name) expect(other.state).toBe('retired');
+  }
+}

@@ -1,0 +1,416 @@
+import { execFileSync } from 'node:child_process';
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { cli, temporaryFolder } from '../../support/cli.js';
+import { culprit, type Diagnosis, finding, hasOpenssl, openHouse } from '../../support/doctor-world.js';
+
+const REGISTERED = [
+  ...['record', 'file', 'permissions', 'format', 'passphrase', 'strength', 'record-matches', 'public-key'],
+  ...['registration', 'environment', 'client-id', 'enabled', 'exchange-key', 'scope', 'whitelist', 'login', 'age'],
+];
+
+describe('On a sound set-up', () => {
+  for (const http of [false, true]) {
+    it(`nothing is wrong and nothing is skipped with a login, over ${http ? 'HTTP' : 'WebSocket'}`, async () => {
+      const house = await openHouse({ http });
+      const diagnosis = await house.doctor('--as', 'admin');
+      expect(diagnosis).toMatchObject({ ok: true, exitCode: 0 });
+      expect(diagnosis.findings.filter(({ ok }) => ok !== true)).toEqual([]);
+      const remarks = diagnosis.findings.filter(({ fix }) => fix !== null);
+      expect(remarks.map(({ check }) => check)).toEqual(['passphrase', 'passphrase']);
+      for (const name of ['admin', 'bot']) {
+        for (const check of REGISTERED) expect(finding(diagnosis, check, name).ok).toBe(true);
+      }
+      for (const check of [
+        'keystore',
+        'folder-permissions',
+        'leftovers',
+        'stray-files',
+        'reachable',
+        'clock',
+        'account',
+      ]) {
+        expect(finding(diagnosis, check, null).ok).toBe(true);
+      }
+      expect(finding(diagnosis, 'key-limit', null).detail).toBe('room for 5 more of 8');
+      expect(finding(diagnosis, 'clock', null).detail).toMatch(
+        /^the clock here is \d+ ms (ahead of|behind) the exchange/,
+      );
+    });
+  }
+
+  it('a login of the key itself proves what no account needs to be asked for', async () => {
+    const house = await openHouse();
+    const diagnosis = await house.doctor('bot');
+    expect(diagnosis).toMatchObject({ ok: true, exitCode: 0 });
+    expect(diagnosis.findings.filter(({ ok }) => ok === null).map(({ check }) => check)).toEqual(['account']);
+    expect(finding(diagnosis, 'exchange-key', 'bot').detail).toContain('verified a signature');
+  });
+
+  it('the checks stand in their order', async () => {
+    const house = await openHouse();
+    const { findings } = await house.doctor('--as', 'admin', 'bot');
+    const order = findings.map(({ check, name }) => (name === null ? `(${check})` : check));
+    expect(order).toEqual([
+      ...['(keystore)', '(folder-permissions)', '(leftovers)', ...REGISTERED.slice(0, 10)],
+      ...['(reachable)', '(clock)', '(account)', '(key-limit)', ...REGISTERED.slice(10)],
+    ]);
+  });
+
+  it('a login that may only read is not taken for one that shows another key', async () => {
+    const house = await openHouse();
+    const made = await house.run('generate', 'reader');
+    expect(made.exitCode).toBe(0);
+    const login = ['--as', 'admin', '--url', house.sandbox.wsUrl];
+    expect((await house.run('register', 'reader', '--scope', 'account:read', ...login)).exitCode).toBe(0);
+    expect(await house.doctor('--as', 'reader')).toMatchObject({ ok: true });
+    const verified = await house.run('verify', '--as', 'reader', '--json');
+    expect(verified.exitCode).toBe(0);
+  });
+
+  it('an encrypted key without a passphrase is skipped, with one it is proved', async () => {
+    const house = await openHouse();
+    const secret = join(house.folder, 'secret');
+    writeFileSync(secret, 'correct horse');
+    expect((await house.run('passphrase', 'bot', '--new-passphrase-file', secret)).exitCode).toBe(0);
+    const without = await house.doctor('bot');
+    expect(without).toMatchObject({ ok: true, exitCode: 0 });
+    for (const check of [
+      'passphrase',
+      'strength',
+      'record-matches',
+      'client-id',
+      'enabled',
+      'scope',
+      'whitelist',
+      'login',
+    ]) {
+      expect(finding(without, check, 'bot').ok).toBeNull();
+    }
+    const given = await house.doctor('bot', '--passphrase-file', secret);
+    expect(given.findings.filter(({ name, ok }) => name === 'bot' && ok !== true)).toEqual([]);
+    expect(finding(given, 'passphrase', 'bot')).toMatchObject({ detail: 'the passphrase opens it', fix: null });
+  });
+
+  it('a second factor without a code is skipped', async () => {
+    const house = await openHouse({ tfaSecret: 'GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ' });
+    const diagnosis = await house.doctor('--as', 'admin');
+    expect(diagnosis).toMatchObject({ ok: true, exitCode: 0 });
+    expect(finding(diagnosis, 'account', null)).toMatchObject({
+      ok: null,
+      detail: expect.stringContaining('second factor'),
+    });
+    expect(finding(diagnosis, 'login', 'bot').ok).toBe(true);
+  });
+
+  it('a second factor costs one code, however many keys there are', async () => {
+    const house = await openHouse({ tfaSecret: 'GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ' });
+    const { stdout } = await house.asRoot('doctor', '--json', '--url', house.sandbox.wsUrl);
+    const diagnosis = JSON.parse(stdout) as Diagnosis;
+    expect(diagnosis.findings.filter(({ ok }) => ok !== true)).toEqual([]);
+    const lists = house.sandbox.calls.filter(({ method }) => method === 'private/list_api_keys');
+    expect(lists.filter(({ outcome }) => outcome === 'ok')).toHaveLength(1);
+  });
+
+  it('a rotation in its grace is no fault', async () => {
+    const house = await openHouse();
+    expect((await house.run('rotate', 'bot', '--as', 'admin', '--grace', '1h')).exitCode).toBe(0);
+    const diagnosis = await house.doctor('--as', 'admin');
+    expect(diagnosis.findings.filter(({ ok }) => ok === false)).toEqual([]);
+    expect(finding(diagnosis, 'rotation', 'bot').detail).toMatch(/stays enabled until 20/);
+  });
+
+  it('what an interrupted command left is cleared up, as by every command', async () => {
+    const house = await openHouse();
+    writeFileSync(house.path('.bot.json.0123456789ab.tmp'), 'half', { mode: 0o600 });
+    expect(await house.doctor('--offline')).toMatchObject({ ok: true });
+    expect(() => readFileSync(house.path('.bot.json.0123456789ab.tmp'))).toThrow(/ENOENT/);
+  });
+
+  it('a folder that others can look into is worth a remark', async () => {
+    const house = await openHouse();
+    chmodSync(house.keys, 0o755);
+    const diagnosis = await house.doctor('--offline');
+    expect(diagnosis.ok).toBe(true);
+    expect(finding(diagnosis, 'folder-permissions', null)).toMatchObject({ ok: true, fix: `chmod 700 ${house.keys}` });
+  });
+
+  it('a clock that is three seconds off is worth a remark', async () => {
+    const house = await openHouse();
+    house.sandbox.setFaults(['clock:-3500']);
+    const diagnosis = await house.doctor('bot');
+    expect(diagnosis.ok).toBe(true);
+    expect(finding(diagnosis, 'clock', null)).toMatchObject({
+      ok: true,
+      fix: expect.stringMatching(/timedatectl|sntp|w32tm/),
+    });
+  });
+});
+
+describe('The doctor', () => {
+  it('asks nobody with --offline', async () => {
+    const house = await openHouse();
+    const calls = house.sandbox.calls.length;
+    expect(await house.doctor('--offline', '--as', 'admin')).toMatchObject({ ok: true });
+    expect(house.sandbox.calls.length).toBe(calls);
+  });
+
+  it('has nothing to say against a keystore that is not there yet', async () => {
+    const keys = join(temporaryFolder(), 'none');
+    const result = await cli(['--keys-dir', keys, 'doctor', '--offline', '--json']);
+    expect(result.exitCode).toBe(0);
+    expect(finding(result.json<Diagnosis>(), 'keystore', null)).toMatchObject({
+      ok: null,
+      fix: 'deribit-keys generate bot',
+    });
+  });
+
+  it('names a file in the place of the keystore', async () => {
+    const file = join(temporaryFolder(), 'file');
+    writeFileSync(file, '');
+    const result = await cli(['--keys-dir', file, 'doctor', '--offline', '--json']);
+    expect(result.exitCode).toBe(1);
+    expect(finding(result.json<Diagnosis>(), 'keystore', null)).toMatchObject({
+      ok: false,
+      fix: expect.stringContaining('--keys-dir'),
+    });
+  });
+
+  it('tells people the culprit and the command that mends it', async () => {
+    const house = await openHouse();
+    chmodSync(house.path('bot.pem'), 0o644);
+    const { stdout, exitCode, stderr } = await house.run('doctor', 'bot', '--as', 'admin');
+    expect(exitCode).toBe(1);
+    expect(stderr).toBe('');
+    expect(stdout).toContain(
+      `✗ bot permissions: the private key ${house.path('bot.pem')} can be read or written by others`,
+    );
+    expect(stdout).toContain(`    mend it: chmod 600 ${house.path('bot.pem')}`);
+    expect(stdout.trimEnd().split('\n').at(-1)).toMatch(/^the culprit: bot permissions: /);
+    const well = await house.run('doctor', 'admin', '--as', 'admin');
+    expect(well.stdout).toMatch(/! admin passphrase: .*\n {4}you could: deribit-keys passphrase admin\n/);
+    expect(well.stdout.trimEnd()).toMatch(/nothing is wrong, as far as it could be checked$/);
+  });
+
+  it('is not confused by quotes and spaces in the way to the keystore', async () => {
+    const keys = join(temporaryFolder(), "o'brien's keys");
+    expect((await cli(['--keys-dir', keys, 'generate', 'bot'])).exitCode).toBe(0);
+    chmodSync(join(keys, 'bot.pem'), 0o644);
+    const result = await cli(['--keys-dir', keys, 'doctor', 'bot', '--offline', '--json']);
+    const { fix } = finding(result.json<Diagnosis>(), 'permissions', 'bot');
+    execFileSync('sh', ['-c', fix ?? 'false']);
+    expect((await cli(['--keys-dir', keys, 'doctor', 'bot', '--offline'])).exitCode).toBe(0);
+  });
+
+  it('looks at keys of two exchanges, each where it belongs', async () => {
+    const [one, two] = [await openHouse(), await openHouse()];
+    expect((await one.run('generate', 'far')).exitCode).toBe(0);
+    const publicKey = readFileSync(one.path('far.pub.pem'), 'utf8');
+    const { client_id } = two.sandbox.addKey({ publicKey, maxScope: 'account:read' });
+    expect((await one.run('link', 'far', '--client-id', client_id, '--url', two.sandbox.httpUrl)).exitCode).toBe(0);
+    const diagnosis = await one.doctor('--as', 'admin');
+    expect(diagnosis.ok).toBe(true);
+    expect(diagnosis.findings.filter(({ check }) => check === 'reachable')).toHaveLength(2);
+    const byRoot = await one.asRoot('doctor', '--json', '--url', one.sandbox.wsUrl);
+    const wrong = byRoot.json<Diagnosis>().findings.filter(({ ok }) => ok === false);
+    // the user's --url leads one of the two astray
+    expect(wrong.map(({ check, name }) => `${check} ${name}`)).toEqual(['environment far']);
+  });
+
+  it('looks at a key of a subaccount in its subaccount', async () => {
+    const house = await openHouse();
+    const subaccount = house.sandbox.accountIds[1] ?? 0;
+    expect((await house.run('generate', 'sub')).exitCode).toBe(0);
+    const publicKey = readFileSync(house.path('sub.pub.pem'), 'utf8');
+    const { client_id } = house.sandbox.addKey({ publicKey, maxScope: 'trade:read', accountId: subaccount });
+    const linked = await house.run(
+      'link',
+      'sub',
+      '--client-id',
+      client_id,
+      '--url',
+      house.sandbox.wsUrl,
+      '--subaccount',
+      String(subaccount),
+    );
+    expect(linked.exitCode).toBe(0);
+    const diagnosis = await house.doctor('--as', 'admin');
+    expect(diagnosis.findings.filter(({ ok }) => ok !== true)).toEqual([]);
+    expect(finding(diagnosis, 'client-id', 'sub').ok).toBe(true);
+    const asked = await house.doctor('--as', 'admin', '--subaccount', String(subaccount));
+    expect(asked.findings.filter(({ ok }) => ok === false)).toEqual([]);
+    expect(finding(asked, 'account', null).detail).toContain(`of the subaccount ${subaccount}`);
+    const other = await house.doctor('bot', '--as', 'admin', '--subaccount', '999');
+    expect(culprit(other)).toMatchObject({ check: 'account', name: null });
+  });
+
+  it('shows no secret', async () => {
+    const house = await openHouse();
+    const secret = join(house.folder, 'secret');
+    writeFileSync(secret, 'canary-passphrase');
+    await house.run('passphrase', 'bot', '--new-passphrase-file', secret);
+    writeFileSync(join(house.folder, 'wrong'), 'canary-wrong');
+    const result = await house.asRoot('doctor', '--verbose', '--passphrase-file', join(house.folder, 'wrong'));
+    expect(result.exitCode).toBe(1);
+    for (const canary of ['canary', house.sandbox.clientSecret]) {
+      expect(result.stdout + result.stderr).not.toContain(canary);
+    }
+  });
+});
+
+describe('A starting point that is a file', () => {
+  it('leads to the key of the keystore that is the same', async () => {
+    const house = await openHouse();
+    const diagnosis = await house.doctor('--file', house.path('bot.pem'));
+    expect(diagnosis.ok).toBe(true);
+    expect(finding(diagnosis, 'record', null).detail).toContain('the key "bot" of the keystore');
+    expect(finding(diagnosis, 'login', 'bot').ok).toBe(true);
+    expect(diagnosis.findings.some(({ name }) => name === 'admin')).toBe(false);
+    const half = await house.doctor('--file', house.path('bot.pub.pem'));
+    expect(finding(half, 'record', null).detail).toContain('the key "bot" of the keystore');
+  });
+
+  it.skipIf(!hasOpenssl)(
+    'that the keystore does not have is looked for on the exchange, by its public half (needs openssl)',
+    async () => {
+      const house = await openHouse();
+      const file = join(house.folder, 'own.pem');
+      execFileSync('openssl', ['genpkey', '-algorithm', 'ED25519', '-out', file]);
+      chmodSync(file, 0o600);
+      const publicKey = String(execFileSync('openssl', ['pkey', '-in', file, '-pubout']));
+      const absent = await house.doctor('--file', file, '--as', 'admin');
+      expect(absent.ok).toBe(true);
+      expect(finding(absent, 'record', null)).toMatchObject({ ok: null, fix: `deribit-keys import bot ${file}` });
+      expect(finding(absent, 'client-id', null).ok).toBeNull();
+      const { client_id } = house.sandbox.addKey({ publicKey, maxScope: 'trade:read' });
+      const found = await house.doctor('--file', file, '--as', 'admin');
+      expect(found.ok).toBe(true);
+      expect(finding(found, 'login', client_id).ok).toBe(true);
+    },
+  );
+
+  it.skipIf(!hasOpenssl)('with a client id is tried as a login (needs openssl)', async () => {
+    const house = await openHouse();
+    const file = join(house.folder, 'own.pem');
+    execFileSync('openssl', ['genpkey', '-algorithm', 'ED25519', '-out', file]);
+    chmodSync(file, 0o600);
+    const clientId = String(house.record('bot').clientId);
+    const place = ['--url', house.sandbox.httpUrl, '--keys-dir', join(house.folder, 'empty')];
+    const wrong = await house.doctor('--file', file, '--client-id', clientId, ...place);
+    expect(culprit(wrong)).toMatchObject({ check: 'login', name: clientId });
+    const right = await house.doctor('--file', house.path('bot.pem'), '--client-id', clientId, ...place);
+    expect(right.ok).toBe(true);
+    expect(finding(right, 'login', clientId).ok).toBe(true);
+  });
+
+  it.skipIf(!hasOpenssl).each([
+    ['is missing', () => {}, 'file', /there is no private key file/],
+    ['is no key', (file: string) => writeFileSync(file, 'hello', { mode: 0o600 }), 'format', /ls -l/],
+    ['others can read', (file: string) => make(file, 0o640), 'permissions', / chmod 600 \S+$/],
+    [
+      'is too weak',
+      (file: string) => make(file, 0o600, '-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:1024'),
+      'strength',
+      /generate/,
+    ],
+    [
+      'is of another curve',
+      (file: string) => make(file, 0o600, '-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256'),
+      'strength',
+      /generate/,
+    ],
+  ])('and %s is the culprit (needs openssl)', async (_what, plant, check, fix) => {
+    const folder = temporaryFolder();
+    const file = join(folder, 'own.pem');
+    plant(file);
+    const result = await cli(['--keys-dir', join(folder, 'keys'), 'doctor', '--offline', '--json', '--file', file]);
+    expect(result.exitCode).toBe(1);
+    const found = culprit(result.json<Diagnosis>());
+    expect(found).toMatchObject({ check, name: null });
+    expect(`${found?.detail} ${found?.fix}`).toMatch(fix);
+  });
+
+  it.skipIf(!hasOpenssl)('and is encrypted wants its passphrase (needs openssl)', async () => {
+    const folder = temporaryFolder();
+    const file = join(folder, 'own.pem');
+    make(file, 0o600, '-algorithm', 'ED25519', '-aes256', '-pass', 'pass:right');
+    const doctor = async (passphrase?: string) => {
+      const env = passphrase === undefined ? {} : { DERIBIT_KEYS_INPUT_PASSPHRASE: passphrase };
+      const argv = ['--keys-dir', join(folder, 'keys'), 'doctor', '--offline', '--json', '--file', file];
+      return finding((await cli(argv, { env })).json<Diagnosis>(), 'passphrase', null);
+    };
+    expect(await doctor()).toMatchObject({ ok: null, fix: expect.stringContaining('--input-passphrase-file') });
+    expect(await doctor('wrong')).toMatchObject({ ok: false });
+    expect(await doctor('right')).toMatchObject({ ok: true, detail: 'the passphrase opens it' });
+  });
+});
+
+function make(file: string, mode: number, ...argv: readonly string[]): void {
+  execFileSync('openssl', ['genpkey', ...(argv.length === 0 ? ['-algorithm', 'ED25519'] : argv), '-out', file], {
+    stdio: 'pipe',
+  });
+  chmodSync(file, mode);
+}
+
+describe('A starting point that is a client id', () => {
+  it('leads to the key of the keystore that has it', async () => {
+    const house = await openHouse();
+    const diagnosis = await house.doctor('--client-id', String(house.record('bot').clientId));
+    expect(diagnosis.ok).toBe(true);
+    expect(finding(diagnosis, 'login', 'bot').ok).toBe(true);
+  });
+
+  it('is looked for in the account', async () => {
+    const house = await openHouse();
+    const unknown = await house.doctor('--client-id', 'NoSuchId', '--as', 'admin');
+    expect(culprit(unknown)).toMatchObject({ check: 'client-id', name: 'NoSuchId' });
+    const other = house.sandbox.addKey({ maxScope: 'trade:read' });
+    const known = await house.doctor('--client-id', other.client_id, '--as', 'admin');
+    expect(known.ok).toBe(true);
+    expect(finding(known, 'enabled', other.client_id).ok).toBe(true);
+  });
+
+  it('without a login is not looked for', async () => {
+    const house = await openHouse();
+    const diagnosis = await house.doctor('--client-id', 'NoSuchId', '--url', house.sandbox.wsUrl);
+    expect(diagnosis.ok).toBe(true);
+    expect(finding(diagnosis, 'client-id', 'NoSuchId').ok).toBeNull();
+  });
+});
+
+describe('A starting point that is an error', () => {
+  it.each([
+    ['13004', /ERR_UNAUTHORIZED/],
+    ['-32601', /-32601/],
+    ['424242', /not one that this program knows/],
+    ['ERR_WRONG_ENVIRONMENT', /test exchange answered/],
+    ['err_permissions', /others can read/],
+  ])('%s is explained, and the keys are examined', async (code, detail) => {
+    const house = await openHouse();
+    const diagnosis = await house.doctor('--error', code, 'bot');
+    expect(diagnosis.ok).toBe(true);
+    expect(diagnosis.findings[0]).toMatchObject({ check: 'error', ok: null, detail: expect.stringMatching(detail) });
+    expect(finding(diagnosis, 'login', 'bot').ok).toBe(true);
+  });
+
+  it('and none at all is wrong usage', async () => {
+    const house = await openHouse();
+    const result = await house.run('doctor', '--error', 'no such code', '--json');
+    expect(result.exitCode).toBe(2);
+    expect(result.error().code).toBe('ERR_USAGE');
+  });
+});
+
+describe('Wrong usage of the doctor', () => {
+  it.each([
+    ['a name that cannot be one', ['../x']],
+    ['a duration that is none', ['--max-age', 'soon']],
+    ['a login that cannot be one', ['--as', 'admin', '--client-secret-file', '/dev/null']],
+  ])('is %s', async (_what, argv) => {
+    const house = await openHouse();
+    const result = await house.run('doctor', ...argv, '--json');
+    expect(result.exitCode).toBe(2);
+    expect(result.error().code).toBe('ERR_USAGE');
+  });
+});

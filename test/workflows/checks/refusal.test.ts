@@ -1,0 +1,160 @@
+import { describe, expect, it } from 'vitest';
+import { type CliResult, cli } from '../../support/cli.js';
+import { type House, openHouse } from '../../support/doctor-world.js';
+
+const hints = (result: CliResult) => (result.error().hint ?? '').split('\n');
+
+async function refused(house: House, ...argv: readonly string[]): Promise<readonly string[]> {
+  const result = await house.run(...argv, '--json');
+  expect(result.exitCode).toBe(5);
+  expect(result.error()).toMatchObject({ code: 'ERR_UNAUTHORIZED', rpc: { code: 13004 } });
+  return hints(result);
+}
+
+describe('A login refused without a reason', () => {
+  it('by auth is explained by the key, and the clock is cleared of it', async () => {
+    const house = await openHouse();
+    expect((await house.run('api-keys', 'disable', 'bot', '--as', 'admin', '--yes')).exitCode).toBe(0);
+    const reasons = await refused(house, 'auth', 'bot');
+    expect(reasons).toEqual([
+      'the key may be disabled: deribit-keys api-keys enable bot --as <another key>',
+      'a whitelist that was set in the web page may not hold this address',
+      expect.stringMatching(
+        /^\S+ may be unknown, removed, or have another public key: .* fingerprint ([0-9a-f]{2}:){15}[0-9a-f]{2} for it$/,
+      ),
+      expect.stringMatching(
+        /may belong to the other environment: this was test \(127\.0\.0\.1:\d+\), the other is --env prod$/,
+      ),
+      expect.stringMatching(/^it is not the clock: the clock here is \d+ ms/),
+      'look closer with: deribit-keys doctor bot --as <another key>',
+    ]);
+  });
+
+  it('by auth is not blamed on a clock that is off and was corrected', async () => {
+    const house = await openHouse();
+    house.sandbox.setFaults(['clock:90000']);
+    const granted = await house.run('auth', 'bot');
+    expect(granted.exitCode).toBe(0);
+    expect(granted.stderr).toMatch(/the clock here is (89|90)\d{3} ms behind the exchange's: signed by the exchange's/);
+    expect((await house.run('api-keys', 'disable', 'bot', '--as', 'admin', '--yes')).exitCode).toBe(0);
+    const reasons = await refused(house, 'auth', 'bot');
+    expect(reasons[0]).toMatch(/^the key may be disabled/);
+    expect(reasons.join('\n')).toMatch(/it is not the clock: .* behind the exchange's, which was corrected/);
+  });
+
+  it('by auth is explained by a clock that is days off, before all else: no signature is made for another day', async () => {
+    const house = await openHouse();
+    house.sandbox.setFaults([`clock:${2 * 24 * 60 * 60 * 1000}`]);
+    const [first, ...others] = await refused(house, 'auth', 'bot');
+    expect(first).toMatch(/^the clock here is 172[78]\d{5} ms behind the exchange's, too far to be corrected: \S+/);
+    expect(others.join()).not.toContain('it is not the clock');
+  });
+
+  it('by auth is explained by the whitelist on record', async () => {
+    const house = await openHouse();
+    const edited = await house.run('api-keys', 'edit', 'bot', '--ip', '203.0.113.7', '--as', 'admin', '--yes');
+    expect(edited.exitCode).toBe(0);
+    expect(await refused(house, 'auth', 'bot')).toContain(
+      'this address may not be in its whitelist, which is on record as 203.0.113.7',
+    );
+  });
+
+  it('by link is explained by the client id of another key', async () => {
+    const house = await openHouse();
+    expect((await house.run('generate', 'late')).exitCode).toBe(0);
+    const clientId = String(house.record('bot').clientId);
+    const [first, second] = await refused(house, 'link', 'late', '--client-id', clientId, '--url', house.sandbox.wsUrl);
+    expect(first).toBe(`the client id ${clientId} is that of the key "bot"`);
+    expect(second).toMatch(/may be unknown, removed, or have another public key/);
+  });
+
+  it('by link is explained by a client id that cannot be one', async () => {
+    const house = await openHouse();
+    expect((await house.run('generate', 'late')).exitCode).toBe(0);
+    const [first] = await refused(house, 'link', 'late', '--client-id', 'ab c', '--url', house.sandbox.wsUrl);
+    expect(first).toMatch(/^the client id has 4 characters: one of Deribit's has 8 or more/);
+  });
+
+  it.each([
+    [
+      'a fingerprint',
+      '9c:6d:c9:02:fd:9f:75:6e:14:bb:71:c5:74:95:86:c8',
+      /^the client secret is a fingerprint: .*--as <name>/,
+    ],
+    ['a text with a space behind it', 'canary-secret ', /^the client secret begins or ends with white space$/],
+    ['another', 'canary-secret', /may be unknown, or the client secret another key's or an old one$/],
+  ])('by register with a client secret that is %s says so', async (_what, secret, reason) => {
+    const house = await openHouse();
+    expect((await house.run('generate', 'late')).exitCode).toBe(0);
+    const argv = ['register', 'late', '--scope', 'trade:read', '--client-id', house.sandbox.clientId];
+    const result = await cli(['--keys-dir', house.keys, ...argv, '--url', house.sandbox.wsUrl, '--json'], {
+      env: { DERIBIT_CLIENT_SECRET: secret },
+    });
+    expect(result.exitCode).toBe(5);
+    expect(hints(result)[0]).toMatch(reason);
+    expect(result.stderr).not.toContain('canary');
+    expect(house.record('late').state).toBe('local');
+  });
+
+  it('by register with a key of the keystore names that key', async () => {
+    const house = await openHouse();
+    expect((await house.run('generate', 'late')).exitCode).toBe(0);
+    house.sandbox.setFaults(['refuse-login@public/auth']);
+    const login = ['--as', 'admin', '--url', house.sandbox.wsUrl];
+    expect(await refused(house, 'register', 'late', '--scope', 'trade:read', ...login)).toContain(
+      'the key may be disabled: deribit-keys api-keys enable admin --as <another key>',
+    );
+  });
+
+  it('by verify is a finding with the likely reasons', async () => {
+    const house = await openHouse();
+    expect((await house.run('api-keys', 'disable', 'bot', '--as', 'admin', '--yes')).exitCode).toBe(0);
+    const result = await house.run('verify', 'bot', '--json');
+    expect(result.exitCode).toBe(1);
+    const [verified] = result.json<{ ok: boolean; checks: { check: string; ok: boolean; hints?: string[] }[] }[]>();
+    const login = verified?.checks.find(({ check }) => check === 'login');
+    expect(login).toMatchObject({
+      ok: false,
+      hints: expect.arrayContaining([expect.stringMatching(/^the key may be disabled/)]),
+    });
+    const { stdout } = await house.run('verify', 'bot');
+    expect(stdout).toMatch(/✗ login: the exchange refuses the login of \S+\n {6}likely: the key may be disabled/);
+  });
+
+  it('is told to people a line each', async () => {
+    const house = await openHouse();
+    house.sandbox.setFaults(['refuse-login@public/auth']);
+    const { stderr } = await house.run('auth', 'bot');
+    const lines = stderr.trimEnd().split('\n');
+    expect(lines[0]).toMatch(/^error: the exchange refused public\/auth: 13004 invalid_credentials$/);
+    expect(lines.length).toBeGreaterThan(4);
+    for (const line of lines.slice(1)) expect(line).toMatch(/^hint: \S/);
+  });
+
+  it('is told without the clock where that cannot be compared', async () => {
+    const house = await openHouse();
+    house.sandbox.setFaults(['refuse-login@public/auth', 'error@public/get_time:11094']);
+    expect(await refused(house, 'auth', 'bot')).toContain(
+      'the clock here may be off by a minute: it could not be compared',
+    );
+  });
+
+  it('on production names the test environment as the other', async () => {
+    const house = await openHouse({ testnet: false });
+    house.sandbox.setFaults(['refuse-login@public/auth']);
+    expect((await refused(house, 'auth', 'bot')).join()).toMatch(/this was prod \(.*\), the other is --env test/);
+  });
+});
+
+describe('Any other refusal', () => {
+  it('keeps its own hint', async () => {
+    const house = await openHouse();
+    house.sandbox.setFaults(['error@public/auth:10028']);
+    const result = await house.run('auth', 'bot', '--json');
+    expect(result.error()).toMatchObject({
+      code: 'ERR_RPC',
+      rpc: { code: 10028 },
+      hint: 'too many requests: wait a little and try again',
+    });
+  });
+});
