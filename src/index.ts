@@ -53,8 +53,6 @@ export * from './session/index.js';
 export {
   type AgentIdentity,
   type AgentKeyChoice,
-  type CallbackSignerOptions,
-  callbackSigner,
   type GeneratedInToken,
   type GenerateInTokenOptions,
   generateInToken,

@@ -118,7 +118,7 @@ export function createContext(host: Host, out: Printer, options: GlobalOptions):
       const { openExternalSigner } = await import('../workflows/external-keys.js');
       return openExternalSigner(store, { ...record, signer }, signerAccess);
     }
-    const { localSigner } = await import('../crypto/local-signer.js');
+    const { localSigner } = await import('../crypto/signer.js');
     return localSigner(await openPrivateKey(store, record, { passphrase: () => passphraseOf(record), permissions }));
   };
 

@@ -13,7 +13,7 @@ export async function keyContext(
   const { localSuccessor } = await import('../workflows/rotation/successor.js');
   const { successorAnywhere } = await import('../workflows/external-keys.js');
   const { openPrivateKey } = await import('../keystore/open-key.js');
-  const { localSigner } = await import('../crypto/local-signer.js');
+  const { localSigner } = await import('../crypto/signer.js');
   const { store, permissions } = cx;
   let asked: Promise<Secret> | undefined;
   const passphrase = (record: KeyRecord) => {

@@ -1,12 +1,14 @@
 import { Point } from '@noble/ed25519';
 import { engine as defaultEngine } from '#engine';
-import { ED25519_LENGTH, ed25519Pkcs8, ed25519Spki } from './ed25519-der.js';
+import { bitStringOf, octetStringOf, readDer, sequenceOf } from './asn1/der.js';
+import { ED25519_LENGTH, ed25519Pkcs8, ed25519Spki, rawEd25519PublicKey, rawEd25519Seed } from './asn1/ed25519-der.js';
+import { decodeRsaPrivateKey, decodeRsaPublicKey, rsaPkcs8, rsaSpki } from './asn1/rsa-der.js';
+import { equalBytes } from './bytes.js';
 import type { Engine } from './engine/engine.js';
 import { invalid } from './key-errors.js';
 import { PrivateKey, PublicKey } from './keys.js';
-import { equalBytes, type RsaPrivateNumbers, type RsaPublicNumbers } from './numbers.js';
+import type { RsaPrivateNumbers, RsaPublicNumbers } from './numbers.js';
 import { checkRsaPrivate, checkRsaPublic } from './rsa-checks.js';
-import { rsaPkcs8, rsaSpki } from './rsa-der.js';
 
 /**
  * The public key with these 32 bytes (RFC 8032 §5.1.2). They must be the canonical encoding of a point that the public
@@ -69,4 +71,42 @@ export async function privateKeyFromRsaNumbers(
 
 function requireLength(raw: Uint8Array, name: string): void {
   if (raw.length !== ED25519_LENGTH) throw invalid(`${name} has ${ED25519_LENGTH} bytes, this one ${raw.length}`);
+}
+
+/** What a public key is made of: the form in which every format gives it and takes it. */
+export type PublicNumbers =
+  | { readonly algorithm: 'ed25519'; readonly raw: Uint8Array }
+  | ({ readonly algorithm: 'rsa' } & RsaPublicNumbers);
+
+/** What a private key is made of. `raw` is the public half of `seed`. */
+export type PrivateNumbers =
+  | { readonly algorithm: 'ed25519'; readonly raw: Uint8Array; readonly seed: Uint8Array }
+  | ({ readonly algorithm: 'rsa' } & RsaPrivateNumbers);
+
+/** The checked public key. @throws ERR_KEY_UNSUPPORTED, ERR_KEY_INVALID */
+export function buildPublicKey(numbers: PublicNumbers): PublicKey {
+  return numbers.algorithm === 'ed25519' ? publicKeyFromEd25519(numbers.raw) : publicKeyFromRsa(numbers);
+}
+
+/** The checked private key. @throws ERR_KEY_UNSUPPORTED, ERR_KEY_INVALID */
+export function buildPrivateKey(numbers: PrivateNumbers, engine: Engine): Promise<PrivateKey> {
+  return numbers.algorithm === 'ed25519'
+    ? privateKeyFromEd25519Seed(numbers.seed, numbers.raw, engine)
+    : privateKeyFromRsaNumbers(numbers, engine);
+}
+
+/** The numbers of a public key. */
+export function publicNumbers({ algorithm, spki }: PublicKey): PublicNumbers {
+  if (algorithm === 'ed25519') return { algorithm, raw: rawEd25519PublicKey(spki) };
+  const [, key] = sequenceOf(readDer(spki), 'SubjectPublicKeyInfo');
+  return { algorithm, ...decodeRsaPublicKey(bitStringOf(key, 'the public key')) };
+}
+
+/** The numbers of a private key. */
+export function privateNumbers(key: PrivateKey): PrivateNumbers {
+  const pkcs8 = key.exposePkcs8();
+  const publicHalf = publicNumbers(key.publicKey);
+  if (publicHalf.algorithm === 'ed25519') return { ...publicHalf, seed: rawEd25519Seed(pkcs8) };
+  const [, , rsaKey] = sequenceOf(readDer(pkcs8), 'PrivateKeyInfo');
+  return { algorithm: 'rsa', ...decodeRsaPrivateKey(octetStringOf(rsaKey, 'the private key')) };
 }

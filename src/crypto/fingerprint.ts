@@ -1,6 +1,6 @@
+import { md5 } from '@noble/hashes/legacy.js';
+import { bytesToHex } from './bytes.js';
 import { PrivateKey, PublicKey } from './keys.js';
-import { md5 } from './md5.js';
-import { bytesToHex } from './numbers.js';
 
 /**
  * Deribit's fingerprint, which `create_api_key` returns as `client_secret`: MD5 over the DER of the

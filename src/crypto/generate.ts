@@ -1,10 +1,10 @@
 import { engine as defaultEngine } from '#engine';
 import { DeribitKeysError } from '../errors.js';
+import { ED25519_LENGTH } from './asn1/ed25519-der.js';
+import { decodePkcs8 } from './asn1/spki-pkcs8.js';
 import { privateKeyFromEd25519Seed } from './build-keys.js';
-import { ED25519_LENGTH } from './ed25519-der.js';
 import type { Engine } from './engine/engine.js';
 import type { KeyAlgorithm, PrivateKey } from './keys.js';
-import { decodePkcs8 } from './spki-pkcs8.js';
 
 /** The lengths of RSA keys that are made. */
 export const RSA_SIZES = [2048, 3072, 4096] as const;

@@ -4,6 +4,7 @@ export {
   publicKeyFromEd25519,
   publicKeyFromRsa,
 } from './build-keys.js';
+export { type CallbackSignerOptions, callbackSigner } from './callback-signer.js';
 export { fingerprint } from './fingerprint.js';
 export type {
   KeyDescription,
@@ -15,18 +16,18 @@ export type {
   SerialisePrivateOptions,
   SerialisePublicOptions,
 } from './formats/index.js';
-export { type GenerateOptions, generateKeyPair, RSA_SIZES, type RsaSize } from './generate.js';
-export { encodePrivateKeyPem, encodePublicKeyPem, loadPkcs8Pem } from './key-pem.js';
-export { type KeyAlgorithm, PrivateKey, PublicKey } from './keys.js';
 export {
   inspectKey,
   parsePrivateKey,
   parsePublicKey,
   serialisePrivateKey,
   serialisePublicKey,
-} from './lazy-formats.js';
-export { localSigner, verifySignature } from './local-signer.js';
+} from './formats/lazy.js';
+export { type GenerateOptions, generateKeyPair, RSA_SIZES, type RsaSize } from './generate.js';
+export { encodePrivateKeyPem, encodePublicKeyPem, loadPkcs8Pem } from './key-pem.js';
+export { type KeyAlgorithm, PrivateKey, PublicKey } from './keys.js';
 export { randomNonce } from './nonce.js';
 export type { RsaPrivateNumbers, RsaPublicNumbers } from './numbers.js';
 export { Secret, type SecretLike, toSecret } from './secret.js';
 export type { Signer } from './signer.js';
+export { localSigner, verifySignature } from './signer.js';

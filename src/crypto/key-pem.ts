@@ -30,6 +30,6 @@ export async function loadPkcs8Pem(text: string, engine: Engine = defaultEngine)
   }
   const quick = await engine.quickPrivateKey?.(block.bytes);
   if (quick != null) return quick;
-  const { decodePkcs8 } = await import('./spki-pkcs8.js');
+  const { decodePkcs8 } = await import('./asn1/spki-pkcs8.js');
   return decodePkcs8(block.bytes, engine);
 }

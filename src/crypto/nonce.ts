@@ -1,5 +1,5 @@
 import { engine } from '#engine';
-import { bytesToHex } from './numbers.js';
+import { bytesToHex } from './bytes.js';
 
 const NONCE_DIGITS = 24;
 const NONCES_AT_ONCE = 64;

@@ -1,3 +1,5 @@
+import { bytesToHex, hexToBytes } from './bytes.js';
+
 /** The public numbers of an RSA key (RFC 8017 §3.1). */
 export interface RsaPublicNumbers {
   /** The modulus. */
@@ -43,35 +45,6 @@ export function bitLength(value: bigint): number {
   if (value === 0n) return 0;
   const digits = value.toString(16);
   return digits.length * 4 - (Math.clz32(Number.parseInt(digits.charAt(0), 16)) - 28);
-}
-
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
-
-/** Lower-case hexadecimal, two digits a byte. */
-export function bytesToHex(bytes: Uint8Array): string {
-  let hex = '';
-  for (const byte of bytes) hex += HEX[byte];
-  return hex;
-}
-
-function hexToBytes(hex: string): Uint8Array {
-  return Uint8Array.from({ length: hex.length / 2 }, (_, i) => Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16));
-}
-
-/** Whether both hold the same bytes. Not for secrets: it stops at the first difference. */
-export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
-}
-
-/** The arrays one after another. */
-export function concatBytes(...parts: readonly Uint8Array[]): Uint8Array {
-  const joined = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    joined.set(part, at);
-    at += part.length;
-  }
-  return joined;
 }
 
 /** base^exponent mod modulus, for numbers that are not negative. Its running time depends on them. */

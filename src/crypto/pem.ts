@@ -1,4 +1,4 @@
-import { fromBinary, toBinary } from './binary.js';
+import { base64ToBytes, bytesToBase64 } from './bytes.js';
 import { requireSmall, unreadable } from './key-errors.js';
 
 /** One block of a PEM text (RFC 7468). */
@@ -46,22 +46,6 @@ export function encodePem(label: string, der: Uint8Array): string {
   const lines: string[] = [];
   for (let at = 0; at < base64.length; at += LINE_LENGTH) lines.push(base64.slice(at, at + LINE_LENGTH));
   return [`-----BEGIN ${label}-----`, ...lines, `-----END ${label}-----`, ''].join('\n');
-}
-
-/** Standard base64 with padding (RFC 4648 §4). */
-export function bytesToBase64(bytes: Uint8Array): string {
-  return btoa(toBinary(bytes));
-}
-
-/**
- * The bytes of standard base64 with padding, white space in it ignored; null where it is not the one canonical encoding
- * of some bytes.
- */
-export function base64ToBytes(text: string): Uint8Array | null {
-  const base64 = text.replace(/\s+/g, '');
-  if (base64.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(base64)) return null;
-  const bytes = fromBinary(atob(base64));
-  return bytesToBase64(bytes) === base64 ? bytes : null;
 }
 
 function decodeBody(label: string, body: string): PemBlock {

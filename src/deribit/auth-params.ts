@@ -1,7 +1,6 @@
 import { engine } from '#engine';
-import { bytesToBase64url, utf8Bytes } from '../crypto/formats/bytes.js';
+import { bytesToBase64url, bytesToHex, utf8Bytes } from '../crypto/bytes.js';
 import { randomNonce } from '../crypto/nonce.js';
-import { bytesToHex } from '../crypto/numbers.js';
 import type { Secret } from '../crypto/secret.js';
 import type { Signer } from '../crypto/signer.js';
 import { DeribitKeysError } from '../errors.js';

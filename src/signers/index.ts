@@ -1,4 +1,3 @@
-export { type CallbackSignerOptions, callbackSigner } from './callback-signer.js';
 export type { LoadPackage } from './optional-package.js';
 export { type GeneratedInToken, type GenerateInTokenOptions, generateInToken } from './pkcs11/generate-in-token.js';
 export { type Pkcs11Signer, type Pkcs11SignerOptions, pkcs11Signer } from './pkcs11/pkcs11-signer.js';

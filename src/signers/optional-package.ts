@@ -1,4 +1,4 @@
-import { signerError } from './signer-error.js';
+import { signerError } from '../crypto/signer.js';
 
 /** How a package is loaded that is not among our own dependencies. */
 export type LoadPackage = (name: string) => Promise<unknown>;

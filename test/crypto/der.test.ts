@@ -16,8 +16,8 @@ import {
   sequenceOf,
   TAG,
   writeDer,
-} from '../../src/crypto/der.js';
-import { bytesToHex } from '../../src/crypto/numbers.js';
+} from '../../src/crypto/asn1/der.js';
+import { bytesToHex } from '../../src/crypto/bytes.js';
 import { failure, hex } from './support.js';
 
 describe('DER that is not the one canonical encoding is refused', () => {

@@ -2,10 +2,10 @@ import { etc, Point, verifyAsync } from '@noble/ed25519';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { privateKeyFromEd25519Seed, publicKeyFromEd25519, publicKeyFromRsa } from '../../src/crypto/build-keys.js';
+import { concatBytes } from '../../src/crypto/bytes.js';
 import type { PbkdfHash } from '../../src/crypto/engine/engine.js';
 import type { PublicKey } from '../../src/crypto/keys.js';
-import { localSigner, verifySignature } from '../../src/crypto/local-signer.js';
-import { concatBytes } from '../../src/crypto/numbers.js';
+import { localSigner, verifySignature } from '../../src/crypto/signer.js';
 import { hex, native, portable, rsaKey, utf8 } from './support.js';
 
 const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length });

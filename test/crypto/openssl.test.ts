@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { decodePkcs8, decodeSpki } from '../../src/crypto/asn1/spki-pkcs8.js';
 import { fingerprint } from '../../src/crypto/fingerprint.js';
 import { generateKeyPair } from '../../src/crypto/generate.js';
 import { encodePrivateKeyPem, encodePublicKeyPem, loadPkcs8Pem } from '../../src/crypto/key-pem.js';
 import type { PrivateKey } from '../../src/crypto/keys.js';
-import { localSigner, verifySignature } from '../../src/crypto/local-signer.js';
 import { decodePem } from '../../src/crypto/pem.js';
-import { decodePkcs8, decodeSpki } from '../../src/crypto/spki-pkcs8.js';
+import { localSigner, verifySignature } from '../../src/crypto/signer.js';
 import { ENGINES, has, opensslFolder, utf8 } from './support.js';
 
 const MESSAGE = utf8('1576074319000\n1iqt2wls\n');

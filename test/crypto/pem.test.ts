@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { base64ToBytes, decodePem, encodePem } from '../../src/crypto/pem.js';
+import { base64ToBytes } from '../../src/crypto/bytes.js';
+import { decodePem, encodePem } from '../../src/crypto/pem.js';
 import { failure, utf8 } from './support.js';
 
 const DATA = Uint8Array.from({ length: 100 }, (_, i) => (i * 7) % 256);

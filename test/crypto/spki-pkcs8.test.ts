@@ -1,6 +1,5 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import { privateKeyFromEd25519Seed, publicKeyFromEd25519 } from '../../src/crypto/build-keys.js';
 import {
   bitString,
   constructed,
@@ -14,12 +13,13 @@ import {
   sequence,
   TAG,
   writeDer,
-} from '../../src/crypto/der.js';
+} from '../../src/crypto/asn1/der.js';
+import { decodeRsaPrivateKey, encodeRsaPublicKey } from '../../src/crypto/asn1/rsa-der.js';
+import { decodePkcs8, decodeSpki } from '../../src/crypto/asn1/spki-pkcs8.js';
+import { privateKeyFromEd25519Seed, publicKeyFromEd25519 } from '../../src/crypto/build-keys.js';
+import { concatBytes } from '../../src/crypto/bytes.js';
 import { loadPkcs8Pem } from '../../src/crypto/key-pem.js';
-import { concatBytes } from '../../src/crypto/numbers.js';
 import { encodePem } from '../../src/crypto/pem.js';
-import { decodeRsaPrivateKey, encodeRsaPublicKey } from '../../src/crypto/rsa-der.js';
-import { decodePkcs8, decodeSpki } from '../../src/crypto/spki-pkcs8.js';
 import { ENGINES, failure, hex, rsaKey } from './support.js';
 
 // RFC 8410 §10.3: the same key without and with its public half and an attribute.

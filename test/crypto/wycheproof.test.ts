@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { verifySignature } from '../../src/crypto/local-signer.js';
-import { decodeSpki } from '../../src/crypto/spki-pkcs8.js';
+import { decodeSpki } from '../../src/crypto/asn1/spki-pkcs8.js';
+import { verifySignature } from '../../src/crypto/signer.js';
 import { ENGINES, failure, hex } from './support.js';
 
 interface Vector {

@@ -3,9 +3,9 @@ import { createPublicKey, verify } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { generateKeyPair } from '../../src/crypto/generate.js';
-import { localSigner } from '../../src/crypto/local-signer.js';
 import { Secret } from '../../src/crypto/secret.js';
 import type { Signer } from '../../src/crypto/signer.js';
+import { localSigner } from '../../src/crypto/signer.js';
 import { accountOf, call } from '../../src/deribit/account.js';
 import {
   buildAuthParams,

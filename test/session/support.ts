@@ -1,8 +1,8 @@
 import { afterEach } from 'vitest';
 import { generateKeyPair } from '../../src/crypto/generate.js';
 import { encodePublicKeyPem } from '../../src/crypto/key-pem.js';
-import { localSigner } from '../../src/crypto/local-signer.js';
 import type { Signer } from '../../src/crypto/signer.js';
+import { localSigner } from '../../src/crypto/signer.js';
 import { type Sandbox, type SandboxOptions, startSandbox } from '../../src/sandbox/index.js';
 import type { SessionEvents } from '../../src/session/events.js';
 import { openSession, type Session, type SessionOptions } from '../../src/session/index.js';

@@ -1,6 +1,6 @@
 import { generateKeyPair } from '../../src/crypto/generate.js';
 import { encodePublicKeyPem } from '../../src/crypto/key-pem.js';
-import { localSigner } from '../../src/crypto/local-signer.js';
+import { localSigner } from '../../src/crypto/signer.js';
 import { isDeribitKeysError } from '../../src/errors.js';
 import { openFleet, type Session } from '../../src/session/index.js';
 import { FakeTime } from '../support/fake-time.js';

@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
-import { localSigner } from '../../src/crypto/local-signer.js';
 import { Secret } from '../../src/crypto/secret.js';
+import { localSigner } from '../../src/crypto/signer.js';
 import { connect } from '../../src/deribit/connect.js';
 import { resolveEndpoint } from '../../src/deribit/endpoints.js';
 import type { SecondFactor } from '../../src/deribit/second-factor.js';

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { afterEach } from 'vitest';
-import { localSigner } from '../../src/crypto/local-signer.js';
 import { Secret } from '../../src/crypto/secret.js';
+import { localSigner } from '../../src/crypto/signer.js';
 import { connect } from '../../src/deribit/connect.js';
 import { type Endpoint, resolveEndpoint } from '../../src/deribit/endpoints.js';
 import { type Keystore, openKeystore } from '../../src/keystore/keystore.js';

@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv, type Decipher } from 'node:crypto';
-import { concatBytes } from '../numbers.js';
+import { concatBytes } from '../bytes.js';
 import { plainBytes } from './native-keys.js';
 
 const AES_BLOCK = 16;

@@ -10,14 +10,12 @@ import {
   verify,
 } from 'node:crypto';
 import { promisify } from 'node:util';
-import { ED25519_LENGTH, ed25519Pkcs8 } from '../ed25519-der.js';
+import { ED25519_LENGTH, ed25519Pkcs8 } from '../asn1/ed25519-der.js';
 import { bitLength } from '../numbers.js';
 import { passesMillerRabin } from '../primes.js';
 import type { Engine } from './engine.js';
 import { aesCbcDecrypt, aesCbcEncrypt, aesCtr, tripleDesCbcDecrypt } from './native-ciphers.js';
-import { plainBytes, privateKeyObject } from './native-keys.js';
-import { quickPrivateKey } from './native-quick-key.js';
-import { pooledRandomBytes } from './native-random.js';
+import { plainBytes, pooledRandomBytes, privateKeyObject, quickPrivateKey } from './native-keys.js';
 
 // OpenSSL does at least 64 rounds, 128 above this length, where each takes so long that a key would need seconds.
 const MAX_CHECK_PRIME_BITS = 2048;

@@ -2,7 +2,7 @@ import 'node-forge/lib/aes.js';
 import 'node-forge/lib/des.js';
 import cipher from 'node-forge/lib/cipher.js';
 import util from 'node-forge/lib/util.js';
-import { fromBinary, toBinary } from '../binary.js';
+import { fromBinary, toBinary } from '../bytes.js';
 import type { Engine } from './engine.js';
 
 const AES_BLOCK = 16;

@@ -1,6 +1,7 @@
 import { hashes, Point, signAsync } from '@noble/ed25519';
-import { rawEd25519PublicKey, rawEd25519Seed } from '../ed25519-der.js';
-import { bytesToBigInt, concatBytes, equalBytes } from '../numbers.js';
+import { rawEd25519PublicKey, rawEd25519Seed } from '../asn1/ed25519-der.js';
+import { concatBytes, equalBytes } from '../bytes.js';
+import { bytesToBigInt } from '../numbers.js';
 
 const SIGNATURE_LENGTH = 64;
 const POINT_LENGTH = 32;

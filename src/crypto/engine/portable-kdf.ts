@@ -1,7 +1,7 @@
 import { pbkdf2Async } from '@noble/hashes/pbkdf2.js';
 import { scryptAsync } from '@noble/hashes/scrypt.js';
 import { sha224, sha512_224, sha512_256 } from '@noble/hashes/sha2.js';
-import { ownBuffer } from '../binary.js';
+import { ownBuffer } from '../bytes.js';
 import type { Engine } from './engine.js';
 
 /** The hashes that WebCrypto has, by its names. */

@@ -1,18 +1,10 @@
 import jsbn from 'node-forge/lib/jsbn.js';
 import rsa from 'node-forge/lib/rsa.js';
 import sha256 from 'node-forge/lib/sha256.js';
-import { fromBinary, toBinary } from '../binary.js';
-import { bitStringOf, octetStringOf, readDer, sequenceOf } from '../der.js';
-import {
-  bigIntToBytes,
-  bitLength,
-  bytesToBigInt,
-  concatBytes,
-  equalBytes,
-  modPow,
-  type RsaPrivateNumbers,
-} from '../numbers.js';
-import { decodeRsaPrivateKey, decodeRsaPublicKey } from '../rsa-der.js';
+import { bitStringOf, octetStringOf, readDer, sequenceOf } from '../asn1/der.js';
+import { decodeRsaPrivateKey, decodeRsaPublicKey } from '../asn1/rsa-der.js';
+import { concatBytes, equalBytes, fromBinary, toBinary } from '../bytes.js';
+import { bigIntToBytes, bitLength, bytesToBigInt, modPow, type RsaPrivateNumbers } from '../numbers.js';
 
 /** DER of the DigestInfo of SHA-256 before the hash itself (RFC 8017 §9.2, note 1). */
 const SHA256_PREFIX = Uint8Array.of(

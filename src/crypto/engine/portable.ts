@@ -1,5 +1,5 @@
 import { etc, getPublicKeyAsync } from '@noble/ed25519';
-import { ownBuffer } from '../binary.js';
+import { ownBuffer } from '../bytes.js';
 import { bitLength } from '../numbers.js';
 import { passesMillerRabin } from '../primes.js';
 import type { Engine } from './engine.js';

@@ -1,6 +1,5 @@
-import { ownBuffer } from '../binary.js';
-import { concatBytes } from '../numbers.js';
-import { wireUint32 } from './wire.js';
+import { concatBytes, ownBuffer } from '../bytes.js';
+import { wireUint32 } from './ssh-wire.js';
 
 const HASH_LENGTH = 32;
 

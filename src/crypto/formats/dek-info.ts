@@ -1,10 +1,9 @@
+import { md5 } from '@noble/hashes/legacy.js';
+import { concatBytes, utf8Bytes } from '../bytes.js';
 import type { Engine } from '../engine/engine.js';
-import { unreadable } from '../key-errors.js';
-import { md5 } from '../md5.js';
-import { bigIntToBytes, concatBytes } from '../numbers.js';
+import { refuseKind, unreadable } from '../key-errors.js';
+import { bigIntToBytes } from '../numbers.js';
 import type { PemBlock } from '../pem.js';
-import { utf8Bytes } from './bytes.js';
-import { refuseKind } from './refuse.js';
 
 const SALT_LENGTH = 8;
 
@@ -63,10 +62,10 @@ export function decryptLegacy(
 
 /** OpenSSL's EVP_BytesToKey with MD5 and one round: each hash covers the one before it, the passphrase and the salt. */
 function bytesToKey(passphrase: Uint8Array, salt: Uint8Array, length: number): Uint8Array {
-  let hash = md5(passphrase, salt);
-  let key = hash;
+  let hash: Uint8Array = new Uint8Array();
+  let key: Uint8Array = hash;
   while (key.length < length) {
-    hash = md5(hash, passphrase, salt);
+    hash = md5(concatBytes(hash, passphrase, salt));
     key = concatBytes(key, hash);
   }
   return key.slice(0, length);

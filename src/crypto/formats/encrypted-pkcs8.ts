@@ -1,15 +1,37 @@
 import { isDeribitKeysError } from '../../errors.js';
-import { type DerNode, octetStringOf, sequenceOf } from '../der.js';
+import {
+  type DerNode,
+  integer,
+  nullNode,
+  octetString,
+  octetStringOf,
+  oid,
+  sequence,
+  sequenceOf,
+  writeDer,
+} from '../asn1/der.js';
+import { decodePkcs8 } from '../asn1/spki-pkcs8.js';
+import { utf8Bytes } from '../bytes.js';
 import type { Engine } from '../engine/engine.js';
 import type { PrivateKey } from '../keys.js';
 import type { SecretLike } from '../secret.js';
-import { decodePkcs8 } from '../spki-pkcs8.js';
-import { utf8Bytes } from './bytes.js';
-import { type Derivation, type EncryptionScheme, readEncryptionScheme } from './encryption-scheme.js';
+import {
+  AES_256_CBC,
+  type Derivation,
+  type EncryptionScheme,
+  HMAC_SHA256,
+  PBES2,
+  PBKDF2,
+  readEncryptionScheme,
+} from './encryption-scheme.js';
 import { passphraseToRead, wrongPassphrase } from './passphrase.js';
 import { type Pkcs12Purpose, pkcs12Kdf } from './pkcs12-kdf.js';
 
 const TRIPLE_DES_BLOCK = 8;
+/** Of what is written, in bytes. */
+const SALT_LENGTH = 16;
+const IV_LENGTH = 16;
+const KEY_LENGTH = 32;
 
 /**
  * Opens an EncryptedPrivateKeyInfo (RFC 5958 §3). The derivation does not block.
@@ -30,7 +52,7 @@ export async function parseEncryptedPkcs8(
 }
 
 /** The key in what a decryption gave. @throws ERR_PASSPHRASE_WRONG where it is no PKCS#8; else as `decodePkcs8` */
-export async function parseDecryptedPkcs8(pkcs8: Uint8Array, engine: Engine): Promise<PrivateKey> {
+async function parseDecryptedPkcs8(pkcs8: Uint8Array, engine: Engine): Promise<PrivateKey> {
   try {
     return await decodePkcs8(pkcs8, engine);
   } catch (error) {
@@ -69,4 +91,28 @@ function derive(
     case 'pkcs12':
       return pkcs12Kdf(passphrase, salt, purpose, derivation.iterations, length);
   }
+}
+
+/**
+ * Encrypts PKCS#8 DER: DER of the EncryptedPrivateKeyInfo (RFC 5958 §3) under PBES2 with PBKDF2-HMAC-SHA-256 and
+ * AES-256-CBC (RFC 8018 §6.2). Does not block.
+ */
+export async function encryptPkcs8(
+  pkcs8: Uint8Array,
+  passphrase: string,
+  iterations: number,
+  engine: Engine,
+): Promise<Uint8Array> {
+  const salt = engine.randomBytes(SALT_LENGTH);
+  const iv = engine.randomBytes(IV_LENGTH);
+  const key = await engine.pbkdf2('sha256', utf8Bytes(passphrase), salt, iterations, KEY_LENGTH);
+  return writeDer(encryptedPrivateKeyInfo(salt, iterations, iv, engine.aesCbcEncrypt(key, iv, pkcs8)));
+}
+
+/** RFC 8018 §A.2, §A.4 and §B.2.5 */
+function encryptedPrivateKeyInfo(salt: Uint8Array, iterations: number, iv: Uint8Array, secret: Uint8Array): DerNode {
+  const prf = sequence(oid(HMAC_SHA256), nullNode());
+  const kdf = sequence(oid(PBKDF2), sequence(octetString(salt), integer(BigInt(iterations)), prf));
+  const cipher = sequence(oid(AES_256_CBC), octetString(iv));
+  return sequence(sequence(oid(PBES2), sequence(kdf, cipher)), octetString(secret));
 }

@@ -1,9 +1,7 @@
-import { type DerNode, integerOf, isTag, octetStringOf, oidOf, sequenceOf, TAG } from '../der.js';
+import { type DerNode, integerOf, isTag, octetStringOf, oidOf, sequenceOf, TAG } from '../asn1/der.js';
 import type { PbkdfHash, ScryptCost } from '../engine/engine.js';
-import { unreadable } from '../key-errors.js';
-import { limitCost } from './passphrase.js';
-import { MAX_ITERATIONS } from './pkcs8-encryption.js';
-import { refuseKind } from './refuse.js';
+import { refuseKind, unreadable } from '../key-errors.js';
+import { limitCost, MAX_ITERATIONS } from './passphrase.js';
 
 /** How a key is made of a passphrase. */
 export type Derivation =
@@ -30,15 +28,18 @@ const MAX_SCRYPT_BYTES = 256 * 1024 * 1024;
 const MAX_SCRYPT_BLOCK_SIZE = 1024;
 const MAX_SCRYPT_PARALLELIZATION = 16;
 
-const PBES2 = '1.2.840.113549.1.5.13';
+/** RFC 8018 §C */
+export const PBES2 = '1.2.840.113549.1.5.13';
 const PBE_SHA1_3DES = '1.2.840.113549.1.12.1.3';
-const PBKDF2 = '1.2.840.113549.1.5.12';
+export const PBKDF2 = '1.2.840.113549.1.5.12';
+export const HMAC_SHA256 = '1.2.840.113549.2.9';
+export const AES_256_CBC = '2.16.840.1.101.3.4.1.42';
 const SCRYPT = '1.3.6.1.4.1.11591.4.11';
 
 const PRFS: ReadonlyMap<string, PbkdfHash> = new Map([
   ['1.2.840.113549.2.7', 'sha1'],
   ['1.2.840.113549.2.8', 'sha224'],
-  ['1.2.840.113549.2.9', 'sha256'],
+  [HMAC_SHA256, 'sha256'],
   ['1.2.840.113549.2.10', 'sha384'],
   ['1.2.840.113549.2.11', 'sha512'],
   ['1.2.840.113549.2.12', 'sha512-224'],
@@ -48,7 +49,7 @@ const PRFS: ReadonlyMap<string, PbkdfHash> = new Map([
 const CIPHERS: ReadonlyMap<string, { readonly cipher: 'aes-cbc' | '3des-cbc'; readonly keyLength: number }> = new Map([
   ['2.16.840.1.101.3.4.1.2', { cipher: 'aes-cbc', keyLength: 16 }],
   ['2.16.840.1.101.3.4.1.22', { cipher: 'aes-cbc', keyLength: 24 }],
-  ['2.16.840.1.101.3.4.1.42', { cipher: 'aes-cbc', keyLength: 32 }],
+  [AES_256_CBC, { cipher: 'aes-cbc', keyLength: 32 }],
   ['1.2.840.113549.3.7', { cipher: '3des-cbc', keyLength: 24 }],
 ]);
 

@@ -1,7 +1,5 @@
-export { isEncryptedPem } from './encrypted-pem.js';
 export type { KeyFormat } from './item.js';
 export { inspectKey, type KeyDescription, type ParseOptions, parsePrivateKey, parsePublicKey } from './parse.js';
-export { decryptPkcs8Pem } from './pkcs8-encryption.js';
 export {
   type PrivateFormat,
   type PublicFormat,

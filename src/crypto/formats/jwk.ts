@@ -1,11 +1,10 @@
 import { type DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { buildPrivateKey, buildPublicKey, type PrivateNumbers, type PublicNumbers } from '../build-keys.js';
+import { base64urlToBytes, bytesToBase64url } from '../bytes.js';
 import type { Engine } from '../engine/engine.js';
-import { unreadable } from '../key-errors.js';
+import { refuseAlgorithm, refuseKind, unreadable } from '../key-errors.js';
 import type { PrivateKey, PublicKey } from '../keys.js';
 import { bigIntToBytes, bytesToBigInt } from '../numbers.js';
-import { base64urlToBytes, bytesToBase64url } from './bytes.js';
-import { buildPrivateKey, buildPublicKey, type PrivateNumbers, type PublicNumbers } from './key-numbers.js';
-import { refuseAlgorithm, refuseKind } from './refuse.js';
 
 /** One JSON Web Key (RFC 7517 §4), its members not looked at. */
 export type Jwk = Readonly<Record<string, unknown>>;

@@ -1,14 +1,13 @@
+import { buildPrivateKey, buildPublicKey, privateNumbers, publicNumbers } from '../build-keys.js';
+import { concatBytes, equalBytes, utf8Bytes } from '../bytes.js';
 import type { Engine } from '../engine/engine.js';
+import { notTogether, refuseKind } from '../key-errors.js';
 import type { PrivateKey } from '../keys.js';
-import { concatBytes, equalBytes } from '../numbers.js';
 import type { SecretLike } from '../secret.js';
 import { bcryptPbkdf } from './bcrypt-kdf.js';
-import { utf8Bytes } from './bytes.js';
-import { buildPrivateKey, buildPublicKey, privateNumbers, publicNumbers } from './key-numbers.js';
 import { limitCost, passphraseToRead, wrongPassphrase } from './passphrase.js';
-import { notTogether, refuseKind } from './refuse.js';
-import { checkSshKeyType, readSshPublicBlob, sshKeyType, writeSshPublicBlob } from './ssh-key-blob.js';
-import { damagedOpenssh, WireReader, wireMpint, wireString, wireUint32 } from './wire.js';
+import { checkSshKeyType, readSshPublicBlob, sshKeyType, writeSshPublicBlob } from './ssh-public.js';
+import { damagedOpenssh, WireReader, wireMpint, wireString, wireUint32 } from './ssh-wire.js';
 
 const MAGIC = utf8Bytes('openssh-key-v1\0');
 /** Some seconds: ssh-keygen's own number is 16 or 24, and a round costs about 14 ms. */

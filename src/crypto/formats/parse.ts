@@ -1,15 +1,13 @@
 import { engine as defaultEngine } from '#engine';
 import { DeribitKeysError } from '../../errors.js';
 import { privateKeyFromEd25519Seed } from '../build-keys.js';
+import { base64ToBytes, base64urlToBytes } from '../bytes.js';
 import type { Engine } from '../engine/engine.js';
-import { requireSmall, unreadable } from '../key-errors.js';
+import { refuseKind, requireSmall, unreadable } from '../key-errors.js';
 import type { PrivateKey, PublicKey } from '../keys.js';
-import { base64ToBytes } from '../pem.js';
 import type { SecretLike } from '../secret.js';
-import { base64urlToBytes } from './bytes.js';
+import { recognise } from './detect-format.js';
 import type { Item, KeyFormat, PrivateItem, PublicItem } from './item.js';
-import { recognise } from './recognise.js';
-import { refuseKind } from './refuse.js';
 
 /** How to read a key. */
 export interface ParseOptions {

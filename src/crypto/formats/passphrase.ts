@@ -1,6 +1,11 @@
 import { DeribitKeysError } from '../../errors.js';
 import { type SecretLike, toSecret } from '../secret.js';
 
+/** The least and the usual number of PBKDF2 iterations that are written. */
+export const MIN_ITERATIONS = 600_000;
+/** The most iterations that are written or read. */
+export const MAX_ITERATIONS = 10_000_000;
+
 /** The passphrase of an encrypted key. @throws ERR_PASSPHRASE_REQUIRED where there is none, or an empty one. */
 export function passphraseToRead(passphrase: SecretLike | undefined): string {
   const text = passphrase === undefined ? '' : toSecret(passphrase).reveal();

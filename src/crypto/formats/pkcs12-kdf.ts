@@ -1,5 +1,4 @@
-import { fromBinary, toBinary } from '../binary.js';
-import { concatBytes } from '../numbers.js';
+import { concatBytes, fromBinary, toBinary } from '../bytes.js';
 
 const BLOCK_LENGTH = 64;
 const YIELD_EVERY = 5_000;

@@ -1,17 +1,17 @@
 import { engine as defaultEngine } from '#engine';
 import { DeribitKeysError } from '../../errors.js';
+import { encodeRsaPrivateKey, encodeRsaPublicKey } from '../asn1/rsa-der.js';
+import { privateNumbers, publicNumbers } from '../build-keys.js';
 import type { Engine } from '../engine/engine.js';
 import { encodePrivateKeyPem, encodePublicKeyPem } from '../key-pem.js';
 import type { PrivateKey, PublicKey } from '../keys.js';
 import { encodePem } from '../pem.js';
-import { encodeRsaPrivateKey, encodeRsaPublicKey } from '../rsa-der.js';
 import type { SecretLike } from '../secret.js';
+import { encryptPkcs8 } from './encrypted-pkcs8.js';
 import { encodePrivateJwk, encodePublicJwk } from './jwk.js';
-import { privateNumbers, publicNumbers } from './key-numbers.js';
 import { encodeOpensshPrivate } from './openssh-private.js';
-import { passphraseToWrite } from './passphrase.js';
-import { encryptPkcs8, MAX_ITERATIONS, MIN_ITERATIONS } from './pkcs8-encryption.js';
-import { encodeSshLine } from './ssh-line.js';
+import { MAX_ITERATIONS, MIN_ITERATIONS, passphraseToWrite } from './passphrase.js';
+import { encodeSshLine } from './ssh-public.js';
 
 const MAX_COMMENT_LENGTH = 1024;
 

@@ -1,4 +1,4 @@
-import { bytesToHex } from '../../crypto/numbers.js';
+import { bytesToHex } from '../../crypto/bytes.js';
 
 /** The forms in which tokens name the curve, as hexadecimal DER. */
 const EDWARDS25519: ReadonlySet<string> = new Set([

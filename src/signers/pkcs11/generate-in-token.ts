@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import type { KeyAlgorithm } from '../../crypto/keys.js';
+import { signerError } from '../../crypto/signer.js';
 import { DeribitKeysError } from '../../errors.js';
 import type { LoadPackage } from '../optional-package.js';
-import { signerError } from '../signer-error.js';
 import {
   type Attribute,
   CKA,

@@ -2,8 +2,8 @@ import { publicKeyFromEd25519, publicKeyFromRsa } from '../../crypto/build-keys.
 import { parsePublicKey } from '../../crypto/formats/index.js';
 import type { PublicKey } from '../../crypto/keys.js';
 import { bytesToBigInt } from '../../crypto/numbers.js';
+import { signerError } from '../../crypto/signer.js';
 import { DeribitKeysError } from '../../errors.js';
-import { signerError } from '../signer-error.js';
 import {
   type Attribute,
   CKA,

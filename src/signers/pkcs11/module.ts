@@ -1,6 +1,6 @@
 import { realpath } from 'node:fs/promises';
+import { signerError } from '../../crypto/signer.js';
 import { type LoadPackage, loadOptionalPackage } from '../optional-package.js';
-import { signerError } from '../signer-error.js';
 import {
   CKF_OS_LOCKING_OK,
   CKR_CRYPTOKI_ALREADY_INITIALIZED,

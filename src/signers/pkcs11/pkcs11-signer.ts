@@ -1,8 +1,7 @@
 import type { Signer } from '../../crypto/signer.js';
+import { proveSigner, signatureLength, signerError } from '../../crypto/signer.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { LoadPackage } from '../optional-package.js';
-import { proveSigner, signatureLength } from '../prove-signer.js';
-import { signerError } from '../signer-error.js';
 import {
   CKF_SERIAL_SESSION,
   CKM_EDDSA,

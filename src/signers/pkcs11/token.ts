@@ -1,7 +1,7 @@
 import type { Secret, SecretLike } from '../../crypto/secret.js';
 import { toSecret } from '../../crypto/secret.js';
+import { signerError } from '../../crypto/signer.js';
 import { DeribitKeysError } from '../../errors.js';
-import { signerError } from '../signer-error.js';
 import {
   CKF_LOGIN_REQUIRED,
   CKF_PROTECTED_AUTHENTICATION_PATH,

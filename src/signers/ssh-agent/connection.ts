@@ -1,8 +1,8 @@
 import { stat } from 'node:fs/promises';
 import type { Duplex } from 'node:stream';
+import { signerError } from '../../crypto/signer.js';
 import type { DeribitKeysError } from '../../errors.js';
 import { type LoadPackage, loadOptionalPackage } from '../optional-package.js';
-import { signerError } from '../signer-error.js';
 
 /** What is used of a client connection of ssh2: a duplex stream that speaks the agent's protocol. */
 interface AgentProtocol extends Duplex {

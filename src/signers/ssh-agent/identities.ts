@@ -1,15 +1,15 @@
 import { createHash } from 'node:crypto';
-import { buildPublicKey } from '../../crypto/formats/key-numbers.js';
+import { buildPublicKey } from '../../crypto/build-keys.js';
 import {
   checkSshKeyType,
   isSshCertificateType,
   readSshPublicBlob,
   sshKeyType,
-} from '../../crypto/formats/ssh-key-blob.js';
-import { WireReader } from '../../crypto/formats/wire.js';
+} from '../../crypto/formats/ssh-public.js';
+import { WireReader } from '../../crypto/formats/ssh-wire.js';
 import type { PublicKey } from '../../crypto/keys.js';
+import { signerError } from '../../crypto/signer.js';
 import { DeribitKeysError } from '../../errors.js';
-import { signerError } from '../signer-error.js';
 import { type AgentConnection, nonsense } from './connection.js';
 
 /** A key that an agent offers. */

@@ -1,11 +1,11 @@
 import { engine } from '#engine';
+import { concatBytes } from '../../crypto/bytes.js';
 import { encodeOpensshPrivate, readOpensshEnvelope } from '../../crypto/formats/openssh-private.js';
-import { WireReader, wireUint32 } from '../../crypto/formats/wire.js';
+import { WireReader, wireUint32 } from '../../crypto/formats/ssh-wire.js';
 import type { PrivateKey } from '../../crypto/keys.js';
-import { concatBytes } from '../../crypto/numbers.js';
+import { signerError } from '../../crypto/signer.js';
 import { DeribitKeysError } from '../../errors.js';
 import type { LoadPackage } from '../optional-package.js';
-import { signerError } from '../signer-error.js';
 import { type AgentConnection, connectAgent } from './connection.js';
 import { type AgentIdentity, chooseIdentity, listIdentities } from './identities.js';
 

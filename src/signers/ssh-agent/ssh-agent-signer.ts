@@ -1,9 +1,8 @@
 import type { Signer } from '../../crypto/signer.js';
+import { proveSigner, signatureLength, signerError } from '../../crypto/signer.js';
 import type { DeribitKeysError } from '../../errors.js';
 import { atMost } from '../at-most.js';
 import type { LoadPackage } from '../optional-package.js';
-import { proveSigner, signatureLength } from '../prove-signer.js';
-import { signerError } from '../signer-error.js';
 import { type AgentConnection, connectAgent } from './connection.js';
 import { type AgentIdentity, type AgentKeyChoice, chooseIdentity, identityKey, listIdentities } from './identities.js';
 

@@ -1,0 +1,60 @@
+import { unreadable, unsupported } from '../key-errors.js';
+import type { RsaPrivateNumbers, RsaPublicNumbers } from '../numbers.js';
+import {
+  bitString,
+  type DerNode,
+  integer,
+  integerOf,
+  nullNode,
+  octetString,
+  oid,
+  readDer,
+  sequence,
+  sequenceOf,
+  writeDer,
+} from './der.js';
+
+/** rsaEncryption (RFC 8017 §A.1). */
+export const RSA_OID = '1.2.840.113549.1.1.1';
+
+function rsaAlgorithm(): DerNode {
+  return sequence(oid(RSA_OID), nullNode());
+}
+
+/** PKCS#1 RSAPublicKey DER (RFC 8017 §A.1.1). */
+export function encodeRsaPublicKey({ n, e }: RsaPublicNumbers): Uint8Array {
+  return writeDer(sequence(integer(n), integer(e)));
+}
+
+/** PKCS#1 RSAPrivateKey DER of two primes (RFC 8017 §A.1.2). */
+export function encodeRsaPrivateKey({ n, e, d, p, q, dp, dq, qi }: RsaPrivateNumbers): Uint8Array {
+  return writeDer(sequence(...[0n, n, e, d, p, q, dp, dq, qi].map(integer)));
+}
+
+/** The numbers in PKCS#1 RSAPublicKey DER, not yet checked. Throws `ERR_KEY_UNREADABLE`. */
+export function decodeRsaPublicKey(der: Uint8Array): RsaPublicNumbers {
+  const children = sequenceOf(readDer(der, 'the RSA public key'), 'the RSA public key');
+  if (children.length !== 2) throw unreadable(`an RSA public key has 2 numbers, this one ${children.length}`);
+  return { n: integerOf(children[0], 'the RSA modulus'), e: integerOf(children[1], 'the RSA public exponent') };
+}
+
+/** The numbers in PKCS#1 RSAPrivateKey DER, not yet checked. Throws `ERR_KEY_UNREADABLE`, `ERR_KEY_UNSUPPORTED`. */
+export function decodeRsaPrivateKey(der: Uint8Array): RsaPrivateNumbers {
+  const [version, ...numbers] = sequenceOf(readDer(der, 'the RSA private key'), 'the RSA private key');
+  const versionNumber = integerOf(version, 'the version of the RSA private key');
+  if (versionNumber === 1n) throw unsupported('RSA key of more than two primes: two are supported');
+  if (versionNumber !== 0n) throw unreadable('the RSA private key has an unknown version');
+  if (numbers.length !== 8) throw unreadable(`an RSA private key has 8 numbers, this one ${numbers.length}`);
+  const read = (at: number): bigint => integerOf(numbers[at], 'a number of the RSA private key');
+  return { n: read(0), e: read(1), d: read(2), p: read(3), q: read(4), dp: read(5), dq: read(6), qi: read(7) };
+}
+
+/** SubjectPublicKeyInfo DER (RFC 3279 §2.3.1). */
+export function rsaSpki(numbers: RsaPublicNumbers): Uint8Array {
+  return writeDer(sequence(rsaAlgorithm(), bitString(encodeRsaPublicKey(numbers))));
+}
+
+/** PrivateKeyInfo DER, version 1 (RFC 5208 §5). */
+export function rsaPkcs8(numbers: RsaPrivateNumbers): Uint8Array {
+  return writeDer(sequence(integer(0n), rsaAlgorithm(), octetString(encodeRsaPrivateKey(numbers))));
+}

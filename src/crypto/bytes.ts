@@ -1,0 +1,78 @@
+/** `text` as UTF-8. */
+export function utf8Bytes(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
+}
+
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+
+/** Lower-case hexadecimal, two digits a byte. */
+export function bytesToHex(bytes: Uint8Array): string {
+  let hex = '';
+  for (const byte of bytes) hex += HEX[byte];
+  return hex;
+}
+
+/** The bytes of an even number of hexadecimal digits. */
+export function hexToBytes(hex: string): Uint8Array {
+  return Uint8Array.from({ length: hex.length / 2 }, (_, i) => Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16));
+}
+
+/** Whether both hold the same bytes. Not for secrets: it stops at the first difference. */
+export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+}
+
+/** The arrays one after another. */
+export function concatBytes(...parts: readonly Uint8Array[]): Uint8Array {
+  const joined = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    joined.set(part, at);
+    at += part.length;
+  }
+  return joined;
+}
+
+/** Standard base64 with padding (RFC 4648 §4). */
+export function bytesToBase64(bytes: Uint8Array): string {
+  return btoa(toBinary(bytes));
+}
+
+/**
+ * The bytes of standard base64 with padding, white space in it ignored; null where it is not the one canonical encoding
+ * of some bytes.
+ */
+export function base64ToBytes(text: string): Uint8Array | null {
+  const base64 = text.replace(/\s+/g, '');
+  if (base64.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(base64)) return null;
+  const bytes = fromBinary(atob(base64));
+  return bytesToBase64(bytes) === base64 ? bytes : null;
+}
+
+/** `bytes` in base64url without padding (RFC 7515 §2). */
+export function bytesToBase64url(bytes: Uint8Array): string {
+  return bytesToBase64(bytes).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+}
+
+/** The bytes that `text`, base64url without padding (RFC 7515 §2), stands for; null unless it is their one canonical form. */
+export function base64urlToBytes(text: string): Uint8Array | null {
+  if (!/^[A-Za-z0-9_-]*$/.test(text)) return null;
+  return base64ToBytes(text.replaceAll('-', '+').replaceAll('_', '/') + '='.repeat((4 - (text.length % 4)) % 4));
+}
+
+/** A copy of the bytes in a buffer of their own, which is what WebCrypto's types ask for. */
+export function ownBuffer(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(bytes);
+}
+
+/** The bytes as node-forge takes them: a string with a character for each. */
+export function toBinary(bytes: Uint8Array): string {
+  let binary = '';
+  for (const byte of bytes) binary += String.fromCharCode(byte);
+  return binary;
+}
+
+/** The bytes in a string of node-forge. */
+export function fromBinary(binary: string): Uint8Array {
+  return Uint8Array.from({ length: binary.length }, (_, i) => binary.charCodeAt(i));
+}

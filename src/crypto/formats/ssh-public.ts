@@ -1,0 +1,132 @@
+import type { PublicNumbers } from '../build-keys.js';
+import { base64ToBytes, bytesToBase64, concatBytes } from '../bytes.js';
+import { refuseAlgorithm, refuseKind, unreadable } from '../key-errors.js';
+import { damagedOpenssh, WireReader, wireMpint, wireString } from './ssh-wire.js';
+
+/** The key types of SSH that Deribit takes too (RFC 8709 §4, RFC 4253 §6.6). */
+export type SshKeyType = 'ssh-ed25519' | 'ssh-rsa';
+
+const CERTIFICATE = '-cert-v01@openssh.com';
+
+/** Whether `type` is that of a certificate (OpenSSH's PROTOCOL.certkeys). */
+export function isSshCertificateType(type: string): boolean {
+  return type.endsWith(CERTIFICATE);
+}
+
+/** The type of the key in `blob`. */
+export function sshKeyType(blob: Uint8Array): string {
+  return new WireReader(blob).name('key type');
+}
+
+/**
+ * Reads a public key blob, or the key of a certificate (whose signature and validity are not looked at).
+ * @throws ERR_KEY_UNSUPPORTED for a type that Deribit does not take, ERR_KEY_UNREADABLE for broken or trailing data.
+ */
+export function readSshPublicBlob(blob: Uint8Array): PublicNumbers {
+  const reader = new WireReader(blob);
+  const type = reader.name('key type');
+  const certificate = isSshCertificateType(type);
+  const plainType = certificate ? type.slice(0, -CERTIFICATE.length) : type;
+  checkSshKeyType(plainType);
+  if (certificate) reader.string('nonce');
+  const key = readNumbers(plainType, reader);
+  if (certificate) skipCertificate(reader);
+  reader.end('public key');
+  return key;
+}
+
+/** Refuses, by name, every key type but `ssh-ed25519` and `ssh-rsa`. */
+export function checkSshKeyType(type: string): asserts type is SshKeyType {
+  if (type === 'ssh-ed25519' || type === 'ssh-rsa') return;
+  if (type.startsWith('sk-') || type.startsWith('webauthn-sk-')) {
+    throw refuseKind(
+      `FIDO security key (${type}): its device signs a wrapped message, which Deribit does not take`,
+      'make a key that is not bound to a FIDO device: deribit-keys generate <name>',
+    );
+  }
+  const curve = /^ecdsa-sha2-nistp(\d+)$/.exec(type)?.[1];
+  if (curve !== undefined) throw refuseAlgorithm(`EC key (P-${curve})`);
+  if (type === 'ssh-dss') throw refuseAlgorithm('DSA key');
+  if (type === 'ssh-ed448') throw refuseAlgorithm('Ed448 key');
+  throw refuseAlgorithm(`SSH key of type ${type.slice(0, 64)}`);
+}
+
+/** The blob of a public key. */
+export function writeSshPublicBlob(key: PublicNumbers): Uint8Array {
+  return key.algorithm === 'ed25519'
+    ? concatBytes(wireString('ssh-ed25519'), wireString(key.raw))
+    : concatBytes(wireString('ssh-rsa'), wireMpint(key.e), wireMpint(key.n));
+}
+
+function readNumbers(type: SshKeyType, reader: WireReader): PublicNumbers {
+  if (type === 'ssh-rsa') {
+    const e = reader.mpint('e');
+    return { algorithm: 'rsa', e, n: reader.mpint('n') };
+  }
+  const raw = reader.string('public key');
+  if (raw.length !== 32) throw damagedOpenssh(`an Ed25519 public key has 32 bytes, this one ${raw.length}`);
+  return { algorithm: 'ed25519', raw };
+}
+
+function skipCertificate(reader: WireReader): void {
+  reader.take(8, 'serial');
+  reader.uint32('certificate type');
+  reader.string('key id');
+  reader.string('principals');
+  reader.take(16, 'validity');
+  for (const field of ['critical options', 'extensions', 'reserved field', 'signing key', 'signature'])
+    reader.string(field);
+}
+
+/** A public key line of OpenSSH, its key not read yet. */
+export interface SshLine {
+  readonly type: string;
+  readonly certificate: boolean;
+  readonly base64: string;
+}
+
+/**
+ * The keys of a text that is a .pub, authorized_keys or known_hosts file: options or hosts before the key and a comment
+ * after it are passed over, as are blank lines and lines that begin with `#`. None where the text is something else.
+ */
+export function findSshLines(text: string): readonly SshLine[] {
+  const found: SshLine[] = [];
+  for (const line of text.split(/\r?\n|\r/)) {
+    const words = line.startsWith('#') ? [] : unquotedWords(line);
+    const at = words.findIndex(
+      (word, i) => /^[a-z][a-z0-9@.-]*$/.test(word) && (words[i + 1] ?? '').startsWith('AAAA'),
+    );
+    const [type, base64] = [words[at], words[at + 1]];
+    if (at !== -1 && type !== undefined && base64 !== undefined) {
+      found.push({ type, base64, certificate: isSshCertificateType(type) });
+    }
+  }
+  return found;
+}
+
+/** The key of a line. @throws ERR_KEY_UNREADABLE, ERR_KEY_UNSUPPORTED */
+export function readSshLine(line: SshLine): PublicNumbers {
+  const blob = base64ToBytes(line.base64);
+  if (blob === null) throw unreadable(`the SSH public key is not canonical base64 (${line.base64.length} characters)`);
+  if (sshKeyType(blob) !== line.type) throw unreadable('the SSH public key is of another type than its line says');
+  return readSshPublicBlob(blob);
+}
+
+/** The line of a .pub file, with its newline. */
+export function encodeSshLine(key: PublicNumbers, comment: string): string {
+  const type = key.algorithm === 'ed25519' ? 'ssh-ed25519' : 'ssh-rsa';
+  return `${[type, bytesToBase64(writeSshPublicBlob(key)), comment].filter((word) => word !== '').join(' ')}\n`;
+}
+
+/** The words of a line, where white space in double quotes does not part them (sshd(8), AUTHORIZED_KEYS FILE FORMAT). */
+function unquotedWords(line: string): readonly string[] {
+  const words: string[] = [''];
+  let quoted = false;
+  for (let i = 0; i < line.length; i++) {
+    const char = line[i] ?? '';
+    if (char === '"' && line[i - 1] !== '\\') quoted = !quoted;
+    if (!quoted && (char === ' ' || char === '\t')) words.push('');
+    else words[words.length - 1] += char;
+  }
+  return words.filter((word) => word !== '');
+}

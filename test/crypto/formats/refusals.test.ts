@@ -1,0 +1,166 @@
+import { generateKeyPairSync } from 'node:crypto';
+import { describe, expect, test } from 'vitest';
+import { inspectKey, parsePrivateKey, parsePublicKey } from '../../../src/crypto/formats/index.js';
+import { encodePem } from '../../../src/crypto/pem.js';
+import { expectRefusal, refusal } from './support.js';
+
+const utf8 = (text: string) => new TextEncoder().encode(text);
+const pem = (label: string, body = 'AAAA') => `-----BEGIN ${label}-----\n${body}\n-----END ${label}-----\n`;
+const der = (hex: string) => Uint8Array.from(Buffer.from(hex.replaceAll(' ', ''), 'hex'));
+
+const P256 = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+const SECP256K1 = generateKeyPairSync('ec', { namedCurve: 'secp256k1' }).privateKey;
+const ED448 = generateKeyPairSync('ed448').privateKey;
+const SHORT_RSA = generateKeyPairSync('rsa', { modulusLength: 1024 }).privateKey;
+const jwkOf = (key: typeof P256) => JSON.stringify(key.export({ format: 'jwk' }));
+
+const SSH_ED25519 = 'AAAAC3NzaC1lZDI1NTE5AAAAI';
+
+describe('what is no key that Deribit takes is refused by its name', () => {
+  const unsupported: readonly (readonly [name: string, input: string | Uint8Array, message: string])[] = [
+    [
+      'an EC key in PKCS#8',
+      P256.export({ type: 'pkcs8', format: 'pem' }),
+      'EC key (P-256): Deribit takes Ed25519 or RSA',
+    ],
+    [
+      'an EC key in SEC 1',
+      P256.export({ type: 'sec1', format: 'pem' }),
+      'EC key (P-256): Deribit takes Ed25519 or RSA',
+    ],
+    [
+      'a Bitcoin key',
+      SECP256K1.export({ type: 'sec1', format: 'der' }),
+      'EC key (secp256k1): Deribit takes Ed25519 or RSA',
+    ],
+    ['an EC key as JWK', jwkOf(P256), 'EC key (P-256): Deribit takes Ed25519 or RSA'],
+    ['an Ed448 key', ED448.export({ type: 'pkcs8', format: 'pem' }), 'Ed448 key: Deribit takes Ed25519 or RSA'],
+    ['an Ed448 key as JWK', jwkOf(ED448), 'Ed448 key: Deribit takes Ed25519 or RSA'],
+    ['a short RSA key', SHORT_RSA.export({ type: 'pkcs1', format: 'pem' }), 'RSA 1024 bits: at least 2048'],
+    ['a short RSA key as JWK', jwkOf(SHORT_RSA), 'RSA 1024 bits: at least 2048'],
+    ['a symmetric JWK', '{"kty":"oct","k":"AAAA"}', 'symmetric key (kty oct): Deribit takes Ed25519 or RSA'],
+    ['a JWK of a strange kind', '{"kty":"<b>"}', 'JWK of kty a string: Deribit takes Ed25519 or RSA'],
+    ['a JWK without kind', '{"kty":7}', 'JWK of kty a number: Deribit takes Ed25519 or RSA'],
+    ['an OKP JWK without curve', '{"kty":"OKP"}', 'OKP key without a curve: Deribit takes Ed25519 or RSA'],
+    ['an encryption JWK', '{"kty":"RSA","use":"enc"}', 'JWK for encryption (use is enc)'],
+    ['an encrypted JWK', 'eyJhbGciOiJSU0EifQ.aaaa.bbbb.cccc.dddd', 'this is an encrypted JWK (JWE)'],
+    ['a PuTTY key', 'PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\n', 'this is a PuTTY key (.ppk)'],
+    ['a PGP key', pem('PGP PRIVATE KEY BLOCK', 'Version: 1\n\nlQ==\n=abcd'), 'this is a PGP key or message'],
+    [
+      'an SSH2 public key',
+      '---- BEGIN SSH2 PUBLIC KEY ----\nAAAA\n---- END SSH2 PUBLIC KEY ----',
+      'this is an SSH2 public key (RFC 4716)',
+    ],
+    ['an ssh.com private key', '---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\n', 'this is an ssh.com private key'],
+    ['an SSH version 1 key', 'SSH PRIVATE KEY FILE FORMAT 1.1\n\0', 'this is an SSH version 1 key'],
+    ['an age identity', '# created: today\n# public key: age1x\nAGE-SECRET-KEY-1QQ', 'this is an age key or file'],
+    ['an age recipient', 'age1qqqq', 'this is an age key or file'],
+    ['an age file', pem('AGE ENCRYPTED FILE'), 'this is an age key or file'],
+    ['a minisign key', 'untrusted comment: minisign secret key\nRWQ=', 'this is a minisign or signify key'],
+    ['a .NET key', '<RSAKeyValue><Modulus>AA==</Modulus></RSAKeyValue>', 'this is an XML key of .NET'],
+    ['an HTML page', '<!DOCTYPE html><html><body>Not found</body></html>', 'this is an HTML or XML page, not a key'],
+    ['a Java keystore', der('feedfeed 00000002'), 'this is a Java keystore'],
+    ['a JCEKS keystore', der('cececece 00000002'), 'this is a Java keystore'],
+    ['a gzip file', der('1f8b0800'), 'this is a gzip file'],
+    ['a zip file', der('504b0304'), 'this is a zip file'],
+    ['a PKCS#12 file', der('3012 020103 300d 06092a864886f70d010701 a000'), 'this is a PKCS#12 file'],
+    ['a PKCS#7 bundle', der('300d 06092a864886f70d010702 a000'), 'this is a PKCS#7 bundle'],
+    ['a PKCS#7 bundle in PEM', pem('PKCS7'), 'this is a PKCS#7 bundle'],
+    ['a trusted certificate', pem('TRUSTED CERTIFICATE'), "this is a certificate with OpenSSL's trust settings"],
+    ['EC parameters', pem('EC PARAMETERS', 'BggqhkjOPQMBBw=='), 'EC parameters: Deribit takes Ed25519 or RSA'],
+    ['DH parameters', der('3006 020117 020102'), 'DH or DSA parameters: Deribit takes Ed25519 or RSA'],
+    ['a DSA public key', pem('DSA PUBLIC KEY'), 'DSA key: Deribit takes Ed25519 or RSA'],
+    ['an EC public key', pem('EC PUBLIC KEY'), 'EC key: Deribit takes Ed25519 or RSA'],
+    ['newer DH parameters', pem('X9.42 DH PARAMETERS'), 'DH parameters: Deribit takes Ed25519 or RSA'],
+    ['an SSH signature', pem('SSH SIGNATURE'), 'this is an SSH signature'],
+    ['a revocation list', pem('X509 CRL'), 'this is a certificate revocation list'],
+    ['a request of old label', pem('NEW CERTIFICATE REQUEST'), 'this is a certificate request'],
+    ['an unknown PEM block', pem('SOMETHING ELSE'), 'this is a PEM block "SOMETHING ELSE", which is no key'],
+    [
+      'a FIDO key',
+      'sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29t',
+      'FIDO security key (sk-ssh-ed25519@openssh.com)',
+    ],
+    [
+      'an EC SSH key',
+      'ecdsa-sha2-nistp384 AAAAE2VjZHNhLXNoYTItbmlzdHAzODQ=',
+      'EC key (P-384): Deribit takes Ed25519 or RSA',
+    ],
+    ['a DSA SSH key', 'ssh-dss AAAAB3NzaC1kc3M= me@host', 'DSA key: Deribit takes Ed25519 or RSA'],
+    ['an Ed448 SSH key', 'ssh-ed448 AAAACXNzaC1lZDQ0OA==', 'Ed448 key: Deribit takes Ed25519 or RSA'],
+    ['an unknown SSH key', 'ssh-xmss AAAACHNzaC14bXNz', 'SSH key of type ssh-xmss: Deribit takes Ed25519 or RSA'],
+  ];
+  test.each(unsupported)('%s', async (_, input, message) => {
+    const error = await refusal(parsePublicKey(input));
+    expect(error.message.slice(0, message.length)).toBe(message);
+    expect(error.code).toBe('ERR_KEY_UNSUPPORTED');
+    expect(error.hint).toMatch(/\S/);
+  });
+
+  test('a certificate and a public key, where a private key is needed', async () => {
+    const spki = generateKeyPairSync('ed25519').publicKey.export({ type: 'spki', format: 'pem' });
+    await expectRefusal(
+      parsePrivateKey(spki),
+      'ERR_KEY_UNSUPPORTED',
+      /^this is a public key; a private key is needed$/,
+    );
+    const jwk = JSON.stringify(generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' }));
+    await expectRefusal(parsePrivateKey(jwk), 'ERR_KEY_UNSUPPORTED', /JWK without d/);
+  });
+});
+
+describe('what is broken or unknown is refused as unreadable', () => {
+  const unreadable: readonly (readonly [name: string, input: string | Uint8Array, message: RegExp])[] = [
+    ['empty text', '', /^the input is empty$/],
+    ['empty bytes', new Uint8Array(), /^the input is empty$/],
+    ['white space', ' \r\n\t\uFEFF', /^the input is empty$/],
+    ['a lone byte order mark', der('efbbbf'), /^the input is empty$/],
+    ['prose', 'hello world', /^not recognised as a key: text of 11 characters$/],
+    ['noise', der('8081828384'), /^not recognised as a key: 5 bytes$/],
+    ['a raw seed', new Uint8Array(32).fill(7), /^not recognised as a key: 32 bytes$/],
+    ['a raw seed in hexadecimal', '07'.repeat(32), /^not recognised as a key: text of 64 characters$/],
+    ['too much', 'A'.repeat(65_537), /too large for a key: 65537, at most 65536/],
+    ['a PEM block without end', '-----BEGIN PRIVATE KEY-----\nAAAA', /no END line/],
+    [
+      'a PEM block of a strange label',
+      '-----BEGIN private key-----\nAAAA\n-----END private key-----',
+      /^not recognised/,
+    ],
+    ['a PEM block of another thing', encodePem('PUBLIC KEY', P256.export({ type: 'pkcs8', format: 'der' })), /says/],
+    ['DER of another thing', der('3003 0101ff'), /^the data is DER, but of no key or certificate$/],
+    ['broken JSON', '{"kty":', /^it begins like JSON but is not \(7 characters\)$/],
+    ['other JSON', '{"a":1}', /has neither kty nor keys/],
+    ['a JWK set without keys', '{"keys":[]}', /^JWK set without keys$/],
+    ['a JWK set of strings', '{"keys":["a"]}', /member that is not an object/],
+    ['an SSH line of broken base64', `ssh-ed25519 ${SSH_ED25519}*`, /not canonical base64/],
+    ['an SSH line of another type', 'ssh-rsa AAAAC3NzaC1lZDI1NTE5', /another type than its line says/],
+    ['an SSH line cut short', 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5', /runs past the end/],
+    ['an SSH line with a nameless type', 'ssh-ed25519 AAAAAA==', /is not a name|runs past the end/],
+  ];
+  test.each(unreadable)('%s', async (_, input, message) => {
+    await expectRefusal(parsePublicKey(input), 'ERR_KEY_UNREADABLE', message);
+    await expectRefusal(parsePrivateKey(input), 'ERR_KEY_UNREADABLE', message).catch(async () => {
+      // A public line is recognised before its key is read.
+      await expectRefusal(parsePrivateKey(input), 'ERR_KEY_UNSUPPORTED', /^this is a public key/);
+    });
+  });
+
+  test('errors never repeat the input', async () => {
+    const secret = 'c2VjcmV0LXNlY3JldC1zZWNyZXQ';
+    for (const input of [
+      secret,
+      `{"kty":"OKP","crv":"Ed25519","x":"${secret}","d":"${secret}"}`,
+      `{"${secret}`,
+      pem('PRIVATE KEY', secret),
+    ]) {
+      const error = await refusal(parsePrivateKey(input));
+      const shown = [error.message, error.hint, String(error.cause), error.stack, JSON.stringify(error)].join();
+      expect(shown).not.toContain(secret);
+    }
+  });
+
+  test('inspectKey refuses the same things', async () => {
+    await expectRefusal(inspectKey('hello'), 'ERR_KEY_UNREADABLE', /^not recognised/);
+    await expectRefusal(inspectKey(utf8('age1qqqq')), 'ERR_KEY_UNSUPPORTED', /age/);
+  });
+});

@@ -1,0 +1,82 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect } from 'vitest';
+import { engine as native } from '../../../src/crypto/engine/native.js';
+import { engine as portable } from '../../../src/crypto/engine/portable.js';
+import { DeribitKeysError, type ErrorCode } from '../../../src/errors.js';
+
+/** Both engines, for `describe.each`. */
+export const ENGINES = [native, portable];
+export { native, portable };
+
+/** A folder that is gone when the process ends. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'deribit-keys-formats-'));
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** Whether a program can be run here; tests that need it are skipped where not. */
+export function hasProgram(name: string, argument: string): boolean {
+  const found = spawnSync(name, [argument], { stdio: 'ignore' }).error === undefined;
+  if (!found) process.stderr.write(`${name} is not installed: the tests that need it are skipped\n`);
+  return found;
+}
+
+export const hasOpenssl = hasProgram('openssl', 'version');
+export const hasSshKeygen = hasProgram('ssh-keygen', '-?');
+
+/** Runs a program; gives its standard output. */
+export function run(program: string, args: readonly string[], input?: string | Uint8Array): Buffer {
+  return execFileSync(program, args, { input: input ?? '', stdio: ['pipe', 'pipe', 'pipe'] });
+}
+
+/** Deribit's fingerprint of SPKI DER, by node:crypto. */
+export function md5Fingerprint(spki: Uint8Array): string {
+  return createHash('md5')
+    .update(spki)
+    .digest('hex')
+    .replace(/..(?=.)/g, '$&:');
+}
+
+/** The fingerprint that openssl gives for a private key file or text. */
+export function opensslFingerprint(key: string | Uint8Array, ...args: readonly string[]): string {
+  return md5Fingerprint(run('openssl', ['pkey', '-pubout', '-outform', 'DER', ...args], key));
+}
+
+/** What a promise is refused with; a promise that is kept, or broken otherwise, fails the test. */
+export async function refusal(promise: Promise<unknown>): Promise<DeribitKeysError> {
+  const error: unknown = await promise.then(
+    () => new Error('it was taken'),
+    (reason: unknown) => reason,
+  );
+  if (!(error instanceof DeribitKeysError)) throw error;
+  return error;
+}
+
+/** Expects a refusal with this code and a message that matches, with a hint. */
+export async function expectRefusal(
+  promise: Promise<unknown>,
+  code: ErrorCode,
+  message: string | RegExp,
+): Promise<void> {
+  const error = await refusal(promise);
+  expect(error.message).toMatch(message);
+  expect(error.code).toBe(code);
+  expect(error.hint).toMatch(/\S/);
+}
+
+/** Reads a file that a tool wrote. */
+export function readText(folder: string, name: string): string {
+  return readFileSync(join(folder, name), 'utf8');
+}
+
+/** Writes a file as ssh-keygen insists on: for its owner alone. */
+export function writeSecret(folder: string, name: string, content: string | Uint8Array): string {
+  const path = join(folder, name);
+  writeFileSync(path, content, { mode: 0o600 });
+  return path;
+}
