@@ -5,6 +5,6 @@ export { SandboxError } from './core/errors.js';
 export type { AddKeyRequest } from './core/exchange.js';
 export type { Order } from './core/orders.js';
 export type { SecondFactorKind } from './core/second-factor.js';
-export { type FaultName, type FaultSpec, faultNames, formatFault, parseFault } from './faults/faults.js';
+export { type FaultName, type FaultSpec, faultNames, formatFault, parseFault } from './faults/catalogue.js';
 export { type Sandbox, type SandboxKey, startSandbox } from './sandbox.js';
 export type { LimitOptions, SandboxOptions } from './server/options.js';

@@ -42,6 +42,8 @@ export interface Sandbox {
   setFaults(specs: readonly string[]): void;
   addFault(spec: string): void;
   clearFaults(): void;
+  /** Sends a frame on every WebSocket connection, whatever is in it. */
+  broadcast(frame: string): void;
   /** Cuts every connection, without a word. */
   dropConnections(): void;
   /** Stops, stays away for `downMs`, and listens again on the same port with the same state; while it is away, a second call joins the first. */
@@ -91,6 +93,8 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
       dropConnections: () => server.later(answerFirstMs, () => server.dropConnections()),
       restart: (downMs) => server.later(answerFirstMs, () => void restart(downMs).catch(() => undefined)),
       addKey,
+      broadcast: (frame) => server.broadcast(frame),
+      later: (delayMs, action) => server.later(delayMs, action),
     },
   };
   const server = new SandboxServer(exchange, settings.port, {
@@ -144,6 +148,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     setFaults: (specs) => faults.set(specs),
     addFault: (spec) => faults.add(spec),
     clearFaults: () => faults.clear(),
+    broadcast: (frame) => server.broadcast(frame),
     dropConnections: () => server.dropConnections(),
     restart,
     addKey,

@@ -60,7 +60,7 @@ export class SimulatedExchange {
       hub: new Hub(now),
       saveNow() {},
       saveSoon() {},
-      control: { dropConnections: never, restart: never, addKey: never },
+      control: { dropConnections: never, restart: never, addKey: never, broadcast: never, later: never },
     };
   }
 

@@ -19,9 +19,9 @@ export interface ApiKey {
   readonly id: number;
   readonly accountId: number;
   readonly clientId: string;
-  readonly publicKey: RegisteredKey | null;
   readonly isDefault: boolean;
   timestampMs: number;
+  publicKey: RegisteredKey | null;
   /** The HMAC secret; empty for an asymmetric key. */
   secret: string;
   maxScope: Levels;

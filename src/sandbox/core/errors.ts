@@ -27,6 +27,31 @@ export class SandboxError extends Error {
   }
 }
 
+const messages: Readonly<Record<number, string>> = {
+  [-32700]: 'Parse error',
+  [-32601]: 'Method not found',
+  [-32602]: 'Invalid params',
+  10000: 'authorization_required',
+  10028: 'too_many_requests',
+  10030: 'must_be_websocket_request',
+  10040: 'retry',
+  11051: 'system_maintenance',
+  12998: 'security_key_authorization_over_limit',
+  13004: 'invalid_credentials',
+  13009: 'unauthorized',
+  13021: 'forbidden',
+  13028: 'temporarily_unavailable',
+  13403: 'scope_exceeded',
+  13668: 'security_key_authorization_error',
+  13778: 'raw_subscriptions_not_available_for_unauthorized',
+  13904: 'security_key_setup_required',
+};
+
+/** The error of that code with the message that Deribit documents for it. */
+export function errorOf(code: number, data?: unknown): RpcError {
+  return new RpcError(code, messages[code] ?? 'error', data);
+}
+
 /** -32602 with the name of the parameter and what is wrong with it. */
 export function invalidParam(param: string, reason: string): RpcError {
   return new RpcError(-32602, 'Invalid params', { reason, param });
@@ -47,15 +72,15 @@ export function orMissingParams(error: RpcError, bare: boolean): RpcError {
 
 /** 13004: wrong id, secret or signature, and whatever else a login may be refused for. */
 export function invalidCredentials(): RpcError {
-  return new RpcError(13004, 'invalid_credentials');
+  return errorOf(13004);
 }
 
 /** 13009: no token, or one that is not valid (here, now, from this address). */
 export function unauthorized(): RpcError {
-  return new RpcError(13009, 'unauthorized', { reason: 'invalid_token' });
+  return errorOf(13009, { reason: 'invalid_token' });
 }
 
 /** -32601. */
 export function methodNotFound(): RpcError {
-  return new RpcError(-32601, 'Method not found');
+  return errorOf(-32601);
 }

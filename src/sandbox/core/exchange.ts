@@ -1,5 +1,5 @@
 import type { Hub } from '../channels/hub.js';
-import type { Faults } from '../faults/faults.js';
+import type { Faults, Struck } from '../faults/faults.js';
 import type { Accounts, ApiKeyAnswer } from './accounts.js';
 import type { Calls } from './calls.js';
 import type { Credits } from './credits.js';
@@ -40,6 +40,10 @@ export interface Control {
   dropConnections(): void;
   restart(downMs: number): void;
   addKey(request: AddKeyRequest): ApiKeyAnswer;
+  /** Sends a frame on every WebSocket connection, whatever is in it. */
+  broadcast(frame: string): void;
+  /** Runs `action` after `delayMs`, unless the exchange stops before that. */
+  later(delayMs: number, action: () => void): void;
 }
 
 /** A key made in the exchange's web page. */
@@ -60,6 +64,8 @@ export interface Call {
   readonly transport: 'http' | 'websocket';
   readonly connection: Connection | null;
   readonly peer: string;
+  /** The faults that strike its handling. */
+  readonly struck: Struck;
 }
 
 /** A request whose sender is known. */

@@ -3,7 +3,7 @@
  * that a client which passes here does not rely on leniency there.
  */
 
-import { methodNotFound, RpcError } from './errors.js';
+import { errorOf, invalidParam, RpcError } from './errors.js';
 
 /** How long a signature may be old (documented), and how far it may lie in the future (a guess). */
 export const signatureMaxAgeMs = 60_000;
@@ -45,6 +45,11 @@ export function resetOfAsymmetricKey(): RpcError {
   return new RpcError(-32602, 'Invalid params', { reason: 'key has no secret to reset', param: 'id' });
 }
 
+/** A public key that the account has already: Deribit may refuse it, the sandbox does only under a fault. */
+export function duplicateKey(): RpcError {
+  return invalidParam('public_key', 'already registered');
+}
+
 /** A ninth key. */
 export function tooManyKeys(): RpcError {
   return new RpcError(-32602, 'Invalid params', { reason: 'maximum number of api keys reached', param: 'max_scope' });
@@ -60,7 +65,7 @@ export function noSuchKey(): RpcError {
   return new RpcError(-32602, 'Invalid params', { reason: 'key not found', param: 'id' });
 }
 
-/** A method of WebSocket connections, asked for over HTTP. */
+/** A method of WebSocket connections, asked for over HTTP (documented). */
 export function onlyOverWebsocket(): RpcError {
-  return methodNotFound();
+  return errorOf(10_030);
 }

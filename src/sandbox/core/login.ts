@@ -1,11 +1,12 @@
+import type { Struck } from '../faults/faults.js';
 import { isUsable, keyBySecret } from './access.js';
 import type { ApiKey } from './accounts.js';
-import { invalidCredentials, invalidParam, unauthorized } from './errors.js';
+import { errorOf, invalidCredentials, invalidParam, type RpcError, unauthorized } from './errors.js';
 import type { Call, Exchange } from './exchange.js';
 import { tooManySessions } from './guesses.js';
 import { optionalString, optionalWords, type Params, requiredInteger, requiredString } from './params.js';
 import { formatScope, narrow, parseScopeRequest, type ScopeRequest } from './scope.js';
-import { isTimely, verifyClientSignature } from './signature.js';
+import { isTimely, type SignatureEncoding, verifyClientSignature } from './signature.js';
 import { type Grant, newSession } from './tokens.js';
 
 /** `public/auth` in its three grant types. Throws 13004, 13009, -32602 and 10028. */
@@ -47,7 +48,7 @@ function grantFor(exchange: Exchange, call: Call, grantType: string): Grant {
 }
 
 function keyBySignature(exchange: Exchange, call: Call): ApiKey {
-  const { params } = call;
+  const { params, struck } = call;
   const clientId = requiredString(params, 'client_id');
   const timestampMs = requiredInteger(params, 'timestamp');
   const signature = requiredString(params, 'signature');
@@ -59,14 +60,30 @@ function keyBySignature(exchange: Exchange, call: Call): ApiKey {
     key === undefined ||
     // What was signed once could be sent again with its lines shared out otherwise between nonce and data.
     nonce.includes('\n') ||
-    !isTimely(timestampMs, nowMs) ||
-    !verifyClientSignature(key, message, signature) ||
-    !isUsable(key, call.peer) ||
-    !exchange.replays.add(clientId, timestampMs, nonce, nowMs)
+    !isTimely(timestampMs, nowMs, toleranceOf(struck)) ||
+    !isUsable(key, call.peer)
   ) {
     throw invalidCredentials();
   }
+  const encoding = (struck.get('signature-encoding') ?? 'base64url') as SignatureEncoding;
+  if (!verifyClientSignature(key, message, signature, encoding)) throw wrongSignature(struck);
+  if (struck.has('nonce-once') && exchange.replays.hasNonce(clientId, nonce)) throw invalidCredentials();
+  const isFresh = exchange.replays.add(clientId, timestampMs, nonce, nowMs);
+  if (!isFresh && !struck.has('replay-accepted')) throw invalidCredentials();
   return key;
+}
+
+function toleranceOf(struck: Struck): { readonly maxAgeMs?: number; readonly maxAheadMs?: number } {
+  const ahead = struck.get('future-tolerance') ?? null;
+  return {
+    ...(struck.has('stale-accepted') ? { maxAgeMs: Number.POSITIVE_INFINITY } : {}),
+    ...(ahead === null ? {} : { maxAheadMs: Number(ahead) }),
+  };
+}
+
+function wrongSignature(struck: Struck): RpcError {
+  const code = struck.get('signature-error') ?? null;
+  return code === null ? invalidCredentials() : errorOf(Number(code));
 }
 
 /** The digits that were signed: those of a query string as sent, else the integer's own. */

@@ -1,6 +1,6 @@
 import { createHash, createHmac } from 'node:crypto';
 import { randomText } from './encoding.js';
-import { RpcError } from './errors.js';
+import { errorOf, type RpcError } from './errors.js';
 import { relyingParty, secondFactorLockS, wrongCodesUntilLock } from './guesses.js';
 import { optionalString, type Params } from './params.js';
 
@@ -32,10 +32,10 @@ export class SecondFactor {
 
   /** Null where the request may go on, else the challenge to answer with. Throws 13668, 12998 and 13904. */
   check(method: string, clientId: string, params: Params, nowMs: number): Readonly<Record<string, unknown>> | null {
-    if (this.#kind === 'missing') throw new RpcError(13_904, 'no_security_key_set_up');
+    if (this.#kind === 'missing') throw errorOf(13_904);
     if (nowMs < this.#lockedUntilMs) {
       const waitS = Math.ceil((this.#lockedUntilMs - nowMs) / 1000);
-      throw new RpcError(12_998, 'security_key_authorization_attempts_exceeded', { wait: waitS });
+      throw errorOf(12_998, { wait: waitS });
     }
     const request = digest(method, clientId, params);
     const code = optionalString(params, 'authorization_data');
@@ -84,7 +84,7 @@ export class SecondFactor {
 }
 
 function refused(reason: string): RpcError {
-  return new RpcError(13_668, 'security_key_authorization_error', { reason });
+  return errorOf(13_668, { reason });
 }
 
 /** What a challenge is bound to: who asks for what, whatever the order of the parameters. */

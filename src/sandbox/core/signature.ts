@@ -3,22 +3,49 @@ import type { ApiKey } from './accounts.js';
 import { decodeBase64url } from './encoding.js';
 import { signatureMaxAgeMs, signatureMaxAheadMs } from './guesses.js';
 
-/** Whether a signature of that time may be looked at now. */
-export function isTimely(timestampMs: number, nowMs: number): boolean {
-  return timestampMs >= nowMs - signatureMaxAgeMs && timestampMs <= nowMs + signatureMaxAheadMs;
+/** Whether a signature of that time may be considered now. */
+export function isTimely(
+  timestampMs: number,
+  nowMs: number,
+  { maxAgeMs = signatureMaxAgeMs, maxAheadMs = signatureMaxAheadMs } = {},
+): boolean {
+  return timestampMs >= nowMs - maxAgeMs && timestampMs <= nowMs + maxAheadMs;
 }
 
+/** How the bytes of an asymmetric key's signature are written. */
+export type SignatureEncoding = 'base64url' | 'base64' | 'hex' | 'any';
+
 /**
- * Whether `signature` is `key`'s over `timestamp\nnonce\ndata`: base64url without padding for an asymmetric key
- * (Ed25519, or RSASSA-PKCS1-v1_5 with SHA-256), lower-case hex of the HMAC-SHA-256 for a symmetric one.
+ * Whether `signature` is `key`'s over `timestamp\nnonce\ndata`: in `encoding` for an asymmetric key (Ed25519, or
+ * RSASSA-PKCS1-v1_5 with SHA-256), lower-case hex of the HMAC-SHA-256 for a symmetric one.
  */
-export function verifyClientSignature(key: ApiKey, message: string, signature: string): boolean {
+export function verifyClientSignature(
+  key: ApiKey,
+  message: string,
+  signature: string,
+  encoding: SignatureEncoding,
+): boolean {
   if (key.publicKey === null) return sameText(hmacHex(key.secret, message), signature);
-  const bytes = decodeBase64url(signature);
+  const bytes = decodeSignature(signature, encoding);
   if (bytes === null || bytes.length !== key.publicKey.signatureBytes) return false;
   const { keyObject } = key.publicKey;
   const digest = keyObject.asymmetricKeyType === 'rsa' ? 'sha256' : null;
   return verify(digest, Buffer.from(message), keyObject, bytes);
+}
+
+function decodeSignature(text: string, encoding: SignatureEncoding): Uint8Array | null {
+  switch (encoding) {
+    case 'base64url':
+      return decodeBase64url(text);
+    case 'base64': {
+      const bytes = Buffer.from(text, 'base64');
+      return bytes.toString('base64') === text ? bytes : null;
+    }
+    case 'hex':
+      return /^([0-9a-f]{2})+$/.test(text) ? Buffer.from(text, 'hex') : null;
+    case 'any':
+      return decodeSignature(text, 'hex') ?? decodeSignature(text, 'base64url') ?? decodeSignature(text, 'base64');
+  }
 }
 
 /** HMAC-SHA-256 in lower-case hex. */
@@ -55,11 +82,16 @@ export class Replays {
       seen = new Set();
       this.#buckets.set(bucket, seen);
     }
-    const short = nonce.length > longestPlainNonce ? createHash('sha256').update(nonce).digest('base64') : nonce;
-    const entry = `${timestampMs}\n${clientId}\n${short}`;
+    const entry = `${timestampMs}${entryEnd(clientId, nonce)}`;
     if (seen.has(entry)) return false;
     seen.add(entry);
     return true;
+  }
+
+  /** Whether a nonce was accepted already, with whatever timestamp. */
+  hasNonce(clientId: string, nonce: string): boolean {
+    const end = entryEnd(clientId, nonce);
+    return [...this.#buckets.values()].some((seen) => [...seen].some((entry) => entry.endsWith(end)));
   }
 
   get size(): number {
@@ -73,4 +105,9 @@ export class Replays {
       if ((bucket + 1) * bucketMs + this.#keepMs < nowMs) this.#buckets.delete(bucket);
     }
   }
+}
+
+function entryEnd(clientId: string, nonce: string): string {
+  const short = nonce.length > longestPlainNonce ? createHash('sha256').update(nonce).digest('base64') : nonce;
+  return `\n${clientId}\n${short}`;
 }

@@ -1,36 +1,49 @@
-import { createHash, generateKeyPairSync } from 'node:crypto';
-import type { FaultName, Struck } from './faults.js';
+import { createHash, createPublicKey, generateKeyPairSync } from 'node:crypto';
+import type { FaultName } from './catalogue.js';
+import type { Struck } from './faults.js';
 
 const otherScope = 'account:read';
 const anotherScope = 'trade:read';
+const mask = '***';
+
+type Fields = Readonly<Record<string, unknown>>;
 
 /** SPKI PEM of a key that nobody asked for; another one at each call. */
-export function strangersKey(): string {
+export function unexpectedKey(): string {
   return generateKeyPairSync('ed25519').publicKey.export({ format: 'pem', type: 'spki' }).toString();
 }
 
-/** An answer with API keys, or with a granted scope, as the faults have it. */
-export function falsify(result: unknown, struck: Struck): unknown {
+/**
+ * An answer with API keys, or with a granted scope, as the faults have it.
+ * @param caller the client id that asks; null where nobody is logged in
+ */
+export function falsify(result: unknown, struck: Struck, caller: string | null): unknown {
   if (struck.size === 0) return result;
-  if (Array.isArray(result)) return result.map((item) => falsify(item, struck));
+  if (Array.isArray(result)) return result.map((item) => falsify(item, struck, caller));
   if (typeof result !== 'object' || result === null) return result;
-  let answer: Record<string, unknown> = { ...result };
-  for (const [name, arg] of struck) answer = alter(answer, name, arg);
+  let answer: Fields = { ...result };
+  for (const [name, arg] of struck) answer = alter(answer, name, arg, caller);
   return answer;
 }
 
-function alter(answer: Record<string, unknown>, name: FaultName, arg: string | null): Record<string, unknown> {
+function alter(answer: Fields, name: FaultName, arg: string | null, caller: string | null): Fields {
   switch (name) {
-    case 'wrong-fingerprint': {
-      const { client_secret: secret } = answer;
-      return isFingerprint(secret) ? { ...answer, client_secret: otherFingerprint(secret) } : answer;
-    }
+    case 'wrong-fingerprint':
+      return withFingerprint(answer, (fingerprint) => pairs(createHash('md5').update(fingerprint).digest('hex')));
+    case 'fingerprint-form':
+      return withFingerprint(answer, (fingerprint) => inForm(fingerprint, arg));
+    case 'fingerprint-digest':
+      return withFingerprint(answer, (fingerprint) => digestOf(answer.public_key, arg) ?? fingerprint);
     case 'wrong-public-key':
-      return 'public_key' in answer ? { ...answer, public_key: strangersKey().trim().replaceAll('\n', ' ') } : answer;
-    case 'hide-public-key': {
-      const { public_key: _hidden, ...rest } = answer;
-      return rest;
-    }
+      return 'public_key' in answer ? { ...answer, public_key: unexpectedKey().trim().replaceAll('\n', ' ') } : answer;
+    case 'hide-secret':
+      return hide(answer, ['client_secret'], arg, caller);
+    case 'hide-public-key':
+      return hide(answer, ['public_key'], arg, caller);
+    case 'hide-key':
+      return hide(answer, ['client_secret', 'public_key'], arg, caller);
+    case 'hide-enabled':
+      return hide(answer, ['enabled'], 'absent', caller);
     case 'other-scope': {
       const field = 'max_scope' in answer ? 'max_scope' : 'scope';
       const { [field]: scope } = answer;
@@ -42,10 +55,36 @@ function alter(answer: Record<string, unknown>, name: FaultName, arg: string | n
   }
 }
 
-function isFingerprint(value: unknown): value is string {
-  return typeof value === 'string' && /^[0-9a-f]{2}(:[0-9a-f]{2}){15}$/.test(value);
+/** The fields that are there, hidden in the `how` of the fault: `…-others` spares the caller's own key. */
+function hide(answer: Fields, fields: readonly string[], how: string | null, caller: string | null): Fields {
+  const [way, others] = (how ?? 'absent').split('-');
+  if (others !== undefined && answer.client_id === caller) return answer;
+  const shown = Object.entries(answer).flatMap(([name, value]): [string, unknown][] => {
+    if (!fields.includes(name)) return [[name, value]];
+    return way === 'absent' ? [] : [[name, way === 'empty' ? '' : mask]];
+  });
+  return Object.fromEntries(shown);
 }
 
-function otherFingerprint(fingerprint: string): string {
-  return (createHash('md5').update(fingerprint).digest('hex').match(/../g) ?? []).join(':');
+function withFingerprint(answer: Fields, change: (fingerprint: string) => string): Fields {
+  const { client_secret: secret } = answer;
+  const isFingerprint = typeof secret === 'string' && /^[0-9a-f]{2}(:[0-9a-f]{2}){15}$/.test(secret);
+  return isFingerprint ? { ...answer, client_secret: change(secret) } : answer;
+}
+
+function inForm(fingerprint: string, form: string | null): string {
+  if (form === 'bare') return fingerprint.replaceAll(':', '');
+  return form === 'spaced' ? ` ${fingerprint.replaceAll(':', ' ')}\n` : fingerprint.toUpperCase();
+}
+
+function digestOf(publicKey: unknown, digest: string | null): string | null {
+  if (typeof publicKey !== 'string') return null;
+  const pem = publicKey.replace(/(?<=-----) | (?=-----)/g, '\n');
+  if (digest === 'pem') return pairs(createHash('md5').update(publicKey).digest('hex'));
+  const der = createPublicKey(pem).export({ format: 'der', type: 'spki' });
+  return pairs(createHash('sha256').update(der).digest('hex'));
+}
+
+function pairs(hex: string): string {
+  return (hex.match(/../g) ?? []).join(':');
 }

@@ -3,7 +3,7 @@ import { type ApiKey, describeKey, makeKey, parseIpList } from '../core/accounts
 import { randomText } from '../core/encoding.js';
 import { invalidParam, missingParam, RpcError } from '../core/errors.js';
 import { type Exchange, type Methods, type PrivateCall, type PrivateMethod, privateMethod } from '../core/exchange.js';
-import { hiddenSecret, noSuchKey, resetOfAsymmetricKey, tooManyKeys } from '../core/guesses.js';
+import { duplicateKey, hiddenSecret, noSuchKey, resetOfAsymmetricKey, tooManyKeys } from '../core/guesses.js';
 import {
   optionalBoolean,
   optionalString,
@@ -23,12 +23,13 @@ const knownFeatures = new Set(['restricted_block_trades', 'block_trade_approval'
 export const apiKeyMethods: Methods = {
   'private/create_api_key': {
     ...privateMethod('account', 'read_write', (exchange, call) => {
-      const { params, grant } = call;
-      const maxScope = readMaxScope(params, grant);
-      const name = readName(params) ?? '';
+      const { params, struck } = call;
+      const maxScope = readMaxScope(call);
+      const name = readName(call) ?? '';
       const features = readFeatures(params) ?? [];
       const publicKey = readKey(params);
-      const { accountId } = grant;
+      const { accountId } = call.grant;
+      if (struck.has('duplicate-key-refused')) checkNotTaken(exchange, accountId, publicKey);
       if (exchange.accounts.actor(accountId).keys.size >= exchange.keyLimit) throw tooManyKeys();
       const id = exchange.accounts.takeKeyId();
       const key = makeKey({ id, accountId, publicKey, maxScope, name, features, timestampMs: exchange.now() });
@@ -52,9 +53,10 @@ export const apiKeyMethods: Methods = {
   },
 
   'private/edit_api_key': {
-    ...changing((key, exchange, { params, grant }) => {
-      const maxScope = readMaxScope(params, grant);
-      const name = readName(params) ?? key.name;
+    ...changing((key, exchange, call) => {
+      const { params } = call;
+      const maxScope = readMaxScope(call);
+      const name = readName(call) ?? key.name;
       const enabled = optionalBoolean(params, 'enabled') ?? key.enabled;
       const features = readFeatures(params) ?? key.features;
       const ipWhitelist = optionalStrings(params, 'ip_whitelist') ?? key.ipWhitelist;
@@ -79,19 +81,23 @@ export const apiKeyMethods: Methods = {
   },
 
   'private/change_scope_in_api_key': {
-    ...changing((key, _exchange, { params, grant }) => {
-      key.maxScope = readMaxScope(params, grant);
+    ...changing((key, _exchange, call) => {
+      key.maxScope = readMaxScope(call);
     }),
     secondFactor: true,
   },
 
-  'private/change_api_key_name': changing((key, _exchange, { params }) => {
-    requiredString(params, 'name');
-    key.name = readName(params) ?? '';
+  'private/change_api_key_name': changing((key, _exchange, call) => {
+    requiredString(call.params, 'name');
+    key.name = readName(call) ?? '';
   }),
 
-  'private/reset_api_key': changing((key, exchange) => {
-    if (key.publicKey !== null) throw resetOfAsymmetricKey();
+  'private/reset_api_key': changing((key, exchange, { struck }) => {
+    if (key.publicKey !== null) {
+      if (!struck.has('reset-asymmetric')) throw resetOfAsymmetricKey();
+      if (struck.get('reset-asymmetric') === 'same') return;
+    }
+    key.publicKey = null;
     key.secret = randomText(32);
     key.timestampMs = exchange.now();
     endSessions(exchange, key);
@@ -130,7 +136,8 @@ function ownKey(exchange: Exchange, { params, grant }: PrivateCall): ApiKey {
   return key;
 }
 
-function readMaxScope(params: Params, grant: Grant): Levels {
+function readMaxScope({ params, grant, struck }: PrivateCall): Levels {
+  if (struck.has('scope-array-refused')) optionalString(params, 'max_scope');
   const text = optionalWords(params, 'max_scope');
   if (text === null) throw missingParam('max_scope');
   const levels = parseMaxScope(text);
@@ -143,9 +150,10 @@ function checkWithin(levels: Levels, grant: Grant): void {
   if (!within(levels, allowedLevels(grant))) throw new RpcError(13_403, 'scope_exceeded');
 }
 
-function readName(params: Params): string | null {
+function readName({ params, struck }: PrivateCall): string | null {
   const name = optionalString(params, 'name');
-  if (name !== null && !/^[A-Za-z0-9_]{0,16}$/.test(name)) throw invalidParam('name', 'wrong format');
+  const form = struck.has('long-names') ? /^[A-Za-z0-9_]*$/ : /^[A-Za-z0-9_]{0,16}$/;
+  if (name !== null && !form.test(name)) throw invalidParam('name', 'wrong format');
   return name;
 }
 
@@ -162,4 +170,11 @@ function readKey(params: Params): RegisteredKey | null {
   const key = readPublicKey(text);
   if (key === null) throw invalidParam('public_key', 'must be an SPKI PEM of Ed25519 or of RSA with 2048 bits or more');
   return key;
+}
+
+function checkNotTaken(exchange: Exchange, accountId: number, publicKey: RegisteredKey | null): void {
+  const keys = [...exchange.accounts.actor(accountId).keys.values()];
+  if (publicKey !== null && keys.some((key) => key.publicKey?.fingerprint === publicKey.fingerprint)) {
+    throw duplicateKey();
+  }
 }

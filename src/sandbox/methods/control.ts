@@ -28,6 +28,10 @@ export const controlMethods: Methods = {
     exchange.control.dropConnections();
     return 'ok';
   }),
+  'sandbox/broadcast': publicMethod((exchange, { params }) => {
+    exchange.control.broadcast(requiredString(params, 'frame'));
+    return 'ok';
+  }),
   'sandbox/add_key': control('public_key', (exchange, { params }) => exchange.control.addKey(readRequest(params))),
 };
 

@@ -1,22 +1,8 @@
-import { authorize, type Credentials, requireScope } from '../core/access.js';
-import { invalidCredentials, methodNotFound, orMissingParams, RpcError, unauthorized } from '../core/errors.js';
-import type { Connection } from '../core/exchange.js';
-import { type Call, type Exchange, noAnswer } from '../core/exchange.js';
-import { onlyOverWebsocket } from '../core/guesses.js';
-import { falsify, strangersKey } from '../faults/falsify.js';
+import { errorOf } from '../core/errors.js';
+import type { Exchange } from '../core/exchange.js';
 import type { Struck } from '../faults/faults.js';
-import { exchangeMethods, ownMethods } from '../methods/table.js';
 import { type Arrival, arrive, type Envelope, formatAnswer, readEnvelope, requestId } from './envelope.js';
-
-/** Where a request comes from. */
-export interface Origin {
-  readonly transport: 'http' | 'websocket';
-  readonly connection: Connection | null;
-  readonly peer: string;
-  readonly credentials: Credentials;
-  /** Whether the parameters came in a query string. */
-  readonly loose: boolean;
-}
+import { type Admitted, type Answer, asRpcError, type Origin, Run } from './run.js';
 
 /** What is to be done with a request's connection and its answer. */
 export interface Outcome {
@@ -31,6 +17,12 @@ export interface Outcome {
   readonly duplicate: boolean;
   /** The answer waits until another one was sent. */
   readonly reorder: boolean;
+  /** An error that names no request, sent at once. */
+  readonly stray: string | null;
+  /** A gateway answers instead of the exchange: HTTP 502; a WebSocket is closed with 1011. */
+  readonly badGateway: boolean;
+  /** For how long nothing more is read from the connection; null: reading goes on. */
+  readonly deafMs: number | null;
 }
 
 const plain: Omit<Outcome, 'text' | 'isError'> = {
@@ -39,7 +31,13 @@ const plain: Omit<Outcome, 'text' | 'isError'> = {
   delayMs: 0,
   duplicate: false,
   reorder: false,
+  stray: null,
+  badGateway: false,
+  deafMs: null,
 };
+
+/** What a gateway says in HTML instead of the exchange. */
+export const gatewayPage = '<html><body>502 Bad Gateway</body></html>';
 
 const defaultHugeBytes = 64 * 1024 * 1024;
 
@@ -53,7 +51,7 @@ export function handleRequest(exchange: Exchange, value: unknown, origin: Origin
   }
 }
 
-/** The answer to something that was no request. */
+/** The answer to something that is not a request. */
 export function refuse(
   exchange: Exchange,
   error: unknown,
@@ -62,149 +60,74 @@ export function refuse(
   arrival: Arrival = arrive(exchange.now()),
 ): Outcome {
   const failure = asRpcError(error);
-  record(exchange, transport, '', null, String(failure.code));
+  record(exchange, { transport, method: '', clientId: null, outcome: String(failure.code) });
   return { ...plain, text: formatAnswer(id, { error: failure }, arrival, exchange.testnet), isError: true };
 }
 
 function handleEnvelope(exchange: Exchange, envelope: Envelope, origin: Origin, arrival: Arrival): Outcome {
   const { id, method, params } = envelope;
+  const { transport } = origin;
   const struck = exchange.faults.strike('request', method, params);
-  const unhandled = struck.has('cut-before') ? 'cut-before' : struck.has('silent') ? 'silent' : null;
+  const base = { ...plain, isError: false, ...deliveryOf(struck) };
+  const unhandled = firstOf(struck, 'cut-before', 'silent', 'stop-reading');
   if (unhandled !== null) {
-    record(exchange, origin.transport, method, null, unhandled);
-    return { ...plain, text: null, isError: false, cut: unhandled === 'cut-before' };
+    record(exchange, { transport, method, clientId: null, outcome: unhandled });
+    return { ...base, text: null, cut: unhandled === 'cut-before' };
   }
   const run = new Run(exchange, envelope, origin);
-  const answer = run.answer(struck);
-  const undelivered = struck.has('cut-after') ? 'cut-after' : struck.has('drop-answer') ? 'drop-answer' : null;
-  record(
-    exchange,
-    origin.transport,
-    method,
-    run.clientId,
-    undelivered === null ? answer.label : `${undelivered}:${answer.label}`,
-  );
-  const hangUp = answer.body !== null && 'error' in answer.body && hangsUp(exchange, answer.body.error);
-  const base = {
-    ...plain,
-    isError: answer.body !== null && 'error' in answer.body,
-    hangUp,
+  const admitted = run.admit(struck);
+  const late = firstOf(admitted.struck, 'late-cut', 'late-502', 'late-silent');
+  const perform = (prefix: string | null): Answer => {
+    const answer = admitted.carryOut();
+    const outcome = prefix === null ? answer.label : `${prefix}:${answer.label}`;
+    record(exchange, { transport, method, clientId: run.clientId, outcome });
+    return answer;
+  };
+  if (late !== null) {
+    exchange.control.later(lateMs(admitted, late), () => perform(late));
+    return { ...base, text: null, cut: late === 'late-cut', badGateway: late === 'late-502' };
+  }
+  const undelivered = firstOf(struck, 'cut-after', 'drop-answer');
+  const { body } = perform(undelivered);
+  if (undelivered !== null) return { ...base, text: null, cut: undelivered === 'cut-after' };
+  if (body === null) return { ...base, text: null };
+  const isError = 'error' in body;
+  const hangUp = isError && body.error.code === 10_028 && (exchange.credits?.options.terminate ?? false);
+  const testnet = exchange.testnet !== struck.has('wrong-testnet');
+  return { ...base, isError, hangUp, text: distort(formatAnswer(id, body, arrival, testnet), struck) };
+}
+
+function deliveryOf(struck: Struck): Partial<Outcome> {
+  const stray = struck.get('stray-error') ?? null;
+  return {
     delayMs: Number(struck.get('delay') ?? 0),
     duplicate: struck.has('duplicate'),
     reorder: struck.has('reorder'),
+    stray: stray === null ? null : strayError(Number(stray)),
+    deafMs: struck.has('stop-reading') ? Number(struck.get('stop-reading') ?? Number.POSITIVE_INFINITY) : null,
   };
-  if (undelivered !== null) return { ...base, text: null, cut: undelivered === 'cut-after' };
-  if (answer.body === null) return { ...base, text: null };
-  const testnet = exchange.testnet !== struck.has('wrong-testnet');
-  return { ...base, text: distort(formatAnswer(id, answer.body, arrival, testnet), struck) };
 }
 
-function hangsUp(exchange: Exchange, error: RpcError): boolean {
-  return error.code === 10_028 && (exchange.credits?.options.terminate ?? false);
+function strayError(code: number): string {
+  const { message } = errorOf(code);
+  return JSON.stringify({ jsonrpc: '2.0', id: null, error: { code, message } });
+}
+
+function lateMs({ struck }: Admitted, name: 'late-cut' | 'late-502' | 'late-silent'): number {
+  return Number(struck.get(name) ?? 0);
+}
+
+function firstOf<const Name extends Parameters<Struck['has']>[0]>(struck: Struck, ...names: Name[]): Name | null {
+  return names.find((name) => struck.has(name)) ?? null;
 }
 
 function distort(text: string, struck: Struck): string {
-  if (struck.has('garbage')) return '<html><body>502 Bad Gateway</body></html>';
+  if (struck.has('garbage')) return gatewayPage;
   if (!struck.has('huge')) return text;
   const bytes = Number(struck.get('huge') ?? defaultHugeBytes);
   return `${text.slice(0, -1)},"padding":"${'x'.repeat(Math.max(0, bytes - text.length))}"}`;
 }
 
-type Body = { readonly result: unknown } | { readonly error: RpcError };
-
-/** One request on its way through the rules. */
-class Run {
-  readonly #exchange: Exchange;
-  readonly #origin: Origin;
-  readonly #envelope: Envelope;
-  clientId: string | null = null;
-
-  constructor(exchange: Exchange, envelope: Envelope, origin: Origin) {
-    this.#exchange = exchange;
-    this.#origin = origin;
-    this.#envelope = envelope;
-    const { client_id: claimed } = envelope.params;
-    if (envelope.method === 'public/auth' && typeof claimed === 'string') this.clientId = claimed;
-  }
-
-  answer(struck: Struck): { readonly body: Body | null; readonly label: string } {
-    try {
-      forcedError(struck);
-      const { result, label } = this.#handle();
-      return result === noAnswer ? { body: null, label } : { body: { result }, label };
-    } catch (error) {
-      const failure = orMissingParams(asRpcError(error), this.#envelope.bare);
-      return { body: { error: failure }, label: String(failure.code) };
-    }
-  }
-
-  #handle(): { readonly result: unknown; readonly label: string } {
-    const exchange = this.#exchange;
-    const { transport, connection, peer, loose, credentials } = this.#origin;
-    const { method: name, params: values } = this.#envelope;
-    const method = exchangeMethods.get(name) ?? (exchange.faultApi ? ownMethods.get(name) : undefined);
-    if (method === undefined) throw methodNotFound();
-    if (method.websocketOnly === true && connection === null) throw onlyOverWebsocket();
-    const call: Call = { method: name, params: { values, loose }, transport, connection, peer };
-    if (method.kind === 'public') {
-      this.#pay(connection?.grant?.key.clientId ?? `${transport} ${connection?.id ?? peer}`);
-      return { result: falsify(method.handle(exchange, call), this.#strikeAnswer()), label: 'ok' };
-    }
-    const grant = authorize(exchange, call, credentials);
-    this.clientId = grant.key.clientId;
-    this.#pay(grant.key.clientId);
-    if (method.needs !== null) requireScope(grant, ...method.needs);
-    const challenge =
-      method.secondFactor === true
-        ? (exchange.secondFactor?.check(name, grant.key.clientId, call.params, exchange.now()) ?? null)
-        : null;
-    if (challenge !== null) return { result: challenge, label: 'challenge' };
-    const swap = exchange.faults.strike('handling', name, values).has('swap-key') && 'public_key' in values;
-    const params = swap ? { values: { ...values, public_key: strangersKey() }, loose } : call.params;
-    const result = method.handle(exchange, { ...call, params, grant });
-    return { result: falsify(result, this.#strikeAnswer()), label: 'ok' };
-  }
-
-  #strikeAnswer(): Struck {
-    return this.#exchange.faults.strike('answer', this.#envelope.method, this.#envelope.params);
-  }
-
-  #pay(owner: string): void {
-    if (!this.#envelope.method.startsWith('sandbox/')) this.#exchange.credits?.pay(owner, this.#exchange.now());
-  }
-}
-
-const errorMessages: Readonly<Record<string, string>> = {
-  '-32601': 'Method not found',
-  '-32602': 'Invalid params',
-  '10028': 'too_many_requests',
-  '10040': 'retry',
-  '11051': 'system_maintenance',
-  '12998': 'security_key_authorization_attempts_exceeded',
-  '13004': 'invalid_credentials',
-  '13009': 'unauthorized',
-  '13021': 'forbidden',
-  '13028': 'temporarily_unavailable',
-  '13403': 'scope_exceeded',
-};
-
-function forcedError(struck: Struck): void {
-  const code = struck.get('error') ?? null;
-  if (code !== null) throw new RpcError(Number(code), errorMessages[code] ?? 'error');
-  if (struck.has('refuse-login')) throw invalidCredentials();
-  if (struck.has('refuse-refresh')) throw unauthorized();
-}
-
-function asRpcError(error: unknown): RpcError {
-  return error instanceof RpcError ? error : new RpcError(-32_603, 'Internal error', { reason: String(error) });
-}
-
-function record(
-  exchange: Exchange,
-  transport: 'http' | 'websocket',
-  method: string,
-  clientId: string | null,
-  outcome: string,
-): void {
-  exchange.calls.add({ method, transport, clientId, handledAtMs: exchange.now(), outcome });
+function record(exchange: Exchange, call: Omit<Parameters<Exchange['calls']['add']>[0], 'handledAtMs'>): void {
+  exchange.calls.add({ ...call, handledAtMs: exchange.now() });
 }

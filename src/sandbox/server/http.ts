@@ -1,9 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { methodNotFound } from '../core/errors.js';
 import type { Exchange } from '../core/exchange.js';
 import { isRecord } from '../core/params.js';
 import { readAuthorization } from './authorization.js';
-import { handleRequest, type Outcome, refuse } from './dispatch.js';
+import { gatewayPage, handleRequest, type Outcome, refuse } from './dispatch.js';
 import { largestRequest, parseJson, type RequestId, requestId, tooLarge } from './envelope.js';
 
 const basePath = '/api/v2';
@@ -96,14 +97,24 @@ function send(
   outcome: Outcome,
 ): void {
   const deliver = () => {
+    const text = outcome.stray ?? outcome.text;
     if (outcome.cut) {
       request.socket.destroy();
-    } else if (outcome.text !== null) {
+    } else if (outcome.badGateway) {
+      response.writeHead(502, { 'content-type': 'text/html' });
+      response.end(gatewayPage);
+    } else if (text !== null) {
       if (outcome.hangUp) response.setHeader('connection', 'close');
-      response.writeHead(status, { 'content-type': 'application/json' });
-      response.end(outcome.text);
+      response.writeHead(outcome.stray === null ? status : 400, { 'content-type': 'application/json' });
+      response.end(text);
     }
   };
-  if (outcome.delayMs > 0) later(outcome.delayMs, deliver);
+  if (outcome.deafMs !== null) stopReading(request.socket, outcome.deafMs, later);
+  else if (outcome.delayMs > 0) later(outcome.delayMs, deliver);
   else deliver();
+}
+
+function stopReading(socket: Socket, deafMs: number, later: Later): void {
+  socket.pause();
+  if (Number.isFinite(deafMs)) later(deafMs, () => socket.resume());
 }

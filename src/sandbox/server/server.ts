@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { WebSocketServer } from 'ws';
+import { type WebSocket, WebSocketServer } from 'ws';
 import { SandboxError } from '../core/errors.js';
 import type { Exchange } from '../core/exchange.js';
 import { answerHttp } from './http.js';
@@ -25,6 +25,7 @@ export class SandboxServer {
   readonly #settings: ServerSettings;
   readonly #sockets = new Set<Socket>();
   readonly #refused = new WeakSet<Duplex>();
+  readonly #websockets = new Set<WebSocket>();
   readonly #timers = new Set<NodeJS.Timeout>();
   #server: Server | null = null;
   #nextConnectionId = 1;
@@ -51,6 +52,8 @@ export class SandboxServer {
       if (this.#refused.has(socket)) return refuseUpgrade(socket, '429 Too Many Requests');
       if (request.url?.split('?')[0] !== websocketPath) return refuseUpgrade(socket, '404 Not Found');
       websockets.handleUpgrade(request, socket, head, (websocket) => {
+        this.#websockets.add(websocket);
+        websocket.on('close', () => this.#websockets.delete(websocket));
         const peer = request.socket.remoteAddress ?? '';
         const { silentMs } = this.#settings;
         serveWebsocket(this.#exchange, websocket, this.#nextConnectionId++, peer, { later: this.later, silentMs });
@@ -79,6 +82,11 @@ export class SandboxServer {
     server.close();
     this.dropConnections();
     await closed;
+  }
+
+  /** Sends a frame on every WebSocket connection. */
+  broadcast(frame: string): void {
+    for (const websocket of this.#websockets) websocket.send(frame);
   }
 
   /** Cuts every connection, without a word. */

@@ -9,6 +9,8 @@ import { longestTimerMs } from './options.js';
 const noCredentials = { kind: 'none' } as const;
 const answerToTestRequestMs = 10_000;
 const heartbeatUnanswered = 4000;
+/** RFC 6455 §7.4.1: the server met an unexpected condition. */
+const gatewayFailed = 1011;
 const reorderedAtLatestMs = 200;
 
 /** What a connection needs of the server. */
@@ -69,7 +71,10 @@ export function serveWebsocket(
     // Frames that arrived together with the one that a cut or a logout ended are lost with the connection.
     if (socket.readyState !== socket.OPEN) return;
     listenForSilence();
-    deliver(answerFrame(data as Buffer));
+    const outcome = answerFrame(data as Buffer);
+    if (outcome.stray !== null) socket.send(outcome.stray);
+    if (outcome.deafMs !== null) stopReading(outcome.deafMs);
+    deliver(outcome);
   }
 
   function answerFrame(frame: Buffer): Outcome {
@@ -81,12 +86,18 @@ export function serveWebsocket(
     }
   }
 
+  function stopReading(deafMs: number): void {
+    socket.pause();
+    if (Number.isFinite(deafMs)) later(deafMs, () => socket.resume());
+  }
+
   function deliver(outcome: Outcome): void {
     if (outcome.delayMs > 0) later(outcome.delayMs, () => sendAnswer(outcome));
     else sendAnswer(outcome);
   }
 
-  function sendAnswer({ text, cut, hangUp, duplicate, reorder }: Outcome): void {
+  function sendAnswer({ text, cut, hangUp, duplicate, reorder, badGateway }: Outcome): void {
+    if (badGateway) socket.close(gatewayFailed);
     if (cut) socket.terminate();
     if (cut || text === null) return;
     if (reorder) {

@@ -1,6 +1,14 @@
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { faultNames, formatFault, parseFault, type Sandbox, startSandbox } from '../../../src/sandbox/index.js';
+import { kindOf } from '../../../src/sandbox/faults/catalogue.js';
+import {
+  type FaultName,
+  faultNames,
+  formatFault,
+  parseFault,
+  type Sandbox,
+  startSandbox,
+} from '../../../src/sandbox/index.js';
 import { bootstrap, ed25519, get, type Json, post, record, Socket, signed, token } from '../client.js';
 
 let sandbox: Sandbox;
@@ -15,20 +23,40 @@ afterEach(async () => {
   await sandbox.close();
 });
 
-const numbered = new Set(['delay', 'error', 'clock', 'huge']);
-const specs = fc
-  .record({
-    name: fc.constantFrom(...faultNames),
-    method: fc.option(fc.constantFrom('private/create_api_key', 'public/auth', 'private/buy', 'public/get_time')),
-    number: fc.nat(),
-    scope: fc.constantFrom(null, 'trade:read', 'account:read_write trade:read'),
-    skip: fc.nat({ max: 1000 }),
-    times: fc.option(fc.integer({ min: 1, max: 1000 })),
-  })
-  .map(({ name, method, number, scope, skip, times }) => {
-    const arg = numbered.has(name) ? String(number) : name === 'other-scope' ? scope : null;
-    return name === 'clock' ? { name, method: null, arg, skip: 0, times: null } : { name, method, arg, skip, times };
-  });
+const argumentOf = (name: FaultName): fc.Arbitrary<string | null> => {
+  const { argument } = kindOf(name);
+  if (typeof argument !== 'string') return fc.constantFrom(null, ...argument);
+  const number = fc.nat().map(String);
+  switch (argument) {
+    case 'none':
+      return fc.constant(null);
+    case 'count':
+      return number;
+    case 'count?':
+      return fc.option(number);
+    case 'integer':
+      return fc.integer().map(String);
+    case 'scope?':
+      return fc.constantFrom(null, 'trade:read', 'account:read_write trade:read');
+  }
+};
+const specs = fc.constantFrom(...faultNames).chain((name) =>
+  kindOf(name).phase === 'always'
+    ? fc.record({
+        name: fc.constant(name),
+        method: fc.constant(null),
+        arg: argumentOf(name),
+        skip: fc.constant(0),
+        times: fc.constant(null),
+      })
+    : fc.record({
+        name: fc.constant(name),
+        method: fc.option(fc.constantFrom('private/create_api_key', 'public/auth', 'private/buy', 'public/get_time')),
+        arg: argumentOf(name),
+        skip: fc.nat({ max: 1000 }),
+        times: fc.option(fc.integer({ min: 1, max: 1000 })),
+      }),
+);
 
 describe('a spec', () => {
   it('reads back to what was written', () => {
@@ -70,6 +98,12 @@ describe('a spec', () => {
     'other-scope:3',
     'clock:1x2',
     'clock@public/auth:1',
+    'late-cut',
+    'late-cut:-5',
+    'hide-secret:shown',
+    'hide-secret:masked-other',
+    'signature-encoding:base32',
+    'nonce-once:1',
   ])('%j is refused, and changes nothing', async (spec) => {
     sandbox.setFaults(['error@public/test:10040']);
     expect(() => sandbox.setFaults(['silent', spec])).toThrow(expect.objectContaining({ code: 'ERR_USAGE' }));

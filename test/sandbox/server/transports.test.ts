@@ -62,7 +62,7 @@ describe('HTTP', () => {
     ['', '{"jsonrpc":"2.0","id":1,"method":"public/test","params":[]}', 400, { id: 1, error: { code: -32_602 } }],
     ['', '{"jsonrpc":"2.0","id":1,"method":"toString"}', 400, { id: 1, error: { code: -32_601 } }],
     ['/public/nothing', '{}', 400, { error: { code: -32_601, message: 'Method not found' } }],
-    ['/public/hello', '{"client_name":"x","client_version":"1"}', 400, { error: { code: -32_601 } }],
+    ['/public/hello', '{"client_name":"x","client_version":"1"}', 400, { error: { code: 10_030 } }],
     ['/public/test', '7', 400, { error: { code: -32_600 } }],
   ])('answers POST %j %s with %i', async (path, body, status, expected) => {
     const response = await send(path, { body });
