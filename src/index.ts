@@ -30,6 +30,7 @@ export {
   logout,
   refreshLogin,
 } from './deribit/auth.js';
+export { getTime, getVersion } from './deribit/clock.js';
 export { connect } from './deribit/connect.js';
 export type { ConnectOptions } from './deribit/connect-options.js';
 export { type Endpoint, type EndpointChoice, type Environment, resolveEndpoint } from './deribit/endpoints.js';
@@ -46,7 +47,6 @@ export {
 } from './deribit/scope.js';
 export type { SecondFactor, SecondFactorChallenge } from './deribit/second-factor.js';
 export { promptSecondFactor, singleCodeSecondFactor, totpSecondFactor } from './deribit/second-factor-providers.js';
-export { getTime, getVersion } from './deribit/time.js';
 export type { RequestOptions, Transport } from './deribit/transport.js';
 export { DeribitKeysError, type ErrorCode, type ErrorDetails, isDeribitKeysError, type RpcFailure } from './errors.js';
 export * from './session/index.js';

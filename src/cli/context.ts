@@ -1,5 +1,6 @@
 import type { Secret } from '../crypto/secret.js';
 import type { Signer } from '../crypto/signer.js';
+import { ExchangeClock } from '../deribit/clock.js';
 import type { Endpoint, Environment } from '../deribit/endpoints.js';
 import type { Transport } from '../deribit/transport.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
@@ -141,7 +142,7 @@ export function createContext(host: Host, out: Printer, options: GlobalOptions):
     signal: host.signal,
     onNote: out.note,
     nowMs: Date.now,
-    clock: { offsetMs: 0 },
+    clock: new ExchangeClock(),
   };
 
   return {

@@ -17,9 +17,7 @@ async function secondFactorGiven(cx: Context, options: LoginOptions): Promise<Se
     file: options.tfaSecretFile,
     variable: 'DERIBIT_TFA_SECRET',
   });
-  return seed === null
-    ? undefined
-    : totpSecondFactor(seed, { nowMs: () => cx.workflow.nowMs() - cx.workflow.clock.offsetMs });
+  return seed === null ? undefined : totpSecondFactor(seed, { nowMs: () => cx.workflow.clock.timestampMs() });
 }
 
 const withFactor = (workflow: WorkflowContext, secondFactor: SecondFactor | undefined): WorkflowContext =>

@@ -26,6 +26,8 @@ export type Frame =
 
 const METHOD = /^(public|private)\/[a-z0-9_]+$/;
 const MAX_DATA_DEPTH = 8;
+const LOGIN = 'public/auth';
+const LOGIN_REFUSALS: readonly number[] = [13004, 13009, 10000];
 /** Parameters whose values are never repeated, whoever echoes them. */
 const SECRET_PARAMS = ['access_token', 'refresh_token', 'client_secret', 'authorization_data', 'signature'];
 
@@ -96,13 +98,13 @@ export function resultOf(reply: Reply, method: string, params: Params, expectTes
 }
 
 /**
- * The error for an error reply: `ERR_UNAUTHORIZED` for 13004 and 13009, `ERR_SECOND_FACTOR_REFUSED` for 13668, 12998
+ * The error for an error reply: `ERR_UNAUTHORIZED` for 13004 and 13009 (and 10000 for a login), `ERR_SECOND_FACTOR_REFUSED` for 13668, 12998
  * and 13904, else `ERR_RPC`; always with `rpc`, out of which the secrets among `params` and data of absurd depth are taken. Where the exchange
  * itself cannot know whether the request was carried out (10040, 13028 and their like), `maybeSent` is true.
  */
 export function rpcError(method: string, failure: RpcFailure, params: Params = {}): DeribitKeysError {
   const rpc = withoutSecrets(failure, params);
-  const known = RPC_CODES.get(rpc.code);
+  const known = RPC_CODES.get(method === LOGIN && LOGIN_REFUSALS.includes(rpc.code) ? 13004 : rpc.code);
   const wait = waitOf(rpc);
   const hint = wait === null ? known?.hint : `wait ${wait} s before the next attempt`;
   const words = [rpc.code, printable(rpc.message), reasonOf(rpc)].filter((word) => word !== '').join(' ');
@@ -111,6 +113,15 @@ export function rpcError(method: string, failure: RpcFailure, params: Params = {
     ...(known?.uncertain ? { maybeSent: true } : {}),
     rpc,
   });
+}
+
+/**
+ * Whether the exchange refused a login without saying why. It documents 13004 for that, and for a bad or absent
+ * signature also 13009 and 10000.
+ */
+export function isRefusedLogin(error: unknown): error is DeribitKeysError {
+  if (!isDeribitKeysError(error, 'ERR_UNAUTHORIZED') || error.rpc === undefined) return false;
+  return error.rpc.code === 13004 || (LOGIN_REFUSALS.includes(error.rpc.code) && error.message.includes(LOGIN));
 }
 
 /** Whether the exchange refused for a reason that passes by itself: 10028, 10040, 11051, 13028 and their like. */

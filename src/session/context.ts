@@ -1,9 +1,9 @@
 import type { Signer } from '../crypto/signer.js';
+import { ExchangeClock } from '../deribit/clock.js';
 import { type ConnectOptions, DEFAULT_TIMEOUT_MS } from '../deribit/connect-options.js';
 import { type Endpoint, resolveEndpoint } from '../deribit/endpoints.js';
 import { parseScope } from '../deribit/scope.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
-import { ExchangeClock } from './clock.js';
 import { CreditPool } from './credits.js';
 import { Emitter } from './emitter.js';
 import type { SessionEvents } from './events.js';

@@ -1,5 +1,5 @@
+import type { KeptReading } from '../deribit/clock.js';
 import type { DeribitKeysError } from '../errors.js';
-import type { ClockReading } from './clock.js';
 
 /** Why a session signed a login: it opened, came back after a cut, its refresh was refused, its token had expired or was refused. */
 export type LoginReason = 'open' | 'reconnect' | 'refresh-refused' | 'expired' | 'unauthorized';
@@ -26,8 +26,8 @@ export interface SessionEvents {
   };
   /** Back: logged in, subscriptions restored. `attempts` were needed, `awayMs` it took. */
   readonly reconnect: { readonly attempts: number; readonly awayMs: number };
-  /** The exchange's clock was compared with ours. */
-  readonly clock: ClockReading;
+  /** The exchange's clock was compared with the local one. */
+  readonly clock: KeptReading;
   /** The exchange would not give these channels again after a reconnect; their listeners are gone. */
   readonly unsubscribed: { readonly channels: readonly string[]; readonly error: DeribitKeysError };
   /** The last event: `error` is null where the session was closed by its owner. */

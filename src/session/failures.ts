@@ -31,11 +31,6 @@ export function isCut(error: unknown): error is DeribitKeysError {
   return isDeribitKeysError(error, 'ERR_NETWORK', 'ERR_CONNECTION_CLOSED', 'ERR_PROTOCOL');
 }
 
-/** Whether the exchange refused the login or the token. */
-export function isUnauthorized(error: unknown): boolean {
-  return isDeribitKeysError(error, 'ERR_UNAUTHORIZED');
-}
-
 /** Whether a request was refused for its token (13009): it was not handled, and a new token may help. */
 export function isSpentToken(error: unknown): boolean {
   return isDeribitKeysError(error) && error.rpc?.code === 13009;
@@ -58,8 +53,9 @@ export function mayAskAgain(method: string, error: unknown): boolean {
  */
 export function outcomeOf(method: string, error: unknown): unknown {
   if (!isCut(error) || error.maybeSent !== true) return error;
-  return new DeribitKeysError('ERR_OUTCOME_UNKNOWN', `${method} may have been carried out: ${error.message}`, {
-    cause: error,
+  return error.with({
+    code: 'ERR_OUTCOME_UNKNOWN',
+    message: `${method} may have been carried out: ${error.message}`,
     hint: 'look on the exchange whether it was, before it is sent again',
     maybeSent: true,
   });
@@ -75,12 +71,7 @@ export function endOf(error: unknown, what: string): DeribitKeysError {
 /** What a request ends with when its session is over; it was not sent. */
 export function sessionOver(reason: DeribitKeysError | null): DeribitKeysError {
   if (reason !== null) {
-    return new DeribitKeysError(reason.code, `the session has ended: ${reason.message}`, {
-      cause: reason,
-      ...(reason.hint === undefined ? {} : { hint: reason.hint }),
-      ...(reason.rpc === undefined ? {} : { rpc: reason.rpc }),
-      maybeSent: false,
-    });
+    return reason.with({ message: `the session has ended: ${reason.message}`, maybeSent: false });
   }
   return new DeribitKeysError('ERR_CONNECTION_CLOSED', 'the session is closed', {
     hint: 'open another one',

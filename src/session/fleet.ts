@@ -1,7 +1,7 @@
+import { ExchangeClock } from '../deribit/clock.js';
 import { resolveEndpoint } from '../deribit/endpoints.js';
 import { DeribitKeysError } from '../errors.js';
 import { onAbort } from '../util/on-abort.js';
-import { ExchangeClock } from './clock.js';
 import { atLeast, type Shared } from './context.js';
 import { CreditPool, type CreditRate, DOCUMENTED_RATE } from './credits.js';
 import { openSharedSession } from './open-session.js';

@@ -191,13 +191,9 @@ function isUnsent(error: unknown): boolean {
   return (isCut(error) || isDeribitKeysError(error, 'ERR_TIMEOUT')) && error.maybeSent === false;
 }
 
+/** The request that needed the token was not sent. */
 function notLoggedIn(cause: unknown): DeribitKeysError {
-  const known = isDeribitKeysError(cause) ? cause : null;
-  const why = known === null ? '' : `: ${known.message}`;
-  return new DeribitKeysError(known?.code ?? 'ERR_UNAUTHORIZED', `the token could not be renewed${why}`, {
-    cause,
-    ...(known?.hint === undefined ? {} : { hint: known.hint }),
-    ...(known?.rpc === undefined ? {} : { rpc: known.rpc }),
-    maybeSent: false,
-  });
+  const message = 'the token could not be renewed';
+  if (isDeribitKeysError(cause)) return cause.with({ message: `${message}: ${cause.message}`, maybeSent: false });
+  return new DeribitKeysError('ERR_UNAUTHORIZED', message, { cause, maybeSent: false });
 }

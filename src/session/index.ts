@@ -1,5 +1,5 @@
+export type { ClockReading, KeptReading } from '../deribit/clock.js';
 export type { BackoffOptions } from './backoff.js';
-export type { ClockReading } from './clock.js';
 export { type CreditRate, DOCUMENTED_RATE } from './credits.js';
 export type { LoginReason, SessionEvents } from './events.js';
 export { type Fleet, type FleetOptions, type FleetSessionOptions, openFleet } from './fleet.js';

@@ -1,14 +1,19 @@
 import type { Secret } from '../crypto/secret.js';
 import { type Credentials, type Login, login, refreshLogin } from '../deribit/auth.js';
+import {
+  type ClockFinding,
+  type ExchangeClock,
+  getTime,
+  type KeptReading,
+  withClockCorrection,
+} from '../deribit/clock.js';
 import { isTransientRefusal } from '../deribit/json-rpc.js';
 import { compareScopes } from '../deribit/scope.js';
-import { FARTHEST_CORRECTION_MS, LARGE_OFFSET_MS } from '../deribit/time.js';
 import type { Transport } from '../deribit/transport.js';
-import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
-import type { ClockReading, ExchangeClock } from './clock.js';
+import { type DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import type { Emitter } from './emitter.js';
 import type { LoginReason, SessionEvents } from './events.js';
-import { isFinal, isUnauthorized } from './failures.js';
+import { isFinal } from './failures.js';
 import type { AccessToken } from './session.js';
 import { elapsedMs, type Mark, mark, type Time } from './time.js';
 
@@ -54,7 +59,7 @@ export class TokenManager {
   #flight: { readonly transport: Transport; readonly promise: Promise<void> } | null = null;
   /** Logins in a row that were refused while the clock could not be read. */
   #unexplained = 0;
-  #reported: ClockReading | null = null;
+  #reported: KeptReading | null = null;
 
   constructor(context: TokenManagerContext) {
     this.#context = context;
@@ -109,8 +114,8 @@ export class TokenManager {
   }
 
   /** Compares the clocks. Throws as the transport does. */
-  async readClock(transport: Transport): Promise<ClockReading> {
-    const reading = await this.#context.clock.read(transport);
+  async readClock(transport: Transport): Promise<KeptReading> {
+    const reading = await this.#context.clock.read(() => getTime(transport));
     if (reading !== this.#reported) this.#context.events.emit('clock', reading);
     this.#reported = reading;
     return reading;
@@ -141,42 +146,27 @@ export class TokenManager {
   }
 
   async #sign(transport: Transport, reason: LoginReason): Promise<void> {
-    const { clock } = this.#context;
-    const { correctionMs, reading } = clock;
-    try {
-      await this.#attempt(transport, reason);
-    } catch (error) {
-      if (!isUnauthorized(error)) throw error;
-      const hint = await this.#explain(transport, { correctionMs, reading }, error as DeribitKeysError);
-      if (hint !== null) throw refused(this.#context.credentials.clientId, error as DeribitKeysError, hint);
-      await this.#attempt(transport, reason).catch((again: unknown) => {
-        if (!isUnauthorized(again)) throw again;
-        const tried = `also with the timestamp corrected by ${clock.correctionMs} ms`;
-        throw refused(this.#context.credentials.clientId, again as DeribitKeysError, tried);
-      });
-    }
+    await withClockCorrection({
+      clock: this.#context.clock,
+      attempt: () => this.#attempt(transport, reason),
+      read: () => this.readClock(transport).catch((unread: unknown) => this.#onUnread(unread)),
+      explain: (refused, finding) => this.#explained(refused, finding),
+    });
     this.#unexplained = 0;
   }
 
-  /** What the clock has to do with a refusal: null where a corrected timestamp may help, else what to tell the user. */
-  async #explain(
-    transport: Transport,
-    used: Pick<ExchangeClock, 'correctionMs' | 'reading'>,
-    refusal: DeribitKeysError,
-  ): Promise<string | null> {
-    const { clock } = this.#context;
-    try {
-      const known = clock.reading === used.reading ? null : clock.reading;
-      const { offsetMs, roundTripMs, corrected } = known ?? (await this.readClock(transport));
-      if (Math.abs((corrected ? offsetMs : 0) - used.correctionMs) >= LARGE_OFFSET_MS + roundTripMs / 2) return null;
-      if (Math.abs(offsetMs) > FARTHEST_CORRECTION_MS)
-        return `the clock is off by ${offsetMs} ms, too far to be corrected`;
-      return `the clock is not the reason (off by ${offsetMs} ms${used.correctionMs === 0 ? '' : ', which was corrected'})`;
-    } catch (error) {
-      this.#unexplained += 1;
-      if (!isFinal(error) && this.#unexplained < 2) throw error;
-      return refusal.hint ?? 'the clock could not be compared';
-    }
+  /** A refusal may be about the clock as long as that was not read: the next attempt tries, once. */
+  #onUnread(error: unknown): null {
+    this.#unexplained += 1;
+    if (!isFinal(error) && this.#unexplained < 2) throw error;
+    return null;
+  }
+
+  #explained(refusal: DeribitKeysError, finding: ClockFinding): DeribitKeysError {
+    return refusal.with({
+      message: `${refusal.message} (client id ${this.#context.credentials.clientId}; ${clockWords(finding)})`,
+      hint: 'check that the client id belongs to this key and environment, that the API key is enabled, and its IP whitelist',
+    });
   }
 
   async #attempt(transport: Transport, reason: LoginReason): Promise<void> {
@@ -208,11 +198,9 @@ export class TokenManager {
   }
 }
 
-function refused(clientId: string, refusal: DeribitKeysError, what: string): DeribitKeysError {
-  const { rpc, message } = refusal;
-  return new DeribitKeysError('ERR_UNAUTHORIZED', `${message} (client id ${clientId}; ${what})`, {
-    cause: refusal,
-    hint: 'check that the client id belongs to this key and environment, that the API key is enabled, and its IP whitelist',
-    ...(rpc === undefined ? {} : { rpc }),
-  });
+function clockWords(finding: ClockFinding): string {
+  if (finding.kind === 'unread') return 'the clocks could not be compared';
+  const off = `off by ${Math.round(finding.offsetMs)} ms`;
+  if (finding.kind === 'too-far') return `the clock is ${off}, too far to be corrected`;
+  return `the clock is not the reason (${off}${finding.kind === 'corrected' ? ', which was corrected' : ''})`;
 }

@@ -1,5 +1,6 @@
 import type { Signer } from '../crypto/signer.js';
 import type { Credentials } from '../deribit/auth.js';
+import type { ExchangeClock } from '../deribit/clock.js';
 import type { Endpoint } from '../deribit/endpoints.js';
 import type { SecondFactor } from '../deribit/second-factor.js';
 import type { Transport } from '../deribit/transport.js';
@@ -19,8 +20,8 @@ export interface WorkflowContext {
   readonly onNote?: (note: string) => void;
   /** Wall clock in milliseconds since the epoch. */
   readonly nowMs: () => number;
-  /** How far that clock was found to be ahead of the exchange's, in milliseconds; 0 until a login was refused for it. */
-  readonly clock: { offsetMs: number };
+  /** What is known of the exchange's clock; read where a login is refused. */
+  readonly clock: ExchangeClock;
 }
 
 /** A login for work on the account: whose scope must hold `account:read_write`, or `account:read` to look. */

@@ -16,8 +16,8 @@ import {
   logout,
   refreshLogin,
 } from '../../src/deribit/auth.js';
+import { getTime, getVersion } from '../../src/deribit/clock.js';
 import { connect } from '../../src/deribit/connect.js';
-import { getTime, getVersion } from '../../src/deribit/time.js';
 import { failure, fakeTransport, shown, webSocketServer } from './servers.js';
 
 const answer = {

@@ -110,7 +110,7 @@ needsCcxt(title('ccxt with an asymmetric key'), () => {
     await exchange.authenticate();
     await expect.poll(() => logins(w).length, { timeout: 5_000 }).toBeGreaterThan(2);
     const client = Object.values(exchange.clients)[0];
-    expect(Object.keys(client?.subscriptions ?? {})).toEqual([]);
+    await expect.poll(() => Object.keys(client?.subscriptions ?? {})).toEqual([]);
     await exchange.watchBalance();
     await exchange.close();
     const count = logins(w).length;

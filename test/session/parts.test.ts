@@ -1,11 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { ExchangeClock, getTime } from '../../src/deribit/clock.js';
 import type { Transport } from '../../src/deribit/transport.js';
 import type { WebSocketTransport } from '../../src/deribit/websocket-transport.js';
 import { DeribitKeysError } from '../../src/errors.js';
 import { Backoff } from '../../src/session/backoff.js';
 import { Cancellation } from '../../src/session/cancellation.js';
-import { ExchangeClock } from '../../src/session/clock.js';
 import { CreditPool, DOCUMENTED_RATE } from '../../src/session/credits.js';
 import { Heartbeat } from '../../src/session/heartbeat.js';
 import { elapsedMs, mark, pause, systemTime } from '../../src/session/time.js';
@@ -123,7 +123,12 @@ describe('the clock', () => {
       return 1_003_050;
     });
     expect(clock.isFresh).toBe(false);
-    expect(await clock.read(transport)).toEqual({ offsetMs: 3_050, roundTripMs: 0, driftMs: null, corrected: true });
+    expect(await clock.read(() => getTime(transport))).toEqual({
+      offsetMs: 3_050,
+      roundTripMs: 0,
+      driftMs: null,
+      corrected: true,
+    });
     expect(clock.timestampMs()).toBe(1_003_050);
     expect(clock.isFresh).toBe(true);
     await time.advance(60_000);
@@ -134,7 +139,7 @@ describe('the clock', () => {
           time.setTimeout(() => resolve(1_060_150), 100);
         }),
     );
-    const reading = clock.read(slow);
+    const reading = clock.read(() => getTime(slow));
     await time.advance(100);
     expect(await reading).toEqual({ offsetMs: 100, roundTripMs: 100, driftMs: -2_950, corrected: false });
     expect(clock.timestampMs()).toBe(time.nowMs());
@@ -142,7 +147,7 @@ describe('the clock', () => {
 
   test('refuses an answer that is no time', async () => {
     const clock = new ExchangeClock(new FakeTime());
-    expect(await caught(clock.read(asking(async () => 'noon')))).toMatchObject({ code: 'ERR_PROTOCOL' });
+    expect(await caught(clock.read(() => getTime(asking(async () => 'noon'))))).toMatchObject({ code: 'ERR_PROTOCOL' });
     expect(clock.reading).toBeNull();
   });
 });

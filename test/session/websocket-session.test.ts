@@ -107,7 +107,7 @@ describe('logging in', () => {
   test('with a corrected timestamp that is refused as well ends after that one more try', async () => {
     const [w, other] = await Promise.all([world({ faults: ['clock:600000'] }), world()]);
     const error = await caught(w.open({ signer: other.signer }));
-    expect(error.message).toMatch(/also with the timestamp corrected by \d+ ms/);
+    expect(error.message).toMatch(/off by \d+ ms, which was corrected/);
     expect(logins(w)).toEqual(['public/auth 13004', 'public/auth 13004']);
   });
 

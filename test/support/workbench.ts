@@ -1,6 +1,7 @@
 import { expect } from 'vitest';
 import { Secret } from '../../src/crypto/secret.js';
 import { localSigner } from '../../src/crypto/signer.js';
+import { ExchangeClock } from '../../src/deribit/clock.js';
 import { connect } from '../../src/deribit/connect.js';
 import { resolveEndpoint } from '../../src/deribit/endpoints.js';
 import type { SecondFactor } from '../../src/deribit/second-factor.js';
@@ -77,7 +78,7 @@ export function openBench(sandbox: Sandbox, folder: string, options: BenchOption
       localSigner(await openPrivateKey(store, record, { passphrase: () => Promise.resolve(passphrase) })),
     onNote: (note) => notes.push(note),
     nowMs,
-    clock: { offsetMs: 0 },
+    clock: new ExchangeClock({ nowMs, monotonicMs: () => performance.now() }),
     ...(secondFactor === undefined ? {} : { secondFactor }),
   };
   const endpoint = resolveEndpoint({ url: options.kind === 'ws' ? sandbox.wsUrl : sandbox.httpUrl });

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { afterEach } from 'vitest';
 import { Secret } from '../../src/crypto/secret.js';
 import { localSigner } from '../../src/crypto/signer.js';
+import { ExchangeClock } from '../../src/deribit/clock.js';
 import { connect } from '../../src/deribit/connect.js';
 import { type Endpoint, resolveEndpoint } from '../../src/deribit/endpoints.js';
 import { type Keystore, openKeystore } from '../../src/keystore/keystore.js';
@@ -54,7 +55,7 @@ export async function openWorld(
     signerOf: async (record) => localSigner(await openPrivateKey(store, record)),
     onNote: (note) => void notes.push(note),
     nowMs: Date.now,
-    clock: { offsetMs: 0 },
+    clock: new ExchangeClock(),
   };
   const { clientId } = sandbox;
   const login: AccountLogin = { endpoint, credentials: { clientId, clientSecret: new Secret(sandbox.clientSecret) } };

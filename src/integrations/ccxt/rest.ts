@@ -6,6 +6,7 @@ import type { Transport } from '../../deribit/transport.js';
 import { DeribitKeysError } from '../../errors.js';
 import { ManagedSession } from '../../session/managed-session.js';
 import { openSession } from '../../session/open-session.js';
+import { defined } from '../../util/defined.js';
 import { asCcxtError, type CcxtExchange, failureIn } from './exchange.js';
 
 /** What {@link withSigner} takes. */
@@ -40,12 +41,12 @@ function transportOf(exchange: CcxtExchange, endpoint: Endpoint): Transport {
         );
       } catch (cause) {
         const failure = failureIn(cause);
-        throw withCause(
+        const { code, message, hint, rpc, maybeSent } =
           failure === null
             ? networkError(new URL(endpoint.url).host, cause, { maybeSent: true })
-            : rpcError(method, failure, params),
-          cause,
-        );
+            : rpcError(method, failure, params);
+        // asCcxtError finds ccxt's own error here
+        throw new DeribitKeysError(code, message, defined({ hint, rpc, maybeSent, cause }));
       }
       const frame = decodeFrame(JSON.stringify(answer));
       if (frame.kind !== 'reply') throw protocolError(`the answer to ${method} is no reply`);
@@ -53,14 +54,6 @@ function transportOf(exchange: CcxtExchange, endpoint: Endpoint): Transport {
     },
     close: async () => {},
   };
-}
-
-function withCause({ code, message, hint, rpc }: DeribitKeysError, cause: unknown): DeribitKeysError {
-  return new DeribitKeysError(code, message, {
-    cause,
-    ...(hint === undefined ? {} : { hint }),
-    ...(rpc === undefined ? {} : { rpc }),
-  });
 }
 
 /** Gives private REST requests of `exchange` a Bearer token, which is got by signed logins and kept fresh. */

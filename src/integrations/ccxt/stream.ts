@@ -1,8 +1,8 @@
 import { buildAuthParams } from '../../deribit/auth.js';
+import { ExchangeClock, withClockCorrection } from '../../deribit/clock.js';
 import { rpcError } from '../../deribit/json-rpc.js';
-import { FARTHEST_CORRECTION_MS, LARGE_OFFSET_MS } from '../../deribit/time.js';
 import { DeribitKeysError, type RpcFailure } from '../../errors.js';
-import { asCcxtError, type CcxtClient, type CcxtStreaming, failureIn, type Message } from './exchange.js';
+import { asCcxtError, type CcxtClient, type CcxtStreaming, type Message } from './exchange.js';
 import type { CcxtLogin } from './rest.js';
 
 /** A login is renewed after this part of its life, and not relied on after that. */
@@ -22,7 +22,7 @@ export function signStream(exchange: CcxtStreaming, { clientId, signer, scope }:
   const flights = new WeakMap<CcxtClient, Promise<unknown>>();
   /** Logins that wait for their answer, by the id of the request. */
   const asked = new Map<number, { readonly client: CcxtClient; readonly hash: string }>();
-  let correctionMs = 0;
+  const clock = new ExchangeClock();
 
   exchange.handleMessage = (client, message) => {
     const login = typeof message.id === 'number' ? asked.get(message.id) : undefined;
@@ -37,10 +37,7 @@ export function signStream(exchange: CcxtStreaming, { clientId, signer, scope }:
 
   /** @param only the connection that it is for; any where it is null */
   async function attempt(only: CcxtClient | null): Promise<unknown> {
-    const params = await buildAuthParams(
-      { clientId, signer },
-      { timestampMs: Math.round(Date.now() + correctionMs), scope },
-    );
+    const params = await buildAuthParams({ clientId, signer }, { timestampMs: clock.timestampMs(), scope });
     if (only !== null && !isCurrent(only))
       throw new DeribitKeysError('ERR_CONNECTION_CLOSED', 'the connection is closed');
     const client = currentClient();
@@ -71,20 +68,14 @@ export function signStream(exchange: CcxtStreaming, { clientId, signer, scope }:
 
   async function logIn(only: CcxtClient | null): Promise<unknown> {
     try {
-      return await attempt(only);
+      return await withClockCorrection({
+        clock,
+        attempt: () => attempt(only),
+        read: () => clock.read(() => exchange.fetchTime()).catch(() => null),
+      });
     } catch (error) {
-      if (failureCode(error) !== 13004) throw asCcxtError(exchange, error);
-      const offsetMs = await exchange.fetchTime().then(
-        (theirsMs) => theirsMs - Date.now(),
-        () => 0,
-      );
-      const explains = Math.abs(offsetMs - correctionMs) >= LARGE_OFFSET_MS;
-      if (!explains || Math.abs(offsetMs) > FARTHEST_CORRECTION_MS) throw asCcxtError(exchange, error);
-      correctionMs = offsetMs;
-    }
-    return attempt(only).catch((error: unknown) => {
       throw asCcxtError(exchange, error);
-    });
+    }
   }
 
   function start(client: CcxtClient, only: CcxtClient | null): Promise<unknown> {
@@ -101,9 +92,4 @@ export function signStream(exchange: CcxtStreaming, { clientId, signer, scope }:
     if (login !== undefined && performance.now() < login.relyUntilMs) return login.message;
     return start(client, null);
   };
-}
-
-function failureCode(error: unknown): number | undefined {
-  const rpc = (error as { rpc?: RpcFailure }).rpc ?? failureIn(error);
-  return rpc?.code;
 }

@@ -1,7 +1,13 @@
+import {
+  CLOCK_LIMIT_MS,
+  clockCommand,
+  describeOffset,
+  getTime,
+  LARGE_OFFSET_MS,
+  readClock,
+} from '../../deribit/clock.js';
 import type { Endpoint } from '../../deribit/endpoints.js';
-import { LARGE_OFFSET_MS } from '../../deribit/time.js';
 import { requestOptions, withTransport } from '../account/account.js';
-import { CLOCK_LIMIT_MS, clockCommand, describeOffset, readClock } from '../clock.js';
 import type { WorkflowContext } from '../context.js';
 import { asFound, type Finding, fixOf, notesOn } from './finding.js';
 
@@ -9,7 +15,7 @@ import { asFound, type Finding, fixOf, notesOn } from './finding.js';
 export interface EndpointView {
   readonly findings: readonly Finding[];
   readonly usable: boolean;
-  /** Milliseconds, positive where the clock here is ahead; null where it could not be compared. */
+  /** Exchange minus local, in milliseconds; null where it could not be compared. */
   readonly clockOffsetMs: number | null;
 }
 
@@ -19,13 +25,13 @@ export async function checkEndpoint(context: WorkflowContext, endpoint: Endpoint
   const { host } = new URL(endpoint.url);
   try {
     const { offsetMs, roundTripMs } = await withTransport(context, endpoint, (transport) =>
-      readClock(transport, context.nowMs, requestOptions(context)),
+      readClock(() => getTime(transport, requestOptions(context)), { samples: 3 }),
     );
     const offset = `the clock here is ${describeOffset(offsetMs)} (within ${Math.ceil(roundTripMs / 2)} ms)`;
     const size = Math.abs(offsetMs);
     return {
       findings: [
-        notes.good('reachable', `${host} (${endpoint.environment}) answers after ${roundTripMs} ms`),
+        notes.good('reachable', `${host} (${endpoint.environment}) answers after ${Math.round(roundTripMs)} ms`),
         size >= CLOCK_LIMIT_MS
           ? notes.bad('clock', `${offset}: signed logins are refused as too old or too new`, clockCommand())
           : size >= LARGE_OFFSET_MS

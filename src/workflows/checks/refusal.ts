@@ -1,11 +1,16 @@
 import type { Secret } from '../../crypto/secret.js';
+import {
+  CLOCK_LIMIT_MS,
+  clockCommand,
+  describeOffset,
+  FARTHEST_CORRECTION_MS,
+  getTime,
+  readClock,
+} from '../../deribit/clock.js';
 import type { Endpoint } from '../../deribit/endpoints.js';
-import { isUnexplainedRefusal } from '../../deribit/sign-in.js';
-import { FARTHEST_CORRECTION_MS } from '../../deribit/time.js';
-import { DeribitKeysError } from '../../errors.js';
+import { isRefusedLogin } from '../../deribit/json-rpc.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { requestOptions, withTransport } from '../account/account.js';
-import { CLOCK_LIMIT_MS, clockCommand, describeOffset, readClock } from '../clock.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { asFound, ownCommand } from './finding.js';
 
@@ -45,18 +50,13 @@ export async function explainRefusal(
   error: unknown,
   refused: LoginAttempt,
 ): Promise<unknown> {
-  if (!isUnexplainedRefusal(error)) return error;
+  if (!isRefusedLogin(error)) return error;
   const reasons = await likelyReasons(context, refused);
   const more =
     refused.record === null
       ? []
       : [`look closer with: ${ownCommand('doctor', refused.record.name)} --as <another key>`];
-  return new DeribitKeysError(error.code, error.message, {
-    cause: error,
-    hint: [...reasons, ...more].join('\n'),
-    ...(error.rpc === undefined ? {} : { rpc: error.rpc }),
-    ...(error.maybeSent === undefined ? {} : { maybeSent: error.maybeSent }),
-  });
+  return error.with({ hint: [...reasons, ...more].join('\n') });
 }
 
 /** A clock that is far off was corrected before the exchange refused for good, unless it is days off or was unreadable then. */
@@ -66,16 +66,16 @@ async function clockReason(
 ): Promise<{ isWrong: boolean; sentence: string }> {
   try {
     const { offsetMs } = await withTransport(context, endpoint, (transport) =>
-      readClock(transport, context.nowMs, requestOptions(context)),
+      readClock(() => getTime(transport, requestOptions(context)), { samples: 3 }),
     );
     const offset = `the clock here is ${describeOffset(offsetMs)}`;
     if (Math.abs(offsetMs) > FARTHEST_CORRECTION_MS) {
       return { isWrong: true, sentence: `${offset}, too far to be corrected: ${clockCommand()}` };
     }
-    if (Math.abs(offsetMs - context.clock.offsetMs) >= CLOCK_LIMIT_MS) {
+    if (Math.abs(offsetMs - context.clock.correctionMs) >= CLOCK_LIMIT_MS) {
       return { isWrong: true, sentence: `${offset}, so that the signature is too old or too new: ${clockCommand()}` };
     }
-    const corrected = context.clock.offsetMs === 0 ? '' : ', which was corrected';
+    const corrected = context.clock.correctionMs === 0 ? '' : ', which was corrected';
     return { isWrong: false, sentence: `it is not the clock: ${offset}${corrected}` };
   } catch (error) {
     asFound(error);
