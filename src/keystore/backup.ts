@@ -6,9 +6,9 @@ import type { Secret } from '../crypto/secret.js';
 import { DeribitKeysError } from '../errors.js';
 import { AUDIT_FILE } from './audit-log.js';
 import { createFile, namesIn, readFileOrNull, requireNoFile, statOrNull } from './files.js';
-import { fileNames, type Keystore, type LockedKey } from './keystore.js';
+import { fileNames, type Keystore, type LockedKey, recordStep } from './keystore.js';
 import { foldName, isKeyName } from './names.js';
-import { parseRecord, serialiseRecord } from './record.js';
+import { parseRecord } from './record.js';
 import { RETIRED_FOLDER } from './retire.js';
 import type { Step } from './transaction.js';
 
@@ -177,7 +177,7 @@ export async function restoreBackup(store: Keystore, path: string, passphrase: S
     const steps: Step[] = [];
     for (const [file, name] of records) {
       const record = parseRecord(files.get(file) ?? '', file, name);
-      steps.push({ do: 'create', file, content: serialiseRecord({ ...record, restoredAt }) });
+      steps.push(recordStep({ ...record, restoredAt }, 'create'));
     }
     for (const [file, content] of files) {
       if (file === AUDIT_FILE || records.has(file)) continue;

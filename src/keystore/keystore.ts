@@ -3,11 +3,11 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { AUDIT_FILE, type AuditEntry, appendAudit, auditLine } from './audit-log.js';
-import { MAX_FILE_BYTES, makePrivateFolder, namesIn, readFileOrNull, replaceFile, statOrNull } from './files.js';
+import { makePrivateFolder, namesIn, readFileOrNull, replaceFile, statOrNull } from './files.js';
 import { DEFAULT_LOCK_WAIT_MS, type Lock, takeLock } from './lock.js';
 import { foldName, isKeyName, requireKeyName } from './names.js';
 import { requireOwnFile } from './permissions.js';
-import { type KeyRecord, parseRecord, serialiseRecord } from './record.js';
+import { type KeyRecord, MAX_RECORD_BYTES, parseRecord, serialiseRecord } from './record.js';
 import { change, finishChange, hasUnfinishedChange, isLeftover, ownerOfLeftover, type Step } from './transaction.js';
 
 export interface KeystoreOptions {
@@ -57,14 +57,34 @@ export interface LockedKey {
   read(): Promise<KeyRecord>;
   /** @throws `ERR_NAME_TAKEN` where a file of the name, or of one that differs by case alone, exists. */
   requireFree(): Promise<void>;
-  /** Replaces the record, flushed before this resolves. */
-  write(record: KeyRecord): Promise<void>;
-  /** Several files at once, all or none, and with them lines of the audit log: see `Step`. */
+  /**
+   * Replaces the record of this key, or of another one whose lock is held, flushed before this resolves. With a `note`,
+   * the record and the line of the audit log that says why are written together, or neither is.
+   * @throws `ERR_STATE` for a record that could not be read again, `ERR_LOCK_LOST`, `ERR_KEYSTORE_IO`
+   */
+  save(record: KeyRecord, note?: SaveNote): Promise<void>;
+  /** Changes several files and adds lines to the audit log, all or none: see `Step`. */
   change(steps: readonly Step[], ...notes: readonly AuditNote[]): Promise<void>;
 }
 
 /** What is told of an entry of the audit log; the rest is null, the time is now, the outcome `ok`. */
 export type AuditNote = Partial<AuditEntry> & Pick<AuditEntry, 'action'>;
+
+/** Why a record is saved; `outcome` is `ok` or the code of an error. */
+export interface SaveNote {
+  readonly action: string;
+  readonly outcome?: string;
+}
+
+/** The line of the audit log that tells of an action on the key of `record`. */
+export function noteOn(action: string, { name, fingerprint, clientId, environment }: KeyRecord): AuditNote {
+  return { action, name, fingerprint, clientId, environment };
+}
+
+/** The step that writes a record's file. @throws `ERR_STATE` for a record that could not be read again */
+export function recordStep(record: KeyRecord, how: 'create' | 'replace' = 'replace'): Step {
+  return { do: how, file: fileNames(record.name).record, content: serialiseRecord(record) };
+}
 
 const RECORD = '.json';
 const CHANGE_POLL_MS = 10;
@@ -122,7 +142,7 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
   const readNow = async (name: string): Promise<KeyRecord> => {
     const path = files(name).record;
     const opened: Stats[] = [];
-    const content = await readFileOrNull(path, MAX_FILE_BYTES, (stats) => opened.push(stats));
+    const content = await readFileOrNull(path, MAX_RECORD_BYTES, (stats) => opened.push(stats));
     if (content === null) throw await noSuchName(name);
     const record = parseRecord(content.toString('utf8'), path, name);
     if (record.signer !== null) for (const stats of opened) requireOwnFile(path, stats);
@@ -163,22 +183,27 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
     time: now().toISOString(),
   });
 
-  const lockedKey = (name: string, lock: Lock, finished: boolean): LockedKey => ({
-    name,
-    finished,
-    read: () => readNow(name),
-    requireFree: () => requireFree(name, finished),
-    async write(record) {
-      await lock.check();
-      await replaceFile(files(name).record, serialiseRecord(record));
-    },
-    change(steps, ...notes) {
+  const lockedKey = (name: string, lock: Lock, finished: boolean): LockedKey => {
+    const changeWith = (steps: readonly Step[], notes: readonly AuditNote[]): Promise<void> => {
       const lines = notes.map((note): Step => ({ do: 'append', file: AUDIT_FILE, line: auditLine(entryOf(note)) }));
       // a full disk is found before anything old is touched, and nothing is told of new files that were not made
       const onlyNew = steps.every((step) => step.do === 'create');
       return change(root, name, lock, onlyNew ? [...steps, ...lines] : [...lines, ...steps]);
-    },
-  });
+    };
+    return {
+      name,
+      finished,
+      read: () => readNow(name),
+      requireFree: () => requireFree(name, finished),
+      async save(record, note) {
+        if (note !== undefined) return changeWith([recordStep(record)], [{ ...noteOn(note.action, record), ...note }]);
+        const content = serialiseRecord(record);
+        await lock.check();
+        await replaceFile(files(record.name).record, content);
+      },
+      change: (steps, ...notes) => changeWith(steps, notes),
+    };
+  };
 
   const withLock = async <T>(name: string, work: (key: LockedKey) => Promise<T>, wait = waitMs): Promise<T> => {
     requireKeyName(name);

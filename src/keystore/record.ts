@@ -6,6 +6,9 @@ import { isKeyName } from './names.js';
 /** The version of the record's form that this program writes. */
 export const RECORD_SCHEMA = 1;
 
+/** A larger record is neither written nor read. */
+export const MAX_RECORD_BYTES = 1024 * 1024;
+
 export type KeyState = 'local' | 'pending' | 'registered' | 'retired';
 export type RecordEnvironment = 'test' | 'prod';
 
@@ -25,30 +28,37 @@ export type SignerLocation =
       readonly id: string | null;
     };
 
-/** What the keystore knows of a key. It holds no secret. Times are ISO 8601 in UTC; what does not apply is null. */
-export interface KeyRecord {
+/** What a key is, whatever the exchange knows of it. Times are ISO 8601 in UTC; what does not apply is null. */
+export interface StoredKey {
   readonly name: string;
   readonly algorithm: KeyAlgorithm;
   /** Length of the RSA modulus; null for Ed25519. */
   readonly bits: number | null;
   /** MD5 over the SPKI DER, as Deribit shows it. */
   readonly fingerprint: string;
-  /** The public half, SPKI in PEM as this package writes it; null in records of before it was kept here. */
+  /** The public half, SPKI in PEM as this package writes it; null in records that were written before it was kept. */
   readonly publicKey: string | null;
   readonly encrypted: boolean;
+  readonly createdAt: string;
+  /** When it was restored from a backup: what was done with the key since the backup was made is not on record. */
+  readonly restoredAt: string | null;
+  readonly signer: SignerLocation | null;
+}
+
+/** What the exchange knows of a key. Its texts are data: they are kept as the exchange says them. */
+export interface ExchangeState {
   readonly state: KeyState;
   readonly environment: RecordEnvironment | null;
+  /** The endpoint, where it is not the environment's own. */
+  readonly url: string | null;
   readonly clientId: string | null;
   readonly keyId: number | null;
   /** The scope that was granted; while `pending`, the one asked for. */
   readonly scope: string | null;
-  readonly createdAt: string;
-  readonly registeredAt: string | null;
-  /** The endpoint, where it is not the environment's own. */
-  readonly url: string | null;
   readonly label: string | null;
   readonly features: readonly string[];
   readonly ipWhitelist: readonly string[];
+  readonly registeredAt: string | null;
   /** The subaccount that the key belongs to; null for the account of the login. */
   readonly subaccount: number | null;
   /** The client id of the login that began the registration: the key's account is the one that shows this id. */
@@ -57,50 +67,20 @@ export interface KeyRecord {
   readonly uncertainUntil: string | null;
   /** When the exchange confirmed that the key was removed there. */
   readonly removedAt: string | null;
-  /** When it was brought back from a backup: what was done with the key since that was made is not on record. */
-  readonly restoredAt: string | null;
-  readonly signer: SignerLocation | null;
 }
 
-/** A record of a key that was just made or brought in. */
-export function localRecord(
-  key: Pick<KeyRecord, 'name' | 'algorithm' | 'bits' | 'fingerprint' | 'publicKey' | 'encrypted' | 'createdAt'>,
-  signer: SignerLocation | null = null,
-): KeyRecord {
-  return {
-    ...key,
-    state: 'local',
-    environment: null,
-    clientId: null,
-    keyId: null,
-    scope: null,
-    registeredAt: null,
-    url: null,
-    label: null,
-    features: [],
-    ipWhitelist: [],
-    subaccount: null,
-    registrar: null,
-    uncertainUntil: null,
-    removedAt: null,
-    restoredAt: null,
-    signer,
-  };
-}
-
-/** The content of a record's file. */
-export function serialiseRecord(record: KeyRecord): string {
-  return `${JSON.stringify({ schema: RECORD_SCHEMA, ...record }, null, 2)}\n`;
-}
+/** What the keystore knows of a key. It holds no secret. */
+export interface KeyRecord extends StoredKey, ExchangeState {}
 
 type Check = (value: unknown) => boolean;
 
 const FINGERPRINT = /^[0-9a-f]{2}(:[0-9a-f]{2}){15}$/;
-const isText: Check = (value) => typeof value === 'string' && value.length <= 4096;
+const isText: Check = (value) => typeof value === 'string';
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$/;
 const isTime: Check = (value) => typeof value === 'string' && TIME.test(value) && !Number.isNaN(Date.parse(value));
 const isTexts: Check = (value) => Array.isArray(value) && value.every(isText);
-const isCount: Check = (value) => typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
+const isInteger: Check = (value) => Number.isSafeInteger(value);
+const isCount: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
 const oneOf =
   (...words: readonly string[]): Check =>
   (value) =>
@@ -125,43 +105,100 @@ function isSigner(value: unknown): boolean {
   return kind === 'pkcs11' && [module, token].every(isText) && [label, id].every(orNull(isText));
 }
 
-const FIELDS: Readonly<Record<keyof KeyRecord, Check>> = {
-  name: (value) => typeof value === 'string' && isKeyName(value),
-  algorithm: oneOf('ed25519', 'rsa'),
-  bits: orNull(isCount),
-  fingerprint: (value) => typeof value === 'string' && FINGERPRINT.test(value),
-  publicKey: orNull(isText),
-  encrypted: (value) => typeof value === 'boolean',
-  state: oneOf('local', 'pending', 'registered', 'retired'),
-  environment: orNull(oneOf('test', 'prod')),
-  clientId: orNull(isText),
-  keyId: orNull(isCount),
-  scope: orNull(isText),
-  createdAt: isTime,
-  registeredAt: orNull(isTime),
-  url: orNull(isUrl),
-  label: orNull(isText),
-  features: isTexts,
-  ipWhitelist: isTexts,
-  subaccount: orNull(isCount),
-  registrar: orNull(isText),
-  uncertainUntil: orNull(isTime),
-  removedAt: orNull(isTime),
-  restoredAt: orNull(isTime),
-  signer: orNull(isSigner),
+/** How the value of a field is checked, and what an older record that does not have the field is read as. */
+interface Field<T> {
+  readonly is: Check;
+  readonly whenAbsent?: T;
+}
+
+/** A field that tells of the exchange also has the value of a key that the exchange does not know. */
+interface ExchangeField<T> extends Field<T> {
+  readonly local: T;
+}
+
+const STORED_KEY: { readonly [F in keyof StoredKey]: Field<StoredKey[F]> } = {
+  name: { is: (value) => typeof value === 'string' && isKeyName(value) },
+  algorithm: { is: oneOf('ed25519', 'rsa') },
+  bits: { is: orNull(isCount) },
+  fingerprint: { is: (value) => typeof value === 'string' && FINGERPRINT.test(value) },
+  publicKey: { is: orNull(isText), whenAbsent: null },
+  encrypted: { is: (value) => typeof value === 'boolean' },
+  createdAt: { is: isTime },
+  restoredAt: { is: orNull(isTime), whenAbsent: null },
+  signer: { is: orNull(isSigner) },
 };
 
-const MAY_BE_ABSENT: ReadonlySet<string> = new Set([
-  'publicKey',
-  'registrar',
-  'uncertainUntil',
-  'removedAt',
-  'restoredAt',
-]);
+const EXCHANGE_STATE: { readonly [F in keyof ExchangeState]: ExchangeField<ExchangeState[F]> } = {
+  state: { is: oneOf('local', 'pending', 'registered', 'retired'), local: 'local' },
+  environment: { is: orNull(oneOf('test', 'prod')), local: null },
+  url: { is: orNull(isUrl), local: null },
+  clientId: { is: orNull(isText), local: null },
+  keyId: { is: orNull(isInteger), local: null },
+  scope: { is: orNull(isText), local: null },
+  label: { is: orNull(isText), local: null },
+  features: { is: isTexts, local: [] },
+  ipWhitelist: { is: isTexts, local: [] },
+  registeredAt: { is: orNull(isTime), local: null },
+  subaccount: { is: orNull(isInteger), local: null },
+  registrar: { is: orNull(isText), local: null, whenAbsent: null },
+  uncertainUntil: { is: orNull(isTime), local: null, whenAbsent: null },
+  removedAt: { is: orNull(isTime), local: null, whenAbsent: null },
+};
+
+/** Every field of a record, in the order of the file. */
+const FIELDS: { readonly [F in keyof KeyRecord]: Field<KeyRecord[F]> } = { ...STORED_KEY, ...EXCHANGE_STATE };
+
+/** `value` with the named fields only, in their order. */
+function pick<F extends keyof KeyRecord>(value: Pick<KeyRecord, F>, fields: Readonly<Record<F, unknown>>) {
+  return Object.fromEntries(Object.keys(fields).map((field) => [field, value[field as F]])) as Pick<KeyRecord, F>;
+}
+
+/** The record of a key that was just made or imported: the exchange does not know it. */
+export function localRecord(
+  key: Omit<StoredKey, 'restoredAt' | 'signer'> & Partial<Pick<StoredKey, 'restoredAt' | 'signer'>>,
+): KeyRecord {
+  const unknown = Object.entries(EXCHANGE_STATE).map(([field, { local }]) => [field, local]);
+  return { restoredAt: null, signer: null, ...key, ...(Object.fromEntries(unknown) as ExchangeState) };
+}
+
+/** The record of the same key as one that the exchange does not know. */
+export function asLocal(record: KeyRecord): KeyRecord {
+  return localRecord(pick<keyof StoredKey>(record, STORED_KEY));
+}
+
+/** The field that makes `record` one that cannot be read, and why; null where there is none. */
+function findFault(record: Readonly<Record<string, unknown>>): string | null {
+  for (const [field, { is }] of Object.entries(FIELDS)) {
+    if (!is(record[field])) return `"${field}" is ${record[field] === undefined ? 'missing' : 'not valid'}`;
+  }
+  const { algorithm, bits, state, clientId, environment } = record;
+  if ((algorithm === 'rsa') !== (bits !== null)) return '"bits" does not fit "algorithm"';
+  if (state === 'registered' && (clientId === null || environment === null)) {
+    return 'a registered key without "clientId" or "environment"';
+  }
+  return null;
+}
+
+/**
+ * The content of a record's file.
+ * @throws `ERR_STATE` for a record that {@link parseRecord} would refuse
+ */
+export function serialiseRecord(record: KeyRecord): string {
+  const fault = findFault({ ...record });
+  const text = `${JSON.stringify({ schema: RECORD_SCHEMA, ...pick(record, FIELDS) }, null, 2)}\n`;
+  const size = Buffer.byteLength(text);
+  const tooLarge =
+    size > MAX_RECORD_BYTES ? `it would have ${size} bytes, and at most ${MAX_RECORD_BYTES} are read` : null;
+  const what = fault ?? tooLarge;
+  if (what === null) return text;
+  throw new DeribitKeysError('ERR_STATE', `the record of "${record.name}" cannot be written: ${what}`, {
+    hint: 'nothing was written; if the value comes from the exchange, see it with: deribit-keys api-keys list --json',
+  });
+}
 
 function damaged(file: string, what: string): DeribitKeysError {
   return new DeribitKeysError('ERR_RECORD_DAMAGED', `the record ${file} is damaged: ${what}`, {
-    hint: 'mend it by hand, or move it away and bring the key in again with import',
+    hint: 'correct it by hand, or move it away and import the key again',
   });
 }
 
@@ -189,17 +226,15 @@ export function parseRecord(text: string, file: string, name: string): KeyRecord
       },
     );
   }
-  const known: Record<string, unknown> = {};
-  for (const [field, check] of Object.entries(FIELDS)) {
-    const value = fields[field] ?? (MAY_BE_ABSENT.has(field) ? null : fields[field]);
-    if (!check(value)) throw damaged(file, `"${field}" is ${value === undefined ? 'missing' : 'not valid'}`);
-    known[field] = value;
-  }
+  const known = Object.fromEntries(
+    Object.entries(FIELDS).map(([field, { whenAbsent }]) => [
+      field,
+      fields[field] === undefined ? whenAbsent : fields[field],
+    ]),
+  );
+  const fault = findFault(known);
+  if (fault !== null) throw damaged(file, fault);
   const record = known as unknown as KeyRecord;
   if (record.name !== name) throw damaged(file, `it names the key "${record.name}"`);
-  if ((record.algorithm === 'rsa') !== (record.bits !== null)) throw damaged(file, '"bits" does not fit "algorithm"');
-  if (record.state === 'registered' && (record.clientId === null || record.environment === null)) {
-    throw damaged(file, 'a registered key without "clientId" or "environment"');
-  }
   return record;
 }

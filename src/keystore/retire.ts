@@ -2,8 +2,8 @@ import { readlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { DeribitKeysError } from '../errors.js';
 import { statOrNull } from './files.js';
-import { fileNames, type Keystore, type LockedKey, tokenFileName } from './keystore.js';
-import { type KeyRecord, serialiseRecord } from './record.js';
+import { fileNames, type Keystore, type LockedKey, noteOn, recordStep, tokenFileName } from './keystore.js';
+import type { KeyRecord } from './record.js';
 import type { Step } from './transaction.js';
 
 /** The folder, relative to the keystore, that keys go to when they are removed. */
@@ -45,14 +45,13 @@ export async function stepsToRetire(
 ): Promise<{ readonly folder: string; readonly steps: readonly Step[] }> {
   const files = await filesOf(store, record.name);
   const folder = await freeFolder(store, files);
-  const content = serialiseRecord({ ...record, state: 'retired' });
   const own = fileNames(record.name).record;
   const putAway = files.map(async (file): Promise<Step> => {
     // elsewhere a relative link would lead nowhere; the record is a file of its own once it was replaced
     const isLink = file !== own && (await linkTarget(join(store.folder, file))) !== null;
     return isLink ? { do: 'delete', file } : { do: 'move', from: file, to: `${folder}/${file}` };
   });
-  return { folder, steps: [{ do: 'replace', file: own, content }, ...(await Promise.all(putAway))] };
+  return { folder, steps: [recordStep({ ...record, state: 'retired' }), ...(await Promise.all(putAway))] };
 }
 
 /** What became of a key's files. */
@@ -74,15 +73,14 @@ export async function retireKey(
   options: { readonly purge: boolean },
 ): Promise<RetiredKey> {
   const linkedFile = await linkTarget(store.files(record.name).privateKey);
-  const { name, fingerprint, clientId, environment } = record;
-  const note = { name, fingerprint, clientId, environment };
+  const { name } = record;
   const token: Step = { do: 'delete', file: tokenFileName(name) };
   if (options.purge) {
     const files = await filesOf(store, name);
-    await locked.change([...files.map((file): Step => ({ do: 'delete', file })), token], { action: 'purge', ...note });
+    await locked.change([...files.map((file): Step => ({ do: 'delete', file })), token], noteOn('purge', record));
     return { folder: null, linkedFile };
   }
   const { folder, steps } = await stepsToRetire(store, record);
-  await locked.change([...steps, token], { action: 'remove', ...note });
+  await locked.change([...steps, token], noteOn('remove', record));
   return { folder: join(store.folder, folder), linkedFile };
 }

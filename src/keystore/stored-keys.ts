@@ -6,9 +6,9 @@ import type { Secret } from '../crypto/secret.js';
 import { DeribitKeysError } from '../errors.js';
 import { readFileOrNull, statOrNull } from './files.js';
 import { requireNoRotation } from './journal.js';
-import { fileNames, type Keystore } from './keystore.js';
+import { fileNames, type Keystore, noteOn, recordStep } from './keystore.js';
 import { mismatch, type OpenOptions, openPrivateKey } from './open-key.js';
-import { type KeyRecord, localRecord, type SignerLocation, serialiseRecord } from './record.js';
+import { type KeyRecord, localRecord, type SignerLocation } from './record.js';
 
 /** The PEM as it is stored; an encrypted one has been proved to open again. */
 async function storedPem(key: PrivateKey, passphrase: Secret | null): Promise<string> {
@@ -44,9 +44,9 @@ export async function storeKey(
       [
         { do: 'create', file: names.publicKey, content: encodePublicKeyPem(key.publicKey) },
         { do: 'create', file: names.privateKey, content: pem },
-        { do: 'create', file: names.record, content: serialiseRecord(record) },
+        recordStep(record, 'create'),
       ],
-      { action: options.action, name, fingerprint: record.fingerprint },
+      noteOn(options.action, record),
     );
     return record;
   });
@@ -65,11 +65,8 @@ export async function storePublicKey(
     const record = newRecord(store, name, publicKey, false, signer);
     const names = fileNames(name);
     await locked.change(
-      [
-        { do: 'create', file: names.publicKey, content: encodePublicKeyPem(publicKey) },
-        { do: 'create', file: names.record, content: serialiseRecord(record) },
-      ],
-      { action, name, fingerprint: record.fingerprint },
+      [{ do: 'create', file: names.publicKey, content: encodePublicKeyPem(publicKey) }, recordStep(record, 'create')],
+      noteOn(action, record),
     );
     return record;
   });
@@ -85,7 +82,7 @@ function newRecord(
   const { algorithm, bits } = key;
   const createdAt = store.now().toISOString();
   const publicKey = encodePublicKeyPem(key);
-  return localRecord({ name, algorithm, bits, fingerprint: fingerprint(key), publicKey, encrypted, createdAt }, signer);
+  return localRecord({ name, algorithm, bits, fingerprint: fingerprint(key), publicKey, encrypted, createdAt, signer });
 }
 
 /** The public half as it is stored, proved to be the record's. */
@@ -120,11 +117,8 @@ export async function changePassphrase(
     const changed: KeyRecord = { ...record, encrypted: next !== null };
     const names = fileNames(name);
     await locked.change(
-      [
-        { do: 'replace', file: names.privateKey, content: await storedPem(key, next) },
-        { do: 'replace', file: names.record, content: serialiseRecord(changed) },
-      ],
-      { action: next === null ? 'decrypt' : 'encrypt', name, fingerprint: record.fingerprint },
+      [{ do: 'replace', file: names.privateKey, content: await storedPem(key, next) }, recordStep(changed)],
+      noteOn(next === null ? 'decrypt' : 'encrypt', record),
     );
     return changed;
   });

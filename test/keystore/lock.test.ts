@@ -261,7 +261,7 @@ it('a lock that is lost in the middle changes nothing more', async () => {
   const stolen = () => writeFileSync(join(store.folder, '.bot.lock'), 'another’s');
   const writing = store.withLock('bot', async (locked) => {
     stolen();
-    await locked.write({ ...record, state: 'retired' });
+    await locked.save({ ...record, state: 'retired' });
   });
   expect(await codeOf(writing)).toBe('ERR_LOCK_LOST');
   rmSync(join(store.folder, '.bot.lock'));

@@ -3,9 +3,10 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { isDeribitKeysError } from '../../src/errors.js';
-import { type KeyRecord, parseRecord, serialiseRecord } from '../../src/keystore/record.js';
+import { asLocal, type KeyRecord, parseRecord, serialiseRecord } from '../../src/keystore/record.js';
 import { addKey, codeOf, errorOf, newStore, sampleRecord } from './support.js';
 
+const AGENT = { kind: 'ssh-agent', fingerprint: 'SHA256:x', comment: null, socket: '/run/agent' } as const;
 const reread = (record: KeyRecord) => parseRecord(serialiseRecord(record), 'bot.json', 'bot');
 const altered = (changes: Record<string, unknown>) => () =>
   parseRecord(JSON.stringify({ schema: 1, ...sampleRecord(), ...changes }), '/keys/bot.json', 'bot');
@@ -30,9 +31,62 @@ describe('a record', () => {
   });
 
   it('reads back with each kind of signer', () => {
-    const agent = { kind: 'ssh-agent', fingerprint: 'SHA256:x', comment: null, socket: '/run/agent' } as const;
     const token = { kind: 'pkcs11', module: '/lib/p11.so', token: 't', label: 'l', id: null } as const;
-    for (const signer of [agent, token]) expect(reread(sampleRecord({ signer })).signer).toEqual(signer);
+    for (const signer of [AGENT, token]) expect(reread(sampleRecord({ signer })).signer).toEqual(signer);
+  });
+
+  it('keeps what the exchange says as it is, whatever words it uses', () => {
+    const record = sampleRecord({
+      keyId: -5,
+      scope: 'account:read wallet2:read_write future_word',
+      label: 'x'.repeat(5000),
+      features: ['a feature of tomorrow', ''],
+      ipWhitelist: [
+        '10.0.0.0/8',
+        'everywhere',
+        ...Array.from({ length: 10_000 }, (_, i) => `10.0.${i >> 8}.${i & 255}`),
+      ],
+    });
+    expect(reread(record)).toEqual(record);
+  });
+
+  it.each<[string, Partial<KeyRecord>]>([
+    ['keyId', { keyId: 1.5 }],
+    ['clientId', { state: 'registered', environment: 'test' }],
+    ['registeredAt', { registeredAt: 'tomorrow' }],
+    ['bytes', { label: 'x'.repeat(1024 * 1024) }],
+  ])('that could not be read again, by its %s, is not written', async (what, changes) => {
+    const error = await errorOf(() => serialiseRecord(sampleRecord(changes)));
+    expect(error).toMatchObject({ code: 'ERR_STATE', message: expect.stringContaining(what) });
+  });
+
+  it('of a registered key becomes one that the exchange does not know, and stays the same key', () => {
+    const local = sampleRecord({ restoredAt: '2026-11-24T00:00:00Z', signer: AGENT });
+    const registered: KeyRecord = {
+      ...local,
+      state: 'registered',
+      environment: 'test',
+      url: 'ws://127.0.0.1:8080/ws/api/v2',
+      clientId: 'AbCdEf12',
+      keyId: 7,
+      scope: 'account:read',
+      label: 'bot',
+      features: ['block_trade_approval'],
+      ipWhitelist: ['203.0.113.7'],
+      registeredAt: '2026-11-23T16:00:00Z',
+      subaccount: 3,
+      registrar: 'AbCdEf13',
+      uncertainUntil: '2026-11-23T16:00:00Z',
+      removedAt: '2026-11-23T16:00:00Z',
+    };
+    expect(asLocal(registered)).toEqual(local);
+    expect(Object.keys(registered).sort()).toEqual(Object.keys(local).sort());
+  });
+
+  it('of an older version reads with the fields that it lacks as null', () => {
+    const { publicKey, registrar, uncertainUntil, removedAt, restoredAt, ...old } = sampleRecord();
+    expect(parseRecord(JSON.stringify({ schema: 1, ...old }), 'bot.json', 'bot')).toEqual(sampleRecord());
+    expect([publicKey, registrar, uncertainUntil, removedAt, restoredAt]).toEqual(Array(5).fill(null));
   });
 
   it('passes over fields that it does not know', () => {
@@ -56,7 +110,7 @@ describe('a record', () => {
     ['environment', { environment: 'live' }],
     ['keyId', { keyId: 1.5 }],
     ['scope', { scope: ['account:read'] }],
-    ['scope', { scope: 'x'.repeat(5000) }],
+    ['scope', { scope: 5000 }],
     ['createdAt', { createdAt: 'yesterday' }],
     ['createdAt', { createdAt: '2026' }],
     ['createdAt', { createdAt: '2026-13-45T99:00:00Z' }],

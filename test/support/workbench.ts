@@ -63,7 +63,7 @@ export function openBench(sandbox: Sandbox, folder: string, options: BenchOption
       plain.withLock(name, (locked) => {
         const counted: LockedKey = {
           ...locked,
-          write: (record) => step(() => locked.write(record)),
+          save: (record, note) => step(() => locked.save(record, note)),
           change: (steps, ...notes) => step(() => locked.change(steps, ...notes)),
         };
         return work(counted);

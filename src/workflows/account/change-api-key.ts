@@ -12,8 +12,8 @@ import {
 } from '../../deribit/api-keys.js';
 import { formatScope, normaliseScope, parseScope } from '../../deribit/scope.js';
 import { certainlyNotDone, DeribitKeysError, type ErrorCode, isDeribitKeysError } from '../../errors.js';
-import { type AuditNote, fileNames, type LockedKey } from '../../keystore/keystore.js';
-import { type KeyRecord, serialiseRecord } from '../../keystore/record.js';
+import type { AuditNote, LockedKey, SaveNote } from '../../keystore/keystore.js';
+import type { KeyRecord } from '../../keystore/record.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { proveLogin, scopeDifferences } from '../registration/proof.js';
 import { type OpenAccount, protectedOptions, withAccount } from './account.js';
@@ -124,7 +124,7 @@ export async function changeKey(
     const [first, ...others] = await stillMeaning(locked, target.clientId);
     if (first === undefined) await context.store.audit(note('ok'));
     const now = answer ?? { removedAt: context.store.now().toISOString() };
-    if (first !== undefined) await bringUpToDate(first, now, note('ok'));
+    if (first !== undefined) await bringUpToDate(first, now, { action: checked.do });
     for (const key of others) await bringUpToDate(key, now);
     if (answer === null) return { ...target, enabled: false };
     return describeApiKey(answer, (await context.store.list()).records, login);
@@ -239,7 +239,7 @@ function maybeDone(error: unknown): unknown {
 async function bringUpToDate(
   locked: LockedKey,
   answer: ApiKey | { readonly removedAt: string | null },
-  ...notes: readonly AuditNote[]
+  note?: SaveNote,
 ): Promise<void> {
   const record = await locked.read();
   const changed: KeyRecord =
@@ -253,10 +253,7 @@ async function bringUpToDate(
           features: answer.features,
           ipWhitelist: answer.ipWhitelist,
         };
-  await locked.change(
-    [{ do: 'replace', file: fileNames(record.name).record, content: serialiseRecord(changed) }],
-    ...notes,
-  );
+  await locked.save(changed, note);
 }
 
 /**
@@ -275,9 +272,7 @@ export async function retireMissing(
   return context.store.withLock(missing.name, async (locked) => {
     const record = await locked.read();
     if (record.state !== 'registered' || record.clientId !== clientId) return false;
-    const { fingerprint, environment } = record;
-    const note = { action: 'retire', name: record.name, fingerprint, clientId, environment };
-    await bringUpToDate(locked, { removedAt: null }, note);
+    await bringUpToDate(locked, { removedAt: null }, { action: 'retire' });
     return true;
   });
 }

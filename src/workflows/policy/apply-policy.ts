@@ -1,8 +1,6 @@
 import type { Secret } from '../../crypto/secret.js';
 import { DeribitKeysError, type ErrorDetails, isDeribitKeysError } from '../../errors.js';
-import { fileNames } from '../../keystore/keystore.js';
 import type { PermissionPolicy } from '../../keystore/permissions.js';
-import { serialiseRecord } from '../../keystore/record.js';
 import { retireKey } from '../../keystore/retire.js';
 import { changePassphrase } from '../../keystore/stored-keys.js';
 import { type AccountKey, listAccountKeys } from '../account/api-keys.js';
@@ -161,7 +159,7 @@ async function makeStep(request: ApplyRequest, step: Step): Promise<void> {
       return;
     }
     case 'record':
-      return bringRecordUpToDate(context, login, await find(context, login, step), name);
+      return bringRecordUpToDate(context, name, await find(context, login, step));
     case 'encrypt':
       await changePassphrase(context.store, name, await request.newPassphrase(name), {
         permissions: request.permissions,
@@ -222,25 +220,12 @@ async function registerAs(context: WorkflowContext, policy: KeyPolicy, login: Ac
   });
 }
 
-/** The exchange is as it shall be: what was changed there by other means goes into the record. */
-async function bringRecordUpToDate(
-  context: WorkflowContext,
-  login: AccountLogin,
-  key: AccountKey,
-  name: string,
-): Promise<void> {
+/** The exchange is as the policy says: what was changed there by other means goes into the record. */
+async function bringRecordUpToDate(context: WorkflowContext, name: string, key: AccountKey): Promise<void> {
   await context.store.withLock(name, async (locked) => {
     const record = await locked.read();
     if (record.clientId !== key.clientId) return;
-    const { keyId, scope, label, features, ipWhitelist, clientId } = key;
-    const changed = { ...record, keyId, scope, label, features, ipWhitelist };
-    const { environment } = login.endpoint;
-    await locked.change([{ do: 'replace', file: fileNames(name).record, content: serialiseRecord(changed) }], {
-      action: 'record',
-      name,
-      fingerprint: record.fingerprint,
-      clientId,
-      environment,
-    });
+    const { keyId, scope, label, features, ipWhitelist } = key;
+    await locked.save({ ...record, keyId, scope, label, features, ipWhitelist }, { action: 'record' });
   });
 }

@@ -11,7 +11,6 @@ import { type OpenAccount, openAccount, protectedOptions, withTransport } from '
 import { accountIdOf } from '../account/subaccount.js';
 import type { WorkflowContext } from '../context.js';
 import { endpointFields } from '../endpoint-selection.js';
-import { keepRecord } from './keep-record.js';
 import { compareKey } from './proof.js';
 import type { Registration } from './register.js';
 
@@ -109,7 +108,7 @@ export async function link(
         subaccount,
         registeredAt: record.registeredAt ?? context.store.now().toISOString(),
       };
-      await keepRecord(locked, linked, 'link');
+      await locked.save(linked, { action: 'link' });
       const { environment, fingerprint } = linked;
       return {
         name,

@@ -13,14 +13,13 @@ import { sameEndpoint } from '../../deribit/endpoints.js';
 import { formatScope, normaliseScope, parseScope, scopesEqual } from '../../deribit/scope.js';
 import { certainlyNotDone, DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { LockedKey } from '../../keystore/keystore.js';
-import type { KeyRecord } from '../../keystore/record.js';
+import { asLocal, type KeyRecord } from '../../keystore/record.js';
 import { readPublicKey } from '../../keystore/stored-keys.js';
 import { type OpenAccount, protectedOptions, withAccount } from '../account/account.js';
 import { subaccountOf } from '../account/subaccount.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { endpointFields, endpointOfRecord } from '../endpoint-selection.js';
 import { findOnExchange, requireOnlyOne, UNCERTAIN_MS } from './find-key.js';
-import { asLocal, keepRecord } from './keep-record.js';
 import { compareKey, proveLogin, scopeDifferences } from './proof.js';
 import { rollBack } from './rollback.js';
 
@@ -100,7 +99,7 @@ export async function register(context: WorkflowContext, request: RegisterReques
       if (record.state !== 'pending') await requireOnlyOne(context, record, request.login);
       const apiKey = found ?? (await create(context, account, locked, record, plan, request.login));
       const pending = pendingRecord(record, plan, request.login, apiKey);
-      await keepRecord(locked, pending, found === null ? 'create' : 'adopt').catch((error: unknown) => {
+      await locked.save(pending, { action: found === null ? 'create' : 'adopt' }).catch((error: unknown) => {
         throw answerLost(error, record.name);
       });
       return proveAndFinish(context, account, locked, pending, plan, request.login, apiKey, found !== null);
@@ -171,7 +170,7 @@ async function create(
   login: AccountLogin,
 ): Promise<ApiKey> {
   const pending = pendingRecord(record, plan, login, null);
-  await locked.write(pending);
+  await locked.save(pending);
   try {
     const { scope, label, features } = plan;
     return await createApiKey(
@@ -185,13 +184,13 @@ async function create(
     // a record that cannot be written does not hide what happened: it stays pending, and the next run looks
     const unanswered = isDeribitKeysError(error, 'ERR_TIMEOUT', 'ERR_INTERRUPTED');
     const uncertainUntil = unanswered ? new Date(context.store.now().getTime() + UNCERTAIN_MS).toISOString() : null;
-    await keepRecord(locked, certain ? asLocal(record) : { ...pending, uncertainUntil }, 'create', outcome).catch(
-      (failure: unknown) => {
+    await locked
+      .save(certain ? asLocal(record) : { ...pending, uncertainUntil }, { action: 'create', outcome })
+      .catch((failure: unknown) => {
         context.onNote?.(
           `the keystore could not be brought up to date: ${failure instanceof Error ? failure.message : 'unknown'}`,
         );
-      },
-    );
+      });
     throw certain ? error : answerLost(error, record.name);
   }
 }
@@ -243,7 +242,7 @@ async function proveAndFinish(
     ipWhitelist: plan.ipWhitelist.length > 0 ? plan.ipWhitelist : apiKey.ipWhitelist,
     registeredAt: context.store.now().toISOString(),
   };
-  await keepRecord(locked, registered, 'register').catch((error: unknown) => {
+  await locked.save(registered, { action: 'register' }).catch((error: unknown) => {
     throw answerLost(error, registered.name);
   });
   return {

@@ -1,10 +1,9 @@
 import { type ApiKey, listApiKeys, removeApiKey } from '../../deribit/api-keys.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { LockedKey } from '../../keystore/keystore.js';
-import type { KeyRecord } from '../../keystore/record.js';
+import { asLocal, type KeyRecord } from '../../keystore/record.js';
 import { type OpenAccount, protectedOptions, withAccount } from '../account/account.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
-import { asLocal, keepRecord } from './keep-record.js';
 
 /** Removes a key for sure: where the connection is what is broken, on a new one, and a key that is gone is no failure. */
 async function removeFor(
@@ -41,13 +40,13 @@ export async function rollBack(
   try {
     await removeFor(context, account, login, apiKey.keyId);
   } catch (cause) {
-    await keepRecord(locked, pending, 'remove', isDeribitKeysError(cause) ? cause.code : 'ERR_INTERNAL');
+    await locked.save(pending, { action: 'remove', outcome: isDeribitKeysError(cause) ? cause.code : 'ERR_INTERNAL' });
     throw new DeribitKeysError('ERR_PROOF_FAILED', `${what}; and it could not be removed again`, {
       cause,
       hint: `run the same command again, or remove the key ${apiKey.keyId} (${apiKey.clientId}) in Deribit’s web page`,
     });
   }
-  await keepRecord(locked, asLocal(pending), 'remove');
+  await locked.save(asLocal(pending), { action: 'remove' });
   throw new DeribitKeysError('ERR_PROOF_FAILED', what, {
     hint: `the new key (${apiKey.clientId}) was removed again; the local key is unharmed and unregistered`,
   });

@@ -2,14 +2,14 @@ import { disableApiKey, enableApiKey, removeApiKey } from '../../deribit/api-key
 import type { Credentials } from '../../deribit/auth.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import { deleteJournal, type RotationJournal } from '../../keystore/journal.js';
-import { fileNames, type LockedKey } from '../../keystore/keystore.js';
-import { type KeyRecord, serialiseRecord } from '../../keystore/record.js';
+import { type LockedKey, noteOn, recordStep } from '../../keystore/keystore.js';
+import type { KeyRecord } from '../../keystore/record.js';
 import { type OpenAccount, protectedOptions, withAccount } from '../account/account.js';
 import { requireClientId } from '../account/authenticate.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { proveLogin } from '../registration/proof.js';
 import { lookAtKeys, readOrNull, requireWhole } from './inspect.js';
-import { demote, dropSuccessor, noteOn } from './promote.js';
+import { demote, dropSuccessor } from './promote.js';
 
 async function credentialsOf(context: WorkflowContext, record: KeyRecord): Promise<Credentials> {
   return { clientId: requireClientId(record), signer: await context.signerOf(record) };
@@ -88,11 +88,7 @@ export async function finishRotation(
   });
   await context.store.withLock(journal.archive, async () => {
     const removedAt = context.store.now().toISOString();
-    const record = serialiseRecord({ ...old, removedAt });
-    await locked.change(
-      [{ do: 'replace', file: fileNames(journal.archive).record, content: record }, deleteJournal(journal.name)],
-      noteOn('rotate', successor),
-    );
+    await locked.change([recordStep({ ...old, removedAt }), deleteJournal(journal.name)], noteOn('rotate', successor));
   });
 }
 

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import { readFileOrNull } from '../../keystore/files.js';
 import { deleteJournal, type RotationJournal, writeJournal } from '../../keystore/journal.js';
-import { type AuditNote, fileNames, type Keystore, type LockedKey } from '../../keystore/keystore.js';
-import { type KeyRecord, serialiseRecord } from '../../keystore/record.js';
+import { fileNames, type Keystore, type LockedKey, noteOn, recordStep } from '../../keystore/keystore.js';
+import type { KeyRecord } from '../../keystore/record.js';
 import { stepsToRetire } from '../../keystore/retire.js';
 import type { Step } from '../../keystore/transaction.js';
 
@@ -67,8 +67,8 @@ async function exchangeSteps(
     else if (leaves !== null) deleted.push({ do: 'delete', file: own[part] });
     if (comes !== null) deleted.push({ do: 'delete', file: from[part] });
   }
-  created.push({ do: 'create', file: to.record, content: serialiseRecord(outgoing) });
-  replaced.push({ do: 'replace', file: own.record, content: serialiseRecord({ ...incoming, name }) });
+  created.push(recordStep(outgoing, 'create'));
+  replaced.push(recordStep({ ...incoming, name }));
   deleted.push({ do: 'delete', file: from.record });
   return [...created, ...replaced, ...deleted];
 }
@@ -136,9 +136,4 @@ export async function dropSuccessor(
       : (await stepsToRetire(store, await next.read())).steps;
     await locked.change([...drop, deleteJournal(journal.name)], note);
   });
-}
-
-/** A line of the audit log about a key. */
-export function noteOn(action: string, { name, fingerprint, clientId, environment }: KeyRecord): AuditNote {
-  return { action, name, fingerprint, clientId, environment };
 }

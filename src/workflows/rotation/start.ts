@@ -3,7 +3,7 @@ import { type ApiKey, checkAddresses, checkFeatures, checkLabel, listApiKeys } f
 import { formatScope, normaliseScope, parseScope, scopeExceeds, scopesEqual } from '../../deribit/scope.js';
 import { DeribitKeysError } from '../../errors.js';
 import { type RotationJournal, type SuccessorKind, type SuccessorPlan, writeJournal } from '../../keystore/journal.js';
-import type { Keystore, LockedKey } from '../../keystore/keystore.js';
+import { type Keystore, type LockedKey, noteOn } from '../../keystore/keystore.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { readPublicKey, requireOwnFile } from '../../keystore/stored-keys.js';
 import { protectedOptions, withAccount } from '../account/account.js';
@@ -132,7 +132,6 @@ export async function beginRotation(
     startedAt: context.store.now().toISOString(),
     promotedAt: null,
   };
-  const { name, fingerprint, clientId, environment } = record;
-  await locked.change([writeJournal(journal)], { action: 'begin rotation', name, fingerprint, clientId, environment });
+  await locked.change([writeJournal(journal)], noteOn('begin rotation', record));
   return journal;
 }

@@ -452,7 +452,7 @@ describe('what is wrong beforehand', () => {
   it('a retired key is not registered again', async () => {
     const world = await openWorld('http');
     const record = await world.store.read('bot');
-    await world.store.withLock('bot', (locked) => locked.write({ ...record, state: 'retired' }));
+    await world.store.withLock('bot', (locked) => locked.save({ ...record, state: 'retired' }));
     expect(await errorOf(world.register())).toMatchObject({ code: 'ERR_STATE', hint: 'generate a new key' });
   });
 });

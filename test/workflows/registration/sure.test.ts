@@ -75,7 +75,7 @@ describe('a private key is not deleted for good', () => {
     const world = await openWorld('ws');
     await world.register();
     const record = await world.store.read('bot');
-    await world.store.withLock('bot', (locked) => locked.write({ ...record, state: 'retired' }));
+    await world.store.withLock('bot', (locked) => locked.save({ ...record, state: 'retired' }));
     expect(await codeOf(purge(world, null))).toBe('ERR_STATE');
     expect(await codeOf(purge(world, world.login))).toBe('ERR_STATE');
   });

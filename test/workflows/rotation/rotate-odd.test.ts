@@ -124,7 +124,7 @@ test('what the exchange has is taken over, not what is on record, and a key with
   const { environment } = bench.login.endpoint;
   const stale = { state: 'registered', environment, url: sandbox.httpUrl, scope: 'trade:read_write' } as const;
   await bench.store.withLock('bot', (locked) =>
-    locked.write({ ...record, ...stale, clientId: key.client_id, keyId: key.id }),
+    locked.save({ ...record, ...stale, clientId: key.client_id, keyId: key.id }),
   );
   const { clientId } = await bench.rotate('bot');
   expect(keyOf(sandbox, clientId ?? '')).toMatchObject({ max_scope: 'account:read trade:read', name: 'bot' });
