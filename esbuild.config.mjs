@@ -36,6 +36,7 @@ const common = {
   platform: 'node',
   target: 'node20',
   format: 'cjs',
+  define: { 'import.meta.dirname': '__dirname' },
   minify: true,
   logLevel: 'warning',
 };

@@ -14,6 +14,7 @@ import { defineFingerprint } from './commands/fingerprint.js';
 import { defineGenerate } from './commands/generate.js';
 import { defineImport } from './commands/import.js';
 import { defineList, defineShow } from './commands/list.js';
+import { definePage } from './commands/page.js';
 import { definePassphrase } from './commands/passphrase.js';
 import { defineApply, definePlan } from './commands/plan.js';
 import { defineLink, defineRegister } from './commands/register.js';
@@ -56,6 +57,7 @@ export const COMMANDS: Commands = {
   'agent-load': defineAgentLoad,
   backup: defineBackup,
   restore: defineRestore,
+  page: definePage,
   sandbox: defineSandbox,
   demo: defineDemo,
 };

@@ -129,10 +129,10 @@ export function temporaryPath(path: string): string {
 }
 
 /** Replaces the content of `path` whole or not at all: write beside it, flush, rename, flush the folder. */
-export async function replaceFile(path: string, content: string | Uint8Array): Promise<void> {
+export async function replaceFile(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
   await explaining('write', path, async () => {
     const temporary = temporaryPath(path);
-    await writeFlushed(temporary, content);
+    await writeFlushed(temporary, content, { mode });
     try {
       await rename(temporary, path);
     } catch (error) {

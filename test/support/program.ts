@@ -19,6 +19,7 @@ async function bundle(folder: string): Promise<string> {
     platform: 'node',
     target: 'node20',
     format: 'cjs',
+    define: { 'import.meta.dirname': '__dirname' },
     alias: { '#engine': join(root, 'src/crypto/engine/native.ts') },
     external: ['undici'],
     logLevel: 'error',

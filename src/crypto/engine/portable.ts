@@ -37,7 +37,12 @@ export const engine: Engine = {
 
   async isProbablePrime(candidate) {
     const rounds = bitLength(candidate) <= LONG_PRIME_BITS ? PRIME_ROUNDS : LONG_PRIME_ROUNDS;
-    return passesMillerRabin(candidate, rounds, etc.randomBytes);
+    for (let round = 0; round < rounds; round++) {
+      if (!passesMillerRabin(candidate, 1, etc.randomBytes)) return false;
+      // a round may take 100 ms: between two of them a page can draw and answer
+      await new Promise((resolve) => setTimeout(resolve));
+    }
+    return true;
   },
 
   signer: (algorithm, pkcs8) => (algorithm === 'ed25519' ? ed25519Signer(pkcs8) : rsaSigner(pkcs8)),

@@ -1,0 +1,69 @@
+import { createHash } from 'node:crypto';
+import { access, readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { Command } from 'commander';
+import { isDeribitKeysError } from '../../errors.js';
+import { createFile, fileError, replaceFile } from '../../keystore/files.js';
+import { examples, notEmpty } from '../options.js';
+import { fields } from '../output.js';
+import type { Open } from '../program.js';
+
+const FILE_NAME = 'deribit-keys.html';
+
+interface PageFlags {
+  readonly out: string;
+  readonly force?: true;
+}
+
+/** The folder of this package: the nearest one above this file that has a package.json. */
+async function packageFolder(from: string): Promise<string> {
+  try {
+    await access(join(from, 'package.json'));
+    return from;
+  } catch (error) {
+    if (dirname(from) === from) throw error;
+    return packageFolder(dirname(from));
+  }
+}
+
+async function readPage(): Promise<Buffer> {
+  const path = join(await packageFolder(import.meta.dirname), 'dist', 'page', FILE_NAME);
+  try {
+    return await readFile(path);
+  } catch (error) {
+    throw fileError(error, 'read', path).with({
+      hint: 'install deribit-keys again; in a clone of its repository, run: npm run build',
+    });
+  }
+}
+
+async function writePage(content: Buffer, { out, force }: PageFlags): Promise<void> {
+  if (force === true) return replaceFile(out, content, 0o644);
+  try {
+    await createFile(out, content, 0o644);
+  } catch (error) {
+    if (!isDeribitKeysError(error, 'ERR_NAME_TAKEN')) throw error;
+    throw error.with({ hint: 'choose another file with --out <file>, or replace this one with --force' });
+  }
+}
+
+export function definePage(program: Command, open: Open): void {
+  program
+    .command('page')
+    .description('write the offline web page: one HTML file that creates, compares and tests keys in a browser')
+    .option('--out <file>', 'where to write it', notEmpty, FILE_NAME)
+    .option('--force', 'replace an existing file')
+    .addHelpText('after', examples('page', 'page --out /media/usb/deribit-keys.html --force'))
+    .action(async (flags: PageFlags, command: Command) => {
+      const cx = open(command);
+      const content = await readPage();
+      await writePage(content, flags);
+      const page = {
+        file: flags.out,
+        bytes: content.length,
+        sha256: createHash('sha256').update(content).digest('hex'),
+      };
+      cx.out.result(page, () => fields(Object.entries(page)));
+      cx.out.note('Open it in a browser: it works offline and sends nothing.');
+    });
+}

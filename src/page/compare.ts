@@ -1,0 +1,119 @@
+import { encodePublicKeyPem, fingerprint, inspectKey, type PublicKey, parsePublicKey } from '../crypto/index.js';
+import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { breakable, find, make, markField, onSubmit } from './dom.js';
+import { type ChosenKey, type KeyFileField, keyFileField } from './key-file.js';
+
+const MD5_PAIRS = 16;
+
+/** What Deribit shows of a key: its fingerprint, or the public key. */
+type Shown =
+  | { readonly kind: 'fingerprint'; readonly text: string }
+  | { readonly kind: 'key'; readonly key: PublicKey };
+
+/** The tab that compares a key file with what Deribit shows. Returns what puts a text into its field. */
+export function setUpCompare(): (text: string) => void {
+  const errors = find('#compare-error', HTMLElement);
+  const result = find('#compare-result', HTMLElement);
+  const shown = find('#shown', HTMLTextAreaElement);
+  const clear = () => result.replaceChildren();
+  const file = keyFileField({ id: 'compare-file', label: 'Your key file', errors, onChange: clear });
+  shown.addEventListener('input', clear);
+  onSubmit({
+    form: find('#compare-form', HTMLFormElement),
+    button: find('#compare-button', HTMLButtonElement),
+    errors,
+    busy: 'Comparing…',
+    async work() {
+      clear();
+      const chosen = file.read() ?? refuseNoFile(file);
+      const theirs = await readShown(shown);
+      const ours = await openKey(file, () => parsePublicKey(chosen.bytes, { passphrase: chosen.passphrase }));
+      result.replaceChildren(...verdict(ours, theirs), seen(ours, theirs, chosen));
+    },
+  });
+  return (text) => {
+    shown.value = text;
+    clear();
+    file.focus();
+  };
+}
+
+/** `ERR_USAGE`: no file was chosen. */
+export function refuseNoFile(file: KeyFileField): never {
+  file.focus();
+  throw new DeribitKeysError('ERR_USAGE', 'no key file is chosen', { hint: 'choose the file that holds the key' });
+}
+
+/** Runs `open`, and moves the focus to the passphrase where that is what is wrong. */
+export async function openKey<T>(file: KeyFileField, open: () => Promise<T>): Promise<T> {
+  try {
+    return await open();
+  } catch (error) {
+    if (isDeribitKeysError(error, 'ERR_PASSPHRASE_REQUIRED', 'ERR_PASSPHRASE_WRONG')) file.markPassphrase();
+    throw error;
+  }
+}
+
+/**
+ * Reads what Deribit shows: 16 pairs of hexadecimal digits with or without separators, or a public key in any format.
+ * Null for an empty field.
+ */
+async function readShown(field: HTMLTextAreaElement): Promise<Shown | null> {
+  const text = field.value.trim();
+  if (text === '') return null;
+  try {
+    if (/^SHA256:/i.test(text)) {
+      throw new DeribitKeysError('ERR_USAGE', 'this is the fingerprint of OpenSSH, not of Deribit', {
+        hint: 'copy the client secret that Deribit shows beside the key: 16 pairs of digits and letters a to f',
+      });
+    }
+    const digits = text.replace(/^MD5:/i, '').replace(/[\s:-]/g, '');
+    if (/^[0-9a-f]*$/i.test(digits)) {
+      if (digits.length !== 2 * MD5_PAIRS) {
+        throw new DeribitKeysError('ERR_USAGE', `a fingerprint has 32 hexadecimal digits; this has ${digits.length}`, {
+          hint: 'copy all of it: 16 pairs joined by colons',
+        });
+      }
+      return { kind: 'fingerprint', text: (digits.toLowerCase().match(/../g) ?? []).join(':') };
+    }
+    if ((await inspectKey(text)).kind === 'private') {
+      throw new DeribitKeysError('ERR_USAGE', 'this is a private key: Deribit never shows one', {
+        hint: 'clear the field, and put the fingerprint or the public key there that Deribit shows',
+      });
+    }
+    return { kind: 'key', key: await parsePublicKey(text) };
+  } catch (error) {
+    markField(field);
+    throw error;
+  }
+}
+
+function verdict(ours: PublicKey, theirs: Shown | null): readonly Node[] {
+  if (theirs === null) return [];
+  const same = theirs.kind === 'key' ? ours.equals(theirs.key) : fingerprint(ours) === theirs.text;
+  if (same) {
+    const text =
+      theirs.kind === 'key'
+        ? 'Deribit shows the public key that belongs to your file.'
+        : 'Deribit shows the fingerprint of the key in your file.';
+    return [make('div', 'verdict same', make('h3', '', 'The same key'), make('p', '', text))];
+  }
+  const advice =
+    'Do not use this key until you know why. Did you choose another key’s file, or copy another key’s line? The MD5 fingerprint of ssh-keygen is always a different one: it covers another encoding of the key.';
+  return [make('div', 'verdict different', make('h3', '', 'Different keys'), make('p', '', advice))];
+}
+
+const kindOf = (key: PublicKey) => (key.bits === null ? 'Ed25519' : `RSA, ${key.bits} bits`);
+
+function seen(ours: PublicKey, theirs: Shown | null, { description }: ChosenKey): HTMLElement {
+  const our = fingerprint(ours);
+  const their = theirs === null ? our : theirs.kind === 'key' ? fingerprint(theirs.key) : theirs.text;
+  const rows: readonly (readonly [string, Node | string])[] = [
+    ['Your file', `${kindOf(ours)} (${description})`],
+    ['Fingerprint', make('span', 'fingerprint', ...breakable(our, their))],
+    ...(theirs === null
+      ? ([['Public key', make('pre', 'code', encodePublicKeyPem(ours))]] as const)
+      : ([['Deribit shows', make('span', 'fingerprint', ...breakable(their, our))]] as const)),
+  ];
+  return make('dl', 'seen', ...rows.flatMap(([term, text]) => [make('dt', '', term), make('dd', '', text)]));
+}
