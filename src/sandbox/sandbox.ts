@@ -1,5 +1,9 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Hub } from './channels/hub.js';
+import { AccessLog } from './core/access-log.js';
 import { Accounts, type ApiKey, type ApiKeyAnswer, describeKey, makeKey } from './core/accounts.js';
 import { Calls, type SandboxCall } from './core/calls.js';
 import { Credits } from './core/credits.js';
@@ -25,10 +29,12 @@ export type SandboxKey = ApiKeyAnswer & { readonly accountId: number };
 
 /** A running exchange. */
 export interface Sandbox {
-  /** `http://127.0.0.1:PORT/api/v2`. */
+  /** `http://127.0.0.1:PORT/api/v2`; `https:` with `tls`. */
   readonly httpUrl: string;
-  /** `ws://127.0.0.1:PORT/ws/api/v2`. */
+  /** `ws://127.0.0.1:PORT/ws/api/v2`; `wss:` with `tls`. */
   readonly wsUrl: string;
+  /** With `tls`, the file with the certificate (PEM) that clients must trust; else null. */
+  readonly caFile: string | null;
   /** The main account's symmetric bootstrap key, which may do everything. */
   readonly clientId: string;
   readonly clientSecret: string;
@@ -78,15 +84,17 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     keyLimit: settings.keyLimit,
     sessionsPerKey: settings.sessionsPerKey,
     faultApi: settings.faultApi,
+    strictIds: settings.strictIds,
     accounts,
     grants,
     replays: new Replays(signatureMaxAgeMs),
-    secondFactor: settings.secondFactor === null ? null : new SecondFactor(settings.secondFactor, settings.tfaKey),
+    secondFactor: secondFactorOf(settings),
     credits: settings.credits === null ? null : new Credits(settings.credits),
     faults,
     calls: new Calls(settings.callLimit),
     orders: new Orders(),
     hub: new Hub(now),
+    accessLog: new AccessLog(),
     saveNow: keeper.saveNow,
     saveSoon: keeper.saveSoon,
     control: {
@@ -97,9 +105,13 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
       later: (delayMs, action) => server.later(delayMs, action),
     },
   };
+  const tls = settings.tls ? await openTls(settings.caFile) : null;
   const server = new SandboxServer(exchange, settings.port, {
     connectionsPerIp: settings.connectionsPerIp,
     silentMs: settings.silentSocketMs,
+    corsOrigin: settings.corsOrigin,
+    unauthorizedStatus: settings.unauthorizedStatus,
+    certificate: tls?.certificate ?? null,
   });
   const awayFor = new AbortController();
 
@@ -126,10 +138,14 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   }
 
   keeper.saveNow();
-  await server.start();
+  await server.start().catch((error: unknown) => {
+    tls?.remove();
+    throw error;
+  });
   return {
-    httpUrl: `http://127.0.0.1:${server.port}/api/v2`,
-    wsUrl: `ws://127.0.0.1:${server.port}/ws/api/v2`,
+    httpUrl: `${tls === null ? 'http' : 'https'}://127.0.0.1:${server.port}/api/v2`,
+    wsUrl: `${tls === null ? 'ws' : 'wss'}://127.0.0.1:${server.port}/ws/api/v2`,
+    caFile: tls?.caFile ?? null,
     clientId: bootstrap.clientId,
     get clientSecret() {
       return bootstrap.secret;
@@ -143,6 +159,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
       awayFor.abort();
       await restarting?.catch(() => undefined);
       await server.stop();
+      tls?.remove();
       keeper.stop();
     },
     setFaults: (specs) => faults.set(specs),
@@ -239,4 +256,25 @@ function keepState(file: string | null, describe: () => string) {
     if (isDirty) saveNow();
   };
   return { saveNow, saveSoon, stop };
+}
+
+function secondFactorOf({ secondFactor, tfaKey, testnet }: Settings): SecondFactor | null {
+  const relyingParty = testnet ? 'test.deribit.com' : 'www.deribit.com';
+  return secondFactor === null ? null : new SecondFactor(secondFactor, tfaKey, relyingParty);
+}
+
+/** A new certificate, and the file with its authority's. */
+async function openTls(caFile: string | null) {
+  const { makeServerCertificate } = await import('./server/certificates.js');
+  const certificate = makeServerCertificate();
+  const folder = caFile === null ? mkdtempSync(join(tmpdir(), 'deribit-keys-sandbox-')) : null;
+  const file = caFile ?? join(folder ?? '', 'ca.pem');
+  writeFileSync(file, certificate.ca);
+  return {
+    certificate,
+    caFile: file,
+    remove() {
+      if (folder !== null) rmSync(folder, { recursive: true, force: true });
+    },
+  };
 }

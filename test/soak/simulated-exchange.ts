@@ -4,9 +4,10 @@ import { timeoutError } from '../../src/deribit/network-errors.js';
 import type { ConnectionEnd, WebSocketTransport } from '../../src/deribit/websocket-transport.js';
 import { DeribitKeysError } from '../../src/errors.js';
 import { Hub } from '../../src/sandbox/channels/hub.js';
+import { AccessLog } from '../../src/sandbox/core/access-log.js';
 import { Accounts, makeKey } from '../../src/sandbox/core/accounts.js';
 import { Calls } from '../../src/sandbox/core/calls.js';
-import type { Connection, Exchange } from '../../src/sandbox/core/exchange.js';
+import { type Connection, disconnect, type Exchange } from '../../src/sandbox/core/exchange.js';
 import { Orders } from '../../src/sandbox/core/orders.js';
 import { readPublicKey } from '../../src/sandbox/core/public-key.js';
 import { everything, parseMaxScope } from '../../src/sandbox/core/scope.js';
@@ -47,6 +48,7 @@ export class SimulatedExchange {
       keyLimit: 8,
       sessionsPerKey: null,
       faultApi: false,
+      strictIds: false,
       accounts: new Accounts(0),
       grants: new Grants(),
       replays: new Replays(60_000),
@@ -58,6 +60,7 @@ export class SimulatedExchange {
         return simulated.#orders;
       },
       hub: new Hub(now),
+      accessLog: new AccessLog(),
       saveNow() {},
       saveSoon() {},
       control: { dropConnections: never, restart: never, addKey: never, broadcast: never, later: never },
@@ -160,6 +163,8 @@ class Line implements WebSocketTransport {
       peer: '127.0.0.1',
       grant: null,
       channels: new Map(),
+      cancelOnDisconnect: null,
+      loggedOut: false,
       send: (text) => this.#notify(text),
       setHeartbeat: (intervalS) => this.#beat(intervalS),
       heardFrom: () => {
@@ -211,8 +216,7 @@ class Line implements WebSocketTransport {
     this.#isOpen = false;
     this.#time.clearTimeout(this.#heartbeat);
     this.#time.clearTimeout(this.#deadline);
-    this.#exchange.hub.unsubscribeAll(this.connection);
-    this.#exchange.grants.revokeConnection(this.connection.id);
+    disconnect(this.#exchange, this.connection);
     for (const id of [...this.#waiting.keys()]) this.#take(id)?.reject(closedError(true));
     this.#settle({ code, byUs });
   }

@@ -1,9 +1,11 @@
 import type { Connection } from '../core/exchange.js';
+import type { ScopeGroup } from '../core/scope.js';
 
-/** A channel that the sandbox has: how often it speaks, whether it needs a login, and what it says the n-th time. */
+/** A channel that the sandbox has: how often it speaks, who may listen, and what it says the n-th time. */
 export interface Channel {
   readonly everyMs: number;
-  readonly isPrivate: boolean;
+  /** Scope groups of which the listener must be able to read one; null for a public channel. */
+  readonly readableBy: readonly ScopeGroup[] | null;
   data(count: number, nowMs: number): unknown;
 }
 
@@ -12,7 +14,7 @@ interface Topic {
   readonly listeners: Set<Connection>;
 }
 
-/** Sends what channels say to those who subscribed. A channel has a timer only while somebody listens. */
+/** Sends what channels say to those who subscribed. A channel has a timer only while a connection is subscribed to it. */
 export class Hub {
   readonly #topics = new Map<string, Topic>();
   readonly #now: () => number;
@@ -22,7 +24,7 @@ export class Hub {
   }
 
   subscribe(connection: Connection, name: string, channel: Channel): void {
-    connection.channels.set(name, channel.isPrivate);
+    connection.channels.set(name, channel.readableBy !== null);
     const topic = this.#topics.get(name) ?? this.#open(name, channel);
     topic.listeners.add(connection);
   }

@@ -30,6 +30,7 @@ function keyGrant(exchange: Exchange, key: ApiKey): Grant {
     session: null,
     connectionId: null,
     ip: null,
+    sinceMs: nowMs,
   };
 }
 
@@ -56,6 +57,11 @@ export function authorize(exchange: Exchange, call: Call, credentials: Credentia
   if (grant.ip !== null && grant.ip !== call.peer) throw unauthorized();
   if (grant.connectionId !== null && grant.connectionId !== call.connection?.id) throw unauthorized();
   return grant;
+}
+
+/** Whether a request of a public method comes from a login: by `access_token`, or by the connection's own. */
+export function isLoggedIn(exchange: Exchange, call: Call): boolean {
+  return claimedGrant(exchange, call, { kind: 'none' }) !== null;
 }
 
 function claimedGrant(exchange: Exchange, call: Call, credentials: Credentials): Grant | null {

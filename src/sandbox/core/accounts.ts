@@ -12,6 +12,8 @@ export interface Account {
   readonly type: 'main' | 'subaccount';
   readonly username: string;
   readonly keys: Map<number, ApiKey>;
+  /** Whether orders are cancelled when the connection that placed them ends. */
+  cancelOnDisconnect: boolean;
 }
 
 /** An API key as the exchange keeps it: symmetric with a `secret`, asymmetric with a `publicKey`. */
@@ -93,9 +95,15 @@ export class Accounts {
 
   /** @param subaccounts how many there are beside the main account */
   constructor(subaccounts: number) {
-    const main: Account = { id: 1000, type: 'main', username: 'sandbox', keys: new Map() };
+    const main: Account = { id: 1000, type: 'main', username: 'sandbox', keys: new Map(), cancelOnDisconnect: false };
     const others = Array.from({ length: subaccounts }, (_, i): Account => {
-      return { id: 1001 + i, type: 'subaccount', username: `sandbox_${i + 1}`, keys: new Map() };
+      return {
+        id: 1001 + i,
+        type: 'subaccount',
+        username: `sandbox_${i + 1}`,
+        keys: new Map(),
+        cancelOnDisconnect: false,
+      };
     });
     this.main = main;
     this.all = [main, ...others];

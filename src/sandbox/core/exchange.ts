@@ -1,5 +1,6 @@
 import type { Hub } from '../channels/hub.js';
 import type { Faults, Struck } from '../faults/faults.js';
+import type { AccessLog } from './access-log.js';
 import type { Accounts, ApiKeyAnswer } from './accounts.js';
 import type { Calls } from './calls.js';
 import type { Credits } from './credits.js';
@@ -19,6 +20,8 @@ export interface Exchange {
   readonly keyLimit: number;
   readonly sessionsPerKey: number | null;
   readonly faultApi: boolean;
+  /** Whether a request without an id is refused. */
+  readonly strictIds: boolean;
   readonly accounts: Accounts;
   readonly grants: Grants;
   readonly replays: Replays;
@@ -28,6 +31,7 @@ export interface Exchange {
   readonly calls: Calls;
   readonly orders: Orders;
   readonly hub: Hub;
+  readonly accessLog: AccessLog;
   readonly control: Control;
   /** Accounts or keys changed: to be kept before the answer leaves. */
   saveNow(): void;
@@ -118,10 +122,23 @@ export interface Connection {
   grant: Grant | null;
   /** Channels that are subscribed to, each with whether it is a private one. */
   readonly channels: Map<string, boolean>;
+  /** Whether its orders are cancelled when it ends; null: as the account has it. */
+  cancelOnDisconnect: boolean | null;
+  /** A logout ends it: its orders stay. */
+  loggedOut: boolean;
   send(text: string): void;
   /** Seconds between heartbeats; null for none. */
   setHeartbeat(intervalS: number | null): void;
   /** The client answered a test request. */
   heardFrom(): void;
   close(code: number): void;
+}
+
+/** What the end of a WebSocket connection means for the exchange. */
+export function disconnect(exchange: Exchange, connection: Connection): void {
+  const account = connection.grant === null ? null : exchange.accounts.actor(connection.grant.accountId);
+  const cancels = connection.cancelOnDisconnect ?? account?.cancelOnDisconnect ?? false;
+  if (cancels && !connection.loggedOut) exchange.orders.cancelOf(connection.id, exchange.now());
+  exchange.hub.unsubscribeAll(connection);
+  exchange.grants.revokeConnection(connection.id);
 }

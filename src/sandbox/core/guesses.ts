@@ -37,9 +37,6 @@ export const unnamedGroupsAreDropped = true;
 export const wrongCodesUntilLock = 5;
 export const secondFactorLockS = 60;
 
-/** The relying party named in a challenge. */
-export const relyingParty = 'deribit.com';
-
 /** `private/reset_api_key` has nothing to make anew for an asymmetric key: it is refused. */
 export function resetOfAsymmetricKey(): RpcError {
   return new RpcError(-32602, 'Invalid params', { reason: 'key has no secret to reset', param: 'id' });
@@ -53,11 +50,6 @@ export function duplicateKey(): RpcError {
 /** A ninth key. */
 export function tooManyKeys(): RpcError {
   return new RpcError(-32602, 'Invalid params', { reason: 'maximum number of api keys reached', param: 'max_scope' });
-}
-
-/** A seventeenth session of one key. */
-export function tooManySessions(): RpcError {
-  return new RpcError(10_028, 'too_many_requests', { reason: 'too_many_sessions' });
 }
 
 /** A key id that the account does not have. */

@@ -3,19 +3,33 @@ import { isUsable, keyBySecret } from './access.js';
 import type { ApiKey } from './accounts.js';
 import { errorOf, invalidCredentials, invalidParam, type RpcError, unauthorized } from './errors.js';
 import type { Call, Exchange } from './exchange.js';
-import { tooManySessions } from './guesses.js';
 import { optionalString, optionalWords, type Params, requiredInteger, requiredString } from './params.js';
 import { formatScope, narrow, parseScopeRequest, type ScopeRequest } from './scope.js';
 import { isTimely, type SignatureEncoding, verifyClientSignature } from './signature.js';
 import { type Grant, newSession } from './tokens.js';
 
-/** `public/auth` in its three grant types. Throws 13004, 13009, -32602 and 10028. */
+/** `public/auth` in its three grant types. Throws 13004, 13009 and -32602. */
 export function logIn(exchange: Exchange, call: Call): Readonly<Record<string, unknown>> {
   const grantType = requiredString(call.params, 'grant_type');
   const state = optionalString(call.params, 'state');
-  const grant = grantFor(exchange, call, grantType);
+  const grant = logged(exchange, call, () => grantFor(exchange, call, grantType));
   if (call.connection !== null) call.connection.grant = grant;
   return { ...describeGrant(grant), ...(state === null ? {} : { state }) };
+}
+
+/** Notes a login in the account's access log: that refused ones are in it is a guess. */
+function logged(exchange: Exchange, call: Call, attempt: () => Grant): Grant {
+  const { client_id: clientId } = call.params.values;
+  const key = typeof clientId === 'string' ? exchange.accounts.key(clientId) : undefined;
+  let isSuccess = false;
+  try {
+    const grant = attempt();
+    isSuccess = true;
+    return grant;
+  } finally {
+    const entry = { timestamp: exchange.now(), ip: call.peer, isSuccess, clientId: key?.clientId ?? '' };
+    if (key !== undefined) exchange.accessLog.add(key.accountId, entry);
+  }
 }
 
 /** A pair of tokens as `public/auth`, `public/fork_token` and `public/exchange_token` answer it. */
@@ -50,7 +64,7 @@ function grantFor(exchange: Exchange, call: Call, grantType: string): Grant {
 function keyBySignature(exchange: Exchange, call: Call): ApiKey {
   const { params, struck } = call;
   const clientId = requiredString(params, 'client_id');
-  const timestampMs = requiredInteger(params, 'timestamp');
+  const timestampMs = readTimestamp(params);
   const signature = requiredString(params, 'signature');
   const nonce = optionalString(params, 'nonce') ?? '';
   const message = `${timestampText(params, timestampMs)}\n${nonce}\n${optionalString(params, 'data') ?? ''}`;
@@ -86,7 +100,12 @@ function wrongSignature(struck: Struck): RpcError {
   return code === null ? invalidCredentials() : errorOf(Number(code));
 }
 
-/** The digits that were signed: those of a query string as sent, else the integer's own. */
+/** An integer, or its digits as a string, which some public clients send. */
+function readTimestamp(params: Params): number {
+  return requiredInteger({ ...params, loose: true }, 'timestamp');
+}
+
+/** The digits that were signed: those of a string as sent, else the integer's own. */
 function timestampText(params: Params, timestampMs: number): string {
   return typeof params.values.timestamp === 'string' ? params.values.timestamp : String(timestampMs);
 }
@@ -97,6 +116,8 @@ function open(exchange: Exchange, call: Call, key: ApiKey): Grant {
 }
 
 interface GrantRequest {
+  /** Whether the scope names the main account where it is one. Default true. */
+  readonly namesMain?: boolean;
   readonly key: ApiKey;
   readonly accountId: number;
   readonly request: ScopeRequest;
@@ -104,21 +125,26 @@ interface GrantRequest {
 }
 
 /** A new pair with the levels asked for, none above `max`, for the session asked for or for the connection. */
-export function mintGrant(exchange: Exchange, call: Call, { key, accountId, request, max }: GrantRequest): Grant {
+export function mintGrant(
+  exchange: Exchange,
+  call: Call,
+  { key, accountId, request, max, namesMain = true }: GrantRequest,
+): Grant {
   const { session: name, expiresS, ip } = request;
   const known = name === null ? null : exchange.grants.session(key, name);
   const connectionId = name === null ? (call.connection?.id ?? null) : null;
-  if (known === null && !isLoggedInOn(call, key)) checkSessions(exchange, key, name !== null || connectionId !== null);
+  const isSession = name !== null || connectionId !== null;
+  if (isSession && known === null && !isLoggedInOn(call, key)) endOldestSessions(exchange, key);
   const levels = narrow(request.levels, max);
   const words = [name === null ? 'connection' : `session:${name}`];
-  if (exchange.accounts.actor(accountId).type === 'main') words.push('mainaccount');
+  if (namesMain && exchange.accounts.actor(accountId).type === 'main') words.push('mainaccount');
   if (expiresS !== null) words.push(`expires:${expiresS}`);
   if (ip !== null) words.push(`ip:${ip}`);
   const lifeS = expiresS ?? exchange.expiresInS;
   const session = name === null ? null : (known ?? newSession(name));
   const scope = formatScope(levels, words);
   const grant = exchange.grants.mint(
-    { lifeS, key, accountId, levels, scope, session, connectionId, ip },
+    { lifeS, key, accountId, levels, scope, session, connectionId, ip, sinceMs: exchange.now() },
     exchange.now(),
   );
   if (connectionId === null) exchange.saveSoon();
@@ -129,11 +155,10 @@ function isLoggedInOn(call: Call, key: ApiKey): boolean {
   return call.connection?.grant?.key === key && call.connection.grant.session === null;
 }
 
-function checkSessions(exchange: Exchange, key: ApiKey, countsAsSession: boolean): void {
+/** A login beyond the limit ends the oldest session; its connection stays open and is not told. */
+function endOldestSessions(exchange: Exchange, key: ApiKey): void {
   const limit = exchange.sessionsPerKey;
-  if (limit !== null && countsAsSession && exchange.grants.countSessions(key, exchange.now()) >= limit) {
-    throw tooManySessions();
-  }
+  if (limit !== null) exchange.grants.keepNewest(key, limit - 1, exchange.now());
 }
 
 /** The pair behind a refresh token, where it is valid for this caller. Throws 13009. */
@@ -159,6 +184,7 @@ function refresh(exchange: Exchange, call: Call): Grant {
       session: old.session,
       connectionId: old.connectionId,
       ip: old.ip,
+      sinceMs: old.sinceMs,
     },
     exchange.now(),
   );

@@ -20,6 +20,8 @@ export interface Order {
 
 interface Entry {
   readonly accountId: number;
+  /** The WebSocket connection that placed it. */
+  readonly connectionId: number | null;
   order: Order;
 }
 
@@ -34,8 +36,10 @@ export class Orders {
     return `sandbox-${this.#next++}`;
   }
 
-  put(accountId: number, order: Order): Order {
-    this.#orders.set(order.order_id, { accountId, order });
+  /** @param connectionId of the connection that places it; an order that is put again keeps its own */
+  put(accountId: number, order: Order, connectionId: number | null = null): Order {
+    const known = this.#orders.get(order.order_id);
+    this.#orders.set(order.order_id, { accountId, order, connectionId: known?.connectionId ?? connectionId });
     const [oldest] = this.#orders.keys();
     if (this.#orders.size > mostOrders && oldest !== undefined) this.#orders.delete(oldest);
     return order;
@@ -44,6 +48,14 @@ export class Orders {
   get(accountId: number, id: string): Order | undefined {
     const entry = this.#orders.get(id);
     return entry?.accountId === accountId ? entry.order : undefined;
+  }
+
+  /** Cancels the open orders that a connection placed. */
+  cancelOf(connectionId: number, nowMs: number): void {
+    for (const { accountId, order, connectionId: placedBy } of [...this.#orders.values()]) {
+      if (placedBy !== connectionId || order.order_state !== 'open') continue;
+      this.put(accountId, { ...order, order_state: 'cancelled', last_update_timestamp: nowMs });
+    }
   }
 
   /** Those of one account, or of all. */

@@ -1,10 +1,10 @@
 import { createHash, createHmac } from 'node:crypto';
 import { randomText } from './encoding.js';
 import { errorOf, type RpcError } from './errors.js';
-import { relyingParty, secondFactorLockS, wrongCodesUntilLock } from './guesses.js';
+import { secondFactorLockS, wrongCodesUntilLock } from './guesses.js';
 import { optionalString, type Params } from './params.js';
 
-/** `tfa`: codes of an authenticator; `hardware`: a security key alone; `missing`: demanded, but never set up. */
+/** `tfa`: codes of an authenticator; `hardware`: a security key only; `missing`: demanded, but never set up. */
 export type SecondFactorKind = 'tfa' | 'hardware' | 'missing';
 
 const challengeLifeMs = 60_000;
@@ -20,13 +20,16 @@ interface Challenge {
 export class SecondFactor {
   readonly #kind: SecondFactorKind;
   readonly #secret: Uint8Array;
+  readonly #relyingParty: string;
   readonly #challenges = new Map<string, Challenge>();
   readonly #usedSteps = new Set<number>();
   #wrongCodes = 0;
   #lockedUntilMs = 0;
 
-  constructor(kind: SecondFactorKind, secret: Uint8Array) {
+  /** @param relyingParty the host that a challenge names */
+  constructor(kind: SecondFactorKind, secret: Uint8Array, relyingParty: string) {
     this.#kind = kind;
+    this.#relyingParty = relyingParty;
     this.#secret = secret;
   }
 
@@ -56,10 +59,10 @@ export class SecondFactor {
       if (expiresMs > nowMs && this.#challenges.size < mostChallenges) break;
       this.#challenges.delete(name);
     }
-    const challenge = randomText(32);
+    const challenge = Buffer.from(randomText(32), 'base64url').toString('base64');
     this.#challenges.set(challenge, { request, expiresMs: nowMs + challengeLifeMs });
-    const key = this.#kind === 'tfa' ? { type: 'tfa', name: 'tfa' } : { type: 'webauthn', name: 'hardware key' };
-    return { security_key_authorization_required: true, security_keys: [key], rp_id: relyingParty, challenge };
+    const key = this.#kind === 'tfa' ? { type: 'tfa', name: 'tfa' } : { type: 'u2f', name: 'hardware key' };
+    return { security_key_authorization_required: true, security_keys: [key], rp_id: this.#relyingParty, challenge };
   }
 
   #useCode(code: string, nowMs: number): void {

@@ -34,7 +34,11 @@ interface StoredKey {
   readonly ipWhitelist: readonly string[];
 }
 
-type StoredGrant = Omit<Grant, 'key' | 'connectionId'> & { readonly clientId: string };
+type StoredGrant = Omit<Grant, 'key' | 'connectionId' | 'sinceMs'> & {
+  readonly clientId: string;
+  /** Absent in files of 0.1. */
+  readonly sinceMs?: number;
+};
 
 /** The file's content; null where there is no file. Throws `ERR_STATE_FILE` for anything that was not written here. */
 export function readState(file: string): StateDocument | null {
@@ -88,7 +92,7 @@ function isStoredKey(value: unknown): value is StoredKey {
 function isStoredGrant(value: unknown): value is StoredGrant {
   return (
     isRecord(value) &&
-    [value.accountId, value.lifeS].every(isCount) &&
+    [value.accountId, value.lifeS, value.sinceMs ?? 0].every(isCount) &&
     [value.accessExpiresMs, value.refreshExpiresMs].every(Number.isSafeInteger) &&
     [value.clientId, value.accessToken, value.refreshToken, value.scope].every((text) => typeof text === 'string') &&
     isRecord(value.levels) &&
@@ -118,7 +122,7 @@ export function restoreState(file: string, document: StateDocument, accounts: Ac
     accounts.nextKeyId = document.nextKeyId;
     for (const { clientId, ...stored } of document.grants) {
       const key = accounts.key(clientId);
-      if (key !== undefined) grants.add({ ...stored, key, connectionId: null });
+      if (key !== undefined) grants.add({ ...stored, sinceMs: stored.sinceMs ?? 0, key, connectionId: null });
     }
   } catch (cause) {
     throw damaged(file, 'cannot be understood', cause);

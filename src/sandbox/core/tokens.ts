@@ -21,6 +21,8 @@ export interface Grant {
   readonly connectionId: number | null;
   /** The one address that may use it. */
   readonly ip: string | null;
+  /** When its session, or its first pair on the connection, began. */
+  readonly sinceMs: number;
 }
 
 export interface Session {
@@ -90,13 +92,26 @@ export class Grants {
 
   /** How many sessions a key has: named ones, and connections that it is logged in on. */
   countSessions(key: ApiKey, nowMs: number): number {
-    const sessions = new Set<string | number>();
-    for (const grant of this.#byKey.get(key) ?? []) {
-      if (grant.refreshExpiresMs <= nowMs) continue;
-      if (grant.session !== null) sessions.add(grant.session.sid);
-      else if (grant.connectionId !== null) sessions.add(grant.connectionId);
+    return this.#sessions(key, nowMs).size;
+  }
+
+  /** Ends the oldest sessions of a key until only `count` are left. */
+  keepNewest(key: ApiKey, count: number, nowMs: number): void {
+    const sessions = [...this.#sessions(key, nowMs)].sort(([, a], [, b]) => a - b);
+    for (const [id] of sessions.slice(0, Math.max(0, sessions.length - count))) {
+      for (const grant of [...(this.#byKey.get(key) ?? [])]) if (sessionOf(grant) === id) this.revoke(grant);
     }
-    return sessions.size;
+  }
+
+  /** When each session of a key began. */
+  #sessions(key: ApiKey, nowMs: number): Map<string | number, number> {
+    const sessions = new Map<string | number, number>();
+    for (const grant of this.#byKey.get(key) ?? []) {
+      const id = sessionOf(grant);
+      if (grant.refreshExpiresMs <= nowMs || id === null) continue;
+      sessions.set(id, Math.min(grant.sinceMs, sessions.get(id) ?? grant.sinceMs));
+    }
+    return sessions;
   }
 
   revoke(grant: Grant): void {
@@ -137,6 +152,11 @@ export class Grants {
       this.revoke(grant);
     }
   }
+}
+
+/** What tells sessions of a key apart; null for a login over HTTP, which is none. */
+function sessionOf({ session, connectionId }: Grant): string | number | null {
+  return session?.sid ?? connectionId;
 }
 
 function addTo<K>(map: Map<K, Set<Grant>>, key: K, grant: Grant): Set<Grant> {

@@ -17,6 +17,13 @@ export const accountMethods: Methods = {
     return { ...identity(account), summaries: currencies.map(describePortfolio) };
   }),
 
+  'private/get_access_log': privateMethod('account', 'read', (exchange, call) => {
+    const offset = optionalInteger(call.params, 'offset') ?? 0;
+    const count = optionalInteger(call.params, 'count') ?? 100;
+    const entries = exchange.accessLog.list(call.grant.accountId);
+    return { data: entries.slice(offset, offset + count), records_total: entries.length };
+  }),
+
   'private/get_subaccounts': privateMethod('account', 'read', (exchange, call) => {
     const own = exchange.accounts.actor(call.grant.accountId);
     const shown = own.type === 'main' ? exchange.accounts.all : [own];

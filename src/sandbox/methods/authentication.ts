@@ -28,7 +28,9 @@ export const authenticationMethods: Methods = {
     const isKnown = exchange.accounts.account(accountId) !== undefined;
     if (!isKnown || (!isOfMain && accountId !== old.accountId)) throw invalidParam('subject_id', 'no such account');
     const request = { ...wanted, session: wanted.session ?? old.session?.name ?? null, ip: wanted.ip ?? old.ip };
-    const grant = mintGrant(exchange, call, { key: old.key, accountId, request, max: old.levels });
+    const namesMain = call.params.values.scope === undefined;
+    const grant = mintGrant(exchange, call, { key: old.key, accountId, request, max: old.levels, namesMain });
+    if (request.session === null) exchange.grants.revoke(old);
     if (exchangeSwitchesConnection && call.connection !== null) call.connection.grant = grant;
     return describeGrant(grant);
   }),
@@ -42,6 +44,7 @@ export const authenticationMethods: Methods = {
         exchange.grants.revokeSession(call.grant);
         exchange.saveSoon();
       }
+      if (call.connection !== null) call.connection.loggedOut = true;
       call.connection?.close(1000);
       return noAnswer;
     },

@@ -1,10 +1,12 @@
-import { findChannel } from '../channels/table.js';
-import { requireScope } from '../core/access.js';
+import type { Channel } from '../channels/hub.js';
+import { findChannel, isRaw } from '../channels/table.js';
+import { allowedLevels, isLoggedIn } from '../core/access.js';
+import { errorOf } from '../core/errors.js';
 import type { Call, Exchange, Method, Methods } from '../core/exchange.js';
 import { requiredStrings } from '../core/params.js';
 import type { Grant } from '../core/tokens.js';
 
-/** Subscriptions, on WebSocket connections alone. */
+/** Subscriptions, on WebSocket connections only. */
 export const subscriptionMethods: Methods = {
   'public/subscribe': overWebsocket('public', (exchange, call) => subscribe(exchange, call, null)),
   'private/subscribe': overWebsocket('private', subscribe),
@@ -24,18 +26,26 @@ function overWebsocket(kind: 'public' | 'private', handler: Handler): Method {
 }
 
 /**
- * Answers the channels that were subscribed to. Those that there are not are left out, and so is a private one of a
- * public subscription: widespread clients ask for channels of currencies that have none, and get on.
+ * Answers the channels that were subscribed to. Unknown ones are left out, and so is a private one of a public
+ * subscription: widespread clients ask for channels of currencies that have none, and go on.
  */
 function subscribe(exchange: Exchange, call: Call, grant: Grant | null): readonly string[] {
-  const given = requiredStrings(call.params, 'channels').flatMap((name) => {
+  const names = requiredStrings(call.params, 'channels');
+  if (grant === null && names.some(isRaw) && !isLoggedIn(exchange, call)) throw errorOf(13_778);
+  const given = names.flatMap((name) => {
     const channel = findChannel(name);
-    return channel === null || (grant === null && channel.isPrivate) ? [] : [{ name, channel }];
+    return channel === null || (grant === null && channel.readableBy !== null) ? [] : [{ name, channel }];
   });
-  if (grant !== null && given.some(({ channel }) => channel.isPrivate)) requireScope(grant, 'account', 1);
+  for (const { channel } of given) checkReadable(channel, grant);
   const { connection } = call;
   if (connection !== null) for (const { name, channel } of given) exchange.hub.subscribe(connection, name, channel);
   return [...new Set(given.map(({ name }) => name))];
+}
+
+/** Throws 13021 unless the login may read one of the groups that the channel is for. */
+function checkReadable({ readableBy }: Channel, grant: Grant | null): void {
+  if (grant === null || readableBy === null) return;
+  if (!readableBy.some((group) => (allowedLevels(grant)[group] ?? 0) >= 1)) throw errorOf(13_021);
 }
 
 function unsubscribe(exchange: Exchange, call: Call): readonly string[] {

@@ -2,6 +2,7 @@ import type { Method, Methods } from '../core/exchange.js';
 import { accountMethods } from './account.js';
 import { apiKeyMethods } from './api-keys.js';
 import { authenticationMethods } from './authentication.js';
+import { connectionMethods } from './connection.js';
 import { controlMethods } from './control.js';
 import { generalMethods } from './general.js';
 import { marketMethods } from './market.js';
@@ -13,6 +14,7 @@ export const exchangeMethods = tableOf(
   generalMethods,
   authenticationMethods,
   apiKeyMethods,
+  connectionMethods,
   accountMethods,
   marketMethods,
   tradeMethods,

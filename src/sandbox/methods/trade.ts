@@ -81,7 +81,10 @@ function place(exchange: Exchange, call: PrivateCall, direction: 'buy' | 'sell')
     creation_timestamp: nowMs,
     last_update_timestamp: nowMs,
   };
-  return { order: exchange.orders.put(grant.accountId, order), trades: isFilled ? [trade(order)] : [] };
+  return {
+    order: exchange.orders.put(grant.accountId, order, call.connection?.id ?? null),
+    trades: isFilled ? [trade(order)] : [],
+  };
 }
 
 function trade(order: Order): Readonly<Record<string, unknown>> {

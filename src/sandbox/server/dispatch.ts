@@ -1,14 +1,24 @@
 import { errorOf } from '../core/errors.js';
 import type { Exchange } from '../core/exchange.js';
+import { isRecord } from '../core/params.js';
 import type { Struck } from '../faults/faults.js';
-import { type Arrival, arrive, type Envelope, formatAnswer, readEnvelope, requestId } from './envelope.js';
+import {
+  type Arrival,
+  arrive,
+  type Envelope,
+  formatAnswer,
+  invalidRequest,
+  readEnvelope,
+  requestId,
+} from './envelope.js';
 import { type Admitted, type Answer, asRpcError, type Origin, Run } from './run.js';
 
 /** What is to be done with a request's connection and its answer. */
 export interface Outcome {
   /** Null: nothing is sent. */
   readonly text: string | null;
-  readonly isError: boolean;
+  /** Null: a result. */
+  readonly errorCode: number | null;
   /** The connection is cut. */
   readonly cut: boolean;
   /** The connection is closed after the answer. */
@@ -25,7 +35,7 @@ export interface Outcome {
   readonly deafMs: number | null;
 }
 
-const plain: Omit<Outcome, 'text' | 'isError'> = {
+const plain: Omit<Outcome, 'text' | 'errorCode'> = {
   cut: false,
   hangUp: false,
   delayMs: 0,
@@ -45,10 +55,17 @@ const defaultHugeBytes = 64 * 1024 * 1024;
 export function handleRequest(exchange: Exchange, value: unknown, origin: Origin): Outcome {
   const arrival = arrive(exchange.now());
   try {
-    return handleEnvelope(exchange, readEnvelope(value), origin, arrival);
+    const envelope = readEnvelope(value);
+    if (exchange.strictIds && lacksId(value, origin)) throw invalidRequest();
+    return handleEnvelope(exchange, envelope, origin, arrival);
   } catch (error) {
     return refuse(exchange, error, origin.transport, requestId(value), arrival);
   }
+}
+
+/** Whether an envelope has no id; the parameters of an HTTP request have none anyway. */
+function lacksId(value: unknown, { transport }: Origin): boolean {
+  return isRecord(value) && !('id' in value) && (transport === 'websocket' || 'jsonrpc' in value);
 }
 
 /** The answer to something that is not a request. */
@@ -61,14 +78,14 @@ export function refuse(
 ): Outcome {
   const failure = asRpcError(error);
   record(exchange, { transport, method: '', clientId: null, outcome: String(failure.code) });
-  return { ...plain, text: formatAnswer(id, { error: failure }, arrival, exchange.testnet), isError: true };
+  return { ...plain, text: formatAnswer(id, { error: failure }, arrival, exchange.testnet), errorCode: failure.code };
 }
 
 function handleEnvelope(exchange: Exchange, envelope: Envelope, origin: Origin, arrival: Arrival): Outcome {
   const { id, method, params } = envelope;
   const { transport } = origin;
   const struck = exchange.faults.strike('request', method, params);
-  const base = { ...plain, isError: false, ...deliveryOf(struck) };
+  const base = { ...plain, errorCode: null, ...deliveryOf(struck) };
   const unhandled = firstOf(struck, 'cut-before', 'silent', 'stop-reading');
   if (unhandled !== null) {
     record(exchange, { transport, method, clientId: null, outcome: unhandled });
@@ -91,10 +108,10 @@ function handleEnvelope(exchange: Exchange, envelope: Envelope, origin: Origin, 
   const { body } = perform(undelivered);
   if (undelivered !== null) return { ...base, text: null, cut: undelivered === 'cut-after' };
   if (body === null) return { ...base, text: null };
-  const isError = 'error' in body;
-  const hangUp = isError && body.error.code === 10_028 && (exchange.credits?.options.terminate ?? false);
+  const errorCode = 'error' in body ? body.error.code : null;
+  const hangUp = errorCode === 10_028 && (exchange.credits?.options.terminate ?? false);
   const testnet = exchange.testnet !== struck.has('wrong-testnet');
-  return { ...base, isError, hangUp, text: distort(formatAnswer(id, body, arrival, testnet), struck) };
+  return { ...base, errorCode, hangUp, text: distort(formatAnswer(id, body, arrival, testnet), struck) };
 }
 
 function deliveryOf(struck: Struck): Partial<Outcome> {

@@ -48,10 +48,12 @@ export function readEnvelope(value: unknown): Envelope {
     throw invalidRequest();
   }
   if (!isRecord(params)) throw invalidParam('params', 'must be named');
-  return { id: requestId(value), method, params, bare: value.params === undefined };
+  // At least five public clients send `/public/auth`.
+  return { id: requestId(value), method: method.replace(/^\//, ''), params, bare: value.params === undefined };
 }
 
-function invalidRequest(): RpcError {
+/** -32600. */
+export function invalidRequest(): RpcError {
   return new RpcError(-32_600, 'Invalid Request');
 }
 

@@ -12,38 +12,64 @@ const basePath = '/api/v2';
 /** How the adapter waits out a delay; the server clears what is left when it stops. */
 export type Later = (delayMs: number, action: () => void) => void;
 
-/** Answers one HTTP request: GET with a query string, POST of parameters or of a whole envelope. */
+/** How HTTP answers are given. */
+export interface HttpSettings {
+  /** The origin that browsers may read answers from, or `*`; null for none. */
+  readonly corsOrigin: string | null;
+  /** The status of 13009: Deribit has been seen to answer 400 and 401. */
+  readonly unauthorizedStatus: 400 | 401;
+}
+
+interface Exchanged extends HttpSettings {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly later: Later;
+}
+
+/** Answers one HTTP request: GET with a query string or a body, POST of parameters or of an envelope. */
 export async function answerHttp(
   exchange: Exchange,
   request: IncomingMessage,
   response: ServerResponse,
-  later: Later,
+  settings: HttpSettings & { readonly later: Later },
 ): Promise<void> {
+  const exchanged: Exchanged = { ...settings, request, response };
   const verb = request.method ?? '';
   const uri = request.url ?? '';
   const url = parseUri(uri);
   const method = url === null ? null : methodOf(url.pathname);
-  if (url === null || method === null)
-    return send(request, response, later, 404, refuse(exchange, methodNotFound(), 'http'));
+  if (settings.corsOrigin !== null) allowOrigin(response, settings.corsOrigin);
+  if (url === null || method === null) return send(exchanged, refuse(exchange, methodNotFound(), 'http'), 404);
+  if (verb === 'OPTIONS' && settings.corsOrigin !== null) {
+    response.writeHead(204).end();
+    return;
+  }
   if (verb !== 'GET' && verb !== 'POST') {
     response.setHeader('allow', 'GET, POST');
-    return send(request, response, later, 405, refuse(exchange, methodNotFound(), 'http'));
+    return send(exchanged, refuse(exchange, methodNotFound(), 'http'), 405);
   }
   let id: RequestId = null;
   try {
     const body = await readBody(request);
     if (body === null) throw tooLarge();
     const peer = request.socket.remoteAddress ?? '';
-    const loose = verb === 'GET';
+    const loose = verb === 'GET' && body.trim() === '';
     const value = loose ? { method, params: readQuery(url.searchParams) } : readPost(method, body);
     id = requestId(value);
     const credentials = readAuthorization(exchange, request.headers.authorization, { verb, uri, body }, peer);
     const origin = { transport: 'http', connection: null, peer, credentials, loose } as const;
-    const outcome = handleRequest(exchange, value, origin);
-    send(request, response, later, outcome.isError ? 400 : 200, outcome);
+    send(exchanged, handleRequest(exchange, value, origin));
   } catch (error) {
-    if (request.complete) send(request, response, later, 400, refuse(exchange, error, 'http', id));
+    if (request.complete) send(exchanged, refuse(exchange, error, 'http', id));
   }
+}
+
+/** CORS (https://fetch.spec.whatwg.org/#http-cors-protocol), the preflight included. */
+function allowOrigin(response: ServerResponse, origin: string): void {
+  response.setHeader('access-control-allow-origin', origin);
+  response.setHeader('access-control-allow-methods', 'GET, POST');
+  response.setHeader('access-control-allow-headers', 'authorization, content-type');
+  if (origin !== '*') response.setHeader('vary', 'origin');
 }
 
 function parseUri(uri: string): URL | null {
@@ -89,13 +115,13 @@ function readPost(method: string, body: string): unknown {
   return isEnvelope ? { ...value, method } : { method, params: value };
 }
 
+/** @param refusedWith the status of a request that is none of the API's */
 function send(
-  request: IncomingMessage,
-  response: ServerResponse,
-  later: Later,
-  status: number,
+  { request, response, later, unauthorizedStatus }: Exchanged,
   outcome: Outcome,
+  refusedWith?: number,
 ): void {
+  const status = outcome.errorCode === null ? 200 : outcome.errorCode === 13_009 ? unauthorizedStatus : 400;
   const deliver = () => {
     const text = outcome.stray ?? outcome.text;
     if (outcome.cut) {
@@ -105,7 +131,9 @@ function send(
       response.end(gatewayPage);
     } else if (text !== null) {
       if (outcome.hangUp) response.setHeader('connection', 'close');
-      response.writeHead(outcome.stray === null ? status : 400, { 'content-type': 'application/json' });
+      response.writeHead(refusedWith ?? (outcome.stray === null ? status : 400), {
+        'content-type': 'application/json',
+      });
       response.end(text);
     }
   };

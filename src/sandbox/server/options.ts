@@ -37,6 +37,16 @@ export interface SandboxOptions {
   readonly silentSocketMs?: number;
   /** How many calls are remembered. Default 10,000. */
   readonly callLimit?: number;
+  /** Whether a JSON-RPC request without an `id` is refused with -32600, as Deribit documents. Default false. */
+  readonly strictIds?: boolean;
+  /** HTTPS and WSS with a certificate of a throw-away authority, which is made at every start. Default false. */
+  readonly tls?: boolean;
+  /** Where the authority's certificate is written (PEM); default a temporary file that `close()` removes. */
+  readonly caFile?: string;
+  /** The origin whose pages may read answers in a browser, as `http://localhost:5173`, or `*`. Default none. */
+  readonly corsOrigin?: string;
+  /** The HTTP status of 13009. Default 400. */
+  readonly unauthorizedStatus?: 400 | 401;
   readonly limits?: LimitOptions;
 }
 
@@ -46,7 +56,7 @@ export interface LimitOptions {
   readonly credits?: boolean | Partial<CreditOptions>;
   /** 32. */
   readonly connectionsPerIp?: boolean | number;
-  /** 16. */
+  /** 16: a login beyond them ends the oldest session without a word. */
   readonly sessionsPerKey?: boolean | number;
 }
 
@@ -68,6 +78,11 @@ export interface Settings {
   readonly subaccounts: number;
   readonly silentSocketMs: number | null;
   readonly callLimit: number;
+  readonly strictIds: boolean;
+  readonly tls: boolean;
+  readonly caFile: string | null;
+  readonly corsOrigin: string | null;
+  readonly unauthorizedStatus: 400 | 401;
   readonly credits: CreditOptions | null;
   readonly connectionsPerIp: number | null;
   readonly sessionsPerKey: number | null;
@@ -106,10 +121,21 @@ export function settle(options: SandboxOptions): Settings {
         ? null
         : integer('silentSocketMs', options.silentSocketMs, 1, longestTimerMs),
     callLimit: integer('callLimit', options.callLimit ?? 10_000, 0, 10_000_000),
+    strictIds: options.strictIds ?? false,
+    tls: options.tls ?? false,
+    caFile: options.caFile ?? null,
+    corsOrigin: originOf(options.corsOrigin ?? null),
+    unauthorizedStatus: options.unauthorizedStatus ?? 400,
     credits: creditsOf(limits.credits ?? false),
     connectionsPerIp: limit('connectionsPerIp', limits.connectionsPerIp ?? false, 32),
     sessionsPerKey: limit('sessionsPerKey', limits.sessionsPerKey ?? false, 16),
   };
+}
+
+function originOf(origin: string | null): string | null {
+  if (origin === null || origin === '*' || origin === 'null') return origin;
+  if (URL.canParse(origin) && new URL(origin).origin === origin) return origin;
+  throw usage('corsOrigin', 'must be an origin, as http://localhost:5173, or *');
 }
 
 function creditsOf(given: boolean | Partial<CreditOptions>): CreditOptions | null {

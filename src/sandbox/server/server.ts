@@ -1,11 +1,13 @@
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { SandboxError } from '../core/errors.js';
 import type { Exchange } from '../core/exchange.js';
-import { answerHttp } from './http.js';
+import type { ServerCertificate } from './certificates.js';
+import { answerHttp, type HttpSettings } from './http.js';
 import { longestTimerMs } from './options.js';
 import { serveWebsocket } from './websocket.js';
 
@@ -14,16 +16,20 @@ const websocketPath = '/ws/api/v2';
 /** Far above the 32 kB that get an answer: beyond it the connection is closed with 1009. */
 const largestFrame = 16 * 1024 * 1024;
 
-export interface ServerSettings {
+export interface ServerSettings extends HttpSettings {
   readonly connectionsPerIp: number | null;
   readonly silentMs: number | null;
+  readonly certificate: ServerCertificate | null;
 }
 
 /** HTTP and WebSocket on one port of 127.0.0.1. It can stop and start again on the same port. */
 export class SandboxServer {
   readonly #exchange: Exchange;
   readonly #settings: ServerSettings;
+  /** TCP connections, to be cut. */
   readonly #sockets = new Set<Socket>();
+  /** Connections that HTTP is spoken on; with TLS these are others than the TCP connections. */
+  readonly #served = new Set<Socket>();
   readonly #refused = new WeakSet<Duplex>();
   readonly #websockets = new Set<WebSocket>();
   readonly #timers = new Set<NodeJS.Timeout>();
@@ -41,45 +47,44 @@ export class SandboxServer {
     return this.#port;
   }
 
-  /** Listens; throws `ERR_LISTEN` where the port cannot be had. */
+  /** Listens. @throws SandboxError `ERR_LISTEN` where the port cannot be listened on */
   async start(): Promise<void> {
-    const server = createServer((request, response) => this.#onRequest(request, response));
+    const { certificate } = this.#settings;
+    const onRequest = (request: IncomingMessage, response: ServerResponse) => this.#onRequest(request, response);
+    const server: Server =
+      certificate === null
+        ? createServer(offersOfUpgrade, onRequest)
+        : createTlsServer({ ...offersOfUpgrade, key: certificate.key, cert: certificate.cert }, onRequest);
+    const spoken = certificate === null ? 'connection' : 'secureConnection';
     const websockets = new WebSocketServer({ noServer: true, maxPayload: largestFrame, perMessageDeflate: false });
-    server.on('connection', (socket: Socket) => this.#onConnection(socket));
+    server.on('connection', (socket: Socket) => this.#track(socket));
+    server.on(spoken, (socket: Socket) => this.#admit(socket));
     server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-      if (request.headers.upgrade?.toLowerCase() !== 'websocket')
-        return serveWithoutUpgrade(server, request, socket, head);
+      if (!isWebsocketOffer(request)) return serveWithoutUpgrade({ server, spoken, request, socket, head });
       if (this.#refused.has(socket)) return refuseUpgrade(socket, '429 Too Many Requests');
       if (request.url?.split('?')[0] !== websocketPath) return refuseUpgrade(socket, '404 Not Found');
-      websockets.handleUpgrade(request, socket, head, (websocket) => {
-        this.#websockets.add(websocket);
-        websocket.on('close', () => this.#websockets.delete(websocket));
-        const peer = request.socket.remoteAddress ?? '';
-        const { silentMs } = this.#settings;
-        serveWebsocket(this.#exchange, websocket, this.#nextConnectionId++, peer, { later: this.later, silentMs });
-      });
+      websockets.handleUpgrade(request, socket, head, (websocket) => this.#onWebsocket(websocket, request));
     });
     server.listen(this.#port, host);
     try {
       await once(server, 'listening');
     } catch (cause) {
       const code = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : '';
-      const message = `the port ${this.#port} of ${host} cannot be had${code}`;
-      throw new SandboxError('ERR_LISTEN', message, 'choose another one, or 0 for any that is free', cause);
+      const message = `cannot listen on port ${this.#port} of ${host}${code}`;
+      throw new SandboxError('ERR_LISTEN', message, 'choose another port, or 0 for any free one', cause);
     }
     this.#port = (server.address() as AddressInfo).port;
     this.#server = server;
   }
 
-  /** Cuts every connection and stops to listen. Safe to call twice. */
+  /** Cuts every connection and stops listening. Safe to call twice. */
   async stop(): Promise<void> {
     const server = this.#server;
     this.#server = null;
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
     if (server === null) return;
-    const closed = once(server, 'close');
-    server.close();
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
     this.dropConnections();
     await closed;
   }
@@ -89,7 +94,7 @@ export class SandboxServer {
     for (const websocket of this.#websockets) websocket.send(frame);
   }
 
-  /** Cuts every connection, without a word. */
+  /** Cuts every connection, without a close frame. */
   dropConnections(): void {
     for (const socket of this.#sockets) socket.destroy();
   }
@@ -106,21 +111,30 @@ export class SandboxServer {
     this.#timers.add(timer);
   };
 
-  #onConnection(socket: Socket): void {
+  #track(socket: Socket): void {
     if (this.#sockets.has(socket)) return;
-    if (this.#isOneTooMany(socket)) this.#refused.add(socket);
     socket.setNoDelay(true);
     this.#sockets.add(socket);
-    // Node takes its own listener away from a connection that asks for an upgrade, and a cut would end the process.
+    // Node removes its own listener from a connection that asks for an upgrade, and a cut would end the process.
     socket.on('error', () => undefined);
     socket.on('close', () => this.#sockets.delete(socket));
+  }
+
+  #admit(socket: Socket): void {
+    if (this.#served.has(socket) || this.#refused.has(socket)) return;
+    socket.on('error', () => undefined);
+    if (this.#isOneTooMany(socket)) {
+      this.#refused.add(socket);
+      return;
+    }
+    this.#served.add(socket);
+    socket.on('close', () => this.#served.delete(socket));
   }
 
   #isOneTooMany({ remoteAddress }: Socket): boolean {
     const limit = this.#settings.connectionsPerIp;
     if (limit === null) return false;
-    const served = [...this.#sockets].filter((other) => !this.#refused.has(other));
-    return served.filter((other) => other.remoteAddress === remoteAddress).length >= limit;
+    return [...this.#served].filter((other) => other.remoteAddress === remoteAddress).length >= limit;
   }
 
   #onRequest(request: IncomingMessage, response: ServerResponse): void {
@@ -128,15 +142,41 @@ export class SandboxServer {
       response.writeHead(429, { connection: 'close' }).end();
       return;
     }
-    void answerHttp(this.#exchange, request, response, this.later);
+    void answerHttp(this.#exchange, request, response, { ...this.#settings, later: this.later });
+  }
+
+  #onWebsocket(websocket: WebSocket, request: IncomingMessage): void {
+    this.#websockets.add(websocket);
+    websocket.on('close', () => this.#websockets.delete(websocket));
+    const peer = request.socket.remoteAddress ?? '';
+    const { silentMs } = this.#settings;
+    serveWebsocket(this.#exchange, websocket, this.#nextConnectionId++, peer, { later: this.later, silentMs });
   }
 }
 
+function isWebsocketOffer({ headers }: IncomingMessage): boolean {
+  return headers.upgrade?.toLowerCase() === 'websocket';
+}
+
+/** Since Node 24.9 a server says itself which offers of an upgrade it accepts; older ones ignore the option. */
+const offersOfUpgrade: ServerOptions & { readonly shouldUpgradeCallback: (request: IncomingMessage) => boolean } = {
+  shouldUpgradeCallback: isWebsocketOffer,
+};
+
+interface Offer {
+  readonly server: Server;
+  readonly spoken: 'connection' | 'secureConnection';
+  readonly request: IncomingMessage;
+  readonly socket: Duplex;
+  readonly head: Buffer;
+}
+
 /**
- * Answers a request that offers another protocol than WebSocket as if it did not (RFC 9110 §7.8): Java's HTTP client offers
- * `h2c` with every first request. The request goes in once more, on the same connection, without the offer.
+ * For Node before 24.9: answers a request that offers another protocol than WebSocket as if it did not (RFC 9110 §7.8).
+ * Java's HTTP client offers `h2c` with every first request. The request goes in again, on the same connection, without
+ * the offer.
  */
-function serveWithoutUpgrade(server: Server, request: IncomingMessage, socket: Duplex, head: Buffer): void {
+function serveWithoutUpgrade({ server, spoken, request, socket, head }: Offer): void {
   const { method, url, httpVersion, rawHeaders } = request;
   const lines = [`${method} ${url} HTTP/${httpVersion}`];
   for (let at = 0; at < rawHeaders.length; at += 2) {
@@ -144,7 +184,7 @@ function serveWithoutUpgrade(server: Server, request: IncomingMessage, socket: D
     if (!/^(connection|upgrade|http2-settings)$/i.test(name)) lines.push(`${name}: ${rawHeaders[at + 1]}`);
   }
   socket.unshift(Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), head]));
-  server.emit('connection', socket);
+  server.emit(spoken, socket);
 }
 
 function refuseUpgrade(socket: Duplex, status: string): void {

@@ -1,5 +1,5 @@
 import type { RawData, WebSocket } from 'ws';
-import type { Connection, Exchange } from '../core/exchange.js';
+import { type Connection, disconnect, type Exchange } from '../core/exchange.js';
 import type { Grant } from '../core/tokens.js';
 import { handleRequest, type Outcome, refuse } from './dispatch.js';
 import { largestRequest, parseJson, tooLarge } from './envelope.js';
@@ -42,6 +42,8 @@ export function serveWebsocket(
     peer,
     grant: null as Grant | null,
     channels,
+    cancelOnDisconnect: null,
+    loggedOut: false,
     send: (text) => socket.send(text),
     setHeartbeat(intervalS) {
       if (heartbeat !== null) clearInterval(heartbeat);
@@ -57,7 +59,9 @@ export function serveWebsocket(
   const origin = { transport: 'websocket', connection, peer, credentials: noCredentials, loose: false } as const;
 
   function testRequest(): void {
-    socket.send('{"jsonrpc":"2.0","method":"heartbeat","params":{"type":"test_request"}}');
+    for (const type of ['heartbeat', 'test_request']) {
+      socket.send(JSON.stringify({ jsonrpc: '2.0', method: 'heartbeat', params: { type } }));
+    }
     deadline ??= setTimeout(() => socket.close(heartbeatUnanswered), answerToTestRequestMs);
   }
 
@@ -118,8 +122,7 @@ export function serveWebsocket(
   function socketOnClose(): void {
     connection.setHeartbeat(null);
     if (silence !== null) clearTimeout(silence);
-    exchange.hub.unsubscribeAll(connection);
-    exchange.grants.revokeConnection(id);
+    disconnect(exchange, connection);
   }
 
   listenForSilence();

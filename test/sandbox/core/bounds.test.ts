@@ -38,6 +38,7 @@ describe('memory stays bounded', () => {
       session: null,
       connectionId: null,
       ip: null,
+      sinceMs: 0,
     };
     const monthMs = 30 * 86_400_000;
     for (let i = 0; i < 100; i++) grants.mint(terms, 0);

@@ -149,7 +149,7 @@ it('can be a hardware key alone, or missing', async () => {
   await sandbox.close();
   sandbox = await startSandbox({ secondFactor: 'hardware', now: () => nowMs });
   access = await token(sandbox);
-  expect((await ask(create)).result).toMatchObject({ security_keys: [{ type: 'webauthn' }] });
+  expect((await ask(create)).result).toMatchObject({ security_keys: [{ type: 'u2f' }] });
   expect(await reasonFor({})).toBe('tfa_code_not_matched');
   await sandbox.close();
   sandbox = await startSandbox({ secondFactor: 'missing', now: () => nowMs });

@@ -125,7 +125,7 @@ describe('client_signature', () => {
   });
 
   it.each([
-    ['timestamp', { timestamp: '1' }, 'must be a number'],
+    ['timestamp', { timestamp: 'now' }, 'must be a number'],
     ['timestamp', { timestamp: 1.5 }, 'must be an integer'],
     ['timestamp', { timestamp: null }, 'value required'],
     ['signature', { signature: 1 }, 'must be a string'],
@@ -241,12 +241,30 @@ describe('tokens', () => {
     const subLogin = record((await post(sandbox, 'public/auth', own)).result);
     const up = { refresh_token: subLogin.refresh_token, subject_id: sandbox.accountIds[0] };
     expect((await post(sandbox, 'public/exchange_token', up)).error?.data).toMatchObject({ param: 'subject_id' });
-    const unknown = { refresh_token: login.refresh_token, subject_id: 7 };
+    const again = record((await post(sandbox, 'public/auth', bootstrap(sandbox))).result);
+    const unknown = { refresh_token: again.refresh_token, subject_id: 7 };
     expect((await post(sandbox, 'public/exchange_token', unknown)).error?.data).toMatchObject({ param: 'subject_id' });
     const socket = await open();
     const onSocket = record((await socket.request('public/auth', bootstrap(sandbox)))?.result);
     await socket.request('public/exchange_token', { refresh_token: onSocket.refresh_token, subject_id: sub });
     expect((await socket.request('private/list_api_keys'))?.result).toHaveLength(1);
+  });
+
+  it('are spent by an exchange without a session, and the new ones do not name the main account if they are asked for a scope', async () => {
+    const [main] = sandbox.accountIds;
+    const swap = async (login: Json, params: Json = {}) =>
+      post(sandbox, 'public/exchange_token', { refresh_token: login.refresh_token, subject_id: main, ...params });
+    const first = record((await post(sandbox, 'public/auth', bootstrap(sandbox))).result);
+    const second = record((await swap(first)).result);
+    expect(second.scope).toContain('mainaccount');
+    expect((await swap(first)).error?.code).toBe(13_009);
+    const summary = { currency: 'BTC' };
+    const spent = await post(sandbox, 'private/get_account_summary', summary, String(first.access_token));
+    expect(spent.error?.code).toBe(13_009);
+    const third = record((await swap(second, { scope: 'trade:read session:x' })).result);
+    expect(third.scope).toBe('session:x trade:read');
+    expect((await swap(third)).error).toBeUndefined();
+    expect((await swap(third)).error).toBeUndefined();
   });
 
   it('end with a logout, which closes the connection and answers nothing', async () => {

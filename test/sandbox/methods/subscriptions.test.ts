@@ -33,6 +33,7 @@ it.each([
   ['deribit_price_index.btc_usd', { index_name: 'btc_usd', price: 50_000 }],
   ['user.portfolio.btc', { currency: 'BTC', equity: 10 }],
   ['user.portfolio.ETH', { currency: 'ETH' }],
+  ['user.portfolio.any', { currency: 'BTC' }],
 ])('speaks on %s', async (channel, data) => {
   await socket.request('public/auth', bootstrap(sandbox));
   await socket.request('private/subscribe', { channels: [channel] });
@@ -57,12 +58,22 @@ it('keeps private channels to those who are logged in and may read', async () =>
   const channels = ['user.portfolio.btc', 'sandbox.counter.100ms'];
   expect((await socket.request('private/subscribe', { channels }))?.error?.code).toBe(13_009);
   expect((await socket.request('public/subscribe', { channels }))?.result).toEqual(['sandbox.counter.100ms']);
-  await socket.request('public/auth', bootstrap(sandbox, 'trade:read'));
+  await socket.request('public/auth', bootstrap(sandbox, 'wallet:read'));
   expect((await socket.request('private/subscribe', { channels }))?.error?.code).toBe(13_021);
+  await socket.request('public/auth', bootstrap(sandbox, 'trade:read'));
+  expect((await socket.request('private/subscribe', { channels }))?.result).toEqual(channels);
+  await socket.request('private/unsubscribe_all');
   await socket.request('public/auth', bootstrap(sandbox, 'account:read'));
   expect((await socket.request('private/subscribe', { channels }))?.result).toEqual(channels);
   expect((await socket.request('public/unsubscribe_all'))?.result).toBe('ok');
   expect((await socket.request('private/unsubscribe', { channels }))?.result).toEqual(['user.portfolio.btc']);
+});
+
+it('keeps raw channels to those who are logged in', async () => {
+  const channels = ['ticker.BTC-PERPETUAL.raw', 'sandbox.counter.100ms'];
+  expect((await socket.request('public/subscribe', { channels }))?.error).toMatchObject({ code: 13_778 });
+  await socket.request('public/auth', bootstrap(sandbox));
+  expect((await socket.request('public/subscribe', { channels }))?.result).toEqual(channels);
 });
 
 it.each(['nothing', 'user.portfolio.xyz', 'ticker.BTC-PERPETUAL', 'sandbox.counter.1ms'])(

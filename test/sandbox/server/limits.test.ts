@@ -59,15 +59,24 @@ it('keeps no more than ten thousand pools', () => {
   expect(() => credits.pay('9999', 0)).toThrow();
 });
 
-it('takes sixteen sessions of one key', async () => {
+it('takes sixteen sessions of one key: another login ends the oldest without a word', async () => {
   const at = await start({ limits: { sessionsPerKey: true } });
-  for (let i = 0; i < 15; i++) await token(at, `session:s${i}`);
+  const tokens: string[] = [];
+  for (let i = 0; i < 15; i++) tokens.push(await token(at, `session:s${i}`));
+  const alive = async (access: string | undefined) =>
+    (await post(at, 'private/get_account_summary', { currency: 'BTC' }, access)).error?.code ?? 'alive';
   const socket = await open(at);
   expect((await socket.request('public/auth', bootstrap(at)))?.error).toBeUndefined();
   expect((await socket.request('public/auth', bootstrap(at)))?.error).toBeUndefined();
-  expect((await post(at, 'public/auth', bootstrap(at, 'session:s15'))).error?.code).toBe(10_028);
-  expect((await post(at, 'public/auth', bootstrap(at, 'session:s3'))).error).toBeUndefined();
-  expect((await post(at, 'public/auth', bootstrap(at))).error).toBeUndefined();
+  expect(await alive(tokens[0])).toBe('alive');
+  await token(at, 'session:s3');
+  await token(at);
+  expect(await alive(tokens[0])).toBe('alive');
+  await token(at, 'session:s15');
+  expect([await alive(tokens[0]), await alive(tokens[1])]).toEqual([13_009, 'alive']);
+  for (let i = 16; i < 31; i++) await token(at, `session:s${i}`);
+  expect((await socket.request('private/get_account_summary', { currency: 'BTC' }))?.error?.code).toBe(13_009);
+  expect((await socket.request('public/test'))?.error).toBeUndefined();
   socket.close();
 });
 

@@ -219,9 +219,11 @@ describe('WebSocket', () => {
     const socket = await open();
     expect((await socket.request('public/set_heartbeat', { interval: 9 }))?.error?.code).toBe(-32_602);
     expect((await socket.request('public/set_heartbeat', { interval: 10 }))?.result).toBe('ok');
-    const beats = () => socket.answers.filter(({ method }) => method === 'heartbeat');
+    const beats = () =>
+      socket.answers.filter(({ method, params }) => method === 'heartbeat' && params?.type === 'test_request');
     await vi.advanceTimersByTimeAsync(10_000);
     await socket.until(() => beats()[0]);
+    expect(socket.answers.filter(({ params }) => params?.type === 'heartbeat')).toHaveLength(1);
     expect(beats()[0]).toMatchObject({ params: { type: 'test_request' } });
     await socket.request('public/test');
     await vi.advanceTimersByTimeAsync(10_000);
