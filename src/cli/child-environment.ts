@@ -1,5 +1,4 @@
-/** Variables that hold secrets of ours: passphrases, PINs, a client secret, a private key, codes and seeds of a second factor. */
-const OWN_SECRETS = /^DERIBIT_(KEYS_([A-Z]+_)*(PASSPHRASE|PIN)|CLIENT_SECRET|PRIVATE_KEY|TFA_CODE|TFA_SECRET)$/i;
+import { SECRET_VARIABLES } from './secret-sources.js';
 
 /** What a program that is run with a token finds in its environment. */
 export interface ChildLogin {
@@ -9,16 +8,22 @@ export interface ChildLogin {
   readonly url: string;
 }
 
-/** The environment of a program that is run with a token: everything but our own secrets, and the login. */
+/** Returns the environment for a program that we run: ours, without our own secrets. */
+export function withoutOwnSecrets(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  const kept = Object.entries(env).filter(
+    // Windows does not tell names apart by case
+    (entry): entry is [string, string] => entry[1] !== undefined && !SECRET_VARIABLES.has(entry[0].toUpperCase()),
+  );
+  return Object.fromEntries(kept);
+}
+
+/** Returns the environment for a program that we run with a token. */
 export function childEnvironment(
   env: Readonly<Record<string, string | undefined>>,
   { accessToken, clientId, url }: ChildLogin,
 ): Record<string, string> {
-  const kept = Object.entries(env).filter(
-    (entry): entry is [string, string] => entry[1] !== undefined && !OWN_SECRETS.test(entry[0]),
-  );
   return {
-    ...Object.fromEntries(kept),
+    ...withoutOwnSecrets(env),
     DERIBIT_ACCESS_TOKEN: accessToken,
     DERIBIT_CLIENT_ID: clientId,
     DERIBIT_URL: url,

@@ -1,3 +1,4 @@
+import type { PrivateKey } from '../crypto/keys.js';
 import type { Secret } from '../crypto/secret.js';
 import type { Signer } from '../crypto/signer.js';
 import { ExchangeClock } from '../deribit/clock.js';
@@ -5,16 +6,22 @@ import type { Endpoint, Environment } from '../deribit/endpoints.js';
 import type { Transport } from '../deribit/transport.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { type Keystore, openKeystore } from '../keystore/keystore.js';
-import { openPrivateKey } from '../keystore/open-key.js';
 import type { PermissionPolicy } from '../keystore/permissions.js';
 import type { KeyRecord } from '../keystore/record.js';
+import type { LoginAttempt } from '../workflows/checks/refusal.js';
 import type { WorkflowContext } from '../workflows/context.js';
 import type { EndpointSelection } from '../workflows/endpoint-selection.js';
 import type { SignerAccess } from '../workflows/external-keys.js';
 import type { Host } from './host.js';
 import type { GlobalOptions } from './options.js';
 import type { Printer } from './output.js';
-import { requirePin, withPassphrase } from './secrets.js';
+import { type SecretFinder, type SecretName, secretFinder } from './secret-sources.js';
+
+/** A private key, and the passphrase that opened it; null for a key that has none. */
+export interface OpenedKey {
+  readonly key: PrivateKey;
+  readonly passphrase: Secret | null;
+}
 
 /** What a command works with. */
 export interface Context {
@@ -22,17 +29,21 @@ export interface Context {
   readonly out: Printer;
   readonly options: GlobalOptions;
   readonly store: Keystore;
-  /** What was said of where to go, by option or environment variable. */
+  /** The environment and the URL that options or environment variables name. */
   readonly target: EndpointSelection;
   readonly timeoutMs: number | undefined;
   readonly permissions: PermissionPolicy;
   readonly workflow: WorkflowContext;
   /** How keys in agents and tokens are reached. */
   readonly signerAccess: SignerAccess;
-  /** The workflow with another passphrase file for one key: the login's. */
-  passphraseOf(record: KeyRecord): Promise<Secret>;
-  /** Says that the passphrase of `name` may come from these places first. */
-  addPassphrasePlace(name: string, file: string | undefined, variable: string): void;
+  /** Every secret that the call or its environment holds. */
+  readonly secrets: SecretFinder;
+  /** Opens a key of the keystore: asks for its passphrase if that is needed, and derives from it only once. */
+  openKey(record: KeyRecord): Promise<OpenedKey>;
+  /** The key that `--as` names may have a passphrase of its own. */
+  setLoginKey(name: string): void;
+  /** The last login that was set up: where the exchange refuses it without a reason, likely reasons are looked for. */
+  readonly login: { attempt: LoginAttempt | null };
 }
 
 function environmentFrom(host: Host, options: GlobalOptions): Environment | undefined {
@@ -41,7 +52,7 @@ function environmentFrom(host: Host, options: GlobalOptions): Environment | unde
   throw new DeribitKeysError('ERR_USAGE', 'DERIBIT_ENV is neither test nor prod');
 }
 
-/** Says with --verbose what is asked and how it ends; parameters and results never. */
+/** With --verbose, notes each request and how it ended, never its parameters or result. */
 function watched(transport: Transport, out: Printer): Transport {
   return {
     kind: transport.kind,
@@ -62,8 +73,30 @@ function watched(transport: Transport, out: Printer): Transport {
   };
 }
 
-export function createContext(host: Host, out: Printer, options: GlobalOptions): Context {
-  const store = openKeystore(options.keysDir ?? (host.env.DERIBIT_KEYS_DIR || 'keys'), { signal: host.signal });
+/** @throws `ERR_USAGE` if a relative path leads nowhere, because the working directory was deleted */
+function openStore(host: Host, folder: string): Keystore {
+  try {
+    return openKeystore(folder, { signal: host.signal });
+  } catch (cause) {
+    if (!(cause instanceof Error && 'code' in cause && cause.code === 'ENOENT')) throw cause;
+    throw new DeribitKeysError('ERR_USAGE', 'the working directory does not exist any more', {
+      cause,
+      hint: 'change to a folder that exists, or name the keystore by an absolute path: --keys-dir <dir>',
+    });
+  }
+}
+
+/**
+ * @param options those of the program
+ * @param flags the same and those of the command
+ */
+export function createContext(
+  host: Host,
+  out: Printer,
+  options: GlobalOptions,
+  flags: Readonly<Record<string, unknown>> = { ...options },
+): Context {
+  const store = openStore(host, options.keysDir ?? (host.env.DERIBIT_KEYS_DIR || 'keys'));
   const permissions: PermissionPolicy = options.allowInsecurePermissions
     ? 'any'
     : options.allowMounted
@@ -73,40 +106,37 @@ export function createContext(host: Host, out: Printer, options: GlobalOptions):
     environment: environmentFrom(host, options),
     url: options.url ?? (host.env.DERIBIT_KEYS_URL || undefined),
   };
-  const ownPlaces = new Map<string, { file: string | undefined; variable: string }>();
+  const secrets = secretFinder({
+    env: host.env,
+    flags,
+    signal: host.signal,
+    stderr: out.json ? undefined : host.stderr,
+    note: out.note,
+  });
   const signers = new Map<string, Promise<Signer>>();
+  let loginKey: string | null = null;
 
-  /** @throws `ERR_PASSPHRASE_WRONG`; whatever else is wrong with the key shows when it is used */
-  const tryOut = async (record: KeyRecord, passphrase: Secret) => {
+  const openKey = async (record: KeyRecord): Promise<OpenedKey> => {
+    const { openPrivateKey } = await import('../keystore/open-key.js');
     try {
-      await openPrivateKey(store, record, { passphrase: async () => passphrase, permissions });
+      return { key: await openPrivateKey(store, record, { permissions }), passphrase: null };
     } catch (error) {
-      if (isDeribitKeysError(error, 'ERR_PASSPHRASE_WRONG')) throw error;
+      if (!isDeribitKeysError(error, 'ERR_PASSPHRASE_REQUIRED')) throw error;
     }
-  };
-
-  const passphraseOf = (record: KeyRecord) => {
-    const own = ownPlaces.get(record.name);
-    const common = { file: options.passphraseFile, variable: 'DERIBIT_KEYS_PASSPHRASE' };
-    const tried = async (passphrase: Secret, typed: boolean) => {
-      if (typed) await tryOut(record, passphrase);
-      return passphrase;
-    };
-    return withPassphrase(
-      tried,
-      host,
-      `the key "${record.name}"`,
-      '--passphrase-file',
-      ...(own === undefined ? [] : [own]),
-      common,
-    );
+    const { withPassphrase } = await import('./secrets.js');
+    const { name } = record;
+    const names: [SecretName, ...SecretName[]] = name === loginKey ? ['asPassphrase', 'passphrase'] : ['passphrase'];
+    return withPassphrase({ host, secrets, what: `the key "${name}"`, names, key: name }, async (passphrase) => ({
+      key: await openPrivateKey(store, record, { passphrase: async () => passphrase, permissions }),
+      passphrase,
+    }));
   };
 
   const pins = new Map<string, Promise<Secret>>();
   const signerAccess: SignerAccess = {
     agentSocket: host.env.SSH_AUTH_SOCK,
     pinOf(token) {
-      const pin = pins.get(token) ?? requirePin(host, token, options.pinFile);
+      const pin = pins.get(token) ?? import('./secrets.js').then(({ requirePin }) => requirePin(host, secrets, token));
       pins.set(token, pin);
       return pin;
     },
@@ -120,7 +150,7 @@ export function createContext(host: Host, out: Printer, options: GlobalOptions):
       return openExternalSigner(store, { ...record, signer }, signerAccess);
     }
     const { localSigner } = await import('../crypto/signer.js');
-    return localSigner(await openPrivateKey(store, record, { passphrase: () => passphraseOf(record), permissions }));
+    return localSigner((await openKey(record)).key);
   };
 
   const connectTo = async (endpoint: Endpoint): Promise<Transport> => {
@@ -155,7 +185,11 @@ export function createContext(host: Host, out: Printer, options: GlobalOptions):
     permissions,
     workflow,
     signerAccess,
-    passphraseOf,
-    addPassphrasePlace: (name, file, variable) => void ownPlaces.set(name, { file, variable }),
+    secrets,
+    openKey,
+    setLoginKey(name) {
+      loginKey = name;
+    },
+    login: { attempt: null },
   };
 }

@@ -66,7 +66,7 @@ export async function execute(commands: Commands, argv: readonly string[], host:
     (command) => {
       const options = command.optsWithGlobals<GlobalOptions>();
       printer = printerFor(host, options);
-      return createContext(host, printer, program.opts<GlobalOptions>());
+      return createContext(host, printer, program.opts<GlobalOptions>(), command.optsWithGlobals());
     },
     words,
   );

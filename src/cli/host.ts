@@ -5,18 +5,22 @@ export type Output = Writable & { readonly isTTY?: boolean | undefined; readonly
 export type Input = Readable & {
   readonly isTTY?: boolean | undefined;
   setRawMode?: ((raw: boolean) => unknown) | undefined;
+  ref?: (() => unknown) | undefined;
+  unref?: (() => unknown) | undefined;
 };
 
-/** What the program touches of the process that it runs in: a test gives its own. */
+/** What the program uses of the process that it runs in: a test brings its own. */
 export interface Host {
   readonly stdin: Input;
   readonly stdout: Output;
   readonly stderr: Output;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Fires on Ctrl-C and its kin. */
+  /** Opens the controlling terminal, or returns null if there is none; the same one each time. */
+  readonly openTerminal?: (() => { readonly input: Input; readonly output: Output } | null) | undefined;
+  /** Fires on SIGINT, SIGTERM and SIGHUP. */
   readonly signal: AbortSignal;
-  /** From now on the process's signals go to `listener` and interrupt nothing; gives the function that ends that. */
+  /** Sends the process's signals to `listener` instead, until the returned function is called. */
   readonly takeSignals?: ((listener: (signal: NodeJS.Signals) => void) => () => void) | undefined;
-  /** Loads an optional package; default: an ordinary import. */
+  /** Loads an optional package instead of an ordinary import. */
   readonly load?: ((name: string) => Promise<unknown>) | undefined;
 }

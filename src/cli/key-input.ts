@@ -70,14 +70,15 @@ async function readPipe(handle: Awaited<ReturnType<typeof open>>, source: string
 }
 
 /**
- * Reads a key from a file or (`-`) from stdin, and asks for its passphrase where it turns out to need one.
+ * Reads a key from a file or (`-`) from stdin, and asks for its passphrase if it needs one.
+ * @param key the name that it will have in the keystore
  * @throws `ERR_KEY_UNREADABLE`, and what `parse` does
  */
 export async function readKeyInput<T>(
   cx: Context,
   source: string,
-  passphraseFile: string | undefined,
   parse: (bytes: Uint8Array, passphrase: Secret | null) => Promise<T>,
+  key?: string,
 ): Promise<T> {
   const bytes = await readInput(cx, source);
   try {
@@ -85,12 +86,8 @@ export async function readKeyInput<T>(
   } catch (error) {
     if (!isDeribitKeysError(error, 'ERR_PASSPHRASE_REQUIRED')) throw error;
   }
-  return withPassphrase(
-    (passphrase) => parse(bytes, passphrase),
-    cx.host,
-    source === '-' ? 'the key on stdin' : `the key in ${source}`,
-    '--input-passphrase-file',
-    { file: passphraseFile, variable: 'DERIBIT_KEYS_INPUT_PASSPHRASE' },
-    { file: cx.options.passphraseFile, variable: 'DERIBIT_KEYS_PASSPHRASE' },
-  );
+  const { host, secrets } = cx;
+  const what = source === '-' ? 'the key on stdin' : `the key in ${source}`;
+  const names = ['inputPassphrase', 'passphrase'] as const;
+  return withPassphrase({ host, secrets, what, names, key }, (passphrase) => parse(bytes, passphrase));
 }

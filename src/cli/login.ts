@@ -1,3 +1,4 @@
+import type { Endpoint } from '../deribit/endpoints.js';
 import type { SecondFactor } from '../deribit/second-factor.js';
 import { promptSecondFactor, singleCodeSecondFactor, totpSecondFactor } from '../deribit/second-factor-providers.js';
 import { DeribitKeysError } from '../errors.js';
@@ -7,16 +8,12 @@ import { selectEndpoint } from '../workflows/endpoint-selection.js';
 import type { Context } from './context.js';
 import type { LoginOptions } from './options.js';
 import { ask, canAsk } from './prompt.js';
-import { secretFrom } from './secrets.js';
 
 /** The second factor that was given beforehand: one code, or a seed. */
 async function secondFactorGiven(cx: Context, options: LoginOptions): Promise<SecondFactor | undefined> {
   const code = options.tfaCode ?? (cx.host.env.DERIBIT_TFA_CODE || undefined);
   if (code !== undefined) return singleCodeSecondFactor(code);
-  const seed = await secretFrom(cx.host, 'second-factor seed', {
-    file: options.tfaSecretFile,
-    variable: 'DERIBIT_TFA_SECRET',
-  });
+  const seed = await cx.secrets.find(['tfaSeed']);
   return seed === null ? undefined : totpSecondFactor(seed, { nowMs: () => cx.workflow.clock.timestampMs() });
 }
 
@@ -42,6 +39,31 @@ export function saysLogin(cx: Context, options: LoginOptions): boolean {
   return Boolean(cx.host.env.DERIBIT_CLIENT_ID && cx.host.env.DERIBIT_CLIENT_SECRET);
 }
 
+/** The login with a key of the keystore. */
+export async function keyLogin(
+  cx: Context,
+  workflow: WorkflowContext,
+  {
+    record,
+    clientId,
+    endpoint,
+    subaccount,
+  }: {
+    readonly record: KeyRecord;
+    readonly clientId: string;
+    readonly endpoint: Endpoint;
+    readonly subaccount: number | undefined;
+  },
+): Promise<AccountLogin> {
+  cx.login.attempt = { endpoint, clientId, record, secret: null };
+  return {
+    endpoint,
+    credentials: { clientId, signer: await workflow.signerOf(record) },
+    subaccount,
+    homeSubaccount: record.subaccount ?? undefined,
+  };
+}
+
 /**
  * The login for work on the account, by the options; `records` are the keys that the command is about.
  * @throws `ERR_USAGE` where the options say too little or contradict each other
@@ -61,14 +83,9 @@ export async function accountLogin(
         hint: 'name a registered key, or log in with --client-id and its secret',
       });
     }
-    cx.addPassphrasePlace(record.name, options.asPassphraseFile, 'DERIBIT_KEYS_AS_PASSPHRASE');
+    cx.setLoginKey(record.name);
     const endpoint = selectEndpoint(cx.target, record, ...records);
-    return {
-      endpoint,
-      credentials: { clientId: record.clientId, signer: await cx.workflow.signerOf(record) },
-      subaccount: options.subaccount,
-      homeSubaccount: record.subaccount ?? undefined,
-    };
+    return keyLogin(cx, cx.workflow, { record, clientId: record.clientId, endpoint, subaccount: options.subaccount });
   }
   const clientId = options.clientId ?? (cx.host.env.DERIBIT_CLIENT_ID || undefined);
   if (clientId === undefined) {
@@ -76,15 +93,13 @@ export async function accountLogin(
       hint: '--as <name> (a registered key), or --client-id <id> with --client-secret-file <file> or DERIBIT_CLIENT_SECRET',
     });
   }
-  const clientSecret = await secretFrom(cx.host, 'client secret', {
-    file: options.clientSecretFile,
-    variable: 'DERIBIT_CLIENT_SECRET',
-  });
+  const clientSecret = await cx.secrets.find(['clientSecret']);
   if (clientSecret === null) {
     throw new DeribitKeysError('ERR_USAGE', `no client secret was given for ${clientId}`, {
       hint: 'give it by --client-secret-file <file> or DERIBIT_CLIENT_SECRET',
     });
   }
   const endpoint = selectEndpoint(cx.target, ...records);
+  cx.login.attempt = { endpoint, clientId, record: null, secret: clientSecret };
   return { endpoint, credentials: { clientId, clientSecret }, subaccount: options.subaccount };
 }

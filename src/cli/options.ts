@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { camelCase, PER_KEY_OPTIONS, SECRETS, type SecretName } from './secret-sources.js';
 
 /** Options that every command takes, before or after its name. */
 export interface GlobalOptions {
@@ -50,6 +51,15 @@ export function collect(value: string, before: readonly string[] = []): readonly
   return [...before, value];
 }
 
+/** The option that names a file with this secret; `help` replaces what the list says of it. */
+export function secretOption(name: SecretName, help: string = SECRETS[name].help): Option {
+  const { option, variable } = SECRETS[name];
+  return new Option(`--${option} <file>`, `${help} (env ${variable})`).argParser(notEmpty);
+}
+
+const perKeyOption = ([name, value, help]: (typeof PER_KEY_OPTIONS)[number]) =>
+  new Option(`--${name} ${value}`, help).argParser(notEmpty);
+
 export function addGlobalOptions(program: Command): void {
   program
     .option('--keys-dir <dir>', 'the keystore (env DERIBIT_KEYS_DIR; default ./keys)', notEmpty)
@@ -67,12 +77,10 @@ export function addGlobalOptions(program: Command): void {
       new Option('--timeout <ms>', 'how long an answer may take (default 15000)').argParser(wholeNumber(1, 86_400_000)),
     )
     .option('--verbose', 'more on stderr: requests, and the causes of errors')
-    .option(
-      '--passphrase-file <file>',
-      'the passphrase of the key in the keystore (env DERIBIT_KEYS_PASSPHRASE)',
-      notEmpty,
-    )
-    .option('--pin-file <file>', 'the PIN of the token that holds the key (env DERIBIT_KEYS_PIN)', notEmpty)
+    .addOption(secretOption('passphrase').conflicts(PER_KEY_OPTIONS.map(([name]) => camelCase(name))))
+    .addOption(perKeyOption(PER_KEY_OPTIONS[0]).conflicts(camelCase(PER_KEY_OPTIONS[1][0])))
+    .addOption(perKeyOption(PER_KEY_OPTIONS[1]))
+    .addOption(secretOption('pin'))
     .option('--allow-mounted', 'take a key mounted by Kubernetes or Docker: owned by root, readable by a group')
     .option('--allow-insecure-permissions', 'do not look at who else can read a private key');
 }
@@ -93,19 +101,11 @@ export function addLoginOptions(command: Command): Command {
   return command
     .optionsGroup('Login options:')
     .option('--as <name>', 'log in with this registered key of the keystore', notEmpty)
-    .option(
-      '--as-passphrase-file <file>',
-      'its passphrase (env DERIBIT_KEYS_AS_PASSPHRASE), where it is not the same',
-      notEmpty,
-    )
+    .addOption(secretOption('asPassphrase'))
     .option('--client-id <id>', 'log in with this symmetric key (env DERIBIT_CLIENT_ID) …', notEmpty)
-    .option(
-      '--client-secret-file <file>',
-      '… and its secret (env DERIBIT_CLIENT_SECRET); it signs, it is not sent',
-      notEmpty,
-    )
+    .addOption(secretOption('clientSecret'))
     .option('--tfa-code <code>', 'second factor: one code (env DERIBIT_TFA_CODE)', notEmpty)
-    .option('--tfa-secret-file <file>', 'second factor: the base32 seed (env DERIBIT_TFA_SECRET)', notEmpty)
+    .addOption(secretOption('tfaSeed'))
     .option('--subaccount <id>', 'act on this subaccount of the main account that logs in', wholeNumber(1));
 }
 

@@ -1,13 +1,53 @@
 import { Command } from 'commander';
+import { isDeribitKeysError } from '../errors.js';
 import { VERSION } from '../version.js';
 import type { Context } from './context.js';
 import { addGlobalOptions, examples } from './options.js';
 
-/** Makes a command's context from the options that it was called with. */
+/** Makes the context of a command from the options of its call. */
 export type Open = (command: Command) => Context;
 
+/** What an action may choose. */
+export interface ActOptions {
+  /** Whether leftovers of commands that died are cleaned up first; default true. */
+  readonly tidy?: boolean;
+}
+
+/**
+ * Makes an action of commander's: it opens the context, cleans up what commands that died have left, and runs `work` with
+ * the command's arguments and options. A login that the exchange refuses without a reason is explained.
+ */
+export type Act = <A extends readonly unknown[]>(
+  work: (cx: Context, ...args: A) => Promise<void>,
+  options?: ActOptions,
+) => (...args: [...A, Command]) => Promise<void>;
+
+function actIn(open: Open): Act {
+  return <A extends readonly unknown[]>(
+    work: (cx: Context, ...args: A) => Promise<void>,
+    { tidy = true }: ActOptions = {},
+  ) =>
+    async (...all: [...A, Command]) => {
+      const cx = open(all.at(-1) as Command);
+      if (tidy) await cx.store.tidy();
+      try {
+        await work(cx, ...(all.slice(0, -1) as unknown as A));
+      } catch (error) {
+        throw await explained(cx, error);
+      }
+    };
+}
+
+/** A refused login with the likely reasons as its hint; any other error as it is. */
+async function explained(cx: Context, error: unknown): Promise<unknown> {
+  const { attempt } = cx.login;
+  if (attempt === null || !isDeribitKeysError(error, 'ERR_UNAUTHORIZED')) return error;
+  const { explainRefusal } = await import('../workflows/checks/refusal.js');
+  return explainRefusal(cx.workflow, error, attempt);
+}
+
 /** Commands by name, in the order of the help text: each adds itself to the program. */
-export type Commands = Readonly<Record<string, (program: Command, open: Open) => void>>;
+export type Commands = Readonly<Record<string, (program: Command, act: Act) => void>>;
 
 /**
  * The commands that `words` may call, or all where none of them is the name of one: what is not asked for need not be
@@ -32,6 +72,7 @@ export function createProgram(commands: Commands, open: Open, words: readonly st
     .addHelpText('afterAll', ({ command }) => (command.parent === null ? '' : EVERYWHERE))
     .addHelpText('after', examples('demo', 'generate bot', 'link bot --client-id AbCdEf12', 'auth bot'));
   addGlobalOptions(program);
-  for (const [, define] of commandsFor(commands, words)) define(program, open);
+  const act = actIn(open);
+  for (const [, define] of commandsFor(commands, words)) define(program, act);
   return program;
 }

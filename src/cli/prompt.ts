@@ -1,77 +1,103 @@
 import { DeribitKeysError } from '../errors.js';
-import type { Host } from './host.js';
+import type { Host, Input, Output } from './host.js';
 
 const CTRL_C = '\u0003';
 const CTRL_D = '\u0004';
+const CTRL_BACKSLASH = '\u001c';
 const CTRL_U = '\u0015';
 const ENTER = /[\r\n]/;
 const RUBOUT = /[\u007f\b]/;
 const MAX_ANSWER = 4096;
 
-/** Whether somebody can be asked: input and messages are a terminal both. */
+/** Where somebody is asked: input that can be read without an echo, and output that is seen. */
+interface Terminal {
+  readonly input: Input;
+  readonly output: Output;
+}
+
+/** The terminal of stdin and stderr, or the controlling terminal where one of the two is something else; or null. */
+function terminalOf(host: Host): Terminal | null {
+  const { stdin, stderr } = host;
+  const isSeen = stderr.isTTY === true;
+  if (stdin.isTTY === true && isSeen) return { input: stdin, output: stderr };
+  const controlling = host.openTerminal?.() ?? null;
+  return controlling === null ? null : { input: controlling.input, output: isSeen ? stderr : controlling.output };
+}
+
+/** Whether somebody can be asked. */
 export function canAsk(host: Host): boolean {
-  return host.stdin.isTTY === true && host.stderr.isTTY === true;
+  return terminalOf(host) !== null;
+}
+
+/** Writes a line to the one who is asked. */
+export function say(host: Host, text: string): void {
+  terminalOf(host)?.output.write(`${text}\n`);
 }
 
 const broken = () => new DeribitKeysError('ERR_INTERRUPTED', 'interrupted at a question', { maybeSent: false });
 
 /** Asks on the terminal and reads a line, shown as it is typed or not at all. */
 export async function ask(host: Host, question: string, { hidden }: { readonly hidden: boolean }): Promise<string> {
-  const { stdin, stderr, signal } = host;
+  const { signal } = host;
+  const terminal = terminalOf(host);
   // a terminal that went away answers nothing any more
-  if (signal.aborted || stdin.readableEnded) throw broken();
+  if (signal.aborted || terminal === null || terminal.input.readableEnded) throw broken();
+  const { input, output } = terminal;
   // before the question: who answers at once must not see the answer echoed
-  stdin.setRawMode?.(true);
-  stderr.write(question);
-  stdin.setEncoding('utf8');
-  stdin.resume();
+  input.setRawMode?.(true);
+  input.ref?.();
+  output.write(question);
+  input.setEncoding('utf8');
+  input.resume();
   try {
     return await new Promise<string>((resolve, reject) => {
       let answer = '';
       const end = (finish: () => void) => {
-        stdin.off('data', stdinOnData);
-        stdin.off('end', stdinOnEnd);
+        input.off('data', inputOnData);
+        input.off('end', inputOnEnd);
         signal.removeEventListener('abort', signalOnAbort);
-        stderr.write('\n');
+        output.write('\n');
         finish();
       };
-      const stdinOnEnd = () => end(() => resolve(answer));
+      const inputOnEnd = () => end(() => resolve(answer));
       const signalOnAbort = () => end(() => reject(broken()));
-      const stdinOnData = (chunk: string | Buffer) => {
+      const inputOnData = (chunk: string | Buffer) => {
         const characters = [...String(chunk)];
         for (const [index, character] of characters.entries()) {
-          if (character === CTRL_C || (character === CTRL_D && answer === '')) return end(() => reject(broken()));
+          const ends = character === CTRL_C || character === CTRL_BACKSLASH;
+          if (ends || (character === CTRL_D && answer === '')) return end(() => reject(broken()));
           if (ENTER.test(character)) {
             end(() => resolve(answer));
             // what was typed or pasted ahead answers the next question
             const ahead = characters.slice(index + 1).join('');
-            stdin.pause();
-            if (ahead !== '') stdin.unshift(ahead, 'utf8');
+            input.pause();
+            if (ahead !== '') input.unshift(ahead, 'utf8');
             return;
           }
           if (character === CTRL_U || RUBOUT.test(character)) {
             const kept = character === CTRL_U ? '' : [...answer].slice(0, -1).join('');
-            if (!hidden) stderr.write('\b \b'.repeat([...answer].length - [...kept].length));
+            if (!hidden) output.write('\b \b'.repeat([...answer].length - [...kept].length));
             answer = kept;
           } else if (answer.length < MAX_ANSWER && character >= ' ') {
             answer += character;
-            if (!hidden) stderr.write(character);
+            if (!hidden) output.write(character);
           }
         }
       };
-      stdin.on('data', stdinOnData);
-      stdin.on('end', stdinOnEnd);
+      input.on('data', inputOnData);
+      input.on('end', inputOnEnd);
       signal.addEventListener('abort', signalOnAbort);
     });
   } finally {
-    stdin.setRawMode?.(false);
-    stdin.pause();
+    input.setRawMode?.(false);
+    input.pause();
+    input.unref?.();
   }
 }
 
 /**
- * Asks for a yes before something that cannot be taken back; `--yes` answers for the user.
- * @throws `ERR_USAGE` where nobody can be asked, `ERR_CANCELLED` for any answer but yes
+ * Asks for a yes before something that cannot be undone; `--yes` answers for the user.
+ * @throws `ERR_USAGE` if nobody can be asked, `ERR_CANCELLED` for any answer but yes
  */
 export async function confirm(host: Host, yes: boolean, question: string): Promise<void> {
   if (yes) return;
@@ -79,9 +105,7 @@ export async function confirm(host: Host, yes: boolean, question: string): Promi
     throw new DeribitKeysError(
       'ERR_USAGE',
       `this needs a confirmation, and there is no terminal to ask on: ${question}`,
-      {
-        hint: 'say --yes if you mean it',
-      },
+      { hint: 'confirm it with --yes' },
     );
   }
   const answer = await ask(host, `${question} [y/N] `, { hidden: false });

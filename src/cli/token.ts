@@ -29,6 +29,7 @@ export async function tokenSource(cx: Context, name: string, scope?: string): Pr
   const endpoint = selectEndpoint(cx.target, record);
   const url = httpUrlOf(endpoint.url);
   const open = async () => {
+    cx.login.attempt = { endpoint, clientId, record, secret: null };
     const { openSession } = await import('../session/open-session.js');
     return openSession({
       url,

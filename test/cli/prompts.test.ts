@@ -3,7 +3,8 @@ import { PassThrough, Writable } from 'node:stream';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Host } from '../../src/cli/host.js';
 import { ask, canAsk, confirm } from '../../src/cli/prompt.js';
-import { requireNewPassphrase, requirePassphrase } from '../../src/cli/secrets.js';
+import { secretFinder } from '../../src/cli/secret-sources.js';
+import { requireNewPassphrase, withPassphrase } from '../../src/cli/secrets.js';
 import { type Sandbox, startSandbox } from '../../src/sandbox/index.js';
 import { codeOf } from '../keystore/support.js';
 import { cli, temporaryFolder } from '../support/cli.js';
@@ -147,29 +148,32 @@ describe('a confirmation', () => {
 });
 
 describe('a new passphrase', () => {
-  const places = [{ file: undefined, variable: 'NONE' }];
+  const request = (host: Host, what: string) => {
+    const secrets = secretFinder({ env: host.env, flags: {}, signal: host.signal, note: () => {} });
+    return { host, secrets, what, names: ['passphrase'] } as const;
+  };
 
   it('is asked for twice', async () => {
     const { host, stdin, shown } = terminal();
     stdin.write('horse\rhorse\r');
-    expect((await requireNewPassphrase(host, 'the key', '--x', ...places)).reveal()).toBe('horse');
+    expect((await requireNewPassphrase(request(host, 'the key'))).reveal()).toBe('horse');
     expect(shown()).not.toContain('horse');
   });
 
   it('that is empty, or another the second time, is asked for again, and given up in the end', async () => {
     const { host, stdin, shown } = terminal();
     stdin.write('\rhorse\rhouse\rhorse\rhorse\r');
-    expect((await requireNewPassphrase(host, 'the key', '--x', ...places)).reveal()).toBe('horse');
+    expect((await requireNewPassphrase(request(host, 'the key'))).reveal()).toBe('horse');
     expect(shown()).toContain('cannot be empty');
     expect(shown()).toContain('not the same');
     stdin.write('\r\r\r');
-    expect(await codeOf(requireNewPassphrase(host, 'the key', '--x', ...places))).toBe('ERR_CANCELLED');
+    expect(await codeOf(requireNewPassphrase(request(host, 'the key')))).toBe('ERR_CANCELLED');
   });
 
   it('that exists is asked for once', async () => {
     const { host, stdin, shown } = terminal();
     stdin.write('horse\r');
-    expect((await requirePassphrase(host, 'the key "bot"', '--x', ...places)).reveal()).toBe('horse');
+    expect(await withPassphrase(request(host, 'the key "bot"'), async (secret) => secret.reveal())).toBe('horse');
     expect(shown()).toContain('the key "bot"');
   });
 });

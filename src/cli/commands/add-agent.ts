@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { DeribitKeysError } from '../../errors.js';
 import { examples } from '../options.js';
-import type { Open } from '../program.js';
+import type { Act } from '../program.js';
 import { showStoredKey } from './generate.js';
 
 interface AddAgentFlags {
@@ -10,7 +10,7 @@ interface AddAgentFlags {
   readonly socket?: string;
 }
 
-export function defineAddAgent(program: Command, open: Open): void {
+export function defineAddAgent(program: Command, act: Act): void {
   program
     .command('add-agent')
     .description('use a key that a running ssh-agent holds')
@@ -25,17 +25,17 @@ export function defineAddAgent(program: Command, open: Open): void {
         'add-agent bot --fingerprint SHA256:… --socket ~/.1password/agent.sock',
       ),
     )
-    .action(async (name: string, flags: AddAgentFlags, command: Command) => {
-      const cx = open(command);
-      await cx.store.tidy();
-      const { fingerprint, comment, socket } = flags;
-      if ((fingerprint === undefined) === (comment === undefined)) {
-        throw new DeribitKeysError('ERR_USAGE', 'which key of the agent is meant: give --fingerprint or --comment', {
-          hint: 'ssh-add -l shows both',
-        });
-      }
-      const { addAgentKey } = await import('../../workflows/external-keys.js');
-      const choice = comment === undefined ? { fingerprint: fingerprint ?? '' } : { comment };
-      await showStoredKey(cx, await addAgentKey(cx.store, name, choice, socket, cx.signerAccess));
-    });
+    .action(
+      act(async (cx, name: string, flags: AddAgentFlags) => {
+        const { fingerprint, comment, socket } = flags;
+        if ((fingerprint === undefined) === (comment === undefined)) {
+          throw new DeribitKeysError('ERR_USAGE', 'which key of the agent is meant: give --fingerprint or --comment', {
+            hint: 'ssh-add -l shows both',
+          });
+        }
+        const { addAgentKey } = await import('../../workflows/external-keys.js');
+        const choice = comment === undefined ? { fingerprint: fingerprint ?? '' } : { comment };
+        await showStoredKey(cx, await addAgentKey(cx.store, name, choice, socket, cx.signerAccess));
+      }),
+    );
 }

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { examples } from '../options.js';
-import type { Open } from '../program.js';
+import type { Act } from '../program.js';
 import { showStoredKey } from './generate.js';
 
 interface AddTokenFlags {
@@ -10,7 +10,7 @@ interface AddTokenFlags {
   readonly id?: string;
 }
 
-export function defineAddToken(program: Command, open: Open): void {
+export function defineAddToken(program: Command, act: Act): void {
   program
     .command('add-token')
     .description('use a key that a PKCS#11 token holds: a smart card, an HSM, a cloud HSM …')
@@ -26,11 +26,11 @@ export function defineAddToken(program: Command, open: Open): void {
         'add-token bot --module /usr/lib/x86_64-linux-gnu/opensc-pkcs11.so --token "PIV_II" --id 02',
       ),
     )
-    .action(async (name: string, flags: AddTokenFlags, command: Command) => {
-      const cx = open(command);
-      await cx.store.tidy();
-      const { addTokenKey } = await import('../../workflows/external-keys.js');
-      const { module, token, label, id } = flags;
-      await showStoredKey(cx, await addTokenKey(cx.store, name, { module, token, label, id }, cx.signerAccess));
-    });
+    .action(
+      act(async (cx, name: string, flags: AddTokenFlags) => {
+        const { addTokenKey } = await import('../../workflows/external-keys.js');
+        const { module, token, label, id } = flags;
+        await showStoredKey(cx, await addTokenKey(cx.store, name, { module, token, label, id }, cx.signerAccess));
+      }),
+    );
 }

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { examples } from '../options.js';
-import type { Open } from '../program.js';
+import type { Act } from '../program.js';
 import { lifetimeS } from './generate-elsewhere.js';
 
 interface AgentLoadFlags {
@@ -9,7 +9,7 @@ interface AgentLoadFlags {
   readonly confirm?: true;
 }
 
-export function defineAgentLoad(program: Command, open: Open): void {
+export function defineAgentLoad(program: Command, act: Act): void {
   program
     .command('agent-load')
     .description('put a key of the keystore into the running ssh-agent')
@@ -18,29 +18,25 @@ export function defineAgentLoad(program: Command, open: Open): void {
     .option('--lifetime <duration>', 'the agent forgets it after this long, such as 12h')
     .option('--confirm', 'the agent asks before each signature')
     .addHelpText('after', examples('agent-load bot --lifetime 12h', 'agent-load bot --confirm'))
-    .action(async (name: string, flags: AgentLoadFlags, command: Command) => {
-      const cx = open(command);
-      await cx.store.tidy();
-      const { loadIntoAgent } = await import('../../workflows/external-keys.js');
-      const { requirePrivateFile } = await import('../../keystore/stored-keys.js');
-      const { openPrivateKey } = await import('../../keystore/open-key.js');
-      const lifetime = await lifetimeS(flags.lifetime);
-      const record = await cx.store.read(name);
-      requirePrivateFile(record);
-      const key = await openPrivateKey(cx.store, record, {
-        passphrase: () => cx.passphraseOf(record),
-        permissions: cx.permissions,
-      });
-      const { socket, confirm = false } = flags;
-      const { fingerprint, comment } = await loadIntoAgent(
-        key,
-        name,
-        { socket, confirm, lifetimeS: lifetime },
-        cx.signerAccess,
-      );
-      await cx.store.audit({ action: 'agent-load', name, fingerprint: record.fingerprint });
-      const loaded = { name, sshFingerprint: fingerprint, comment, lifetimeS: lifetime ?? null, confirm };
-      cx.out.result(loaded, () => `loaded into the ssh-agent: ${fingerprint} ${comment}`);
-      cx.out.note(`use it from there: deribit-keys add-agent <other name> --fingerprint ${fingerprint}`);
-    });
+    .action(
+      act(async (cx, name: string, flags: AgentLoadFlags) => {
+        const { loadIntoAgent } = await import('../../workflows/external-keys.js');
+        const { requirePrivateFile } = await import('../../keystore/stored-keys.js');
+        const lifetime = await lifetimeS(flags.lifetime);
+        const record = await cx.store.read(name);
+        requirePrivateFile(record);
+        const { key } = await cx.openKey(record);
+        const { socket, confirm = false } = flags;
+        const { fingerprint, comment } = await loadIntoAgent(
+          key,
+          name,
+          { socket, confirm, lifetimeS: lifetime },
+          cx.signerAccess,
+        );
+        await cx.store.audit({ action: 'agent-load', name, fingerprint: record.fingerprint });
+        const loaded = { name, sshFingerprint: fingerprint, comment, lifetimeS: lifetime ?? null, confirm };
+        cx.out.result(loaded, () => `loaded into the ssh-agent: ${fingerprint} ${comment}`);
+        cx.out.note(`use it from there: deribit-keys add-agent <other name> --fingerprint ${fingerprint}`);
+      }),
+    );
 }

@@ -3,7 +3,7 @@ import { DeribitKeysError } from '../../errors.js';
 import type { KeyChange } from '../../workflows/account/change-api-key.js';
 import { addLoginOptions, collect, eitherOr, examples, type LoginOptions } from '../options.js';
 import { NARROW } from '../output.js';
-import type { Open } from '../program.js';
+import type { Act } from '../program.js';
 import { changeOne, disableOthers, showKeys } from './api-keys-actions.js';
 
 interface EditFlags extends LoginOptions {
@@ -20,7 +20,7 @@ interface DisableFlags extends LoginOptions {
 
 const WHICH = 'a name of the keystore (it wins), a client id (or client-id:…) or a key id (or id:…)';
 
-function defineKeysList(group: Command, open: Open): void {
+function defineKeysList(group: Command, act: Act): void {
   addLoginOptions(group.command('list').description('the keys of the account, and what is remarkable about them'))
     .addHelpText(
       'after',
@@ -31,14 +31,14 @@ Marks: login (it is logged in), stranger (not in the keystore), symmetric (a sha
 A client id that begins with "-" is written client-id:-….
 ${NARROW}`,
     )
-    .action(async (flags: LoginOptions, command: Command) => {
-      const cx = open(command);
-      await cx.store.tidy();
-      await showKeys(cx, flags);
-    });
+    .action(
+      act(async (cx, flags: LoginOptions) => {
+        await showKeys(cx, flags);
+      }),
+    );
 }
 
-function defineKeysEdit(group: Command, open: Open): void {
+function defineKeysEdit(group: Command, act: Act): void {
   const listOf = (value: readonly string[] | false | undefined) => (value === false ? [] : value);
   addLoginOptions(
     eitherOr(group.command('edit'), 'feature', 'ip')
@@ -55,22 +55,22 @@ function defineKeysEdit(group: Command, open: Open): void {
       'after',
       examples('api-keys edit bot --ip 203.0.113.7 --ip 198.51.100.0/24 --as admin', 'api-keys edit 7 --no-ip --yes'),
     )
-    .action(async (which: string, flags: EditFlags, command: Command) => {
-      const cx = open(command);
-      await cx.store.tidy();
-      const { scope, label } = flags;
-      const change = {
-        do: 'edit',
-        scope,
-        label,
-        features: listOf(flags.feature),
-        ipWhitelist: listOf(flags.ip),
-      } as const;
-      await changeOne(cx, which, change, flags);
-    });
+    .action(
+      act(async (cx, which: string, flags: EditFlags) => {
+        const { scope, label } = flags;
+        const change = {
+          do: 'edit',
+          scope,
+          label,
+          features: listOf(flags.feature),
+          ipWhitelist: listOf(flags.ip),
+        } as const;
+        await changeOne(cx, which, change, flags);
+      }),
+    );
 }
 
-function defineKeysDisable(group: Command, open: Open): void {
+function defineKeysDisable(group: Command, act: Act): void {
   addLoginOptions(
     group
       .command('disable')
@@ -82,38 +82,38 @@ function defineKeysDisable(group: Command, open: Open): void {
       'after',
       examples('api-keys disable bot --as admin', 'api-keys disable --all-but admin --as admin --yes'),
     )
-    .action(async (which: string | undefined, flags: DisableFlags, command: Command) => {
-      const cx = open(command);
-      await cx.store.tidy();
-      if ((which === undefined) === (flags.allBut === undefined)) {
-        throw new DeribitKeysError('ERR_USAGE', 'name one key, or say --all-but', {
-          hint: 'deribit-keys api-keys disable <which>, or deribit-keys api-keys disable --all-but <which>',
-        });
-      }
-      if (flags.allBut !== undefined) return disableOthers(cx, flags.allBut, flags);
-      await changeOne(cx, which ?? '', { do: 'disable' }, flags);
-    });
+    .action(
+      act(async (cx, which: string | undefined, flags: DisableFlags) => {
+        if ((which === undefined) === (flags.allBut === undefined)) {
+          throw new DeribitKeysError('ERR_USAGE', 'name one key, or say --all-but', {
+            hint: 'deribit-keys api-keys disable <which>, or deribit-keys api-keys disable --all-but <which>',
+          });
+        }
+        if (flags.allBut !== undefined) return disableOthers(cx, flags.allBut, flags);
+        await changeOne(cx, which ?? '', { do: 'disable' }, flags);
+      }),
+    );
 }
 
 function defineSimple(
   group: Command,
-  open: Open,
+  act: Act,
   name: 'enable' | 'remove',
   description: string,
   ...lines: readonly string[]
 ): void {
   addLoginOptions(group.command(name).description(description).argument('<which>', WHICH))
     .addHelpText('after', examples(...lines))
-    .action(async (which: string, flags: LoginOptions, command: Command) => {
-      const cx = open(command);
-      await cx.store.tidy();
-      await changeOne(cx, which, { do: name }, flags);
-    });
+    .action(
+      act(async (cx, which: string, flags: LoginOptions) => {
+        await changeOne(cx, which, { do: name }, flags);
+      }),
+    );
 }
 
 function defineWithValue(
   group: Command,
-  open: Open,
+  act: Act,
   name: string,
   description: string,
   value: string,
@@ -122,26 +122,26 @@ function defineWithValue(
 ): void {
   addLoginOptions(group.command(name).description(description).argument('<which>', WHICH).argument(`<${value}>`))
     .addHelpText('after', examples(example))
-    .action(async (which: string, given: string, flags: LoginOptions, command: Command) => {
-      const cx = open(command);
-      await cx.store.tidy();
-      await changeOne(cx, which, change(given), flags);
-    });
+    .action(
+      act(async (cx, which: string, given: string, flags: LoginOptions) => {
+        await changeOne(cx, which, change(given), flags);
+      }),
+    );
 }
 
-export function defineApiKeys(program: Command, open: Open): void {
+export function defineApiKeys(program: Command, act: Act): void {
   const group = program
     .command('api-keys')
     .description("the account's keys on the exchange: list, edit, enable, disable, remove, rename, scope")
     .addHelpText('after', examples('api-keys list --as admin', 'api-keys remove AbCdEf12 --as admin'));
-  defineKeysList(group, open);
-  defineKeysEdit(group, open);
-  defineSimple(group, open, 'enable', 'let a key log in again', 'api-keys enable bot --as admin');
-  defineKeysDisable(group, open);
-  defineSimple(group, open, 'remove', 'remove a key for good; its files here stay', 'api-keys remove 7 --as admin');
+  defineKeysList(group, act);
+  defineKeysEdit(group, act);
+  defineSimple(group, act, 'enable', 'let a key log in again', 'api-keys enable bot --as admin');
+  defineKeysDisable(group, act);
+  defineSimple(group, act, 'remove', 'remove a key for good; its files here stay', 'api-keys remove 7 --as admin');
   defineWithValue(
     group,
-    open,
+    act,
     'rename',
     'give a key another label on the exchange',
     'label',
@@ -150,7 +150,7 @@ export function defineApiKeys(program: Command, open: Open): void {
   );
   defineWithValue(
     group,
-    open,
+    act,
     'scope',
     'give a key another scope',
     'scope',

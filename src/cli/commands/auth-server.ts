@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { ServedKey } from '../../integrations/auth-server/auth-server.js';
 import { examples, notEmpty } from '../options.js';
 import { fields } from '../output.js';
-import type { Open } from '../program.js';
+import type { Act } from '../program.js';
 import { tokenSource } from '../token.js';
 
 interface AuthServerFlags {
@@ -16,7 +16,7 @@ const aborted = (signal: AbortSignal) =>
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
 
-export function defineAuthServer(program: Command, open: Open): void {
+export function defineAuthServer(program: Command, act: Act): void {
   program
     .command('auth-server')
     .description('hand out logins and tokens to programs of this machine, which never see a key')
@@ -40,44 +40,48 @@ A request needs no body; one that it has is JSON, and needs Content-Type: applic
   $ curl -s -X POST -H "Authorization: Bearer $(cat SECRET-FILE)" -H "Content-Type: application/json" \\
       -d '{"scope": "trade:read"}' http://127.0.0.1:PORT/v1/bot/auth-params`,
     )
-    .action(async (names: readonly string[], flags: AuthServerFlags, command: Command) => {
-      const cx = open(command);
-      const [{ startAuthServer }, { parseListen }, { createSecretFile }] = await Promise.all([
-        import('../../integrations/auth-server/auth-server.js'),
-        import('../../integrations/auth-server/listen.js'),
-        import('../../integrations/auth-server/secret-file.js'),
-      ]);
-      const address = parseListen(flags.listen);
-      const unique = [...new Set(names)];
-      const keys: ServedKey[] = [];
-      for (const name of unique) {
-        // the record is read each time: a key may be rotated meanwhile
-        const credentials = async () => {
-          const { clientId, record } = await tokenSource(cx, name);
-          return { clientId, signer: await cx.workflow.signerOf(record) };
-        };
-        await credentials();
-        keys.push({ name, credentials, open: async () => (await tokenSource(cx, name)).open() });
-      }
-      const server = await startAuthServer(keys, address);
-      try {
-        const secretFile = await createSecretFile(cx.store.folder, flags.secretFile, server.secret);
-        try {
-          const { url } = server;
-          cx.out.result({ url, secretFile: secretFile.path, names: unique }, () =>
-            fields([
-              ['url', url],
-              ['secret file', secretFile.path],
-              ['names', unique.join(' ')],
-            ]),
-          );
-          cx.out.note('running; stop it with Ctrl-C');
-          await aborted(cx.host.signal);
-        } finally {
-          await secretFile.remove();
-        }
-      } finally {
-        await server.close();
-      }
-    });
+    .action(
+      act(
+        async (cx, names: readonly string[], flags: AuthServerFlags) => {
+          const [{ startAuthServer }, { parseListen }, { createSecretFile }] = await Promise.all([
+            import('../../integrations/auth-server/auth-server.js'),
+            import('../../integrations/auth-server/listen.js'),
+            import('../../integrations/auth-server/secret-file.js'),
+          ]);
+          const address = parseListen(flags.listen);
+          const unique = [...new Set(names)];
+          const keys: ServedKey[] = [];
+          for (const name of unique) {
+            // the record is read each time: a key may be rotated meanwhile
+            const credentials = async () => {
+              const { clientId, record } = await tokenSource(cx, name);
+              return { clientId, signer: await cx.workflow.signerOf(record) };
+            };
+            await credentials();
+            keys.push({ name, credentials, open: async () => (await tokenSource(cx, name)).open() });
+          }
+          const server = await startAuthServer(keys, address);
+          try {
+            const secretFile = await createSecretFile(cx.store.folder, flags.secretFile, server.secret);
+            try {
+              const { url } = server;
+              cx.out.result({ url, secretFile: secretFile.path, names: unique }, () =>
+                fields([
+                  ['url', url],
+                  ['secret file', secretFile.path],
+                  ['names', unique.join(' ')],
+                ]),
+              );
+              cx.out.note('running; stop it with Ctrl-C');
+              await aborted(cx.host.signal);
+            } finally {
+              await secretFile.remove();
+            }
+          } finally {
+            await server.close();
+          }
+        },
+        { tidy: false },
+      ),
+    );
 }

@@ -1,15 +1,14 @@
 import type { Command } from 'commander';
 import { examples } from '../options.js';
 import { fields } from '../output.js';
-import type { Open } from '../program.js';
-import { explained } from '../refusal.js';
+import type { Act } from '../program.js';
 
 interface AuthFlags {
   readonly scope?: string;
   readonly printToken?: true;
 }
 
-export function defineAuth(program: Command, open: Open): void {
+export function defineAuth(program: Command, act: Act): void {
   program
     .command('auth')
     .description('a real login with a registered key')
@@ -20,35 +19,33 @@ export function defineAuth(program: Command, open: Open): void {
       'after',
       examples('auth bot', 'auth bot --scope trade:read', 'auth bot --print-token --json | jq -r .accessToken'),
     )
-    .action(async (name: string, flags: AuthFlags, command: Command) => {
-      const cx = open(command);
-      await cx.store.tidy();
-      const { authenticate } = await import('../../workflows/account/authenticate.js');
-      const { selectEndpoint } = await import('../../workflows/endpoint-selection.js');
-      const record = await cx.store.read(name);
-      const endpoint = selectEndpoint(cx.target, record);
-      const { compareScopes, parseScope } = await import('../../deribit/scope.js');
-      if (flags.scope !== undefined) parseScope(flags.scope);
-      const outlives = flags.printToken === true;
-      const attempt = { endpoint, clientId: record.clientId ?? '', record, secret: null };
-      const { clientId, login } = await explained(cx, attempt, () =>
-        authenticate(cx.workflow, record, endpoint, { scope: flags.scope, outlives }),
-      );
-      const tokens = outlives
-        ? { accessToken: login.accessToken.reveal(), refreshToken: login.refreshToken.reveal() }
-        : {};
-      const { scope, expiresInS, tokenType } = login;
-      const { missing } = compareScopes(flags.scope ?? '', scope);
-      if (missing.length > 0)
-        cx.out.note(`note: the key does not allow ${missing.join(' ')}: the exchange left it out`);
-      cx.out.result({ clientId, scope, expiresIn: expiresInS, tokenType, ...tokens }, () =>
-        fields([
-          ['client id', clientId],
-          ['scope', scope],
-          ['expires in', `${expiresInS} s`],
-          ['access token', tokens.accessToken ?? null],
-          ['refresh token', tokens.refreshToken ?? null],
-        ]),
-      );
-    });
+    .action(
+      act(async (cx, name: string, flags: AuthFlags) => {
+        const { authenticate } = await import('../../workflows/account/authenticate.js');
+        const { selectEndpoint } = await import('../../workflows/endpoint-selection.js');
+        const record = await cx.store.read(name);
+        const endpoint = selectEndpoint(cx.target, record);
+        const { compareScopes, parseScope } = await import('../../deribit/scope.js');
+        if (flags.scope !== undefined) parseScope(flags.scope);
+        const outlives = flags.printToken === true;
+        cx.login.attempt = { endpoint, clientId: record.clientId ?? '', record, secret: null };
+        const { clientId, login } = await authenticate(cx.workflow, record, endpoint, { scope: flags.scope, outlives });
+        const tokens = outlives
+          ? { accessToken: login.accessToken.reveal(), refreshToken: login.refreshToken.reveal() }
+          : {};
+        const { scope, expiresInS, tokenType } = login;
+        const { missing } = compareScopes(flags.scope ?? '', scope);
+        if (missing.length > 0)
+          cx.out.note(`note: the key does not allow ${missing.join(' ')}: the exchange left it out`);
+        cx.out.result({ clientId, scope, expiresIn: expiresInS, tokenType, ...tokens }, () =>
+          fields([
+            ['client id', clientId],
+            ['scope', scope],
+            ['expires in', `${expiresInS} s`],
+            ['access token', tokens.accessToken ?? null],
+            ['refresh token', tokens.refreshToken ?? null],
+          ]),
+        );
+      }),
+    );
 }

@@ -11,7 +11,7 @@ import type { AccountLogin, WorkflowContext } from '../../workflows/context.js';
 import { type Context, createContext } from '../context.js';
 import { examples } from '../options.js';
 import type { Printer, Style } from '../output.js';
-import type { Open } from '../program.js';
+import type { Act } from '../program.js';
 
 const SCOPE = 'account:read trade:read_write';
 
@@ -137,24 +137,28 @@ async function play(cx: Context, folder: string, sandbox: Sandbox): Promise<void
   if (!ok) throw new DeribitKeysError('ERR_CHECK_FAILED', 'the demo did not end as it should');
 }
 
-export function defineDemo(program: Command, open: Open): void {
+export function defineDemo(program: Command, act: Act): void {
   program
     .command('demo')
     .description('the whole story on a local exchange: generate, register, prove, log in')
     .addHelpText('after', examples('demo', 'demo --json | jq .'))
-    .action(async (_flags: unknown, command: Command) => {
-      const cx = open(command);
-      const { startSandbox } = await import('../../sandbox/index.js');
-      const folder = await mkdtemp(join(tmpdir(), 'deribit-keys-demo-'));
-      try {
-        const sandbox = await startSandbox();
-        try {
-          await play(cx, folder, sandbox);
-        } finally {
-          await sandbox.close();
-        }
-      } finally {
-        await rm(folder, { recursive: true, force: true });
-      }
-    });
+    .action(
+      act(
+        async (cx) => {
+          const { startSandbox } = await import('../../sandbox/index.js');
+          const folder = await mkdtemp(join(tmpdir(), 'deribit-keys-demo-'));
+          try {
+            const sandbox = await startSandbox();
+            try {
+              await play(cx, folder, sandbox);
+            } finally {
+              await sandbox.close();
+            }
+          } finally {
+            await rm(folder, { recursive: true, force: true });
+          }
+        },
+        { tidy: false },
+      ),
+    );
 }

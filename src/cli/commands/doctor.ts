@@ -7,15 +7,14 @@ import type { AccountLogin } from '../../workflows/context.js';
 import { CheckFailed } from '../check-failed.js';
 import type { Context } from '../context.js';
 import { accountLogin, withSecondFactor, withSecondFactorIfGiven } from '../login.js';
-import { addLoginOptions, examples, type LoginOptions } from '../options.js';
+import { addLoginOptions, examples, type LoginOptions, secretOption } from '../options.js';
 import { inLine, type Printer } from '../output.js';
-import type { Open } from '../program.js';
+import type { Act } from '../program.js';
 import { canAsk } from '../prompt.js';
-import { requirePassphrase, secretFrom } from '../secrets.js';
+import { withPassphrase } from '../secrets.js';
 
 interface DoctorFlags extends LoginOptions {
   readonly file?: string;
-  readonly inputPassphraseFile?: string;
   readonly error?: string;
   readonly maxAge: string;
   readonly offline?: true;
@@ -69,24 +68,20 @@ async function loginNear(cx: Context, login: LoginOptions, records: readonly Key
   return accountLogin(cx, login, ...(login.as === undefined ? placed : []));
 }
 
-async function filePassphrase(cx: Context, flags: DoctorFlags, path: string): Promise<Secret | null> {
-  const places = [
-    { file: flags.inputPassphraseFile, variable: 'DERIBIT_KEYS_INPUT_PASSPHRASE' },
-    { file: cx.options.passphraseFile, variable: 'DERIBIT_KEYS_PASSPHRASE' },
-  ] as const;
-  return canAsk(cx.host)
-    ? requirePassphrase(cx.host, `the key in ${path}`, '--input-passphrase-file', ...places)
-    : secretFrom(cx.host, 'passphrase', ...places);
+async function filePassphrase({ host, secrets }: Context, path: string): Promise<Secret | null> {
+  const names = ['inputPassphrase', 'passphrase'] as const;
+  if (!canAsk(host)) return secrets.find(names);
+  return withPassphrase({ host, secrets, what: `the key in ${path}`, names }, async (passphrase) => passphrase);
 }
 
-export function defineDoctor(program: Command, open: Open): void {
+export function defineDoctor(program: Command, act: Act): void {
   addLoginOptions(
     program
       .command('doctor')
       .description('find what is wrong, and the command that mends it; exit code 1 where something is')
       .argument('[name...]', 'keys of the keystore; all where no starting point is given')
       .option('--file <file>', 'start from a key file, in any format')
-      .option('--input-passphrase-file <file>', 'the passphrase of that file (env DERIBIT_KEYS_INPUT_PASSPHRASE)')
+      .addOption(secretOption('inputPassphrase'))
       .option('--error <code>', "start from an error: Deribit's number, or a code of this program")
       .option('--max-age <duration>', 'from which age on a registered key is too old', '365d')
       .option('--offline', 'ask no exchange'),
@@ -105,27 +100,34 @@ ${examples(
   `doctor --json | jq '.findings[] | select(.ok == false)'`,
 )}`,
     )
-    .action(async (names: readonly string[], flags: DoctorFlags, command: Command) => {
-      const cx = open(command);
-      const { doctor } = await import('../../workflows/checks/doctor.js');
-      const { parseDuration } = await import('../../util/duration.js');
-      const login = loginFlags(cx, flags);
-      const { file } = flags;
-      const diagnosis = await doctor(await (login === null ? withSecondFactorIfGiven : withSecondFactor)(cx, flags), {
-        names,
-        file:
-          file === undefined
-            ? undefined
-            : { path: file, permissions: cx.permissions, passphrase: () => filePassphrase(cx, flags, file) },
-        clientId: login?.clientId === undefined ? flags.clientId : undefined,
-        errorCode: flags.error,
-        login: async (records) => (login === null ? null : loginNear(cx, login, records)),
-        loginWords: wordsOf(login),
-        target: cx.target,
-        maxAgeMs: parseDuration(flags.maxAge),
-        offline: flags.offline,
-      });
-      show(cx.out, diagnosis);
-      if (!diagnosis.ok) throw new CheckFailed();
-    });
+    .action(
+      act(
+        async (cx, names: readonly string[], flags: DoctorFlags) => {
+          const { doctor } = await import('../../workflows/checks/doctor.js');
+          const { parseDuration } = await import('../../util/duration.js');
+          const login = loginFlags(cx, flags);
+          const { file } = flags;
+          const diagnosis = await doctor(
+            await (login === null ? withSecondFactorIfGiven : withSecondFactor)(cx, flags),
+            {
+              names,
+              file:
+                file === undefined
+                  ? undefined
+                  : { path: file, permissions: cx.permissions, passphrase: () => filePassphrase(cx, file) },
+              clientId: login?.clientId === undefined ? flags.clientId : undefined,
+              errorCode: flags.error,
+              login: async (records) => (login === null ? null : loginNear(cx, login, records)),
+              loginWords: wordsOf(login),
+              target: cx.target,
+              maxAgeMs: parseDuration(flags.maxAge),
+              offline: flags.offline,
+            },
+          );
+          show(cx.out, diagnosis);
+          if (!diagnosis.ok) throw new CheckFailed();
+        },
+        { tidy: false },
+      ),
+    );
 }

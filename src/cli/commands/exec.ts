@@ -2,14 +2,14 @@ import type { Command } from 'commander';
 import { DeribitKeysError } from '../../errors.js';
 import { ExitWith } from '../check-failed.js';
 import { examples } from '../options.js';
-import type { Open } from '../program.js';
+import type { Act } from '../program.js';
 import { tokenSource } from '../token.js';
 
 interface ExecFlags {
   readonly scope?: string;
 }
 
-export function defineExec(program: Command, open: Open): void {
+export function defineExec(program: Command, act: Act): void {
   program
     .command('exec')
     .description('run a program that finds a fresh access token in its environment, and none of our secrets')
@@ -31,24 +31,28 @@ The program finds:
 Its exit code is passed on, and 128+n where signal n ended it; 127 where there is no such program, 126 where it cannot
 be executed. Signals are handed on to it.`,
     )
-    .action(async (name: string, words: readonly string[], flags: ExecFlags, command: Command) => {
-      const cx = open(command);
-      const [child = '', ...rest] = words;
-      if (child === '') {
-        throw new DeribitKeysError('ERR_USAGE', 'the program to run has an empty name', {
-          hint: 'give it behind --, such as: exec bot -- python3 bot.py',
-        });
-      }
-      const { clientId, url, fetch } = await tokenSource(cx, name, flags.scope);
-      const { accessToken } = await fetch();
-      const { childEnvironment } = await import('../child-environment.js');
-      const { runChild } = await import('../run-child.js');
-      const exitCode = await runChild(
-        cx.host,
-        child,
-        rest,
-        childEnvironment(cx.host.env, { accessToken, clientId, url }),
-      );
-      if (exitCode !== 0) throw new ExitWith(exitCode);
-    });
+    .action(
+      act(
+        async (cx, name: string, words: readonly string[], flags: ExecFlags) => {
+          const [child = '', ...rest] = words;
+          if (child === '') {
+            throw new DeribitKeysError('ERR_USAGE', 'the program to run has an empty name', {
+              hint: 'give it behind --, such as: exec bot -- python3 bot.py',
+            });
+          }
+          const { clientId, url, fetch } = await tokenSource(cx, name, flags.scope);
+          const { accessToken } = await fetch();
+          const { childEnvironment } = await import('../child-environment.js');
+          const { runChild } = await import('../run-child.js');
+          const exitCode = await runChild(
+            cx.host,
+            child,
+            rest,
+            childEnvironment(cx.host.env, { accessToken, clientId, url }),
+          );
+          if (exitCode !== 0) throw new ExitWith(exitCode);
+        },
+        { tidy: false },
+      ),
+    );
 }

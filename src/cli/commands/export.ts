@@ -4,9 +4,9 @@ import { DeribitKeysError } from '../../errors.js';
 import { createFile } from '../../keystore/files.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import type { Context } from '../context.js';
-import { eitherOr, examples, notEmpty } from '../options.js';
-import type { Open } from '../program.js';
-import { requireNewPassphrase, secretFrom } from '../secrets.js';
+import { eitherOr, examples, notEmpty, secretOption } from '../options.js';
+import type { Act } from '../program.js';
+import { requireNewPassphrase } from '../secrets.js';
 
 const FORMATS = ['pkcs8', 'pkcs1', 'openssh', 'jwk', 'der', 'spki', 'ssh'] as const;
 type Format = (typeof FORMATS)[number];
@@ -16,7 +16,6 @@ interface ExportFlags {
   readonly public?: true;
   readonly out?: string;
   readonly encrypt?: boolean;
-  readonly newPassphraseFile?: string;
 }
 
 interface Exported {
@@ -56,11 +55,11 @@ async function leavesUnder(
       'say --no-encrypt to write the private key in the clear, or take pkcs8 or openssh',
     );
   }
-  const place = { file: flags.newPassphraseFile, variable: 'DERIBIT_KEYS_NEW_PASSPHRASE' };
-  if (kept !== null) return (await secretFrom(cx.host, 'passphrase', place)) ?? kept;
+  const { host, secrets } = cx;
+  if (kept !== null) return (await secrets.find(['newPassphrase'])) ?? kept;
   if (flags.encrypt !== true) return null;
-  const common = { file: cx.options.passphraseFile, variable: 'DERIBIT_KEYS_PASSPHRASE' };
-  return requireNewPassphrase(cx.host, 'the exported key', '--new-passphrase-file', place, common);
+  const names = ['newPassphrase', 'passphrase'] as const;
+  return requireNewPassphrase({ host, secrets, what: 'the exported key', names, key: record.name });
 }
 
 async function exportPrivate(
@@ -70,16 +69,11 @@ async function exportPrivate(
   flags: ExportFlags,
 ): Promise<Exported> {
   const { requirePrivateFile } = await import('../../keystore/stored-keys.js');
-  const { openPrivateKey } = await import('../../keystore/open-key.js');
   const { serialisePrivateKey } = await import('../../crypto/formats/index.js');
   requirePrivateFile(record);
   if (record.encrypted && flags.encrypt !== false && !ENCRYPTABLE.includes(format))
     await leavesUnder(cx, record, format, flags, null);
-  const kept = record.encrypted ? await cx.passphraseOf(record) : null;
-  const key = await openPrivateKey(cx.store, record, {
-    permissions: cx.permissions,
-    passphrase: async () => kept ?? cx.passphraseOf(record),
-  });
+  const { key, passphrase: kept } = await cx.openKey(record);
   const passphrase = await leavesUnder(cx, record, format, flags, kept);
   const comment = format === 'openssh' ? { comment: record.name } : {};
   const content = await serialisePrivateKey(key, {
@@ -92,7 +86,7 @@ async function exportPrivate(
   return { format, isPublic: false, encrypted: passphrase !== null, content };
 }
 
-export function defineExport(program: Command, open: Open): void {
+export function defineExport(program: Command, act: Act): void {
   eitherOr(program.command('export'), 'encrypt')
     .description('write a key in a format for another program')
     .argument('<name>')
@@ -101,11 +95,7 @@ export function defineExport(program: Command, open: Open): void {
     .option('--out <file>', 'a new file (0600); - for stdout, also on a terminal', notEmpty)
     .option('--encrypt', 'encrypt it under a passphrase (pkcs8, openssh)')
     .option('--no-encrypt', 'write an encrypted key in the clear')
-    .option(
-      '--new-passphrase-file <file>',
-      'the passphrase to write it under (env DERIBIT_KEYS_NEW_PASSPHRASE)',
-      notEmpty,
-    )
+    .addOption(secretOption('newPassphrase'))
     .addHelpText(
       'after',
       examples(
@@ -115,32 +105,36 @@ export function defineExport(program: Command, open: Open): void {
         'export bot --format jwk --no-encrypt --out bot.jwk',
       ),
     )
-    .action(async (name: string, flags: ExportFlags, command: Command) => {
-      const cx = open(command);
-      const record = await cx.store.read(name);
-      const format = flags.format;
-      const isPublic = flags.public === true || format === 'spki' || format === 'ssh';
-      const toStdout = flags.out === undefined || flags.out === '-';
-      if (!isPublic && flags.out === undefined && cx.host.stdout.isTTY === true) {
-        throw usage(
-          'a private key is not shown on a terminal unless you ask for it',
-          'write it to a file with --out <file>, or say --out -',
-        );
-      }
-      const exported = isPublic
-        ? await exportPublic(cx, record, format)
-        : await exportPrivate(cx, record, format ?? 'pkcs8', flags);
-      const { content, encrypted } = exported;
-      if (flags.out !== undefined && !toStdout) await createFile(flags.out, content, isPublic ? 0o644 : 0o600);
-      const text = typeof content === 'string' ? content : Buffer.from(content).toString('base64');
-      const document = {
-        name,
-        format: exported.format,
-        public: isPublic,
-        encrypted,
-        file: toStdout ? null : flags.out,
-      };
-      if (toStdout && !cx.out.json) cx.host.stdout.write(content);
-      else cx.out.result(toStdout ? { ...document, content: text } : document, () => `${flags.out}`);
-    });
+    .action(
+      act(
+        async (cx, name: string, flags: ExportFlags) => {
+          const record = await cx.store.read(name);
+          const format = flags.format;
+          const isPublic = flags.public === true || format === 'spki' || format === 'ssh';
+          const toStdout = flags.out === undefined || flags.out === '-';
+          if (!isPublic && flags.out === undefined && cx.host.stdout.isTTY === true) {
+            throw usage(
+              'a private key is not shown on a terminal unless you ask for it',
+              'write it to a file with --out <file>, or say --out -',
+            );
+          }
+          const exported = isPublic
+            ? await exportPublic(cx, record, format)
+            : await exportPrivate(cx, record, format ?? 'pkcs8', flags);
+          const { content, encrypted } = exported;
+          if (flags.out !== undefined && !toStdout) await createFile(flags.out, content, isPublic ? 0o644 : 0o600);
+          const text = typeof content === 'string' ? content : Buffer.from(content).toString('base64');
+          const document = {
+            name,
+            format: exported.format,
+            public: isPublic,
+            encrypted,
+            file: toStdout ? null : flags.out,
+          };
+          if (toStdout && !cx.out.json) cx.host.stdout.write(content);
+          else cx.out.result(toStdout ? { ...document, content: text } : document, () => `${flags.out}`);
+        },
+        { tidy: false },
+      ),
+    );
 }

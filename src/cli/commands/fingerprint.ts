@@ -3,8 +3,8 @@ import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import { isKeyName } from '../../keystore/names.js';
 import type { Context } from '../context.js';
 import { readKeyInput } from '../key-input.js';
-import { examples, notEmpty } from '../options.js';
-import type { Open } from '../program.js';
+import { examples, secretOption } from '../options.js';
+import type { Act } from '../program.js';
 
 async function storedPublicKey(cx: Context, source: string) {
   if (!isKeyName(source)) return null;
@@ -17,7 +17,7 @@ async function storedPublicKey(cx: Context, source: string) {
   }
 }
 
-export function defineFingerprint(program: Command, open: Open): void {
+export function defineFingerprint(program: Command, act: Act): void {
   program
     .command('fingerprint')
     .description('the fingerprint that Deribit shows for a key')
@@ -25,11 +25,7 @@ export function defineFingerprint(program: Command, open: Open): void {
       '<name|file|->',
       'a key of the keystore; or a file (or stdin) with a public key, private key or certificate',
     )
-    .option(
-      '--input-passphrase-file <file>',
-      'the passphrase of that file (env DERIBIT_KEYS_INPUT_PASSPHRASE)',
-      notEmpty,
-    )
+    .addOption(secretOption('inputPassphrase'))
     .addHelpText(
       'after',
       examples(
@@ -38,19 +34,23 @@ export function defineFingerprint(program: Command, open: Open): void {
         '$ openssl pkey -in key.pem -pubout | deribit-keys fingerprint -',
       ),
     )
-    .action(async (source: string, flags: { inputPassphraseFile?: string }, command: Command) => {
-      const cx = open(command);
-      const { fingerprint } = await import('../../crypto/fingerprint.js');
-      const key = (await storedPublicKey(cx, source)) ?? (await publicKeyIn(cx, source, flags.inputPassphraseFile));
-      const print = fingerprint(key);
-      cx.out.result({ algorithm: key.algorithm, bits: key.bits, fingerprint: print }, () => print);
-    });
+    .action(
+      act(
+        async (cx, source: string) => {
+          const { fingerprint } = await import('../../crypto/fingerprint.js');
+          const key = (await storedPublicKey(cx, source)) ?? (await publicKeyIn(cx, source));
+          const print = fingerprint(key);
+          cx.out.result({ algorithm: key.algorithm, bits: key.bits, fingerprint: print }, () => print);
+        },
+        { tidy: false },
+      ),
+    );
 }
 
-async function publicKeyIn(cx: Context, source: string, passphraseFile: string | undefined) {
+async function publicKeyIn(cx: Context, source: string) {
   const { parsePublicKey } = await import('../../crypto/formats/index.js');
   try {
-    return await readKeyInput(cx, source, passphraseFile, (bytes, passphrase) =>
+    return await readKeyInput(cx, source, (bytes, passphrase) =>
       parsePublicKey(bytes, passphrase === null ? {} : { passphrase }),
     );
   } catch (error) {

@@ -56,7 +56,7 @@ export async function generateElsewhere(
   cx: Context,
   name: string,
   kind: GenerateOptions,
-  flags: ElsewhereFlags & { readonly encrypt?: true },
+  flags: ElsewhereFlags & { readonly encrypt?: boolean },
 ): Promise<KeyRecord | null> {
   if (!flags.inAgent) requireUnused(flags, AGENT_FLAGS, '--in-agent');
   if (!flags.inToken) requireUnused(flags, TOKEN_FLAGS, '--in-token');

@@ -1,16 +1,16 @@
 import { type Command, Option } from 'commander';
 import type { KeyRecord } from '../../keystore/record.js';
 import type { Context } from '../context.js';
-import { examples } from '../options.js';
+import { eitherOr, examples } from '../options.js';
 import { fields } from '../output.js';
-import type { Open } from '../program.js';
+import type { Act } from '../program.js';
 import { signerLine } from '../show-record.js';
 import { addElsewhereOptions, type ElsewhereFlags, generateElsewhere } from './generate-elsewhere.js';
 
 interface GenerateFlags extends ElsewhereFlags {
   readonly type?: 'ed25519' | 'rsa';
   readonly bits?: '2048' | '3072' | '4096';
-  readonly encrypt?: true;
+  readonly encrypt?: boolean;
 }
 
 /** The JSON form that `generate` and `import` give. */
@@ -53,15 +53,15 @@ export async function showStoredKey(cx: Context, record: KeyRecord): Promise<voi
   ]);
 }
 
-export function defineGenerate(program: Command, open: Open): void {
+export function defineGenerate(program: Command, act: Act): void {
   addElsewhereOptions(
-    program
-      .command('generate')
+    eitherOr(program.command('generate'), 'encrypt')
       .description('make a keypair on this machine')
       .argument('<name>', 'what to call it here')
       .addOption(new Option('--type <type>', 'default ed25519').choices(['ed25519', 'rsa']))
       .addOption(new Option('--bits <bits>', 'for RSA; default 3072').choices(['2048', '3072', '4096']))
-      .option('--encrypt', 'encrypt the private key under a passphrase'),
+      .option('--encrypt', 'encrypt the private key under a passphrase (default if one is given)')
+      .option('--no-encrypt', 'store it unencrypted'),
   )
     .addHelpText(
       'after',
@@ -73,26 +73,25 @@ export function defineGenerate(program: Command, open: Open): void {
         'generate bot --in-token --module /usr/lib/softhsm/libsofthsm2.so --token bots --pin-file pin.txt',
       ),
     )
-    .action(async (name: string, flags: GenerateFlags, command: Command) => {
-      const cx = open(command);
-      await cx.store.tidy();
-      const { generate } = await import('../../workflows/generate.js');
-      const { requireNewPassphrase } = await import('../secrets.js');
-      const type = flags.type ?? 'ed25519';
-      const bits = flags.bits === undefined ? {} : { bits: Number(flags.bits) as 2048 | 3072 | 4096 };
-      cx.store.files(name);
-      await cx.store.requireFree(name);
-      if (type === 'rsa') cx.out.note(`making an RSA key of ${flags.bits ?? 3072} bits …`);
-      const elsewhere = await generateElsewhere(cx, name, { type, ...bits }, flags);
-      const passphrase = flags.encrypt
-        ? await requireNewPassphrase(cx.host, `the key "${name}"`, '--passphrase-file', {
-            file: cx.options.passphraseFile,
-            variable: 'DERIBIT_KEYS_PASSPHRASE',
-          })
-        : null;
-      await showStoredKey(cx, elsewhere ?? (await generate(cx.store, name, { type, ...bits, passphrase })));
-      cx.out.note(
-        `next: give the public key to Deribit (deribit-keys register ${name} --help, or its web page and deribit-keys link ${name})`,
-      );
-    });
+    .action(
+      act(async (cx, name: string, flags: GenerateFlags) => {
+        const { generate } = await import('../../workflows/generate.js');
+        const { newKeyPassphrase } = await import('../secrets.js');
+        const type = flags.type ?? 'ed25519';
+        const bits = flags.bits === undefined ? {} : { bits: Number(flags.bits) as 2048 | 3072 | 4096 };
+        cx.store.files(name);
+        await cx.store.requireFree(name);
+        if (type === 'rsa') cx.out.note(`making an RSA key of ${flags.bits ?? 3072} bits …`);
+        const elsewhere = await generateElsewhere(cx, name, { type, ...bits }, flags);
+        const { encrypt } = flags;
+        const generateHere = async () => {
+          const passphrase = await newKeyPassphrase(cx, { name, encrypt });
+          return generate(cx.store, name, { type, ...bits, passphrase });
+        };
+        await showStoredKey(cx, elsewhere ?? (await generateHere()));
+        cx.out.note(
+          `next: give the public key to Deribit (deribit-keys register ${name} --help, or its web page and deribit-keys link ${name})`,
+        );
+      }),
+    );
 }

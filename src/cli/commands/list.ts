@@ -3,14 +3,14 @@ import type { DamagedRecord } from '../../keystore/keystore.js';
 import type { Context } from '../context.js';
 import { examples } from '../options.js';
 import { NARROW, table } from '../output.js';
-import type { Open } from '../program.js';
+import type { Act } from '../program.js';
 import { recordLines } from '../show-record.js';
 
 function tellDamaged(cx: Context, damaged: readonly DamagedRecord[]): void {
   for (const { error } of damaged) cx.out.note(`warning: ${error.message}`);
 }
 
-export function defineList(program: Command, open: Open): void {
+export function defineList(program: Command, act: Act): void {
   program
     .command('list')
     .description('the keys of the keystore')
@@ -20,44 +20,44 @@ export function defineList(program: Command, open: Open): void {
 ${NARROW}
 A record that is damaged is named on stderr, and left out with --json: doctor and verify --all tell of it, and exit 1.`,
     )
-    .action(async (_flags: unknown, command: Command) => {
-      const cx = open(command);
-      await cx.store.tidy();
-      const { records, damaged } = await cx.store.list();
-      cx.out.result(records, () =>
-        records.length === 0
-          ? ''
-          : table(
-              cx.out,
-              ['NAME', 'ALGORITHM', 'FINGERPRINT', 'STATE', 'ENVIRONMENT', 'CLIENT ID', 'SCOPE'],
-              records.map((record) => [
-                record.name,
-                record.bits === null ? record.algorithm : `${record.algorithm}-${record.bits}`,
-                record.fingerprint,
-                record.state,
-                record.environment ?? '-',
-                record.clientId ?? '-',
-                record.scope ?? '-',
-              ]),
-              ['FINGERPRINT', 'SCOPE'],
-            ),
-      );
-      if (records.length === 0)
-        cx.out.note(`no keys in ${cx.store.folder}; make one with: deribit-keys generate <name>`);
-      tellDamaged(cx, damaged);
-    });
+    .action(
+      act(async (cx) => {
+        const { records, damaged } = await cx.store.list();
+        cx.out.result(records, () =>
+          records.length === 0
+            ? ''
+            : table(
+                cx.out,
+                ['NAME', 'ALGORITHM', 'FINGERPRINT', 'STATE', 'ENVIRONMENT', 'CLIENT ID', 'SCOPE'],
+                records.map((record) => [
+                  record.name,
+                  record.bits === null ? record.algorithm : `${record.algorithm}-${record.bits}`,
+                  record.fingerprint,
+                  record.state,
+                  record.environment ?? '-',
+                  record.clientId ?? '-',
+                  record.scope ?? '-',
+                ]),
+                ['FINGERPRINT', 'SCOPE'],
+              ),
+        );
+        if (records.length === 0)
+          cx.out.note(`no keys in ${cx.store.folder}; make one with: deribit-keys generate <name>`);
+        tellDamaged(cx, damaged);
+      }),
+    );
 }
 
-export function defineShow(program: Command, open: Open): void {
+export function defineShow(program: Command, act: Act): void {
   program
     .command('show')
     .description('what the keystore knows of one key')
     .argument('<name>')
     .addHelpText('after', examples('show bot', 'show bot --json | jq -r .clientId'))
-    .action(async (name: string, _flags: unknown, command: Command) => {
-      const cx = open(command);
-      await cx.store.tidy();
-      const record = await cx.store.read(name);
-      cx.out.result(record, () => recordLines(record));
-    });
+    .action(
+      act(async (cx, name: string) => {
+        const record = await cx.store.read(name);
+        cx.out.result(record, () => recordLines(record));
+      }),
+    );
 }

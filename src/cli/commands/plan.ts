@@ -7,22 +7,17 @@ import type { AccountLogin, WorkflowContext } from '../../workflows/context.js';
 import type { PolicyResult } from '../../workflows/policy/apply-policy.js';
 import type { Action, Change } from '../../workflows/policy/plan-policy.js';
 import type { Policy } from '../../workflows/policy/policy.js';
-import type { Context } from '../context.js';
+import type { Context, OpenedKey } from '../context.js';
 import { keyContext } from '../key-context.js';
 import { accountLogin, withSecondFactor } from '../login.js';
-import { addLoginOptions, examples, type LoginOptions } from '../options.js';
+import { addLoginOptions, examples, type LoginOptions, secretOption } from '../options.js';
 import { inLine, type Style } from '../output.js';
-import type { Open } from '../program.js';
+import type { Act } from '../program.js';
 import { confirm } from '../prompt.js';
-import { explained } from '../refusal.js';
 import { requireNewPassphrase } from '../secrets.js';
 
 interface PolicyFlags extends LoginOptions {
   readonly prune?: true;
-}
-
-interface ApplyFlags extends PolicyFlags {
-  readonly newPassphraseFile?: string;
 }
 
 /** Changes that end or restore a way in, so that they want a yes. */
@@ -89,7 +84,6 @@ interface Work {
 
 /** Where nothing else says where to go, the policy does. */
 async function begin(cx: Context, file: string, flags: PolicyFlags): Promise<Work> {
-  await cx.store.tidy();
   const { MAX_POLICY_BYTES, parsePolicy } = await import('../../workflows/policy/parse-policy.js');
   const policy = parsePolicy(await readText(cx, file, MAX_POLICY_BYTES));
   const { records } = await cx.store.list();
@@ -101,12 +95,6 @@ async function begin(cx: Context, file: string, flags: PolicyFlags): Promise<Wor
   const target = silent && policy.environment !== null ? { environment: policy.environment } : cx.target;
   const login = await accountLogin({ ...cx, target }, flags, ...(flags.as === undefined ? named : []));
   return { cx, policy, login, workflow: await withSecondFactor(cx, flags) };
-}
-
-/** Runs work on the account that begins with the login. */
-async function asAccount<T>({ cx, login }: Work, flags: LoginOptions, work: () => Promise<T>): Promise<T> {
-  const { attemptOf } = await import('../../workflows/checks/refusal.js');
-  return explained(cx, attemptOf(login, flags.as === undefined ? null : await cx.store.read(flags.as)), work);
 }
 
 const MARKS: Readonly<Partial<Record<Action, string>>> = { stranger: '?', conflict: '!', disable: '-', replace: '±' };
@@ -122,18 +110,27 @@ function line({ out }: Context, { action, name, detail }: Change): string {
 }
 
 /** A passphrase that was set in this run opens the key later in it. */
-function passphrases(cx: Context, flags: ApplyFlags) {
+function passphrases(cx: Context) {
   const made = new Map<string, Promise<Secret>>();
-  const common = [{ file: cx.options.passphraseFile, variable: 'DERIBIT_KEYS_PASSPHRASE' }] as const;
   return {
     newFor(name: string): Promise<Secret> {
-      const own = { file: flags.newPassphraseFile, variable: 'DERIBIT_KEYS_NEW_PASSPHRASE' };
+      const { host, secrets } = cx;
+      const names = ['newPassphrase', 'passphrase'] as const;
       const asked =
-        made.get(name) ?? requireNewPassphrase(cx.host, `the key "${name}"`, '--new-passphrase-file', own, ...common);
+        made.get(name) ?? requireNewPassphrase({ host, secrets, what: `the key "${name}"`, names, key: name });
       made.set(name, asked);
       return asked;
     },
-    of: (record: KeyRecord) => made.get(record.name) ?? cx.passphraseOf(record),
+    async openKey(record: KeyRecord): Promise<OpenedKey> {
+      const passphrase = await made.get(record.name);
+      if (passphrase === undefined) return cx.openKey(record);
+      const { openPrivateKey } = await import('../../keystore/open-key.js');
+      const { store, permissions } = cx;
+      return {
+        key: await openPrivateKey(store, record, { passphrase: async () => passphrase, permissions }),
+        passphrase,
+      };
+    },
   };
 }
 
@@ -145,25 +142,23 @@ async function confirmWeighty(cx: Context, changes: readonly Change[]): Promise<
   await confirm(cx.host, cx.options.yes === true, `make these changes, among them: ${list}?`);
 }
 
-async function apply(work: Work, flags: ApplyFlags): Promise<PolicyResult> {
+async function apply(work: Work, flags: PolicyFlags): Promise<PolicyResult> {
   const { applyPolicy } = await import('../../workflows/policy/apply-policy.js');
   const { cx, policy, login, workflow } = work;
-  const { newFor, of } = passphrases(cx, flags);
-  return asAccount(work, flags, () =>
-    applyPolicy(workflow, {
-      policy,
-      login,
-      prune: flags.prune === true,
-      confirm: (changes) => confirmWeighty(cx, changes),
-      contextFor: () => keyContext(cx, workflow, of),
-      newPassphrase: newFor,
-      permissions: cx.permissions,
-      onDone: ({ action, name }) => cx.out.note(`done: ${action} ${name}`),
-    }),
-  );
+  const { newFor, openKey } = passphrases(cx);
+  return applyPolicy(workflow, {
+    policy,
+    login,
+    prune: flags.prune === true,
+    confirm: (changes) => confirmWeighty(cx, changes),
+    contextFor: () => keyContext(cx, workflow, openKey),
+    newPassphrase: newFor,
+    permissions: cx.permissions,
+    onDone: ({ action, name }) => cx.out.note(`done: ${action} ${name}`),
+  });
 }
 
-export function definePlan(program: Command, open: Open): void {
+export function definePlan(program: Command, act: Act): void {
   addLoginOptions(
     program
       .command('plan')
@@ -175,23 +170,24 @@ export function definePlan(program: Command, open: Open): void {
       'after',
       POLICY_HELP + examples('plan keys.yaml --as admin', 'plan keys.yaml --as admin --json | jq .changes'),
     )
-    .action(async (file: string, flags: PolicyFlags, command: Command) => {
-      const cx = open(command);
-      const { planPolicy } = await import('../../workflows/policy/apply-policy.js');
-      const work = await begin(cx, file, flags);
-      const { workflow, policy, login } = work;
-      show(cx, await asAccount(work, flags, () => planPolicy(workflow, policy, login, flags.prune)));
-    });
+    .action(
+      act(async (cx, file: string, flags: PolicyFlags) => {
+        const { planPolicy } = await import('../../workflows/policy/apply-policy.js');
+        const work = await begin(cx, file, flags);
+        const { workflow, policy, login } = work;
+        show(cx, await planPolicy(workflow, policy, login, flags.prune));
+      }),
+    );
 }
 
-export function defineApply(program: Command, open: Open): void {
+export function defineApply(program: Command, act: Act): void {
   addLoginOptions(
     program
       .command('apply')
       .description('make the keystore and the exchange as a policy file says')
       .argument('<file>', 'YAML or JSON; - for stdin')
       .option('--prune', 'disable enabled keys that the policy does not name')
-      .option('--new-passphrase-file <file>', 'for keys that get a passphrase (env DERIBIT_KEYS_NEW_PASSPHRASE)'),
+      .addOption(secretOption('newPassphrase', 'read the passphrase for new keys that have one from this file')),
   )
     .addHelpText(
       'after',
@@ -199,8 +195,9 @@ export function defineApply(program: Command, open: Open): void {
 To replace, rotate, enable or disable a key wants a yes: on a terminal, or by --yes.
 ${examples('apply keys.yaml --as admin', 'apply keys.yaml --as admin --prune --yes')}`,
     )
-    .action(async (file: string, flags: ApplyFlags, command: Command) => {
-      const cx = open(command);
-      show(cx, await apply(await begin(cx, file, flags), flags));
-    });
+    .action(
+      act(async (cx, file: string, flags: PolicyFlags) => {
+        show(cx, await apply(await begin(cx, file, flags), flags));
+      }),
+    );
 }

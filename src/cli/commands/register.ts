@@ -3,8 +3,7 @@ import type { Registration } from '../../workflows/registration/register.js';
 import { accountLogin, withSecondFactor, withSecondFactorIfGiven } from '../login.js';
 import { addLoginOptions, collect, examples, type LoginOptions, notEmpty, wholeNumber } from '../options.js';
 import { fields, type Printer } from '../output.js';
-import type { Open } from '../program.js';
-import { explained } from '../refusal.js';
+import type { Act } from '../program.js';
 
 interface RegisterFlags extends LoginOptions {
   readonly scope: string;
@@ -31,7 +30,7 @@ export function showRegistration(out: Printer, registration: Registration): void
   );
 }
 
-export function defineRegister(program: Command, open: Open): void {
+export function defineRegister(program: Command, act: Act): void {
   addLoginOptions(
     program
       .command('register')
@@ -49,34 +48,30 @@ export function defineRegister(program: Command, open: Open): void {
         'register bot --scope trade:read_write --ip 203.0.113.7 --client-id AbCdEf12 --client-secret-file secret.txt',
       ),
     )
-    .action(async (name: string, flags: RegisterFlags, command: Command) => {
-      const cx = open(command);
-      await cx.store.tidy();
-      const { register, requireRegistrable } = await import('../../workflows/registration/register.js');
-      const record = await cx.store.read(name);
-      requireRegistrable(record);
-      const login = await accountLogin(cx, flags, record);
-      const workflow = await withSecondFactor(cx, flags);
-      const { scope, label } = flags;
-      const { attemptOf } = await import('../../workflows/checks/refusal.js');
-      const attempt = attemptOf(login, flags.as === undefined ? null : await cx.store.read(flags.as));
-      const registration = await explained(cx, attempt, () =>
-        register(workflow, {
+    .action(
+      act(async (cx, name: string, flags: RegisterFlags) => {
+        const { register, requireRegistrable } = await import('../../workflows/registration/register.js');
+        const record = await cx.store.read(name);
+        requireRegistrable(record);
+        const login = await accountLogin(cx, flags, record);
+        const workflow = await withSecondFactor(cx, flags);
+        const { scope, label } = flags;
+        const registration = await register(workflow, {
           name,
           scope,
           label,
           features: flags.feature ?? [],
           ipWhitelist: flags.ip ?? [],
           login,
-        }),
-      );
-      if (registration.adopted)
-        cx.out.note('the key was on the exchange already, from an interrupted run: it was taken over');
-      showRegistration(cx.out, registration);
-    });
+        });
+        if (registration.adopted)
+          cx.out.note('the key was on the exchange already, from an interrupted run: it was taken over');
+        showRegistration(cx.out, registration);
+      }),
+    );
 }
 
-export function defineLink(program: Command, open: Open): void {
+export function defineLink(program: Command, act: Act): void {
   program
     .command('link')
     .description("prove and record a key whose public half was pasted into Deribit's web page")
@@ -86,18 +81,17 @@ export function defineLink(program: Command, open: Open): void {
     .option('--tfa-secret-file <file>', 'second factor: the base32 seed (env DERIBIT_TFA_SECRET)', notEmpty)
     .option('--subaccount <id>', 'the subaccount that the key belongs to', wholeNumber(1))
     .addHelpText('after', examples('link bot --client-id AbCdEf12', 'link bot --client-id AbCdEf12 --env prod'))
-    .action(async (name: string, flags: LoginOptions & { clientId: string }, command: Command) => {
-      const cx = open(command);
-      await cx.store.tidy();
-      const { link } = await import('../../workflows/registration/link.js');
-      const { selectEndpoint } = await import('../../workflows/endpoint-selection.js');
-      const record = await cx.store.read(name);
-      const endpoint = selectEndpoint(cx.target, record);
-      const { clientId, subaccount } = flags;
-      const workflow = await withSecondFactorIfGiven(cx, flags);
-      const registration = await explained(cx, { endpoint, clientId, record, secret: null }, () =>
-        link(workflow, { name, clientId, endpoint, subaccount }),
-      );
-      showRegistration(cx.out, registration);
-    });
+    .action(
+      act(async (cx, name: string, flags: LoginOptions & { clientId: string }) => {
+        const { link } = await import('../../workflows/registration/link.js');
+        const { selectEndpoint } = await import('../../workflows/endpoint-selection.js');
+        const record = await cx.store.read(name);
+        const endpoint = selectEndpoint(cx.target, record);
+        const { clientId, subaccount } = flags;
+        const workflow = await withSecondFactorIfGiven(cx, flags);
+        cx.login.attempt = { endpoint, clientId, record, secret: null };
+        const registration = await link(workflow, { name, clientId, endpoint, subaccount });
+        showRegistration(cx.out, registration);
+      }),
+    );
 }

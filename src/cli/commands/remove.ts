@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
 import { accountLogin, saysLogin, withSecondFactor } from '../login.js';
 import { addLoginOptions, examples, type LoginOptions } from '../options.js';
-import type { Open } from '../program.js';
+import type { Act } from '../program.js';
 import { confirm } from '../prompt.js';
 
-export function defineRemove(program: Command, open: Open): void {
+export function defineRemove(program: Command, act: Act): void {
   addLoginOptions(
     program
       .command('remove')
@@ -13,25 +13,25 @@ export function defineRemove(program: Command, open: Open): void {
       .option('--purge', 'delete the files: the private key is gone then'),
   )
     .addHelpText('after', examples('remove old-bot', 'remove old-bot --purge --yes', 'remove old-bot --as admin'))
-    .action(async (name: string, flags: LoginOptions & { purge?: true }, command: Command) => {
-      const cx = open(command);
-      await cx.store.tidy();
-      const { removeKey } = await import('../../workflows/remove.js');
-      const record = await cx.store.read(name);
-      const login = saysLogin(cx, flags) ? await accountLogin(cx, flags, record) : null;
-      const purge = flags.purge === true;
-      const workflow = await withSecondFactor(cx, flags);
-      const { folder, linkedFile } = await removeKey(workflow, name, {
-        purge,
-        login,
-        confirm: async (linkedFile) => {
-          const what = linkedFile === null ? `the private key "${name}"` : `the link "${name}" to a private key`;
-          if (purge) await confirm(cx.host, cx.options.yes === true, `Delete ${what} for good?`);
-        },
-      });
-      cx.out.result({ name, purged: purge, folder, linkedFile }, () =>
-        folder === null ? `${name}: deleted` : `${name}: moved to ${folder}`,
-      );
-      if (linkedFile !== null) cx.out.note(`${linkedFile} was left as it is: the keystore only had a link to it`);
-    });
+    .action(
+      act(async (cx, name: string, flags: LoginOptions & { purge?: true }) => {
+        const { removeKey } = await import('../../workflows/remove.js');
+        const record = await cx.store.read(name);
+        const login = saysLogin(cx, flags) ? await accountLogin(cx, flags, record) : null;
+        const purge = flags.purge === true;
+        const workflow = await withSecondFactor(cx, flags);
+        const { folder, linkedFile } = await removeKey(workflow, name, {
+          purge,
+          login,
+          confirm: async (linkedFile) => {
+            const what = linkedFile === null ? `the private key "${name}"` : `the link "${name}" to a private key`;
+            if (purge) await confirm(cx.host, cx.options.yes === true, `Delete ${what} for good?`);
+          },
+        });
+        cx.out.result({ name, purged: purge, folder, linkedFile }, () =>
+          folder === null ? `${name}: deleted` : `${name}: moved to ${folder}`,
+        );
+        if (linkedFile !== null) cx.out.note(`${linkedFile} was left as it is: the keystore only had a link to it`);
+      }),
+    );
 }

@@ -9,10 +9,10 @@ import type { FailedRotation } from '../../workflows/rotation/rotate-all.js';
 import { CheckFailed } from '../check-failed.js';
 import type { Context } from '../context.js';
 import { keyContext } from '../key-context.js';
-import { accountLogin, saysLogin, withSecondFactor } from '../login.js';
+import { accountLogin, keyLogin, saysLogin, withSecondFactor } from '../login.js';
 import { addLoginOptions, examples, type LoginOptions } from '../options.js';
 import { fields, inLine } from '../output.js';
-import type { Open } from '../program.js';
+import type { Act } from '../program.js';
 import { addPlaceOptions, type PlaceFlags, placeFrom } from './successor-place.js';
 
 interface RotateFlags extends LoginOptions, PlaceFlags {
@@ -54,12 +54,9 @@ async function ownLogin(
 ): Promise<AccountLogin> {
   const { requireClientId } = await import('../../workflows/account/authenticate.js');
   const { selectEndpoint } = await import('../../workflows/endpoint-selection.js');
-  return {
-    endpoint: selectEndpoint(cx.target, record),
-    credentials: { clientId: requireClientId(record), signer: await workflow.signerOf(record) },
-    subaccount: flags.subaccount,
-    homeSubaccount: record.subaccount ?? undefined,
-  };
+  const endpoint = selectEndpoint(cx.target, record);
+  const { subaccount } = flags;
+  return keyLogin(cx, workflow, { record, clientId: requireClientId(record), endpoint, subaccount });
 }
 
 function lines(cx: Context, rotation: Rotation | FailedRotation): string[] {
@@ -151,7 +148,7 @@ function requireSense(name: string | undefined, flags: RotateFlags): void {
   }
 }
 
-export function defineRotate(program: Command, open: Open): void {
+export function defineRotate(program: Command, act: Act): void {
   const command = addPlaceOptions(
     program
       .command('rotate')
@@ -180,11 +177,11 @@ interrupted goes on with the same command. The old pair is kept as <name>.<time>
 The successor is made where the old key lives, unless an option says another place; a file that follows a token's or an
 agent's key is not encrypted (deribit-keys passphrase <name> does it).`,
     )
-    .action(async (name: string | undefined, flags: RotateFlags, command: Command) => {
-      const cx = open(command);
-      requireSense(name, flags);
-      await cx.store.tidy();
-      if (name === undefined) return rotateMany(cx, flags);
-      await rotateOne(cx, name, flags);
-    });
+    .action(
+      act(async (cx, name: string | undefined, flags: RotateFlags) => {
+        requireSense(name, flags);
+        if (name === undefined) return rotateMany(cx, flags);
+        await rotateOne(cx, name, flags);
+      }),
+    );
 }

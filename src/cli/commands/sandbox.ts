@@ -3,7 +3,7 @@ import { DeribitKeysError } from '../../errors.js';
 import type { Sandbox, SandboxOptions } from '../../sandbox/index.js';
 import { collect, examples, notEmpty, wholeNumber } from '../options.js';
 import { fields } from '../output.js';
-import type { Open } from '../program.js';
+import type { Act } from '../program.js';
 
 interface SandboxFlags {
   readonly port?: number;
@@ -35,7 +35,7 @@ const aborted = (signal: AbortSignal) =>
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
 
-export function defineSandbox(program: Command, open: Open): void {
+export function defineSandbox(program: Command, act: Act): void {
   program
     .command('sandbox')
     .description('run the embedded exchange on 127.0.0.1 until interrupted')
@@ -56,32 +56,36 @@ export function defineSandbox(program: Command, open: Open): void {
         'sandbox --json | head -1 | jq .',
       ),
     )
-    .action(async (flags: SandboxFlags, command: Command) => {
-      const cx = open(command);
-      const sandbox = await start({
-        ...(flags.port === undefined ? {} : { port: flags.port }),
-        ...(flags.tfaSecret === undefined ? {} : { tfaSecret: flags.tfaSecret }),
-        ...(flags.state === undefined ? {} : { stateFile: flags.state }),
-        ...(flags.fault === undefined ? {} : { faults: flags.fault }),
-        ...(flags.faultApi === undefined ? {} : { faultApi: true }),
-        ...(flags.tokenLife === undefined ? {} : { expiresInS: flags.tokenLife }),
-        ...(flags.keyLimit === undefined ? {} : { keyLimit: flags.keyLimit }),
-        ...(flags.limits === undefined
-          ? {}
-          : { limits: { connectionsPerIp: true, sessionsPerKey: true, credits: true } }),
-      });
-      const { httpUrl, wsUrl, clientId, clientSecret, tfaSecret } = sandbox;
-      cx.out.result({ httpUrl, wsUrl, clientId, clientSecret, tfaSecret }, () =>
-        fields([
-          ['http', httpUrl],
-          ['websocket', wsUrl],
-          ['client id', clientId],
-          ['client secret', clientSecret],
-          ['second factor', tfaSecret],
-        ]),
-      );
-      cx.out.note('running; stop it with Ctrl-C');
-      await aborted(cx.host.signal);
-      await sandbox.close();
-    });
+    .action(
+      act(
+        async (cx, flags: SandboxFlags) => {
+          const sandbox = await start({
+            ...(flags.port === undefined ? {} : { port: flags.port }),
+            ...(flags.tfaSecret === undefined ? {} : { tfaSecret: flags.tfaSecret }),
+            ...(flags.state === undefined ? {} : { stateFile: flags.state }),
+            ...(flags.fault === undefined ? {} : { faults: flags.fault }),
+            ...(flags.faultApi === undefined ? {} : { faultApi: true }),
+            ...(flags.tokenLife === undefined ? {} : { expiresInS: flags.tokenLife }),
+            ...(flags.keyLimit === undefined ? {} : { keyLimit: flags.keyLimit }),
+            ...(flags.limits === undefined
+              ? {}
+              : { limits: { connectionsPerIp: true, sessionsPerKey: true, credits: true } }),
+          });
+          const { httpUrl, wsUrl, clientId, clientSecret, tfaSecret } = sandbox;
+          cx.out.result({ httpUrl, wsUrl, clientId, clientSecret, tfaSecret }, () =>
+            fields([
+              ['http', httpUrl],
+              ['websocket', wsUrl],
+              ['client id', clientId],
+              ['client secret', clientSecret],
+              ['second factor', tfaSecret],
+            ]),
+          );
+          cx.out.note('running; stop it with Ctrl-C');
+          await aborted(cx.host.signal);
+          await sandbox.close();
+        },
+        { tidy: false },
+      ),
+    );
 }

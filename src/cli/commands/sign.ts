@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { DeribitKeysError } from '../../errors.js';
 import { examples, notEmpty, wholeNumber } from '../options.js';
 import { jsonLine } from '../output.js';
-import type { Open } from '../program.js';
+import type { Act } from '../program.js';
 
 interface SignFlags {
   readonly clientId?: string;
@@ -13,7 +13,7 @@ interface SignFlags {
   readonly state?: string;
 }
 
-export function defineSign(program: Command, open: Open): void {
+export function defineSign(program: Command, act: Act): void {
   program
     .command('sign')
     .description('signed parameters for public/auth, offline, as JSON')
@@ -31,19 +31,23 @@ export function defineSign(program: Command, open: Open): void {
         `sign bot | jq '{jsonrpc: "2.0", id: 1, method: "public/auth", params: .}' | curl -s -d @- https://test.deribit.com/api/v2`,
       ),
     )
-    .action(async (name: string, flags: SignFlags, command: Command) => {
-      const cx = open(command);
-      const { buildAuthParams } = await import('../../deribit/auth-params.js');
-      const record = await cx.store.read(name);
-      const clientId = flags.clientId ?? record.clientId;
-      if (clientId === null || clientId === '') {
-        throw new DeribitKeysError('ERR_USAGE', `the key "${name}" is not registered, so it has no client id`, {
-          hint: 'register or link it first, or give --client-id',
-        });
-      }
-      const { timestamp: timestampMs, nonce, data, scope, state } = flags;
-      const signer = await cx.workflow.signerOf(record);
-      const params = await buildAuthParams({ clientId, signer }, { timestampMs, nonce, data, scope, state });
-      cx.out.result(params, () => jsonLine(params));
-    });
+    .action(
+      act(
+        async (cx, name: string, flags: SignFlags) => {
+          const { buildAuthParams } = await import('../../deribit/auth-params.js');
+          const record = await cx.store.read(name);
+          const clientId = flags.clientId ?? record.clientId;
+          if (clientId === null || clientId === '') {
+            throw new DeribitKeysError('ERR_USAGE', `the key "${name}" is not registered, so it has no client id`, {
+              hint: 'register or link it first, or give --client-id',
+            });
+          }
+          const { timestamp: timestampMs, nonce, data, scope, state } = flags;
+          const signer = await cx.workflow.signerOf(record);
+          const params = await buildAuthParams({ clientId, signer }, { timestampMs, nonce, data, scope, state });
+          cx.out.result(params, () => jsonLine(params));
+        },
+        { tidy: false },
+      ),
+    );
 }

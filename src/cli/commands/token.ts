@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { examples } from '../options.js';
-import type { Open } from '../program.js';
+import type { Act } from '../program.js';
 import { tokenSource } from '../token.js';
 
 interface TokenFlags {
@@ -8,7 +8,7 @@ interface TokenFlags {
   readonly cache: boolean;
 }
 
-export function defineToken(program: Command, open: Open): void {
+export function defineToken(program: Command, act: Act): void {
   program
     .command('token')
     .description('a valid access token alone on one line, cached in the keystore while it is good')
@@ -24,15 +24,19 @@ export function defineToken(program: Command, open: Open): void {
         `token bot --no-cache`,
       ),
     )
-    .action(async (name: string, flags: TokenFlags, command: Command) => {
-      const cx = open(command);
-      const source = await tokenSource(cx, name, flags.scope);
-      const { cachedToken } = await import('../../integrations/token-store/token-cache.js');
-      const token = flags.cache
-        ? await cachedToken(cx.store, name, source.purpose, source.fetch, cx.out.note)
-        : await source.fetch();
-      const { accessToken, expiresAtMs, scope } = token;
-      const expiresAt = new Date(expiresAtMs).toISOString();
-      cx.out.result({ accessToken, expiresAt, scope }, () => accessToken);
-    });
+    .action(
+      act(
+        async (cx, name: string, flags: TokenFlags) => {
+          const source = await tokenSource(cx, name, flags.scope);
+          const { cachedToken } = await import('../../integrations/token-store/token-cache.js');
+          const token = flags.cache
+            ? await cachedToken(cx.store, name, source.purpose, source.fetch, cx.out.note)
+            : await source.fetch();
+          const { accessToken, expiresAtMs, scope } = token;
+          const expiresAt = new Date(expiresAtMs).toISOString();
+          cx.out.result({ accessToken, expiresAt, scope }, () => accessToken);
+        },
+        { tidy: false },
+      ),
+    );
 }

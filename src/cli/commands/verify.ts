@@ -10,7 +10,7 @@ import type { Context } from '../context.js';
 import { accountLogin, saysLogin, withSecondFactor } from '../login.js';
 import { addLoginOptions, examples, type LoginOptions } from '../options.js';
 import { inLine, type Printer } from '../output.js';
-import type { Open } from '../program.js';
+import type { Act } from '../program.js';
 
 function show(out: Printer, results: readonly Verification[]): void {
   out.result(results, () =>
@@ -45,7 +45,7 @@ function areOfOnePlace(records: readonly KeyRecord[]): boolean {
   return first === undefined || rest.every((endpoint) => sameEndpoint(first, endpoint));
 }
 
-export function defineVerify(program: Command, open: Open): void {
+export function defineVerify(program: Command, act: Act): void {
   addLoginOptions(
     program
       .command('verify')
@@ -57,26 +57,26 @@ export function defineVerify(program: Command, open: Open): void {
       'after',
       examples('verify bot', 'verify --all --json | jq -e "all(.[]; .ok)"', 'verify bot --as admin'),
     )
-    .action(async (names: readonly string[], flags: LoginOptions & { all?: true }, command: Command) => {
-      const cx = open(command);
-      await cx.store.tidy();
-      const { verify } = await import('../../workflows/checks/verify.js');
-      const all = flags.all === true || names.length === 0;
-      const { records, damaged } = all ? await cx.store.list() : await readNamed(cx, names);
-      const account = saysLogin(cx, flags)
-        ? await accountLogin(cx, flags, ...(all && !areOfOnePlace(records) ? [] : records))
-        : undefined;
-      const results = await verify(await withSecondFactor(cx, flags), records, {
-        ...(account === undefined ? {} : { account }),
-        endpointFor: (record) => (record.environment === null ? null : selectEndpoint(cx.target, record)),
-      });
-      const broken = damaged.map(({ name, error }) => ({
-        name,
-        ok: false,
-        checks: [{ check: 'record', ok: false, detail: error.message }],
-      }));
-      show(cx.out, [...results, ...broken]);
-      if (results.length + broken.length === 0) cx.out.note(`no keys in ${cx.store.folder}`);
-      if (broken.length > 0 || results.some(({ ok }) => !ok)) throw new CheckFailed();
-    });
+    .action(
+      act(async (cx, names: readonly string[], flags: LoginOptions & { all?: true }) => {
+        const { verify } = await import('../../workflows/checks/verify.js');
+        const all = flags.all === true || names.length === 0;
+        const { records, damaged } = all ? await cx.store.list() : await readNamed(cx, names);
+        const account = saysLogin(cx, flags)
+          ? await accountLogin(cx, flags, ...(all && !areOfOnePlace(records) ? [] : records))
+          : undefined;
+        const results = await verify(await withSecondFactor(cx, flags), records, {
+          ...(account === undefined ? {} : { account }),
+          endpointFor: (record) => (record.environment === null ? null : selectEndpoint(cx.target, record)),
+        });
+        const broken = damaged.map(({ name, error }) => ({
+          name,
+          ok: false,
+          checks: [{ check: 'record', ok: false, detail: error.message }],
+        }));
+        show(cx.out, [...results, ...broken]);
+        if (results.length + broken.length === 0) cx.out.note(`no keys in ${cx.store.folder}`);
+        if (broken.length > 0 || results.some(({ ok }) => !ok)) throw new CheckFailed();
+      }),
+    );
 }

@@ -3,8 +3,6 @@ import type { Secret } from '../../crypto/secret.js';
 import { DeribitKeysError } from '../../errors.js';
 import type { SuccessorKind, SuccessorPlace } from '../../keystore/journal.js';
 import type { Keystore } from '../../keystore/keystore.js';
-import { openPrivateKey } from '../../keystore/open-key.js';
-import type { PermissionPolicy } from '../../keystore/permissions.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { storeKey } from '../../keystore/stored-keys.js';
 
@@ -51,19 +49,16 @@ function sizeLike(bits: number | null): 2048 | 3072 | 4096 {
 }
 
 /**
- * Makes successors whose private half is a file of the keystore, encrypted under the old key's passphrase where that is
- * encrypted: the passphrase is proved to open the old key first.
+ * Makes successors whose private half is a file of the keystore, encrypted under the old key's passphrase if that is
+ * encrypted.
+ * @param passphraseOf returns the passphrase that was proved to open the key
  */
 export function localSuccessor(
   store: Keystore,
-  passphraseOf: (record: KeyRecord) => Promise<Secret>,
-  permissions?: PermissionPolicy,
+  passphraseOf: (record: KeyRecord) => Promise<Secret | null>,
 ): MakeSuccessor {
   return async (name, old, { type, bits }) => {
     const passphrase = old.encrypted ? await passphraseOf(old) : null;
-    if (passphrase !== null) {
-      await openPrivateKey(store, old, { passphrase: () => Promise.resolve(passphrase), permissions });
-    }
     const key = await generateKeyPair(bits === null ? { type } : { type, bits });
     return storeKey(store, name, key, { passphrase, action: 'generate' });
   };

@@ -1,0 +1,221 @@
+import { spawn } from 'node:child_process';
+import { type FileHandle, open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Secret } from '../crypto/secret.js';
+import { DeribitKeysError } from '../errors.js';
+import { decodeText } from '../util/decode-text.js';
+import { withoutOwnSecrets } from './child-environment.js';
+import type { Output } from './host.js';
+
+const MAX_SECRET_BYTES = 4096;
+/** A password manager may ask for a PIN or a touch. */
+const COMMAND_TIMEOUT_MS = 120_000;
+const COMMAND_GRACE_MS = 1_000;
+
+interface ReaderContext {
+  readonly signal: AbortSignal;
+  readonly stderr?: Output | undefined;
+  readonly note: (text: string) => void;
+}
+
+/** The secret in a text: one trailing newline is dropped. Null for an empty one. */
+export function secretOf(text: string): Secret | null {
+  const secret = text.replace(/\r?\n$/, '');
+  return secret === '' ? null : new Secret(secret);
+}
+
+const errnoOf = (error: unknown) => (error instanceof Error && 'code' in error ? String(error.code) : '');
+
+async function readAll(handle: FileHandle): Promise<Buffer | null> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for (;;) {
+    const size = MAX_SECRET_BYTES + 1;
+    const { bytesRead, buffer } = await handle.read(Buffer.alloc(size), 0, size, null);
+    if (bytesRead === 0) return Buffer.concat(chunks);
+    length += bytesRead;
+    if (length > MAX_SECRET_BYTES) return null;
+    chunks.push(buffer.subarray(0, bytesRead));
+  }
+}
+
+/** Says that others can read a file of the user's own; a mounted secret, which nobody can write to, is left out. */
+async function tellIfShared(handle: FileHandle, path: string, note: (text: string) => void): Promise<void> {
+  const { mode, uid } = await handle.stat();
+  const isPlainFile = (mode & 0o170000) === 0o100000;
+  if (!isPlainFile || (mode & 0o077) === 0 || (mode & 0o200) === 0 || uid !== process.getuid?.()) return;
+  const octal = (mode & 0o777).toString(8).padStart(4, '0');
+  note(`note: other users can read ${path} (mode ${octal}): chmod 600 ${path}`);
+}
+
+/**
+ * Reads a secret from a file, a pipe or a device such as /dev/stdin, in UTF-8 or UTF-16. A byte order mark and one
+ * trailing newline are dropped.
+ * @throws `ERR_USAGE` if the file cannot be read, is too large, or is empty
+ */
+export async function readSecretFile(
+  path: string,
+  what: string,
+  { note = () => {} }: Partial<ReaderContext> = {},
+): Promise<Secret> {
+  const refuse = (why: string, cause?: unknown) =>
+    new DeribitKeysError('ERR_USAGE', `cannot read the ${what} from ${path}: ${why}`, {
+      cause,
+      hint: `name a file that holds only the ${what}`,
+    });
+  let bytes: Buffer | null;
+  try {
+    const handle = await open(path, 'r');
+    try {
+      await tellIfShared(handle, path, note);
+      bytes = await readAll(handle);
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    throw refuse(errnoOf(error) === 'ENOENT' ? 'no such file' : `the file cannot be read (${errnoOf(error)})`, error);
+  }
+  if (bytes === null) throw refuse(`it has more than ${MAX_SECRET_BYTES} bytes`);
+  let text: string;
+  try {
+    text = decodeText(bytes);
+  } catch (error) {
+    throw refuse('it is not text in UTF-8 or UTF-16', error);
+  }
+  const secret = secretOf(text);
+  if (secret === null) throw refuse('it is empty');
+  return secret;
+}
+
+/** Reads the secret of `key` from the file of that name in `folder`, or returns null if there is none. */
+export async function readFromFolder(
+  folder: string,
+  key: string,
+  what: string,
+  io: ReaderContext,
+): Promise<Secret | null> {
+  try {
+    return await readSecretFile(join(folder, key), what, io);
+  } catch (error) {
+    if (error instanceof DeribitKeysError && errnoOf(error.cause) === 'ENOENT') return null;
+    throw error;
+  }
+}
+
+/**
+ * Splits a command into words. Quotes (' or ") keep blanks together; a backslash stands for itself unless a quote, a
+ * blank or another backslash follows it. Nothing is expanded.
+ * @throws `ERR_USAGE` if a quote is not closed
+ */
+export function splitCommand(command: string): string[] {
+  const words: string[] = [];
+  let word: string | null = null;
+  let quote: string | null = null;
+  for (let at = 0; at < command.length; at += 1) {
+    const character = command.charAt(at);
+    const next = command.charAt(at + 1);
+    if (character === '\\' && quote !== "'" && next !== '' && /["'\\\s]/.test(next)) {
+      word = (word ?? '') + next;
+      at += 1;
+    } else if (quote !== null) {
+      if (character === quote) quote = null;
+      else word += character;
+    } else if (character === '"' || character === "'") {
+      quote = character;
+      word ??= '';
+    } else if (/\s/.test(character)) {
+      if (word !== null) words.push(word);
+      word = null;
+    } else {
+      word = (word ?? '') + character;
+    }
+  }
+  if (quote !== null) {
+    throw new DeribitKeysError('ERR_USAGE', `a quote (${quote}) in --passphrase-command is not closed`);
+  }
+  return word === null ? words : [...words, word];
+}
+
+/** Runs a program and returns its output, at most one byte more than a secret may have. */
+function outputOf(
+  [program = '', ...argv]: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+  { signal, stderr }: ReaderContext,
+): Promise<{ readonly output: Buffer; readonly failure: string | null }> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, argv, {
+      env: withoutOwnSecrets(env),
+      // stdin may be the key that is imported; a program that asks for a PIN opens the terminal for it
+      stdio: ['ignore', 'pipe', stderr === undefined ? 'ignore' : stderr === process.stderr ? 'inherit' : 'pipe'],
+    });
+    const chunks: Buffer[] = [];
+    let length = 0;
+    let timedOut = false;
+    child.stdout?.on('data', (chunk: Buffer) => {
+      if (length <= MAX_SECRET_BYTES) chunks.push(chunk);
+      length += chunk.length;
+    });
+    if (stderr !== undefined) child.stderr?.pipe(stderr, { end: false });
+    const stop = () => {
+      child.kill('SIGTERM');
+      setTimeout(() => child.kill('SIGKILL'), COMMAND_GRACE_MS).unref();
+    };
+    const timer = setTimeout(() => {
+      timedOut = true;
+      stop();
+    }, COMMAND_TIMEOUT_MS);
+    signal.addEventListener('abort', stop, { once: true });
+    const settle = () => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', stop);
+    };
+    child.on('error', (error) => {
+      settle();
+      reject(error);
+    });
+    child.on('close', (code, killedBy) => {
+      settle();
+      const end = code === 0 ? null : killedBy === null ? `it exited with ${code}` : `it was ended by ${killedBy}`;
+      const failure = timedOut ? `it did not end within ${COMMAND_TIMEOUT_MS / 1000} seconds` : end;
+      resolve({ output: Buffer.concat(chunks), failure });
+    });
+  });
+}
+
+/**
+ * Reads the passphrase of `key` from the output of a command, which is run without a shell, with the key's name as its
+ * last argument and without our own secrets in its environment.
+ * @throws `ERR_USAGE` if it cannot be run, `ERR_PASSPHRASE_REQUIRED` if it fails, `ERR_INTERRUPTED`
+ */
+export async function readFromCommand(
+  command: string,
+  key: string,
+  { env, ...io }: ReaderContext & { readonly env: Readonly<Record<string, string | undefined>> },
+): Promise<Secret> {
+  const words = splitCommand(command);
+  const [program = ''] = words;
+  const refuse = (code: 'ERR_USAGE' | 'ERR_PASSPHRASE_REQUIRED', why: string, cause?: unknown) =>
+    new DeribitKeysError(code, `--passphrase-command did not print the passphrase of "${key}": ${why}`, {
+      cause,
+      hint: `run it by hand: ${command} ${key}`,
+    });
+  let result: Awaited<ReturnType<typeof outputOf>>;
+  try {
+    result = await outputOf([...words, key], env, io);
+  } catch (error) {
+    const why = errnoOf(error) === 'ENOENT' ? 'no such program' : `it cannot be run (${errnoOf(error)})`;
+    throw refuse('ERR_USAGE', `${program}: ${why}`, error);
+  }
+  if (io.signal.aborted) throw new DeribitKeysError('ERR_INTERRUPTED', 'interrupted in --passphrase-command');
+  const { output, failure } = result;
+  if (failure !== null) throw refuse('ERR_PASSPHRASE_REQUIRED', failure);
+  if (output.length > MAX_SECRET_BYTES) throw refuse('ERR_USAGE', `it printed more than ${MAX_SECRET_BYTES} bytes`);
+  let secret: Secret | null;
+  try {
+    secret = secretOf(decodeText(output));
+  } catch (error) {
+    throw refuse('ERR_USAGE', 'its output is not text in UTF-8 or UTF-16', error);
+  }
+  if (secret === null) throw refuse('ERR_PASSPHRASE_REQUIRED', 'its output is empty');
+  return secret;
+}
