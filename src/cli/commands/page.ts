@@ -6,7 +6,7 @@ import { isDeribitKeysError } from '../../errors.js';
 import { createFile, fileError, replaceFile } from '../../keystore/files.js';
 import { examples, notEmpty } from '../options.js';
 import { fields } from '../output.js';
-import type { Open } from '../program.js';
+import type { Act } from '../program.js';
 
 const FILE_NAME = 'deribit-keys.html';
 
@@ -47,23 +47,27 @@ async function writePage(content: Buffer, { out, force }: PageFlags): Promise<vo
   }
 }
 
-export function definePage(program: Command, open: Open): void {
+export function definePage(program: Command, act: Act): void {
   program
     .command('page')
     .description('write the offline web page: one HTML file that creates, compares and tests keys in a browser')
     .option('--out <file>', 'where to write it', notEmpty, FILE_NAME)
     .option('--force', 'replace an existing file')
     .addHelpText('after', examples('page', 'page --out /media/usb/deribit-keys.html --force'))
-    .action(async (flags: PageFlags, command: Command) => {
-      const cx = open(command);
-      const content = await readPage();
-      await writePage(content, flags);
-      const page = {
-        file: flags.out,
-        bytes: content.length,
-        sha256: createHash('sha256').update(content).digest('hex'),
-      };
-      cx.out.result(page, () => fields(Object.entries(page)));
-      cx.out.note('Open it in a browser: it works offline and sends nothing.');
-    });
+    .action(
+      act(
+        async (cx, flags: PageFlags) => {
+          const content = await readPage();
+          await writePage(content, flags);
+          const page = {
+            file: flags.out,
+            bytes: content.length,
+            sha256: createHash('sha256').update(content).digest('hex'),
+          };
+          cx.out.result(page, () => fields(Object.entries(page)));
+          cx.out.note('Open it in a browser: it works offline and sends nothing.');
+        },
+        { tidy: false },
+      ),
+    );
 }
