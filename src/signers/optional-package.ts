@@ -1,5 +1,14 @@
 import { signerError } from '../crypto/signer.js';
 
+/** The packages that only some signers need. */
+export type OptionalPackage =
+  | 'ssh2'
+  | 'pkcs11js'
+  | '@aws-sdk/client-kms'
+  | '@google-cloud/kms'
+  | '@azure/keyvault-keys'
+  | '@azure/identity';
+
 /** How a package is loaded that is not among our own dependencies. */
 export type LoadPackage = (name: string) => Promise<unknown>;
 
@@ -10,7 +19,7 @@ const importPackage: LoadPackage = (name) => import(name);
  * @throws `ERR_SIGNER` where it is not installed, or is installed and does not load
  */
 export async function loadOptionalPackage(
-  name: 'ssh2' | 'pkcs11js',
+  name: OptionalPackage,
   purpose: string,
   load: LoadPackage = importPackage,
 ): Promise<object> {

@@ -52,7 +52,13 @@ export const noToken = missing(
   [has('pkcs11js'), 'pkcs11js in test/fixtures/signers (npm ci)'],
 );
 
-export const noKmsClient = missing('tests of the AWS client', [has('@aws-sdk/client-kms'), '@aws-sdk/client-kms']);
+/** Whether the SDKs of the cloud services are missing; says so. */
+export const noCloudSdk = missing(
+  'tests of the cloud services',
+  ...['@aws-sdk/client-kms', '@google-cloud/kms', '@azure/keyvault-keys', '@azure/identity'].map(
+    (name) => [has(name), `${name} in test/fixtures/signers (npm ci)`] as const,
+  ),
+);
 
 /** Loads an optional package from the fixture. */
 export const load = async (name: string): Promise<unknown> => fixtureRequire(name);

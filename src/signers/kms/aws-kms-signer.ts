@@ -1,0 +1,207 @@
+import { parsePublicKey } from '../../crypto/formats/index.js';
+import { DeribitKeysError } from '../../errors.js';
+import { type LoadPackage, loadOptionalPackage } from '../optional-package.js';
+import { type Call, callService, type KeyService, remoteSigner, serviceError } from '../remote-key.js';
+import { signerError } from '../signer-error.js';
+import type { GenerateInKmsOptions, KmsSigner, KmsSignerOptions } from './kms-options.js';
+
+export interface AwsKmsSignerOptions extends KmsSignerOptions {
+  /** A key id, key ARN, `alias/<name>` or alias ARN. */
+  readonly keyId: string;
+  /** Default: that of an ARN, else of the SDK's own settings. */
+  readonly region?: string | undefined;
+  /** Another endpoint, such as that of a VPC. Default: the region's. */
+  readonly endpoint?: string | undefined;
+  /** A client of `@aws-sdk/client-kms` that is set up already. Default: one with the SDK's credential chain. */
+  readonly client?: AwsKmsClient | undefined;
+}
+
+/** What is used of the SDK's `KMSClient`. */
+export interface AwsKmsClient {
+  // biome-ignore lint/suspicious/noExplicitAny: the SDK's commands are types of their own
+  send(command: any, options?: { abortSignal?: AbortSignal }): Promise<unknown>;
+}
+
+interface AwsSdk {
+  readonly KMSClient: new (config: object) => AwsKmsClient;
+  readonly GetPublicKeyCommand: new (input: object) => unknown;
+  readonly SignCommand: new (input: object) => unknown;
+  readonly CreateKeyCommand: new (input: object) => unknown;
+  readonly CreateAliasCommand: new (input: object) => unknown;
+}
+
+/** KMS takes no longer message in its raw form. */
+const MAX_MESSAGE_BYTES = 4096;
+const RSA_BITS = 3072;
+
+const FAILURES: Readonly<Record<string, Parameters<typeof serviceError>[2]>> = {
+  CredentialsProviderError: 'no-credentials',
+  TokenProviderError: 'no-credentials',
+  ExpiredToken: 'no-credentials',
+  ExpiredTokenException: 'no-credentials',
+  UnrecognizedClientException: 'no-credentials',
+  InvalidClientTokenId: 'no-credentials',
+  InvalidSignatureException: 'no-credentials',
+  IncompleteSignature: 'no-credentials',
+  MissingAuthenticationToken: 'no-credentials',
+  MissingAuthenticationTokenException: 'no-credentials',
+  AccessDeniedException: 'forbidden',
+  AccessDenied: 'forbidden',
+  NotFoundException: 'missing',
+  InvalidArnException: 'missing',
+  DisabledException: 'disabled',
+  KMSInvalidStateException: 'disabled',
+  KeyUnavailableException: 'disabled',
+  InvalidKeyUsageException: 'wrong-type',
+  UnsupportedOperationException: 'wrong-type',
+  ThrottlingException: 'throttled',
+  Throttling: 'throttled',
+  TooManyRequestsException: 'throttled',
+  RequestLimitExceeded: 'throttled',
+  LimitExceededException: 'throttled',
+  KMSInternalException: 'unavailable',
+  InternalFailure: 'unavailable',
+  ServiceUnavailable: 'unavailable',
+  ServiceUnavailableException: 'unavailable',
+  DependencyTimeoutException: 'unavailable',
+  TimeoutError: 'unreachable',
+};
+
+const AWS: KeyService = {
+  name: 'AWS KMS',
+  hints: {
+    'no-credentials': 'see which credentials are used: aws sts get-caller-identity; for SSO: aws sso login',
+    forbidden: 'allow kms:GetPublicKey and kms:Sign on this key, in the role and in the key policy',
+    missing: 'check --key-id and --region: aws kms list-aliases',
+    disabled: 'see its state: aws kms describe-key --key-id <id>; enable it: aws kms enable-key --key-id <id>',
+    'wrong-type': 'use a key of usage SIGN_VERIFY and spec ECC_NIST_EDWARDS25519, RSA_2048, RSA_3072 or RSA_4096',
+    throttled: 'wait and try again; see the quotas of AWS KMS in Service Quotas',
+    unreachable: 'check the network, the proxy, --region and --endpoint; or allow more time with --timeout',
+    unavailable: 'try again later',
+    other: 'read the answer of AWS in this message',
+  },
+  classify(error) {
+    const { name, message } = error instanceof Error ? error : { name: '', message: '' };
+    const own = Object.hasOwn(FAILURES, name) ? FAILURES[name] : undefined;
+    const failure = own ?? (/region is missing/i.test(message) ? 'missing' : 'other');
+    return { failure, detail: `${name}: ${message}` };
+  },
+};
+
+/**
+ * A signer whose key AWS KMS keeps: of spec ECC_NIST_EDWARDS25519 (ED25519_SHA_512 over the message itself), or RSA
+ * (RSASSA_PKCS1_V1_5_SHA_256). It needs the optional package `@aws-sdk/client-kms`, takes credentials as that finds
+ * them, and proves itself once before it is returned. An alias is resolved once: the signer stays with that key.
+ * @throws `ERR_SIGNER` for credentials, permission, a missing or disabled key, throttling, no answer;
+ *   `ERR_KEY_UNSUPPORTED` for another kind of key; `ERR_INTERRUPTED`
+ */
+export async function awsKmsSigner(options: AwsKmsSignerOptions): Promise<KmsSigner> {
+  const { sdk, client } = await openSdk(options);
+  return openKey(sdk, client, options);
+}
+
+async function openKey(sdk: AwsSdk, client: AwsKmsClient, options: AwsKmsSignerOptions): Promise<KmsSigner> {
+  const { keyId } = options;
+  const call: Call = callService(AWS, keyId, options);
+  const shown = (await call((abortSignal) =>
+    client.send(new sdk.GetPublicKeyCommand({ KeyId: keyId }), { abortSignal }),
+  )) as { KeyId?: string; PublicKey?: Uint8Array; KeySpec?: string; KeyUsage?: string };
+  const { PublicKey: der, KeySpec: spec = '', KeyUsage: usage, KeyId: arn = keyId } = shown;
+  const rsa = /^RSA_(2048|3072|4096)$/.test(spec);
+  if (usage !== 'SIGN_VERIFY' || (!rsa && spec !== 'ECC_NIST_EDWARDS25519')) {
+    throw serviceError(AWS, keyId, 'wrong-type', { detail: `${spec}, ${usage}` });
+  }
+  if (!(der instanceof Uint8Array)) throw signerError(`AWS KMS shows no public key for ${keyId}`, AWS.hints.other);
+  const signer = await remoteSigner(await parsePublicKey(der), `the key ${keyId} of AWS KMS`, async (message) => {
+    if (message.length > MAX_MESSAGE_BYTES) {
+      throw signerError(
+        `AWS KMS signs messages of at most ${MAX_MESSAGE_BYTES} bytes, not of ${message.length}`,
+        'shorten the data that is signed with the login',
+      );
+    }
+    const command = new sdk.SignCommand({
+      KeyId: arn,
+      Message: message,
+      MessageType: 'RAW',
+      SigningAlgorithm: rsa ? 'RSASSA_PKCS1_V1_5_SHA_256' : 'ED25519_SHA_512',
+    });
+    const { Signature } = (await call((abortSignal) => client.send(command, { abortSignal }))) as {
+      Signature?: unknown;
+    };
+    return Signature;
+  });
+  return { ...signer, keyId: arn };
+}
+
+async function openSdk({ keyId, region, endpoint, client, load }: AwsKmsSignerOptions) {
+  const sdk = (await loadAwsSdk(load)) as AwsSdk;
+  const where = region ?? /^arn:[\w-]+:kms:([\w-]+):/.exec(keyId)?.[1];
+  const config = { ...(where === undefined ? {} : { region: where }), ...(endpoint === undefined ? {} : { endpoint }) };
+  return { sdk, client: client ?? withoutVersionWarning(() => new sdk.KMSClient(config)) };
+}
+
+/** The SDK warns on stderr of Node versions that it will leave: a program's output is not the place for that. */
+function withoutVersionWarning<T>(work: () => T): T {
+  const name = 'AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED';
+  if (process.env[name] !== undefined) return work();
+  process.env[name] = 'true';
+  try {
+    return work();
+  } finally {
+    delete process.env[name];
+  }
+}
+
+const loadAwsSdk = (load: LoadPackage | undefined) =>
+  loadOptionalPackage('@aws-sdk/client-kms', 'a key in AWS KMS', load);
+
+/**
+ * Makes a key in AWS KMS under the alias `keyId` (such as `alias/bot`), and opens it. The role also needs
+ * kms:CreateKey and kms:CreateAlias.
+ * @throws `ERR_NAME_TAKEN` for an alias that exists, `ERR_USAGE` for an id that is no alias, and what `awsKmsSigner` does
+ */
+export async function generateInAwsKms(options: AwsKmsSignerOptions & GenerateInKmsOptions): Promise<KmsSigner> {
+  const { keyId, type = 'ed25519', bits = RSA_BITS } = options;
+  if (!/^alias\/(?!aws\/)[\w/-]{1,250}$/.test(keyId)) {
+    throw new DeribitKeysError('ERR_USAGE', `a new key of AWS KMS is named by an alias, not by "${keyId}"`, {
+      hint: 'such as --key-id alias/bot',
+    });
+  }
+  const { sdk, client } = await openSdk(options);
+  const call = callService(AWS, keyId, options);
+  const taken = await call((abortSignal) => client.send(new sdk.GetPublicKeyCommand({ KeyId: keyId }), { abortSignal }))
+    .then(() => true)
+    .catch((error: unknown) => {
+      if (error instanceof DeribitKeysError && (error.cause as Error | undefined)?.name === 'NotFoundException')
+        return false;
+      throw error;
+    });
+  if (taken) throw nameTaken(keyId);
+  const spec = type === 'rsa' ? `RSA_${bits}` : 'ECC_NIST_EDWARDS25519';
+  const made = (await call((abortSignal) =>
+    client.send(
+      new sdk.CreateKeyCommand({ KeySpec: spec, KeyUsage: 'SIGN_VERIFY', Description: `deribit-keys ${keyId}` }),
+      { abortSignal },
+    ),
+  )) as { KeyMetadata?: { KeyId?: string; Arn?: string } };
+  const { KeyId: id, Arn: arn = id } = made.KeyMetadata ?? {};
+  if (id === undefined || arn === undefined) throw signerError('AWS KMS names no new key', AWS.hints.other);
+  try {
+    await call((abortSignal) =>
+      client.send(new sdk.CreateAliasCommand({ AliasName: keyId, TargetKeyId: id }), { abortSignal }),
+    );
+    return await openKey(sdk, client, { ...options, keyId: arn });
+  } catch (error) {
+    if (!(error instanceof DeribitKeysError)) throw error;
+    throw new DeribitKeysError(error.code, error.message, {
+      hint: `${error.hint}; the new key ${arn} exists: use it with add-kms, or aws kms schedule-key-deletion --key-id ${id}`,
+      cause: error,
+    });
+  }
+}
+
+function nameTaken(keyId: string): DeribitKeysError {
+  return new DeribitKeysError('ERR_NAME_TAKEN', `AWS KMS has a key ${keyId} already`, {
+    hint: 'use it with deribit-keys add-kms, or choose another --key-id',
+  });
+}
