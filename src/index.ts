@@ -50,22 +50,6 @@ export { promptSecondFactor, singleCodeSecondFactor, totpSecondFactor } from './
 export type { RequestOptions, Transport } from './deribit/transport.js';
 export { DeribitKeysError, type ErrorCode, type ErrorDetails, isDeribitKeysError, type RpcFailure } from './errors.js';
 export * from './session/index.js';
-export {
-  type AgentIdentity,
-  type AgentKeyChoice,
-  type GeneratedInToken,
-  type GenerateInTokenOptions,
-  generateInToken,
-  type LoadKeyOptions,
-  type LoadPackage,
-  loadKeyIntoAgent,
-  type PinSource,
-  type Pkcs11Signer,
-  type Pkcs11SignerOptions,
-  pkcs11Signer,
-  type SshAgentSigner,
-  type SshAgentSignerOptions,
-  sshAgentSigner,
-} from './signers/index.js';
+export * from './signers/index.js';
 export { VERSION } from './version.js';
 export { type LoadSignerOptions, loadSigner } from './workflows/load-signer.js';

@@ -1,12 +1,10 @@
 import type { PublicKey } from '../crypto/keys.js';
-import { verifySignature } from '../crypto/local-signer.js';
 import type { SecretLike } from '../crypto/secret.js';
-import type { Signer } from '../crypto/signer.js';
+import { proveSigner, type Signer, signatureLength, signerError, verifySignature } from '../crypto/signer.js';
 import { interruptedError } from '../deribit/network-errors.js';
-import { onAbort } from '../deribit/on-abort.js';
 import { DeribitKeysError } from '../errors.js';
-import { proveSigner, signatureLength } from './prove-signer.js';
-import { signerError } from './signer-error.js';
+import { defined } from '../util/defined.js';
+import { onAbort } from '../util/on-abort.js';
 
 /*
  * What the signers behind a network service (Vault, cloud KMS) have in common: how long a call may take, what a failure
@@ -67,7 +65,7 @@ export function serviceError(
 ): DeribitKeysError {
   const sentence = SENTENCES[failure](service.name, key);
   const message = detail === undefined || detail === '' ? sentence : `${sentence} (${detail})`;
-  const details = cause === undefined ? {} : { cause: plainCause(cause) };
+  const details = defined({ cause: cause === undefined ? undefined : plainCause(cause) });
   const code = failure === 'wrong-type' ? 'ERR_KEY_UNSUPPORTED' : 'ERR_SIGNER';
   return new DeribitKeysError(code, message, { hint: service.hints[failure], ...details });
 }

@@ -1,19 +1,11 @@
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { cli } from '../support/cli.js';
-import { FIXTURE } from './support.js';
 
 const readme = readFileSync(fileURLToPath(new URL('../../src/signers/README.md', import.meta.url)), 'utf8');
 
 describe('the page on keys that the bot cannot read', () => {
-  it.each(['aws-kms', 'vault-transit'])('shows the worked signer %s as it is tested', (name) => {
-    const shown = new RegExp(`<!-- ${name}\\.ts -->\\n\\n\`\`\`ts\\n([^]*?)\`\`\``).exec(readme)?.[1];
-    const tested = readFileSync(join(FIXTURE, 'examples', `${name}.ts`), 'utf8');
-    expect(shown).toBe(tested.replace("'../deribit-keys.js'", "'deribit-keys'"));
-  });
-
   it('imports what the package exports', async () => {
     const names = [...readme.matchAll(/import \{ ([^}]+) \} from 'deribit-keys'/g)].flatMap(([, list = '']) =>
       list.split(', '),

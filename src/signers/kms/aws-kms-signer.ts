@@ -1,8 +1,9 @@
 import { parsePublicKey } from '../../crypto/formats/index.js';
+import { signerError } from '../../crypto/signer.js';
 import { DeribitKeysError } from '../../errors.js';
+import { defined } from '../../util/defined.js';
 import { type LoadPackage, loadOptionalPackage } from '../optional-package.js';
 import { type Call, callService, type KeyService, remoteSigner, serviceError } from '../remote-key.js';
-import { signerError } from '../signer-error.js';
 import type { GenerateInKmsOptions, KmsSigner, KmsSignerOptions } from './kms-options.js';
 
 export interface AwsKmsSignerOptions extends KmsSignerOptions {
@@ -136,7 +137,7 @@ async function openKey(sdk: AwsSdk, client: AwsKmsClient, options: AwsKmsSignerO
 async function openSdk({ keyId, region, endpoint, client, load }: AwsKmsSignerOptions) {
   const sdk = (await loadAwsSdk(load)) as AwsSdk;
   const where = region ?? /^arn:[\w-]+:kms:([\w-]+):/.exec(keyId)?.[1];
-  const config = { ...(where === undefined ? {} : { region: where }), ...(endpoint === undefined ? {} : { endpoint }) };
+  const config = defined({ region: where, endpoint });
   return { sdk, client: client ?? withoutVersionWarning(() => new sdk.KMSClient(config)) };
 }
 

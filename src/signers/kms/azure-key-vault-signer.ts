@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
 import { publicKeyFromRsa } from '../../crypto/build-keys.js';
 import { bytesToBigInt } from '../../crypto/numbers.js';
+import { signerError } from '../../crypto/signer.js';
 import { isLoopback } from '../../deribit/endpoints.js';
 import { DeribitKeysError } from '../../errors.js';
+import { defined } from '../../util/defined.js';
 import { loadOptionalPackage } from '../optional-package.js';
 import { callService, type KeyService, remoteSigner, type ServiceFailure, serviceError } from '../remote-key.js';
-import { signerError } from '../signer-error.js';
 import type { GenerateInKmsOptions, KmsSigner, KmsSignerOptions } from './kms-options.js';
 
 export interface AzureKeyVaultSignerOptions extends KmsSignerOptions {
@@ -130,9 +131,7 @@ export async function azureKeyVaultSigner(options: AzureKeyVaultSignerOptions): 
     AZURE,
     options.keyId,
     options,
-  )((abortSignal) =>
-    client.getKey(name.name, { abortSignal, ...(name.version === undefined ? {} : { version: name.version }) }),
-  );
+  )((abortSignal) => client.getKey(name.name, { abortSignal, ...defined({ version: name.version }) }));
   return openKey(key, opened, options);
 }
 

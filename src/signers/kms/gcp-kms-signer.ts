@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parsePublicKey } from '../../crypto/formats/index.js';
+import { signerError } from '../../crypto/signer.js';
 import { isLoopback } from '../../deribit/endpoints.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { defined } from '../../util/defined.js';
 import { loadOptionalPackage } from '../optional-package.js';
 import { callService, type KeyService, remoteSigner, type ServiceFailure, serviceError } from '../remote-key.js';
-import { signerError } from '../signer-error.js';
 import type { GenerateInKmsOptions, KmsSigner, KmsSignerOptions } from './kms-options.js';
 
 export interface GcpKmsSignerOptions extends KmsSignerOptions {
@@ -201,6 +202,6 @@ export async function generateInGcpKms(options: GcpKmsSignerOptions & GenerateIn
       const pending = isDeribitKeysError(error) && error.message.includes('PENDING_GENERATION');
       if (!pending || performance.now() - startMs > GENERATION_LIMIT_MS) throw error;
     }
-    await sleep(GENERATION_POLL_MS, undefined, signal === undefined ? {} : { signal });
+    await sleep(GENERATION_POLL_MS, undefined, defined({ signal }));
   }
 }

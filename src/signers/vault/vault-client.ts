@@ -1,10 +1,11 @@
 import { readFile } from 'node:fs/promises';
-import { Agent, request } from 'undici';
+import type { Agent } from 'undici';
 import { type Secret, toSecret } from '../../crypto/secret.js';
+import { signerError } from '../../crypto/signer.js';
 import { isLoopback } from '../../deribit/endpoints.js';
 import { DeribitKeysError } from '../../errors.js';
+import { defined } from '../../util/defined.js';
 import { type CallOptions, callService, type KeyService, type SecretProvider, serviceError } from '../remote-key.js';
-import { signerError } from '../signer-error.js';
 
 /** How to log in to Vault. `mount` is the path of the auth method; default: its name. */
 export type VaultAuth =
@@ -119,10 +120,15 @@ export function vaultClient(options: VaultOptions): VaultClient {
   const address = checkVaultAddress(options.address);
   const { host } = new URL(address);
   const { auth, namespace, ca } = options;
-  const dispatcher = new Agent({
-    // only what is named here: no proxy of the environment, no redirect
-    connect: { autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT_MS, ...(ca === undefined ? {} : { ca }) },
-  });
+  let opening: Promise<{ readonly request: typeof import('undici').request; readonly dispatcher: Agent }> | null = null;
+  const undici = () => {
+    opening ??= import('undici').then(({ Agent, request }) => {
+      // only what is named here: no proxy of the environment, no redirect
+      const connect = { autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT_MS, ...defined({ ca }) };
+      return { request, dispatcher: new Agent({ connect }) };
+    });
+    return opening;
+  };
   let session: { readonly token: Secret; readonly untilMs: number } | null = null;
 
   const send = async (
@@ -136,6 +142,7 @@ export function vaultClient(options: VaultOptions): VaultClient {
       key,
       options,
     )(async (signal) => {
+      const { request, dispatcher } = await undici();
       const response = await request(`${address}/v1/${path}`, {
         method,
         dispatcher,
@@ -143,9 +150,11 @@ export function vaultClient(options: VaultOptions): VaultClient {
         headers: {
           // required by agents that guard against requests forged through a browser
           'x-vault-request': 'true',
-          ...(namespace === undefined ? {} : { 'x-vault-namespace': namespace }),
-          ...(token === undefined ? {} : { 'x-vault-token': token.reveal() }),
-          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...defined({
+            'x-vault-namespace': namespace,
+            'x-vault-token': token?.reveal(),
+            'content-type': body === undefined ? undefined : 'application/json',
+          }),
         },
         body: body === undefined ? null : JSON.stringify(body),
       });
@@ -197,7 +206,9 @@ export function vaultClient(options: VaultOptions): VaultClient {
       requireSuccess(key, host, answer);
       return record(answer.body.data);
     },
-    close: () => dispatcher.close(),
+    async close() {
+      await (await opening)?.dispatcher.close();
+    },
   };
 }
 
@@ -241,7 +252,7 @@ async function readSecret(source: SecretProvider): Promise<Secret> {
 async function loginBody(auth: Exclude<VaultAuth, { method: 'token' | 'agent' }>): Promise<object> {
   if (auth.method === 'approle') {
     const secretId = auth.secretId === undefined ? undefined : await readSecret(auth.secretId);
-    return { role_id: auth.roleId, ...(secretId === undefined ? {} : { secret_id: secretId.reveal() }) };
+    return { role_id: auth.roleId, ...defined({ secret_id: secretId?.reveal() }) };
   }
   const jwt = await readSecret(auth.jwt ?? serviceAccountToken);
   return { role: auth.role, jwt: jwt.reveal() };

@@ -2,9 +2,9 @@ import { publicKeyFromEd25519 } from '../../crypto/build-keys.js';
 import { parsePublicKey } from '../../crypto/formats/index.js';
 import type { KeyAlgorithm, PublicKey } from '../../crypto/keys.js';
 import type { Signer } from '../../crypto/signer.js';
+import { signerError } from '../../crypto/signer.js';
 import { DeribitKeysError } from '../../errors.js';
 import { remoteSigner, serviceError } from '../remote-key.js';
-import { signerError } from '../signer-error.js';
 import { encodePath, VAULT, type VaultClient, type VaultOptions, vaultClient } from './vault-client.js';
 
 export interface VaultSignerOptions extends VaultOptions {
