@@ -1,10 +1,12 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
-const engine = fileURLToPath(new URL('./src/crypto/engine/native.ts', import.meta.url));
+const source = (path: string) => fileURLToPath(new URL(`./src/${path}`, import.meta.url));
 
 export default defineConfig({
-  resolve: { alias: { '#engine': engine } },
+  resolve: {
+    alias: { '#engine': source('crypto/engine/native.ts'), '#platform': source('deribit/platform/node.ts') },
+  },
   test: {
     maxWorkers: '100%',
     projects: [

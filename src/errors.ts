@@ -30,6 +30,7 @@ export type ErrorCode =
   | 'ERR_TIMEOUT'
   | 'ERR_CONNECTION_CLOSED'
   | 'ERR_OUTCOME_UNKNOWN'
+  | 'ERR_NOT_SENT'
   | 'ERR_PROTOCOL'
   | 'ERR_WRONG_ENVIRONMENT'
   // the exchange

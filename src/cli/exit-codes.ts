@@ -40,6 +40,7 @@ const BY_CODE: Readonly<Record<ErrorCode, number>> = {
   ERR_NETWORK: EXIT.network,
   ERR_TIMEOUT: EXIT.network,
   ERR_CONNECTION_CLOSED: EXIT.network,
+  ERR_NOT_SENT: EXIT.network,
   ERR_OUTCOME_UNKNOWN: EXIT.network,
   ERR_PROTOCOL: EXIT.network,
   ERR_RPC: EXIT.refused,

@@ -33,7 +33,7 @@ const SECRET_PARAMS = ['access_token', 'refresh_token', 'client_secret', 'author
 
 /** The text of a request's envelope. Throws `ERR_USAGE` for a method that is none and for what JSON cannot say. */
 export function encodeRequest(id: number, method: string, params: Params): string {
-  if (!METHOD.test(method)) {
+  if (typeof method !== 'string' || !METHOD.test(method)) {
     throw new DeribitKeysError('ERR_USAGE', 'the method is not of the form public/name or private/name', {
       hint: "write it as Deribit's documentation does, such as public/get_time",
       maybeSent: false,
@@ -115,6 +115,14 @@ export function rpcError(method: string, failure: RpcFailure, params: Params = {
   });
 }
 
+/** Methods that change nothing, and may be sent twice. */
+const READS = /^(public\/(?!exchange_token$|fork_token$)|private\/(get|list)_)/;
+
+/** Whether a request for `method` changes nothing on the exchange, so that sending it twice does no harm. */
+export function changesNothing(method: string): boolean {
+  return READS.test(method);
+}
+
 /**
  * Whether the exchange refused a login without saying why. It documents 13004 for that, and for a bad or absent
  * signature also 13009 and 10000.
@@ -122,6 +130,19 @@ export function rpcError(method: string, failure: RpcFailure, params: Params = {
 export function isRefusedLogin(error: unknown): error is DeribitKeysError {
   if (!isDeribitKeysError(error, 'ERR_UNAUTHORIZED') || error.rpc === undefined) return false;
   return error.rpc.code === 13004 || (LOGIN_REFUSALS.includes(error.rpc.code) && error.message.includes(LOGIN));
+}
+
+/**
+ * The error for a request that waits when the exchange reports an error without saying which request it is about. The
+ * outcome is unknown, so that nothing is repeated for what the error says.
+ */
+export function unattributedError(method: string, failure: RpcFailure, params: Params): DeribitKeysError {
+  const { message } = rpcError(method, failure, params);
+  return new DeribitKeysError(
+    'ERR_OUTCOME_UNKNOWN',
+    `${message.replace(' refused ', ' may have refused ')}; its error names no request`,
+    { hint: 'check on the exchange whether it was carried out before sending it again', maybeSent: true },
+  );
 }
 
 /** Whether the exchange refused for a reason that passes by itself: 10028, 10040, 11051, 13028 and their like. */

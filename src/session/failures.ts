@@ -1,4 +1,4 @@
-import { isTransientRefusal } from '../deribit/json-rpc.js';
+import { changesNothing, isTransientRefusal } from '../deribit/json-rpc.js';
 import { interruptedError } from '../deribit/network-errors.js';
 import { DeribitKeysError, type ErrorCode, isDeribitKeysError } from '../errors.js';
 
@@ -8,6 +8,8 @@ const PASSING: readonly ErrorCode[] = [
   'ERR_TIMEOUT',
   'ERR_CONNECTION_CLOSED',
   'ERR_PROTOCOL',
+  'ERR_OUTCOME_UNKNOWN',
+  'ERR_NOT_SENT',
   // a signer that is elsewhere may be away for a while
   'ERR_SIGNER',
 ];
@@ -36,15 +38,12 @@ export function isSpentToken(error: unknown): boolean {
   return isDeribitKeysError(error) && error.rpc?.code === 13009;
 }
 
-/** Methods that change nothing, and may be asked twice. */
-const READS = /^(public\/(?!auth$|exchange_token$|fork_token$)|private\/(get|list)_)/;
-
 /**
  * Whether the very same request may be sent again after what the exchange answered: it is busy (10028, 11051 …) and did
  * not handle it, or (10040, 13028 …) may have handled it but changed nothing by that.
  */
 export function mayAskAgain(method: string, error: unknown): boolean {
-  return isTransientRefusal(error) && ((error as DeribitKeysError).maybeSent !== true || READS.test(method));
+  return isTransientRefusal(error) && ((error as DeribitKeysError).maybeSent !== true || changesNothing(method));
 }
 
 /**

@@ -161,11 +161,17 @@ describe('the HTTP transport', () => {
     expect(error.maybeSent).toBe(false);
   });
 
-  it('uses another fetch where one is given', async () => {
-    const fetch = async () => ({ status: 200, body: new Blob(['{"result":7}']).stream() as never });
-    expect(await openHttp(local('http', 1), { fetch, proxy: 'http://127.0.0.1:1' }).request('public/test')).toBe(7);
-    const empty = async () => ({ status: 204, body: null });
-    await failure(openHttp(local('http', 1), { fetch: empty }).request('public/test'), 'ERR_PROTOCOL');
+  it('uses another client where one is given', async () => {
+    const client = (body: string | null) => ({
+      post: async () => ({ status: 200, body }),
+      close: async () => {},
+    });
+    const options = { proxy: 'http://127.0.0.1:1' };
+    const ask = (body: string | null) =>
+      openHttp(local('http', 1), { ...options, client: client(body) }).request('public/test');
+    expect(await ask('{"result":7}')).toBe(7);
+    await failure(ask(''), 'ERR_PROTOCOL');
+    await failure(ask(null), 'ERR_PROTOCOL');
   });
 });
 

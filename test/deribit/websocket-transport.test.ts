@@ -77,7 +77,7 @@ describe('a WebSocket connection', () => {
     await transport.close();
   });
 
-  it('rejects with the refusal, also where it names no request and only one waits', async () => {
+  it('rejects with the refusal; one that names no request leaves the outcome of the only one that waits unknown', async () => {
     const { endpoint } = await webSocketServer((asked, socket) => {
       const error = { code: 11050, message: 'bad_request', data: 'invalid json' };
       if (asked.method === 'public/unnamed') socket.send(JSON.stringify({ jsonrpc: '2.0', error }));
@@ -85,7 +85,9 @@ describe('a WebSocket connection', () => {
     });
     const transport = await openWebSocket(endpoint);
     expect((await failure(transport.request('public/test'), 'ERR_RPC')).rpc?.code).toBe(11050);
-    expect((await failure(transport.request('public/unnamed'), 'ERR_RPC')).rpc?.data).toBe('invalid json');
+    const unnamed = await failure(transport.request('public/unnamed'), 'ERR_OUTCOME_UNKNOWN');
+    expect(unnamed).toMatchObject({ maybeSent: true, message: expect.stringContaining('11050 bad_request') });
+    expect(unnamed.rpc).toBeUndefined();
     const silent = failure(transport.request('public/silent', {}, { timeoutMs: 150 }), 'ERR_TIMEOUT');
     await failure(transport.request('public/unnamed', {}, { timeoutMs: 100 }), 'ERR_TIMEOUT');
     await silent;

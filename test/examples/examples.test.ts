@@ -34,6 +34,7 @@ async function bundled(example: string): Promise<string> {
       'deribit-keys': join(root, 'src/index.ts'),
       'deribit-keys/ccxt': join(root, 'src/integrations/ccxt/with-signer.ts'),
       '#engine': join(root, 'src/crypto/engine/native.ts'),
+      '#platform': join(root, 'src/deribit/platform/node.ts'),
       ccxt: ccxtEntry,
     },
     external: [ccxtEntry],

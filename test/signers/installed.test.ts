@@ -22,7 +22,10 @@ async function install(...peers: readonly string[]): Promise<string> {
     platform: 'node',
     format: 'esm',
     target: 'node20',
-    alias: { '#engine': here('../../src/crypto/engine/native.ts') },
+    alias: {
+      '#engine': here('../../src/crypto/engine/native.ts'),
+      '#platform': here('../../src/deribit/platform/node.ts'),
+    },
     banner: { js: "import{createRequire as __r}from'node:module';const require=__r(import.meta.url);" },
     logLevel: 'error',
   });

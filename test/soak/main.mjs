@@ -16,7 +16,10 @@ await build({
   platform: 'node',
   format: 'esm',
   packages: 'external',
-  alias: { '#engine': join(root, 'src/crypto/engine/native.ts') },
+  alias: {
+    '#engine': join(root, 'src/crypto/engine/native.ts'),
+    '#platform': join(root, 'src/deribit/platform/node.ts'),
+  },
   sourcemap: 'inline',
   logLevel: 'warning',
 });

@@ -20,8 +20,10 @@ async function bundle(folder: string): Promise<string> {
     target: 'node20',
     format: 'cjs',
     define: { 'import.meta.dirname': '__dirname' },
-    alias: { '#engine': join(root, 'src/crypto/engine/native.ts') },
-    external: ['undici'],
+    alias: {
+      '#engine': join(root, 'src/crypto/engine/native.ts'),
+      '#platform': join(root, 'src/deribit/platform/node.ts'),
+    },
     logLevel: 'error',
   });
   return outfile;

@@ -32,7 +32,10 @@ beforeAll(async () => {
     format: 'esm',
     splitting: true,
     outdir: join(folder, 'bin'),
-    alias: { '#engine': join(root, 'src/crypto/engine/native.ts') },
+    alias: {
+      '#engine': join(root, 'src/crypto/engine/native.ts'),
+      '#platform': join(root, 'src/deribit/platform/node.ts'),
+    },
     banner: { js: "import{createRequire as __r}from'node:module';const require=__r(import.meta.url);" },
     logLevel: 'error',
   });

@@ -33,6 +33,7 @@ const MEANING: Readonly<Record<ErrorCode, string>> = {
   ERR_NOT_ON_EXCHANGE: 'the account has no such API key',
   ERR_SECOND_FACTOR_REQUIRED: 'the exchange wants a second factor, and no code could be had',
   ERR_SECOND_FACTOR_REFUSED: 'the exchange did not take the second factor',
+  ERR_NOT_SENT: 'a request was not sent, because no answer could have come within its timeout; nothing was changed',
   ERR_OUTCOME_UNKNOWN: 'a request was sent and no answer came: whether it was done is not known',
   ERR_PROOF_FAILED: 'the exchange recorded or did something else than it was asked for',
   ERR_CHECK_FAILED: 'a check found something wrong',

@@ -1,0 +1,41 @@
+import { DeribitKeysError } from '../errors.js';
+
+/**
+ * Returns `value` where it is a finite number within the limits.
+ * @throws `ERR_USAGE` for anything else, a number in a string included
+ */
+export function requireNumber(name: string, value: unknown, least: number, most = Number.MAX_VALUE): number {
+  if (typeof value === 'number' && value >= least && value <= most) return value;
+  const range = most === Number.MAX_VALUE ? `of at least ${least}` : `from ${least} to ${most}`;
+  const shown = typeof value === 'number' ? String(value) : value === null ? 'null' : `a ${typeof value}`;
+  throw new DeribitKeysError('ERR_USAGE', `${name} must be a number ${range}, not ${shown}`, {
+    hint: 'leave it out for the default',
+    maybeSent: false,
+  });
+}
+
+/**
+ * Returns `signal` where it is an `AbortSignal` or undefined.
+ * @throws `ERR_USAGE` for anything else
+ */
+export function requireSignal(signal: unknown): AbortSignal | undefined {
+  if (signal === undefined || signal instanceof AbortSignal) return signal;
+  const { aborted, addEventListener } = (signal ?? {}) as Partial<AbortSignal>;
+  if (typeof aborted === 'boolean' && typeof addEventListener === 'function') return signal as AbortSignal;
+  throw new DeribitKeysError('ERR_USAGE', 'the signal is not an AbortSignal', {
+    hint: 'give the signal of an AbortController, or AbortSignal.timeout(ms)',
+    maybeSent: false,
+  });
+}
+
+/**
+ * Returns `value` where it is an object, for options that plain JavaScript may leave out or mistake.
+ * @throws `ERR_USAGE` for anything else
+ */
+export function requireObject<T extends object>(name: string, value: T): T {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value;
+  throw new DeribitKeysError('ERR_USAGE', `${name} must be an object`, {
+    hint: "see the type of the function's argument",
+    maybeSent: false,
+  });
+}
