@@ -315,7 +315,7 @@ it('sandbox on a port that is taken says so, as auth-server does', async () => {
   const taken = {
     exitCode: 1,
     code: 'ERR_LISTEN',
-    message: `the port ${port} of 127.0.0.1 cannot be had (EADDRINUSE)`,
+    message: `cannot listen on port ${port} of 127.0.0.1 (EADDRINUSE)`,
     hint: expect.stringMatching(/^choose another one, or /),
   };
   expect(await fails(['sandbox', '--port', port])).toEqual(taken);

@@ -39,8 +39,8 @@ describe('subscriptions', () => {
   });
 
   test('that the exchange leaves out of its answer are told apart', async () => {
-    const w = await world({}, 'trade:read');
-    const session = await w.open({ scope: 'trade:read' });
+    const w = await world({}, 'wallet:read');
+    const session = await w.open({ scope: 'wallet:read' });
     const error = await caught(session.subscribe('user.portfolio.btc', () => {}));
     expect(error).toMatchObject({ code: 'ERR_RPC', rpc: { code: 13021 } });
   });

@@ -33,7 +33,7 @@ export function parseListen(text: string): ListenAddress {
   return { kind: 'tcp', host: host.replace(/[[\]]/g, ''), port };
 }
 
-/** Starts to listen; gives the URL. Throws `ERR_LISTEN` where the port or the path is taken, or cannot be had. */
+/** Starts to listen; gives the URL. Throws `ERR_LISTEN` where the port or the path is taken or cannot be listened on. */
 export async function listen(server: Server, address: ListenAddress): Promise<string> {
   if (address.kind === 'unix') {
     await removeDeadSocket(address.path);
@@ -41,7 +41,7 @@ export async function listen(server: Server, address: ListenAddress): Promise<st
     return `unix:${address.path}`;
   }
   const { host, port } = address;
-  await started(server, () => server.listen(port, host), `the port ${port} of ${host}`);
+  await started(server, () => server.listen(port, host), `port ${port} of ${host}`);
   const { port: given } = server.address() as AddressInfo;
   return `http://${host.includes(':') ? `[${host}]` : host}:${given}`;
 }
@@ -61,7 +61,7 @@ function started(server: Server, start: () => void, what: string): Promise<void>
     const onError = (cause: Error) => {
       const code = 'code' in cause ? ` (${String(cause.code)})` : '';
       const hint = 'choose another one, or stop what uses it';
-      reject(new DeribitKeysError('ERR_LISTEN', `${what} cannot be had${code}`, { cause, hint }));
+      reject(new DeribitKeysError('ERR_LISTEN', `cannot listen on ${what}${code}`, { cause, hint }));
     };
     server.once('error', onError);
     server.once('listening', () => {

@@ -71,7 +71,7 @@ export class SandboxServer {
     } catch (cause) {
       const code = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : '';
       const message = `cannot listen on port ${this.#port} of ${host}${code}`;
-      throw new SandboxError('ERR_LISTEN', message, 'choose another port, or 0 for any free one', cause);
+      throw new SandboxError('ERR_LISTEN', message, 'choose another one, or 0 for any free port', cause);
     }
     this.#port = (server.address() as AddressInfo).port;
     this.#server = server;
