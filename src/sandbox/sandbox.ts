@@ -1,27 +1,22 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Hub } from './channels/hub.js';
 import { AccessLog } from './core/access-log.js';
-import { Accounts, type ApiKey, type ApiKeyAnswer, describeKey, makeKey } from './core/accounts.js';
+import { type AddKeyRequest, type ApiKey, type ApiKeyAnswer, addKeyOfWebPage, describeKey } from './core/accounts.js';
 import { Calls, type SandboxCall } from './core/calls.js';
 import { Credits } from './core/credits.js';
 import { SandboxError } from './core/errors.js';
-import type { AddKeyRequest, Exchange } from './core/exchange.js';
+import type { Exchange } from './core/exchange.js';
 import { signatureMaxAgeMs } from './core/guesses.js';
 import { type Order, Orders } from './core/orders.js';
-import { readPublicKey } from './core/public-key.js';
-import { everything, parseMaxScope } from './core/scope.js';
+import { remarker } from './core/remarks.js';
 import { SecondFactor } from './core/second-factor.js';
 import { Replays } from './core/signature.js';
-import { describeState, readState, restoreState, writeState } from './core/state-file.js';
-import { Grants } from './core/tokens.js';
+import { describeState, keepState, openState } from './core/state-file.js';
 import { Faults } from './faults/faults.js';
 import { longestTimerMs, type SandboxOptions, type Settings, settle } from './server/options.js';
 import { SandboxServer } from './server/server.js';
+import { openTls } from './server/tls.js';
 
-const saveSoonMs = 50;
 const answerFirstMs = 20;
 
 /** A key as the exchange keeps it. */
@@ -66,7 +61,7 @@ export interface Sandbox {
 
 /**
  * Starts an exchange on 127.0.0.1 that speaks Deribit's protocol over HTTP and WebSocket.
- * Throws a {@link SandboxError}: `ERR_USAGE`, `ERR_LISTEN` for a port that cannot be had, `ERR_STATE_FILE` for a
+ * Throws a {@link SandboxError}: `ERR_USAGE`, `ERR_LISTEN` for a port that cannot be listened on, `ERR_STATE_FILE` for a
  * state file that cannot be used.
  */
 export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbox> {
@@ -74,8 +69,10 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   const faults = new Faults();
   faults.set(settings.faults);
   const now = () => Math.floor(settings.now()) + faults.clockOffsetMs;
-  const { accounts, grants, bootstrap } = openState(settings, now);
-  const keeper = keepState(settings.stateFile, () => describeState(accounts, grants, bootstrap.clientId));
+  const { accounts, grants, bootstrap, port } = openState(settings, now());
+  const keeper = keepState(settings.stateFile, () =>
+    describeState(accounts, grants, { bootstrapClientId: bootstrap.clientId, port: server.port }),
+  );
 
   const exchange: Exchange = {
     now,
@@ -95,6 +92,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     orders: new Orders(),
     hub: new Hub(now),
     accessLog: new AccessLog(),
+    remark: remarker(settings.onRemark, settings.stateFile !== null),
     saveNow: keeper.saveNow,
     saveSoon: keeper.saveSoon,
     control: {
@@ -105,13 +103,14 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
       later: (delayMs, action) => server.later(delayMs, action),
     },
   };
-  const tls = settings.tls ? await openTls(settings.caFile) : null;
-  const server = new SandboxServer(exchange, settings.port, {
+  const tls = settings.tls ? openTls(settings.caFile) : null;
+  const server = new SandboxServer(exchange, settings.port ?? port ?? 0, {
     connectionsPerIp: settings.connectionsPerIp,
     silentMs: settings.silentSocketMs,
     corsOrigin: settings.corsOrigin,
     unauthorizedStatus: settings.unauthorizedStatus,
     certificate: tls?.certificate ?? null,
+    mayMove: settings.port === null,
   });
   const awayFor = new AbortController();
 
@@ -131,17 +130,19 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   }
 
   function addKey(request: AddKeyRequest): SandboxKey {
-    const key = keyOfWebPage(accounts, request, now());
-    accounts.add(key);
+    const key = addKeyOfWebPage(accounts, request, now());
     exchange.saveNow();
     return showKey(key);
   }
 
-  keeper.saveNow();
-  await server.start().catch((error: unknown) => {
+  try {
+    keeper.saveNow();
+    await server.start();
+    keeper.saveNow();
+  } catch (error) {
     tls?.remove();
     throw error;
-  });
+  }
   return {
     httpUrl: `${tls === null ? 'http' : 'https'}://127.0.0.1:${server.port}/api/v2`,
     wsUrl: `${tls === null ? 'ws' : 'wss'}://127.0.0.1:${server.port}/ws/api/v2`,
@@ -178,103 +179,7 @@ function showKey(key: ApiKey): SandboxKey {
   return { ...describeKey(key), accountId: key.accountId };
 }
 
-interface OpenState {
-  readonly accounts: Accounts;
-  readonly grants: Grants;
-  readonly bootstrap: Pick<ApiKey, 'clientId' | 'secret'>;
-}
-
-function openState({ stateFile, subaccounts, clientId, clientSecret }: Settings, now: () => number): OpenState {
-  const document = stateFile === null ? null : readState(stateFile);
-  const accounts = new Accounts(document?.subaccounts ?? subaccounts);
-  const grants = new Grants();
-  if (stateFile !== null && document !== null) {
-    restoreState(stateFile, document, accounts, grants);
-    const { bootstrapClientId } = document;
-    return {
-      accounts,
-      grants,
-      bootstrap: accounts.key(bootstrapClientId) ?? { clientId: bootstrapClientId, secret: '' },
-    };
-  }
-  const bootstrap = makeKey({
-    id: accounts.takeKeyId(),
-    accountId: accounts.main.id,
-    publicKey: null,
-    maxScope: parseMaxScope(everything) ?? {},
-    timestampMs: now(),
-    name: 'bootstrap',
-    isDefault: true,
-    ...(clientId === null ? {} : { clientId }),
-    ...(clientSecret === null ? {} : { secret: clientSecret }),
-  });
-  accounts.add(bootstrap);
-  return { accounts, grants, bootstrap };
-}
-
-function keyOfWebPage(accounts: Accounts, request: AddKeyRequest, timestampMs: number): ApiKey {
-  const accountId = request.accountId ?? accounts.main.id;
-  if (accounts.account(accountId) === undefined) throw usage('accountId is not one of the accounts');
-  const maxScope = parseMaxScope(request.maxScope ?? everything);
-  if (maxScope === null) throw usage('maxScope cannot be read');
-  const publicKey = request.publicKey === undefined ? null : readPublicKey(request.publicKey);
-  if (request.publicKey !== undefined && publicKey === null) {
-    throw usage('publicKey is not an SPKI PEM of Ed25519 or of RSA with 2048 bits or more');
-  }
-  return makeKey({ id: accounts.takeKeyId(), accountId, publicKey, maxScope, timestampMs, name: request.name ?? '' });
-}
-
-function usage(message: string): SandboxError {
-  return new SandboxError('ERR_USAGE', message, 'see addKey of the sandbox');
-}
-
-/** Writes the state file: at once, or once for all changes of a short while. What fails then is tried again at the next. */
-function keepState(file: string | null, describe: () => string) {
-  let timer: NodeJS.Timeout | null = null;
-  let isDirty = false;
-  const saveNow = () => {
-    if (timer !== null) clearTimeout(timer);
-    timer = null;
-    if (file === null) return;
-    isDirty = true;
-    writeState(file, describe());
-    isDirty = false;
-  };
-  const saveInPassing = () => {
-    try {
-      saveNow();
-    } catch {
-      // Still dirty: the next change, or close(), says why.
-    }
-  };
-  const saveSoon = () => {
-    if (file === null) return;
-    isDirty = true;
-    timer ??= setTimeout(saveInPassing, saveSoonMs);
-  };
-  const stop = () => {
-    if (isDirty) saveNow();
-  };
-  return { saveNow, saveSoon, stop };
-}
-
 function secondFactorOf({ secondFactor, tfaKey, testnet }: Settings): SecondFactor | null {
   const relyingParty = testnet ? 'test.deribit.com' : 'www.deribit.com';
   return secondFactor === null ? null : new SecondFactor(secondFactor, tfaKey, relyingParty);
-}
-
-/** A new certificate, and the file with its authority's. */
-async function openTls(caFile: string | null) {
-  const { makeServerCertificate } = await import('./server/certificates.js');
-  const certificate = makeServerCertificate();
-  const folder = caFile === null ? mkdtempSync(join(tmpdir(), 'deribit-keys-sandbox-')) : null;
-  const file = caFile ?? join(folder ?? '', 'ca.pem');
-  writeFileSync(file, certificate.ca);
-  return {
-    certificate,
-    caFile: file,
-    remove() {
-      if (folder !== null) rmSync(folder, { recursive: true, force: true });
-    },
-  };
 }

@@ -61,6 +61,7 @@ export class SimulatedExchange {
       },
       hub: new Hub(now),
       accessLog: new AccessLog(),
+      remark() {},
       saveNow() {},
       saveSoon() {},
       control: { dropConnections: never, restart: never, addKey: never, broadcast: never, later: never },

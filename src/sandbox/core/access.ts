@@ -39,9 +39,16 @@ export function isUsable(key: ApiKey, peer: string): boolean {
   return key.enabled && isAllowed(key.allowed, peer);
 }
 
+/** The key of `clientId`; whoever runs the sandbox is told of an unknown one. */
+export function knownKey(exchange: Exchange, clientId: string): ApiKey | undefined {
+  const key = exchange.accounts.key(clientId);
+  if (key === undefined) exchange.remark('unknown-client', clientId);
+  return key;
+}
+
 /** The key of `clientId`, where it is usable and `secret` is its shared secret. Throws 13004. */
 export function keyBySecret(exchange: Exchange, clientId: string, secret: string, peer: string): ApiKey {
-  const key = exchange.accounts.key(clientId);
+  const key = knownKey(exchange, clientId);
   if (key === undefined || key.publicKey !== null || !sameText(key.secret, secret) || !isUsable(key, peer)) {
     throw invalidCredentials();
   }

@@ -1,7 +1,8 @@
 import { BlockList, isIP } from 'node:net';
 import { randomText } from './encoding.js';
-import type { RegisteredKey } from './public-key.js';
-import { formatScope, type Levels } from './scope.js';
+import { SandboxError } from './errors.js';
+import { type RegisteredKey, readPublicKey } from './public-key.js';
+import { everything, formatScope, type Levels, parseMaxScope } from './scope.js';
 
 /** How many subaccounts there can be beside the main account. */
 export const mostSubaccounts = 1000;
@@ -162,4 +163,41 @@ export function parseIpList(entries: readonly string[]): BlockList | null {
 /** Whether `address` may come in: an empty whitelist lets everyone. */
 export function isAllowed(list: BlockList, address: string): boolean {
   return list.rules.length === 0 || list.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
+}
+
+/** A key made in the exchange's web page. */
+export interface AddKeyRequest {
+  /** SPKI PEM; without it the key is symmetric. */
+  readonly publicKey?: string;
+  /** Default: everything. */
+  readonly maxScope?: string;
+  readonly name?: string;
+  /** Default: the main account. */
+  readonly accountId?: number;
+}
+
+/** Adds what a user makes in the exchange's web page, without a login. @throws SandboxError `ERR_USAGE` */
+export function addKeyOfWebPage(accounts: Accounts, request: AddKeyRequest, timestampMs: number): ApiKey {
+  const accountId = request.accountId ?? accounts.main.id;
+  if (accounts.account(accountId) === undefined) throw usage('accountId is not one of the accounts');
+  const maxScope = parseMaxScope(request.maxScope ?? everything);
+  if (maxScope === null) throw usage('maxScope cannot be read');
+  const publicKey = request.publicKey === undefined ? null : readPublicKey(request.publicKey);
+  if (request.publicKey !== undefined && publicKey === null) {
+    throw usage('publicKey is not an SPKI PEM of Ed25519 or of RSA with 2048 bits or more');
+  }
+  const key = makeKey({
+    id: accounts.takeKeyId(),
+    accountId,
+    publicKey,
+    maxScope,
+    timestampMs,
+    name: request.name ?? '',
+  });
+  accounts.add(key);
+  return key;
+}
+
+function usage(message: string): SandboxError {
+  return new SandboxError('ERR_USAGE', message, 'see addKey of the sandbox');
 }

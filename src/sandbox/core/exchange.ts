@@ -1,11 +1,12 @@
 import type { Hub } from '../channels/hub.js';
 import type { Faults, Struck } from '../faults/faults.js';
 import type { AccessLog } from './access-log.js';
-import type { Accounts, ApiKeyAnswer } from './accounts.js';
+import type { Accounts, AddKeyRequest, ApiKeyAnswer } from './accounts.js';
 import type { Calls } from './calls.js';
 import type { Credits } from './credits.js';
 import type { Orders } from './orders.js';
 import type { Params } from './params.js';
+import type { Remark } from './remarks.js';
 import type { Level, ScopeGroup } from './scope.js';
 import type { SecondFactor } from './second-factor.js';
 import type { Replays } from './signature.js';
@@ -33,6 +34,8 @@ export interface Exchange {
   readonly hub: Hub;
   readonly accessLog: AccessLog;
   readonly control: Control;
+  /** Says something that a person who runs the sandbox should know. */
+  remark(kind: Remark['kind'], text: string): void;
   /** Accounts or keys changed: to be kept before the answer leaves. */
   saveNow(): void;
   /** Tokens changed: to be kept soon. */
@@ -48,17 +51,6 @@ export interface Control {
   broadcast(frame: string): void;
   /** Runs `action` after `delayMs`, unless the exchange stops before that. */
   later(delayMs: number, action: () => void): void;
-}
-
-/** A key made in the exchange's web page. */
-export interface AddKeyRequest {
-  /** SPKI PEM; without it the key is symmetric. */
-  readonly publicKey?: string;
-  /** Default: everything. */
-  readonly maxScope?: string;
-  readonly name?: string;
-  /** Default: the main account. */
-  readonly accountId?: number;
 }
 
 /** One request as a handler sees it. */

@@ -1,5 +1,5 @@
 import type { Struck } from '../faults/faults.js';
-import { isUsable, keyBySecret } from './access.js';
+import { isUsable, keyBySecret, knownKey } from './access.js';
 import type { ApiKey } from './accounts.js';
 import { errorOf, invalidCredentials, invalidParam, type RpcError, unauthorized } from './errors.js';
 import type { Call, Exchange } from './exchange.js';
@@ -69,7 +69,7 @@ function keyBySignature(exchange: Exchange, call: Call): ApiKey {
   const nonce = optionalString(params, 'nonce') ?? '';
   const message = `${timestampText(params, timestampMs)}\n${nonce}\n${optionalString(params, 'data') ?? ''}`;
   const nowMs = exchange.now();
-  const key = exchange.accounts.key(clientId);
+  const key = knownKey(exchange, clientId);
   if (
     key === undefined ||
     // What was signed once could be sent again with its lines shared out otherwise between nonce and data.

@@ -1,11 +1,11 @@
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { type Accounts, makeKey, mostSubaccounts, parseIpList } from './accounts.js';
+import { Accounts, type ApiKey, makeKey, mostSubaccounts, parseIpList } from './accounts.js';
 import { SandboxError } from './errors.js';
 import { isRecord } from './params.js';
 import { readPublicKey } from './public-key.js';
-import { formatScope, parseMaxScope } from './scope.js';
-import type { Grant, Grants } from './tokens.js';
+import { everything, formatScope, parseMaxScope } from './scope.js';
+import { type Grant, Grants } from './tokens.js';
 
 const version = 1;
 
@@ -14,6 +14,8 @@ interface StateDocument {
   readonly version: number;
   readonly nextKeyId: number;
   readonly bootstrapClientId: string;
+  /** The port that was listened on; absent in files of 0.1. */
+  readonly port?: number;
   readonly subaccounts: number;
   readonly keys: readonly StoredKey[];
   readonly grants: readonly StoredGrant[];
@@ -41,7 +43,7 @@ type StoredGrant = Omit<Grant, 'key' | 'connectionId' | 'sinceMs'> & {
 };
 
 /** The file's content; null where there is no file. Throws `ERR_STATE_FILE` for anything that was not written here. */
-export function readState(file: string): StateDocument | null {
+function readState(file: string): StateDocument | null {
   let text: string;
   try {
     text = readFileSync(file, 'utf8');
@@ -62,9 +64,11 @@ export function readState(file: string): StateDocument | null {
 
 function isDocument(value: unknown): value is StateDocument {
   if (!isRecord(value)) return false;
-  const { nextKeyId, bootstrapClientId, subaccounts, keys, grants } = value;
+  const { nextKeyId, bootstrapClientId, subaccounts, keys, grants, port = 0 } = value;
   return (
     isCount(nextKeyId) &&
+    isCount(port) &&
+    port <= 65_535 &&
     typeof bootstrapClientId === 'string' &&
     isCount(subaccounts) &&
     subaccounts <= mostSubaccounts &&
@@ -110,7 +114,7 @@ function isTexts(value: unknown): value is readonly string[] {
 }
 
 /** Puts what was read into the exchange's state. */
-export function restoreState(file: string, document: StateDocument, accounts: Accounts, grants: Grants): void {
+function restoreState(file: string, document: StateDocument, accounts: Accounts, grants: Grants): void {
   try {
     for (const stored of document.keys) {
       const maxScope = parseMaxScope(stored.maxScope) ?? {};
@@ -130,12 +134,17 @@ export function restoreState(file: string, document: StateDocument, accounts: Ac
 }
 
 /** The state as a file's text; tokens that live on one connection are left out, since that dies. */
-export function describeState(accounts: Accounts, grants: Grants, bootstrapClientId: string): string {
+export function describeState(
+  accounts: Accounts,
+  grants: Grants,
+  { bootstrapClientId, port }: Pick<StateDocument, 'bootstrapClientId' | 'port'>,
+): string {
   const keys = accounts.all.flatMap((account) => [...account.keys.values()]);
   const document: StateDocument = {
     version,
     nextKeyId: accounts.nextKeyId,
     bootstrapClientId,
+    ...(port === undefined ? {} : { port }),
     subaccounts: accounts.all.length - 1,
     keys: keys.map(({ allowed: _allowed, maxScope, publicKey, ...key }) => {
       return { ...key, maxScope: formatScope(maxScope), publicKey: publicKey?.pem ?? null };
@@ -178,4 +187,81 @@ function flushFolder(folder: string): void {
 
 function damaged(file: string, what: string, cause?: unknown): SandboxError {
   return new SandboxError('ERR_STATE_FILE', `the state file ${file} ${what}`, 'move it away, or name another', cause);
+}
+
+interface StateSettings {
+  readonly stateFile: string | null;
+  readonly subaccounts: number;
+  readonly clientId: string | null;
+  readonly clientSecret: string | null;
+}
+
+export interface OpenState {
+  /** The port of the last run. */
+  readonly port: number | null;
+  readonly accounts: Accounts;
+  readonly grants: Grants;
+  readonly bootstrap: Pick<ApiKey, 'clientId' | 'secret'>;
+}
+
+/** The accounts, keys and tokens that the state file holds, or new ones with a bootstrap key. */
+export function openState({ stateFile, subaccounts, clientId, clientSecret }: StateSettings, nowMs: number): OpenState {
+  const document = stateFile === null ? null : readState(stateFile);
+  const accounts = new Accounts(document?.subaccounts ?? subaccounts);
+  const grants = new Grants();
+  if (stateFile !== null && document !== null) {
+    restoreState(stateFile, document, accounts, grants);
+    const { bootstrapClientId, port = null } = document;
+    return {
+      port,
+      accounts,
+      grants,
+      bootstrap: accounts.key(bootstrapClientId) ?? { clientId: bootstrapClientId, secret: '' },
+    };
+  }
+  const bootstrap = makeKey({
+    id: accounts.takeKeyId(),
+    accountId: accounts.main.id,
+    publicKey: null,
+    maxScope: parseMaxScope(everything) ?? {},
+    timestampMs: nowMs,
+    name: 'bootstrap',
+    isDefault: true,
+    ...(clientId === null ? {} : { clientId }),
+    ...(clientSecret === null ? {} : { secret: clientSecret }),
+  });
+  accounts.add(bootstrap);
+  return { port: null, accounts, grants, bootstrap };
+}
+
+const saveSoonMs = 50;
+
+/** Writes the state file: at once, or once for all changes of a short while. What fails is tried again with the next. */
+export function keepState(file: string | null, describe: () => string) {
+  let timer: NodeJS.Timeout | null = null;
+  let isDirty = false;
+  const saveNow = () => {
+    if (timer !== null) clearTimeout(timer);
+    timer = null;
+    if (file === null) return;
+    isDirty = true;
+    writeState(file, describe());
+    isDirty = false;
+  };
+  const saveInPassing = () => {
+    try {
+      saveNow();
+    } catch {
+      // Still dirty: the next change, or close(), says why.
+    }
+  };
+  const saveSoon = () => {
+    if (file === null) return;
+    isDirty = true;
+    timer ??= setTimeout(saveInPassing, saveSoonMs);
+  };
+  const stop = () => {
+    if (isDirty) saveNow();
+  };
+  return { saveNow, saveSoon, stop };
 }

@@ -1,5 +1,6 @@
+import type { AddKeyRequest } from '../core/accounts.js';
 import { invalidParam, SandboxError } from '../core/errors.js';
-import { type AddKeyRequest, type Methods, type PublicMethod, publicMethod } from '../core/exchange.js';
+import { type Methods, type PublicMethod, publicMethod } from '../core/exchange.js';
 import { optionalInteger, optionalString, type Params, requiredString, requiredStrings } from '../core/params.js';
 
 /** The sandbox's own methods, which no exchange has: they exist with `faultApi` alone, and no fault strikes them. */

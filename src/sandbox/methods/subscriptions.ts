@@ -34,6 +34,7 @@ function subscribe(exchange: Exchange, call: Call, grant: Grant | null): readonl
   if (grant === null && names.some(isRaw) && !isLoggedIn(exchange, call)) throw errorOf(13_778);
   const given = names.flatMap((name) => {
     const channel = findChannel(name);
+    if (channel === null) exchange.remark('unknown-channel', name);
     return channel === null || (grant === null && channel.readableBy !== null) ? [] : [{ name, channel }];
   });
   for (const { channel } of given) checkReadable(channel, grant);

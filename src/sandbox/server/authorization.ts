@@ -1,4 +1,4 @@
-import { type Credentials, isUsable, keyBySecret } from '../core/access.js';
+import { type Credentials, isUsable, keyBySecret, knownKey } from '../core/access.js';
 import { invalidCredentials } from '../core/errors.js';
 import type { Exchange } from '../core/exchange.js';
 import { hmacHex, isTimely, sameText } from '../core/signature.js';
@@ -43,7 +43,7 @@ function signedRequest(exchange: Exchange, text: string, { verb, uri, body }: Si
     }),
   );
   const { id = '', ts = '', sig = '', nonce = '' } = Object.fromEntries(fields);
-  const key = exchange.accounts.key(id);
+  const key = knownKey(exchange, id);
   const timestampMs = /^\d{1,15}$/.test(ts) ? Number(ts) : Number.NaN;
   const nowMs = exchange.now();
   if (

@@ -3,11 +3,12 @@ import { type CreditOptions, documentedCredits } from '../core/credits.js';
 import { decodeBase32 } from '../core/encoding.js';
 import { SandboxError } from '../core/errors.js';
 import { defaultExpiresInS } from '../core/guesses.js';
+import type { Remark } from '../core/remarks.js';
 import type { SecondFactorKind } from '../core/second-factor.js';
 
 /** How a sandbox is set up. Everything has a default. */
 export interface SandboxOptions {
-  /** Default 0: any free one. */
+  /** 0: any free one. Default: that of the last run, where a state file remembers it and it is free, or else 0. */
   readonly port?: number;
   /** Base32 seed: with it, protected methods demand a second factor. */
   readonly tfaSecret?: string;
@@ -47,6 +48,8 @@ export interface SandboxOptions {
   readonly corsOrigin?: string;
   /** The HTTP status of 13009. Default 400. */
   readonly unauthorizedStatus?: 400 | 401;
+  /** Told what clients did that an exchange would pass over, or refuse without saying why; each thing once. */
+  readonly onRemark?: (remark: Remark) => void;
   readonly limits?: LimitOptions;
 }
 
@@ -62,7 +65,7 @@ export interface LimitOptions {
 
 /** Options with every default filled in. */
 export interface Settings {
-  readonly port: number;
+  readonly port: number | null;
   readonly tfaSecret: string | null;
   readonly tfaKey: Uint8Array;
   readonly secondFactor: SecondFactorKind | null;
@@ -83,6 +86,7 @@ export interface Settings {
   readonly caFile: string | null;
   readonly corsOrigin: string | null;
   readonly unauthorizedStatus: 400 | 401;
+  readonly onRemark: (remark: Remark) => void;
   readonly credits: CreditOptions | null;
   readonly connectionsPerIp: number | null;
   readonly sessionsPerKey: number | null;
@@ -102,7 +106,7 @@ export function settle(options: SandboxOptions): Settings {
   if (options.clientSecret === '') throw usage('clientSecret', 'must not be empty');
   const { limits = {} } = options;
   return {
-    port: integer('port', options.port ?? 0, 0, 65_535),
+    port: options.port === undefined ? null : integer('port', options.port, 0, 65_535),
     tfaSecret,
     tfaKey,
     secondFactor,
@@ -126,6 +130,7 @@ export function settle(options: SandboxOptions): Settings {
     caFile: options.caFile ?? null,
     corsOrigin: originOf(options.corsOrigin ?? null),
     unauthorizedStatus: options.unauthorizedStatus ?? 400,
+    onRemark: options.onRemark ?? (() => undefined),
     credits: creditsOf(limits.credits ?? false),
     connectionsPerIp: limit('connectionsPerIp', limits.connectionsPerIp ?? false, 32),
     sessionsPerKey: limit('sessionsPerKey', limits.sessionsPerKey ?? false, 16),

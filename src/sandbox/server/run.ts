@@ -71,7 +71,10 @@ export class Run {
     const { transport, connection, peer, loose, credentials } = this.#origin;
     const { method: name, params: values } = this.#envelope;
     const method = exchangeMethods.get(name) ?? (exchange.faultApi ? ownMethods.get(name) : undefined);
-    if (method === undefined) throw methodNotFound();
+    if (method === undefined) {
+      exchange.remark('unknown-method', name);
+      throw methodNotFound();
+    }
     if (method.websocketOnly === true && connection === null) throw onlyOverWebsocket();
     const params = { values, loose };
     const call: Call = { method: name, params, transport, connection, peer, struck: nothingStruck };

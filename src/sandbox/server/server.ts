@@ -6,9 +6,9 @@ import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { SandboxError } from '../core/errors.js';
 import type { Exchange } from '../core/exchange.js';
-import type { ServerCertificate } from './certificates.js';
 import { answerHttp, type HttpSettings } from './http.js';
 import { longestTimerMs } from './options.js';
+import type { ServerCertificate } from './tls.js';
 import { serveWebsocket } from './websocket.js';
 
 const host = '127.0.0.1';
@@ -20,6 +20,8 @@ export interface ServerSettings extends HttpSettings {
   readonly connectionsPerIp: number | null;
   readonly silentMs: number | null;
   readonly certificate: ServerCertificate | null;
+  /** Whether another port will do where the given one is taken. */
+  readonly mayMove: boolean;
 }
 
 /** HTTP and WebSocket on one port of 127.0.0.1. It can stop and start again on the same port. */
@@ -36,11 +38,14 @@ export class SandboxServer {
   #server: Server | null = null;
   #nextConnectionId = 1;
   #port: number;
+  /** Whether another port will do where this one is taken. */
+  #mayMove: boolean;
 
   constructor(exchange: Exchange, port: number, settings: ServerSettings) {
     this.#exchange = exchange;
     this.#port = port;
     this.#settings = settings;
+    this.#mayMove = settings.mayMove;
   }
 
   get port(): number {
@@ -65,14 +70,12 @@ export class SandboxServer {
       if (request.url?.split('?')[0] !== websocketPath) return refuseUpgrade(socket, '404 Not Found');
       websockets.handleUpgrade(request, socket, head, (websocket) => this.#onWebsocket(websocket, request));
     });
-    server.listen(this.#port, host);
-    try {
-      await once(server, 'listening');
-    } catch (cause) {
-      const code = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : '';
-      const message = `cannot listen on port ${this.#port} of ${host}${code}`;
-      throw new SandboxError('ERR_LISTEN', message, 'choose another one, or 0 for any free port', cause);
-    }
+    const isTaken = await listen(server, this.#port).catch((error: unknown) => {
+      if (!this.#mayMove) throw error;
+      return true;
+    });
+    if (isTaken === true) await listen(server, 0);
+    this.#mayMove = false;
     this.#port = (server.address() as AddressInfo).port;
     this.#server = server;
   }
@@ -151,6 +154,18 @@ export class SandboxServer {
     const peer = request.socket.remoteAddress ?? '';
     const { silentMs } = this.#settings;
     serveWebsocket(this.#exchange, websocket, this.#nextConnectionId++, peer, { later: this.later, silentMs });
+  }
+}
+
+/** @throws SandboxError `ERR_LISTEN` */
+async function listen(server: Server, port: number): Promise<void> {
+  server.listen(port, host);
+  try {
+    await once(server, 'listening');
+  } catch (cause) {
+    const code = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : '';
+    const message = `cannot listen on port ${port} of ${host}${code}`;
+    throw new SandboxError('ERR_LISTEN', message, 'choose another one, or 0 for any free port', cause);
   }
 }
 

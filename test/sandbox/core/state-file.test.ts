@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { afterEach, beforeEach, expect, it } from 'vitest';
-import { type Sandbox, startSandbox } from '../../../src/sandbox/index.js';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type Remark, type Sandbox, startSandbox } from '../../../src/sandbox/index.js';
 import { bootstrap, ed25519, post, record, Socket, signed, token } from '../client.js';
 
 let folder: string;
@@ -23,7 +23,7 @@ afterEach(async () => {
 
 async function reopen(): Promise<void> {
   await sandbox.close();
-  sandbox = await startSandbox({ stateFile });
+  sandbox = await startSandbox({ stateFile, port: 0 });
 }
 
 it('keeps accounts, keys and lasting tokens, but none of a connection', async () => {
@@ -175,4 +175,30 @@ it('on a disk that fills up in the middle of a write stays as it was', async () 
   expect(stdout.toString()).toBe('ERR_STATE_FILE\n');
   expect(readFileSync(file, 'utf8')).toBe('old');
   expect(readdirSync(folder).sort()).toEqual(['full.json', 'state-file.mjs', 'state.json']);
+});
+
+describe('the port', () => {
+  it('is that of the last run where it is not said, and another one where that is taken', async () => {
+    const file = join(folder, 'port.json');
+    const first = await startSandbox({ stateFile: file });
+    const { httpUrl } = first;
+    await first.close();
+    const second = await startSandbox({ stateFile: file });
+    expect(second.httpUrl).toBe(httpUrl);
+    const elsewhere = await startSandbox({ stateFile: file });
+    expect(elsewhere.httpUrl).not.toBe(httpUrl);
+    await Promise.all([second.close(), elsewhere.close()]);
+  });
+});
+
+it('without one, says once of each unknown client id that keys of an earlier run are gone', async () => {
+  const remarks: Remark[] = [];
+  const forgetful = await startSandbox({ onRemark: (remark) => remarks.push(remark) });
+  const login = { grant_type: 'client_credentials', client_id: 'of_yesterday', client_secret: 'x' };
+  for (let i = 0; i < 2; i++) expect((await post(forgetful, 'public/auth', login)).error?.code).toBe(13_004);
+  await post(forgetful, 'public/auth', { ...login, client_id: forgetful.clientId });
+  expect(remarks).toEqual([
+    { kind: 'unknown-client', text: expect.stringMatching(/"of_yesterday"; keys of an earlier run are gone/) },
+  ]);
+  await forgetful.close();
 });

@@ -83,3 +83,17 @@ it.each(['nothing', 'user.portfolio.xyz', 'ticker.BTC-PERPETUAL', 'sandbox.count
     expect(answer?.result).toEqual(['sandbox.counter.100ms']);
   },
 );
+
+it('tells whoever runs it which channels and methods are unknown', async () => {
+  const remarks: string[] = [];
+  const told = await startSandbox({ onRemark: ({ kind, text }) => remarks.push(`${kind}: ${text}`) });
+  const other = await Socket.open(told);
+  await other.request('public/subscribe', { channels: ['nothing'] });
+  await other.request('public/nothing');
+  expect(remarks).toEqual([
+    'unknown-channel: the channel "nothing" is unknown: it was left out of the answer',
+    'unknown-method: the method "public/nothing" is unknown, or not imitated',
+  ]);
+  other.close();
+  await told.close();
+});

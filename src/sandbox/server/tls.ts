@@ -1,5 +1,8 @@
 import { createHash, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { isIP } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 
 const dayMs = 86_400_000;
 const validDays = 30;
@@ -121,4 +124,23 @@ function der(tag: number, ...parts: readonly Uint8Array[]): Uint8Array {
 
 function hex(digits: string): Uint8Array {
   return Buffer.from(digits, 'hex');
+}
+
+/** A certificate in use, and the file with its authority's. */
+export interface Tls {
+  readonly certificate: ServerCertificate;
+  readonly caFile: string;
+  remove(): void;
+}
+
+/** Makes a certificate and writes its authority's to `caFile`; to a temporary file where that is null. */
+export function openTls(caFile: string | null): Tls {
+  const certificate = makeServerCertificate();
+  const folder = caFile === null ? mkdtempSync(join(tmpdir(), 'deribit-keys-sandbox-')) : null;
+  const file = caFile ?? join(folder ?? '', 'ca.pem');
+  writeFileSync(file, certificate.ca);
+  const remove = () => {
+    if (folder !== null) rmSync(folder, { recursive: true, force: true });
+  };
+  return { certificate, caFile: file, remove };
 }
