@@ -2,7 +2,7 @@ import type { PrivateKey } from '../crypto/keys.js';
 import type { Secret } from '../crypto/secret.js';
 import type { Signer } from '../crypto/signer.js';
 import { ExchangeClock } from '../deribit/clock.js';
-import type { Endpoint, Environment } from '../deribit/endpoints.js';
+import type { Environment } from '../deribit/endpoints.js';
 import type { Transport } from '../deribit/transport.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { type Keystore, openKeystore } from '../keystore/keystore.js';
@@ -153,10 +153,10 @@ export function createContext(
     return localSigner((await openKey(record)).key);
   };
 
-  const connectTo = async (endpoint: Endpoint): Promise<Transport> => {
+  const connectTo: WorkflowContext['connect'] = async (endpoint, { signal = host.signal } = {}) => {
     const { connect } = await import('../deribit/connect.js');
     out.detail(`endpoint: ${endpoint.url}`);
-    const transport = await connect(endpoint, { timeoutMs: options.timeout, signal: host.signal, env: host.env });
+    const transport = await connect(endpoint, { timeoutMs: options.timeout, signal, env: host.env });
     return watched(transport, out);
   };
 

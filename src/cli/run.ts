@@ -6,6 +6,7 @@ import { defineAudit } from './commands/audit.js';
 import { defineAuth } from './commands/auth.js';
 import { defineAuthServer } from './commands/auth-server.js';
 import { defineBackup, defineRestore } from './commands/backup.js';
+import { defineConformance } from './commands/conformance.js';
 import { defineDemo } from './commands/demo.js';
 import { defineDoctor } from './commands/doctor.js';
 import { defineExec } from './commands/exec.js';
@@ -50,6 +51,7 @@ export const COMMANDS: Commands = {
   rotate: defineRotate,
   audit: defineAudit,
   doctor: defineDoctor,
+  conformance: defineConformance,
   plan: definePlan,
   apply: defineApply,
   'add-agent': defineAddAgent,

@@ -10,8 +10,8 @@ import type { KeyRecord } from '../keystore/record.js';
 /** What every workflow takes: each part can be another in a test. */
 export interface WorkflowContext {
   readonly store: Keystore;
-  /** Opens a connection, or gets ready for HTTP. */
-  readonly connect: (endpoint: Endpoint) => Promise<Transport>;
+  /** Opens a connection, or prepares HTTP requests; `signal` replaces the one that ends the program's work. */
+  readonly connect: (endpoint: Endpoint, options?: { readonly signal?: AbortSignal | undefined }) => Promise<Transport>;
   /** The signer of a key of the keystore: asks for its passphrase where it must. */
   readonly signerOf: (record: KeyRecord) => Promise<Signer>;
   readonly secondFactor?: SecondFactor;

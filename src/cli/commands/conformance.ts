@@ -1,0 +1,67 @@
+import type { Command } from 'commander';
+import { DeribitKeysError } from '../../errors.js';
+import { VERSION } from '../../version.js';
+import type { Fact } from '../../workflows/conformance/conformance.js';
+import { CheckFailed } from '../check-failed.js';
+import { accountLogin, withSecondFactor } from '../login.js';
+import { addLoginOptions, examples, type LoginOptions, notEmpty } from '../options.js';
+import { inLine, type Printer, table } from '../output.js';
+import type { Act } from '../program.js';
+
+const verdicts = { true: 'yes', false: 'NO', null: 'not shown' } as const;
+
+function factLines(out: Printer, facts: readonly Fact[]): string[] {
+  const rows = facts.map(({ fact, expected, observed, agrees }) => [fact, expected, observed, verdicts[`${agrees}`]]);
+  return table(out, ['fact', 'expected', 'observed', 'agrees'], rows, ['expected']);
+}
+
+export function defineConformance(program: Command, act: Act): void {
+  addLoginOptions(
+    program
+      .command('conformance')
+      .description('settle on an exchange what Deribit does not document, with throw-away keys')
+      .option(
+        '--report <file>',
+        'also write the result to a new file, without secrets, fit for a public issue',
+        notEmpty,
+      ),
+  )
+    .addHelpText(
+      'after',
+      `
+Creates an Ed25519 and an RSA key that may only read, observes how the exchange treats them, and removes them again, also
+after Ctrl-C. Runs on the test exchange; production needs --env prod and --yes. Exits with 1 where a fact differs from
+what deribit-keys assumes, or where a key is left behind.
+${examples('conformance --as admin', 'conformance --as admin --report report.json')}`,
+    )
+    .action(
+      act(async (cx, flags: LoginOptions & { report?: string }) => {
+        const { checkConformance } = await import('../../workflows/conformance/conformance.js');
+        const { createFile, requireNoFile } = await import('../../keystore/files.js');
+        const login = await accountLogin(cx, flags);
+        const { environment } = login.endpoint;
+        if (environment === 'prod' && !(cx.options.env === 'prod' && cx.options.yes === true)) {
+          throw new DeribitKeysError('ERR_USAGE', 'conformance makes and removes API keys on the production account', {
+            hint: 'run it on the test exchange, or say --env prod --yes',
+          });
+        }
+        if (flags.report !== undefined) await requireNoFile(flags.report);
+        const workflow = await withSecondFactor(cx, flags);
+        const startedAt = new Date().toISOString();
+        const result = await checkConformance(workflow, login, {
+          onFact: ({ fact, observed }) => cx.out.detail(`${fact}: ${inLine(observed)}`),
+        });
+        if (flags.report !== undefined) {
+          const report = { tool: 'deribit-keys', version: VERSION, environment, startedAt, ...result };
+          await createFile(flags.report, `${JSON.stringify(report, null, 2)}\n`, 0o644);
+        }
+        cx.out.result(result, () => [
+          ...factLines(cx.out, result.facts),
+          result.cleaned
+            ? 'every throw-away key was removed'
+            : cx.out.style('throw-away keys may be left behind', 'red'),
+        ]);
+        if (!result.cleaned || result.facts.some(({ agrees }) => agrees === false)) throw new CheckFailed();
+      }),
+    );
+}
