@@ -57,7 +57,7 @@ export async function execute(commands: Commands, argv: readonly string[], host:
   const words = ownWords(argv);
   const json = words.includes('--json');
   let printer = printerFor(host, { json, verbose: words.includes('--verbose') });
-  if (words.includes('--version')) {
+  if (words.includes('--version') || words.includes('-V')) {
     printer.result({ version: VERSION }, () => VERSION);
     return EXIT.done;
   }

@@ -21,6 +21,8 @@ export interface Host {
   readonly signal: AbortSignal;
   /** Sends the process's signals to `listener` instead, until the returned function is called. */
   readonly takeSignals?: ((listener: (signal: NodeJS.Signals) => void) => () => void) | undefined;
+  /** How long the command may take to clean up after `signal` fires; after that the process is ended. */
+  readonly setGrace?: ((ms: number) => void) | undefined;
   /** Loads an optional package instead of an ordinary import. */
   readonly load?: ((name: string) => Promise<unknown>) | undefined;
 }

@@ -1,12 +1,16 @@
 #!/usr/bin/env node
 import { VERSION } from '../version.js';
+import { openControllingTerminal, restoreTerminals } from './controlling-terminal.js';
 import { EXIT } from './exit-codes.js';
 
-/** How long a command that was interrupted may take to put things right. */
-const GRACE_MS = 3_000;
+/** How long a command that was interrupted may take to clean up, unless it asks for more. */
+const GRACE_MS = 900;
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 const controller = new AbortController();
+let graceMs = GRACE_MS;
+/** Null until it is used: Node.js opens it then, and few commands do. */
+let stdin: typeof process.stdin | null = null;
 let takenBy: ((signal: NodeJS.Signals) => void) | null = null;
 const takeSignals = (listener: (signal: NodeJS.Signals) => void) => {
   takenBy = listener;
@@ -14,20 +18,36 @@ const takeSignals = (listener: (signal: NodeJS.Signals) => void) => {
     takenBy = null;
   };
 };
+
+/**
+ * Ends the process at once, by the signal itself. `process.exit` would wait for work of Node's thread pool, such as the
+ * primes of an RSA key or a read of a pipe that nobody writes to.
+ */
+function endBy(signal: NodeJS.Signals): void {
+  restoreTerminals(stdin);
+  process.removeAllListeners(signal);
+  process.kill(process.pid, signal);
+}
+
 const interrupt = (signal: NodeJS.Signals) => {
   if (takenBy !== null) {
     takenBy(signal);
     return;
   }
-  if (controller.signal.aborted) process.exit(EXIT.interrupted);
+  if (controller.signal.aborted) {
+    endBy(signal);
+    return;
+  }
   controller.abort();
-  setTimeout(() => process.exit(EXIT.interrupted), GRACE_MS).unref();
+  setTimeout(() => endBy(signal), graceMs).unref();
 };
 for (const signal of SIGNALS) process.on(signal, interrupt);
+process.on('SIGQUIT', endBy);
+
 let outputFailed = false;
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    // the reader of a pipe that went away is no error of ours
+    // a pipe whose reader went away is no error of ours
     if (error.code === 'EPIPE') return;
     if (stream === process.stdout && !outputFailed) {
       process.stderr.write(`error: the output cannot be written (${error.code})\n`);
@@ -42,25 +62,31 @@ async function main(argv: readonly string[]): Promise<number> {
   const { stdout, stderr, env } = process;
   const { signal } = controller;
   return run(argv, {
-    // a getter: Node.js opens it at the first look, which few commands need
     get stdin() {
-      return process.stdin;
+      stdin ??= process.stdin;
+      return stdin;
     },
     stdout,
     stderr,
     env,
     signal,
     takeSignals,
+    openTerminal: openControllingTerminal,
+    setGrace(ms) {
+      graceMs = ms;
+    },
   });
 }
 
 const argv = process.argv.slice(2);
-if (argv.length === 1 && argv[0] === '--version') {
-  // the one answer that needs none of the program
+if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) {
+  // the one answer that needs nothing else of the program
   process.stdout.write(`${VERSION}\n`);
 } else {
   void main(argv).then((exitCode) => {
     if (!outputFailed) process.exitCode = exitCode;
+    // an interrupted command may have left work behind that its timer has to end
+    if (controller.signal.aborted) return;
     for (const signal of SIGNALS) process.off(signal, interrupt);
   });
 }

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
-import { isDeribitKeysError } from '../errors.js';
+import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { onAbort } from '../util/on-abort.js';
 import { VERSION } from '../version.js';
 import type { Context } from './context.js';
 import { addGlobalOptions, examples } from './options.js';
@@ -11,6 +12,32 @@ export type Open = (command: Command) => Context;
 export interface ActOptions {
   /** Whether leftovers of commands that died are cleaned up first; default true. */
   readonly tidy?: boolean;
+  /** How long it may take to clean up when it is interrupted; default 600 ms. */
+  readonly graceMs?: number;
+}
+
+const GRACE_MS = 600;
+/** What the process has to print its last words, after the grace of a command. */
+const LAST_WORDS_MS = 100;
+
+/** Rejects a while after the signal fired: for work that does not end then. */
+async function waitForWork(work: Promise<void>, signal: AbortSignal, graceMs: number): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let stop = () => {};
+  const interrupted = new Promise<never>((_, reject) => {
+    const error = () => reject(new DeribitKeysError('ERR_INTERRUPTED', 'interrupted'));
+    const wait = () => {
+      timer = setTimeout(error, graceMs);
+    };
+    if (signal.aborted) wait();
+    else stop = onAbort(signal, wait);
+  });
+  try {
+    await Promise.race([work, interrupted]);
+  } finally {
+    clearTimeout(timer);
+    stop();
+  }
 }
 
 /**
@@ -25,13 +52,17 @@ export type Act = <A extends readonly unknown[]>(
 function actIn(open: Open): Act {
   return <A extends readonly unknown[]>(
     work: (cx: Context, ...args: A) => Promise<void>,
-    { tidy = true }: ActOptions = {},
+    { tidy = true, graceMs = GRACE_MS }: ActOptions = {},
   ) =>
     async (...all: [...A, Command]) => {
       const cx = open(all.at(-1) as Command);
-      if (tidy) await cx.store.tidy();
-      try {
+      cx.host.setGrace?.(graceMs + LAST_WORDS_MS);
+      const run = async () => {
+        if (tidy) await cx.store.tidy();
         await work(cx, ...(all.slice(0, -1) as unknown as A));
+      };
+      try {
+        await waitForWork(run(), cx.host.signal, graceMs);
       } catch (error) {
         throw await explained(cx, error);
       }
@@ -66,7 +97,7 @@ const EVERYWHERE =
 export function createProgram(commands: Commands, open: Open, words: readonly string[] = []): Command {
   const program = new Command('deribit-keys')
     .description('Asymmetric API keys for Deribit: make them here, register them, prove them, log in with them.')
-    .version(VERSION, '--version', 'print the version')
+    .version(VERSION, '-V, --version', 'print the version')
     .helpCommand(true)
     .showHelpAfterError(false)
     .addHelpText('afterAll', ({ command }) => (command.parent === null ? '' : EVERYWHERE))

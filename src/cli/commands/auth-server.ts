@@ -81,7 +81,7 @@ A request needs no body; one that it has is JSON, and needs Content-Type: applic
             await server.close();
           }
         },
-        { tidy: false },
+        { tidy: false, graceMs: 30_000 },
       ),
     );
 }

@@ -85,7 +85,7 @@ export function defineSandbox(program: Command, act: Act): void {
           await aborted(cx.host.signal);
           await sandbox.close();
         },
-        { tidy: false },
+        { tidy: false, graceMs: 10_000 },
       ),
     );
 }
