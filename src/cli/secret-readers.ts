@@ -2,8 +2,8 @@ import { spawn } from 'node:child_process';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Secret } from '../crypto/secret.js';
+import { decodeSecretText } from '../crypto/secret-text.js';
 import { DeribitKeysError } from '../errors.js';
-import { decodeText } from '../util/decode-text.js';
 import { withoutOwnSecrets } from './child-environment.js';
 import type { Output } from './host.js';
 
@@ -16,12 +16,6 @@ interface ReaderContext {
   readonly signal: AbortSignal;
   readonly stderr?: Output | undefined;
   readonly note: (text: string) => void;
-}
-
-/** The secret in a text: one trailing newline is dropped. Null for an empty one. */
-export function secretOf(text: string): Secret | null {
-  const secret = text.replace(/\r?\n$/, '');
-  return secret === '' ? null : new Secret(secret);
 }
 
 const errnoOf = (error: unknown) => (error instanceof Error && 'code' in error ? String(error.code) : '');
@@ -76,15 +70,10 @@ export async function readSecretFile(
     throw refuse(errnoOf(error) === 'ENOENT' ? 'no such file' : `the file cannot be read (${errnoOf(error)})`, error);
   }
   if (bytes === null) throw refuse(`it has more than ${MAX_SECRET_BYTES} bytes`);
-  let text: string;
-  try {
-    text = decodeText(bytes);
-  } catch (error) {
-    throw refuse('it is not text in UTF-8 or UTF-16', error);
-  }
-  const secret = secretOf(text);
-  if (secret === null) throw refuse('it is empty');
-  return secret;
+  const text = decodeSecretText(bytes);
+  if (text === null) throw refuse('it is not text in UTF-8 or UTF-16');
+  if (text === '') throw refuse('it is empty');
+  return new Secret(text);
 }
 
 /** Reads the secret of `key` from the file of that name in `folder`, or returns null if there is none. */
@@ -210,12 +199,8 @@ export async function readFromCommand(
   const { output, failure } = result;
   if (failure !== null) throw refuse('ERR_PASSPHRASE_REQUIRED', failure);
   if (output.length > MAX_SECRET_BYTES) throw refuse('ERR_USAGE', `it printed more than ${MAX_SECRET_BYTES} bytes`);
-  let secret: Secret | null;
-  try {
-    secret = secretOf(decodeText(output));
-  } catch (error) {
-    throw refuse('ERR_USAGE', 'its output is not text in UTF-8 or UTF-16', error);
-  }
-  if (secret === null) throw refuse('ERR_PASSPHRASE_REQUIRED', 'its output is empty');
-  return secret;
+  const text = decodeSecretText(output);
+  if (text === null) throw refuse('ERR_USAGE', 'its output is not text in UTF-8 or UTF-16');
+  if (text === '') throw refuse('ERR_PASSPHRASE_REQUIRED', 'its output is empty');
+  return new Secret(text);
 }

@@ -1,5 +1,6 @@
-import { spawn } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { type Sandbox, startSandbox } from '../../src/sandbox/index.js';
@@ -21,6 +22,29 @@ const run = (args: readonly string[], options?: ProcessOptions) =>
   runProcess(process.execPath, [program.path, ...args], options);
 const shell = (line: string, env: Readonly<Record<string, string>> = {}) =>
   runProcess('bash', ['-c', line], { env: { NODE: process.execPath, PROGRAM: program.path, ...env } });
+
+/** Whether a process has a handler for SIGHUP (proc(5)), which Node.js has only where the program sets it. */
+const listens = (pid: number) =>
+  (Number.parseInt(
+    /SigCgt:\s*[0-9a-f]*([0-9a-f])\n/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '0',
+    16,
+  ) &
+    1) ===
+  1;
+
+/** Whether a process opens or reads a named pipe (proc(5)): it has it open, or one of its threads waits for a writer. */
+function waitsForPipe(pid: number): boolean {
+  const links = readdirSync(`/proc/${pid}/fd`).map((fd) => linkOf(`/proc/${pid}/fd/${fd}`));
+  const waits = readdirSync(`/proc/${pid}/task`).map((task) => readFileSync(`/proc/${pid}/task/${task}/wchan`, 'utf8'));
+  return links.some((link) => link.endsWith('/pipe')) || waits.includes('wait_for_partner');
+}
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return '';
+  }
+}
 
 /** A keystore with the key "bot", and a sandbox where it can be registered. */
 async function openDesk(faults: readonly string[] = []) {
@@ -65,14 +89,12 @@ describe('a signal', () => {
     '%s during a request is exit 130, soon, with the record in order',
     async (signal) => {
       const { env, sandbox } = await openDesk(['silent@private/create_api_key']);
-      let sent = false;
-      const end = await run(['register', 'bot', '--scope', 'trade:read', '--verbose'], {
+      const arrived = vi.waitUntil(() => sandbox.calls.some(({ method }) => method === 'private/create_api_key'), {
+        timeout: 60_000,
+      });
+      const end = await run(['register', 'bot', '--scope', 'trade:read'], {
         env,
-        onStderr: (text, pid) => {
-          if (sent || !text.includes('public/auth: answered')) return;
-          sent = true;
-          setTimeout(() => process.kill(pid, signal), 100);
-        },
+        onStart: (pid) => void arrived.then(() => process.kill(pid, signal)),
       });
       expect(end).toMatchObject({ exitCode: 130, signal: null, stdout: '' });
       expect(end.stderr).toContain('error: ');
@@ -84,18 +106,43 @@ describe('a signal', () => {
     },
   );
 
-  it('while a lock is waited for is exit 130', async () => {
+  it.skipIf(process.platform !== 'linux')('while a lock is waited for is exit 130', async () => {
     const { env } = await openDesk();
     const holder = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { stdio: 'ignore' });
     const lock = join(env.DERIBIT_KEYS_DIR, '.bot.lock');
     writeFileSync(lock, JSON.stringify({ token: 't', pid: holder.pid, started: '', machine: 'elsewhere' }));
     const end = await run(['remove', 'bot'], {
       env,
-      onStart: (pid) => setTimeout(() => process.kill(pid, 'SIGINT'), 1000),
+      onStart: (pid) => void vi.waitUntil(() => listens(pid)).then(() => process.kill(pid, 'SIGINT')),
     });
     holder.kill();
     expect(end.stderr).toContain('interrupted while waiting for the key "bot"');
     expect(end).toMatchObject({ exitCode: 130, stdout: '' });
+  });
+
+  it.skipIf(process.platform !== 'linux').each<[string, (folder: string) => readonly string[], string | null]>([
+    ['the making of an RSA key', () => ['generate', 'slow', '--type', 'rsa', '--bits', '4096'], 'making'],
+    ['a key file that is a pipe without a writer', (folder) => ['fingerprint', join(folder, 'pipe')], null],
+    ['a passphrase file that is one', (folder) => ['generate', 'a', '--passphrase-file', join(folder, 'pipe')], null],
+    ['a policy file that is one', (folder) => ['plan', join(folder, 'pipe')], null],
+  ])('ends %s, within a second', async (_what, argv, sign) => {
+    const folder = temporaryFolder();
+    execFileSync('mkfifo', [join(folder, 'pipe')]);
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      let pid = 0;
+      const end = run(argv(folder), {
+        env: { DERIBIT_KEYS_DIR: join(folder, 'keys') },
+        onStart: (started) => {
+          pid = started;
+          if (sign === null) void vi.waitUntil(() => waitsForPipe(started)).then(() => process.kill(started, signal));
+        },
+        onStderr: (text) => {
+          if (sign !== null && text.startsWith(sign)) process.kill(pid, signal);
+        },
+      });
+      const { exitCode, signal: endedBy, stdout } = await end;
+      expect({ stdout, by: exitCode === 130 ? signal : endedBy }).toEqual({ stdout: '', by: signal });
+    }
   });
 
   it('to a sandbox ends it, with exit 0', async () => {
@@ -110,8 +157,17 @@ describe('a signal', () => {
 describe.skipIf(!hasScript)('on a real terminal (needs script)', () => {
   /** Types `keys` into the program once it has asked, and gives what the terminal showed. */
   const type = (keys: readonly string[], words: readonly string[], env: Readonly<Record<string, string>>) =>
+    typeTo(keys, [process.execPath, program.path, ...words].map((word) => `'${word}'`).join(' '), env);
+
+  /** The same with a line for the shell; `onShown` is called with all that was shown so far. */
+  const typeTo = (
+    keys: readonly string[],
+    line: string,
+    env: Readonly<Record<string, string>>,
+    onShown: (text: string) => void = () => {},
+  ) =>
     new Promise<{ exitCode: number | null; shown: string }>((resolve) => {
-      const line = [process.execPath, program.path, ...words].map((word) => `'${word}'`).join(' ');
+      let told = false;
       const child = spawn('script', ['-qefc', line, '/dev/null'], {
         env: { PATH: process.env.PATH ?? '', TERM: 'xterm', ...env },
       });
@@ -120,6 +176,10 @@ describe.skipIf(!hasScript)('on a real terminal (needs script)', () => {
       let answered = 0;
       child.stdout.setEncoding('utf8').on('data', (text: string) => {
         shown += text;
+        if (!told && shown.includes('Passphrase of')) {
+          told = true;
+          onShown(shown);
+        }
         const questions = shown.match(/(: |\[y\/N\] )/g)?.length ?? 0;
         while (answered < questions && left.length > 0) {
           answered += 1;
@@ -143,6 +203,45 @@ describe.skipIf(!hasScript)('on a real terminal (needs script)', () => {
     expect(broken.exitCode).toBe(130);
     expect(broken.shown).toContain('interrupted');
   });
+
+  it('a passphrase is asked for there where the key comes from a pipe, and where stderr is a file', async () => {
+    const folder = temporaryFolder();
+    const env = { DERIBIT_KEYS_DIR: join(folder, 'keys'), PROGRAM: program.path, NODE: process.execPath };
+    expect((await type(['horse\r', 'horse\r'], ['generate', 'bot', '--encrypt'], env)).exitCode).toBe(0);
+    const piped = await typeTo(
+      ['horse\r'],
+      'cat "$DERIBIT_KEYS_DIR/bot.pem" | "$NODE" "$PROGRAM" import copy - --json',
+      env,
+    );
+    expect(piped.exitCode).toBe(0);
+    expect(piped.shown).toContain('Passphrase of the key on stdin: ');
+    expect(piped.shown).not.toContain('horse');
+    const line = `"$NODE" "$PROGRAM" sign copy --client-id x 2> '${folder}/stderr' > '${folder}/stdout'`;
+    const redirected = await typeTo(['horse\r'], line, env);
+    expect(redirected.exitCode).toBe(0);
+    expect(redirected.shown).toContain('Passphrase of the key "copy": ');
+    expect(readFileSync(join(folder, 'stderr'), 'utf8')).toBe('');
+    expect(readFileSync(join(folder, 'stdout'), 'utf8')).toContain('"signature"');
+  });
+
+  it.each(['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const)(
+    '%s at a question leaves the echo on',
+    async (signal) => {
+      const keysDir = join(temporaryFolder(), 'keys');
+      const env = { DERIBIT_KEYS_DIR: keysDir, PROGRAM: program.path, NODE: process.execPath };
+      expect((await type(['horse\r', 'horse\r'], ['generate', 'bot', '--encrypt'], env)).exitCode).toBe(0);
+      // the outer shell outlives the signal; it prints the pid that the inner one has in common with the program
+      const line = `sh -c 'echo "pid $$"; exec "$NODE" "$PROGRAM" sign bot --client-id x'; echo "exit $?"; stty -a`;
+      const { shown } = await typeTo([], line, env, (text) => {
+        const pid = /pid (\d+)/.exec(text)?.[1];
+        if (text.includes('Passphrase of') && pid !== undefined) process.kill(Number(pid), signal);
+      });
+      const number = constants.signals[signal];
+      expect(shown).toMatch(new RegExp(`exit (130|${128 + number})\\b`));
+      expect(shown).toMatch(/\secho\s/);
+      expect(shown).toMatch(/\sicanon\s/);
+    },
+  );
 
   it('two answers that are pasted at once are both taken', async () => {
     const env = { DERIBIT_KEYS_DIR: join(temporaryFolder(), 'keys') };

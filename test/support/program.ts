@@ -70,6 +70,8 @@ export function runProcess(
       cwd: options.cwd,
       env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', ...options.env },
       stdio: 'pipe',
+      // without a controlling terminal nobody is asked
+      detached: true,
     });
     const written = { stdout: '', stderr: '' };
     child.stdout.setEncoding('utf8').on('data', (text: string) => {

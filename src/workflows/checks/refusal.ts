@@ -1,4 +1,5 @@
 import type { Secret } from '../../crypto/secret.js';
+import { describeSpoiltText } from '../../crypto/secret-text.js';
 import {
   CLOCK_LIMIT_MS,
   clockCommand,
@@ -35,7 +36,8 @@ export function attemptOf({ endpoint, credentials }: AccountLogin, record: KeyRe
  * can only be guessed. The clock is compared with the exchange's over a connection of its own.
  */
 export async function likelyReasons(context: WorkflowContext, refused: LoginAttempt): Promise<readonly string[]> {
-  const guesses = refused.secret !== null ? secretReasons(refused) : keyReasons(refused);
+  const told = { ...refused, clientId: inOneLine(refused.clientId) };
+  const guesses = told.secret !== null ? secretReasons(told) : keyReasons(told);
   const known = await knownReasons(context, refused);
   const { isWrong, sentence } = await clockReason(context, refused.endpoint);
   return isWrong ? [...known, sentence, ...guesses] : [...known, ...guesses, sentence];
@@ -83,10 +85,18 @@ async function clockReason(
   }
 }
 
+/** A client id that was spoilt on its way may have newlines in it: it is shown as a JSON string then. */
+function inOneLine(clientId: string): string {
+  return /[\s\p{C}]/u.test(clientId) ? JSON.stringify(clientId) : clientId;
+}
+
 /** What the keystore, or the look of the input, gives away. */
 async function knownReasons(context: WorkflowContext, { record, clientId, secret }: LoginAttempt): Promise<string[]> {
   const reasons: string[] = [];
-  if (!/^[A-Za-z0-9_-]{8,}$/.test(clientId)) {
+  const spoiltId = describeSpoiltText(clientId);
+  if (spoiltId !== null) {
+    reasons.push(`the client id ${spoiltId}`);
+  } else if (!/^[A-Za-z0-9_-]{8,}$/.test(clientId)) {
     reasons.push(
       `the client id has ${clientId.length} characters: one of Deribit's has 8 or more letters, digits, _ and -`,
     );
@@ -97,8 +107,9 @@ async function knownReasons(context: WorkflowContext, { record, clientId, secret
   const text = secret?.reveal() ?? '';
   if (/^[0-9a-f]{2}(:[0-9a-f]{2}){15}$/i.test(text.trim())) {
     reasons.push('the client secret is a fingerprint: an asymmetric key logs in with its private key (--as <name>)');
-  } else if (text !== text.trim()) {
-    reasons.push('the client secret begins or ends with white space');
+  } else if (secret !== null) {
+    const spoilt = describeSpoiltText(text);
+    if (spoilt !== null) reasons.push(`the client secret ${spoilt}`);
   }
   return reasons;
 }

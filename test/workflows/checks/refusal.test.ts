@@ -71,8 +71,33 @@ describe('A login refused without a reason', () => {
   it('by link is explained by a client id that cannot be one', async () => {
     const house = await openHouse();
     expect((await house.run('generate', 'late')).exitCode).toBe(0);
-    const [first] = await refused(house, 'link', 'late', '--client-id', 'ab c', '--url', house.sandbox.wsUrl);
+    const [first] = await refused(house, 'link', 'late', '--client-id', 'ab+c', '--url', house.sandbox.wsUrl);
     expect(first).toMatch(/^the client id has 4 characters: one of Deribit's has 8 or more/);
+  });
+
+  it.each([
+    ['in quotes', '"AbCdEf12"', 'the client id is in quotes, which are not part of it'],
+    ['with a newline', 'AbCdEf12\n', 'the client id begins or ends with white space or a newline'],
+  ])('by any command is explained by a client id %s, in one line each', async (_what, clientId, reason) => {
+    const house = await openHouse();
+    await house.run('generate', 'late');
+    for (const argv of [
+      ['api-keys', 'list'],
+      ['rotate', 'bot'],
+      ['register', 'late', '--scope', 'trade:read'],
+    ]) {
+      const env = {
+        DERIBIT_CLIENT_ID: clientId,
+        DERIBIT_CLIENT_SECRET: 'canary-secret',
+        DERIBIT_KEYS_URL: house.sandbox.wsUrl,
+      };
+      const result = await cli(['--keys-dir', house.keys, ...argv], { env });
+      expect(result.exitCode).toBe(5);
+      const [error, ...lines] = result.stderr.trimEnd().split('\n');
+      expect(error).toMatch(/^error: /);
+      expect(lines[0]).toBe(`hint: ${reason}`);
+      for (const line of lines) expect(line).toMatch(/^hint: \S/);
+    }
   });
 
   it.each([
@@ -81,7 +106,12 @@ describe('A login refused without a reason', () => {
       '9c:6d:c9:02:fd:9f:75:6e:14:bb:71:c5:74:95:86:c8',
       /^the client secret is a fingerprint: .*--as <name>/,
     ],
-    ['a text with a space behind it', 'canary-secret ', /^the client secret begins or ends with white space$/],
+    [
+      'a text with a space behind it',
+      'canary-secret ',
+      /^the client secret begins or ends with white space or a newline$/,
+    ],
+    ['in quotes', '"canary-secret"', /^the client secret is in quotes, which are not part of it$/],
     ['another', 'canary-secret', /may be unknown, or the client secret another key's or an old one$/],
   ])('by register with a client secret that is %s says so', async (_what, secret, reason) => {
     const house = await openHouse();
