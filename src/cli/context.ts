@@ -73,19 +73,6 @@ function watched(transport: Transport, out: Printer): Transport {
   };
 }
 
-/** @throws `ERR_USAGE` if a relative path leads nowhere, because the working directory was deleted */
-function openStore(host: Host, folder: string): Keystore {
-  try {
-    return openKeystore(folder, { signal: host.signal });
-  } catch (cause) {
-    if (!(cause instanceof Error && 'code' in cause && cause.code === 'ENOENT')) throw cause;
-    throw new DeribitKeysError('ERR_USAGE', 'the working directory does not exist any more', {
-      cause,
-      hint: 'change to a folder that exists, or name the keystore by an absolute path: --keys-dir <dir>',
-    });
-  }
-}
-
 /**
  * @param options those of the program
  * @param flags the same and those of the command
@@ -96,7 +83,10 @@ export function createContext(
   options: GlobalOptions,
   flags: Readonly<Record<string, unknown>> = { ...options },
 ): Context {
-  const store = openStore(host, options.keysDir ?? (host.env.DERIBIT_KEYS_DIR || 'keys'));
+  const store = openKeystore(options.keysDir ?? (host.env.DERIBIT_KEYS_DIR || 'keys'), {
+    signal: host.signal,
+    onWait: (message) => out.note(message),
+  });
   const permissions: PermissionPolicy = options.allowInsecurePermissions
     ? 'any'
     : options.allowMounted

@@ -105,16 +105,23 @@ export async function makePrivateFolder(folder: string): Promise<void> {
   });
 }
 
-/** Makes a file that was not there, 0600, and flushes it. A file that could not be written whole is removed again. */
+/** How a file is written; `flush` is off for files that need not outlive a power cut. */
+interface WriteOptions {
+  readonly mode?: number;
+  readonly flags?: 'wx' | 'w';
+  readonly flush?: boolean;
+}
+
+/** Makes a file that was not there, 0600, and flushes it. One that could not be written completely is removed again. */
 export async function writeFlushed(
   path: string,
   content: string | Uint8Array,
-  { mode = 0o600, flags = 'wx' }: { readonly mode?: number; readonly flags?: 'wx' | 'w' } = {},
+  { mode = 0o600, flags = 'wx', flush = true }: WriteOptions = {},
 ): Promise<void> {
   const handle = await open(path, flags, mode);
   try {
     await handle.writeFile(content);
-    await handle.sync();
+    if (flush) await handle.sync();
   } catch (error) {
     await handle.close().catch(() => {});
     await rm(path, { force: true }).catch(() => {});

@@ -3,18 +3,20 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { AUDIT_FILE, type AuditEntry, appendAudit, auditLine } from './audit-log.js';
-import { makePrivateFolder, namesIn, readFileOrNull, replaceFile, statOrNull } from './files.js';
+import { errnoOf, makePrivateFolder, namesIn, readFileOrNull, replaceFile, statOrNull } from './files.js';
 import { DEFAULT_LOCK_WAIT_MS, type Lock, takeLock } from './lock.js';
 import { foldName, isKeyName, requireKeyName } from './names.js';
 import { requireOwnFile } from './permissions.js';
 import { type KeyRecord, MAX_RECORD_BYTES, parseRecord, serialiseRecord } from './record.js';
-import { change, finishChange, hasUnfinishedChange, isLeftover, ownerOfLeftover, type Step } from './transaction.js';
+import { change, finishChanges, hasUnfinishedChange, isLeftover, ownerOfLeftover, type Step } from './transaction.js';
 
 export interface KeystoreOptions {
   /** How long a lock that another process holds is waited for. */
   readonly lockWaitMs?: number;
   /** Ends the wait for a lock with `ERR_INTERRUPTED`. */
   readonly signal?: AbortSignal;
+  /** Called where a lock is waited for beyond `lockWaitMs`, with a sentence that says what is waited for. */
+  readonly onWait?: (message: string) => void;
   readonly now?: () => Date;
 }
 
@@ -38,12 +40,27 @@ export interface Keystore {
   files(name: string): KeyFiles;
   /** @throws `ERR_USAGE`, `ERR_NO_SUCH_NAME`, `ERR_RECORD_DAMAGED`, `ERR_RECORD_NEWER`, `ERR_PERMISSIONS` */
   read(name: string): Promise<KeyRecord>;
-  /** @throws `ERR_NAME_TAKEN` where a file of the name, or of one that differs by case alone, exists. */
-  requireFree(name: string): Promise<void>;
+  /** @throws `ERR_NAME_TAKEN` where a file of one of the names, or of one that differs only by case, exists. */
+  requireFree(...names: readonly string[]): Promise<void>;
   /** Every record that can be read, by name, and for each of the others the error that says why not. */
   list(): Promise<{ readonly records: readonly KeyRecord[]; readonly damaged: readonly DamagedRecord[] }>;
   /** Runs `work` while no other process can change the key `name`, which need not exist. */
   withLock<T>(name: string, work: (key: LockedKey) => Promise<T>): Promise<T>;
+  /** Runs `work` with the locks of all `names`, in their order. They are taken in one order by every process. */
+  withLocks<T>(names: readonly string[], work: (keys: readonly LockedKey[]) => Promise<T>): Promise<T>;
+  /**
+   * Runs `work` while no other process of this keystore does anything under the lock of the key pair with this
+   * fingerprint, under whatever names the pair is stored. For work that may register it on an exchange:
+   *
+   *     store.withLock(name, async (locked) => {
+   *       const record = await locked.read();
+   *       return store.withKeyLock(record.fingerprint, () => …look on the exchange, create, prove, save…);
+   *     });
+   *
+   * Always taken inside the lock of a name, and no lock of a name is taken inside it; it cannot be taken twice.
+   * @throws `ERR_LOCKED`, `ERR_INTERRUPTED`, `ERR_KEYSTORE_IO`
+   */
+  withKeyLock<T>(fingerprint: string, work: () => Promise<T>): Promise<T>;
   /** Ends and cleans up what commands that died have left, for every key that nobody works on. Never fails. */
   tidy(): Promise<void>;
   audit(entry: AuditNote): Promise<void>;
@@ -55,7 +72,7 @@ export interface LockedKey {
   /** Whether a change that a dead command had decided was ended when the lock was taken. */
   readonly finished: boolean;
   read(): Promise<KeyRecord>;
-  /** @throws `ERR_NAME_TAKEN` where a file of the name, or of one that differs by case alone, exists. */
+  /** @throws `ERR_NAME_TAKEN` where a file of the name, or of one that differs only by case, exists. */
   requireFree(): Promise<void>;
   /**
    * Replaces the record of this key, or of another one whose lock is held, flushed before this resolves. With a `note`,
@@ -86,6 +103,20 @@ export function recordStep(record: KeyRecord, how: 'create' | 'replace' = 'repla
   return { do: how, file: fileNames(record.name).record, content: serialiseRecord(record) };
 }
 
+/** The id of a lock file, and what it protects. */
+interface LockFile {
+  readonly id: string;
+  readonly what: string;
+}
+
+/** The id of the lock of a key pair. No key can have such a name, since it ends in `.pub`. */
+const KEY_LOCK = /^[0-9a-f]{32}\.pub$/;
+
+const keyLock = (fingerprint: string): LockFile => ({
+  id: `${fingerprint.replaceAll(':', '')}.pub`,
+  what: `the key pair ${fingerprint}`,
+});
+
 const RECORD = '.json';
 const CHANGE_POLL_MS = 10;
 const SUFFIXES = [RECORD, '.pem', '.pub.pem'] as const;
@@ -114,9 +145,25 @@ function nameTaken(name: string, entry: string, suffix: string, finished: boolea
   });
 }
 
-/** Opens the keystore in `folder`, which need not exist yet: it is made with the first key. */
+/** @throws `ERR_USAGE` for a relative path where the working directory was deleted */
+function absolutePath(folder: string): string {
+  try {
+    return resolve(folder);
+  } catch (cause) {
+    if (errnoOf(cause) !== 'ENOENT') throw cause;
+    throw new DeribitKeysError('ERR_USAGE', 'the working directory does not exist any more', {
+      cause,
+      hint: 'change to a folder that exists, or name the keystore by an absolute path: --keys-dir <dir>',
+    });
+  }
+}
+
+/**
+ * Opens the keystore in `folder`, which need not exist yet: it is made with the first key.
+ * @throws `ERR_USAGE` for a relative path where the working directory was deleted
+ */
 export function openKeystore(folder: string, options: KeystoreOptions = {}): Keystore {
-  const root = resolve(folder);
+  const root = absolutePath(folder);
   const now = options.now ?? (() => new Date());
   const waitMs = options.lockWaitMs ?? DEFAULT_LOCK_WAIT_MS;
 
@@ -152,24 +199,26 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
   /** Files that are being changed are waited for; a change whose maker died is ended here. */
   const read = async (name: string): Promise<KeyRecord> => {
     requireKeyName(name);
-    const deadline = Date.now() + waitMs;
+    const deadlineMs = performance.now() + waitMs;
     while (await hasUnfinishedChange(root, name)) {
+      const patient = performance.now() >= deadlineMs;
       try {
-        await withLock(name, async () => {}, 0);
+        await withLocks([name], async () => {}, patient ? waitMs : 0);
       } catch (error) {
-        if (!isDeribitKeysError(error, 'ERR_LOCKED') || Date.now() >= deadline) throw error;
+        if (!isDeribitKeysError(error, 'ERR_LOCKED') || patient) throw error;
         await sleep(CHANGE_POLL_MS);
       }
     }
     return readNow(name);
   };
 
-  const requireFree = async (name: string, finished: boolean): Promise<void> => {
-    const wanted = foldName(name);
-    const entries = await namesIn(root);
-    for (const suffix of SUFFIXES) {
-      const entry = entries.find((other) => foldName(other) === wanted + suffix);
-      if (entry !== undefined) throw nameTaken(name, entry, suffix, finished);
+  const requireFree = async (names: readonly string[], finished: boolean): Promise<void> => {
+    const entries = new Map((await namesIn(root)).map((entry) => [foldName(entry), entry]));
+    for (const name of names) {
+      for (const suffix of SUFFIXES) {
+        const entry = entries.get(foldName(name) + suffix);
+        if (entry !== undefined) throw nameTaken(name, entry, suffix, finished);
+      }
     }
   };
 
@@ -183,7 +232,7 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
     time: now().toISOString(),
   });
 
-  const lockedKey = (name: string, lock: Lock, finished: boolean): LockedKey => {
+  const lockedKey = (name: string, lock: Pick<Lock, 'check'>, finished: boolean): LockedKey => {
     const changeWith = (steps: readonly Step[], notes: readonly AuditNote[]): Promise<void> => {
       const lines = notes.map((note): Step => ({ do: 'append', file: AUDIT_FILE, line: auditLine(entryOf(note)) }));
       // a full disk is found before anything old is touched, and nothing is told of new files that were not made
@@ -194,7 +243,7 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
       name,
       finished,
       read: () => readNow(name),
-      requireFree: () => requireFree(name, finished),
+      requireFree: () => requireFree([name], finished),
       async save(record, note) {
         if (note !== undefined) return changeWith([recordStep(record)], [{ ...noteOn(note.action, record), ...note }]);
         const content = serialiseRecord(record);
@@ -205,15 +254,42 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
     };
   };
 
-  const withLock = async <T>(name: string, work: (key: LockedKey) => Promise<T>, wait = waitMs): Promise<T> => {
-    requireKeyName(name);
+  const withLockFiles = async <T>(
+    files: readonly LockFile[],
+    work: (lock: Pick<Lock, 'check'>, finished: ReadonlySet<string>) => Promise<T>,
+    wait = waitMs,
+  ): Promise<T> => {
+    const { signal, onWait } = options;
     await makePrivateFolder(root);
-    const lock = await takeLock(root, name, { waitMs: wait, signal: options.signal });
+    const locks: Lock[] = [];
+    const check = async () => void (await Promise.all(locks.map((lock) => lock.check())));
     try {
-      return await work(lockedKey(name, lock, await finishChange(root, name)));
+      for (const { id, what } of files) locks.push(await takeLock(root, id, { waitMs: wait, signal, onWait, what }));
+      const finished = await finishChanges(
+        root,
+        files.map(({ id }) => id),
+      );
+      return await work({ check }, finished);
     } finally {
-      await lock.release();
+      await Promise.all(locks.map((lock) => lock.release()));
     }
+  };
+
+  const withLocks = <T>(
+    names: readonly string[],
+    work: (keys: readonly LockedKey[]) => Promise<T>,
+    wait = waitMs,
+  ): Promise<T> => {
+    // all processes take locks in the same order
+    const byId = new Map(names.map((name) => [foldName(requireKeyName(name)), name]));
+    const files = [...byId]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([id, name]) => ({ id, what: `the key "${name}"` }));
+    return withLockFiles(
+      files,
+      (lock, finished) => work(names.map((name) => lockedKey(name, lock, finished.has(foldName(name))))),
+      wait,
+    );
   };
 
   return {
@@ -221,8 +297,10 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
     now,
     files,
     read,
-    requireFree: (name) => requireFree(requireKeyName(name), false),
-    withLock: (name, work) => withLock(name, work),
+    requireFree: (...names) => requireFree(names.map(requireKeyName), false),
+    withLock: (name, work) => withLocks([name], ([key]) => work(key as LockedKey)),
+    withLocks: (names, work) => withLocks(names, work),
+    withKeyLock: (fingerprint, work) => withLockFiles([keyLock(fingerprint)], work),
     async list() {
       const records: KeyRecord[] = [];
       const damaged: DamagedRecord[] = [];
@@ -242,8 +320,10 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
     async tidy() {
       const entries = await namesIn(root).catch(() => []);
       const unfinished = entries.filter((entry) => isLeftover(entry) || /^\..*\.(commit|lock)$/.test(entry));
-      const owners = new Set(unfinished.map(ownerOfLeftover).filter((owner) => owner !== null && isKeyName(owner)));
-      for (const owner of owners) await withLock(owner as string, async () => {}, 0).catch(() => {});
+      for (const id of new Set(unfinished.map(ownerOfLeftover))) {
+        if (id === null || !(isKeyName(id) || KEY_LOCK.test(id))) continue;
+        await withLockFiles([{ id, what: id }], async () => {}, 0).catch(() => {});
+      }
     },
     audit: (note) => appendAudit(root, entryOf(note)),
   };

@@ -1,6 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { link, readFile, readlink, rm, stat, utimes } from 'node:fs/promises';
-import { hostname } from 'node:os';
+import { link, lutimes, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DeribitKeysError } from '../errors.js';
@@ -13,108 +12,95 @@ import {
   temporaryPath,
   writeFlushed,
 } from './files.js';
+import { type Fate, fateOf, type Holder, parseHolder, thisMachine, thisProcess } from './holder.js';
 import { foldName } from './names.js';
 
 /*
- * One lock file a name, `.<name>.lock`, made by linking a whole file into place: it is there with all its content or
- * not at all. Who holds it touches it now and then. It may be taken from a holder that is gone: a process of this
- * machine that no longer runs, or one of another machine that has not touched it for a minute.
+ * One lock file per name, `.<name>.lock`, made by linking a complete file into place: it is there with all its content or
+ * not at all. It is taken from a holder only when that has ended:
+ *
+ *   - A process of this host, boot and PID namespace has ended when its pid is gone, or names a process that started at
+ *     another time. While it runs it keeps the lock, however long it is stopped.
+ *   - Of any other process (another host, another container) nothing is known but its lease: it changes the time of its
+ *     lock file every few seconds. The lease is over when whoever waits has watched the file for a minute without a change.
+ *
+ * Times are compared with each other only: no clock is compared with another host's, with a file's time or across a step
+ * of the clock, and a minute is counted by the monotonic clock, in the moments in which the watcher itself ran.
  *
  *   free --link--> held --unlink--> free
- *                   |  holder gone: only who has the right to this very content may unlink it
+ *                   |  holder ended: only who has the right to this very content may unlink it
  *                   +-------------------------------------------------------------------------> free
  *
  * The right is a lock file itself, named after the content: nobody's newer lock can be hit by a slow process.
+ *
+ * Why no package: proper-lockfile (the well-kept one) compares the file's time with the local clock and takes the lock
+ * from a process that is only stopped, and the kernel's own locks (flock, fcntl) need a native addon in Node.js.
  */
 
-const TOUCH_EVERY_MS = 10_000;
-const ABANDONED_AFTER_MS = 60_000;
+const RENEW_EVERY_MS = 5_000;
+/** How long a lease is watched without a change before it counts as over. */
+export const LEASE_MS = 60_000;
+/** The longest time between two looks that counts as watched: a watcher that was stopped itself saw nothing. */
+const LONGEST_LOOK_MS = 1_000;
 const POLL_MS = 40;
-/** How many locks of dead holders one taker clears before it waits like everybody else. */
+const PATIENT_POLL_MS = 250;
+/** The coarsest file times (FAT): a renewal moves the time by at least this much. */
+const COARSEST_TIME_MS = 2_000;
+/** How many locks of ended holders one taker clears before it waits like everybody else. */
 const MAX_CLEARED = 8;
 
 /** How long a lock that another process holds is waited for. */
 export const DEFAULT_LOCK_WAIT_MS = 3_000;
 
-interface Holder {
-  readonly token: string;
-  readonly pid: number;
-  /** When the process started, so that a reused pid is not taken for it; empty where the platform does not tell. */
-  readonly started: string;
-  /** The machine, its boot and the pid namespace: pids can be compared within one of these alone. */
-  readonly machine: string;
-}
-
 export interface Lock {
-  /** @throws `ERR_LOCK_LOST` where another process has taken the lock. Called before each change. */
+  /** Renews the lease. @throws `ERR_LOCK_LOST` where another process has taken the lock. Called before each change. */
   check(): Promise<void>;
   release(): Promise<void>;
 }
 
-async function textOr(fallback: string, read: () => Promise<string>): Promise<string> {
-  try {
-    return (await read()).trim();
-  } catch {
-    return fallback;
-  }
+/** What a lock file showed at one moment. */
+interface Sight {
+  readonly content: string;
+  readonly changedMs: number;
 }
 
-let machineOnce: Promise<string> | undefined;
-function thisMachine(): Promise<string> {
-  machineOnce ??= (async () => {
-    const boot = await textOr('', () => readFile('/proc/sys/kernel/random/boot_id', 'utf8'));
-    const namespace = await textOr('', () => readlink('/proc/self/ns/pid'));
-    return [hostname(), boot, namespace].join(' ');
-  })();
-  return machineOnce;
+async function look(path: string): Promise<Sight | null> {
+  let changedMs = 0;
+  const content = await readFileOrNull(path, undefined, ({ mtimeMs }) => {
+    changedMs = mtimeMs;
+  });
+  return content === null ? null : { content: content.toString('utf8'), changedMs };
 }
 
-/** The process's start time in clock ticks: field 22 of /proc/PID/stat (proc(5)), counted behind the command name. */
-async function startOf(pid: number): Promise<string> {
-  const line = await textOr('', () => readFile(`/proc/${pid}/stat`, 'utf8'));
-  return line.slice(line.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+const isSame = (a: Sight | null, b: Sight | null) => a?.content === b?.content && a?.changedMs === b?.changedMs;
+
+/** What is known of the holder of a lock file, and whether the file was seen to change. */
+interface Verdict {
+  readonly fate: Fate;
+  readonly changed: boolean;
 }
 
-function runs(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return errnoOf(error) === 'EPERM';
-  }
+type Watch = (path: string, sight: Sight) => Promise<Verdict>;
+
+/** Watches lock files: how long each one stays as it is, by a clock that nobody sets. */
+function createWatch(leaseMs: number): Watch {
+  const watched = new Map<string, { sight: Sight; unchangedMs: number; lookedAtMs: number; changed: boolean }>();
+  return async (path, sight) => {
+    const nowMs = performance.now();
+    const last = watched.get(path);
+    const unchanged = last !== undefined && isSame(last.sight, sight);
+    const unchangedMs = unchanged ? last.unchangedMs + Math.min(nowMs - last.lookedAtMs, LONGEST_LOOK_MS) : 0;
+    const changed = last !== undefined && (last.changed || !unchanged);
+    watched.set(path, { sight, unchangedMs, lookedAtMs: nowMs, changed });
+    const fate = await fateOf(parseHolder(sight.content));
+    return { fate: fate === 'unknown' && unchangedMs >= leaseMs ? 'ended' : fate, changed };
+  };
 }
 
-function parseHolder(text: string): Holder | null {
-  try {
-    const value: unknown = JSON.parse(text);
-    if (typeof value !== 'object' || value === null) return null;
-    const { token, pid, started, machine } = value as Record<string, unknown>;
-    if (typeof token !== 'string' || typeof started !== 'string' || typeof machine !== 'string') return null;
-    return typeof pid === 'number' && Number.isInteger(pid) && pid > 0 ? { token, pid, started, machine } : null;
-  } catch {
-    return null;
-  }
-}
-
-async function isAbandoned(path: string, holder: Holder | null): Promise<boolean> {
-  if (holder !== null && holder.machine === (await thisMachine())) {
-    if (!runs(holder.pid)) return true;
-    const started = await startOf(holder.pid);
-    if (started !== '' && holder.started !== '') return started !== holder.started;
-  }
-  try {
-    return Date.now() - (await stat(path)).mtimeMs > ABANDONED_AFTER_MS;
-  } catch {
-    return false;
-  }
-}
-
-const textAt = async (path: string) => (await readFileOrNull(path))?.toString('utf8') ?? null;
-
-/** Makes a lock file with all its content, or gives false where there is one. */
+/** Makes a lock file with all its content; returns false where there is one. */
 async function place(path: string, content: string): Promise<boolean> {
   const temporary = temporaryPath(path);
-  await writeFlushed(temporary, content);
+  await writeFlushed(temporary, content, { flush: false });
   try {
     await link(temporary, path);
     return true;
@@ -126,7 +112,7 @@ async function place(path: string, content: string): Promise<boolean> {
     await rm(temporary, { force: true });
   }
   try {
-    await writeFlushed(path, content);
+    await writeFlushed(path, content, { flush: false });
     return true;
   } catch (error) {
     if (errnoOf(error) === 'EEXIST') return false;
@@ -134,92 +120,109 @@ async function place(path: string, content: string): Promise<boolean> {
   }
 }
 
-/** Removes the lock file at `path` whose holder is gone, as long as its content is the one that was seen. */
-async function clearAbandoned(lockPath: string, path: string, seen: string, mine: string): Promise<void> {
-  const digest = createHash('sha256').update(seen).digest('hex').slice(0, 12);
-  const right = `${lockPath}.${digest}${TEMPORARY_SUFFIX}`;
-  if (!(await place(right, mine))) {
-    const other = await textAt(right);
-    if (other !== null && (await isAbandoned(right, parseHolder(other))))
-      await clearAbandoned(lockPath, right, other, mine);
-    return;
+/**
+ * Removes the lock file at `path` where its holder has ended, as long as it is as it was `seen`. Returns what is known of
+ * who stands in the way: the holder, or another process that is removing it.
+ */
+async function clearEnded(
+  path: string,
+  seen: Sight,
+  taker: { readonly lockPath: string; readonly content: string; readonly watch: Watch },
+): Promise<Verdict> {
+  const verdict = await taker.watch(path, seen);
+  if (verdict.fate !== 'ended') return verdict;
+  const digest = createHash('sha256').update(seen.content).digest('hex').slice(0, 12);
+  const right = `${taker.lockPath}.${digest}${TEMPORARY_SUFFIX}`;
+  if (!(await place(right, taker.content))) {
+    const other = await look(right);
+    return other === null ? verdict : clearEnded(right, other, taker);
   }
   try {
-    if ((await textAt(path)) === seen) await rm(path, { force: true });
+    if (isSame(await look(path), seen)) await rm(path, { force: true });
   } finally {
     await rm(right, { force: true });
   }
+  return verdict;
 }
 
-function lockedBy(holder: Holder | null, here: string, name: string, path: string): DeribitKeysError {
+function heldByAnother(holder: Holder | null, here: string, what: string, path: string): DeribitKeysError {
   const elsewhere = holder !== null && holder.machine !== here;
   const who = holder === null ? 'another process' : `another process (pid ${holder.pid})`;
   const hint = elsewhere
-    ? `it runs on another machine or in another container, or did before a restart: its lock ${path} counts for a minute after its last sign of life`
+    ? `it runs on another host or in another container, or did before a restart: let it finish, then run the same command again (lock file: ${path})`
     : `let it finish, then run the same command again (lock file: ${path})`;
-  return new DeribitKeysError('ERR_LOCKED', `${who} is working on the key "${name}"`, { hint });
+  return new DeribitKeysError('ERR_LOCKED', `${who} is working on ${what}`, { hint });
 }
 
-/** How the wait for a lock ends early. */
+/** How a lock is waited for. */
 export interface LockOptions {
+  /**
+   * How long a lock is waited for whose holder runs. One whose holder cannot be seen is watched until its lease is renewed
+   * or over, at most a minute more; with 0 neither is waited for.
+   */
   readonly waitMs?: number;
   /** Ends the wait with `ERR_INTERRUPTED`. */
   readonly signal?: AbortSignal | undefined;
+  /** Called once where the wait goes on beyond `waitMs`, with a sentence that says what is waited for. */
+  readonly onWait?: ((message: string) => void) | undefined;
+  /** What the lock protects, for errors; `the key "<name>"` if left out. */
+  readonly what?: string;
+  readonly leaseMs?: number;
 }
 
 /**
  * Takes the lock of `name` in `folder`.
  * @throws `ERR_LOCKED` where another process keeps it longer than `waitMs`, `ERR_INTERRUPTED`, `ERR_KEYSTORE_IO`
  */
-export async function takeLock(
-  folder: string,
-  name: string,
-  { waitMs = DEFAULT_LOCK_WAIT_MS, signal }: LockOptions = {},
-): Promise<Lock> {
+export async function takeLock(folder: string, name: string, options: LockOptions = {}): Promise<Lock> {
+  const { waitMs = DEFAULT_LOCK_WAIT_MS, signal, onWait, what = `the key "${name}"`, leaseMs = LEASE_MS } = options;
   const path = join(folder, `.${foldName(name)}.lock`);
-  const token = randomBytes(12).toString('hex');
-  const machine = await thisMachine();
-  const holder: Holder = { token, pid: process.pid, started: await startOf(process.pid), machine };
-  const content = JSON.stringify(holder);
-  const deadline = Date.now() + waitMs;
+  const content = JSON.stringify(await thisProcess(randomBytes(12).toString('hex')));
+  const taker = { lockPath: path, content, watch: createWatch(leaseMs) };
+  const deadlineMs = performance.now() + waitMs;
 
   await explaining('lock', path, async () => {
     let cleared = 0;
+    let patient = false;
     for (;;) {
-      const seen = await textAt(path);
+      const seen = await look(path);
       if (seen === null && (await place(path, content))) return;
-      const other = seen === null ? null : parseHolder(seen);
-      if (seen !== null && cleared < MAX_CLEARED && (await isAbandoned(path, other))) {
-        await clearAbandoned(path, path, seen, content);
+      const { fate, changed } = seen === null ? { fate: 'runs', changed: true } : await clearEnded(path, seen, taker);
+      if (fate === 'ended' && cleared < MAX_CLEARED) {
         cleared += 1;
         continue;
       }
-      if (Date.now() >= deadline) throw lockedBy(other, machine, name, path);
-      await sleep(POLL_MS, undefined, { signal }).catch(() => {
-        throw new DeribitKeysError('ERR_INTERRUPTED', `interrupted while waiting for the key "${name}"`, {
-          maybeSent: false,
-        });
+      if (performance.now() >= deadlineMs) {
+        const holder = seen === null ? null : parseHolder(seen.content);
+        if (waitMs === 0 || fate !== 'unknown' || changed) throw heldByAnother(holder, await thisMachine(), what, path);
+        if (!patient)
+          onWait?.(`waiting up to ${Math.ceil(leaseMs / 1000)} s: ${path} may belong to a process that ended`);
+        patient = true;
+      }
+      await sleep(patient ? PATIENT_POLL_MS : POLL_MS, undefined, { signal }).catch(() => {
+        throw new DeribitKeysError('ERR_INTERRUPTED', `interrupted while waiting for ${what}`, { maybeSent: false });
       });
     }
   });
 
-  const isMine = async () => (await textAt(path)) === content;
-  const timer = setInterval(() => {
-    const now = new Date();
-    utimes(path, now, now).catch(() => {});
-  }, TOUCH_EVERY_MS);
+  const isMine = async () => (await look(path))?.content === content;
+  let renewedMs = 0;
+  const renew = async () => {
+    // always another time, also where the clock stands still or was set back
+    renewedMs = Date.now() > renewedMs ? Date.now() : renewedMs + COARSEST_TIME_MS;
+    await lutimes(path, renewedMs / 1000, renewedMs / 1000).catch(() => {});
+  };
+  const timer = setInterval(() => void renew(), RENEW_EVERY_MS);
   timer.unref();
 
   return {
     async check() {
+      // first, so that a process which is about to take the lock sees a change
+      await renew();
       if (await isMine()) return;
-      throw new DeribitKeysError(
-        'ERR_LOCK_LOST',
-        `the lock of the key "${name}" was lost: ${path} is gone or another's`,
-        {
-          hint: 'nothing more was changed; see that no other process works on this key, then run the same command again',
-        },
-      );
+      throw new DeribitKeysError('ERR_LOCK_LOST', `the lock of ${what} was lost: ${path} is gone or another's`, {
+        hint: 'nothing more was changed; see that no other process works on this key, then run the same command again',
+      });
     },
     async release() {
       clearInterval(timer);

@@ -196,11 +196,16 @@ async function stage(staging: string, steps: readonly Step[]): Promise<LoggedSte
 }
 
 /**
- * Makes all `steps` happen or none, also through a crash: what is decided and not done is done by {@link finishChange}.
+ * Makes all `steps` happen or none, also through a crash: what is decided and not done is done by {@link finishChanges}.
  * @throws `ERR_NAME_TAKEN`, `ERR_LOCK_LOST`, `ERR_PERMISSIONS`, `ERR_KEYSTORE_IO`; nothing is changed then, unless the hint says that the
  *   change is decided
  */
-export async function change(root: string, name: string, lock: Lock, steps: readonly Step[]): Promise<void> {
+export async function change(
+  root: string,
+  name: string,
+  lock: Pick<Lock, 'check'>,
+  steps: readonly Step[],
+): Promise<void> {
   const folder = commitFolder(root, name);
   const staging = temporaryPath(folder);
   const logged = await explaining('write', staging, async () => {
@@ -268,15 +273,23 @@ function noFolder(path: string): DeribitKeysError {
 }
 
 /**
- * Under the lock of `name`: ends a change that was decided, drops what was only begun. Gives whether one was ended.
+ * Under the locks of all `names`: ends changes that were decided, drops what was only begun. Returns the folded names of
+ * which one was ended.
  * @throws `ERR_PERMISSIONS` for a change that another user may have prepared, `ERR_STATE`, `ERR_KEYSTORE_IO`
  */
-export async function finishChange(root: string, name: string): Promise<boolean> {
+export async function finishChanges(root: string, names: readonly string[]): Promise<ReadonlySet<string>> {
+  const owners = new Set(names.map(foldName));
   for (const entry of await namesIn(root)) {
-    if (isLeftover(entry) && ownerOfLeftover(entry) === foldName(name)) {
+    if (isLeftover(entry) && owners.has(ownerOfLeftover(entry) ?? '')) {
       await rm(join(root, entry), { recursive: true, force: true }).catch(() => {});
     }
   }
+  const finished = new Set<string>();
+  for (const owner of owners) if (await finishChange(root, owner)) finished.add(owner);
+  return finished;
+}
+
+async function finishChange(root: string, name: string): Promise<boolean> {
   const folder = commitFolder(root, name);
   const found = await statOrNull(folder);
   if (found === null) return false;

@@ -8,6 +8,7 @@ const broken = vi.hoisted(() => ({
   link: null as string | null,
   rename: null as string | null,
   sync: null as string | null,
+  write: null as string | null,
 }));
 
 vi.mock('node:fs/promises', async (original) => {
@@ -18,8 +19,9 @@ vi.mock('node:fs/promises', async (original) => {
   };
   const open: typeof real.open = async (...words) => {
     const handle = await real.open(...words);
-    const { sync: code } = broken;
-    if (code !== null) handle.sync = () => Promise.reject(Object.assign(new Error(code), { code }));
+    const refuse = (code: string) => () => Promise.reject(Object.assign(new Error(code), { code }));
+    if (broken.sync !== null) handle.sync = refuse(broken.sync);
+    if (broken.write !== null) handle.writeFile = refuse(broken.write);
     return handle;
   };
   return { ...real, open, link: failing('link'), rename: failing('rename') };
@@ -35,6 +37,7 @@ afterEach(() => {
   broken.link = null;
   broken.rename = null;
   broken.sync = null;
+  broken.write = null;
 });
 
 describe('a file', () => {
@@ -132,7 +135,7 @@ describe('on a file system without hard links', () => {
     symlinkSync('nowhere', join(folder, '.bot.lock'));
     expect(await codeOf(takeLock(folder, 'bot', { waitMs: 50 }))).toBe('ERR_LOCKED');
     mkdirSync(join(folder, 'below'), { mode: 0o700 });
-    broken.sync = 'EIO';
+    broken.write = 'EIO';
     expect(await codeOf(takeLock(join(folder, 'below'), 'bot', { waitMs: 50 }))).toBe('ERR_KEYSTORE_IO');
     expect(readdirSync(join(folder, 'below'))).toEqual([]);
   });

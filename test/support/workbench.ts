@@ -57,17 +57,15 @@ export function openBench(sandbox: Sandbox, folder: string, options: BenchOption
     if (strikes) throw new Crash('killed after a write');
     return result;
   };
+  const counted = (locked: LockedKey): LockedKey => ({
+    ...locked,
+    save: (record, note) => step(() => locked.save(record, note)),
+    change: (steps, ...notes) => step(() => locked.change(steps, ...notes)),
+  });
   const store: Keystore = {
     ...plain,
-    withLock: (name, work) =>
-      plain.withLock(name, (locked) => {
-        const counted: LockedKey = {
-          ...locked,
-          save: (record, note) => step(() => locked.save(record, note)),
-          change: (steps, ...notes) => step(() => locked.change(steps, ...notes)),
-        };
-        return work(counted);
-      }),
+    withLock: (name, work) => plain.withLock(name, (locked) => work(counted(locked))),
+    withLocks: (names, work) => plain.withLocks(names, (locked) => work(locked.map(counted))),
   };
   const passphrase = new Secret(options.passphrase ?? 'none');
   const notes: string[] = [];

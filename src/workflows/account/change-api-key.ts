@@ -98,7 +98,7 @@ export async function changeKey(
   const checked = checkChange(change);
   const { records } = await context.store.list();
   const names = recordsOf(records, login.endpoint, target.clientId).map(({ name }) => name);
-  return withLocks(context, [...names].sort(), [], async (locked) => {
+  return context.store.withLocks(names, async (locked) => {
     const note = (outcome: string): AuditNote => ({
       action: checked.do,
       name: target.name,
@@ -135,18 +135,6 @@ export async function changeKey(
 async function stillMeaning(keys: readonly LockedKey[], clientId: string): Promise<readonly LockedKey[]> {
   const records = await Promise.all(keys.map((key) => key.read()));
   return keys.filter((_key, index) => records[index]?.clientId === clientId);
-}
-
-/** Holds the locks of all `names` while `work` goes on. */
-async function withLocks<T>(
-  context: WorkflowContext,
-  names: readonly string[],
-  held: readonly LockedKey[],
-  work: (locked: readonly LockedKey[]) => Promise<T>,
-): Promise<T> {
-  const [name, ...rest] = names;
-  if (name === undefined) return work(held);
-  return context.store.withLock(name, (locked) => withLocks(context, rest, [...held, locked], work));
 }
 
 /** The key as the exchange answers it; null where it was removed. */

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { fingerprint } from '../../../src/crypto/fingerprint.js';
 import { openKeystore } from '../../../src/keystore/keystore.js';
+import { takeLock } from '../../../src/keystore/lock.js';
 import { openPrivateKey } from '../../../src/keystore/open-key.js';
 import { type Sandbox, startSandbox } from '../../../src/sandbox/index.js';
 import { filesOf } from '../../support/account-world.js';
@@ -59,7 +60,7 @@ test('a reader waits for a swap that another process is making', async () => {
 
 test('a swap that never ends is told, not waited for without end', async () => {
   const { folder } = await halfSwapped();
-  const holder = JSON.stringify({ token: 't', pid: process.pid, started: '', machine: 'another machine' });
-  await writeFile(join(folder, '.bot.lock'), holder);
+  const lock = await takeLock(folder, 'bot');
   await expect(openKeystore(folder, { lockWaitMs: 50 }).read('bot')).rejects.toMatchObject({ code: 'ERR_LOCKED' });
+  await lock.release();
 });
