@@ -1,69 +1,17 @@
-import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer as createProxy } from 'node:http';
-import { createServer } from 'node:https';
 import { type AddressInfo, connect as connectTcp } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { WebSocketServer } from 'ws';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { connect } from '../../src/deribit/connect.js';
 import { type Endpoint, resolveEndpoint } from '../../src/deribit/endpoints.js';
 import { openHttp } from '../../src/deribit/http-transport.js';
 import { proxyFor } from '../../src/deribit/proxy.js';
 import { openWebSocket } from '../../src/deribit/websocket-transport.js';
-import { failure, local, reply, shown, tcpServer, unusedPort } from './servers.js';
-
-const openssl = (() => {
-  try {
-    return execFileSync('openssl', ['version']).toString().startsWith('OpenSSL');
-  } catch {
-    return false;
-  }
-})();
-
-let folder = '';
-beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), 'deribit-keys-tls-'));
-});
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-/** A certificate that signs itself, by openssl. */
-function certificate(name: string) {
-  const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
-  execFileSync(
-    'openssl',
-    [
-      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-subj', '/CN=test'],
-      ...['-keyout', key, '-out', cert, '-addext', `subjectAltName=${name}`],
-    ],
-    { stdio: 'pipe' },
-  );
-  return { key: readFileSync(key, 'utf8'), cert: readFileSync(cert, 'utf8') };
-}
-
-/** An exchange over TLS, which speaks both ways. */
-async function tlsExchange(pair: { key: string; cert: string }) {
-  const server = createServer(pair, async (request, response) => {
-    let body = '';
-    for await (const chunk of request) body += chunk;
-    response.end(reply(JSON.parse(body), { result: 'over TLS' }));
-  });
-  const sockets = new WebSocketServer({ server });
-  sockets.on('connection', (socket) =>
-    socket.on('message', (data) => socket.send(reply(JSON.parse(data.toString()), { result: 'over TLS' }))),
-  );
-  server.on('tlsClientError', () => {});
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  onTestFinished(() => {
-    for (const client of sockets.clients) client.terminate();
-    server.closeAllConnections();
-    server.close();
-  });
-  return (server.address() as AddressInfo).port;
-}
+import { failure, local, shown, tcpServer, unusedPort } from './servers.js';
+import { hasOpenssl, selfSigned, tlsExchange } from './tls.js';
 
 /** A proxy that tunnels, and tells what it was asked for. */
 async function proxy(login?: string) {
@@ -108,23 +56,43 @@ async function ask(endpoint: Endpoint, options: Parameters<typeof connect>[1]): 
 }
 
 describe.each(['wss', 'https'] as const)('over %s', (scheme) => {
-  it.skipIf(!openssl)('a private authority is trusted where it is given, and only there (needs openssl)', async () => {
-    const pair = certificate('IP:127.0.0.1');
+  it.skipIf(!hasOpenssl)(
+    'a private authority is trusted where it is given, and only there (needs openssl)',
+    async () => {
+      const pair = selfSigned('IP:127.0.0.1');
+      const endpoint = secure(scheme, await tlsExchange(pair));
+      expect(await ask(endpoint, { ca: pair.cert })).toBe('over TLS');
+      const error = await failure(ask(endpoint, {}), 'ERR_NETWORK');
+      expect(error).toMatchObject({ maybeSent: false, message: expect.stringContaining('certificate') });
+      await failure(ask(endpoint, { ca: selfSigned('IP:127.0.0.1').cert }), 'ERR_NETWORK');
+    },
+  );
+
+  it.skipIf(!hasOpenssl)('it is trusted beside those of NODE_EXTRA_CA_CERTS (needs openssl)', async () => {
+    const [pair, other] = [selfSigned('IP:127.0.0.1'), selfSigned('IP:127.0.0.1')];
+    const folder = mkdtempSync(join(tmpdir(), 'deribit-keys-tls-'));
+    onTestFinished(() => {
+      vi.unstubAllEnvs();
+      rmSync(folder, { recursive: true });
+    });
+    const file = join(folder, 'extra.pem');
+    writeFileSync(file, `# a comment\n${pair.cert}`);
     const endpoint = secure(scheme, await tlsExchange(pair));
-    expect(await ask(endpoint, { ca: pair.cert })).toBe('over TLS');
-    const error = await failure(ask(endpoint, {}), 'ERR_NETWORK');
-    expect(error).toMatchObject({ maybeSent: false, message: expect.stringContaining('certificate') });
-    await failure(ask(endpoint, { ca: certificate('IP:127.0.0.1').cert }), 'ERR_NETWORK');
+    await failure(ask(endpoint, { ca: other.cert }), 'ERR_NETWORK');
+    vi.stubEnv('NODE_EXTRA_CA_CERTS', file);
+    expect(await ask(endpoint, { ca: other.cert })).toBe('over TLS');
+    vi.stubEnv('NODE_EXTRA_CA_CERTS', join(folder, 'missing.pem'));
+    await failure(ask(endpoint, { ca: other.cert }), 'ERR_NETWORK');
   });
 
-  it.skipIf(!openssl)('a certificate for another name is refused (needs openssl)', async () => {
-    const pair = certificate('DNS:other.example');
+  it.skipIf(!hasOpenssl)('a certificate for another name is refused (needs openssl)', async () => {
+    const pair = selfSigned('DNS:other.example');
     const error = await failure(ask(secure(scheme, await tlsExchange(pair)), { ca: pair.cert }), 'ERR_NETWORK');
     expect(error).toMatchObject({ maybeSent: false, message: expect.stringContaining('ALTNAME') });
   });
 
-  it.skipIf(!openssl)('a proxy is gone through, with its login (needs openssl)', async () => {
-    const pair = certificate('DNS:localhost');
+  it.skipIf(!hasOpenssl)('a proxy is gone through, with its login (needs openssl)', async () => {
+    const pair = selfSigned('DNS:localhost');
     const port = await tlsExchange(pair);
     const endpoint = resolveEndpoint({ url: `${scheme}://localhost:${port}` });
     const { tunnels, at } = await proxy('user:canary-pass');

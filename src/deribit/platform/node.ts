@@ -136,7 +136,7 @@ async function openSocket(
   const options = {
     maxPayload: maxReplyBytes,
     perMessageDeflate: false,
-    finishRequest: finishing(onReached),
+    finishRequest: finishing(new URL(url).pathname, onReached),
     ...addresses,
     ...agent,
     ...(await trust(ca)),
@@ -199,8 +199,10 @@ function faultOf(error: Error): FrameFault | null {
 }
 
 /** Sends the upgrade request; calls `onReached` as soon as there is a TCP connection (through the proxy, if any). */
-function finishing(onReached: (() => void) | undefined): (request: ClientRequest) => void {
+function finishing(path: string, onReached: (() => void) | undefined): (request: ClientRequest) => void {
   return (request) => {
+    // Deno writes the URL as for a proxy here under NODE_USE_ENV_PROXY, although the connection goes through none
+    request.path = path;
     if (onReached !== undefined) {
       request.once('socket', (socket) => (socket.connecting ? socket.once('connect', onReached) : onReached()));
     }
