@@ -24,7 +24,8 @@ export type Frame =
   /** No JSON-RPC; `id` where it at least says what it answers. */
   | { readonly kind: 'garbage'; readonly id: number | null; readonly problem: string };
 
-const METHOD = /^(public|private)\/[a-z0-9_]+$/;
+/** Deribit's methods, and those of the sandbox that no exchange has. */
+const METHOD = /^(public|private|sandbox)\/[a-z0-9_]+$/;
 const MAX_DATA_DEPTH = 8;
 const LOGIN = 'public/auth';
 const LOGIN_REFUSALS: readonly number[] = [13004, 13009, 10000];
