@@ -52,6 +52,21 @@ function environmentFrom(host: Host, options: GlobalOptions): Environment | unde
   throw new DeribitKeysError('ERR_USAGE', 'DERIBIT_ENV is neither test nor prod');
 }
 
+/** As large as the bundles of operating systems are, several times over. */
+const MAX_CA_BYTES = 4 * 1024 * 1024;
+
+/** @throws `ERR_USAGE` for a file that does not exist or holds no certificate */
+async function readAuthorities(file: string | undefined): Promise<string | undefined> {
+  if (file === undefined) return undefined;
+  const { readFileOrNull } = await import('../keystore/files.js');
+  const text = (await readFileOrNull(file, MAX_CA_BYTES))?.toString('utf8');
+  if (text?.includes('-----BEGIN CERTIFICATE-----')) return text;
+  const what = text === undefined ? 'does not exist' : 'holds no certificate';
+  throw new DeribitKeysError('ERR_USAGE', `the file of certificate authorities ${file} ${what}`, {
+    hint: '--ca-file (DERIBIT_KEYS_CA_FILE) takes PEM text with BEGIN CERTIFICATE blocks',
+  });
+}
+
 /** With --verbose, notes each request and how it ended, never its parameters or result. */
 function watched(transport: Transport, out: Printer): Transport {
   return {
@@ -146,7 +161,8 @@ export function createContext(
   const connectTo: WorkflowContext['connect'] = async (endpoint, { signal = host.signal } = {}) => {
     const { connect } = await import('../deribit/connect.js');
     out.detail(`endpoint: ${endpoint.url}`);
-    const transport = await connect(endpoint, { timeoutMs: options.timeout, signal, env: host.env });
+    const ca = await readAuthorities(options.caFile ?? (host.env.DERIBIT_KEYS_CA_FILE || undefined));
+    const transport = await connect(endpoint, { timeoutMs: options.timeout, signal, env: host.env, ca });
     return watched(transport, out);
   };
 

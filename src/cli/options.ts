@@ -8,6 +8,7 @@ export interface GlobalOptions {
   readonly url?: string;
   readonly json?: true;
   readonly yes?: true;
+  readonly caFile?: string;
   readonly timeout?: number;
   readonly verbose?: true;
   readonly passphraseFile?: string;
@@ -69,6 +70,11 @@ export function addGlobalOptions(program: Command): void {
     .option(
       '--url <url>',
       'the full endpoint, ws:, wss:, http: or https: (env DERIBIT_KEYS_URL; overrides --env)',
+      notEmpty,
+    )
+    .option(
+      '--ca-file <file>',
+      'also trust the certificate authorities in this PEM file (env DERIBIT_KEYS_CA_FILE)',
       notEmpty,
     )
     .option('--json', 'one JSON document on stdout, errors as JSON on stderr')

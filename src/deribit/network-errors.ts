@@ -12,7 +12,7 @@ interface Explanation {
 
 const CERTIFICATE: Explanation = {
   sentence: (host) => `the TLS certificate of ${host} is not trusted`,
-  hint: 'check the clock and the host name; for a private authority, give its certificate as ca',
+  hint: 'check the clock and the host name; for a private authority, name its PEM file: --ca-file or DERIBIT_KEYS_CA_FILE (in the library the option ca), or NODE_EXTRA_CA_CERTS',
 };
 const RESET: Explanation = {
   sentence: (host) => `the connection to ${host} was cut`,

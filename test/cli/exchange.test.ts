@@ -322,3 +322,18 @@ it('sandbox on a port that is taken says so, as auth-server does', async () => {
   await json(['register', 'bot', '--scope', SCOPE]);
   expect(await fails(['auth-server', 'bot', '--listen', `127.0.0.1:${port}`])).toEqual(taken);
 });
+
+describe('a private certificate authority', () => {
+  it.each(['ws', 'http'] as const)('is trusted over %s by --ca-file and DERIBIT_KEYS_CA_FILE only', async (via) => {
+    const { fails, run, sandbox } = await openDesk(via, { tls: true });
+    const caFile = sandbox.caFile ?? '';
+    const argv = ['api-keys', 'list'];
+    expect(await fails(argv)).toMatchObject({ code: 'ERR_NETWORK', hint: expect.stringContaining('--ca-file') });
+    expect((await run([...argv, '--ca-file', caFile])).exitCode).toBe(0);
+    expect((await run(argv, { env: { DERIBIT_KEYS_CA_FILE: caFile } })).exitCode).toBe(0);
+    const other = join(temporaryFolder(), 'other.pem');
+    expect(await fails([...argv, '--ca-file', other])).toMatchObject({ code: 'ERR_USAGE', exitCode: 2 });
+    writeFileSync(other, 'not a certificate');
+    expect((await fails([...argv, '--ca-file', other])).message).toContain('holds no certificate');
+  });
+});
