@@ -1,0 +1,205 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import axe, { type AxeResults } from 'axe-core';
+import type { Page } from 'puppeteer-core';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { chooseFile, createKey, errorIn, fill, inBrowsers, press } from './support.js';
+
+/** What axe finds wrong, as `rule: element`. */
+async function violations(page: Page): Promise<readonly string[]> {
+  // the driver evaluates it apart from the page's policy, which lets no such script in
+  await page.evaluate(axe.source);
+  const results = await page.evaluate(
+    (tags) =>
+      (window as unknown as { axe: typeof axe }).axe.run(document, { runOnly: [...tags] }) as Promise<AxeResults>,
+    ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
+  );
+  expect(results.passes.length).toBeGreaterThan(20);
+  return results.violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html}`));
+}
+
+/** Everything that a user sees, one state after another. */
+async function everyState(page: Page, folder: string, look: (state: string) => Promise<void>): Promise<void> {
+  await press(page, '.promise summary');
+  await press(page, '[name=type][value=rsa]');
+  await page.type('#passphrase', 'password');
+  await press(page, '#create-button');
+  await errorIn(page, '#create-error');
+  await look('the form with an error');
+  await press(page, '#unencrypted');
+  await look('the choice to go without encryption');
+  await press(page, '#encrypted');
+  await createKey(page);
+  await look('the sheet of a new key');
+  writeFileSync(join(folder, 'key.pem'), await page.$eval('#public-key', (key) => key.textContent ?? ''));
+  await press(page, '#tab-compare');
+  await look('an empty comparison');
+  await chooseFile(page, 'compare-file', join(folder, 'key.pem'));
+  await fill(page, '#shown', '00'.repeat(16));
+  await press(page, '#compare-button');
+  await page.waitForSelector('.verdict');
+  await look('a comparison that fails');
+  await press(page, '#tab-sign');
+  await press(page, '.options summary');
+  await press(page, '#sign-button');
+  await errorIn(page, '#sign-error');
+  await look('the form for a signature');
+}
+
+inBrowsers('the page', (world) => {
+  it('asks the network for nothing and stores nothing, whatever is done', async () => {
+    const { page, folder } = world;
+    await everyState(page, folder, async () => {});
+    expect(world.requests).toEqual([]);
+    expect(await page.evaluate(() => performance.getEntriesByType('resource').map(({ name }) => name))).toEqual([]);
+    const stored = await page.evaluate(async () => ({
+      local: localStorage.length,
+      session: sessionStorage.length,
+      cookies: document.cookie,
+      databases: (await indexedDB.databases()).length,
+    }));
+    expect(stored).toEqual({ local: 0, session: 0, cookies: '', databases: 0 });
+  });
+
+  it('has no fault that axe finds, in light and in dark, in any state', async () => {
+    const { page, folder, name } = world;
+    // Firefox's protocol cannot switch the scheme
+    const schemes = name === 'Chromium' ? ['light', 'dark'] : [];
+    await everyState(page, folder, async (state) => {
+      for (const value of schemes) {
+        await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value }]);
+        expect({ state, value, faults: await violations(page) }).toEqual({ state, value, faults: [] });
+      }
+      if (schemes.length === 0) expect({ state, faults: await violations(page) }).toEqual({ state, faults: [] });
+    });
+  });
+
+  it('fits a screen of 320 pixels, in any state', async () => {
+    const { page, folder } = world;
+    await page.setViewport({ width: 320, height: 640 });
+    await everyState(page, folder, async (state) => {
+      const beyond = await page.evaluate(
+        () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+      );
+      expect({ state, beyond }).toEqual({ state, beyond: 0 });
+    });
+  });
+
+  it.skipIf(world.name === 'Firefox')('prints the public part of a new key and nothing to click', async () => {
+    const { page } = world;
+    await createKey(page);
+    await page.emulateMediaType('print');
+    const text = await page.evaluate(() => document.body.innerText);
+    expect(text).toContain(await page.$eval('#public-key', (key) => (key.textContent ?? '').trim()));
+    expect(text).toContain(await page.$eval('#fingerprint', (print) => print.textContent ?? ''));
+    expect(text).toMatch(/API key for Deribit[\s\S]*Client ID:[\s\S]*holds no secret/);
+    const clickable = await page.$$eval('button, a, input', (all) => all.filter((one) => one.checkVisibility()).length);
+    expect(clickable).toBe(0);
+  });
+
+  describe('under its policy', () => {
+    let server: Server;
+    let url: string;
+    const reached: string[] = [];
+    beforeAll(async () => {
+      server = createServer((request, response) => {
+        reached.push(`${request.method} ${request.url}`);
+        response.setHeader('access-control-allow-origin', '*').end('document.title = "reached"');
+      });
+      server.on('upgrade', (request, socket) => {
+        reached.push(`upgrade ${request.url}`);
+        socket.destroy();
+      });
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+      url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    });
+    beforeEach(() => {
+      reached.length = 0;
+    });
+    afterAll(() => server.close());
+
+    it('runs and loads nothing that was written into the file', async () => {
+      const { page } = world;
+      const injected = `<script>document.title = 'inline'; fetch('${url}/inline')</script>
+        <script src="${url}/script"></script>
+        <img src="${url}/image" onerror="document.title = 'handler'">
+        <link rel="stylesheet" href="${url}/style"><link rel="prefetch" href="${url}/prefetch"><link rel="preload" as="fetch" href="${url}/preload">
+        <style>body { background: url(${url}/background) }</style>
+        <div style="background-image: url(${url}/attribute)">x</div>
+        <iframe src="${url}/frame"></iframe><object data="${url}/object"></object><video src="${url}/video"></video>
+        <base href="${url}/base/"><body onload="document.title = 'onload'">`;
+      const file = join(world.folder, 'injected.html');
+      writeFileSync(file, readFileSync(world.file, 'utf8').replace('<footer', `${injected}<footer`));
+      await page.goto(pathToFileURL(file).href);
+      await createKey(page);
+      expect(await page.title()).toBe('deribit-keys: offline key page');
+      expect(await page.evaluate(() => document.baseURI)).toBe(pathToFileURL(file).href);
+      expect(reached).toEqual([]);
+    });
+
+    it('lets no script send anything, even one that got in', async () => {
+      const { page } = world;
+      const outcome = await page.evaluate(async (address) => {
+        const failed = (work: () => unknown) =>
+          Promise.resolve()
+            .then(work)
+            .then(
+              () => 'done',
+              () => 'failed',
+            );
+        const ends = (target: EventTarget) =>
+          new Promise((resolve, reject) => {
+            target.addEventListener('load', resolve);
+            target.addEventListener('open', resolve);
+            target.addEventListener('message', resolve);
+            target.addEventListener('error', reject);
+          });
+        const add = (tag: string, attributes: Readonly<Record<string, string>>) => {
+          const element = document.createElement(tag);
+          const end = ends(element);
+          for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+          document.body.append(element);
+          return end;
+        };
+        // a browser may block these two without a word: what counts is that nothing arrives
+        await failed(() => navigator.sendBeacon(`${address}/beacon`, 'x'));
+        const form = document.createElement('form');
+        form.action = `${address}/form`;
+        form.method = 'post';
+        document.body.append(form);
+        await failed(() => form.submit());
+        const code = `fetch('${address}/worker')`;
+        return {
+          fetch: await failed(() => fetch(`${address}/fetch`)),
+          image: await failed(() => add('img', { src: `${address}/image` })),
+          style: await failed(() => add('link', { rel: 'stylesheet', href: `${address}/style` })),
+          socket: await failed(() => ends(new WebSocket(`${address.replace('http', 'ws')}/socket`))),
+          events: await failed(() => ends(new EventSource(`${address}/events`))),
+          xhr: await failed(() => {
+            const request = new XMLHttpRequest();
+            request.open('GET', `${address}/xhr`);
+            const end = ends(request);
+            request.send();
+            return end;
+          }),
+          worker: await failed(() => ends(new Worker(URL.createObjectURL(new Blob([code]))))),
+          eval: await failed(() => new Function('return 1')()),
+          script: await failed(() => add('script', { src: `${address}/script` })),
+          inline: await failed(() => {
+            const script = document.createElement('script');
+            script.textContent = 'document.title = "inline"';
+            document.body.append(script);
+            if (document.title !== 'inline') throw new Error('it did not run');
+          }),
+        };
+      }, url);
+      expect(new Set(Object.values(outcome))).toEqual(new Set(['failed']));
+      expect(await page.title()).toBe('deribit-keys: offline key page');
+      expect(page.url()).toBe(pathToFileURL(world.file).href);
+      expect(reached).toEqual([]);
+    });
+  });
+});
