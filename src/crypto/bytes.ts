@@ -76,3 +76,32 @@ export function toBinary(bytes: Uint8Array): string {
 export function fromBinary(binary: string): Uint8Array {
   return Uint8Array.from({ length: binary.length }, (_, i) => binary.charCodeAt(i));
 }
+
+/**
+ * The bytes in base64 or base64url, with or without padding, or null: for text that other programs wrote, in whatever
+ * variant. White space is refused, and so are bits left over at the end.
+ */
+export function anyBase64ToBytes(text: string): Uint8Array | null {
+  const base64 = text
+    .replaceAll('-', '+')
+    .replaceAll('_', '/')
+    .replace(/={1,2}$/, '');
+  return /\s/.test(text) ? null : base64ToBytes(base64 + '='.repeat((4 - (base64.length % 4)) % 4));
+}
+
+const BASE58 = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz';
+
+/** The bytes in base58 (the alphabet of Bitcoin), where there are exactly `length` of them; else null. */
+export function base58ToBytes(text: string, length: number): Uint8Array | null {
+  if (text === '' || text.length > length * 2) return null;
+  let value = 0n;
+  for (const char of text) {
+    const digit = BASE58.indexOf(char);
+    if (digit === -1) return null;
+    value = value * 58n + BigInt(digit);
+  }
+  const zeros = /^1*/.exec(text)?.[0].length ?? 0;
+  const hex = value === 0n ? '' : value.toString(16);
+  const bytes = hexToBytes(hex.padStart(hex.length + (hex.length % 2), '0'));
+  return zeros + bytes.length === length ? concatBytes(new Uint8Array(zeros), bytes) : null;
+}

@@ -1,3 +1,4 @@
+import type { DeribitKeysError } from '../errors.js';
 import { base64ToBytes, bytesToBase64 } from './bytes.js';
 import { requireSmall, unreadable } from './key-errors.js';
 
@@ -13,13 +14,17 @@ export interface PemBlock {
 const BEGIN = /-----BEGIN ([A-Z0-9][A-Z0-9 .#-]{0,62}?)-----/g;
 const LINE_LENGTH = 64;
 
+/** How a key goes into a variable or a file that has one line for each value, as part of a hint. */
+export const ONE_LINE =
+  "give the key on one line: with \\n for each line break, or in base64: base64 < <file> | tr -d '\\n'";
+
 /**
  * The blocks of a PEM text, in their order; none where there is no BEGIN line.
  *
  * Tolerated: CRLF, a byte order mark, text around the blocks, newlines that became spaces, vanished, or became a literal
  * `\n`. Refused: input over 64 KB, a block without its END line, base64 that is not canonical (RFC 4648 §3.5).
  *
- * Throws `ERR_KEY_UNREADABLE`.
+ * @throws ERR_KEY_UNREADABLE
  */
 export function decodePem(text: string): PemBlock[] {
   requireSmall(text, 'the PEM text');
@@ -34,7 +39,7 @@ export function decodePem(text: string): PemBlock[] {
     const end = `-----END ${label}-----`;
     const bodyAt = begin.index + begin[0].length;
     const endAt = unfolded.indexOf(end, bodyAt);
-    if (endAt === -1) throw unreadable(`the PEM block "${label}" has no END line`);
+    if (endAt === -1) throw cutShort(label, unfolded.slice(bodyAt));
     blocks.push(decodeBody(label, unfolded.slice(bodyAt, endAt)));
     from = endAt + end.length;
   }
@@ -51,9 +56,39 @@ export function encodePem(label: string, der: Uint8Array): string {
 function decodeBody(label: string, body: string): PemBlock {
   const { headers, rest } = /\n/.test(body.trim()) ? headersByLine(body) : headersByWord(body);
   const bytes = base64ToBytes(rest);
-  if (bytes === null) throw unreadable(`the PEM block "${label}" does not hold valid base64`);
+  if (bytes === null) throw brokenBase64(label, rest);
   if (bytes.length === 0) throw unreadable(`the PEM block "${label}" is empty`);
   return { label, headers, bytes };
+}
+
+/** The error for a PEM block whose END line is missing; `body` is all that follows its BEGIN line. */
+function cutShort(label: string, body: string): DeribitKeysError {
+  return unreadable(
+    body.trim() === ''
+      ? `the PEM block "${label}" has no END line: only its first line arrived`
+      : `the PEM block "${label}" has no END line: it is cut short`,
+    { hint: `take the whole of it; in an environment variable or an env file, ${ONE_LINE}` },
+  );
+}
+
+/** The error for a PEM block whose body is not base64. */
+function brokenBase64(label: string, body: string): DeribitKeysError {
+  const what = `the PEM block "${label}" does not hold valid base64`;
+  const compact = body
+    .trim()
+    .split(/\s*\n\s*/)
+    .join('');
+  if (/\S \S/.test(body.trim()) && /^[A-Za-z0-9+/ ]+={0,2}$/.test(compact) && compact.length % 4 === 0) {
+    return unreadable(`${what}: spaces stand where + was`, {
+      hint: 'the text was decoded as a web form on its way: encode it first (%2B for +), or give it in base64',
+    });
+  }
+  if (/\.{3}|\u2026|\*{3}/.test(body)) {
+    return unreadable(`${what}: a part of it was left out for display`, {
+      hint: 'take the key from where it is kept, not from a screen or a document',
+    });
+  }
+  return unreadable(what, { hint: `copy the block again from its source; in a variable, ${ONE_LINE}` });
 }
 
 interface SplitBody {

@@ -1,6 +1,5 @@
-import asn1 from 'node-forge/lib/asn1.js';
 import type { DeribitKeysError } from '../../errors.js';
-import { equalBytes, fromBinary, toBinary } from '../bytes.js';
+import { concatBytes } from '../bytes.js';
 import { requireSmall, unreadable } from '../key-errors.js';
 import { bigIntToBytes, bytesToBigInt } from '../numbers.js';
 
@@ -26,6 +25,7 @@ export const TAG = {
   utf8String: 12,
   sequence: 16,
   set: 17,
+  bmpString: 30,
 } as const;
 
 const CLASSES = ['universal', 'application', 'context', 'private'] as const;
@@ -33,32 +33,117 @@ const MAX_DEPTH = 16;
 /** Bytes: that of no algorithm is half as long, and one of 64 KB takes a second to write out. */
 const MAX_OID_LENGTH = 64;
 const LONG_TAG = 31;
+/** Enough for all input that is read. */
+const MAX_LENGTH_BYTES = 3;
 const CONSTRUCTED_ONLY: readonly number[] = [TAG.sequence, TAG.set];
 
 /**
  * Reads exactly one DER value. Everything that is not its one canonical encoding is refused: data after it, lengths that
  * are indefinite or longer than needed, INTEGERs and OIDs with superfluous bytes, BOOLEANs other than 00 and FF, BIT
- * STRINGs with padding bits set, constructed strings, nesting deeper than 16, input over 64 KB.
+ * STRINGs with padding bits set, constructed strings, tag numbers over 30, nesting deeper than 16, input over 64 KB.
  *
- * Throws `ERR_KEY_UNREADABLE`. `name` says in the message what is read.
+ * @param name what is read, for the message
+ * @throws ERR_KEY_UNREADABLE
  */
-export function readDer(bytes: Uint8Array, name = 'DER'): DerNode {
-  requireSmall(bytes, name);
-  let parsed: asn1.Asn1;
-  try {
-    const options = { strict: true, parseAllBytes: true, decodeBitStrings: false, maxDepth: MAX_DEPTH };
-    parsed = asn1.fromDer(toBinary(bytes), options as unknown as boolean);
-  } catch (cause) {
-    throw unreadable(`${name} is not valid DER`, { cause });
-  }
-  const node = fromForge(parsed, name);
-  if (!equalBytes(writeDer(node), bytes)) throw unreadable(`${name} is not in canonical DER`);
+export function readDer(input: Uint8Array, name = 'DER'): DerNode {
+  requireSmall(input, name);
+  const bytes = new Uint8Array(input);
+  const refuse = (why: string) => unreadable(`${name} is not valid DER: ${why}`);
+  const readAll = (from: number, to: number, depth: number): readonly DerNode[] => {
+    if (depth > MAX_DEPTH) throw refuse(`it is nested deeper than ${MAX_DEPTH}`);
+    const nodes: DerNode[] = [];
+    for (let at = from; at < to; ) {
+      if (depth === 0 && nodes.length > 0) throw refuse('data follows it');
+      const header = readHeader(bytes, at, to);
+      if (typeof header === 'string') throw refuse(header);
+      const { tagClass, tag, constructed: isConstructed, contentsAt, end } = header;
+      if (tagClass === 'universal' && (tag === 0 || isConstructed !== CONSTRUCTED_ONLY.includes(tag))) {
+        throw refuse(`a value of universal type ${tag} is in the wrong form`);
+      }
+      if (isConstructed) {
+        nodes.push(constructed(tag, readAll(contentsAt, end, depth + 1), tagClass));
+      } else {
+        const contents = bytes.slice(contentsAt, end);
+        if (tagClass === 'universal' && CANONICAL.get(tag)?.(contents) === false) {
+          throw refuse(`a value of universal type ${tag} is not canonical`);
+        }
+        nodes.push(primitive(tag, contents, tagClass));
+      }
+      at = end;
+    }
+    return nodes;
+  };
+  const [node] = readAll(0, bytes.length, 0);
+  if (node === undefined) throw refuse('it is empty');
   return node;
 }
 
+interface Header {
+  readonly tagClass: DerNode['class'];
+  readonly tag: number;
+  readonly constructed: boolean;
+  readonly contentsAt: number;
+  readonly end: number;
+}
+
+/** The identifier and length octets at `at` (X.690 §8.1.2, §10.1), or why they are not valid. */
+function readHeader(bytes: Uint8Array, at: number, limit: number): Header | string {
+  const identifier = bytes[at] ?? 0;
+  const tag = identifier & 0x1f;
+  if (tag === LONG_TAG) return 'it has a tag number over 30';
+  const first = at + 1 < limit ? bytes[at + 1] : undefined;
+  if (first === undefined) return 'it ends inside a value';
+  if (first === 0x80) return 'it has an indefinite length (BER)';
+  const count = first < 0x80 ? 0 : first & 0x7f;
+  const contentsAt = at + 2 + count;
+  if (count > MAX_LENGTH_BYTES || contentsAt > limit) return 'a length runs past the end';
+  const length = count === 0 ? first : Number(bytesToBigInt(bytes.subarray(at + 2, contentsAt)));
+  if (count > 0 && (length < 0x80 || bytes[at + 2] === 0)) return 'a length is longer than needed';
+  const end = contentsAt + length;
+  if (end > limit) return 'a length runs past the end';
+  const tagClass = CLASSES[identifier >> 6] ?? 'universal';
+  return { tagClass, tag, constructed: (identifier & 0x20) !== 0, contentsAt, end };
+}
+
 /** The DER encoding of a node. */
-export function writeDer(node: DerNode): Uint8Array {
-  return fromBinary(asn1.toDer(toForge(node)).getBytes());
+export function writeDer({ class: tagClass, tag, children, contents }: DerNode): Uint8Array {
+  const body = children === null ? contents : concatBytes(...children.map(writeDer));
+  const identifier = (CLASSES.indexOf(tagClass) << 6) | (children === null ? 0 : 0x20) | tag;
+  const length = bigIntToBytes(BigInt(body.length));
+  const header = body.length < 0x80 ? [identifier, body.length] : [identifier, 0x80 | length.length, ...length];
+  return concatBytes(Uint8Array.from(header), body);
+}
+
+/** A value of a {@link berOutline}. */
+export interface OutlineValue {
+  /** The identifier octet. */
+  readonly identifier: number;
+  /** The contents of a primitive value; empty for a constructed one. */
+  readonly contents: Uint8Array;
+}
+
+/**
+ * The first values of a BER document (X.690 §8), each constructed one before what is in it. It takes any form of length,
+ * and bytes that are damaged or cut short further on: to name a document that {@link readDer} refuses, not to read it.
+ */
+export function berOutline(bytes: Uint8Array, count: number): readonly OutlineValue[] {
+  const values: OutlineValue[] = [];
+  for (let at = 0; values.length < count && at + 1 < bytes.length; ) {
+    const identifier = bytes[at] ?? 0;
+    const first = bytes[at + 1] ?? 0;
+    const lengthBytes = first > 0x80 ? first & 0x7f : 0;
+    const contentsAt = at + 2 + lengthBytes;
+    if (lengthBytes > MAX_LENGTH_BYTES) break;
+    if ((identifier & 0x20) !== 0) {
+      values.push({ identifier, contents: new Uint8Array() });
+      at = contentsAt;
+    } else {
+      const length = lengthBytes === 0 ? first : Number(bytesToBigInt(bytes.subarray(at + 2, contentsAt)));
+      values.push({ identifier, contents: bytes.slice(contentsAt, contentsAt + length) });
+      at = contentsAt + length;
+    }
+  }
+  return values;
 }
 
 /** A primitive node, universal unless said otherwise. */
@@ -99,9 +184,15 @@ export function nullNode(): DerNode {
   return primitive(TAG.null, new Uint8Array());
 }
 
-/** An OBJECT IDENTIFIER from its dotted form. */
+/** An OBJECT IDENTIFIER from its dotted form (X.690 §8.19). */
 export function oid(dotted: string): DerNode {
-  return primitive(TAG.oid, fromBinary(asn1.oidToDer(dotted).getBytes()));
+  const [root = 0n, second = 0n, ...rest] = dotted.split('.').map(BigInt);
+  const bytes = [root * 40n + second, ...rest].flatMap((arc) => {
+    const digits = [Number(arc & 0x7fn)];
+    for (let high = arc >> 7n; high > 0n; high >>= 7n) digits.unshift(Number(high & 0x7fn) | 0x80);
+    return digits;
+  });
+  return primitive(TAG.oid, Uint8Array.from(bytes));
 }
 
 /** Whether the node is of this tag (and class). */
@@ -175,32 +266,7 @@ function unexpected(name: string, type: string): DeribitKeysError {
   return unreadable(`${name} is not ${type === 'INTEGER' || type.startsWith('O') ? 'an' : 'a'} ${type}`);
 }
 
-function fromForge(parsed: asn1.Asn1, name: string): DerNode {
-  const tagClass = CLASSES[parsed.tagClass >> 6] ?? 'universal';
-  const tag: number = parsed.type;
-  if (tag === LONG_TAG) throw unreadable(`${name} has a tag number over 30`);
-  const { value } = parsed;
-  if (tagClass === 'universal' && (tag === 0 || parsed.constructed !== CONSTRUCTED_ONLY.includes(tag))) {
-    throw unreadable(`${name} has a value of universal type ${tag} in the wrong form`);
-  }
-  if (Array.isArray(value)) {
-    return constructed(
-      tag,
-      value.map((child) => fromForge(child, name)),
-      tagClass,
-    );
-  }
-  const contents = tag === asn1.Type.BMPSTRING ? fromUtf16(value) : fromBinary(value);
-  if (tagClass === 'universal') requireCanonical(tag, contents, name);
-  return primitive(tag, contents, tagClass);
-}
-
-function requireCanonical(tag: number, contents: Uint8Array, name: string): void {
-  const ok = CANONICAL.get(tag)?.(contents) ?? true;
-  if (!ok) throw unreadable(`${name} has a value of universal type ${tag} that is not canonical DER`);
-}
-
-/** X.690 §8.3.2, §11.1, §11.2.1, §8.6.2, §8.8.2, §8.19.2: what each type's contents must be like. */
+/** What the contents of each type must be like: X.690 §8.3.2, §11.1, §11.2.1, §8.6.2, §8.8.2, §8.19.2. */
 const CANONICAL: ReadonlyMap<number, (contents: Uint8Array) => boolean> = new Map([
   [TAG.boolean, ([value, ...rest]: Uint8Array) => rest.length === 0 && (value === 0 || value === 0xff)],
   [TAG.null, (contents: Uint8Array) => contents.length === 0],
@@ -218,6 +284,7 @@ const CANONICAL: ReadonlyMap<number, (contents: Uint8Array) => boolean> = new Ma
       return unused === 0 || (contents.length > 1 && ((contents.at(-1) ?? 0) & ((1 << unused) - 1)) === 0);
     },
   ],
+  [TAG.bmpString, (contents: Uint8Array) => contents.length % 2 === 0],
   [
     TAG.oid,
     (contents: Uint8Array) =>
@@ -226,20 +293,3 @@ const CANONICAL: ReadonlyMap<number, (contents: Uint8Array) => boolean> = new Ma
       contents.every((byte, i) => byte !== 0x80 || (i > 0 && (contents[i - 1] ?? 0) >= 0x80)),
   ],
 ]);
-
-/**
- * Forge treats every tag number 2 as an INTEGER and 30 as a BMPString, whatever the class: so the whole identifier goes
- * in as the class, with type 0, and forge only nests and measures.
- */
-function toForge(node: DerNode): asn1.Asn1 {
-  const identifier = (CLASSES.indexOf(node.class) << 6) | node.tag;
-  const value = node.children === null ? toBinary(node.contents) : node.children.map(toForge);
-  return asn1.create(identifier as asn1.Class, 0 as asn1.Type, node.children !== null, value);
-}
-
-function fromUtf16(text: string): Uint8Array {
-  return Uint8Array.from(
-    { length: text.length * 2 },
-    (_, i) => (text.charCodeAt(i >> 1) >> (i % 2 === 0 ? 8 : 0)) & 0xff,
-  );
-}

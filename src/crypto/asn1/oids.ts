@@ -11,6 +11,15 @@ const ACCEPTED: ReadonlyMap<string, KeyAlgorithm> = new Map([
 
 const EC_OID = '1.2.840.10045.2.1';
 
+/**
+ * Ed25519 under an OID from before RFC 8410: draft-josefsson-pkix-eddsa (net.i2p.crypto.eddsa before 0.2.0), GnuPG. What
+ * stands inside differs with the draft, so it is named and not read.
+ */
+const OLD_ED25519: ReadonlyMap<string, string> = new Map([
+  ['1.3.101.100', 'Ed25519 under its old draft OID 1.3.101.100'],
+  ['1.3.6.1.4.1.11591.15.1', "Ed25519 under GnuPG's OID 1.3.6.1.4.1.11591.15.1"],
+]);
+
 /** Names of the algorithms that a user may come with although Deribit does not take them. */
 const REFUSED: ReadonlyMap<string, string> = new Map([
   ['1.3.101.110', 'X25519'],
@@ -62,5 +71,11 @@ export function refusedEcKey(parameters: DerNode | undefined): DeribitKeysError 
 export function algorithmOf(oid: string, parameters: DerNode | undefined): KeyAlgorithm {
   const algorithm = ACCEPTED.get(oid);
   if (algorithm !== undefined) return algorithm;
+  const old = OLD_ED25519.get(oid);
+  if (old !== undefined) {
+    throw unsupported(old, {
+      hint: 'convert it: write the key again with a current version of the library that made it (net.i2p.crypto.eddsa 0.2.0 or later), or give its 32-byte seed with --format raw-seed',
+    });
+  }
   throw oid === EC_OID ? refusedEcKey(parameters) : refusedAlgorithm(REFUSED.get(oid) ?? `algorithm ${oid}`);
 }

@@ -9,10 +9,26 @@ import { equalBytes } from '../bytes.js';
 import type { Engine } from '../engine/engine.js';
 import { invalid, unreadable } from '../key-errors.js';
 import type { KeyAlgorithm, PrivateKey, PublicKey } from '../keys.js';
-import { bitStringOf, type DerNode, integerOf, isTag, octetStringOf, oidOf, readDer, sequenceOf, TAG } from './der.js';
+import {
+  berOutline,
+  bitStringOf,
+  type DerNode,
+  integerOf,
+  isTag,
+  octetStringOf,
+  oidOf,
+  readDer,
+  sequenceOf,
+  TAG,
+} from './der.js';
+import { ED25519_LENGTH } from './ed25519-der.js';
 import { algorithmOf } from './oids.js';
 import { decodeRsaPrivateKey, decodeRsaPublicKey, encodeRsaPublicKey } from './rsa-der.js';
 
+const WRITE_AGAIN =
+  'write the key again with a current version of the tool that made it, or give its 32-byte seed with --format raw-seed';
+
+const SEQUENCE = 0x20 | TAG.sequence;
 const ATTRIBUTES_TAG = 0;
 const PUBLIC_KEY_TAG = 1;
 
@@ -51,19 +67,32 @@ export async function decodePkcs8(der: Uint8Array, engine: Engine = defaultEngin
   return algorithm === 'ed25519' ? ed25519Key(key, publicHalf, engine) : rsaKey(key, publicHalf, engine);
 }
 
+/**
+ * Whether the bytes begin as PKCS#8 or PKCS#1 of a private key does: a version, then an AlgorithmIdentifier or a number.
+ * Noise has a chance of about 2^-40 to look like that.
+ */
+export function looksLikePrivateKey(bytes: Uint8Array): boolean {
+  const [outer, version, next, id] = berOutline(bytes, 4);
+  const isVersion =
+    version?.identifier === TAG.integer && version.contents.length === 1 && (version.contents[0] ?? 9) < 2;
+  if (outer?.identifier !== SEQUENCE || !isVersion) return false;
+  const isPkcs8 = next?.identifier === SEQUENCE && id?.identifier === TAG.oid && id.contents.length > 2;
+  return isPkcs8 || (next?.identifier === TAG.integer && next.contents.length > 64);
+}
+
 /** The algorithm in an AlgorithmIdentifier; any but the two is refused by name. */
 function keyAlgorithm(node: DerNode | undefined, name: string): KeyAlgorithm {
   const [oidNode, parameters, ...rest] = sequenceOf(node, name);
   const algorithm = algorithmOf(oidOf(oidNode, name), parameters);
-  const sound =
-    rest.length === 0 &&
-    (algorithm === 'ed25519' ? parameters === undefined : isTag(parameters, TAG.null) && parameters.children === null);
-  if (!sound) {
-    throw unreadable(
-      `${name} has the wrong parameters: ${algorithm === 'ed25519' ? 'none for Ed25519 (RFC 8410 §3)' : 'NULL for RSA (RFC 3279 §2.3.1)'}`,
-    );
-  }
-  return algorithm;
+  const isNull = isTag(parameters, TAG.null) && parameters.children === null;
+  // RFC 3279 §2.3.1 asks for NULL with RSA; some writers leave it out, and nothing else can be meant.
+  if (rest.length === 0 && (parameters === undefined || (algorithm === 'rsa' && isNull))) return algorithm;
+  throw unreadable(
+    algorithm === 'ed25519'
+      ? `${name} has parameters, which Ed25519 does not allow (RFC 8410 §3)`
+      : `${name} has parameters other than NULL, which RSA does not allow (RFC 3279 §2.3.1)`,
+    { hint: WRITE_AGAIN },
+  );
 }
 
 /** The bytes of the public half that OneAsymmetricKey may hold, behind attributes that may be there as well. */
@@ -72,13 +101,29 @@ function publicHalfOf(rest: readonly DerNode[], version: bigint): Uint8Array | u
   const [publicKey, ...unknown] = parts;
   if (publicKey === undefined) return undefined;
   if (unknown.length > 0 || version === 0n)
-    throw unreadable('the private key has parts that its version does not allow');
+    throw unreadable('the private key has parts that its version does not allow (RFC 5958 §2)', { hint: WRITE_AGAIN });
+  // ring before 0.17 writes the BIT STRING under an explicit tag.
+  const [explicit, ...others] = publicKey.children ?? [];
+  if (isTag(publicKey, PUBLIC_KEY_TAG, 'context') && others.length === 0 && explicit !== undefined) {
+    return bitStringOf(explicit, 'the public half of the private key');
+  }
   return bitStringOf(publicKey, 'the public half of the private key', PUBLIC_KEY_TAG, 'context');
 }
 
+/** RFC 8410 §7: the seed is an OCTET STRING inside the OCTET STRING. Some writers put its public half behind it. */
 function ed25519Key(key: Uint8Array, publicHalf: Uint8Array | undefined, engine: Engine): Promise<PrivateKey> {
-  const seed = octetStringOf(readDer(key, 'the Ed25519 private key'), 'the Ed25519 private key');
-  return privateKeyFromEd25519Seed(seed, publicHalf, engine);
+  if (key.length === ED25519_LENGTH) {
+    throw unreadable('the Ed25519 private key is one OCTET STRING, not one inside another (RFC 8410 §7)', {
+      hint: WRITE_AGAIN,
+    });
+  }
+  const secret = octetStringOf(readDer(key, 'the Ed25519 private key'), 'the Ed25519 private key');
+  if (secret.length !== 2 * ED25519_LENGTH) return privateKeyFromEd25519Seed(secret, publicHalf, engine);
+  const stored = secret.slice(ED25519_LENGTH);
+  if (publicHalf !== undefined && !equalBytes(publicHalf, stored)) {
+    throw invalid('the Ed25519 private key stores two different public halves');
+  }
+  return privateKeyFromEd25519Seed(secret.slice(0, ED25519_LENGTH), stored, engine);
 }
 
 async function rsaKey(key: Uint8Array, publicHalf: Uint8Array | undefined, engine: Engine): Promise<PrivateKey> {

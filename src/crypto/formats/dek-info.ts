@@ -4,6 +4,7 @@ import type { Engine } from '../engine/engine.js';
 import { refuseKind, unreadable } from '../key-errors.js';
 import { bigIntToBytes } from '../numbers.js';
 import type { PemBlock } from '../pem.js';
+import { encryptAgain } from './passphrase.js';
 
 const SALT_LENGTH = 8;
 
@@ -40,7 +41,7 @@ export function readLegacyEncryption({ headers }: PemBlock): LegacyEncryption | 
   if (cipher === undefined) {
     throw refuseKind(
       `key encrypted by ${name}: only AES-CBC and DES-EDE3-CBC are read`,
-      'encrypt it again: openssl pkcs8 -topk8 -v2 aes-256-cbc -in <file> -out <new file>',
+      encryptAgain(/^(?:AES|ARIA|CAMELLIA)/i.test(name) ? 'default' : 'legacy'),
     );
   }
   if (hex.length !== cipher.ivLength * 2) throw unreadable('the initialisation vector in DEK-Info has a wrong length');

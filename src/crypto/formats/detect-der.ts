@@ -1,10 +1,11 @@
 import type { DeribitKeysError } from '../../errors.js';
-import { type DerNode, integerOf, isTag, readDer, TAG } from '../asn1/der.js';
+import { berOutline, type DerNode, integerOf, isTag, type OutlineValue, readDer, TAG } from '../asn1/der.js';
 import { refusedAlgorithm, refusedEcKey } from '../asn1/oids.js';
 import { decodeRsaPrivateKey, decodeRsaPublicKey } from '../asn1/rsa-der.js';
 import { decodePkcs8, spkiOf } from '../asn1/spki-pkcs8.js';
 import { isCertificateRequest, isRevocationList, subjectPublicKeyInfo } from '../asn1/x509.js';
 import { privateKeyFromRsaNumbers, publicKeyFromRsa } from '../build-keys.js';
+import { equalBytes } from '../bytes.js';
 import { refuseAlgorithm, unreadable } from '../key-errors.js';
 import { parseEncryptedPkcs8 } from './encrypted-pkcs8.js';
 import type { Item } from './item.js';
@@ -16,10 +17,10 @@ import { refuseCrl, refusePkcs7, refusePkcs12, refuseRequest } from './unsupport
  * that are no key of ours
  */
 export function itemOfDer(bytes: Uint8Array): Item {
-  const node = readDer(bytes, 'the data');
+  const node = readNode(bytes);
   const children = (isTag(node, TAG.sequence) && node.children) || [];
   const shape = children.map(letterOf).join('');
-  if (/^iso0?1?$/.test(shape) && !isPkcs12(children)) {
+  if (/^iso0?1?$/.test(shape) && !isPkcs12(bytes)) {
     return { kind: 'private', format: 'pkcs8', encrypted: false, open: (_, engine) => decodePkcs8(bytes, engine) };
   }
   if (shape === 'so') {
@@ -47,8 +48,13 @@ export function itemOfDer(bytes: Uint8Array): Item {
   if (shape === 'ssb' && !isCertificateRequest(node) && !isRevocationList(node)) {
     return { kind: 'certificate', format: 'x509', encrypted: false, read: () => spkiOf(subjectPublicKeyInfo(node)) };
   }
-  throw refusalOf(node, shape);
+  throw refusalOf(node, shape, bytes);
 }
+
+const SEQUENCE = 0x20 | TAG.sequence;
+const INDEFINITE = 0x80;
+/** 1.2.840.113549.1.7 */
+const PKCS7_ARC = Uint8Array.of(0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07);
 
 const LETTERS: ReadonlyMap<number, string> = new Map([
   [TAG.integer, 'i'],
@@ -64,23 +70,49 @@ function letterOf(node: DerNode): string {
   return (node.class === 'universal' && LETTERS.get(node.tag)) || '?';
 }
 
-function refusalOf(node: DerNode, shape: string): DeribitKeysError {
+function readNode(bytes: Uint8Array): DerNode {
+  try {
+    return readDer(bytes, 'the data');
+  } catch (error) {
+    if (isPkcs12(bytes)) throw refusePkcs12(bytes);
+    if (isPkcs7(bytes)) throw refusePkcs7('DER');
+    if (bytes[1] !== INDEFINITE) throw error;
+    throw unreadable('the data is in BER (with an indefinite length), not in DER', {
+      hint: 'convert it: openssl pkey -inform DER -in <file> -out <new file>',
+    });
+  }
+}
+
+function refusalOf(node: DerNode, shape: string, bytes: Uint8Array): DeribitKeysError {
   const children = node.children ?? [];
-  if (shape === 'ssb') return isCertificateRequest(node) ? refuseRequest() : refuseCrl();
-  if (isPkcs12(children)) return refusePkcs12();
-  if (shape === 'd0') return refusePkcs7();
+  if (shape === 'ssb') return isCertificateRequest(node) ? refuseRequest('DER') : refuseCrl();
+  if (isPkcs12(bytes)) return refusePkcs12(bytes);
+  if (shape === 'd0') return refusePkcs7('DER');
   if (/^io0?1?$/.test(shape)) return refusedEcKey(children[2]?.tag === 0 ? children[2].children?.[0] : undefined);
   if (shape === 'iiiiii') return refusedAlgorithm('DSA');
   if (/^i{2,4}$/.test(shape)) return refuseAlgorithm('DH or DSA parameters');
   return unreadable('the data is DER, but of no key or certificate');
 }
 
-/** PFX (RFC 7292 §4): version 3, a ContentInfo, perhaps a MAC. */
-function isPkcs12([version, content]: readonly DerNode[]): boolean {
+/** PFX (RFC 7292 §4), also in BER, as NSS writes it: version 3, then a ContentInfo. */
+function isPkcs12(bytes: Uint8Array): boolean {
+  const [outer, version, content, type] = berOutline(bytes, 4);
   return (
-    isTag(version, TAG.integer) &&
+    outer?.identifier === SEQUENCE &&
+    version?.identifier === TAG.integer &&
     version.contents[0] === 3 &&
-    isTag(content?.children?.[0], TAG.oid) &&
-    isTag(content?.children?.[1], 0, 'context')
+    content?.identifier === SEQUENCE &&
+    isContentType(type)
   );
+}
+
+/** ContentInfo (RFC 2315 §7), also in BER. */
+function isPkcs7(bytes: Uint8Array): boolean {
+  const [outer, type] = berOutline(bytes, 2);
+  return outer?.identifier === SEQUENCE && isContentType(type);
+}
+
+/** Whether the value is an OID of PKCS#7, which stands for what a ContentInfo holds. */
+function isContentType(value: OutlineValue | undefined): boolean {
+  return value?.identifier === TAG.oid && equalBytes(value.contents.subarray(0, PKCS7_ARC.length), PKCS7_ARC);
 }

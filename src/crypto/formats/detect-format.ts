@@ -1,22 +1,29 @@
 import { isDeribitKeysError } from '../../errors.js';
 import { refusedAlgorithm } from '../asn1/oids.js';
+import { looksLikePrivateKey } from '../asn1/spki-pkcs8.js';
 import { buildPublicKey } from '../build-keys.js';
-import { base64ToBytes } from '../bytes.js';
 import type { Engine } from '../engine/engine.js';
 import { requireSmall, unreadable } from '../key-errors.js';
 import type { PrivateKey } from '../keys.js';
 import { decodePem, type PemBlock } from '../pem.js';
+import { encodingOf } from '../secret-text.js';
 import { decryptLegacy, type LegacyEncryption, readLegacyEncryption } from './dek-info.js';
 import { itemOfDer } from './detect-der.js';
 import type { Item } from './item.js';
-import { isPrivateJwk, parsePrivateJwks, parsePublicJwks, readJwks } from './jwk.js';
+import { itemsOfJson } from './json-keys.js';
+import { decodeKeyText, explainKeyText, restoreKeyText } from './key-text.js';
 import { isOpensshPrivate, parseOpensshPrivate, readOpensshEnvelope } from './openssh-private.js';
-import { passphraseToRead, wrongPassphrase } from './passphrase.js';
+import { insideEncryption, passphraseToRead, wrongPassphrase } from './passphrase.js';
+import { isPutty, puttyItem } from './putty.js';
+import { bytesInText, isText, rawItem } from './raw-ed25519.js';
 import { findSshLines, readSshLine } from './ssh-public.js';
-import { refuseLabel, refuseMagic, refuseText } from './unsupported-formats.js';
+import { refuseLabel, refuseMagic, refuseText, refuseUnknownLabel } from './unsupported-formats.js';
 
 const SEQUENCE = 0x30;
-const MIN_BASE64_LENGTH = 32;
+/** The shortest text that is taken for base64 or hexadecimal of something. */
+const MIN_ENCODED_LENGTH = 32;
+/** How many layers of base64, JSON strings and `NAME=` are taken off. */
+const MAX_LAYERS = 3;
 
 /** The labels that keys stand under (RFC 7468 §5, §10 to §13, and OpenSSL's own); what is inside decides the rest. */
 const KINDS: ReadonlyMap<string, Item['kind']> = new Map([
@@ -25,6 +32,7 @@ const KINDS: ReadonlyMap<string, Item['kind']> = new Map([
   ['RSA PRIVATE KEY', 'private'],
   ['EC PRIVATE KEY', 'private'],
   ['DSA PRIVATE KEY', 'private'],
+  ['OPENSSH PRIVATE KEY', 'private'],
   ['PUBLIC KEY', 'public'],
   ['RSA PUBLIC KEY', 'public'],
   ['CERTIFICATE', 'certificate'],
@@ -32,41 +40,48 @@ const KINDS: ReadonlyMap<string, Item['kind']> = new Map([
 ]);
 
 /**
- * What an input holds, recognised from its content: PEM blocks, DER, OpenSSH lines, a JWK or JWK set, or base64 of one of
- * these. At least one item; nothing is decrypted or checked yet.
+ * What an input holds, recognised from its content: PEM blocks, DER, OpenSSH lines, a PuTTY key, a JWK or another JSON
+ * document, 64 bytes of an Ed25519 seed and its public key, 32 of a public key; or any of these in base64, hexadecimal or
+ * quotes. At least one item; nothing is decrypted or checked yet.
  * @throws ERR_KEY_UNREADABLE for empty, too large, broken or unknown input; ERR_KEY_UNSUPPORTED, by name, for well-known
  * things that are no key of ours
  */
-export function recognise(input: string | Uint8Array): readonly Item[] {
+export function detectFormat(input: string | Uint8Array): readonly Item[] {
   requireSmall(input, 'the input');
   if (isEmpty(input)) throw unreadable('the input is empty', { hint: 'give the file that holds the key' });
-  const items = typeof input === 'string' ? itemsOfText(input, true) : itemsOfBytes(input, true);
+  const items =
+    typeof input === 'string' ? itemsOfText(input, MAX_LAYERS) : itemsOfBytes(new Uint8Array(input), MAX_LAYERS);
   if (items === null) {
-    throw unreadable(`not recognised as a key: ${describe(input)}`, {
-      hint: 'give a key as PEM, DER, OpenSSH file or JWK; an Ed25519 seed of 32 bytes needs the format raw-seed',
+    const measured = typeof input === 'string' ? `text of ${input.length} characters` : `${input.length} bytes`;
+    throw unreadable(`not recognised as a key: ${measured}`, {
+      hint: 'give a key as PEM, DER, OpenSSH or PuTTY file, or JWK',
     });
   }
   return items;
 }
 
-function itemsOfBytes(bytes: Uint8Array, unwrap: boolean): readonly Item[] | null {
+function itemsOfBytes(bytes: Uint8Array, layers: number): readonly Item[] | null {
   const refusal = refuseMagic(bytes);
   if (refusal !== null) throw refusal;
   if (isOpensshPrivate(bytes)) return [opensshItem(bytes)];
-  if (bytes[0] === SEQUENCE && bytes.some(isControl)) return [itemOfDer(bytes)];
-  return itemsOfText(decodeText(bytes), unwrap);
+  if (isPutty(bytes)) return [puttyItem(bytes)];
+  if (bytes[0] === SEQUENCE && encodingOf(bytes) === 'utf-8' && !isText(bytes)) return [itemOfDer(bytes)];
+  const raw = isText(bytes) ? null : rawItem(bytes);
+  return raw === null ? itemsOfText(decodeKeyText(bytes), layers) : [raw];
 }
 
-/** `unwrap` allows one layer of base64 around the rest. */
-function itemsOfText(input: string, unwrap: boolean): readonly Item[] | null {
-  const text = input.replace(/^\uFEFF/, '').trim();
+function itemsOfText(input: string, layers: number): readonly Item[] | null {
+  const text = restoreKeyText(input);
   const refusal = refuseText(text);
   if (refusal !== null) throw refusal;
+  const utf8 = new TextEncoder().encode(text);
+  if (isPutty(utf8)) return [puttyItem(utf8)];
+  const json = itemsOfJson(text, (each) => (layers === 0 ? null : itemsOfText(each, layers - 1)));
+  if (json !== null) return json;
   if (text.includes('-----BEGIN ')) {
     const items = decodePem(text).map(itemOfBlock);
-    return items.length > 0 ? items : null;
+    if (items.length > 0) return items;
   }
-  if (text.startsWith('{')) return [jwkItem(text)];
   const lines = findSshLines(text);
   if (lines.length > 0) {
     return lines.map((line) => ({
@@ -76,22 +91,60 @@ function itemsOfText(input: string, unwrap: boolean): readonly Item[] | null {
       read: () => buildPublicKey(readSshLine(line)),
     }));
   }
-  const inner = unwrap ? base64Inside(text) : null;
-  return inner === null ? null : itemsOfBytes(inner, false);
+  const inner = layers === 0 ? null : itemsInside(text, layers - 1);
+  if (inner !== null) return inner;
+  const reason = explainKeyText(text);
+  if (reason !== null) throw reason;
+  return null;
+}
+
+/** What is in a text that is nothing but an encoding of something, perhaps behind its name in an env or YAML file. */
+function itemsInside(text: string, layers: number): readonly Item[] | null {
+  const value = /^(?:export\s+|set\s+)?[A-Za-z_][\w.-]*\s*(?:=|:\s)\s*(\S.*)$/s.exec(text)?.[1];
+  if (value !== undefined) {
+    const items = itemsOfText(value, layers);
+    if (items !== null) return items;
+  }
+  const bytes = text.length < MIN_ENCODED_LENGTH ? null : bytesInText(text);
+  return bytes === null ? null : itemsOfBytes(bytes, layers);
 }
 
 function itemOfBlock(block: PemBlock): Item {
   const { label, bytes } = block;
-  if (label === 'OPENSSH PRIVATE KEY') return opensshItem(bytes);
   const kind = KINDS.get(label);
-  if (kind === undefined) return { kind: 'other', refusal: refuseLabel(label) };
-  if (kind === 'private') {
-    const encryption = readLegacyEncryption(block);
-    if (encryption !== null) return legacyItem(block, encryption);
+  const refusal = kind === undefined ? refuseLabel(label) : null;
+  if (refusal !== null) return { kind: 'other', refusal };
+  const encryption = kind === 'public' || kind === 'certificate' ? null : readLegacyEncryption(block);
+  if (encryption !== null) return legacyItem(block, encryption);
+  const item = kind === undefined ? itemOrRefusal(label, bytes) : itemOfContent(label, bytes);
+  if (kind !== undefined && item.kind !== 'other' && item.kind !== kind) {
+    throw unreadable(`the PEM block "${label}" holds another thing than it says (${item.kind})`, {
+      hint: `correct the label in its first and last line, or take the block again from where it was made`,
+    });
   }
-  const item = itemOfDer(bytes);
-  if (item.kind !== kind) throw unreadable(`the PEM block "${label}" holds another thing than it says (${item.kind})`);
   return item;
+}
+
+/** The key in a block, told by its content: tools disagree about labels. */
+function itemOfContent(label: string, bytes: Uint8Array): Item {
+  if (isOpensshPrivate(bytes)) return opensshItem(bytes);
+  if (label === 'OPENSSH PRIVATE KEY' && bytes[0] !== SEQUENCE) return opensshItem(bytes);
+  if (bytes.length !== 32) return (bytes[0] === SEQUENCE ? null : rawItem(bytes)) ?? itemOfDer(bytes);
+  const publicItem = label.endsWith('PUBLIC KEY') ? rawItem(bytes) : null;
+  if (publicItem !== null) return publicItem;
+  throw unreadable(`the PEM block "${label}" holds 32 bare bytes, not DER`, {
+    hint: 'if they are an Ed25519 seed, give the text between the BEGIN and END lines with --format raw-seed',
+  });
+}
+
+/** A block of a label that nobody knows: a key where its content is one, else something that may stand beside a key. */
+function itemOrRefusal(label: string, bytes: Uint8Array): Item {
+  try {
+    return itemOfContent(label, bytes);
+  } catch (error) {
+    const named = isDeribitKeysError(error, 'ERR_KEY_UNSUPPORTED');
+    return { kind: 'other', refusal: named ? error : refuseUnknownLabel(label) };
+  }
 }
 
 function opensshItem(bytes: Uint8Array): Item {
@@ -103,13 +156,6 @@ function opensshItem(bytes: Uint8Array): Item {
   };
 }
 
-function jwkItem(text: string): Item {
-  const jwks = readJwks(text);
-  return jwks.some(isPrivateJwk)
-    ? { kind: 'private', format: 'jwk', encrypted: false, open: (_, engine) => parsePrivateJwks(jwks, engine) }
-    : { kind: 'public', format: 'jwk', encrypted: false, read: (engine) => parsePublicJwks(jwks, engine) };
-}
-
 function legacyItem({ label, bytes }: PemBlock, encryption: LegacyEncryption): Item {
   const other = /^(EC|DSA) /.exec(label)?.[1];
   if (other !== undefined) throw refusedAlgorithm(other);
@@ -117,8 +163,8 @@ function legacyItem({ label, bytes }: PemBlock, encryption: LegacyEncryption): I
     kind: 'private',
     format: label === 'RSA PRIVATE KEY' ? 'pkcs1' : 'pkcs8',
     encrypted: true,
-    open: (passphrase, engine) => {
-      const plain = decryptLegacy(encryption, bytes, passphraseToRead(passphrase), engine);
+    open: async (passphrase, engine) => {
+      const plain = await decryptLegacy(encryption, bytes, passphraseToRead(passphrase), engine);
       return openDecrypted(plain, engine);
     },
   };
@@ -131,38 +177,11 @@ async function openDecrypted(plain: Uint8Array | null, engine: Engine): Promise<
     const item = itemOfDer(plain);
     if (item.kind === 'private' && !item.encrypted) return await item.open(undefined, engine);
   } catch (error) {
-    throw isDeribitKeysError(error, 'ERR_KEY_UNREADABLE') ? wrongPassphrase(error) : error;
+    throw insideEncryption(error, looksLikePrivateKey(plain));
   }
   throw wrongPassphrase();
 }
 
-/** UTF-16 (Windows PowerShell writes it) where its byte order mark says so, else UTF-8. */
-function decodeText(bytes: Uint8Array): string {
-  const [first, second] = bytes;
-  if (first === 0xff && second === 0xfe) return new TextDecoder('utf-16le').decode(bytes);
-  if (first === 0xfe && second === 0xff) return new TextDecoder('utf-16be').decode(bytes);
-  return new TextDecoder().decode(bytes);
-}
-
-/** The bytes in a text that is nothing but base64 or base64url, folded or not, padded or not, perhaps in quotes. */
-function base64Inside(text: string): Uint8Array | null {
-  const body = text.replace(/^(["'])([^"']*)\1$/, '$2').replace(/\s|\\[rn]/g, '');
-  const base64 = body
-    .replaceAll('-', '+')
-    .replaceAll('_', '/')
-    .replace(/={1,2}$/, '');
-  if (base64.length < MIN_BASE64_LENGTH || !/^[A-Za-z0-9+/]+$/.test(base64)) return null;
-  return base64ToBytes(base64 + '='.repeat((4 - (base64.length % 4)) % 4));
-}
-
-function isControl(byte: number): boolean {
-  return byte < 0x20 && byte !== 0x09 && byte !== 0x0a && byte !== 0x0d;
-}
-
 function isEmpty(input: string | Uint8Array): boolean {
-  return (typeof input === 'string' ? input : decodeText(input)).replace(/^\uFEFF/, '').trim() === '';
-}
-
-function describe(input: string | Uint8Array): string {
-  return typeof input === 'string' ? `text of ${input.length} characters` : `${input.length} bytes`;
+  return restoreKeyText(typeof input === 'string' ? input : decodeKeyText(input)) === '';
 }

@@ -1,4 +1,3 @@
-import { isDeribitKeysError } from '../../errors.js';
 import {
   type DerNode,
   integer,
@@ -10,7 +9,7 @@ import {
   sequenceOf,
   writeDer,
 } from '../asn1/der.js';
-import { decodePkcs8 } from '../asn1/spki-pkcs8.js';
+import { decodePkcs8, looksLikePrivateKey } from '../asn1/spki-pkcs8.js';
 import { utf8Bytes } from '../bytes.js';
 import type { Engine } from '../engine/engine.js';
 import type { PrivateKey } from '../keys.js';
@@ -24,7 +23,7 @@ import {
   PBKDF2,
   readEncryptionScheme,
 } from './encryption-scheme.js';
-import { passphraseToRead, wrongPassphrase } from './passphrase.js';
+import { insideEncryption, passphraseToRead, wrongPassphrase } from './passphrase.js';
 import { type Pkcs12Purpose, pkcs12Kdf } from './pkcs12-kdf.js';
 
 const TRIPLE_DES_BLOCK = 8;
@@ -56,8 +55,7 @@ async function parseDecryptedPkcs8(pkcs8: Uint8Array, engine: Engine): Promise<P
   try {
     return await decodePkcs8(pkcs8, engine);
   } catch (error) {
-    // Under a wrong passphrase, one padding in 256 looks right: then what is inside is noise.
-    throw isDeribitKeysError(error, 'ERR_KEY_UNREADABLE') ? wrongPassphrase(error) : error;
+    throw insideEncryption(error, looksLikePrivateKey(pkcs8));
   }
 }
 

@@ -1,7 +1,7 @@
 import { type DerNode, integerOf, isTag, octetStringOf, oidOf, sequenceOf, TAG } from '../asn1/der.js';
 import type { PbkdfHash, ScryptCost } from '../engine/engine.js';
 import { refuseKind, unreadable } from '../key-errors.js';
-import { limitCost, MAX_ITERATIONS } from './passphrase.js';
+import { encryptAgain, limitCost, MAX_ITERATIONS } from './passphrase.js';
 
 /** How a key is made of a passphrase. */
 export type Derivation =
@@ -114,8 +114,9 @@ function readDerivation(node: DerNode | undefined, keyLength: number): Derivatio
   const n = cost('scrypt N', fields[1], MAX_SCRYPT_BYTES);
   const r = cost('scrypt r', fields[2], MAX_SCRYPT_BLOCK_SIZE);
   const p = cost('scrypt p', fields[3], MAX_SCRYPT_PARALLELIZATION);
-  limitCost('scrypt bytes of memory', 128 * n * r, MAX_SCRYPT_BYTES);
-  limitCost('scrypt bytes in all', 128 * n * r * p, 2 * MAX_SCRYPT_BYTES);
+  const hint = encryptAgain();
+  limitCost({ what: 'scrypt bytes of memory', most: MAX_SCRYPT_BYTES, hint }, 128 * n * r);
+  limitCost({ what: 'scrypt bytes in all', most: 2 * MAX_SCRYPT_BYTES, hint }, 128 * n * r * p);
   if (n < 2 || (n & (n - 1)) !== 0) throw unreadable('the N of scrypt is not a power of two above 1');
   // RFC 7914 §2
   if (n >= 2 ** (16 * r)) throw unreadable('the N of scrypt is too large for its r');
@@ -142,10 +143,10 @@ function checkKeyLength(fields: readonly DerNode[], keyLength: number): readonly
   return fields.slice(1);
 }
 
-function cost(name: string, node: DerNode | undefined, most: number): number {
-  const value = integerOf(node, name);
-  limitCost(name, value, most);
-  if (value < 1n) throw unreadable(`the number of ${name} is 0`);
+function cost(what: string, node: DerNode | undefined, most: number): number {
+  const value = integerOf(node, what);
+  limitCost({ what, most, hint: encryptAgain() }, value);
+  if (value < 1n) throw unreadable(`the number of ${what} is 0`);
   return Number(value);
 }
 
@@ -165,8 +166,10 @@ function algorithm(
 }
 
 function unknown(what: string, id: string): Error {
-  return refuseKind(
-    `${what} ${NAMES.get(id) ?? `an unknown algorithm (${id.slice(0, 64)})`}: not read here`,
-    'encrypt it again: openssl pkcs8 -topk8 -v2 aes-256-cbc -v2prf hmacWithSHA256 -iter 600000 -in <file> -out <new file>',
-  );
+  const name = NAMES.get(id);
+  const hint =
+    name === undefined || name.endsWith('GCM')
+      ? 'encrypt it again with the tool that made it: PBES2 with PBKDF2 or scrypt, and AES in CBC mode, is read'
+      : encryptAgain('legacy');
+  return refuseKind(`${what} ${name ?? `an unknown algorithm (${id.slice(0, 64)})`}, which is not read`, hint);
 }

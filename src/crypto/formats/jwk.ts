@@ -1,8 +1,9 @@
 import { type DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { ED25519_LENGTH } from '../asn1/ed25519-der.js';
 import { buildPrivateKey, buildPublicKey, type PrivateNumbers, type PublicNumbers } from '../build-keys.js';
-import { base64urlToBytes, bytesToBase64url } from '../bytes.js';
+import { anyBase64ToBytes, bytesToBase64url, equalBytes } from '../bytes.js';
 import type { Engine } from '../engine/engine.js';
-import { refuseAlgorithm, refuseKind, unreadable } from '../key-errors.js';
+import { notTogether, refuseAlgorithm, refuseKind, unreadable } from '../key-errors.js';
 import type { PrivateKey, PublicKey } from '../keys.js';
 import { bigIntToBytes, bytesToBigInt } from '../numbers.js';
 
@@ -10,25 +11,23 @@ import { bigIntToBytes, bytesToBigInt } from '../numbers.js';
 export type Jwk = Readonly<Record<string, unknown>>;
 
 /**
- * The keys in `text`: a JWK, or the members of a JWK set (RFC 7517 §5).
- * @throws ERR_KEY_UNREADABLE where it is not JSON, or JSON of another shape.
+ * The JWKs that a JSON value is: one, the members of a JWK set (RFC 7517 §5), an array of them, or the `key` in what Azure
+ * Key Vault shows. Null where the value is none of these.
+ * @throws ERR_KEY_UNREADABLE for a set that holds other things
  */
-export function readJwks(text: string): readonly Jwk[] {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    // The parser's own message quotes its input, which may be a private key.
-    throw unreadable(`it begins like JSON but is not (${text.length} characters)`);
+export function jwksIn(value: unknown): readonly Jwk[] | null {
+  if (isObject(value)) {
+    if (Object.hasOwn(value, 'kty')) return [value];
+    if (Object.hasOwn(value, 'key')) return isObject(value.key) ? jwksIn(value.key) : null;
+    return Object.hasOwn(value, 'keys') && Array.isArray(value.keys) ? membersOf(value.keys) : null;
   }
-  if (isObject(value) && Object.hasOwn(value, 'kty')) return [value];
-  const keys = isObject(value) ? value.keys : undefined;
-  if (!Array.isArray(keys))
-    throw unreadable('JSON, but not a JWK: it has neither kty nor keys', {
-      hint: 'a JWK is an object with the member kty',
-    });
+  const isSet = Array.isArray(value) && value.some((each) => isObject(each) && Object.hasOwn(each, 'kty'));
+  return isSet ? membersOf(value) : null;
+}
+
+function membersOf(keys: readonly unknown[]): readonly Jwk[] {
   if (keys.length === 0) throw unreadable('JWK set without keys', { hint: 'put the key into it' });
-  return keys.map((key: unknown) => {
+  return keys.map((key) => {
     if (!isObject(key)) throw unreadable('JWK set with a member that is not an object');
     return key;
   });
@@ -94,7 +93,7 @@ async function onlyUsable<K>(jwks: readonly Jwk[], build: (jwk: Jwk) => Promise<
 
 function readPublic(jwk: Jwk): PublicNumbers {
   checkKind(jwk);
-  return jwk.kty === 'RSA'
+  return !isOkp(jwk)
     ? { algorithm: 'rsa', n: number(jwk, 'n'), e: number(jwk, 'e') }
     : { algorithm: 'ed25519', raw: raw(jwk, 'x') };
 }
@@ -107,7 +106,7 @@ function readPrivate(jwk: Jwk): PrivateNumbers {
       'give the JWK that has the member d',
     );
   }
-  if (half.algorithm === 'ed25519') return { ...half, seed: raw(jwk, 'd') };
+  if (half.algorithm === 'ed25519') return { ...half, seed: seedOf(jwk, half.raw) };
   if (Object.hasOwn(jwk, 'oth')) throw refuseKind('RSA JWK of more than two primes (oth)', 'make a key of two primes');
   if (!Object.hasOwn(jwk, 'p') || !Object.hasOwn(jwk, 'q')) {
     throw refuseKind('RSA JWK without its primes p and q', 'export the key with all of p, q, dp, dq and qi');
@@ -117,27 +116,47 @@ function readPrivate(jwk: Jwk): PrivateNumbers {
   return { ...half, d, p, q, dp, dq, qi };
 }
 
+/** Names are taken in any case: hand-written JWKs have "ed25519". */
+function isNamed(value: unknown, ...names: readonly string[]): boolean {
+  return typeof value === 'string' && names.some((name) => name.toLowerCase() === value.toLowerCase());
+}
+
+function isOkp({ kty }: Jwk): boolean {
+  return isNamed(kty, 'OKP', 'OKP-HSM');
+}
+
 function checkKind(jwk: Jwk): void {
   const kind = short(jwk.kty);
   const curve = short(jwk.crv);
   if (jwk.use === 'enc') throw refuseKind('JWK for encryption (use is enc)', 'give a key for signatures');
-  if (kind === 'RSA' || (kind === 'OKP' && curve === 'Ed25519')) return;
-  if (kind === 'OKP') throw refuseAlgorithm(curve === 'none' ? 'OKP key without a curve' : `${curve} key`);
-  if (kind === 'EC') throw refuseAlgorithm(`EC key (${curve})`);
-  if (kind === 'oct') throw refuseAlgorithm('symmetric key (kty oct)');
+  // Azure Key Vault names keys in hardware RSA-HSM.
+  if (isNamed(jwk.kty, 'RSA', 'RSA-HSM') || (isOkp(jwk) && isNamed(jwk.crv, 'Ed25519'))) return;
+  if (isOkp(jwk)) throw refuseAlgorithm(curve === 'none' ? 'OKP key without a curve' : `${curve} key`);
+  if (isNamed(jwk.kty, 'EC', 'EC-HSM')) throw refuseAlgorithm(`EC key (${curve})`);
+  if (isNamed(jwk.kty, 'oct')) throw refuseAlgorithm('symmetric key (kty oct)');
   throw refuseAlgorithm(`JWK of kty ${kind}`);
 }
 
 function raw(jwk: Jwk, name: string): Uint8Array {
   const bytes = member(jwk, name);
-  if (bytes.length !== 32) throw unreadable(`JWK member ${name}: 32 bytes are needed, it has ${bytes.length}`);
+  if (bytes.length !== ED25519_LENGTH) {
+    throw unreadable(`JWK member ${name}: 32 bytes are needed, it has ${bytes.length}`);
+  }
   return bytes;
 }
 
-/** A Base64urlUInt (RFC 7518 §2): no zero bytes at the front. */
+/** RFC 8037 §2. Some writers put the public key behind the seed: then both must be the same. */
+function seedOf(jwk: Jwk, publicKey: Uint8Array): Uint8Array {
+  const bytes = member(jwk, 'd');
+  if (bytes.length !== 2 * ED25519_LENGTH) return raw(jwk, 'd');
+  if (!equalBytes(bytes.subarray(ED25519_LENGTH), publicKey)) throw notTogether();
+  return bytes.slice(0, ED25519_LENGTH);
+}
+
+/** A Base64urlUInt (RFC 7518 §2). Some writers put a zero byte in front, as DER does, which changes nothing. */
 function number(jwk: Jwk, name: string): bigint {
   const bytes = member(jwk, name);
-  if (bytes.length === 0 || bytes[0] === 0) throw unreadable(`JWK member ${name}: not a number in its shortest form`);
+  if (bytes.length === 0) throw unreadable(`JWK member ${name}: the number is empty`);
   return bytesToBigInt(bytes);
 }
 
@@ -145,7 +164,7 @@ function member(jwk: Jwk, name: string): Uint8Array {
   const text = Object.hasOwn(jwk, name) ? jwk[name] : undefined;
   if (typeof text !== 'string')
     throw unreadable(`JWK member ${name}: a string is needed, it is ${text === undefined ? 'missing' : typeof text}`);
-  const bytes = base64urlToBytes(text);
+  const bytes = anyBase64ToBytes(text);
   if (bytes === null) throw unreadable(`JWK member ${name}: not canonical base64url (${text.length} characters)`);
   return bytes;
 }

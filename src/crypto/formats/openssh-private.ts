@@ -15,6 +15,7 @@ const MAX_BCRYPT_ROUNDS = 256;
 const WRITTEN_ROUNDS = 24;
 const WRITTEN_SALT_LENGTH = 16;
 const IV_LENGTH = 16;
+const MAX_PADDING = 16;
 
 interface Cipher {
   readonly mode: 'cbc' | 'ctr' | 'none';
@@ -83,7 +84,10 @@ export function readOpensshEnvelope(bytes: Uint8Array): OpensshEnvelope {
   kdf.end('options of the key derivation');
   if (encrypted && (rounds === 0 || salt.length === 0))
     throw damagedOpenssh('the key derivation lacks rounds or a salt');
-  limitCost('bcrypt rounds', rounds, MAX_BCRYPT_ROUNDS);
+  limitCost(
+    { what: 'bcrypt rounds', most: MAX_BCRYPT_ROUNDS, hint: 'encrypt it again: ssh-keygen -p -a 16 -f <file>' },
+    rounds,
+  );
   return { encrypted, cipher, rounds, salt, publicBlob, secret };
 }
 
@@ -109,7 +113,7 @@ export async function parseOpensshPrivate(
   checkSshKeyType(type);
   const key = type === 'ssh-rsa' ? await readRsa(reader, engine) : await readEd25519(reader, engine);
   reader.string('comment');
-  checkPadding(reader.rest(), envelope.cipher.blockLength);
+  checkPadding(reader.rest());
   if (!equalBytes(writeSshPublicBlob(publicNumbers(key.publicKey)), envelope.publicBlob)) throw notTogether();
   return key;
 }
@@ -193,8 +197,9 @@ function encodeNumbers(key: PrivateKey): Uint8Array {
   return concatBytes(wireString('ssh-rsa'), ...[n, e, d, qi, p, q].map(wireMpint));
 }
 
-/** The padding counts 1, 2, 3 …; some writers add a whole block where none is needed. */
-function checkPadding(padding: Uint8Array, blockLength: number): void {
-  if (padding.length > blockLength || !padding.every((byte, i) => byte === i + 1))
+/** The padding counts 1, 2, 3 …; some writers add a whole block, and PuTTY fills up to 16 bytes without a cipher too. */
+function checkPadding(padding: Uint8Array): void {
+  if (padding.length > MAX_PADDING || !padding.every((byte, i) => byte === i + 1)) {
     throw damagedOpenssh('its padding is wrong');
+  }
 }

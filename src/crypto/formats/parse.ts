@@ -1,21 +1,22 @@
 import { engine as defaultEngine } from '#engine';
 import { DeribitKeysError } from '../../errors.js';
-import { privateKeyFromEd25519Seed } from '../build-keys.js';
-import { base64ToBytes, base64urlToBytes } from '../bytes.js';
+import { defined } from '../../util/defined.js';
 import type { Engine } from '../engine/engine.js';
-import { refuseKind, requireSmall, unreadable } from '../key-errors.js';
+import { refuseKind, unreadable } from '../key-errors.js';
 import type { PrivateKey, PublicKey } from '../keys.js';
 import type { SecretLike } from '../secret.js';
-import { recognise } from './detect-format.js';
+import { detectFormat } from './detect-format.js';
 import type { Item, KeyFormat, PrivateItem, PublicItem } from './item.js';
+import { parseRawSeed, refuseRawPublic, warnOfSeed } from './raw-ed25519.js';
 
 /** How to read a key. */
 export interface ParseOptions {
-  /** For an encrypted key; for any other it is not looked at. */
+  /** For an encrypted key; ignored for any other. */
   readonly passphrase?: SecretLike | undefined;
   /**
    * `raw-seed`: the input is an Ed25519 seed (RFC 8032 §5.1.5) and nothing else: 32 bytes, or text with them in
-   * hexadecimal, base64 or base64url. Without it the format is recognised from the content, and seeds are refused.
+   * hexadecimal, base64 or base64url; also with the 32 bytes of its public key behind it. Without this option the format
+   * is detected from the content, and a bare seed is refused: nothing marks 32 bytes as one.
    */
   readonly format?: 'raw-seed' | undefined;
   /** The engine to compute with; the platform's own by default. */
@@ -27,15 +28,17 @@ export interface KeyDescription {
   readonly kind: 'private' | 'public' | 'certificate';
   readonly format: KeyFormat;
   readonly encrypted: boolean;
+  /** For `raw-seed`: what is odd about the seed, as a sentence, where it may well be something else. */
+  readonly warning?: string;
 }
 
 /**
- * Reads a private key, and proves that it is sound: from PKCS#8 (version 1 or 2, also encrypted), PKCS#1 (also encrypted
- * in OpenSSL's old way), an OpenSSH private key (also encrypted), a JWK, or a JWK set with one usable key; in PEM or DER,
- * or in base64 of it.
+ * Reads a private key and checks it: PKCS#8 (version 1 or 2, also encrypted), PKCS#1 (also encrypted in OpenSSL's old
+ * way), an OpenSSH or PuTTY private key (also encrypted), a JWK, a JWK set with one usable key, or an Ed25519 seed
+ * followed by its public key; in PEM or DER, in base64 or hexadecimal, or as a string in a JSON document.
  *
- * Of several PEM blocks, exactly one may be a private key. Public keys beside it must be its own half; certificates,
- * parameters and the like are passed over.
+ * Of several PEM blocks, exactly one may be a private key. Public keys beside it must belong to it; certificates,
+ * parameters and the like are ignored.
  *
  * @throws ERR_KEY_UNREADABLE (damaged, or not recognised), ERR_KEY_UNSUPPORTED (known, but no key that Deribit takes),
  * ERR_KEY_INVALID (its numbers do not belong together), ERR_KEY_MISMATCH (a public key beside it is another's),
@@ -43,17 +46,17 @@ export interface KeyDescription {
  */
 export async function parsePrivateKey(input: string | Uint8Array, options: ParseOptions = {}): Promise<PrivateKey> {
   const engine = options.engine ?? defaultEngine;
-  if (options.format === 'raw-seed') return privateKeyFromEd25519Seed(readSeed(input), undefined, engine);
-  const items = recognise(input);
+  if (options.format === 'raw-seed') return parseRawSeed(input, engine);
+  const items = detectFormat(input);
   const item = onlyPrivate(items);
   if (item === null) throw refusePublic(onlyPublic(items));
   return openPrivate(item, items, options.passphrase, engine);
 }
 
 /**
- * Reads a public key: from SPKI, PKCS#1, an X.509 certificate, an OpenSSH public line or certificate, a JWK or JWK set; or
- * from whatever {@link parsePrivateKey} reads, whose public half it gives after the same checks. Of a certificate only
- * the key is read: no signature, date or name is looked at.
+ * Reads a public key: SPKI, PKCS#1, an X.509 certificate, an OpenSSH public line or certificate, a JWK or JWK set, or the
+ * 32 bytes of an Ed25519 public key; from whatever {@link parsePrivateKey} reads, the public half, after the same checks.
+ * Of a certificate only the key is read: signature, dates and names are not checked.
  *
  * Several public keys and certificates in one input must all hold the same key.
  *
@@ -62,7 +65,7 @@ export async function parsePrivateKey(input: string | Uint8Array, options: Parse
 export async function parsePublicKey(input: string | Uint8Array, options: ParseOptions = {}): Promise<PublicKey> {
   if (options.format === 'raw-seed') return (await parsePrivateKey(input, options)).publicKey;
   const engine = options.engine ?? defaultEngine;
-  const items = recognise(input);
+  const items = detectFormat(input);
   const item = onlyPrivate(items);
   if (item !== null) return (await openPrivate(item, items, options.passphrase, engine)).publicKey;
   const first = onlyPublic(items);
@@ -76,15 +79,18 @@ export async function parsePublicKey(input: string | Uint8Array, options: ParseO
 }
 
 /**
- * Says what an input is without a passphrase, and without proving that the key in it is sound.
+ * Tells what an input is, without a passphrase and without checking the key in it.
  * @throws ERR_KEY_UNREADABLE, ERR_KEY_UNSUPPORTED
  */
 export async function inspectKey(
   input: string | Uint8Array,
   options: Pick<ParseOptions, 'format'> = {},
 ): Promise<KeyDescription> {
-  if (options.format === 'raw-seed') return { kind: 'private', format: 'raw-seed', encrypted: false };
-  const items = recognise(input);
+  if (options.format === 'raw-seed') {
+    const warning = warnOfSeed(input);
+    return { kind: 'private', format: 'raw-seed', encrypted: false, ...defined({ warning: warning ?? undefined }) };
+  }
+  const items = detectFormat(input);
   const { kind, format, encrypted } = onlyPrivate(items) ?? onlyPublic(items);
   return { kind, format, encrypted };
 }
@@ -129,22 +135,8 @@ function isPublic(item: Item): item is PublicItem {
   return item.kind === 'public' || item.kind === 'certificate';
 }
 
-function refusePublic({ kind, format }: PublicItem): DeribitKeysError {
+function refusePublic({ kind, format }: PublicItem): Error {
+  if (format === 'raw-public') return refuseRawPublic();
   const what = kind === 'certificate' ? 'a certificate' : `a public key${format === 'jwk' ? ' (JWK without d)' : ''}`;
   return refuseKind(`this is ${what}; a private key is needed`, 'give the file of the private key that belongs to it');
-}
-
-function readSeed(input: string | Uint8Array): Uint8Array {
-  requireSmall(input, 'the input');
-  if (typeof input !== 'string' && input.length === 32) return input;
-  const text = (typeof input === 'string' ? input : new TextDecoder().decode(input)).trim();
-  const seed = /^[0-9a-fA-F]{64}$/.test(text)
-    ? Uint8Array.from(text.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16))
-    : (base64ToBytes(text) ?? base64urlToBytes(text));
-  if (seed?.length !== 32) {
-    throw unreadable(`an Ed25519 seed is 32 bytes, or their hexadecimal or base64; this is of length ${input.length}`, {
-      hint: 'for a 64-byte secret key, give its first 32 bytes. For any other format, leave out raw-seed',
-    });
-  }
-  return seed;
 }

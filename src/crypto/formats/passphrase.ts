@@ -1,10 +1,16 @@
-import { DeribitKeysError } from '../../errors.js';
+import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import { type SecretLike, toSecret } from '../secret.js';
 
 /** The least and the usual number of PBKDF2 iterations that are written. */
 export const MIN_ITERATIONS = 600_000;
 /** The most iterations that are written or read. */
 export const MAX_ITERATIONS = 10_000_000;
+
+/** The command that encrypts a key again as this package does; OpenSSL 3 has the ciphers of old only in its legacy provider. */
+export function encryptAgain(provider: 'default' | 'legacy' = 'default'): string {
+  const providers = provider === 'legacy' ? '-provider legacy -provider default ' : '';
+  return `encrypt it again: openssl pkcs8 -topk8 ${providers}-v2 aes-256-cbc -v2prf hmacWithSHA256 -iter ${MIN_ITERATIONS} -in <file> -out <new file>`;
+}
 
 /** The passphrase of an encrypted key. @throws ERR_PASSPHRASE_REQUIRED where there is none, or an empty one. */
 export function passphraseToRead(passphrase: SecretLike | undefined): string {
@@ -30,25 +36,36 @@ export function passphraseToWrite(passphrase: SecretLike): string {
   return text;
 }
 
-/** The one error for a decryption that gives no key: what went wrong cannot be told apart. */
+/** The one error for a decryption that yields no key: a wrong passphrase and a damaged file look alike. */
 export function wrongPassphrase(cause?: unknown): DeribitKeysError {
   return new DeribitKeysError('ERR_PASSPHRASE_WRONG', 'wrong passphrase or damaged file', {
-    hint: 'check the passphrase (a trailing newline counts); if it is right, take the file from its source again',
+    hint: 'check the passphrase: every space counts; if it is right, take the file from its source again',
     ...(cause === undefined ? {} : { cause }),
   });
 }
 
-/** Refuses a cost that would hang or exhaust the machine: "PBKDF2 iterations 2000000000: at most 10000000". */
-export function limitCost(what: string, value: bigint | number, most: number): void {
-  if (value > most) {
-    throw new DeribitKeysError(
-      'ERR_KEY_UNSUPPORTED',
-      `key derivation too costly: ${what} ${shortNumber(value)}, at most ${most}`,
-      {
-        hint: 'encrypt the key again with usual costs: openssl pkcs8 -topk8 -iter 600000, or ssh-keygen -p -a 16 -f <file>',
-      },
-    );
-  }
+/**
+ * The error for a decrypted content that is no key that is read: its own reason where the content is a private key in its
+ * form (then the passphrase was right), else a wrong passphrase. Under a wrong one, one padding in 256 looks right.
+ */
+export function insideEncryption(error: unknown, isPrivateKey: boolean): unknown {
+  return isPrivateKey || !isDeribitKeysError(error, 'ERR_KEY_UNREADABLE') ? error : wrongPassphrase(error);
+}
+
+/** Something that a file may ask for, and how much of it is given. */
+export interface Cost {
+  /** Such as "PBKDF2 iterations". */
+  readonly what: string;
+  readonly most: number;
+  /** How the file is written again with a usual cost. */
+  readonly hint: string;
+}
+
+/** Refuses a cost that would hang or exhaust the machine: "PBKDF2 iterations 2000000000, at most 10000000". */
+export function limitCost({ what, most, hint }: Cost, value: bigint | number): void {
+  if (value <= most) return;
+  const message = `key derivation too costly: ${what} ${shortNumber(value)}, at most ${most}`;
+  throw new DeribitKeysError('ERR_KEY_UNSUPPORTED', message, { hint });
 }
 
 function shortNumber(value: bigint | number): string {

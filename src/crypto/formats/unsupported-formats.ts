@@ -1,53 +1,85 @@
 import type { DeribitKeysError } from '../../errors.js';
+import { concatBytes, equalBytes, hexToBytes, utf8Bytes } from '../bytes.js';
 import { refuseAlgorithm, refuseKind } from '../key-errors.js';
 
 type Refusal = () => DeribitKeysError;
 
 const GIVE_KEY = 'give the file that holds the key itself';
+const MAKE_KEY = 'make a key for Deribit: deribit-keys generate <name>';
+const OUT = '-out <new file>';
 
-const refusePgp: Refusal = () =>
-  refuseKind('this is a PGP key or message', 'Deribit takes no PGP keys: make one with deribit-keys generate <name>');
-export const refusePkcs12: Refusal = () =>
-  refuseKind('this is a PKCS#12 file', 'take the key out of it: openssl pkcs12 -in <file> -nocerts -out key.pem');
-export const refusePkcs7: Refusal = () =>
-  refuseKind('this is a PKCS#7 bundle', 'take the certificates out of it: openssl pkcs7 -print_certs -in <file>');
-export const refuseCrl: Refusal = () => refuseKind('this is a certificate revocation list', GIVE_KEY);
-const refuseJks: Refusal = () =>
-  refuseKind(
-    'this is a Java keystore',
-    'convert it: keytool -importkeystore -srckeystore <file> -destkeystore key.p12 -deststoretype PKCS12, then openssl pkcs12 -nocerts',
-  );
-const refuseAge: Refusal = () =>
-  refuseKind(
-    'this is an age key or file',
-    'an age key only encrypts: make a signing key with deribit-keys generate <name>',
-  );
-const refuseSsh2Public: Refusal = () =>
-  refuseKind('this is an SSH2 public key (RFC 4716)', 'convert it: ssh-keygen -i -f <file>');
+/** A refusal by name, with a hint. Every command in a hint is run by a test against the file that it is for. */
+const named =
+  (what: string, hint: string): Refusal =>
+  () =>
+    refuseKind(`this is ${what}`, hint);
+
+const refusePgp = named(
+  'a PGP key or message',
+  'Deribit takes no PGP keys: make one with deribit-keys generate <name>',
+);
+export const refuseCrl = named('a certificate revocation list', GIVE_KEY);
+const refuseJks = named(
+  'a Java keystore',
+  `convert it: keytool -importkeystore -srckeystore <file> -destkeystore key.p12 -deststoretype PKCS12, then: openssl pkcs12 -in key.p12 -nocerts ${OUT}`,
+);
+const refuseAge = named(
+  'an age key or file',
+  'an age key only encrypts: make a signing key with deribit-keys generate <name>',
+);
+const refuseNss = named(
+  'a database of NSS (Firefox, Thunderbird)',
+  `take the key out of it: pk12util -o key.p12 -d sql:<folder> -n <name of the key>, then: openssl pkcs12 -in key.p12 -nocerts ${OUT}`,
+);
+const refuseSigstore = named(
+  'a key of sigstore (cosign)',
+  'its format is its own and it holds an EC key: make a key with deribit-keys generate <name>',
+);
+const refuseTpm = named(
+  'a key that is bound to a TPM',
+  'it works only on that machine, through its TPM: make a key with deribit-keys generate <name>',
+);
+const refuseSsh2Public = named('an SSH2 public key (RFC 4716)', 'convert it: ssh-keygen -i -f <file> > <new file>');
+
+/** OIDs of RC2 and RC4 in PKCS#12 (RFC 7292 §C), which OpenSSL 3 reads only with its legacy provider. */
+const LEGACY_PBE = ['01', '02', '05', '06'].map((last) => hexToBytes(`060a2a864886f70d010c01${last}`));
+
+/** The refusal of a PKCS#12 file; its bytes tell how OpenSSL reads it. */
+export function refusePkcs12(bytes: Uint8Array): DeribitKeysError {
+  const legacy = LEGACY_PBE.some((oid) => includesBytes(bytes, oid)) ? '-legacy ' : '';
+  return named('a PKCS#12 file', `take the key out of it: openssl pkcs12 ${legacy}-in <file> -nocerts ${OUT}`)();
+}
+
+function includesBytes(bytes: Uint8Array, part: Uint8Array): boolean {
+  return bytes.some((_, at) => equalBytes(bytes.subarray(at, at + part.length), part));
+}
+
+/** How a document is written, as openssl's `-inform` has it. */
+export type Armour = 'PEM' | 'DER';
+
+export function refusePkcs7(form: Armour): DeribitKeysError {
+  const hint = `take the certificates out of it: openssl pkcs7 -inform ${form} -in <file> -print_certs ${OUT}`;
+  return named('a PKCS#7 bundle', hint)();
+}
 
 /** The refusal of a certificate request (PKCS#10). */
-export const refuseRequest: Refusal = () =>
-  refuseKind(
-    'this is a certificate request',
-    'take its public key out: openssl req -in <file> -pubkey -noout; the private key is in a file of its own',
-  );
+export function refuseRequest(form: Armour): DeribitKeysError {
+  const hint = `take its public key out: openssl req -inform ${form} -in <file> -pubkey -noout ${OUT}; the private key is in a file of its own`;
+  return named('a certificate request', hint)();
+}
 
 const LABELS: ReadonlyMap<string, Refusal> = new Map<string, Refusal>([
-  ['CERTIFICATE REQUEST', refuseRequest],
-  ['NEW CERTIFICATE REQUEST', refuseRequest],
+  ['CERTIFICATE REQUEST', () => refuseRequest('PEM')],
+  ['NEW CERTIFICATE REQUEST', () => refuseRequest('PEM')],
   [
     'TRUSTED CERTIFICATE',
-    () =>
-      refuseKind(
-        "this is a certificate with OpenSSL's trust settings",
-        'convert it: openssl x509 -in <file> -out cert.pem',
-      ),
+    named("a certificate with OpenSSL's trust settings", `convert it: openssl x509 -in <file> ${OUT}`),
   ],
   ['X509 CRL', refuseCrl],
-  ['PKCS7', refusePkcs7],
-  ['PKCS #7 SIGNED DATA', refusePkcs7],
-  ['CMS', refusePkcs7],
-  ['PKCS12', refusePkcs12],
+  ['PKCS7', () => refusePkcs7('PEM')],
+  ['PKCS #7 SIGNED DATA', () => refusePkcs7('PEM')],
+  ['CMS', () => refusePkcs7('PEM')],
+  ['PKCS12', () => refusePkcs12(new Uint8Array())],
   ['AGE ENCRYPTED FILE', refuseAge],
   ['SSH2 PUBLIC KEY', refuseSsh2Public],
   ['EC PARAMETERS', () => refuseAlgorithm('EC parameters')],
@@ -56,47 +88,89 @@ const LABELS: ReadonlyMap<string, Refusal> = new Map<string, Refusal>([
   ['X9.42 DH PARAMETERS', () => refuseAlgorithm('DH parameters')],
   ['DSA PUBLIC KEY', () => refuseAlgorithm('DSA key')],
   ['EC PUBLIC KEY', () => refuseAlgorithm('EC key')],
-  ['SSH SIGNATURE', () => refuseKind('this is an SSH signature', GIVE_KEY)],
+  ['SSH SIGNATURE', named('an SSH signature', GIVE_KEY)],
+  ['ENCRYPTED SIGSTORE PRIVATE KEY', refuseSigstore],
+  ['ENCRYPTED COSIGN PRIVATE KEY', refuseSigstore],
+  ['TSS2 PRIVATE KEY', refuseTpm],
+  ['TSS2 KEY BLOB', refuseTpm],
+  ['TENDERMINT PRIVATE KEY', named('an encrypted key of Tendermint (Cosmos)', MAKE_KEY)],
+  ['OPENVPN STATIC KEY V1', named('a symmetric key of OpenVPN', MAKE_KEY)],
+  ['OPENSSL ENGINE KEY', named('a reference to a key in an OpenSSL engine', GIVE_KEY)],
+  [
+    'PKCS#11 PROVIDER URI',
+    named(
+      'a reference to a key in a PKCS#11 token',
+      'add it with: deribit-keys add-token <name> --module <file> --token <label>',
+    ),
+  ],
 ]);
 
-/** The refusal of a PEM block that holds no key of ours. */
-export function refuseLabel(label: string): DeribitKeysError {
-  if (label.startsWith('PGP ')) return refusePgp();
-  return LABELS.get(label)?.() ?? refuseKind(`this is a PEM block "${label}", which is no key`, GIVE_KEY);
+/** The refusal of a PEM block that is well known and holds no key of ours; null for any other label. */
+export function refuseLabel(label: string): DeribitKeysError | null {
+  return label.startsWith('PGP ') ? refusePgp() : (LABELS.get(label)?.() ?? null);
 }
+
+/** The refusal of a PEM block of a label that is not known, and whose content is no key. */
+export function refuseUnknownLabel(label: string): DeribitKeysError {
+  return named(`a PEM block "${label}", which is no key`, GIVE_KEY)();
+}
+
+const PUTTYGEN = 'puttygen <file> -O private-openssh-new -o <new file>';
 
 /** What a text begins with, or has in it, that makes it some other well-known thing. */
 const TEXTS: readonly (readonly [RegExp, Refusal])[] = [
   [/-----BEGIN PGP /, refusePgp],
   [/^---- BEGIN SSH2 PUBLIC KEY ----/m, refuseSsh2Public],
-  [
-    /^---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----/m,
-    () => refuseKind('this is an ssh.com private key', 'convert it: puttygen <file> -O private-openssh -o <new file>'),
-  ],
-  [
-    /^PuTTY-User-Key-File-/,
-    () => refuseKind('this is a PuTTY key (.ppk)', 'convert it: puttygen <file> -O private-openssh -o <new file>'),
-  ],
-  [
-    /^SSH PRIVATE KEY FILE FORMAT/,
-    () => refuseKind('this is an SSH version 1 key', 'make a new key: deribit-keys generate <name>'),
-  ],
+  [/^---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----/m, named('an ssh.com private key', `convert it: ${PUTTYGEN}`)],
+  [/^SSH PRIVATE KEY FILE FORMAT/, named('an SSH version 1 key', 'make a new key: deribit-keys generate <name>')],
   [/^AGE-(?:SECRET-KEY|PLUGIN)-|^age1[0-9a-z]+$|^age-encryption\.org\//m, refuseAge],
-  [
-    /^untrusted comment:/,
-    () => refuseKind('this is a minisign or signify key', 'make a key: deribit-keys generate <name>'),
-  ],
+  [/^untrusted comment:/, named('a minisign or signify key', 'make a key: deribit-keys generate <name>')],
   [
     /^ey[\w-]+\.[\w-]*\.[\w-]*\.[\w-]*\.[\w-]*$/,
-    () => refuseKind('this is an encrypted JWK (JWE)', 'decrypt it first with the tool that made it'),
+    named('an encrypted JWK (JWE)', 'decrypt it first with the tool that made it'),
+  ],
+  [/^ey[\w-]+\.ey[\w-]+\.[\w-]*$/, named('a token (JWT), not a key', GIVE_KEY)],
+  [
+    /^\[Interface\]|^\[Peer\]|^PrivateKey\s*=[^\n]*\n(?:[^\n]*\n)*(?:Address|ListenPort|DNS)\s*=/m,
+    named(
+      'a WireGuard configuration',
+      'its key is for X25519, which cannot sign: make a key with deribit-keys generate <name>',
+    ),
   ],
   [
-    /^<RSAKeyValue\b/i,
-    () => refuseKind('this is an XML key of .NET', 'export it as PEM: RSA.ExportPkcs8PrivateKeyPem()'),
+    /^Private-key-format: v1/,
+    named(
+      'a DNSSEC key of BIND',
+      'for algorithm 15 (ED25519), what follows "PrivateKey:" is a seed: give it with --format raw-seed',
+    ),
+  ],
+  [/^== ed25519v1-(?:secret|public): type0 ==/, named('a key of a Tor onion service', `it holds no seed: ${MAKE_KEY}`)],
+  [
+    /<(?:RSAKeyValue|RSAParameters|ECKeyValue|DSAKeyValue)\b/i,
+    named('an XML key of .NET', 'export it as PEM: RSA.ExportPkcs8PrivateKeyPem()'),
   ],
   [
-    /^<(?:!doctype|html|head|body|\?xml)\b/i,
-    () => refuseKind('this is an HTML or XML page, not a key', 'the download may have failed: fetch the file again'),
+    /^<(?:!doctype|!--|html|head|body|\?xml)/i,
+    named('an HTML or XML page, not a key', 'the download may have failed: fetch the file again'),
+  ],
+  [/^\$ANSIBLE_VAULT;/, named('a file of Ansible Vault', 'decrypt it first: ansible-vault decrypt <file>')],
+  [/\bENC\[AES256_GCM,data:/, named('a file of SOPS', 'decrypt it first: sops decrypt <file>')],
+  [
+    /^Salted__|^U2FsdGVkX1/,
+    named(
+      'a file that openssl enc encrypted',
+      'decrypt it first with openssl enc -d and the options that it was encrypted with',
+    ),
+  ],
+  [
+    /^version https:\/\/git-lfs\.github\.com\/spec/,
+    named('a Git LFS pointer, not the file itself', 'fetch the file: git lfs pull'),
+  ],
+  [/^suiprivkey1[a-z0-9]+$|^S[A-Z2-7]{55}$/, named('a wallet key of another network (Sui, Stellar)', MAKE_KEY)],
+  [/^[5KL][1-9A-HJ-NP-Za-km-z]{50,51}$/, named('a Bitcoin key (WIF)', MAKE_KEY)],
+  [
+    /^(?:[a-z]{3,8}\s+){11}(?:(?:[a-z]{3,8}\s+){12})?[a-z]{3,8}$/,
+    named('a recovery phrase of a wallet', `keep it to yourself; ${MAKE_KEY}`),
   ],
 ];
 
@@ -105,14 +179,55 @@ export function refuseText(text: string): DeribitKeysError | null {
   return TEXTS.find(([pattern]) => pattern.test(text))?.[1]() ?? null;
 }
 
-const MAGICS: readonly (readonly [readonly number[], Refusal])[] = [
-  [[0xfe, 0xed, 0xfe, 0xed], refuseJks],
-  [[0xce, 0xce, 0xce, 0xce], refuseJks],
-  [[0x1f, 0x8b], () => refuseKind('this is a gzip file', 'unpack it first: gunzip <file>')],
-  [[0x50, 0x4b, 3, 4], () => refuseKind('this is a zip file', 'unpack it first: unzip <file>')],
+const sshType = (type: string) => concatBytes(Uint8Array.of(0, 0, 0, type.length), utf8Bytes(type));
+const DROPBEAR = named('a Dropbear key', 'convert it: dropbearconvert dropbear openssh <file> <new file>');
+
+const MAGICS: readonly (readonly [Uint8Array, Refusal])[] = [
+  [hexToBytes('feedfeed'), refuseJks],
+  [hexToBytes('cececece'), refuseJks],
+  [concatBytes(utf8Bytes('SQLite format 3'), Uint8Array.of(0)), refuseNss],
+  [hexToBytes('00061561'), refuseNss],
+  // Dropbear writes the type, then the private key: 64 bytes of Ed25519, where a public key has 32.
+  [concatBytes(sshType('ssh-ed25519'), Uint8Array.of(0, 0, 0, 64)), DROPBEAR],
+  [utf8Bytes('kych'), named('a macOS keychain', 'export the key from Keychain Access as .p12')],
+  [hexToBytes('1ef1b5b0'), named('a Microsoft PVK file', `convert it: openssl rsa -inform PVK -in <file> ${OUT}`)],
+  [hexToBytes('07020000'), named('a Microsoft key blob', `convert it: openssl rsa -inform MSBLOB -in <file> ${OUT}`)],
+  [
+    hexToBytes('06020000'),
+    named('a Microsoft key blob', `convert it: openssl rsa -inform MSBLOB -pubin -in <file> -pubout ${OUT}`),
+  ],
+  [utf8Bytes('RSA2'), named('a key blob of Windows CNG', 'export it as PEM: RSA.ExportPkcs8PrivateKeyPem()')],
+  [utf8Bytes('RSA3'), named('a key blob of Windows CNG', 'export it as PEM: RSA.ExportPkcs8PrivateKeyPem()')],
+  [hexToBytes('1f8b'), named('a gzip file', 'unpack it first: gunzip <file>')],
+  [hexToBytes('504b0304'), named('a zip file', 'unpack it first: unzip <file>')],
+  [hexToBytes('fd377a585a00'), named('an xz file', 'unpack it first: unxz <file>')],
+  [utf8Bytes('BZh'), named('a bzip2 file', 'unpack it first: bunzip2 <file>')],
+  [hexToBytes('28b52ffd'), named('a zstd file', 'unpack it first: unzstd <file>')],
+  [
+    hexToBytes('004749544352595054'),
+    named('a file that git-crypt encrypted', 'unlock the repository: git-crypt unlock'),
+  ],
 ];
 
 /** The refusal of bytes that are some other well-known thing than DER; null for all else. */
 export function refuseMagic(bytes: Uint8Array): DeribitKeysError | null {
-  return MAGICS.find(([magic]) => magic.every((byte, i) => bytes[i] === byte))?.[1]() ?? null;
+  return MAGICS.find(([magic]) => equalBytes(bytes.subarray(0, magic.length), magic))?.[1]() ?? sshBlob(bytes);
+}
+
+/** Bytes of SSH's wire format, without the text around them. */
+function sshBlob(bytes: Uint8Array): DeribitKeysError | null {
+  const isRsa = equalBytes(bytes.subarray(0, 11), sshType('ssh-rsa'));
+  if (isRsa && countFields(bytes) > 3) return DROPBEAR();
+  const type = isRsa ? 'ssh-rsa' : 'ssh-ed25519';
+  if (!equalBytes(bytes.subarray(0, type.length + 4), sshType(type))) return null;
+  const hint = `put it on a line of its own: printf '${type} %s\\n' "$(base64 < <file> | tr -d '\\n')" > <new file>`;
+  return named("a public key in SSH's wire format, without its line", hint)();
+}
+
+/** The number of SSH strings (RFC 4251 §5) that the bytes are made of; a damaged one ends the count. */
+function countFields(bytes: Uint8Array): number {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let count = 0;
+  for (let at = 0; at + 4 <= bytes.length; count++) at += 4 + view.getUint32(at);
+  return count;
 }

@@ -1,0 +1,113 @@
+import type { DeribitKeysError } from '../../errors.js';
+import { unreadable } from '../key-errors.js';
+import { ONE_LINE } from '../pem.js';
+import { encodingOf } from '../secret-text.js';
+
+/** The text in a key file: UTF-16 where it is that (Windows PowerShell writes it), else UTF-8, whatever else is in it. */
+export function decodeKeyText(bytes: Uint8Array): string {
+  return new TextDecoder(encodingOf(bytes)).decode(bytes);
+}
+
+const INVISIBLE = /[\u00AD\u200B-\u200F\u202A-\u202E\u2060-\u2064\uFEFF]/g;
+/** Hyphens, and what text programs make of them. */
+const DASHES = '[-\\u00AD\\u2010-\\u2015\\u2212\\u2500\\uFE58\\uFE63\\uFF0D_=*]';
+const MARKER = new RegExp(`${DASHES}+\\s*(BEGIN|END)\\s+([A-Z0-9](?:[A-Z0-9 .#-]*[A-Z0-9])?)\\s*${DASHES}+`, 'g');
+const ENTITIES: ReadonlyMap<string, string> = new Map([
+  ['plus', '+'],
+  ['equals', '='],
+  ['sol', '/'],
+  ['quot', '"'],
+  ['NewLine', '\n'],
+  ['amp', '&'],
+]);
+
+/**
+ * The text of a key as it was before an environment variable, a secrets manager, a web form or a text program changed it,
+ * for changes that lose nothing: a byte order mark and zero-width characters, quotes around it, backslashes at the ends of
+ * lines, escapes of JSON, URLs, HTML and mail, and other dashes or spaces around BEGIN and END. White space around the
+ * text is dropped. Line breaks written as `\n` are left to the PEM reader.
+ */
+export function restoreKeyText(input: string): string {
+  let text = unquote(
+    input
+      .replace(INVISIBLE, '')
+      .replace(/[\u00A0\u2028\u2029\u3000]/g, ' ')
+      .trim(),
+  );
+  text = text.replace(/\\+(?=\r?\n|$)/g, '').replaceAll('\\/', '/');
+  text = text.replace(/\\u([0-9a-fA-F]{4})/g, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)));
+  text = text.replace(/&(?:#(\d{1,3})|#[xX]([0-9a-fA-F]{1,2})|([A-Za-z]{3,7}));/g, (whole, decimal, hex, name) =>
+    name === undefined
+      ? String.fromCharCode(Number.parseInt(decimal ?? hex, decimal === undefined ? 16 : 10))
+      : (ENTITIES.get(name) ?? whole),
+  );
+  text = decodeForm(text);
+  if (/=3D|[A-Za-z0-9+/]=\r?\n[A-Za-z0-9+/]/.test(text)) text = text.replace(/=\r?\n/g, '').replace(/=3D/gi, '=');
+  text = text.replace(/^>[> ]*/gm, '');
+  return text.replace(MARKER, (whole, word: string, label: string) =>
+    label.startsWith('SSH2 ') ? whole : `-----${word} ${label}-----`,
+  );
+}
+
+function unquote(text: string): string {
+  return /^(["'`]).*\1$/s.test(text) || /^[\u2018\u201C].*[\u2019\u201D]$/s.test(text)
+    ? text.slice(1, -1).trim()
+    : text;
+}
+
+/** Undoes the encoding of URLs and of web forms, where `+` stands for a space and `%2B` for a plus sign. */
+function decodeForm(text: string): string {
+  const marked = /BEGIN(?:\+|%20)[A-Z0-9]/.test(text);
+  if (!marked && !/%0[AD]/i.test(text) && !/^[A-Za-z0-9_-]*(?:%(?:2B|2F|3D)[A-Za-z0-9_-]*)+$/i.test(text)) return text;
+  const form = /BEGIN\+/.test(text);
+  const spaced = !form
+    ? text
+    : /%(?:0[AD]|2[BF]|3D)/i.test(text)
+      ? text.replaceAll('+', ' ')
+      : text.replace(/(?:BEGIN|END)\+[A-Z0-9+]+/g, (words) => words.replaceAll('+', ' '));
+  return spaced.replace(/%([0-7][0-9A-F])/gi, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)));
+}
+
+const WHOLE_TEXT =
+  'a PEM key is everything from the line -----BEGIN …----- to the line -----END …-----, five hyphens on each side';
+
+/**
+ * Why a text that was meant to be a key holds none, where what happened to it can be told; null where not. Nothing of the
+ * text is quoted but words of the PEM format.
+ */
+export function explainKeyText(text: string): DeribitKeysError | null {
+  const begin = /-----BEGIN ([A-Z0-9 .#-]{1,64}?)-----/.exec(text);
+  const end = /-----END ([A-Z0-9 .#-]{1,64}?)-----/.exec(text);
+  if (begin === null && end !== null) {
+    return unreadable('the BEGIN line of the key is missing', { hint: WHOLE_TEXT });
+  }
+  if (begin === null && /^-+\s*BEGIN\b/.test(text)) {
+    const hint = `put quotes around the variable ("$KEY"), or ${ONE_LINE}`;
+    return /^-+\s*BEGIN[\w\s-]{0,40}$/.test(text)
+      ? unreadable('only the beginning of the BEGIN line of a key arrived', { hint })
+      : unreadable('the BEGIN line of the key is damaged', { hint: WHOLE_TEXT });
+  }
+  if (/\b(?:BEGIN|END)\b[^\n]{0,40}\b(?:KEY|CERTIFICATE)\b/i.test(text)) {
+    return unreadable('the BEGIN line of the key is damaged', { hint: WHOLE_TEXT });
+  }
+  if (
+    /^(?:file:|[A-Za-z]:[\\/]|~?\/|\.{1,2}[\\/])[^\n]{1,400}$|^[\w.\\/-]{1,200}\.(?:pem|key|der|ppk|p8|p12|pfx|txt|json)$/.test(
+      text,
+    )
+  ) {
+    return unreadable('this is the name of a file, not a key', {
+      hint: 'give the content of the file; in the library, loadSigner({ file }) takes a name',
+    });
+  }
+  if (/^\$\{?[A-Za-z_(]|^\$\(|^%\w+%$|^\{\{.*\}\}$|^<[\w -]+>$/s.test(text)) {
+    return unreadable('this is a placeholder that was not replaced by the key', {
+      hint: 'check that the variable is set where the program runs, and that the shell or template expands it',
+    });
+  }
+  if (/^\*{3,}$|^\[?(?:redacted|masked|secret|hidden)\]?$/i.test(text)) {
+    return unreadable('the key was masked by the program that printed it', {
+      hint: 'take the key from where it is kept, not from a log or a screen',
+    });
+  }
+  return null;
+}
