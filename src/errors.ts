@@ -33,6 +33,7 @@ export type ErrorCode =
   | 'ERR_NOT_SENT'
   | 'ERR_PROTOCOL'
   | 'ERR_WRONG_ENVIRONMENT'
+  | 'ERR_TOKEN_STORE'
   // the exchange
   | 'ERR_RPC'
   | 'ERR_UNAUTHORIZED'

@@ -43,6 +43,7 @@ const BY_CODE: Readonly<Record<ErrorCode, number>> = {
   ERR_NOT_SENT: EXIT.network,
   ERR_OUTCOME_UNKNOWN: EXIT.network,
   ERR_PROTOCOL: EXIT.network,
+  ERR_TOKEN_STORE: EXIT.network,
   ERR_RPC: EXIT.refused,
   ERR_UNAUTHORIZED: EXIT.refused,
   ERR_NOT_ON_EXCHANGE: EXIT.refused,

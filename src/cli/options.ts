@@ -115,6 +115,26 @@ export function addLoginOptions(command: Command): Command {
     .option('--subaccount <id>', 'act on this subaccount of the main account that logs in', wholeNumber(1));
 }
 
+/** Where `token`, `exec` and `auth-server` share tokens. */
+export interface TokenStoreOptions {
+  readonly tokenStore?: string;
+  readonly tokenStoreKeyFile?: string;
+}
+
+export function addTokenStoreOptions(command: Command): Command {
+  return command
+    .option(
+      '--token-store <url>',
+      'share tokens through this redis: or rediss: server (env DERIBIT_KEYS_TOKEN_STORE)',
+      notEmpty,
+    )
+    .option(
+      '--token-store-key-file <file>',
+      'the 32 bytes that stored tokens are encrypted under (env DERIBIT_KEYS_TOKEN_STORE_KEY_FILE)',
+      notEmpty,
+    );
+}
+
 /** Lines for the end of a help text: words for this program, or with `$ ` before it a whole line for the shell. */
 export function examples(...lines: readonly string[]): string {
   return `\nExamples:\n${lines.map((line) => `  ${line.startsWith('$ ') ? line : `$ deribit-keys ${line}`}`).join('\n')}`;

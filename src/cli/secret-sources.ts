@@ -87,6 +87,8 @@ export const SECRET_VARIABLES: ReadonlySet<string> = new Set([
   ...Object.values(SECRETS).map(({ variable }) => variable),
   'DERIBIT_PRIVATE_KEY',
   'DERIBIT_TFA_CODE',
+  // its URL may hold a password
+  'DERIBIT_KEYS_TOKEN_STORE',
 ]);
 
 /** The options that hold the passphrases of many keys, beside `--passphrase-file`; only one of the three is given. */

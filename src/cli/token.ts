@@ -1,9 +1,12 @@
-import type { TokenPurpose } from '../integrations/token-store/token-cache.js';
+import type { Endpoint } from '../deribit/endpoints.js';
+import { DeribitKeysError } from '../errors.js';
+import type { StoredToken, TokenPurpose, TokenStore } from '../integrations/token-store/token-store.js';
 import type { KeyRecord } from '../keystore/record.js';
-import type { AccessToken, Session } from '../session/session.js';
+import type { Session } from '../session/session.js';
 import type { Context } from './context.js';
+import type { TokenStoreOptions } from './options.js';
 
-/** Where a stored key logs in to, over HTTP: a token got so outlives the program. */
+/** Where a stored key logs in to, over HTTP: a token issued there outlives the program. */
 export interface TokenSource {
   readonly record: KeyRecord;
   readonly clientId: string;
@@ -12,49 +15,121 @@ export interface TokenSource {
   readonly purpose: TokenPurpose;
   /** Opens a session over HTTP: it asks for the key's passphrase where it must. */
   open(): Promise<Session>;
-  /** Logs in for one token. */
-  fetch(): Promise<AccessToken>;
+  /** Logs in for one token, by the refresh token of the expiring one where there is one. */
+  renew(expiring?: StoredToken | null): Promise<StoredToken>;
 }
 
-/** @throws `ERR_NO_SUCH_NAME`, `ERR_STATE` for a key that is not registered, `ERR_USAGE` for another place than its own */
-export async function tokenSource(cx: Context, name: string, scope?: string): Promise<TokenSource> {
-  const [{ requireClientId }, { selectEndpoint }, { httpUrlOf }, { purposeOf }] = await Promise.all([
+export interface TokenOptions {
+  readonly scope?: string | undefined;
+  /** Whether several processes share the token, so that it should belong to a session of their own. */
+  readonly shared?: boolean | undefined;
+}
+
+/** @throws `ERR_NO_SUCH_NAME`, `ERR_STATE` for a key that is not registered, `ERR_USAGE` for another endpoint than its own */
+export async function tokenSource(
+  cx: Context,
+  name: string,
+  { scope, shared = false }: TokenOptions = {},
+): Promise<TokenSource> {
+  const [{ requireClientId }, { selectEndpoint }, { httpUrlOf, resolveEndpoint }] = await Promise.all([
     import('../workflows/account/authenticate.js'),
     import('../workflows/endpoint-selection.js'),
     import('../deribit/endpoints.js'),
-    import('../integrations/token-store/token-cache.js'),
   ]);
   const record = await cx.store.read(name);
   const clientId = requireClientId(record);
   const endpoint = selectEndpoint(cx.target, record);
   const url = httpUrlOf(endpoint.url);
-  const open = async () => {
+  const http: Endpoint = resolveEndpoint({ url, environment: endpoint.environment });
+  const signer = () => {
     cx.login.attempt = { endpoint, clientId, record, secret: null };
-    const { openSession } = await import('../session/open-session.js');
-    return openSession({
-      url,
-      environment: endpoint.environment,
-      clientId,
-      signer: await cx.workflow.signerOf(record),
-      scope,
-      timeoutMs: cx.timeoutMs,
-      signal: cx.host.signal,
-      connectHttp: cx.workflow.connect,
-    });
+    return cx.workflow.signerOf(record);
   };
   return {
     record,
     clientId,
     url,
-    purpose: purposeOf(record, clientId, url, scope),
-    open,
-    async fetch() {
-      const session = await open();
-      try {
-        return await session.token();
-      } finally {
-        await session.close();
-      }
+    purpose: { clientId, fingerprint: record.fingerprint, url, scope: scope ?? null },
+    async open() {
+      const { openSession } = await import('../session/open-session.js');
+      return openSession({
+        url,
+        environment: endpoint.environment,
+        clientId,
+        signer: await signer(),
+        scope,
+        timeoutMs: cx.timeoutMs,
+        signal: cx.host.signal,
+        connectHttp: cx.workflow.connect,
+      });
+    },
+    async renew(expiring = null) {
+      const { renewToken, sharedScope } = await import('../integrations/token-store/renew.js');
+      const { connect, clock, nowMs, signal, onNote } = cx.workflow;
+      return renewToken(
+        {
+          connect,
+          clock,
+          nowMs,
+          endpoint: http,
+          credentials: async () => ({ clientId, signer: await signer() }),
+          scope: shared ? sharedScope(scope) : scope,
+          ...(signal === undefined ? {} : { signal }),
+          ...(onNote === undefined ? {} : { onNote }),
+        },
+        expiring,
+      );
     },
   };
+}
+
+/** The store that `--token-store` or the environment names; null where the keystore's own file serves. */
+export async function namedTokenStore(cx: Context, flags: TokenStoreOptions): Promise<TokenStore | null> {
+  const { env } = cx.host;
+  const said = flags.tokenStore;
+  const url = said ?? (env.DERIBIT_KEYS_TOKEN_STORE || undefined);
+  if (url === undefined) return null;
+  const { parseStoreUrl, redisTokenStore } = await import('../integrations/token-store/redis-token-store.js');
+  if (said !== undefined && parseStoreUrl(said).password !== '') {
+    throw new DeribitKeysError(
+      'ERR_USAGE',
+      '--token-store holds a password, which other users can read in the list of processes',
+      {
+        hint: 'put the URL into DERIBIT_KEYS_TOKEN_STORE',
+      },
+    );
+  }
+  const keyFile = flags.tokenStoreKeyFile ?? (env.DERIBIT_KEYS_TOKEN_STORE_KEY_FILE || undefined);
+  if (keyFile === undefined) {
+    throw new DeribitKeysError('ERR_USAGE', 'the token store needs the key that its values are encrypted under', {
+      hint: 'make one with: (umask 077; openssl rand -out store.key 32), copy it to each host, and give it by --token-store-key-file',
+    });
+  }
+  const { readPrivateFile } = await import('../keystore/permissions.js');
+  const { parseKeyFile } = await import('../integrations/token-store/sealed.js');
+  const key = parseKeyFile(await readPrivateFile(keyFile, cx.permissions), keyFile);
+  return redisTokenStore({ url, key, ...(cx.host.load === undefined ? {} : { load: cx.host.load }) });
+}
+
+/** A valid token of a key: from the store that is shared, else from the keystore's file, else (`cache: false`) a new one. */
+export async function validToken(
+  cx: Context,
+  name: string,
+  { cache, ...flags }: TokenStoreOptions & { readonly scope?: string | undefined; readonly cache: boolean },
+): Promise<{ readonly source: TokenSource; readonly token: StoredToken }> {
+  const { sharedToken } = await import('../integrations/token-store/token-store.js');
+  const { fileTokenStore } = await import('../integrations/token-store/file-token-store.js');
+  const named = cache ? await namedTokenStore(cx, flags) : null;
+  const source = await tokenSource(cx, name, { scope: flags.scope, shared: named !== null });
+  const { purpose, renew } = source;
+  const { nowMs, signal } = cx.workflow;
+  const store = named ?? fileTokenStore(cx.store, name);
+  try {
+    const token = cache
+      ? await sharedToken({ store, purpose, renew, nowMs, signal, onNote: cx.out.note })
+      : await renew(null);
+    return { source, token };
+  } finally {
+    await store.close();
+  }
 }

@@ -1,13 +1,14 @@
 import { signerError } from '../crypto/signer.js';
 
-/** The packages that only some signers need. */
+/** The packages that only some signers and token stores need. */
 export type OptionalPackage =
   | 'ssh2'
   | 'pkcs11js'
   | '@aws-sdk/client-kms'
   | '@google-cloud/kms'
   | '@azure/keyvault-keys'
-  | '@azure/identity';
+  | '@azure/identity'
+  | 'redis';
 
 /** How a package is loaded that is not among our own dependencies. */
 export type LoadPackage = (name: string) => Promise<unknown>;

@@ -49,16 +49,19 @@ describe('token', () => {
   test.each<[string, (cache: Record<string, unknown>) => unknown]>([
     [
       'about to expire',
-      (cache) => ({ ...cache, token: { ...(cache.token as object), expiresAtMs: Date.now() + 30_000 }, issuedAtMs: 0 }),
+      (cache) => ({ ...cache, token: { ...(cache.token as object), expiresAtMs: Date.now() + 30_000, issuedAtMs: 0 } }),
     ],
     ['of another client id', (cache) => ({ ...cache, clientId: 'another' })],
     ['of another key', (cache) => ({ ...cache, fingerprint: 'another' })],
     ['of another place', (cache) => ({ ...cache, url: 'https://www.deribit.com/api/v2' })],
     ['of a newer form', (cache) => ({ ...cache, schema: 99 })],
-    ['from the future', (cache) => ({ ...cache, issuedAtMs: Date.now() + 60_000 })],
+    [
+      'from the future',
+      (cache) => ({ ...cache, token: { ...(cache.token as object), issuedAtMs: Date.now() + 60_000 } }),
+    ],
     ['that is none', (cache) => ({ ...cache, token: { accessToken: 'two words', expiresAtMs: 9e15, scope: '' } })],
     ['without a token', (cache) => ({ ...cache, token: null })],
-    ['without times', (cache) => ({ ...cache, issuedAtMs: null })],
+    ['without times', (cache) => ({ ...cache, token: { ...(cache.token as object), issuedAtMs: null } })],
     ['not an object', () => 7],
   ])('does not take a cached token %s', async (_what, change) => {
     const s = await shop();
@@ -88,7 +91,7 @@ describe('token', () => {
     const { exitCode, stdout, stderr } = await s.run(['token', 'bot']);
     expect(exitCode).toBe(0);
     expect(await isTaken(s.sandbox, stdout.trim())).toBe(true);
-    expect(stderr).toContain('the token was not cached');
+    expect(stderr).toContain('the token was not stored');
   });
 
   test('works over HTTP whatever the URL says, with a wrong clock, and says why it does not', async () => {

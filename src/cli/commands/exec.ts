@@ -1,17 +1,16 @@
 import type { Command } from 'commander';
 import { DeribitKeysError } from '../../errors.js';
 import { ExitWith } from '../check-failed.js';
-import { examples } from '../options.js';
+import { addTokenStoreOptions, examples, type TokenStoreOptions } from '../options.js';
 import type { Act } from '../program.js';
-import { tokenSource } from '../token.js';
+import { validToken } from '../token.js';
 
-interface ExecFlags {
+interface ExecFlags extends TokenStoreOptions {
   readonly scope?: string;
 }
 
 export function defineExec(program: Command, act: Act): void {
-  program
-    .command('exec')
+  addTokenStoreOptions(program.command('exec'))
     .description('run a program that finds a fresh access token in its environment, and none of our secrets')
     .argument('<name>')
     .argument('<command...>', 'behind --')
@@ -40,8 +39,10 @@ be executed. Signals are handed on to it.`,
               hint: 'give it behind --, such as: exec bot -- python3 bot.py',
             });
           }
-          const { clientId, url, fetch } = await tokenSource(cx, name, flags.scope);
-          const { accessToken } = await fetch();
+          const shared = flags.tokenStore !== undefined || Boolean(cx.host.env.DERIBIT_KEYS_TOKEN_STORE);
+          const { source, token } = await validToken(cx, name, { ...flags, cache: shared });
+          const { clientId, url } = source;
+          const { accessToken } = token;
           const { childEnvironment } = await import('../child-environment.js');
           const { runChild } = await import('../run-child.js');
           const exitCode = await runChild(

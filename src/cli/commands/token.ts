@@ -1,16 +1,15 @@
 import type { Command } from 'commander';
-import { examples } from '../options.js';
+import { addTokenStoreOptions, examples, type TokenStoreOptions } from '../options.js';
 import type { Act } from '../program.js';
-import { tokenSource } from '../token.js';
+import { validToken } from '../token.js';
 
-interface TokenFlags {
+interface TokenFlags extends TokenStoreOptions {
   readonly scope?: string;
   readonly cache: boolean;
 }
 
 export function defineToken(program: Command, act: Act): void {
-  program
-    .command('token')
+  addTokenStoreOptions(program.command('token'))
     .description('a valid access token alone on one line, cached in the keystore while it is good')
     .argument('<name>')
     .option('--scope <scope>', 'ask for this scope instead of all that the key allows')
@@ -27,11 +26,7 @@ export function defineToken(program: Command, act: Act): void {
     .action(
       act(
         async (cx, name: string, flags: TokenFlags) => {
-          const source = await tokenSource(cx, name, flags.scope);
-          const { cachedToken } = await import('../../integrations/token-store/token-cache.js');
-          const token = flags.cache
-            ? await cachedToken(cx.store, name, source.purpose, source.fetch, cx.out.note)
-            : await source.fetch();
+          const { token } = await validToken(cx, name, flags);
           const { accessToken, expiresAtMs, scope } = token;
           const expiresAt = new Date(expiresAtMs).toISOString();
           cx.out.result({ accessToken, expiresAt, scope }, () => accessToken);

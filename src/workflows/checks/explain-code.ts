@@ -27,6 +27,7 @@ const MEANING: Readonly<Record<ErrorCode, string>> = {
   ERR_TIMEOUT: 'no answer came in time',
   ERR_CONNECTION_CLOSED: 'the connection ended before the answer',
   ERR_PROTOCOL: 'what answered does not speak as the exchange does',
+  ERR_TOKEN_STORE: 'the store that shares access tokens cannot be reached, or the package for it is missing',
   ERR_WRONG_ENVIRONMENT: 'the test exchange answered where production was expected, or the other way round',
   ERR_RPC: "the exchange refused; its own code stands in the error's rpc field",
   ERR_UNAUTHORIZED: 'the exchange did not take the login, or the login may not do this',

@@ -1,0 +1,193 @@
+import { randomBytes } from 'node:crypto';
+import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { type LoadPackage, loadOptionalPackage } from '../../signers/optional-package.js';
+import { defined } from '../../util/defined.js';
+import { sealer } from './sealed.js';
+import { parseStoredToken, type TokenPurpose, type TokenStore } from './token-store.js';
+
+/** What is used of a client of the package `redis`, alone, in a cluster or behind Sentinel. */
+export interface RedisClient {
+  readonly isOpen: boolean;
+  connect(): Promise<unknown>;
+  get(key: string): Promise<unknown>;
+  pTTL(key: string): Promise<unknown>;
+  set(key: string, value: string, options: { readonly PX: number; readonly NX?: true }): Promise<unknown>;
+  eval(script: string, options: { readonly keys: string[]; readonly arguments: string[] }): Promise<unknown>;
+  destroy(): unknown;
+  on(event: 'error', listener: (error: unknown) => void): unknown;
+}
+
+export interface RedisTokenStoreOptions {
+  /**
+   * `redis://` or `rediss://` (TLS), with user, password, host, port and database; Sentinels as
+   * `redis+sentinel://host:port,host:port/<name of the primary>`.
+   */
+  readonly url?: string | undefined;
+  /** A client of your own instead of `url`; it is connected, but not closed, by the store. */
+  readonly client?: RedisClient | undefined;
+  /** Instead of a password in `url`. */
+  readonly password?: string | undefined;
+  /** 32 bytes that all hosts share: values are encrypted under it. */
+  readonly key: Uint8Array;
+  /** Certificates (PEM) to trust for `rediss://` beside the platform's. */
+  readonly ca?: string | undefined;
+  /** How long one command may take; milliseconds, default 2,000. */
+  readonly timeoutMs?: number | undefined;
+  /** For tests: loads the package. */
+  readonly load?: LoadPackage | undefined;
+}
+
+/** The lock of a holder that died ends after this; a login takes a few seconds. */
+const LEASE_MS = 30_000;
+/** After a failure, the store counts as away for this long, so that nobody waits for each command's time-out. */
+const AWAY_MS = 3_000;
+
+const RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) else return 0 end";
+
+/**
+ * Shares tokens between hosts through Redis or Valkey (package `redis`, an optional peer). Names and values are opaque to
+ * whoever reads the database; a value opens only under its own name, and expires with its token. Lifetimes are Redis's,
+ * so that the clocks of the hosts may differ.
+ * @throws `ERR_USAGE` for a URL of another kind, `ERR_TOKEN_STORE` where the package is missing
+ */
+export async function redisTokenStore(options: RedisTokenStoreOptions): Promise<TokenStore> {
+  const { key, timeoutMs = 2_000, url } = options;
+  const name = url === undefined ? 'redis' : shownUrl(url);
+  const seal = sealer(key);
+  const client = options.client ?? (await createClient(options));
+  client.on('error', () => {}); // each command tells its own
+  let connecting: Promise<unknown> | null = null;
+  let awayUntilMs = 0;
+
+  async function ask<T>(command: () => Promise<T>): Promise<T> {
+    if (performance.now() < awayUntilMs) throw away(name);
+    try {
+      return await within(timeoutMs, async () => {
+        if (!client.isOpen) {
+          connecting = client.connect().finally(() => {
+            connecting = null;
+          });
+        }
+        await connecting;
+        return command();
+      });
+    } catch (cause) {
+      awayUntilMs = performance.now() + AWAY_MS;
+      throw away(name, cause);
+    }
+  }
+
+  const nameOf = (use: 'token' | 'lock', { clientId, fingerprint, url: endpoint, scope }: TokenPurpose) =>
+    `deribit-keys:${use}:${seal.nameOf(JSON.stringify([clientId, fingerprint, endpoint, scope]))}`;
+
+  return {
+    name,
+    async get(purpose) {
+      const at = nameOf('token', purpose);
+      const [sealed, leftMs] = await ask(() => Promise.all([client.get(at), client.pTTL(at)]));
+      const text = typeof sealed === 'string' ? seal.open(at, sealed) : null;
+      if (text === null || typeof leftMs !== 'number' || leftMs <= 0) return null;
+      const token = parseStoredToken(JSON.parse(text));
+      if (token === null) return null;
+      const nowMs = Date.now();
+      const lifeMs = token.expiresAtMs - token.issuedAtMs;
+      return { ...token, expiresAtMs: nowMs + leftMs, issuedAtMs: Math.min(nowMs, nowMs + leftMs - lifeMs) };
+    },
+    async put(purpose, token) {
+      const at = nameOf('token', purpose);
+      const lifeMs = Math.floor(token.expiresAtMs - Date.now());
+      if (lifeMs > 0) await ask(() => client.set(at, seal.seal(at, JSON.stringify(token)), { PX: lifeMs }));
+    },
+    async lock(purpose) {
+      const at = nameOf('lock', purpose);
+      const holder = randomBytes(16).toString('hex');
+      if ((await ask(() => client.set(at, holder, { PX: LEASE_MS, NX: true }))) === null) return null;
+      return {
+        async release() {
+          await ask(() => client.eval(RELEASE, { keys: [at], arguments: [holder] }));
+        },
+      };
+    },
+    async close() {
+      if (options.client === undefined && client.isOpen) client.destroy();
+    },
+  };
+}
+
+function away(name: string, cause?: unknown): DeribitKeysError {
+  return new DeribitKeysError('ERR_TOKEN_STORE', `the token store ${name} cannot be reached`, {
+    hint: 'check that Redis runs and takes connections from this host',
+    ...defined({ cause }),
+  });
+}
+
+async function within<T>(timeoutMs: number, work: () => Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
+  });
+  const result = work();
+  result.catch(() => {}); // it may fail after the time-out
+  try {
+    return await Promise.race([result, timeout]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * The parts of a store's URL.
+ * @throws `ERR_USAGE`
+ */
+export function parseStoreUrl(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : null;
+  if (url !== null && /^(rediss?|redis\+sentinel):$/.test(url.protocol) && url.host !== '') return url;
+  const sentinels = /^redis\+sentinel:\/\/(?:[^@/]*@)?([^/@]+,[^/@]+)(\/.*)?$/.exec(text);
+  if (sentinels !== null) return new URL(text.replace(/,[^/]*/, ''));
+  throw new DeribitKeysError('ERR_USAGE', 'the token store is not a redis:// or rediss:// URL', {
+    hint: 'such as redis://10.0.0.5:6379, or rediss://user@redis.example:6380',
+  });
+}
+
+function shownUrl(text: string): string {
+  const url = parseStoreUrl(text);
+  return `${url.protocol}//${url.host}${url.pathname === '/' ? '' : url.pathname}`;
+}
+
+interface RedisPackage {
+  createClient(options: object): RedisClient;
+  createSentinel(options: object): RedisClient;
+}
+
+async function createClient({ url = '', password, ca, timeoutMs = 2_000, load }: RedisTokenStoreOptions) {
+  const parsed = parseStoreUrl(url);
+  let loaded: object;
+  try {
+    loaded = await loadOptionalPackage('redis', 'a token store in Redis', load);
+  } catch (error) {
+    throw isDeribitKeysError(error) ? error.with({ code: 'ERR_TOKEN_STORE' }) : error;
+  }
+  const redis = loaded as RedisPackage;
+  const socket = {
+    connectTimeout: timeoutMs,
+    reconnectStrategy: (retries: number) => Math.min(50 * 2 ** retries, 2_000),
+    ...defined({ ca: parsed.protocol === 'rediss:' ? ca : undefined }),
+  };
+  const client = { ...defined({ password }), socket, disableOfflineQueue: true };
+  if (parsed.protocol !== 'redis+sentinel:') return redis.createClient({ url, ...client });
+  const hosts = /^redis\+sentinel:\/\/(?:[^@/]*@)?([^/]+)/.exec(url)?.[1] ?? '';
+  const sentinelRootNodes = hosts.split(',').map((entry) => {
+    const { hostname, port } = new URL(`redis://${entry}`);
+    return { host: hostname, port: Number(port || 26_379) };
+  });
+  const { username, password: inUrl } = parsed;
+  const credentials = defined({
+    username: username === '' ? undefined : decodeURIComponent(username),
+    password: password ?? (inUrl === '' ? undefined : decodeURIComponent(inUrl)),
+  });
+  return redis.createSentinel({
+    name: decodeURIComponent(parsed.pathname.slice(1)) || 'mymaster',
+    sentinelRootNodes,
+    nodeClientOptions: { ...client, ...credentials },
+  });
+}
