@@ -8,10 +8,10 @@ import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { type Keystore, openKeystore } from '../keystore/keystore.js';
 import type { PermissionPolicy } from '../keystore/permissions.js';
 import type { KeyRecord } from '../keystore/record.js';
+import type { SignerAccess } from '../signers/kinds.js';
 import type { LoginAttempt } from '../workflows/checks/refusal.js';
 import type { WorkflowContext } from '../workflows/context.js';
 import type { EndpointSelection } from '../workflows/endpoint-selection.js';
-import type { SignerAccess } from '../workflows/external-keys.js';
 import type { Host } from './host.js';
 import type { GlobalOptions } from './options.js';
 import type { Printer } from './output.js';
@@ -139,13 +139,18 @@ export function createContext(
 
   const pins = new Map<string, Promise<Secret>>();
   const signerAccess: SignerAccess = {
-    agentSocket: host.env.SSH_AUTH_SOCK,
-    pinOf(token) {
-      const pin = pins.get(token) ?? import('./secrets.js').then(({ requirePin }) => requirePin(host, secrets, token));
-      pins.set(token, pin);
+    env: host.env,
+    async secret(name, of) {
+      const { requirePin, requireVaultSecret } = await import('./secrets.js');
+      // a file of Vault's may have been renewed meanwhile; a token locks itself after a few wrong PINs
+      if (name !== 'pin') return requireVaultSecret(secrets, name, of);
+      const pin = pins.get(of) ?? requirePin(host, secrets, of);
+      pins.set(of, pin);
       return pin;
     },
     load: host.load,
+    timeoutMs: options.timeout,
+    signal: host.signal,
   };
 
   const openSigner = async (record: KeyRecord): Promise<Signer> => {

@@ -13,6 +13,8 @@ export interface GlobalOptions {
   readonly verbose?: true;
   readonly passphraseFile?: string;
   readonly pinFile?: string;
+  readonly vaultTokenFile?: string;
+  readonly vaultSecretIdFile?: string;
   readonly allowInsecurePermissions?: true;
   readonly allowMounted?: true;
 }
@@ -87,6 +89,8 @@ export function addGlobalOptions(program: Command): void {
     .addOption(perKeyOption(PER_KEY_OPTIONS[0]).conflicts(camelCase(PER_KEY_OPTIONS[1][0])))
     .addOption(perKeyOption(PER_KEY_OPTIONS[1]))
     .addOption(secretOption('pin'))
+    .addOption(secretOption('vaultToken'))
+    .addOption(secretOption('vaultSecretId'))
     .option('--allow-mounted', 'take a key mounted by Kubernetes or Docker: owned by root, readable by a group')
     .option('--allow-insecure-permissions', 'do not look at who else can read a private key');
 }

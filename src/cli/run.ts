@@ -1,5 +1,3 @@
-import { defineAddAgent } from './commands/add-agent.js';
-import { defineAddToken } from './commands/add-token.js';
 import { defineAgentLoad } from './commands/agent-load.js';
 import { defineApiKeys } from './commands/api-keys.js';
 import { defineAudit } from './commands/audit.js';
@@ -23,6 +21,7 @@ import { defineRemove } from './commands/remove.js';
 import { defineRotate } from './commands/rotate.js';
 import { defineSandbox } from './commands/sandbox.js';
 import { defineSign } from './commands/sign.js';
+import { ADD_COMMANDS } from './commands/signer-kinds.js';
 import { defineToken } from './commands/token.js';
 import { defineVerify } from './commands/verify.js';
 import { execute } from './execute.js';
@@ -54,8 +53,7 @@ export const COMMANDS: Commands = {
   conformance: defineConformance,
   plan: definePlan,
   apply: defineApply,
-  'add-agent': defineAddAgent,
-  'add-token': defineAddToken,
+  ...ADD_COMMANDS,
   'agent-load': defineAgentLoad,
   backup: defineBackup,
   restore: defineRestore,

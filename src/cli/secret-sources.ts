@@ -64,6 +64,18 @@ export const SECRETS = {
     variable: 'DERIBIT_KEYS_PIN',
     help: 'read the PIN of the token from this file',
   },
+  vaultToken: {
+    what: 'token',
+    option: 'vault-token-file',
+    variable: 'VAULT_TOKEN',
+    help: 'read the token for Vault from this file',
+  },
+  vaultSecretId: {
+    what: 'secret id',
+    option: 'vault-secret-id-file',
+    variable: 'VAULT_SECRET_ID',
+    help: 'read the AppRole secret id for Vault from this file',
+  },
   clientSecret: {
     what: 'client secret',
     option: 'client-secret-file',

@@ -2,7 +2,7 @@ import { Secret } from '../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import type { Host } from './host.js';
 import { ask, canAsk, say } from './prompt.js';
-import { notGiven, type SecretFinder, type SecretName } from './secret-sources.js';
+import { notGiven, SECRETS, type SecretFinder, type SecretName } from './secret-sources.js';
 
 /** How often a wrong passphrase may be typed, and a new one chosen. */
 const ATTEMPTS = 3;
@@ -46,6 +46,20 @@ export async function requirePin(host: Host, secrets: SecretFinder, token: strin
   if (given !== null) return given;
   if (!canAsk(host)) throw notGiven(`the token "${token}" needs a PIN`, ['pin']);
   return new Secret(await ask(host, `PIN of the token "${token}": `, { hidden: true }));
+}
+
+/** Returns a secret of Vault. @throws `ERR_SIGNER` if it was not given: nobody is asked for one */
+export async function requireVaultSecret(
+  secrets: SecretFinder,
+  name: 'vaultToken' | 'vaultSecretId',
+  address: string,
+): Promise<Secret> {
+  const given = await secrets.find([name]);
+  if (given !== null) return given;
+  const { what, option, variable } = SECRETS[name];
+  throw new DeribitKeysError('ERR_SIGNER', `Vault at ${address} needs a ${what}, and none was given`, {
+    hint: `use --${option} <file> or ${variable}`,
+  });
 }
 
 /** Returns a new passphrase, which is never empty; on a terminal it is typed twice. */

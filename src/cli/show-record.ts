@@ -1,16 +1,6 @@
-import type { KeyRecord, SignerLocation } from '../keystore/record.js';
+import type { KeyRecord } from '../keystore/record.js';
+import { kindOf } from '../signers/kinds.js';
 import { fields } from './output.js';
-
-/** Where a key lives that is no file, in words. */
-export function signerLine(signer: SignerLocation): string {
-  if (signer.kind === 'ssh-agent') {
-    const { fingerprint, comment, socket } = signer;
-    return ['ssh-agent', fingerprint, comment, socket === null ? null : `on ${socket}`].filter(Boolean).join(' ');
-  }
-  const { token, label, id, module } = signer;
-  const key = [label === null ? '' : `label "${label}"`, id === null ? '' : `id ${id}`].filter(Boolean).join(', ');
-  return `pkcs11 token "${token}", ${key} (${module})`;
-}
 
 /** A record in words. */
 export function recordLines(record: KeyRecord): string[] {
@@ -20,7 +10,7 @@ export function recordLines(record: KeyRecord): string[] {
     ['algorithm', record.bits === null ? record.algorithm : `${record.algorithm} ${record.bits}`],
     ['fingerprint', record.fingerprint],
     ['encrypted', record.signer === null ? (record.encrypted ? 'yes' : 'no') : null],
-    ['signer', record.signer === null ? null : signerLine(record.signer)],
+    ['signer', record.signer === null ? null : kindOf(record.signer).describe(record.signer)],
     ['state', record.state],
     ['environment', record.environment],
     ['url', record.url],

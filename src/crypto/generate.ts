@@ -19,6 +19,17 @@ export interface GenerateOptions {
   readonly bits?: RsaSize;
 }
 
+/** @throws `ERR_USAGE` for another type or length, or a length given for Ed25519 */
+export function requireSize({ type = 'ed25519', bits }: GenerateOptions): void {
+  if (type === 'ed25519' && bits !== undefined) {
+    throw new DeribitKeysError('ERR_USAGE', 'an Ed25519 key has no choice of length', { hint: 'leave out the bits' });
+  }
+  if (type === 'ed25519' || (type === 'rsa' && RSA_SIZES.includes(bits ?? DEFAULT_RSA_SIZE))) return;
+  throw new DeribitKeysError('ERR_USAGE', 'a key of this type and length is not made', {
+    hint: `choose ed25519, or rsa with ${RSA_SIZES.join(', ')} bits`,
+  });
+}
+
 /**
  * A new private key with its public half: Ed25519 (RFC 8032 §5.1.5), or RSA with the public exponent 65537. It is on no
  * disk yet.
@@ -29,20 +40,8 @@ export async function generateKeyPair(
   options: GenerateOptions = {},
   engine: Engine = defaultEngine,
 ): Promise<PrivateKey> {
-  const { type = 'ed25519', bits } = options;
-  if (type === 'ed25519') {
-    if (bits !== undefined) {
-      throw new DeribitKeysError('ERR_USAGE', 'an Ed25519 key has no choice of length', {
-        hint: 'leave out the bits',
-      });
-    }
-    return privateKeyFromEd25519Seed(engine.randomBytes(ED25519_LENGTH), undefined, engine);
-  }
-  const size = bits ?? DEFAULT_RSA_SIZE;
-  if (type !== 'rsa' || !RSA_SIZES.includes(size)) {
-    throw new DeribitKeysError('ERR_USAGE', 'a key of this type and length is not made', {
-      hint: `choose ed25519, or rsa with ${RSA_SIZES.join(', ')} bits`,
-    });
-  }
-  return decodePkcs8(await engine.generateRsaPkcs8(size), engine);
+  requireSize(options);
+  const { type = 'ed25519', bits = DEFAULT_RSA_SIZE } = options;
+  if (type === 'ed25519') return privateKeyFromEd25519Seed(engine.randomBytes(ED25519_LENGTH), undefined, engine);
+  return decodePkcs8(await engine.generateRsaPkcs8(bits), engine);
 }

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { KeyAlgorithm } from '../crypto/keys.js';
 import { DeribitKeysError } from '../errors.js';
+import { isSignerTarget, type SignerTarget } from '../signers/kinds.js';
 import { namesIn, readFileOrNull } from './files.js';
 import type { Keystore } from './keystore.js';
 import { foldName, isKeyName } from './names.js';
@@ -29,16 +30,13 @@ export interface SuccessorPlan {
 }
 
 /** Where the private half of a successor is made, and stays. */
-export type SuccessorPlace =
-  | { readonly kind: 'file' }
-  | { readonly kind: 'ssh-agent'; readonly socket: string | null }
-  | { readonly kind: 'pkcs11'; readonly module: string; readonly token: string };
+export type SuccessorTarget = { readonly kind: 'file' } | SignerTarget;
 
-/** What kind of key the successor is; `bits` is null for Ed25519. Without a place it is a file. */
+/** What kind of key the successor is; `bits` is null for Ed25519. Without a target it is a file. */
 export interface SuccessorKind {
   readonly type: KeyAlgorithm;
   readonly bits: 2048 | 3072 | 4096 | null;
-  readonly place?: SuccessorPlace;
+  readonly target?: SuccessorTarget;
 }
 
 export interface RotationJournal {
@@ -105,7 +103,7 @@ function firstWrongField(value: Readonly<Record<string, unknown>>): string | nul
       'kind',
       isObject(kind) &&
         (kind.type === 'ed25519' ? kind.bits === null : kind.type === 'rsa' && isRsaSize(kind.bits)) &&
-        isPlace(kind.place),
+        (kind.target === undefined || isTarget(kind.target)),
     ],
     [
       'plan',
@@ -118,11 +116,12 @@ function firstWrongField(value: Readonly<Record<string, unknown>>): string | nul
   return checks.find(([, fine]) => !fine)?.[0] ?? null;
 }
 
-function isPlace(place: unknown): boolean {
-  if (place === undefined) return true;
-  if (!isObject(place)) return false;
-  if (place.kind === 'ssh-agent') return place.socket === null || isText(place.socket);
-  return place.kind === 'file' || (place.kind === 'pkcs11' && isText(place.module) && isText(place.token));
+const isTarget = (value: unknown) => (isObject(value) && value.kind === 'file') || isSignerTarget(value);
+/** Earlier releases called the target of a successor its place. */
+function withTarget(kind: unknown): unknown {
+  if (!isObject(kind) || kind.place === undefined) return kind;
+  const { place, ...others } = kind;
+  return { ...others, target: place };
 }
 
 const isRsaSize = (bits: unknown) => [2048, 3072, 4096].includes(bits as number);
@@ -139,7 +138,8 @@ export function parseJournal(text: string, path: string): RotationJournal {
     throw damaged(path, 'it is not JSON');
   }
   if (!isObject(value)) throw damaged(path, 'it is not an object');
-  const { schema, ...fields } = value;
+  const { schema, kind, ...others } = value;
+  const fields = { ...others, kind: withTarget(kind) };
   if (typeof schema === 'number' && schema > ROTATION_SCHEMA) {
     throw new DeribitKeysError('ERR_RECORD_NEWER', `the journal ${path} has schema ${schema}`, {
       hint: 'use the newer version of deribit-keys that wrote it; the journal was left as it is',

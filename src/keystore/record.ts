@@ -1,6 +1,7 @@
 import type { KeyAlgorithm } from '../crypto/keys.js';
 import { resolveEndpoint } from '../deribit/endpoints.js';
 import { DeribitKeysError } from '../errors.js';
+import { isSignerLocation, type SignerLocation } from '../signers/kinds.js';
 import { isKeyName } from './names.js';
 
 /** The version of the record's form that this program writes. */
@@ -11,22 +12,6 @@ export const MAX_RECORD_BYTES = 1024 * 1024;
 
 export type KeyState = 'local' | 'pending' | 'registered' | 'retired';
 export type RecordEnvironment = 'test' | 'prod';
-
-/** Where a private key lives that is not a file of the keystore. */
-export type SignerLocation =
-  | {
-      readonly kind: 'ssh-agent';
-      readonly fingerprint: string;
-      readonly comment: string | null;
-      readonly socket: string | null;
-    }
-  | {
-      readonly kind: 'pkcs11';
-      readonly module: string;
-      readonly token: string;
-      readonly label: string | null;
-      readonly id: string | null;
-    };
 
 /** What a key is, whatever the exchange knows of it. Times are ISO 8601 in UTC; what does not apply is null. */
 export interface StoredKey {
@@ -98,13 +83,6 @@ const isUrl: Check = (value) => {
   }
 };
 
-function isSigner(value: unknown): boolean {
-  if (typeof value !== 'object' || value === null) return false;
-  const { kind, fingerprint, comment, socket, module, token, label, id } = value as Record<string, unknown>;
-  if (kind === 'ssh-agent') return isText(fingerprint) && [comment, socket].every(orNull(isText));
-  return kind === 'pkcs11' && [module, token].every(isText) && [label, id].every(orNull(isText));
-}
-
 /** How the value of a field is checked, and what an older record that does not have the field is read as. */
 interface Field<T> {
   readonly is: Check;
@@ -125,7 +103,7 @@ const STORED_KEY: { readonly [F in keyof StoredKey]: Field<StoredKey[F]> } = {
   encrypted: { is: (value) => typeof value === 'boolean' },
   createdAt: { is: isTime },
   restoredAt: { is: orNull(isTime), whenAbsent: null },
-  signer: { is: orNull(isSigner) },
+  signer: { is: orNull(isSignerLocation) },
 };
 
 const EXCHANGE_STATE: { readonly [F in keyof ExchangeState]: ExchangeField<ExchangeState[F]> } = {

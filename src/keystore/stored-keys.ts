@@ -4,11 +4,12 @@ import { encodePrivateKeyPem, encodePublicKeyPem } from '../crypto/key-pem.js';
 import type { PrivateKey, PublicKey } from '../crypto/keys.js';
 import type { Secret } from '../crypto/secret.js';
 import { DeribitKeysError } from '../errors.js';
+import type { SignerLocation } from '../signers/kinds.js';
 import { readFileOrNull, statOrNull } from './files.js';
 import { requireNoRotation } from './journal.js';
 import { fileNames, type Keystore, noteOn, recordStep } from './keystore.js';
 import { mismatch, type OpenOptions, openPrivateKey } from './open-key.js';
-import { type KeyRecord, localRecord, type SignerLocation } from './record.js';
+import { type KeyRecord, localRecord } from './record.js';
 
 /** The PEM as it is stored; an encrypted one has been proved to open again. */
 async function storedPem(key: PrivateKey, passphrase: Secret | null): Promise<string> {

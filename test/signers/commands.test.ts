@@ -5,81 +5,9 @@ import { join } from 'node:path';
 import { PassThrough, Writable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { run } from '../../src/cli/run.js';
-import { parsePublicKey } from '../../src/crypto/formats/index.js';
-import { openKeystore } from '../../src/keystore/keystore.js';
-import { openSession } from '../../src/session/index.js';
-import { openExternalSigner } from '../../src/workflows/external-keys.js';
 import { cli } from '../support/cli.js';
-import { type Desk, openDesk } from './desk.js';
-import {
-  bytes,
-  folder,
-  load,
-  noAgent,
-  noToken,
-  opensslVerifies,
-  PIN,
-  SOFTHSM_MODULE,
-  softHsm,
-  startAgent,
-} from './support.js';
-
-interface Stored {
-  readonly name: string;
-  readonly algorithm: string;
-  readonly fingerprint: string;
-  readonly publicKey: string;
-  readonly privateKeyFile: string | null;
-  readonly signer: Readonly<Record<string, string | null>>;
-}
-interface Registered {
-  readonly clientId: string;
-  readonly fingerprint: string;
-}
-
-/** The whole life of a key that is no file, on the sandbox. */
-async function live(desk: Desk, stored: Stored, env: Readonly<Record<string, string>>): Promise<Registered> {
-  const { name } = stored;
-  expect(
-    readdirSync(desk.keys)
-      .filter((file) => file.startsWith(`${name}.`))
-      .sort(),
-  ).toEqual([`${name}.json`, `${name}.pub.pem`]);
-  expect(stored).toMatchObject({ privateKeyFile: null, encrypted: false });
-  expect((await desk.json<Stored>(['show', name])).signer).toEqual(stored.signer);
-  expect(await desk.json<Stored[]>(['list'])).toHaveLength(1);
-  const exported = await cli(['export', name, '--public'], { env: { DERIBIT_KEYS_DIR: desk.keys } });
-  expect(exported.stdout).toBe(stored.publicKey);
-  const scope = 'account:read_write trade:read_write';
-  const registered = await desk.json<Registered>(['register', name, '--scope', scope], env);
-  expect(registered).toMatchObject({ fingerprintVerified: true, publicKeyVerified: true, loginVerified: true });
-  expect(await desk.json(['verify', name], env)).toEqual([expect.objectContaining({ name, ok: true })]);
-  expect(await desk.json(['auth', name], env)).toMatchObject({ clientId: registered.clientId });
-
-  const params = await desk.json<Record<string, string>>(['sign', name, '--data', 'x'], env);
-  const message = `${params.timestamp}\n${params.nonce}\nx`;
-  const signature = new Uint8Array(Buffer.from(params.signature ?? '', 'base64url'));
-  expect(opensslVerifies(await parsePublicKey(stored.publicKey), bytes(message), signature)).toBe(true);
-
-  const store = openKeystore(desk.keys);
-  const record = await store.read(name);
-  if (record.signer === null) throw new Error('the key is a file');
-  const access = { agentSocket: env.SSH_AUTH_SOCK, pinOf: async () => PIN, load };
-  const signer = await openExternalSigner(store, { ...record, signer: record.signer }, access);
-  const session = await openSession({ url: desk.sandbox.wsUrl, clientId: registered.clientId, signer });
-  const logins = () => desk.sandbox.calls.filter(({ method }) => method === 'public/auth').length;
-  const before = logins();
-  desk.sandbox.dropConnections();
-  for (let answered = false; !answered; ) {
-    answered = await session
-      .request('private/get_account_summary', { currency: 'BTC' })
-      .then((summary) => (summary as { currency?: string }).currency === 'BTC')
-      .catch(() => false);
-  }
-  expect(logins()).toBeGreaterThan(before);
-  await session.close();
-  return registered;
-}
+import { live, openDesk, type Registered, type Stored } from './desk.js';
+import { folder, load, noAgent, noToken, PIN, SOFTHSM_MODULE, softHsm, startAgent } from './support.js';
 
 describe.skipIf(noAgent)('keys in an ssh-agent, on the command line', () => {
   it.each(['ed25519', 'rsa'] as const)('live their whole life there (%s)', async (type) => {
@@ -122,7 +50,7 @@ describe.skipIf(noAgent)('keys in an ssh-agent, on the command line', () => {
       load,
       env: { DERIBIT_KEYS_DIR: desk.keys, SSH_AUTH_SOCK: agent.socket },
     });
-    expect(human.stderr).toMatch(/warning: the private key is in the agent alone: it is gone when the agent ends/);
+    expect(human.stderr).toMatch(/warning: the private key is only in the agent: it is lost when the agent ends/);
     expect(human.stdout).toMatch(/signer\s+ssh-agent SHA256:/);
   });
 
@@ -335,7 +263,7 @@ describe.skipIf(noToken)('keys in a PKCS#11 token, on the command line', () => {
     const closed = ['--module', SOFTHSM_MODULE, '--token', 'closed', '--label', 'x'];
     expect(await desk.fails(3, ['add-token', 'x', ...closed])).toMatchObject({
       code: 'ERR_PASSPHRASE_REQUIRED',
-      message: 'the token "closed" wants a PIN, and none was given',
+      message: 'the token "closed" needs a PIN, and no PIN was given',
       hint: expect.stringContaining('--pin-file'),
     });
     expect((await desk.fails(3, ['add-token', 'x', ...closed], { DERIBIT_KEYS_PIN: '0000' })).code).toBe(
@@ -385,7 +313,7 @@ describe.skipIf(noToken)('keys in a PKCS#11 token, on the command line', () => {
     const two = await desk.json<Stored>(['generate', 'two', '--in-token', ...place]);
     const record = join(desk.keys, 'one.json');
     const swapped = readFileSync(record, 'utf8')
-      .replace(one.signer.id ?? '', two.signer.id ?? '')
+      .replace(String(one.signer.id), String(two.signer.id))
       .replace('"label": "one"', '"label": "two"');
     writeFileSync(record, swapped);
     expect((await desk.fails(3, ['sign', 'one', '--client-id', 'x'])).code).toBe('ERR_KEY_MISMATCH');

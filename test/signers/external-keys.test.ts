@@ -3,13 +3,8 @@ import { serialisePublicKey } from '../../src/crypto/formats/index.js';
 import { generateKeyPair } from '../../src/crypto/index.js';
 import { DeribitKeysError } from '../../src/errors.js';
 import { type Keystore, openKeystore } from '../../src/keystore/keystore.js';
-import {
-  addAgentKey,
-  addTokenKey,
-  generateInAgent,
-  generateInToken,
-  successorAnywhere,
-} from '../../src/workflows/external-keys.js';
+import { kindOf } from '../../src/signers/kinds.js';
+import { addExternalKey, generateExternalKey, successorAnywhere } from '../../src/workflows/external-keys.js';
 import { FakeToken, tokenPair } from './fake-token.js';
 import { fakeAgent, folder, identitiesAnswer, load, noAgent, startAgent } from './support.js';
 
@@ -22,8 +17,11 @@ function maker(): FakeToken {
   token.key = pair.privateKey;
   return token;
 }
-const placeOf = ({ module }: FakeToken) => ({ module, token: 'fake' });
-const accessOf = (token: FakeToken) => ({ agentSocket: undefined, pinOf: async () => '1234', load: token.load });
+const targetOf = ({ module }: FakeToken) => ({ kind: 'pkcs11', module, token: 'fake' }) as const;
+const accessOf = (token: FakeToken) => ({ env: {}, secret: async () => '1234', load: token.load });
+const agentAccess = (socket: string) => ({ env: { SSH_AUTH_SOCK: socket }, load });
+const AGENT = { kind: 'ssh-agent', socket: null } as const;
+const BOT = { name: 'bot' };
 
 /** A keystore whose disk is full when a key is stored. */
 function fullStore(): Keystore {
@@ -36,7 +34,7 @@ describe('a key that was made in a token', () => {
   it('is stored with where it lives', async () => {
     const token = maker();
     const store = openKeystore(folder());
-    const record = await generateInToken(store, 'bot', {}, placeOf(token), accessOf(token));
+    const record = await generateExternalKey(store, BOT, targetOf(token), { access: accessOf(token) });
     expect(record).toMatchObject({ algorithm: 'ed25519', signer: { token: 'fake', label: 'bot' } });
     expect(token.open.size).toBe(0);
     expect(await store.read('bot')).toEqual(record);
@@ -46,7 +44,7 @@ describe('a key that was made in a token', () => {
     const token = maker();
     token.signature = () => Buffer.alloc(64);
     const store = openKeystore(folder());
-    await expect(generateInToken(store, 'bot', {}, placeOf(token), accessOf(token))).rejects.toMatchObject({
+    await expect(generateExternalKey(store, BOT, targetOf(token), { access: accessOf(token) })).rejects.toMatchObject({
       code: 'ERR_SIGNER',
       message: expect.stringMatching(/does not verify/),
     });
@@ -57,7 +55,7 @@ describe('a key that was made in a token', () => {
 
   it('is not lost where it cannot be stored: the error says how to take it over', async () => {
     const token = maker();
-    const failure = generateInToken(fullStore(), 'bot', {}, placeOf(token), accessOf(token));
+    const failure = generateExternalKey(fullStore(), BOT, targetOf(token), { access: accessOf(token) });
     await expect(failure).rejects.toMatchObject({
       code: 'ERR_KEYSTORE_IO',
       message: 'the disk is full',
@@ -65,20 +63,18 @@ describe('a key that was made in a token', () => {
         /the pair is in the token: deribit-keys add-token <name> --module \S+ --token "fake" --id/,
       ),
     });
-    const record = await addTokenKey(
-      openKeystore(folder()),
-      'bot',
-      { ...placeOf(token), label: 'bot' },
-      accessOf(token),
-    );
+    const record = await addExternalKey(openKeystore(folder()), 'bot', kindOf(targetOf(token)), {
+      values: { module: token.module, token: 'fake', label: 'bot' },
+      access: accessOf(token),
+    });
     expect(record.signer).toMatchObject({ kind: 'pkcs11', label: 'bot' });
   });
 
   it('needs no PIN where the token wants none', async () => {
     const token = maker();
     token.flags &= ~0x4;
-    const access = { agentSocket: undefined, load: token.load };
-    await generateInToken(openKeystore(folder()), 'bot', {}, placeOf(token), access);
+    const access = { env: {}, load: token.load };
+    await generateExternalKey(openKeystore(folder()), BOT, targetOf(token), { access });
     expect(token.logins).toEqual([]);
   });
 });
@@ -100,7 +96,7 @@ describe.skipIf(noAgent)('a key that was made in an agent', () => {
       return request[0] === 18 ? Buffer.of(6) : Buffer.of(5);
     });
     const store = openKeystore(folder());
-    const made = generateInAgent(store, 'bot', {}, {}, { agentSocket: socket, load });
+    const made = generateExternalKey(store, BOT, AGENT, { access: agentAccess(socket) });
     await expect(made).rejects.toMatchObject({ code: 'ERR_SIGNER', message: expect.stringMatching(/refuses to sign/) });
     expect(removed).toEqual([blob]);
     expect((await store.list()).records).toEqual([]);
@@ -108,12 +104,15 @@ describe.skipIf(noAgent)('a key that was made in an agent', () => {
 
   it('is not lost where it cannot be stored: the error says how to take it over', async () => {
     const agent = await startAgent();
-    const access = { agentSocket: agent.socket, load };
-    await expect(generateInAgent(fullStore(), 'bot', {}, {}, access)).rejects.toMatchObject({
+    const access = agentAccess(agent.socket);
+    await expect(generateExternalKey(fullStore(), BOT, AGENT, { access })).rejects.toMatchObject({
       code: 'ERR_KEYSTORE_IO',
       hint: expect.stringMatching(/the key is in the agent: deribit-keys add-agent <name> --fingerprint SHA256:/),
     });
-    const record = await addAgentKey(openKeystore(folder()), 'bot', { comment: 'bot' }, undefined, access);
+    const record = await addExternalKey(openKeystore(folder()), 'bot', kindOf(AGENT), {
+      values: { comment: 'bot' },
+      access,
+    });
     expect(record.signer).toMatchObject({ kind: 'ssh-agent', comment: 'bot' });
   });
 });
@@ -123,7 +122,7 @@ describe('the successor of a key', () => {
   const inFile = () => Promise.reject(new Error('made a file'));
 
   it('is a file where nothing else is said', async () => {
-    const make = successorAnywhere(openKeystore(folder()), inFile, { agentSocket: undefined });
+    const make = successorAnywhere(openKeystore(folder()), inFile, { env: {} });
     await expect(make('bot', old, { type: 'ed25519', bits: null })).rejects.toThrow('made a file');
   });
 
@@ -131,7 +130,7 @@ describe('the successor of a key', () => {
     const token = maker();
     token.mechanisms = [];
     const make = successorAnywhere(openKeystore(folder()), inFile, accessOf(token));
-    const kind = { type: 'ed25519', bits: null, place: { kind: 'pkcs11', ...placeOf(token) } } as const;
+    const kind = { type: 'ed25519', bits: null, target: targetOf(token) } as const;
     await expect(make('bot', old, kind)).rejects.toMatchObject({ code: 'ERR_SIGNER' });
   });
 
@@ -144,8 +143,8 @@ describe('the successor of a key', () => {
       }),
     );
     const socket = await fakeAgent(() => identitiesAnswer(...blobs));
-    const make = successorAnywhere(openKeystore(folder()), inFile, { agentSocket: socket, load });
-    const kind = { type: 'ed25519', bits: null, place: { kind: 'ssh-agent', socket: null } } as const;
+    const make = successorAnywhere(openKeystore(folder()), inFile, agentAccess(socket));
+    const kind = { type: 'ed25519', bits: null, target: AGENT } as const;
     await expect(make('bot', old, kind)).rejects.toMatchObject({ code: 'ERR_USAGE' });
   });
 });

@@ -7,9 +7,12 @@ import {
   sign,
   verify,
 } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { onTestFinished } from 'vitest';
+import { join } from 'node:path';
+import { onTestFinished, vi } from 'vitest';
+import { folder } from './support.js';
 
 /*
  * Local servers that answer the documented requests of Vault and of the cloud services, with keys of node:crypto. They
@@ -391,6 +394,34 @@ export async function azureStandIn() {
     };
   };
   return { server, keys, latest };
+}
+
+/** Credentials as each SDK finds them: environment variables, a file, a managed identity. */
+export function cloudEnvironment(identityUrl = 'http://127.0.0.1:9'): void {
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const file = join(folder(), 'service-account.json');
+  const account = {
+    type: 'service_account',
+    project_id: 'p',
+    private_key_id: 'k',
+    private_key: privateKey.export({ type: 'pkcs8', format: 'pem' }),
+    client_email: 'bot@p.iam.gserviceaccount.com',
+    client_id: '1',
+    token_uri: 'https://oauth2.googleapis.com/token',
+  };
+  writeFileSync(file, JSON.stringify(account), { mode: 0o600 });
+  const env = {
+    AWS_ACCESS_KEY_ID: 'AKIDEXAMPLE',
+    AWS_SECRET_ACCESS_KEY: 'aws-secret-canary',
+    AWS_EC2_METADATA_DISABLED: 'true',
+    AWS_REGION: 'eu-central-1',
+    GOOGLE_APPLICATION_CREDENTIALS: file,
+    IDENTITY_ENDPOINT: `${identityUrl}/msi`,
+    IDENTITY_HEADER: 'identity-secret',
+    AZURE_TOKEN_CREDENTIALS: 'ManagedIdentityCredential',
+  };
+  for (const [name, value] of Object.entries(env)) vi.stubEnv(name, value);
+  onTestFinished(() => void vi.unstubAllEnvs());
 }
 
 /** Whether `signature` is what Deribit takes: Ed25519, or RSASSA-PKCS1-v1_5 with SHA-256. */

@@ -1,7 +1,6 @@
 import type { Command } from 'commander';
 import { examples } from '../options.js';
 import type { Act } from '../program.js';
-import { lifetimeS } from './generate-elsewhere.js';
 
 interface AgentLoadFlags {
   readonly socket?: string;
@@ -20,21 +19,19 @@ export function defineAgentLoad(program: Command, act: Act): void {
     .addHelpText('after', examples('agent-load bot --lifetime 12h', 'agent-load bot --confirm'))
     .action(
       act(async (cx, name: string, flags: AgentLoadFlags) => {
-        const { loadIntoAgent } = await import('../../workflows/external-keys.js');
+        const { loadKeyIntoAgent } = await import('../../signers/ssh-agent/load-key.js');
+        const { parseDuration } = await import('../../util/duration.js');
         const { requirePrivateFile } = await import('../../keystore/stored-keys.js');
-        const lifetime = await lifetimeS(flags.lifetime);
+        const lifetimeS = flags.lifetime === undefined ? undefined : parseDuration(flags.lifetime) / 1000;
         const record = await cx.store.read(name);
         requirePrivateFile(record);
         const { key } = await cx.openKey(record);
         const { socket, confirm = false } = flags;
-        const { fingerprint, comment } = await loadIntoAgent(
-          key,
-          name,
-          { socket, confirm, lifetimeS: lifetime },
-          cx.signerAccess,
-        );
+        const { env, load } = cx.signerAccess;
+        const agent = { socket: socket ?? env.SSH_AUTH_SOCK ?? '', load };
+        const { fingerprint, comment } = await loadKeyIntoAgent(key, { ...agent, comment: name, confirm, lifetimeS });
         await cx.store.audit({ action: 'agent-load', name, fingerprint: record.fingerprint });
-        const loaded = { name, sshFingerprint: fingerprint, comment, lifetimeS: lifetime ?? null, confirm };
+        const loaded = { name, sshFingerprint: fingerprint, comment, lifetimeS: lifetimeS ?? null, confirm };
         cx.out.result(loaded, () => `loaded into the ssh-agent: ${fingerprint} ${comment}`);
         cx.out.note(`use it from there: deribit-keys add-agent <other name> --fingerprint ${fingerprint}`);
       }),

@@ -1,13 +1,14 @@
 import { type Command, Option } from 'commander';
+import { DeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
+import { kindOf, type NewKey, SIGNER_KINDS } from '../../signers/kinds.js';
 import type { Context } from '../context.js';
 import { eitherOr, examples } from '../options.js';
 import { fields } from '../output.js';
 import type { Act } from '../program.js';
-import { signerLine } from '../show-record.js';
-import { addElsewhereOptions, type ElsewhereFlags, generateElsewhere } from './generate-elsewhere.js';
+import { addKindOptions, chosenKind } from './signer-kinds.js';
 
-interface GenerateFlags extends ElsewhereFlags {
+interface GenerateFlags {
   readonly type?: 'ed25519' | 'rsa';
   readonly bits?: '2048' | '3072' | '4096';
   readonly encrypt?: boolean;
@@ -45,7 +46,7 @@ export async function showStoredKey(cx: Context, record: KeyRecord): Promise<voi
         'private key',
         stored.privateKeyFile === null ? null : `${stored.privateKeyFile}${stored.encrypted ? ' (encrypted)' : ''}`,
       ],
-      ['signer', record.signer === null ? null : signerLine(record.signer)],
+      ['signer', record.signer === null ? null : kindOf(record.signer).describe(record.signer)],
       ['public key', stored.publicKeyFile],
     ]),
     '',
@@ -53,8 +54,28 @@ export async function showStoredKey(cx: Context, record: KeyRecord): Promise<voi
   ]);
 }
 
+/** Makes a key where `chosen` says. @throws `ERR_USAGE` for encryption, which is for files */
+async function generateElsewhere(
+  cx: Context,
+  key: NewKey,
+  { kind, values }: NonNullable<ReturnType<typeof chosenKind>>,
+  encrypt: boolean | undefined,
+): Promise<KeyRecord> {
+  if (encrypt) {
+    throw new DeribitKeysError('ERR_USAGE', 'only a key in a file can be encrypted under a passphrase', {
+      hint: `leave out --encrypt, or leave out ${kind.make.flag}`,
+    });
+  }
+  const { generateExternalKey } = await import('../../workflows/external-keys.js');
+  const target = kind.targetFrom(values, cx.host.env);
+  const record = await generateExternalKey(cx.store, key, target, { values, access: cx.signerAccess });
+  const warning = kind.warning?.(values);
+  if (warning !== undefined) cx.out.note(`warning: ${warning}`);
+  return record;
+}
+
 export function defineGenerate(program: Command, act: Act): void {
-  addElsewhereOptions(
+  addKindOptions(
     eitherOr(program.command('generate'), 'encrypt')
       .description('make a keypair on this machine')
       .argument('<name>', 'what to call it here')
@@ -62,6 +83,7 @@ export function defineGenerate(program: Command, act: Act): void {
       .addOption(new Option('--bits <bits>', 'for RSA; default 3072').choices(['2048', '3072', '4096']))
       .option('--encrypt', 'encrypt the private key under a passphrase (default if one is given)')
       .option('--no-encrypt', 'store it unencrypted'),
+    'generate',
   )
     .addHelpText(
       'after',
@@ -69,8 +91,7 @@ export function defineGenerate(program: Command, act: Act): void {
         'generate bot',
         'generate bot --encrypt --passphrase-file secret.txt',
         'generate legacy --type rsa --bits 2048 --json | jq -r .publicKey',
-        'generate bot --in-agent --lifetime 12h',
-        'generate bot --in-token --module /usr/lib/softhsm/libsofthsm2.so --token bots --pin-file pin.txt',
+        ...SIGNER_KINDS.flatMap(({ make }) => make.examples.map((line) => `generate bot ${line}`)),
       ),
     )
     .action(
@@ -81,14 +102,16 @@ export function defineGenerate(program: Command, act: Act): void {
         const bits = flags.bits === undefined ? {} : { bits: Number(flags.bits) as 2048 | 3072 | 4096 };
         cx.store.files(name);
         await cx.store.requireFree(name);
+        const chosen = chosenKind({ ...flags }, 'generate');
         if (type === 'rsa') cx.out.note(`making an RSA key of ${flags.bits ?? 3072} bits …`);
-        const elsewhere = await generateElsewhere(cx, name, { type, ...bits }, flags);
         const { encrypt } = flags;
-        const generateHere = async () => {
+        const key = { name, type, ...bits };
+        if (chosen === null) {
           const passphrase = await newKeyPassphrase(cx, { name, encrypt });
-          return generate(cx.store, name, { type, ...bits, passphrase });
-        };
-        await showStoredKey(cx, elsewhere ?? (await generateHere()));
+          await showStoredKey(cx, await generate(cx.store, name, { type, ...bits, passphrase }));
+        } else {
+          await showStoredKey(cx, await generateElsewhere(cx, key, chosen, encrypt));
+        }
         cx.out.note(
           `next: give the public key to Deribit (deribit-keys register ${name} --help, or its web page and deribit-keys link ${name})`,
         );

@@ -13,9 +13,10 @@ import { accountLogin, keyLogin, saysLogin, withSecondFactor } from '../login.js
 import { addLoginOptions, examples, type LoginOptions } from '../options.js';
 import { fields, inLine } from '../output.js';
 import type { Act } from '../program.js';
-import { addPlaceOptions, type PlaceFlags, placeFrom } from './successor-place.js';
+import { addKindOptions, chosenKind, targetFrom } from './signer-kinds.js';
 
-interface RotateFlags extends LoginOptions, PlaceFlags {
+interface RotateFlags extends LoginOptions {
+  readonly inFile?: true;
   readonly type?: 'ed25519' | 'rsa';
   readonly bits?: '2048' | '3072' | '4096';
   readonly grace?: number;
@@ -79,16 +80,16 @@ async function rotateOne(cx: Context, name: string, flags: RotateFlags): Promise
   const login = (record: KeyRecord) => loginFor(cx, workflow, flags, record);
   const rotation = flags.abort
     ? await abortRotation(workflow, { name, login })
-    : await rotate(workflow, { name, ...kindOf(flags), graceMs: flags.grace, login, makeSuccessor });
+    : await rotate(workflow, { name, ...successorChoice(cx, flags), graceMs: flags.grace, login, makeSuccessor });
   cx.out.result(rotation, () => lines(cx, rotation));
   if (rotation.state === 'grace') {
     cx.out.note(`the old key stays enabled until ${rotation.graceUntil}: run the same command again after that`);
   }
 }
 
-const kindOf = ({ type, bits, ...flags }: RotateFlags) => ({
+const successorChoice = (cx: Context, { type, bits, ...flags }: RotateFlags) => ({
   type,
-  place: placeFrom(flags),
+  target: targetFrom(cx, { ...flags }),
   bits: bits === undefined ? undefined : (Number(bits) as 2048 | 3072 | 4096),
 });
 
@@ -111,7 +112,7 @@ async function rotateMany(cx: Context, flags: RotateFlags): Promise<void> {
     return place !== null && (endpoint === null || sameEndpoint(place, endpoint));
   };
   const results = await rotateAll({
-    ...kindOf(flags),
+    ...successorChoice(cx, flags),
     graceMs: flags.grace,
     olderThanMs: flags.olderThan ?? DEFAULT_AGE_MS,
     isMeant,
@@ -143,13 +144,14 @@ function requireSense(name: string | undefined, flags: RotateFlags): void {
   if (flags.olderThan !== undefined && flags.all === undefined) {
     refuse('--older-than belongs to --all', 'leave it out, or say --all instead of a name');
   }
-  if (flags.abort && (flags.all || flags.type || flags.bits || flags.grace !== undefined || placeFrom(flags))) {
-    refuse('--abort goes with a name and a login alone', 'leave out the other options');
+  const elsewhere = flags.inFile || chosenKind({ ...flags }, 'rotate') !== null;
+  if (flags.abort && (flags.all || flags.type || flags.bits || flags.grace !== undefined || elsewhere)) {
+    refuse('--abort goes only with a name and a login', 'leave out the other options');
   }
 }
 
 export function defineRotate(program: Command, act: Act): void {
-  const command = addPlaceOptions(
+  const command = addKindOptions(
     program
       .command('rotate')
       .description('replace a registered key by a successor, which is proved before the old key goes')
@@ -160,6 +162,7 @@ export function defineRotate(program: Command, act: Act): void {
       .option('--abort', 'go back to before an unfinished rotation')
       .option('--all', 'every registered key of a certain age, and all rotations that are under way')
       .option('--older-than <duration>', 'with --all; default 90d', duration),
+    'rotate',
   );
   addLoginOptions(command)
     .addHelpText(
@@ -174,8 +177,8 @@ export function defineRotate(program: Command, act: Act): void {
 
 Without a login the rotating key itself logs in, which needs account:read_write in its scope. A rotation that was
 interrupted goes on with the same command. The old pair is kept as <name>.<time>.
-The successor is made where the old key lives, unless an option says another place; a file that follows a token's or an
-agent's key is not encrypted (deribit-keys passphrase <name> does it).`,
+The successor is made where the old key lives, unless an option says otherwise. A file that follows a key without a file
+is not encrypted (deribit-keys passphrase <name> does it).`,
     )
     .action(
       act(async (cx, name: string | undefined, flags: RotateFlags) => {

@@ -71,7 +71,7 @@ export const VAULT: KeyService = {
     'wrong-type': 'use a transit key of type ed25519 or rsa-2048, rsa-3072, rsa-4096, without derived',
     throttled: 'wait and try again; the quota is set in Vault (sys/quotas/rate-limit)',
     unreachable:
-      'check the address, the network and, for a private authority, --ca-file of add-vault; or allow more time with --timeout',
+      'check the address, the network and, for a private authority, --vault-ca-file of add-vault; or allow more time with --timeout',
     unavailable: 'check vault status: it may be sealed or on standby; try again once it is active',
     other: 'read the answer of Vault in this message, and its log',
   },

@@ -3,6 +3,7 @@ import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import { type RotationJournal, readJournal, writeJournal } from '../../keystore/journal.js';
 import type { LockedKey } from '../../keystore/keystore.js';
 import type { KeyRecord } from '../../keystore/record.js';
+import { kindOf } from '../../signers/kinds.js';
 import { withAccount } from '../account/account.js';
 import { onBehalfOf } from '../account/subaccount.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
@@ -21,7 +22,7 @@ import { type MakeSuccessor, type SuccessorChoice, successorKind } from './succe
  *     -> disable the old key -> remove it -> delete the journal
  */
 
-/** What is chosen of the successor: the same kind of key, in the same place, where left out. */
+/** What is chosen of the successor: by default the same kind of key, where the old one lives. */
 export interface RotateRequest extends SuccessorChoice {
   readonly name: string;
   /** How long the old key stays enabled after the successor took over; 0 where left out. It can be changed meanwhile. */
@@ -136,15 +137,14 @@ function requirePromoted(journal: RotationJournal): Promoted {
 }
 
 /** @throws `ERR_STATE` where another kind of key is asked for than the one that is being made */
-function requireSameKind({ kind, name }: RotationJournal, { type, bits, place }: RotateRequest): void {
-  const begun = kind.place ?? { kind: 'file' };
-  const samePlace = isDeepStrictEqual(place ?? begun, begun);
-  if ((type ?? kind.type) === kind.type && (bits ?? kind.bits) === kind.bits && samePlace) return;
-  const where =
-    begun.kind === 'file' ? 'a file' : begun.kind === 'pkcs11' ? `the token "${begun.token}"` : 'an ssh-agent';
+function requireSameKind({ kind, name }: RotationJournal, { type, bits, target }: RotateRequest): void {
+  const begun = kind.target ?? { kind: 'file' };
+  const sameTarget = isDeepStrictEqual(target ?? begun, begun);
+  if ((type ?? kind.type) === kind.type && (bits ?? kind.bits) === kind.bits && sameTarget) return;
+  const where = begun.kind === 'file' ? 'a file' : kindOf(begun).describeTarget(begun);
   const what = `${kind.bits === null ? 'ed25519' : `rsa of ${kind.bits} bits`}, in ${where}`;
   throw new DeribitKeysError('ERR_STATE', `the rotation of "${name}" was begun with a successor of the kind ${what}`, {
-    hint: 'leave out --type, --bits and the options of the place',
+    hint: 'leave out --type, --bits and the options that say where the successor is made',
   });
 }
 

@@ -1,14 +1,15 @@
 import { generateKeyPair } from '../../crypto/generate.js';
 import type { Secret } from '../../crypto/secret.js';
 import { DeribitKeysError } from '../../errors.js';
-import type { SuccessorKind, SuccessorPlace } from '../../keystore/journal.js';
+import type { SuccessorKind, SuccessorTarget } from '../../keystore/journal.js';
 import type { Keystore } from '../../keystore/keystore.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { storeKey } from '../../keystore/stored-keys.js';
+import { kindOf } from '../../signers/kinds.js';
 
 /**
- * Makes the successor of `old` and stores it in the keystore under `name`, which is free: whole or not at all, with its
- * private half where it is to stay. It is sent nowhere.
+ * Makes the successor of `old` and stores it in the keystore under `name`, which is free: completely or not at all,
+ * with its private half where it stays. It is sent nowhere.
  * @returns its record, whose state is `local`
  */
 export type MakeSuccessor = (name: string, old: KeyRecord, kind: SuccessorKind) => Promise<KeyRecord>;
@@ -18,27 +19,26 @@ export interface SuccessorChoice {
   readonly type?: 'ed25519' | 'rsa' | undefined;
   readonly bits?: 2048 | 3072 | 4096 | undefined;
   /** Where the old key lives, where left out. */
-  readonly place?: SuccessorPlace | undefined;
+  readonly target?: SuccessorTarget | undefined;
 }
 
-/** Where a key lives, as a place for another. */
-function placeOfKey({ signer }: KeyRecord): SuccessorPlace {
-  if (signer === null) return { kind: 'file' };
-  if (signer.kind === 'ssh-agent') return { kind: signer.kind, socket: signer.socket };
-  return { kind: signer.kind, module: signer.module, token: signer.token };
+/** Where the successor of a key is made if nothing else is chosen. */
+function targetBeside({ signer }: KeyRecord): SuccessorTarget {
+  return signer === null ? { kind: 'file' } : kindOf(signer).targetOf(signer);
 }
 
 /** The kind of key that follows `old`: the same, or what was chosen. @throws `ERR_USAGE` */
 export function successorKind(old: KeyRecord, choice: SuccessorChoice): SuccessorKind {
   const type = choice.type ?? old.algorithm;
-  const place = choice.place ?? placeOfKey(old);
+  const target = choice.target ?? targetBeside(old);
+  if (target.kind !== 'file') kindOf(target).requireType?.(type, target);
   if (type === 'ed25519') {
-    if (choice.bits === undefined) return { type, bits: null, place };
+    if (choice.bits === undefined) return { type, bits: null, target };
     throw new DeribitKeysError('ERR_USAGE', 'an Ed25519 key has no choice of length', {
       hint: 'leave out --bits, or say --type rsa',
     });
   }
-  return { type, bits: choice.bits ?? sizeLike(old.bits), place };
+  return { type, bits: choice.bits ?? sizeLike(old.bits), target };
 }
 
 /** The length that is made and that is not below the old one, where there is such a length. */

@@ -1,8 +1,5 @@
-import { generateKeyPairSync } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { inspect } from 'node:util';
-import { beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { awsKmsSigner, generateInAwsKms } from '../../../src/signers/kms/aws-kms-signer.js';
 import { azureKeyVaultSigner, generateInAzureKeyVault } from '../../../src/signers/kms/azure-key-vault-signer.js';
 import { gcpKmsSigner, generateInGcpKms } from '../../../src/signers/kms/gcp-kms-signer.js';
@@ -10,6 +7,7 @@ import {
   type Answer,
   awsStandIn,
   azureStandIn,
+  cloudEnvironment,
   type Fault,
   GCP_RING,
   GCP_VERSION,
@@ -23,37 +21,9 @@ import {
   signWith,
   verifies,
 } from '../stand-ins.js';
-import { bytes, folder, load, noCloudSdk } from '../support.js';
+import { bytes, load, noCloudSdk } from '../support.js';
 
 const message = bytes('1792000000000\nnonce\n');
-
-/** Credentials as each SDK finds them by itself: environment variables, a file, a managed identity. */
-function cloudEnvironment(identityUrl = 'http://127.0.0.1:9'): void {
-  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
-  const file = join(folder(), 'service-account.json');
-  const account = {
-    type: 'service_account',
-    project_id: 'p',
-    private_key_id: 'k',
-    private_key: privateKey.export({ type: 'pkcs8', format: 'pem' }),
-    client_email: 'bot@p.iam.gserviceaccount.com',
-    client_id: '1',
-    token_uri: 'https://oauth2.googleapis.com/token',
-  };
-  writeFileSync(file, JSON.stringify(account), { mode: 0o600 });
-  const env = {
-    AWS_ACCESS_KEY_ID: 'AKIDEXAMPLE',
-    AWS_SECRET_ACCESS_KEY: 'aws-secret-canary',
-    AWS_EC2_METADATA_DISABLED: 'true',
-    AWS_REGION: 'eu-central-1',
-    GOOGLE_APPLICATION_CREDENTIALS: file,
-    IDENTITY_ENDPOINT: `${identityUrl}/msi`,
-    IDENTITY_HEADER: 'identity-secret',
-    AZURE_TOKEN_CREDENTIALS: 'ManagedIdentityCredential',
-  };
-  for (const [name, value] of Object.entries(env)) vi.stubEnv(name, value);
-  onTestFinished(() => void vi.unstubAllEnvs());
-}
 
 interface Service {
   readonly server: StandIn;

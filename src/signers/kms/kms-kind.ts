@@ -1,0 +1,197 @@
+import type { Signer } from '../../crypto/signer.js';
+import { DeribitKeysError } from '../../errors.js';
+import { defined } from '../../util/defined.js';
+import {
+  fits,
+  isText,
+  isTextOrNull,
+  type OptionValues,
+  requireText,
+  type SignerAccess,
+  type SignerKind,
+  textOf,
+} from '../signer-kind.js';
+import type { GenerateInKmsOptions, KmsSigner } from './kms-options.js';
+
+/** A cloud service, and what its keys are made in. */
+export interface KmsTarget {
+  readonly kind: 'kms';
+  readonly provider: 'aws' | 'gcp' | 'azure';
+  /** gcp: the key ring. azure: the URL of the vault. aws: null. */
+  readonly parent: string | null;
+  readonly region: string | null;
+  readonly endpoint: string | null;
+}
+
+export interface KmsLocation extends Omit<KmsTarget, 'parent'> {
+  /** The service's name of exactly this key and version. */
+  readonly keyId: string;
+}
+
+interface Provider {
+  /** The id of a new key called `name`. */
+  idOf(name: string, parent: string): string;
+  /** What `parent` must be to make a key; null where the service has nothing like it. */
+  readonly parentHint: string | null;
+  /** The parent of a key. */
+  parentOf(keyId: string): string | null;
+  open(options: KmsOptions): Promise<KmsSigner>;
+  generate(options: KmsOptions & GenerateInKmsOptions): Promise<KmsSigner>;
+}
+
+type KmsOptions = {
+  readonly keyId: string;
+  readonly region?: string;
+  readonly endpoint?: string;
+} & Partial<Pick<SignerAccess, 'load' | 'timeoutMs' | 'signal'>>;
+
+/** No service allows a dot in the name of a key. */
+const plainName = (name: string) => name.replaceAll('.', '-');
+
+const PROVIDERS: Readonly<Record<KmsTarget['provider'], Provider>> = {
+  aws: {
+    idOf: (name) => `alias/${plainName(name)}`,
+    parentHint: null,
+    parentOf: () => null,
+    open: async (options) => (await import('./aws-kms-signer.js')).awsKmsSigner(options),
+    generate: async (options) => (await import('./aws-kms-signer.js')).generateInAwsKms(options),
+  },
+  gcp: {
+    idOf: (name, parent) => `${parent}/cryptoKeys/${plainName(name)}`,
+    parentHint: 'give the key ring: --parent projects/…/locations/…/keyRings/…',
+    parentOf: (keyId) => keyId.replace(/\/cryptoKeys\/.*$/, ''),
+    open: async (options) => (await import('./gcp-kms-signer.js')).gcpKmsSigner(options),
+    generate: async (options) => (await import('./gcp-kms-signer.js')).generateInGcpKms(options),
+  },
+  azure: {
+    idOf: (name, parent) => `${parent}/keys/${plainName(name).replaceAll('_', '-')}`,
+    parentHint: 'give the vault: --parent https://<vault>.vault.azure.net',
+    parentOf: (keyId) => (URL.canParse(keyId) ? new URL(keyId).origin : null),
+    open: async (options) => (await import('./azure-key-vault-signer.js')).azureKeyVaultSigner(options),
+    generate: async (options) => (await import('./azure-key-vault-signer.js')).generateInAzureKeyVault(options),
+  },
+};
+
+const isProvider = (value: unknown): value is KmsTarget['provider'] =>
+  typeof value === 'string' && Object.hasOwn(PROVIDERS, value);
+
+const PLACE = { provider: isProvider, region: isTextOrNull, endpoint: isTextOrNull };
+
+function placeFrom(values: OptionValues): Omit<KmsTarget, 'parent'> {
+  const provider = requireText(values, 'provider');
+  if (!isProvider(provider)) {
+    throw new DeribitKeysError('ERR_USAGE', `--provider is one of ${Object.keys(PROVIDERS).join(', ')}`);
+  }
+  const [region, endpoint] = [textOf(values, 'region'), textOf(values, 'endpoint')];
+  if (region !== null && provider !== 'aws') {
+    throw new DeribitKeysError('ERR_USAGE', '--region goes with --provider aws', { hint: 'leave it out' });
+  }
+  if (endpoint !== null && provider === 'azure') {
+    throw new DeribitKeysError('ERR_USAGE', '--endpoint does not go with --provider azure', {
+      hint: 'leave it out: the id of the key names the vault',
+    });
+  }
+  return { kind: 'kms', provider, region, endpoint };
+}
+
+function optionsFor(
+  { region, endpoint }: Pick<KmsTarget, 'region' | 'endpoint'>,
+  keyId: string,
+  { load, timeoutMs, signal }: SignerAccess,
+): KmsOptions {
+  return {
+    keyId,
+    ...defined({ region: region ?? undefined, endpoint: endpoint ?? undefined, load, timeoutMs, signal }),
+  };
+}
+
+/** Keys in a cloud KMS. */
+export const KMS_KIND: SignerKind<KmsLocation, KmsTarget> = {
+  kind: 'kms',
+  add: {
+    command: 'add-kms',
+    description: 'use a key that AWS KMS, Google Cloud KMS or Azure Key Vault holds',
+    examples: [
+      '--provider aws --key-id alias/bot --region eu-central-1',
+      '--provider gcp --key-id projects/p/locations/l/keyRings/r/cryptoKeys/bot/cryptoKeyVersions/1',
+      '--provider azure --key-id https://desk.vault.azure.net/keys/bot',
+    ],
+  },
+  make: {
+    flag: '--in-kms',
+    description: 'inside a cloud KMS',
+    examples: ['--in-kms --provider aws --region eu-central-1'],
+  },
+  options: [
+    {
+      flags: '--provider <name>',
+      description: 'aws, gcp or azure',
+      required: ['add', 'generate', 'rotate'],
+    },
+    {
+      flags: '--key-id <id>',
+      description: 'aws: id, ARN or alias; gcp: the name of a version; azure: the identifier',
+      on: ['add'],
+      required: ['add'],
+    },
+    {
+      flags: '--key-id <id>',
+      description: 'the new key (aws: alias/…, default alias/<name>; gcp: …/cryptoKeys/…; azure: …/keys/…)',
+      on: ['generate'],
+    },
+    {
+      flags: '--parent <id>',
+      description: 'where the new key belongs (gcp: the key ring; azure: the URL of the vault)',
+      on: ['generate', 'rotate'],
+    },
+    { flags: '--region <name>', description: "aws: the region (default: that of an ARN, or the SDK's)" },
+    { flags: '--endpoint <url>', description: 'aws, gcp: another endpoint, such as one in a private network' },
+  ],
+  isLocation: (value) => fits(value, 'kms', { ...PLACE, keyId: isText }),
+  isTarget: (value) => fits(value, 'kms', { ...PLACE, parent: isTextOrNull }),
+  describe: ({ provider, keyId }) => `kms ${provider}, ${keyId}`,
+  describeTarget: ({ provider, parent }) => `the KMS of ${provider}${parent === null ? '' : ` (${parent})`}`,
+  targetOf: ({ keyId, ...place }) => {
+    // of an ARN, the region that the next key is made in as well
+    const region = place.region ?? /^arn:[\w-]+:kms:([\w-]+):/.exec(keyId)?.[1] ?? null;
+    return { ...place, region, parent: PROVIDERS[place.provider].parentOf(keyId) };
+  },
+  targetFrom(values) {
+    const place = placeFrom(values);
+    const parent = textOf(values, 'parent')?.replace(/\/+$/, '') ?? null;
+    const { parentHint } = PROVIDERS[place.provider];
+    if (parentHint !== null && parent === null && textOf(values, 'keyId') === null) {
+      throw new DeribitKeysError('ERR_USAGE', `--provider ${place.provider} needs to know where a new key belongs`, {
+        hint: parentHint,
+      });
+    }
+    return { ...place, parent };
+  },
+  requireType(type, { provider }) {
+    if (type === 'rsa' || provider !== 'azure') return;
+    throw new DeribitKeysError('ERR_USAGE', 'Azure Key Vault has no Ed25519 keys', { hint: 'give --type rsa' });
+  },
+  valuesOf(name, { provider, parent, region, endpoint }) {
+    const id = PROVIDERS[provider].idOf(name, parent ?? '');
+    const keyId = provider === 'gcp' ? `${id}/cryptoKeyVersions/1` : id;
+    return { provider, keyId, region: region ?? undefined, endpoint: endpoint ?? undefined };
+  },
+  open: (location, access): Promise<Signer> =>
+    PROVIDERS[location.provider].open(optionsFor(location, location.keyId, access)),
+  async hold(values, access) {
+    const place = placeFrom(values);
+    const signer = await PROVIDERS[place.provider].open(optionsFor(place, requireText(values, 'keyId'), access));
+    return { publicKey: signer.publicKey, location: { ...place, keyId: signer.keyId } };
+  },
+  async generate(key, target, values, access) {
+    const { parent: _parent, ...place } = target;
+    const keyId = textOf(values, 'keyId') ?? PROVIDERS[target.provider].idOf(key.name, target.parent ?? '');
+    const options = optionsFor(target, keyId, access);
+    const signer = await PROVIDERS[target.provider].generate({ ...options, type: key.type, bits: key.bits });
+    return {
+      publicKey: signer.publicKey,
+      location: { ...place, keyId: signer.keyId },
+      recover: `the key is in the KMS: deribit-keys add-kms <name> --provider ${target.provider} --key-id ${signer.keyId}`,
+    };
+  },
+};
