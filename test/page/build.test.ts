@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { buildPage } from './support.js';
@@ -22,6 +23,9 @@ describe('the file of the web page', () => {
 
   const between = (tag: string) =>
     [...html.matchAll(new RegExp(`<${tag}>([\\s\\S]*?)</${tag}>`, 'g'))].map(([, text]) => text ?? '');
+
+  /** The HTML without the script, the style and comments. */
+  const markup = () => html.replace(/<(script|style)>[\s\S]*?<\/\1>/g, '').replace(/<!--[\s\S]*?-->/g, '');
 
   it('is smaller than 150 kB compressed, with everything in it', () => {
     expect(gzipSync(html, { level: 9 }).length).toBeLessThan(MOST_COMPRESSED_BYTES);
@@ -52,11 +56,21 @@ describe('the file of the web page', () => {
   });
 
   it('names no other resource, has no inline handler and no inline style', () => {
-    const markup = html.replace(/<(script|style)>[\s\S]*?<\/\1>/g, '').replace(/<!--[\s\S]*?-->/g, '');
-    expect(markup).not.toMatch(/\s(src|srcset|action|ping|background)=/);
-    expect(markup).not.toMatch(/\son\w+=|\sstyle=|<(link|iframe|object|embed|base|img)\b/);
-    expect([...markup.matchAll(/href="([^"]*)"/g)].map(([, address]) => address)).toEqual(['#', '#']);
+    expect(markup()).not.toMatch(/\s(src|srcset|action|ping|background)=/);
+    expect(markup()).not.toMatch(/\son\w+=|\sstyle=|<(link|iframe|object|embed|base|img)\b/);
+    expect([...markup().matchAll(/href="([^"]*)"/g)].map(([, address]) => address)).toEqual(['#', '#']);
     expect(between('style').join('')).not.toMatch(/url\(|@import/);
+  });
+
+  it('has no button, link or tab that the tests in browsers do not press', () => {
+    const ids = [...markup().matchAll(/<(?:button|a)\b[^>]*\bid="([^"]+)"/g)].map(([, id]) => id);
+    expect(ids.length).toBeGreaterThan(15);
+    expect(markup().match(/<(button|a)\b/g)).toHaveLength(ids.length);
+    const here = fileURLToPath(new URL('.', import.meta.url));
+    const tests = readdirSync(here)
+      .filter((name) => name.endsWith('.ts'))
+      .map((name) => readFileSync(join(here, name), 'utf8'));
+    expect(ids.filter((id) => !tests.join('').includes(`'#${id}'`))).toEqual([]);
   });
 
   it('keeps the licences of the packages in it', () => {
