@@ -1,11 +1,12 @@
-import { inspectKey } from '../crypto/index.js';
+import { inspectKey, type KeyFormat } from '../crypto/index.js';
 import { find, markField, showError } from './dom.js';
 
 /** More than any key: the rest of a larger file is not read, and the library refuses it by its size. */
 const MOST_BYTES = 64 * 1024 + 1;
 
 const KINDS = { private: 'private key', public: 'public key', certificate: 'certificate' } as const;
-const FORMATS = {
+/** What people call the formats, where that is not the name in the library. */
+const FORMATS: Partial<Record<KeyFormat, string>> = {
   pkcs8: 'PKCS#8',
   pkcs1: 'PKCS#1',
   openssh: 'OpenSSH',
@@ -14,7 +15,8 @@ const FORMATS = {
   spki: 'SPKI',
   ssh: 'OpenSSH line',
   x509: 'X.509',
-} as const;
+  putty: 'PuTTY',
+};
 
 /** A key file as the user chose it. */
 export interface ChosenKey {
@@ -81,7 +83,7 @@ export function keyFileField({ id, label, errors, onChange }: KeyFileOptions): K
       const bytes = new Uint8Array(await file.slice(0, MOST_BYTES).arrayBuffer());
       const { kind, format, encrypted } = await inspectKey(bytes);
       if (turn !== latest) return;
-      const description = `${KINDS[kind]}, ${FORMATS[format]}${encrypted ? ', encrypted' : ''}`;
+      const description = `${KINDS[kind]}, ${FORMATS[format] ?? format}${encrypted ? ', encrypted' : ''}`;
       chosen = { bytes, description, encrypted };
       note.textContent = description;
       passphraseField.hidden = !encrypted;
