@@ -67,6 +67,14 @@ async function readAuthorities(file: string | undefined): Promise<string | undef
   });
 }
 
+/** How long an unanswered creation is waited for, where the environment says it: for exchanges that are made for tests. */
+function uncertainMsFrom(host: Host): number | undefined {
+  const text = host.env.DERIBIT_KEYS_UNCERTAIN_MS || undefined;
+  if (text === undefined) return undefined;
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new DeribitKeysError('ERR_USAGE', 'DERIBIT_KEYS_UNCERTAIN_MS is not a whole number of milliseconds');
+}
+
 /** With --verbose, notes each request and how it ended, never its parameters or result. */
 function watched(transport: Transport, out: Printer): Transport {
   return {
@@ -184,6 +192,7 @@ export function createContext(
     onNote: out.note,
     nowMs: Date.now,
     clock: new ExchangeClock(),
+    uncertainMs: uncertainMsFrom(host),
   };
 
   return {

@@ -18,19 +18,28 @@ export interface ApiKey {
   /** As the exchange shows it: PEM, its newlines perhaps turned to spaces. Compare keys, not text. */
   readonly publicKey: string | null;
   readonly maxScope: string;
-  readonly enabled: boolean;
+  /** Null where the exchange does not say. */
+  readonly enabled: boolean | null;
   /** Empty where the key has none. */
   readonly label: string;
   readonly features: readonly string[];
   /** Addresses and subnets; empty: any address. */
   readonly ipWhitelist: readonly string[];
-  /** When it was made; milliseconds since the epoch. */
-  readonly timestampMs: number;
+  /** When it was made, in milliseconds since the epoch; null where the exchange does not say. */
+  readonly timestampMs: number | null;
 }
 
 export type ApiKeyOptions = SecondFactorOptions;
 
-export interface NewApiKey {
+interface Unchecked {
+  /**
+   * Whether label, features and addresses are what the exchange itself showed: they are sent as they are then, since it may
+   * know some that this version does not. What a user chose is checked first.
+   */
+  readonly asShown?: boolean | undefined;
+}
+
+export interface NewApiKey extends Unchecked {
   readonly scope: string | Scope;
   readonly label?: string | undefined;
   /** SPKI PEM; a symmetric key is made where it is left out. */
@@ -38,7 +47,7 @@ export interface NewApiKey {
   readonly features?: readonly string[] | undefined;
 }
 
-export interface ApiKeyChange {
+export interface ApiKeyChange extends Unchecked {
   readonly keyId: number;
   readonly scope: string | Scope;
   readonly label?: string | undefined;
@@ -55,41 +64,79 @@ export interface ApiKeyId {
 /** What `enabled_features` may hold. */
 export const API_KEY_FEATURES: readonly string[] = ['restricted_block_trades', 'block_trade_approval'];
 
-const FINGERPRINT = /^[0-9a-f]{2}(:[0-9a-f]{2}){15}$/i;
+/** 16 bytes in hex, in either case, with colons, white space or nothing between them. */
+const FINGERPRINT = /^\s*([0-9a-f]{2}[\s:]*){16}$/i;
 
 /*
  * One function a method. All of them follow the second factor's challenge and throw `ERR_USAGE` for a label, feature,
  * address or id that the exchange would not take; nothing was sent then.
  */
 
-/** Makes a key (`private/create_api_key`). A whitelist can be set afterwards only, by {@link editApiKey}. */
+/** Makes a key (`private/create_api_key`). A whitelist can only be set afterwards, by {@link editApiKey}. */
 export function createApiKey(account: Account, params: NewApiKey, options?: ApiKeyOptions): Promise<ApiKey> {
-  const { scope, label, publicKey, features } = params;
+  const { scope, label, publicKey, features, asShown } = params;
   return keyFrom(account, 'private/create_api_key', options, () => ({
     max_scope: scopeText(scope),
-    ...(label === undefined ? {} : { name: checkLabel(label) }),
+    ...(label === undefined ? {} : { name: asShown ? label : checkLabel(label) }),
     ...(publicKey === undefined ? {} : { public_key: publicKey }),
-    ...(features === undefined ? {} : { enabled_features: checkFeatures(features) }),
+    ...(features === undefined ? {} : { enabled_features: asShown ? features : checkFeatures(features) }),
   }));
 }
 
+const LIST = 'private/list_api_keys';
+
 /** All keys of the account (`private/list_api_keys`). */
 export async function listApiKeys(account: Account, options?: ApiKeyOptions): Promise<readonly ApiKey[]> {
-  const method = 'private/list_api_keys';
-  const result = await withSecondFactor(account, method, {}, options);
-  return listOf(method, result).map((item, i) => readApiKey(method, item, `[${i}].`));
+  const result = await withSecondFactor(account, LIST, {}, options);
+  return listOf(LIST, result).map((item, i) => readApiKey(LIST, item, `[${i}].`));
+}
+
+/**
+ * The same for work that must not fail because of what one key looks like: only its id is required. What cannot be read is
+ * taken as not shown; a client id or scope is empty then.
+ * @returns the keys, and how many entries of the answer have no usable id
+ */
+export async function listReadableApiKeys(
+  account: Account,
+  options?: ApiKeyOptions,
+): Promise<{ readonly keys: readonly ApiKey[]; readonly unreadable: number }> {
+  const items = listOf(LIST, await withSecondFactor(account, LIST, {}, options));
+  const keys = items
+    .filter(isRecord)
+    .filter(({ id }) => Number.isSafeInteger(id))
+    .map((item) => readApiKey(LIST, readable(item)));
+  return { keys, unreadable: items.length - keys.length };
+}
+
+/** The fields of an API key that are of the form known here. */
+function readable(item: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  const text = (value: unknown) => (typeof value === 'string' ? value : undefined);
+  const texts = (value: unknown) =>
+    Array.isArray(value) ? value.filter((entry) => typeof entry === 'string') : undefined;
+  return {
+    id: item.id,
+    client_id: text(item.client_id) ?? '',
+    client_secret: text(item.client_secret),
+    public_key: text(item.public_key),
+    max_scope: text(item.max_scope) ?? texts(item.max_scope) ?? '',
+    enabled: typeof item.enabled === 'boolean' ? item.enabled : undefined,
+    name: text(item.name),
+    enabled_features: texts(item.enabled_features),
+    ip_whitelist: texts(item.ip_whitelist),
+    timestamp: Number.isFinite(item.timestamp) ? item.timestamp : undefined,
+  };
 }
 
 /** Changes a key (`private/edit_api_key`); the scope must be given each time, what is left out stays. */
 export function editApiKey(account: Account, params: ApiKeyChange, options?: ApiKeyOptions): Promise<ApiKey> {
-  const { keyId, scope, label, enabled, features, ipWhitelist } = params;
+  const { keyId, scope, label, enabled, features, ipWhitelist, asShown } = params;
   return keyFrom(account, 'private/edit_api_key', options, () => ({
     id: checkId(keyId),
     max_scope: scopeText(scope),
-    ...(label === undefined ? {} : { name: checkLabel(label) }),
+    ...(label === undefined ? {} : { name: asShown ? label : checkLabel(label) }),
     ...(enabled === undefined ? {} : { enabled }),
-    ...(features === undefined ? {} : { enabled_features: checkFeatures(features) }),
-    ...(ipWhitelist === undefined ? {} : { ip_whitelist: checkAddresses(ipWhitelist) }),
+    ...(features === undefined ? {} : { enabled_features: asShown ? features : checkFeatures(features) }),
+    ...(ipWhitelist === undefined ? {} : { ip_whitelist: asShown ? ipWhitelist : checkAddresses(ipWhitelist) }),
   }));
 }
 
@@ -150,28 +197,37 @@ async function keyFrom(
 
 function readApiKey(method: string, value: unknown, at = ''): ApiKey {
   const fields = fieldsOf(method, value, at);
-  const secret = fields.optionalString('client_secret');
+  const has = (name: string) => isRecord(value) && value[name] !== undefined && value[name] !== null;
+  const secret = fields.optionalString('client_secret') ?? '';
+  const publicKey = fields.optionalString('public_key') ?? '';
   return {
     keyId: fields.integer('id'),
     clientId: fields.string('client_id'),
-    clientSecret: secret === null || isMask(secret) ? null : new Secret(secret),
-    fingerprint: secret !== null && FINGERPRINT.test(secret) ? secret.toLowerCase() : null,
-    publicKey: fields.optionalString('public_key') || null,
+    clientSecret: isMask(secret) ? null : new Secret(secret),
+    fingerprint: readFingerprint(secret),
+    publicKey: isMask(publicKey) ? null : publicKey,
     maxScope:
       isRecord(value) && Array.isArray(value.max_scope)
         ? fields.strings('max_scope').join(' ')
         : fields.string('max_scope'),
-    enabled: fields.boolean('enabled'),
+    enabled: has('enabled') ? fields.boolean('enabled') : null,
     label: fields.optionalString('name') ?? '',
     features: fields.strings('enabled_features'),
     ipWhitelist: fields.strings('ip_whitelist'),
-    timestampMs: fields.number('timestamp'),
+    timestampMs: has('timestamp') ? fields.number('timestamp') : null,
   };
 }
 
-/** How the exchange hides a secret is not documented: a guess. */
-function isMask(secret: string): boolean {
-  return /^\**$/.test(secret);
+/** The fingerprint in its usual form, 16 lower-case hex pairs joined by colons; null for any other text. */
+function readFingerprint(secret: string): string | null {
+  if (!FINGERPRINT.test(secret)) return null;
+  const digits = secret.toLowerCase().replace(/[\s:]/g, '');
+  return (digits.match(/../g) ?? []).join(':');
+}
+
+/** How the exchange hides what it does not show is not documented: empty, or masked by asterisks, is a guess. */
+function isMask(shown: string): boolean {
+  return /^\**$/.test(shown.trim());
 }
 
 function scopeText(scope: string | Scope): string {
@@ -182,10 +238,10 @@ function scopeText(scope: string | Scope): string {
 
 function checkId(keyId: number): number {
   if (Number.isSafeInteger(keyId) && keyId >= 0) return keyId;
-  throw usage('the id of the API key is not a whole number', 'it is the number that the list of API keys shows');
+  throw usage('the id of the API key is not an integer', 'it is the number that the list of API keys shows');
 }
 
-/** Gives the label back, or throws `ERR_USAGE`: up to 16 letters, digits and underscores. */
+/** Returns the label, or throws `ERR_USAGE`: up to 16 letters, digits and underscores. */
 export function checkLabel(label: string): string {
   if (/^[A-Za-z0-9_]{1,16}$/.test(label)) return label;
   throw usage(
@@ -194,17 +250,20 @@ export function checkLabel(label: string): string {
   );
 }
 
-/** Gives the features back, or throws `ERR_USAGE` for one that is not among {@link API_KEY_FEATURES}. */
+/** Returns the features, or throws `ERR_USAGE` for one that is not among {@link API_KEY_FEATURES}. */
 export function checkFeatures(features: readonly string[]): readonly string[] {
   if (features.every((feature) => API_KEY_FEATURES.includes(feature))) return features;
   throw usage('a feature is unknown to the exchange', `choose from: ${API_KEY_FEATURES.join(', ')}`);
 }
 
-/** Gives the entries back, or throws `ERR_USAGE` for one that is no IP address or subnet (`ADDRESS/PREFIX`). */
+/** Returns the entries, or throws `ERR_USAGE` for one that is not an IP address or subnet (`ADDRESS/PREFIX`). */
 export function checkAddresses(addresses: readonly string[]): readonly string[] {
   const wrong = addresses.findIndex((address) => !isAddressOrSubnet(address));
   if (wrong === -1) return addresses;
-  throw usage(`entry ${wrong + 1} of the whitelist is no IP address or subnet`, 'write 203.0.113.7 or 203.0.113.0/24');
+  throw usage(
+    `entry ${wrong + 1} of the whitelist is not an IP address or subnet`,
+    'write 203.0.113.7 or 203.0.113.0/24',
+  );
 }
 
 function isAddressOrSubnet(text: string): boolean {

@@ -73,19 +73,27 @@ export function formatScope(scope: Scope): string {
   return [...[...scope.resources].map(([resource, level]) => `${resource}:${level}`), ...scope.others].sort().join(' ');
 }
 
-/** The same scope in a form of its own: words sorted, without repetitions. Takes whatever the exchange may say. */
+/** Returns the scope with its words sorted and without repetitions, whatever words the exchange uses. */
 export function normaliseScope(text: string): string {
   return formatScope(parseScope(text, 'exchange'));
 }
 
 /**
- * Compares what was asked for with what was granted, by resources alone: order does not matter, an absent word is
- * `none`, and words about the session do not count. A lower level than asked for is `missing`, a higher one `extra`.
+ * Compares what was asked for with what was granted. Order does not matter, an absent word is `none`, and words about the
+ * session do not count. A lower level than asked for is `missing`, a higher one `extra`. A word that this version does
+ * not know may grant anything: unless it ends in `:none`, both sides must have it as it is.
  */
 export function compareScopes(asked: string | Scope, granted: string | Scope): ScopeDifference {
-  const wanted = resourcesOf(asked);
-  const given = resourcesOf(granted);
-  return { missing: beyond(wanted, given), extra: beyond(given, wanted) };
+  const [wanted, given] = [scopeOf(asked), scopeOf(granted)];
+  const unknown = (these: Scope, those: Scope) => unknownWords(these).filter((word) => !those.others.includes(word));
+  return {
+    missing: [...beyond(wanted.resources, given.resources), ...unknown(wanted, given)].sort(),
+    extra: [...beyond(given.resources, wanted.resources), ...unknown(given, wanted)].sort(),
+  };
+}
+
+function unknownWords({ others }: Scope): readonly string[] {
+  return others.filter((word) => !OTHER_WORD.test(word) && !/:none$/i.test(word));
 }
 
 /** Whether both grant the same. */
@@ -94,9 +102,9 @@ export function scopesEqual(a: string | Scope, b: string | Scope): boolean {
   return missing.length === 0 && extra.length === 0;
 }
 
-/** Whether `scope` grants anything that `limit` does not. */
+/** Whether a word of `scope` that is known here grants more than `limit` does. */
 export function scopeExceeds(scope: string | Scope, limit: string | Scope): boolean {
-  return compareScopes(limit, scope).extra.length > 0;
+  return beyond(scopeOf(scope).resources, scopeOf(limit).resources).length > 0;
 }
 
 type Resources = ReadonlyMap<string, AccessLevel>;
@@ -104,12 +112,11 @@ type Resources = ReadonlyMap<string, AccessLevel>;
 function beyond(these: Resources, those: Resources): readonly string[] {
   return [...these]
     .filter(([resource, level]) => rank(level) > rank(those.get(resource) ?? 'none'))
-    .map(([resource, level]) => `${resource}:${level}`)
-    .sort();
+    .map(([resource, level]) => `${resource}:${level}`);
 }
 
-function resourcesOf(scope: string | Scope): Resources {
-  return (typeof scope === 'string' ? parseScope(scope, 'exchange') : scope).resources;
+function scopeOf(scope: string | Scope): Scope {
+  return typeof scope === 'string' ? parseScope(scope, 'exchange') : scope;
 }
 
 function rank(level: AccessLevel): number {

@@ -7,24 +7,35 @@ import type { Transport } from '../deribit/transport.js';
 import type { Keystore } from '../keystore/keystore.js';
 import type { KeyRecord } from '../keystore/record.js';
 
-/** What every workflow takes: each part can be another in a test. */
+/** What every workflow takes. Tests replace single parts. */
 export interface WorkflowContext {
   readonly store: Keystore;
   /** Opens a connection, or prepares HTTP requests; `signal` replaces the one that ends the program's work. */
   readonly connect: (endpoint: Endpoint, options?: { readonly signal?: AbortSignal | undefined }) => Promise<Transport>;
-  /** The signer of a key of the keystore: asks for its passphrase where it must. */
+  /** The signer of a key of the keystore; asks for its passphrase where it is encrypted. */
   readonly signerOf: (record: KeyRecord) => Promise<Signer>;
   readonly secondFactor?: SecondFactor;
   readonly signal?: AbortSignal;
-  /** Something worth saying while the work goes on; never a secret. */
+  /** Called with sentences for the user while the work goes on; never with a secret. */
   readonly onNote?: (note: string) => void;
   /** Wall clock in milliseconds since the epoch. */
   readonly nowMs: () => number;
   /** What is known of the exchange's clock; read where a login is refused. */
   readonly clock: ExchangeClock;
+  /**
+   * How long after it was sent an unanswered `create_api_key` may still be carried out; {@link UNCERTAIN_MS} where left
+   * out. A shorter time risks a second key: it is for tests.
+   */
+  readonly uncertainMs?: number | undefined;
 }
 
-/** A login for work on the account: whose scope must hold `account:read_write`, or `account:read` to look. */
+/**
+ * How long after it was sent a `create_api_key` that was not answered may still be carried out by the exchange. This is a
+ * guess, and a generous one: Deribit documents nothing. The next run waits until then before it creates a key.
+ */
+export const UNCERTAIN_MS = 120_000;
+
+/** A login for work on the account. Its scope must hold `account:read_write`, or `account:read` to only look. */
 export interface AccountLogin {
   readonly credentials: Credentials;
   readonly endpoint: Endpoint;

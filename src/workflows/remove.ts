@@ -1,46 +1,52 @@
-import { type ApiKey, listApiKeys } from '../deribit/api-keys.js';
+import type { Signer } from '../crypto/signer.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { requireNoRotation } from '../keystore/journal.js';
 import type { KeyRecord } from '../keystore/record.js';
 import { linkTarget, type RetiredKey, retireKey } from '../keystore/retire.js';
 import { readPublicKey } from '../keystore/stored-keys.js';
-import { protectedOptions, withAccount } from './account/account.js';
+import { accountKeys, withAccount } from './account/account.js';
+import { matchKeys } from './account/match-key.js';
 import { onBehalfOf } from './account/subaccount.js';
 import type { AccountLogin, WorkflowContext } from './context.js';
-import { compareKey, proveLogin } from './registration/proof.js';
+import { proveLogin } from './registration/proof.js';
 
 /** Whether the key itself still logs in; false where that cannot be tried. */
 async function logsIn(context: WorkflowContext, record: KeyRecord, login: AccountLogin): Promise<boolean> {
   if (record.clientId === null) return false;
+  const signer = await signerOrNull(context, record);
+  return signer !== null && (await proveLogin(context, login.endpoint, record.clientId, signer)) !== null;
+}
+
+/** Null where the private half cannot be used: its file is damaged or missing, or its passphrase is not known. */
+async function signerOrNull(context: WorkflowContext, record: KeyRecord): Promise<Signer | null> {
   try {
-    return (await proveLogin(context, login.endpoint, record.clientId, await context.signerOf(record))) !== null;
+    return await context.signerOf(record);
   } catch (error) {
-    if (isDeribitKeysError(error) && error.code.startsWith('ERR_KEY_')) return false;
-    if (isDeribitKeysError(error, 'ERR_PASSPHRASE_REQUIRED', 'ERR_PASSPHRASE_WRONG', 'ERR_SIGNER')) return false;
+    if (isDeribitKeysError(error) && error.code.startsWith('ERR_KEY_')) return null;
+    if (isDeribitKeysError(error, 'ERR_PASSPHRASE_REQUIRED', 'ERR_PASSPHRASE_WRONG', 'ERR_SIGNER')) return null;
     throw error;
   }
 }
 
 /**
- * What the exchange says of the key: by the account's own list, and where it is not in that, by a login. `missing` is no
- * proof that it is gone: the list may be another account's, or may hide what would show the key.
+ * What the exchange says of the key: by the account's own list, and where it is not in that, by a login. `missing` does
+ * not prove that it is gone: the list may be another account's, or may hide what would show the key.
  */
-async function lookFor(
+async function stateOnExchange(
   context: WorkflowContext,
   record: KeyRecord,
   login: AccountLogin,
 ): Promise<'enabled' | 'disabled' | 'gone' | 'missing'> {
   const publicKey = await readPublicKey(context.store, record).catch(() => null);
   const keys = await withAccount(context, onBehalfOf(login, record), 'read', (account) =>
-    listApiKeys(account, protectedOptions(context)),
+    accountKeys(context, account),
   );
-  const mine: ApiKey[] = [];
-  for (const key of keys) {
-    const compared = publicKey === null ? null : await compareKey(key, publicKey);
-    const same = compared?.fingerprintVerified || compared?.publicKeyVerified;
-    if (same || key.clientId === record.clientId || key.fingerprint === record.fingerprint) mine.push(key);
-  }
-  if (mine.length > 0) return mine.some(({ enabled }) => enabled) ? 'enabled' : 'disabled';
+  const matched = publicKey === null ? null : await matchKeys(keys, publicKey);
+  const mine = keys.filter(
+    (key) => matched?.same.includes(key) || key.clientId === record.clientId || key.fingerprint === record.fingerprint,
+  );
+  // where the exchange does not say that a key is disabled, it is taken for enabled
+  if (mine.length > 0) return mine.some(({ enabled }) => enabled !== false) ? 'enabled' : 'disabled';
   if (await logsIn(context, record, login)) return 'enabled';
   // the account that shows who registered the key is the key's own, and a client id is never hidden
   const own = record.registrar !== null && keys.some(({ clientId }) => clientId === record.registrar);
@@ -61,14 +67,14 @@ async function requireRemovable(
   const local = state === 'local';
   const gone = (local && record.restoredAt === null) || record.removedAt !== null;
   if (login === null && (gone || (!purge && (local || state === 'retired')))) return;
-  const seen = login === null ? null : await lookFor(context, record, login);
+  const seen = login === null ? null : await stateOnExchange(context, record, login);
   if (seen === 'disabled' || seen === 'gone' || (seen === 'missing' && (gone || !purge))) return;
   if (purge && (seen === 'missing' || local || state === 'retired') && seen !== 'enabled') {
     const why =
       seen === 'missing'
-        ? 'this login does not show it, and may be of another account'
+        ? 'this login does not show it, and may belong to another account'
         : local
-          ? 'it came out of a backup, and may have been registered after that was made'
+          ? 'it was restored from a backup, and may have been registered after the backup was made'
           : 'it may still be enabled';
     throw new DeribitKeysError('ERR_STATE', `the key "${name}" cannot be deleted for good: ${why}`, {
       hint: `without --purge its files are moved to retired/ and nothing is lost${seen === null && !local ? '; or give a login that shows it disabled' : ''}`,
@@ -83,14 +89,14 @@ async function requireRemovable(
   throw new DeribitKeysError('ERR_STATE', `the key "${name}" cannot be removed: ${what}`, {
     hint:
       login === null && state === 'pending'
-        ? `end the registration first: deribit-keys register ${name} …; or give a login, so that the account's list can be looked at`
-        : `remove it from the exchange first: deribit-keys api-keys remove ${name} …; if it is gone from there, give a login (--as …), so that the list can be looked at`,
+        ? `end the registration first: deribit-keys register ${name} …; or give a login, so that the account's list can be checked`
+        : `remove it from the exchange first: deribit-keys api-keys remove ${name} …; if it is gone from there, give a login (--as …), so that the list can be checked`,
   });
 }
 
 /**
- * Takes a key out of the keystore once it is certain that the exchange does not take it any more.
- * @throws `ERR_STATE`, and what the network and the keystore can give
+ * Removes a key from the keystore once it is certain that the exchange does not accept it any more.
+ * @throws `ERR_STATE`, and what the network and the keystore throw
  */
 export async function removeKey(
   context: WorkflowContext,
@@ -98,7 +104,7 @@ export async function removeKey(
   options: {
     readonly purge: boolean;
     readonly login: AccountLogin | null;
-    /** Asked once all is proved, before anything is changed; it ends the work by throwing. See {@link RetiredKey}. */
+    /** Called when everything is proved, before anything is changed; it cancels by throwing. See {@link RetiredKey}. */
     readonly confirm?: (linkedFile: string | null) => Promise<void>;
   },
 ): Promise<RetiredKey> {

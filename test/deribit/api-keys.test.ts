@@ -80,20 +80,22 @@ describe('an API key', () => {
       timestampMs: 5,
     });
     expect(second).toMatchObject({ maxScope: 'trade:read wallet:read', label: '' });
+    const { enabled: _enabled, timestamp: _timestamp, ...least } = bare;
+    const [hidden] = await apiKeys.listApiKeys(accountWith([least]).account);
+    expect(hidden).toMatchObject({ enabled: null, timestampMs: null });
   });
 
-  it('has a fingerprint in lower case alone, and only of the right form', async () => {
+  it('has a fingerprint in lower case with colons, whatever its form, and only where it is one', async () => {
     const upper = await apiKeys.enableApiKey(
       accountWith({ ...bare, client_secret: FINGERPRINT.toUpperCase() }).account,
       { keyId: 1 },
     );
     expect(upper.fingerprint).toBe(FINGERPRINT);
-    for (const secret of [
-      FINGERPRINT.slice(3),
-      `${FINGERPRINT}:00`,
-      FINGERPRINT.replaceAll(':', ''),
-      `x${FINGERPRINT}`,
-    ]) {
+    for (const secret of [FINGERPRINT.replaceAll(':', ''), ` ${FINGERPRINT.replaceAll(':', ' ')}\n`]) {
+      const key = await apiKeys.enableApiKey(accountWith({ ...bare, client_secret: secret }).account, { keyId: 1 });
+      expect(key.fingerprint).toBe(FINGERPRINT);
+    }
+    for (const secret of [FINGERPRINT.slice(3), `${FINGERPRINT}:00`, `x${FINGERPRINT}`]) {
       const key = await apiKeys.enableApiKey(accountWith({ ...bare, client_secret: secret }).account, { keyId: 1 });
       expect(key.fingerprint).toBeNull();
     }
@@ -111,12 +113,31 @@ describe('an API key', () => {
     [{ ip_whitelist: 'canary' }, 'ip_whitelist'],
     [{ timestamp: 'canary' }, 'timestamp'],
     [{ public_key: 5 }, 'public_key'],
-  ])('is refused where it has %j, naming method, place and field alone', async (fields, name) => {
+  ])('is refused where it has %j, naming method, position and field only', async (fields, name) => {
     const { account } = accountWith([asymmetric, { ...asymmetric, ...fields }]);
     const error = await failure(apiKeys.listApiKeys(account), 'ERR_PROTOCOL');
     expect(error.message).toContain(`private/list_api_keys is not as expected: [1].${name} is`);
     expect(error.maybeSent).toBe(true);
     expect(shown(error)).not.toContain('canary');
+  });
+
+  it('is listed for urgent work as far as it can be read, and counted where it has no id', async () => {
+    const odd = {
+      id: 9,
+      client_id: 5,
+      client_secret: {},
+      max_scope: null,
+      enabled: 'yes',
+      enabled_features: null,
+      name: 7,
+    };
+    const { account } = accountWith([asymmetric, odd, { client_id: 'x' }, null, 'x']);
+    const { keys, unreadable } = await apiKeys.listReadableApiKeys(account);
+    expect(unreadable).toBe(3);
+    expect(keys).toMatchObject([
+      { keyId: 7 },
+      { keyId: 9, clientId: '', clientSecret: null, maxScope: '', enabled: null, features: [], timestampMs: null },
+    ]);
   });
 
   it('is never read from anything else', async () => {

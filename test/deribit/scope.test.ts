@@ -57,9 +57,24 @@ describe('a scope', () => {
   it('of the exchange may hold words of the future; the higher of two levels counts', () => {
     const scope = parseScope('options:read trade:read_write trade:read brand_new', 'exchange');
     expect(formatScope(scope)).toBe('brand_new options:read trade:read_write');
-    expect(compareScopes('trade:read_write', scope)).toEqual({ missing: [], extra: ['options:read'] });
+    expect(compareScopes('trade:read_write', scope)).toEqual({ missing: [], extra: ['brand_new', 'options:read'] });
+    expect(compareScopes(scope, scope)).toEqual({ missing: [], extra: [] });
     expect(normaliseScope('')).toBe('');
   });
+
+  it.each(['wallet:withdraw', 'withdrawals', 'WALLET:READ_WRITE', 'wallet2:read_write', 'wallet:read-write'])(
+    'that holds %s grants more than was asked for, and less where it was asked for',
+    (word) => {
+      const asked = 'account:read trade:read';
+      expect(compareScopes(asked, `${asked} ${word}`)).toEqual({ missing: [], extra: [word] });
+      expect(compareScopes(`${asked} ${word}`, asked)).toEqual({ missing: [word], extra: [] });
+    },
+  );
+
+  it.each(['wallet2:none', 'OPTIONS:NONE', 'connection', 'mainaccount', 'session:bot', 'expires:60', 'ip:203.0.113.7'])(
+    'that holds %s grants nothing more',
+    (word) => expect(scopesEqual('trade:read', `trade:read ${word}`)).toBe(true),
+  );
 
   it('equals another whatever the order, and an absent word is none', () => {
     expect(scopesEqual('trade:read account:read wallet:none', 'account:read trade:read mainaccount')).toBe(true);

@@ -43,7 +43,7 @@ export async function cli(argv: readonly string[], options: CliOptions = {}): Pr
     stdin,
     stdout: sink('stdout'),
     stderr: sink('stderr'),
-    env: options.env ?? {},
+    env: { DERIBIT_KEYS_UNCERTAIN_MS: '100', ...options.env },
     signal: options.signal ?? new AbortController().signal,
     load: options.load,
   });

@@ -76,6 +76,7 @@ export function openBench(sandbox: Sandbox, folder: string, options: BenchOption
       localSigner(await openPrivateKey(store, record, { passphrase: () => Promise.resolve(passphrase) })),
     onNote: (note) => notes.push(note),
     nowMs,
+    uncertainMs: 50,
     clock: new ExchangeClock({ nowMs, monotonicMs: () => performance.now() }),
     ...(secondFactor === undefined ? {} : { secondFactor }),
   };

@@ -55,6 +55,7 @@ export async function openWorld(
     signerOf: async (record) => localSigner(await openPrivateKey(store, record)),
     onNote: (note) => void notes.push(note),
     nowMs: Date.now,
+    uncertainMs: 50,
     clock: new ExchangeClock(),
   };
   const { clientId } = sandbox;

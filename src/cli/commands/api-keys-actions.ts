@@ -1,6 +1,7 @@
 import { DeribitKeysError } from '../../errors.js';
 import type { AccountKey, KeyChoice } from '../../workflows/account/api-keys.js';
-import type { BrakeResult, KeyChange } from '../../workflows/account/change-api-key.js';
+import type { KeyChange } from '../../workflows/account/change-api-key.js';
+import type { BrakeResult } from '../../workflows/account/emergency-brake.js';
 import type { AccountLogin, WorkflowContext } from '../../workflows/context.js';
 import type { Context } from '../context.js';
 import { accountLogin, withSecondFactor } from '../login.js';
@@ -15,7 +16,7 @@ function keyLines(key: AccountKey): string[] {
     ['label', key.label || null],
     ['name', key.name],
     ['scope', key.scope],
-    ['enabled', key.enabled ? 'yes' : 'no'],
+    ['enabled', key.enabled === null ? null : key.enabled ? 'yes' : 'no'],
     ['whitelist', key.ipWhitelist.join(' ') || 'none: any address'],
     ['features', key.features.join(' ') || null],
     ['fingerprint', key.fingerprint],
@@ -45,20 +46,18 @@ async function openAccountWork(
   cx: Context,
   flags: LoginOptions,
   choices: readonly KeyChoice[],
-): Promise<{ workflow: WorkflowContext; login: AccountLogin; keys: readonly AccountKey[] }> {
-  const { listAccountKeys } = await import('../../workflows/account/api-keys.js');
+): Promise<{ workflow: WorkflowContext; login: AccountLogin }> {
   const { onBehalfOf } = await import('../../workflows/account/subaccount.js');
   const records = choices.flatMap(({ record }) => (record === null ? [] : [record]));
   const base = await accountLogin(cx, flags, ...records);
   const login = records.reduce(onBehalfOf, base);
-  const workflow = await withSecondFactor(cx, flags);
-  return { workflow, login, keys: await listAccountKeys(workflow, login) };
+  return { workflow: await withSecondFactor(cx, flags), login };
 }
 
 const named = (key: AccountKey) =>
   inLine([key.name ?? key.label, `(${key.clientId})`].filter((part) => part !== '').join(' '));
 
-/** Warns of what would hurt, and asks before what hurts or cannot be taken back. */
+/** Warns of what would lock the user out, and asks before that and before what cannot be undone. */
 async function warnAndConfirm(
   cx: Context,
   change: KeyChange,
@@ -81,11 +80,12 @@ async function warnAndConfirm(
 
 /** One change of one key: found, warned of, confirmed, made, shown. */
 export async function changeOne(cx: Context, text: string, change: KeyChange, flags: LoginOptions): Promise<void> {
-  const { chooseKey, findKey } = await import('../../workflows/account/api-keys.js');
+  const { chooseKey, findKey, listAccountKeys } = await import('../../workflows/account/api-keys.js');
   const { changeKey, checkChange, retireMissing } = await import('../../workflows/account/change-api-key.js');
   const checked = checkChange(change);
   const choice = await chooseKey(cx.store, text);
-  const { workflow, login, keys } = await openAccountWork(cx, flags, [choice]);
+  const { workflow, login } = await openAccountWork(cx, flags, [choice]);
+  const keys = await listAccountKeys(workflow, login);
   let target: AccountKey;
   try {
     target = findKey(keys, choice);
@@ -98,7 +98,7 @@ export async function changeOne(cx: Context, text: string, change: KeyChange, fl
   }
   const shadowed = choice.record === null ? undefined : keys.find((key) => isCalled(key, text) && key !== target);
   if (shadowed !== undefined) {
-    cx.out.note(`"${text}" is taken for the keystore's name; for the other key say id:${shadowed.keyId}`);
+    cx.out.note(`"${text}" means the keystore's key of that name; for the other one say id:${shadowed.keyId}`);
   }
   await warnAndConfirm(cx, checked, target, keys);
   const changed = await changeKey(workflow, login, target, checked);
@@ -114,23 +114,29 @@ const isCalled = (key: AccountKey, text: string) => key.clientId === text || Str
 /** `disable --all-but`. */
 export async function disableOthers(cx: Context, texts: readonly string[], flags: LoginOptions): Promise<void> {
   const { chooseKey, findKey, managesKeys } = await import('../../workflows/account/api-keys.js');
-  const { disableAllBut } = await import('../../workflows/account/change-api-key.js');
+  const { disableKeys, listForBrake } = await import('../../workflows/account/emergency-brake.js');
   const choices = await Promise.all(texts.map((text) => chooseKey(cx.store, text)));
-  const { workflow, login, keys } = await openAccountWork(cx, flags, choices);
+  const { workflow, login } = await openAccountWork(cx, flags, choices);
+  const { keys, unreadable } = await listForBrake(workflow, login);
+  if (unreadable > 0) {
+    cx.out.note(`warning: ${unreadable} keys of the account cannot be disabled: the exchange shows no id of them`);
+  }
   const spared = choices.map((choice) => findKey(keys, choice));
-  const doomed = keys.filter((key) => key.enabled && !spared.includes(key));
-  for (const key of spared) if (!key.enabled) cx.out.note(`warning: ${named(key)} is spared, but disabled already`);
+  const doomed = keys.filter((key) => key.enabled !== false && !spared.includes(key));
+  for (const key of spared) {
+    if (key.enabled === false) cx.out.note(`warning: ${named(key)} is spared, but disabled already`);
+  }
   if (doomed.some((key) => key.marks.includes('login'))) {
     cx.out.note('warning: the key that is logged in is not spared: it is disabled last');
   }
-  if (!spared.some((key) => key.enabled && managesKeys(key.scope))) {
-    cx.out.note('warning: no spared key can manage keys: the way back is Deribit’s web page');
+  if (!spared.some((key) => key.enabled !== false && managesKeys(key.scope))) {
+    cx.out.note('warning: no spared key can manage keys: only Deribit’s web page can enable keys again');
   }
   const list = doomed.map(named).join(', ');
   if (doomed.length > 0) {
     await confirm(cx.host, cx.options.yes === true, `disable ${doomed.length} of ${keys.length} keys: ${list}?`);
   }
-  const results = await disableAllBut(workflow, login, keys, spared);
+  const results = await disableKeys(workflow, login, doomed);
   cx.out.result(results, () =>
     results.length === 0
       ? 'nothing to disable'
@@ -138,7 +144,16 @@ export async function disableOthers(cx: Context, texts: readonly string[], flags
   );
   const failed = results.filter(({ error }) => error !== null);
   const [first] = failed;
-  if (first?.error === undefined || first.error === null) return;
+  if (first?.error === undefined || first.error === null) {
+    if (unreadable === 0) return;
+    throw new DeribitKeysError(
+      'ERR_PROTOCOL',
+      `${unreadable} keys of the account have no id that can be read: they are still enabled`,
+      {
+        hint: 'disable them on Deribit’s web page (Account > API)',
+      },
+    );
+  }
   throw new DeribitKeysError(
     first.error.code,
     `${failed.length} of ${results.length} keys could not be disabled; the first because ${first.error.message}`,
@@ -150,7 +165,9 @@ const reason = ({ error }: BrakeResult) => (error === null ? '' : `: ${inLine(er
 
 /** `api-keys list`. */
 export async function showKeys(cx: Context, flags: LoginOptions): Promise<void> {
-  const { keys } = await openAccountWork(cx, flags, []);
+  const { listAccountKeys } = await import('../../workflows/account/api-keys.js');
+  const { workflow, login } = await openAccountWork(cx, flags, []);
+  const keys = await listAccountKeys(workflow, login);
   cx.out.result(keys, () => keyTable(cx, keys));
-  cx.out.note(`${keys.length} ${keys.length === 1 ? 'key' : 'keys'}; Deribit allows 8 of an account`);
+  cx.out.note(`${keys.length} ${keys.length === 1 ? 'key' : 'keys'}; Deribit documents at most 8 per account`);
 }

@@ -1,10 +1,14 @@
-import { type Account, accountOf } from '../../deribit/account.js';
-import type { Login } from '../../deribit/auth.js';
+import { type Account, accountOf, call } from '../../deribit/account.js';
+import { type ApiKey, listReadableApiKeys } from '../../deribit/api-keys.js';
+import { exchangeToken, type Login } from '../../deribit/auth.js';
 import type { Endpoint } from '../../deribit/endpoints.js';
 import { parseScope } from '../../deribit/scope.js';
+import { fieldsOf } from '../../deribit/shapes.js';
 import { signIn } from '../../deribit/sign-in.js';
 import type { Transport } from '../../deribit/transport.js';
-import { DeribitKeysError } from '../../errors.js';
+import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import type { AuditNote } from '../../keystore/keystore.js';
+import { defined } from '../../util/defined.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 
 /** An account that is logged in. */
@@ -13,7 +17,7 @@ export interface OpenAccount extends Account {
   readonly login: Login;
 }
 
-/** Opens a transport for `work` and closes it again, whatever comes. */
+/** Opens a transport for `work` and closes it afterwards. */
 export async function withTransport<T>(
   context: WorkflowContext,
   endpoint: Endpoint,
@@ -27,18 +31,57 @@ export async function withTransport<T>(
   }
 }
 
-/** What `signal` and the like a request of this workflow carries. */
-export function requestOptions(context: WorkflowContext): { signal?: AbortSignal } {
-  return context.signal === undefined ? {} : { signal: context.signal };
+/** The options of each request of this workflow. */
+export function requestOptions({ signal }: WorkflowContext): { signal?: AbortSignal } {
+  return defined({ signal });
 }
 
 /** The options of a call that may ask for the second factor. */
-export function protectedOptions(context: WorkflowContext) {
-  return {
-    ...requestOptions(context),
-    ...(context.secondFactor === undefined ? {} : { secondFactor: context.secondFactor }),
-    ...(context.onNote === undefined ? {} : { onNote: context.onNote }),
-  };
+export function protectedOptions({ signal, secondFactor, onNote }: WorkflowContext) {
+  return defined({ signal, secondFactor, onNote });
+}
+
+/**
+ * All keys of the account (`private/list_api_keys`); what cannot be read of one is taken as not shown.
+ * @throws `ERR_PROTOCOL` where one has no id
+ */
+export async function accountKeys(
+  context: WorkflowContext,
+  account: OpenAccount,
+  options = protectedOptions(context),
+): Promise<readonly ApiKey[]> {
+  const { keys, unreadable } = await listReadableApiKeys(account, options);
+  if (unreadable === 0) return keys;
+  throw new DeribitKeysError('ERR_PROTOCOL', `${unreadable} of the account's API keys are shown without an id`, {
+    hint: 'see them on Deribit’s web page (Account > API)',
+  });
+}
+
+/** Adds a line to the audit log; one that cannot be written is told, and does not hide what the exchange did. */
+export async function audit({ store, onNote }: WorkflowContext, note: AuditNote): Promise<boolean> {
+  try {
+    await store.audit(note);
+    return true;
+  } catch (error) {
+    onNote?.(`the audit log could not be written: ${messageOf(error)}`);
+    return false;
+  }
+}
+
+export const messageOf = (error: unknown) => (error instanceof Error ? error.message : 'unknown');
+
+/** The code of an error for the audit log. */
+export const outcomeOf = (error: unknown) => (isDeribitKeysError(error) ? error.code : 'ERR_INTERNAL');
+
+/** A failure of the keystore after the exchange did what it was asked, which is told first: `done` is a sentence. */
+export function notRecorded(
+  error: unknown,
+  done: string,
+  hint = 'run the same command again: it brings the keystore up to date',
+): DeribitKeysError {
+  const message = `${done}, but the keystore could not be brought up to date: ${messageOf(error)}`;
+  if (isDeribitKeysError(error)) return error.with({ message, hint, maybeSent: true });
+  return new DeribitKeysError('ERR_KEYSTORE_IO', message, { cause: error, hint, maybeSent: true });
 }
 
 /** The account behind a login that was made on `transport`: its connection is logged in, or its token is sent along. */
@@ -60,8 +103,8 @@ export function requireAccountScope(account: OpenAccount, level: 'read' | 'read_
 }
 
 /**
- * Logs in for work on the account, or on the subaccount that the login names, and logs out by closing the connection.
- * @throws `ERR_UNAUTHORIZED` where the scope does not do, and what `enterSubaccount` can give
+ * Logs in for work on the account, or on the subaccount that the login names. The connection is closed afterwards.
+ * @throws `ERR_UNAUTHORIZED` where the scope is not enough, and what `enterSubaccount` throws
  */
 export async function withAccount<T>(
   context: WorkflowContext,
@@ -74,9 +117,36 @@ export async function withAccount<T>(
     const account = openAccount(transport, credentials.clientId, made);
     requireAccountScope(account, level);
     if (subaccount === undefined || subaccount === homeSubaccount) return work(account);
-    const { enterSubaccount } = await import('./subaccount.js');
     const entered = await enterSubaccount(context, account, subaccount);
     requireAccountScope(entered, level);
     return work(entered);
   });
+}
+
+/** The user id of the account that a login acts on (`private/get_account_summary`, extended). It needs `account:read`. */
+export async function accountIdOf(context: WorkflowContext, account: OpenAccount): Promise<number> {
+  const method = 'private/get_account_summary';
+  const summary = await call(account, method, { currency: 'BTC', extended: true }, requestOptions(context));
+  return fieldsOf(method, summary).integer('id');
+}
+
+/**
+ * Goes from a login of the main account to one of its subaccounts (`public/exchange_token`), and proves that it arrived
+ * there. Whether the connection itself changes over is not documented, so each request carries the new token.
+ * @throws `ERR_PROOF_FAILED` where the exchange shows another account, `ERR_RPC` where there is no such subaccount
+ */
+export async function enterSubaccount(
+  context: WorkflowContext,
+  account: OpenAccount,
+  subaccount: number,
+): Promise<OpenAccount> {
+  const login = await exchangeToken(account.transport, account.login.refreshToken, subaccount, requestOptions(context));
+  const entered: OpenAccount = { ...account, login, accessToken: login.accessToken };
+  const id = await accountIdOf(context, entered);
+  if (id === subaccount) return entered;
+  throw new DeribitKeysError(
+    'ERR_PROOF_FAILED',
+    `the exchange was asked for the subaccount ${subaccount} and returned the account ${id}`,
+    { hint: 'nothing was changed; see the ids of the subaccounts on Deribit’s web page' },
+  );
 }

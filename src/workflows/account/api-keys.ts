@@ -1,4 +1,4 @@
-import { type ApiKey, listApiKeys } from '../../deribit/api-keys.js';
+import type { ApiKey } from '../../deribit/api-keys.js';
 import { type Endpoint, sameEndpoint } from '../../deribit/endpoints.js';
 import { normaliseScope, parseScope } from '../../deribit/scope.js';
 import { DeribitKeysError } from '../../errors.js';
@@ -6,13 +6,14 @@ import type { Keystore } from '../../keystore/keystore.js';
 import type { KeyRecord, KeyState } from '../../keystore/record.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { endpointOfRecord } from '../endpoint-selection.js';
-import { protectedOptions, withAccount } from './account.js';
+import { accountKeys, withAccount } from './account.js';
+import { isKeyOf, shownFingerprint } from './match-key.js';
 
 /**
  * What is remarkable about a key of the account.
  *
  * - `login`: it is the one that is logged in
- * - `stranger`: the keystore does not hold it
+ * - `stranger`: the keystore does not hold it (an unmanaged key)
  * - `symmetric`: its secret is shared with the exchange
  * - `over-powered`: it can move money out (`wallet:read_write`, `custody:read_write`) or make and change API keys, its own
  *   scope included (`account:read_write`)
@@ -28,16 +29,17 @@ export interface AccountKey {
   /** Its name on the exchange; empty where it has none. */
   readonly label: string;
   readonly scope: string;
-  readonly enabled: boolean;
+  /** Null where the exchange does not say. */
+  readonly enabled: boolean | null;
   readonly ipWhitelist: readonly string[];
   readonly features: readonly string[];
-  /** Null for a symmetric key. */
+  /** Null for a symmetric key, and where the exchange shows neither the fingerprint nor the public key. */
   readonly fingerprint: string | null;
   /** The keystore's name for it, or null. */
   readonly name: string | null;
   readonly marks: readonly Mark[];
-  /** ISO 8601, UTC. */
-  readonly createdAt: string;
+  /** ISO 8601, UTC; null where the exchange does not say. */
+  readonly createdAt: string | null;
 }
 
 const POWERS = ['account', 'wallet', 'custody'] as const;
@@ -67,39 +69,52 @@ export function recordsOf(records: readonly KeyRecord[], endpoint: Endpoint, cli
 }
 
 /** The keystore's name for a key: by client id, else by the fingerprint of a key that is recorded nowhere else. */
-function nameOf(records: readonly KeyRecord[], endpoint: Endpoint, key: ApiKey): string | null {
+function nameOf(
+  records: readonly KeyRecord[],
+  endpoint: Endpoint,
+  key: { readonly clientId: string; readonly fingerprint: string | null },
+): string | null {
   const [known] = recordsOf(records, endpoint, key.clientId);
   if (known !== undefined) return known.name;
   const same = records.filter(
     (record) =>
-      record.fingerprint === key.fingerprint &&
-      record.clientId === null &&
-      (record.environment === null || isOf(record, endpoint)),
+      record.clientId === null && isKeyOf(record, key) && (record.environment === null || isOf(record, endpoint)),
   );
   return same[0]?.name ?? null;
 }
 
 /** What the commands show of a key that the exchange showed. */
-export function describeApiKey(key: ApiKey, records: readonly KeyRecord[], login: AccountLogin): AccountKey {
-  const { keyId, clientId, label, enabled, ipWhitelist, features, fingerprint } = key;
+export async function describeApiKey(
+  key: ApiKey,
+  records: readonly KeyRecord[],
+  login: AccountLogin,
+): Promise<AccountKey> {
+  const { keyId, clientId, label, enabled, ipWhitelist, features, timestampMs } = key;
+  const fingerprint = await shownFingerprint(key);
   const scope = normaliseScope(key.maxScope);
-  const name = nameOf(records, login.endpoint, key);
+  const name = nameOf(records, login.endpoint, { clientId, fingerprint });
   const marks: Mark[] = [];
   if (clientId === login.credentials.clientId) marks.push('login');
   if (name === null) marks.push('stranger');
-  if (fingerprint === null && key.publicKey === null) marks.push('symmetric');
+  if (fingerprint === null && key.publicKey === null && key.clientSecret !== null) marks.push('symmetric');
   if (isOverPowered(scope)) marks.push('over-powered');
   if (ipWhitelist.length === 0) marks.push('no-whitelist');
-  if (!enabled) marks.push('disabled');
-  const createdAt = new Date(key.timestampMs).toISOString();
+  if (enabled === false) marks.push('disabled');
+  const createdAt = timestampMs === null ? null : isoTime(timestampMs);
   return { keyId, clientId, label, scope, enabled, ipWhitelist, features, fingerprint, name, marks, createdAt };
+}
+
+/** Null for a number that is not a time. */
+function isoTime(ms: number): string | null {
+  const time = new Date(ms);
+  return Number.isNaN(time.getTime()) ? null : time.toISOString();
 }
 
 /** All keys of the account (`private/list_api_keys`), in the exchange's order. It needs `account:read`. */
 export async function listAccountKeys(context: WorkflowContext, login: AccountLogin): Promise<readonly AccountKey[]> {
-  const keys = await withAccount(context, login, 'read', (account) => listApiKeys(account, protectedOptions(context)));
+  const keys = await withAccount(context, login, 'read', (account) => accountKeys(context, account));
   const { records } = await context.store.list();
-  return keys.map((key) => describeApiKey(key, records, login));
+  return Promise.all(keys.map((key) => describeApiKey(key, records, login)));
 }
 
 /** How a user names a key of the account; `record` where the text is a name of the keystore. */
@@ -118,7 +133,7 @@ export async function chooseKey(store: Keystore, text: string): Promise<KeyChoic
   return { text, record: records.find(({ name }) => name === text) ?? (await damagedRecord(store, text)) };
 }
 
-/** A record that is there and cannot be read is no reason to take its name for a client id. */
+/** A record that exists and cannot be read still owns its name: it is not taken for a client id. */
 async function damagedRecord(store: Keystore, text: string): Promise<null> {
   try {
     await store.read(text);
@@ -134,22 +149,16 @@ async function damagedRecord(store: Keystore, text: string): Promise<null> {
  * @throws `ERR_NOT_ON_EXCHANGE`
  */
 export function findKey(keys: readonly AccountKey[], { text, record }: KeyChoice): AccountKey {
-  const found = record === null ? findByText(keys, text) : findByRecord(keys, record);
+  const found = record === null ? findByText(keys, text) : keys.find((key) => isKeyOf(record, key));
   if (found !== undefined) return found;
   const shown = /^[\x21-\x7e]{1,80}$/.test(text) ? `"${text}"` : `a text of ${text.length} characters`;
   const what =
     record === null
-      ? `${shown} is no name of the keystore, and no client id or key id of the account`
+      ? `${shown} is neither a name in the keystore nor a client id or key id of the account`
       : `the account has no key "${record.name}" (${record.clientId ?? record.fingerprint})`;
   throw new DeribitKeysError('ERR_NOT_ON_EXCHANGE', what, {
-    hint: 'see what there is with: deribit-keys api-keys list; a key of a subaccount needs --subaccount <id>',
+    hint: 'see the keys with: deribit-keys api-keys list; a key of a subaccount needs --subaccount <id>',
   });
-}
-
-function findByRecord(keys: readonly AccountKey[], record: KeyRecord): AccountKey | undefined {
-  return keys.find((key) =>
-    record.clientId === null ? key.fingerprint === record.fingerprint : key.clientId === record.clientId,
-  );
 }
 
 function findByText(keys: readonly AccountKey[], text: string): AccountKey | undefined {

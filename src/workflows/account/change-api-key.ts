@@ -11,12 +11,13 @@ import {
   renameApiKey,
 } from '../../deribit/api-keys.js';
 import { formatScope, normaliseScope, parseScope } from '../../deribit/scope.js';
-import { certainlyNotDone, DeribitKeysError, type ErrorCode, isDeribitKeysError } from '../../errors.js';
+import { certainlyNotDone, DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { AuditNote, LockedKey, SaveNote } from '../../keystore/keystore.js';
 import type { KeyRecord } from '../../keystore/record.js';
+import { defined } from '../../util/defined.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { proveLogin, scopeDifferences } from '../registration/proof.js';
-import { type OpenAccount, protectedOptions, withAccount } from './account.js';
+import { audit, notRecorded, type OpenAccount, outcomeOf, protectedOptions, withAccount } from './account.js';
 import { type AccountKey, describeApiKey, listAccountKeys, managesKeys, recordsOf } from './api-keys.js';
 
 /** What can be done to a key of the account; what is left out of an edit stays. */
@@ -37,7 +38,7 @@ export type KeyChange =
 /** How the key must be afterwards. */
 type Wanted = Partial<Pick<AccountKey, 'scope' | 'label' | 'enabled' | 'features' | 'ipWhitelist'>>;
 
-/** The change in the exchange's own form. @throws `ERR_USAGE` for what the exchange would not take */
+/** The change in the exchange's own form. @throws `ERR_USAGE` for what the exchange would not accept */
 export function checkChange(change: KeyChange): KeyChange {
   if (change.do === 'scope') return { ...change, scope: formatScope(parseScope(change.scope)) };
   if (change.do === 'rename') return { ...change, label: checkLabel(change.label) };
@@ -50,16 +51,18 @@ export function checkChange(change: KeyChange): KeyChange {
   }
   return {
     do: 'edit',
-    ...(scope === undefined ? {} : { scope: formatScope(parseScope(scope)) }),
-    ...(label === undefined ? {} : { label: checkLabel(label) }),
-    ...(features === undefined ? {} : { features: checkFeatures([...new Set(features)]) }),
-    ...(ipWhitelist === undefined ? {} : { ipWhitelist: checkAddresses([...new Set(ipWhitelist)]) }),
+    ...defined({
+      scope: scope === undefined ? undefined : formatScope(parseScope(scope)),
+      label: label === undefined ? undefined : checkLabel(label),
+      features: features === undefined ? undefined : checkFeatures([...new Set(features)]),
+      ipWhitelist: ipWhitelist === undefined ? undefined : checkAddresses([...new Set(ipWhitelist)]),
+    }),
   };
 }
 
 /**
- * Why a change would hurt the one who makes it: it strikes the very key that is logged in, or the last one that can
- * manage keys. Sentences for the user; none where it is harmless.
+ * Warnings about a change that would lock its maker out: it concerns the key that is logged in, or the last one that can
+ * manage keys. Empty where it is harmless.
  */
 export function dangersOf(change: KeyChange, target: AccountKey, keys: readonly AccountKey[]): readonly string[] {
   const scope = change.do === 'scope' || change.do === 'edit' ? change.scope : undefined;
@@ -68,26 +71,27 @@ export function dangersOf(change: KeyChange, target: AccountKey, keys: readonly 
   const restricts = change.do === 'edit' && change.ipWhitelist !== undefined && change.ipWhitelist.length > 0;
   const dangers: string[] = [];
   if (target.marks.includes('login')) {
-    if (shutsOut) dangers.push('this is the very key that is logged in: it will not be able to log in again');
-    else if (disarms) dangers.push('this is the very key that is logged in: it will not be able to manage keys again');
+    if (shutsOut) dangers.push('this is the key that is logged in: it will not be able to log in again');
+    else if (disarms) dangers.push('this is the key that is logged in: it will not be able to manage keys again');
     else if (restricts) {
-      dangers.push('this is the very key that is logged in: from an address outside the list it will not log in again');
+      dangers.push('this is the key that is logged in: from an address outside the list it will not log in again');
     }
   }
   const others = keys.filter(({ keyId }) => keyId !== target.keyId);
-  if (disarms && managesKeys(target.scope) && target.enabled && !others.some(isManager)) {
-    dangers.push('no other enabled key of the account can manage keys: the way back is Deribit’s web page');
+  if (disarms && managesKeys(target.scope) && target.enabled !== false && !others.some(isManager)) {
+    dangers.push('no other enabled key of the account can manage keys: only Deribit’s web page can undo it');
   }
   return dangers;
 }
 
-const isManager = (key: AccountKey) => key.enabled && managesKeys(key.scope);
+const isManager = (key: AccountKey) => key.enabled !== false && managesKeys(key.scope);
 
 /**
  * Changes a key of the account, proves the answer, and brings the keystore's records of it up to date; a key that was
  * removed is `retired` there, its files stay. `target` is the key as {@link listAccountKeys} showed it for this login.
  * @throws `ERR_PROOF_FAILED` where the answer shows something else than was asked for, and what the exchange, the
- *   network and the second factor can give; doing the same again does no harm
+ *   network and the second factor throw; doing the same again does no harm. Where the exchange did it and the keystore
+ *   fails, the error says both
  */
 export async function changeKey(
   context: WorkflowContext,
@@ -99,14 +103,13 @@ export async function changeKey(
   const { records } = await context.store.list();
   const names = recordsOf(records, login.endpoint, target.clientId).map(({ name }) => name);
   return context.store.withLocks(names, async (locked) => {
-    const note = (outcome: string): AuditNote => ({
+    const note: AuditNote = {
       action: checked.do,
       name: target.name,
       fingerprint: target.fingerprint,
       clientId: target.clientId,
       environment: login.endpoint.environment,
-      outcome,
-    });
+    };
     let answer: ApiKey | null;
     try {
       answer = await withAccount(context, login, 'read_write', (account) =>
@@ -117,22 +120,35 @@ export async function changeKey(
       });
       if (answer !== null) prove(target, answer, wantedOf(checked));
     } catch (error) {
-      await context.store.audit(note(isDeribitKeysError(error) ? error.code : 'ERR_INTERNAL'));
+      await audit(context, { ...note, outcome: outcomeOf(error) });
       throw maybeDone(error);
     }
-    // the first record and the audit log change as one; a key that is on no record has the log alone
-    const [first, ...others] = await stillMeaning(locked, target.clientId);
-    if (first === undefined) await context.store.audit(note('ok'));
-    const now = answer ?? { removedAt: context.store.now().toISOString() };
-    if (first !== undefined) await bringUpToDate(first, now, { action: checked.do });
-    for (const key of others) await bringUpToDate(key, now);
+    try {
+      await record(context, locked, answer, note);
+    } catch (error) {
+      throw notRecorded(error, `the exchange did as asked (${checked.do} ${target.clientId})`);
+    }
     if (answer === null) return { ...target, enabled: false };
     return describeApiKey(answer, (await context.store.list()).records, login);
   });
 }
 
+/** Writes what the exchange did into the audit log and into the records of the key; the first record and the log together. */
+async function record(
+  context: WorkflowContext,
+  locked: readonly LockedKey[],
+  answer: ApiKey | null,
+  note: AuditNote,
+): Promise<void> {
+  const [first, ...others] = await stillMeaning(locked, note.clientId ?? null);
+  if (first === undefined) await context.store.audit(note);
+  const now = answer ?? { removedAt: context.store.now().toISOString() };
+  if (first !== undefined) await bringUpToDate(first, now, { action: note.action });
+  for (const key of others) await bringUpToDate(key, now);
+}
+
 /** Those of the keys that were not given another client id before they were locked, such as by a rotation. */
-async function stillMeaning(keys: readonly LockedKey[], clientId: string): Promise<readonly LockedKey[]> {
+async function stillMeaning(keys: readonly LockedKey[], clientId: string | null): Promise<readonly LockedKey[]> {
   const records = await Promise.all(keys.map((key) => key.read()));
   return keys.filter((_key, index) => records[index]?.clientId === clientId);
 }
@@ -187,7 +203,10 @@ function prove(target: AccountKey, answer: ApiKey, wanted: Wanted): void {
   compare('key', `${target.keyId} ${target.clientId}`, `${answer.keyId} ${answer.clientId}`);
   if (wanted.scope !== undefined) differences.push(...scopeDifferences(wanted.scope, answer.maxScope));
   compare('label', wanted.label, answer.label);
-  compare('state', wanted.enabled === undefined ? undefined : stateOf(wanted.enabled), stateOf(answer.enabled));
+  // what is not shown is not a difference
+  if (wanted.enabled !== undefined && answer.enabled !== null) {
+    compare('state', stateOf(wanted.enabled), stateOf(answer.enabled));
+  }
   compare('features', wanted.features === undefined ? undefined : asSet(wanted.features), asSet(answer.features));
   compare(
     'whitelist',
@@ -202,7 +221,7 @@ function prove(target: AccountKey, answer: ApiKey, wanted: Wanted): void {
   );
 }
 
-const stateOf = (enabled: boolean) => (enabled ? 'enabled' : 'disabled');
+const stateOf = (enabled: boolean | null) => (enabled ? 'enabled' : 'disabled');
 
 /** Whether a key whose removal was not answered is gone; false where that cannot be seen either. */
 async function isGone(context: WorkflowContext, login: AccountLogin, target: AccountKey): Promise<boolean> {
@@ -213,14 +232,13 @@ async function isGone(context: WorkflowContext, login: AccountLogin, target: Acc
   }
 }
 
-/** A change whose answer was lost may be made again: the end is the same. */
+/** A change whose answer was lost may be made again: the result is the same. */
 function maybeDone(error: unknown): unknown {
   if (certainlyNotDone(error) || !isDeribitKeysError(error) || error.code === 'ERR_PROOF_FAILED') return error;
-  return new DeribitKeysError(error.code, `${error.message} (it may have been done all the same)`, {
-    cause: error,
+  return error.with({
+    message: `${error.message} (it may have been done all the same)`,
     hint: 'run the same command again: it does no harm where it was done',
     maybeSent: true,
-    ...(error.rpc === undefined ? {} : { rpc: error.rpc }),
   });
 }
 
@@ -263,36 +281,4 @@ export async function retireMissing(
     await bringUpToDate(locked, { removedAt: null }, { action: 'retire' });
     return true;
   });
-}
-
-/** What became of one key under the emergency brake. */
-export interface BrakeResult extends AccountKey {
-  /** The error that kept it enabled, or null. */
-  readonly error: { readonly code: ErrorCode; readonly message: string } | null;
-}
-
-/**
- * The emergency brake: disables every enabled key but `spared`, the most powerful first and the login's own last. What
- * fails for one key does not keep the others from being disabled.
- * @throws `ERR_INTERRUPTED`; all else stands in the result
- */
-export async function disableAllBut(
-  context: WorkflowContext,
-  login: AccountLogin,
-  keys: readonly AccountKey[],
-  spared: readonly AccountKey[],
-): Promise<readonly BrakeResult[]> {
-  const doomed = keys.filter((key) => key.enabled && !spared.some(({ keyId }) => keyId === key.keyId));
-  const order = (key: AccountKey) => (key.marks.includes('login') ? 2 : key.marks.includes('over-powered') ? 0 : 1);
-  const results: BrakeResult[] = [];
-  for (const key of [...doomed].sort((a, b) => order(a) - order(b))) {
-    try {
-      results.push({ ...(await changeKey(context, login, key, { do: 'disable' })), error: null });
-    } catch (error) {
-      if (!isDeribitKeysError(error) || error.code === 'ERR_INTERRUPTED') throw error;
-      const { code, message } = error;
-      results.push({ ...key, error: { code, message } });
-    }
-  }
-  return results;
 }

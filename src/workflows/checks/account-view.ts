@@ -1,7 +1,7 @@
 import { type ApiKey, listApiKeys } from '../../deribit/api-keys.js';
 import { protectedOptions, withAccount } from '../account/account.js';
+import { DOCUMENTED_KEY_LIMIT as MAX_API_KEYS } from '../account/key-limit.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
-import { MAX_API_KEYS } from '../rotation/start.js';
 import { asFound, type Finding, fixOf, notesOn, ownCommand } from './finding.js';
 
 /** What an account shows of its keys; null where it could not be asked, and a finding says why. */

@@ -8,9 +8,10 @@ import { parseScope } from '../../deribit/scope.js';
 import { type DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { openAccount, requestOptions, withTransport } from '../account/account.js';
+import { isSameThere } from '../account/match-key.js';
 import type { WorkflowContext } from '../context.js';
 import { keyScope } from '../registration/link.js';
-import { isSameThere, scopeDifferences } from '../registration/proof.js';
+import { scopeDifferences } from '../registration/proof.js';
 import type { EndpointView } from './endpoint-checks.js';
 import { asFound, type Finding, fixOf, type Notes, notesOn, ownCommand } from './finding.js';
 
@@ -118,8 +119,8 @@ async function findSame(apiKeys: readonly ApiKey[], publicKey: PublicKey): Promi
 function enabled(it: Case): Finding {
   const { record, apiKey, attempt, notes, by } = it;
   const check = 'enabled';
-  if (apiKey?.enabled || (apiKey === null && attempt?.login)) return notes.good(check, 'enabled');
-  if (apiKey === null) return notes.skipped(check, unseen, seeMore(it));
+  if (apiKey?.enabled || ((apiKey?.enabled ?? null) === null && attempt?.login)) return notes.good(check, 'enabled');
+  if (apiKey === null || apiKey.enabled === null) return notes.skipped(check, unseen, seeMore(it));
   const fix = `${ownCommand('api-keys', 'enable', record.name)} ${by}`;
   return notes.bad(check, 'the key is disabled on the exchange', fix);
 }

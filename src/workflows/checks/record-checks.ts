@@ -4,6 +4,7 @@ import type { Keystore } from '../../keystore/keystore.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { formatDuration } from '../../util/duration.js';
 import { type EndpointSelection, endpointOfRecord, selectEndpoint } from '../endpoint-selection.js';
+import { graceEndMs, isInGrace } from '../rotation/grace.js';
 import { asFound, type Finding, fixOf, notesOn, ownCommand } from './finding.js';
 
 /** How far the key has come, by its record. `by` are the login options for a command that mends. */
@@ -81,7 +82,7 @@ export async function rotations(store: Keystore, by: string): Promise<RotationVi
 }
 
 function rotation(journal: RotationJournal, nowMs: number, by: string): Finding {
-  const { name, stage, promotedAt, graceMs } = journal;
+  const { name, stage, promotedAt } = journal;
   const notes = notesOn(name);
   const goOn = `${ownCommand('rotate', name)} ${by}`;
   if (stage === 'aborting') {
@@ -92,9 +93,8 @@ function rotation(journal: RotationJournal, nowMs: number, by: string): Finding 
     );
   }
   if (promotedAt === null) return notes.bad('rotation', `its rotation of ${journal.startedAt} is not ended`, goOn);
-  const dueMs = Date.parse(promotedAt) + graceMs;
-  const due = new Date(dueMs).toISOString();
-  return nowMs < dueMs
+  const due = new Date(graceEndMs(journal) ?? 0).toISOString();
+  return isInGrace(journal, nowMs)
     ? notes.good('rotation', `the old key stays enabled until ${due}`)
     : notes.bad('rotation', `the grace of the old key was over at ${due}, and it is not removed yet`, goOn);
 }

@@ -6,11 +6,12 @@ import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { readPublicKey } from '../../keystore/stored-keys.js';
 import { protectedOptions, withAccount } from '../account/account.js';
+import { compareKey, isSameThere } from '../account/match-key.js';
 import { onBehalfOf } from '../account/subaccount.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { endpointOfRecord } from '../endpoint-selection.js';
 import { keyScope } from '../registration/link.js';
-import { compareKey, isSameThere, proveLogin, scopeDifferences } from '../registration/proof.js';
+import { proveLogin, scopeDifferences } from '../registration/proof.js';
 import { likelyReasons } from './refusal.js';
 
 export interface Check {
@@ -51,7 +52,11 @@ async function onExchange(apiKey: ApiKey | null, record: KeyRecord, publicKey: P
   const { differences } = await compareKey(apiKey, publicKey);
   return [
     verdict('exchange', same === false ? differences : [], same === null ? 'not shown' : 'the same public key'),
-    { check: 'enabled', ok: apiKey.enabled, detail: apiKey.enabled ? 'enabled' : 'disabled on the exchange' },
+    {
+      check: 'enabled',
+      ok: apiKey.enabled !== false,
+      detail: apiKey.enabled === null ? 'not shown' : apiKey.enabled ? 'enabled' : 'disabled on the exchange',
+    },
     verdict('max-scope', scopeDifferences(record.scope ?? '', apiKey.maxScope), apiKey.maxScope),
   ];
 }

@@ -1,16 +1,16 @@
 import type { Secret } from '../../crypto/secret.js';
-import { DeribitKeysError, type ErrorDetails, isDeribitKeysError } from '../../errors.js';
+import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { PermissionPolicy } from '../../keystore/permissions.js';
 import { retireKey } from '../../keystore/retire.js';
 import { changePassphrase } from '../../keystore/stored-keys.js';
 import { type AccountKey, listAccountKeys } from '../account/api-keys.js';
 import { changeKey } from '../account/change-api-key.js';
+import { isKeyLimitRefusal, noRoom, roomForKeys } from '../account/key-limit.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { generate } from '../generate.js';
 import { link } from '../registration/link.js';
 import { register } from '../registration/register.js';
 import { type RotateRequest, rotate } from '../rotation/rotate.js';
-import { MAX_API_KEYS } from '../rotation/start.js';
 import { type Change, planSteps, type Step } from './plan-policy.js';
 import type { KeyPolicy, Policy } from './policy.js';
 import { takeSnapshot } from './snapshot.js';
@@ -94,32 +94,26 @@ function refuseConflicts(steps: readonly Step[]): void {
   });
 }
 
-/** Rotations go one after another, so that all of them need room for one. */
+/**
+ * Refuses what the account has no room for, as far as that is known. Whether there is room for a rotation's successor is
+ * found out by the rotation.
+ */
 function refuseTooMany(steps: readonly Step[], present: number): void {
-  const made = steps.filter(({ action }) => ['create', 'register', 'replace'].includes(action)).length;
-  const room = MAX_API_KEYS - present;
-  const needed = made + (steps.some(({ action }) => action === 'rotate') ? 1 : 0);
-  if (needed <= room || needed === 0) return;
-  throw new DeribitKeysError(
-    'ERR_STATE',
-    `the account has room for ${Math.max(0, room)} more keys, the policy needs ${needed}`,
-    {
-      hint: 'nothing was changed; remove what is not needed: deribit-keys api-keys list, deribit-keys api-keys remove <which>',
-    },
-  );
+  const needed = steps.filter(({ action }) => ['create', 'register', 'replace'].includes(action)).length;
+  const room = roomForKeys(present);
+  if (room === null || needed <= room) return;
+  throw noRoom(`the account has room for ${room} more keys, the policy needs ${needed}`);
 }
 
 function soFar(error: unknown, step: Step, done: number, all: number): unknown {
   if (!isDeribitKeysError(error)) return error;
-  const { code, message, hint, rpc, maybeSent } = error;
   const where = `${done} of ${all} changes were made; the same command goes on`;
-  const details: ErrorDetails = {
-    cause: error,
+  const known = isKeyLimitRefusal(error) ? noRoom('the account can have no more API keys', error) : error;
+  const { message, hint } = known;
+  return known.with({
+    message: `${step.action} ${step.name}: ${message}`,
     hint: hint === undefined ? where : `${hint}\n${where}`,
-    ...(rpc === undefined ? {} : { rpc }),
-    ...(maybeSent === undefined ? {} : { maybeSent }),
-  };
-  return new DeribitKeysError(code, `${step.action} ${step.name}: ${message}`, details);
+  });
 }
 
 async function makeStep(request: ApplyRequest, step: Step): Promise<void> {

@@ -1,49 +1,137 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PublicKey } from '../../crypto/keys.js';
-import { type ApiKey, listApiKeys } from '../../deribit/api-keys.js';
+import type { Signer } from '../../crypto/signer.js';
+import type { ApiKey } from '../../deribit/api-keys.js';
 import { sameEndpoint } from '../../deribit/endpoints.js';
-import { DeribitKeysError } from '../../errors.js';
+import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
-import { type OpenAccount, protectedOptions, requestOptions } from '../account/account.js';
-import type { AccountLogin, WorkflowContext } from '../context.js';
+import { accountKeys, type OpenAccount, protectedOptions, requestOptions } from '../account/account.js';
+import { matchKeys } from '../account/match-key.js';
+import { type AccountLogin, UNCERTAIN_MS, type WorkflowContext } from '../context.js';
 import { endpointOfRecord } from '../endpoint-selection.js';
-import { compareKey } from './proof.js';
+import { proveLogin } from './proof.js';
 
-/** How long after it was given up a request may still reach the exchange: a guess. */
-export const UNCERTAIN_MS = 5_000;
+/** How many keys that show nothing are tried by a login: each refused one counts against the exchange's limits. */
+const MAX_TRIES = 16;
 
-/** The key that an interrupted run made, or null. The record's own id counts too: the fingerprint may be what is wrong. */
-export async function findOnExchange(
-  context: WorkflowContext,
-  account: OpenAccount,
-  record: KeyRecord,
-  publicKey: PublicKey,
-): Promise<ApiKey | null> {
-  const seen = await lookFor(context, account, record, publicKey);
-  const waitMs = Date.parse(record.uncertainUntil ?? '') - context.store.now().getTime();
-  if (seen !== null || !(waitMs > 0)) return seen;
-  context.onNote?.(`the last attempt may still be on its way: looking again in ${Math.ceil(waitMs / 1000)} s`);
-  await sleep(Math.min(waitMs, UNCERTAIN_MS), undefined, requestOptions(context)).catch(() => {
-    throw new DeribitKeysError('ERR_INTERRUPTED', 'interrupted while looking for the key', { maybeSent: false });
-  });
-  return lookFor(context, account, record, publicKey);
+/** The first pause between two looks for a key that may still be created, and the longest. */
+const [FIRST_PAUSE_MS, LONGEST_PAUSE_MS] = [1_000, 10_000];
+
+/** A key of the keystore that is looked for in an account. */
+export interface Sought {
+  readonly account: OpenAccount;
+  readonly login: AccountLogin;
+  readonly record: KeyRecord;
+  readonly publicKey: PublicKey;
+  readonly signer: Signer;
+  /** The label that it was, or would be, created with. */
+  readonly label: string | null;
+  /** The account's keys, where they were listed a moment ago: the first look needs no other list then. */
+  readonly listed?: readonly ApiKey[];
+  readonly memory: SearchMemory;
 }
 
-async function lookFor(
-  context: WorkflowContext,
-  account: OpenAccount,
-  record: KeyRecord,
-  publicKey: PublicKey,
-): Promise<ApiKey | null> {
-  const keys = await listApiKeys(account, protectedOptions(context));
-  const known = keys.find((key) => record.keyId !== null && key.keyId === record.keyId);
-  if (known !== undefined) return known;
-  for (const key of keys) {
-    const { fingerprintVerified, publicKeyVerified } = await compareKey(key, publicKey);
-    if (fingerprintVerified || publicKeyVerified) return key;
+/** What the looks for a key in one run have shown. */
+export interface SearchMemory {
+  /** Client ids whose login was refused for the key: they are not tried again. */
+  readonly refused: Set<string>;
+  /** Whether the exchange wants a second factor for the list. */
+  listIsProtected: boolean;
+}
+
+export const newSearch = (): SearchMemory => ({ refused: new Set(), listIsProtected: false });
+
+/** How thoroughly a key is looked for. */
+interface Effort {
+  /** Whether the second factor is answered where the exchange wants it for the list. */
+  readonly secondFactor: boolean;
+  /** Whether a login is tried with every key that shows nothing, and not only with those of the same label. */
+  readonly everyHidden: boolean;
+}
+
+const byAge = (a: ApiKey, b: ApiKey) => (a.timestampMs ?? 0) - (b.timestampMs ?? 0) || a.keyId - b.keyId;
+
+/**
+ * The keys of the account that have this public key, by the rule of account/match-key.ts, oldest first. The record's own
+ * key id counts as well: what the exchange shows there may be what is wrong.
+ * @throws `ERR_OUTCOME_UNKNOWN` where a key that shows nothing, and cannot be tried by a login, may be the one; `ERR_STATE`
+ *   where the account is not the one in which the registration was begun
+ */
+export async function findKeys(context: WorkflowContext, sought: Sought, effort: Effort): Promise<readonly ApiKey[]> {
+  const { account, record, publicKey } = sought;
+  const keys = sought.listed ?? (await listFor(context, sought, effort));
+  if (keys === null) return [];
+  const { same, hidden } = await matchKeys(keys, publicKey);
+  const isOnRecord = ({ keyId }: ApiKey) => record.keyId !== null && keyId === record.keyId;
+  const found = [...same, ...keys.filter((key) => isOnRecord(key) && !same.includes(key))];
+  const unexplained = hidden.filter((key) => !isOnRecord(key));
+  found.push(...(await tryLogins(context, sought, unexplained, { ...effort, decided: found.length > 0 })));
+  if (found.length === 0) requireSameAccount(account, record, keys);
+  return found.sort(byAge);
+}
+
+/** The account's keys; null where they are not shown without a second factor, and it is not to be used. */
+async function listFor(context: WorkflowContext, { account, memory }: Sought, { secondFactor }: Effort) {
+  if (!secondFactor && memory.listIsProtected) return null;
+  try {
+    return await accountKeys(context, account, secondFactor ? protectedOptions(context) : requestOptions(context));
+  } catch (error) {
+    if (!secondFactor && isDeribitKeysError(error, 'ERR_SECOND_FACTOR_REQUIRED')) {
+      memory.listIsProtected = true;
+      return null;
+    }
+    throw error;
   }
-  requireSameAccount(account, record, keys);
-  return null;
+}
+
+/** Those of the keys that show nothing under whose client id the private key logs in; the likeliest are tried first. */
+async function tryLogins(
+  context: WorkflowContext,
+  sought: Sought,
+  hidden: readonly ApiKey[],
+  { everyHidden, decided }: Effort & { readonly decided: boolean },
+): Promise<readonly ApiKey[]> {
+  const { login, label, signer } = sought;
+  const { refused } = sought.memory;
+  const explained = await explainedClientIds(context, sought);
+  const isLikely = (key: ApiKey) => label !== null && key.label === label;
+  const candidates = hidden
+    .filter((key) => (everyHidden || isLikely(key)) && !explained.has(key.clientId) && !refused.has(key.clientId))
+    .sort((a, b) => Number(isLikely(b)) - Number(isLikely(a)) || byAge(b, a));
+  const found: ApiKey[] = [];
+  for (const key of candidates.slice(0, MAX_TRIES)) {
+    const proof = key.enabled === false ? null : await proveLogin(context, login.endpoint, key.clientId, signer);
+    if (proof !== null) found.push(key);
+    // a key that may not log in, or not from here, is not shown to be another by a refused login
+    else if (key.enabled !== false && key.ipWhitelist.length === 0) refused.add(key.clientId);
+    else if (everyHidden && isLikely(key) && !decided && found.length === 0) throw undecided(sought, key);
+  }
+  const [untried] = candidates.slice(MAX_TRIES);
+  if (untried !== undefined && everyHidden && !decided && found.length === 0) throw undecided(sought, untried);
+  return found;
+}
+
+/** Client ids that are known to belong to other keys: those of the keystore's records, and the login's. */
+async function explainedClientIds(context: WorkflowContext, { account, login, record }: Sought) {
+  const { records } = await context.store.list();
+  const ids = new Set([account.clientId]);
+  for (const other of records) {
+    const endpoint = endpointOfRecord(other);
+    const isOther = other.fingerprint !== record.fingerprint && endpoint !== null;
+    if (isOther && other.clientId !== null && sameEndpoint(endpoint, login.endpoint)) ids.add(other.clientId);
+  }
+  return ids;
+}
+
+function undecided({ record: { name } }: Sought, { clientId, keyId }: ApiKey): DeribitKeysError {
+  return new DeribitKeysError(
+    'ERR_OUTCOME_UNKNOWN',
+    `the key "${name}" may have been created as ${clientId}: the exchange shows neither its public key nor its fingerprint, and a login cannot tell`,
+    {
+      hint: `nothing was created; look at the key ${keyId} on Deribit’s web page (Account > API): if it is "${name}", enable it without a whitelist and run the same command again, else remove it`,
+      maybeSent: true,
+    },
+  );
 }
 
 /** The account in which a registration was begun shows the key that began it; another login of it is as good. */
@@ -53,27 +141,74 @@ function requireSameAccount(account: OpenAccount, { name, registrar, subaccount 
   throw new DeribitKeysError(
     'ERR_STATE',
     `the registration of "${name}" was begun by ${registrar}, and the account of ${account.clientId} has no such key`,
-    { hint: 'log in to the account that it was begun in: there the key may be registered already' },
+    { hint: 'log in to the account that it was begun in: the key may be registered there already' },
   );
 }
 
 /**
- * One keypair is registered once, under whatever name.
+ * The keys that an earlier, interrupted attempt to create the key has made. While the exchange may still carry out a
+ * request of that attempt, this looks again and again, for two minutes at most.
+ * @throws `ERR_INTERRUPTED` while waiting, and as `findKeys` does
+ */
+export async function findAfterAttempt(context: WorkflowContext, sought: Sought): Promise<readonly ApiKey[]> {
+  const thorough: Effort = { secondFactor: true, everyHidden: true };
+  const { listed: _listed, ...later } = sought;
+  const seen = await findKeys(context, sought, thorough);
+  const leftMs = await uncertainForMs(context, sought.record, sought.login);
+  if (seen.length > 0 || leftMs <= 0) return seen;
+  const { name } = sought.record;
+  context.onNote?.(
+    `an earlier request to create the key "${name}" was not answered, and the exchange may still carry it out: looking for the key for ${Math.ceil(leftMs / 1000)} s before another request is sent (Ctrl-C ends the wait; nothing is lost)`,
+  );
+  const endMs = performance.now() + leftMs;
+  for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 1.5, LONGEST_PAUSE_MS)) {
+    const remainingMs = endMs - performance.now();
+    if (remainingMs <= 0) return findKeys(context, later, thorough);
+    await sleep(Math.min(pauseMs, remainingMs), undefined, requestOptions(context)).catch(() => {
+      throw new DeribitKeysError('ERR_INTERRUPTED', `interrupted while looking for the key "${name}"`, {
+        hint: 'run the same command again: it goes on looking',
+        maybeSent: false,
+      });
+    });
+    // without the second factor: a code for each look would cost half a minute, or a question
+    const found = await findKeys(context, later, { ...thorough, secondFactor: false });
+    if (found.length > 0) return found;
+  }
+}
+
+/** How long the exchange may still carry out a request to create this key, sent under whatever name. */
+async function uncertainForMs(context: WorkflowContext, record: KeyRecord, login: AccountLogin): Promise<number> {
+  const { records } = await context.store.list();
+  const nowMs = context.store.now().getTime();
+  const leftMs = records
+    .filter((other) => other.fingerprint === record.fingerprint && isAt(other, login))
+    .map(({ uncertainUntil }) => Date.parse(uncertainUntil ?? '') - nowMs)
+    .filter((ms) => ms > 0);
+  // a clock that was set back does not make the wait longer
+  return Math.min(Math.max(0, ...leftMs), context.uncertainMs ?? UNCERTAIN_MS);
+}
+
+function isAt(record: KeyRecord, { endpoint }: AccountLogin): boolean {
+  const place = endpointOfRecord(record);
+  return place !== null && sameEndpoint(place, endpoint);
+}
+
+/**
+ * One key pair is registered once, under whatever name.
  * @throws `ERR_STATE` where another name has it
  */
 export async function requireOnlyOne(context: WorkflowContext, record: KeyRecord, login: AccountLogin): Promise<void> {
   const { records } = await context.store.list();
   const twin = records.find((other) => {
-    const place = endpointOfRecord(other);
     const taken = other.state === 'registered' || other.state === 'pending';
     const same = other.fingerprint === record.fingerprint && other.name !== record.name;
-    return same && taken && place !== null && sameEndpoint(place, login.endpoint);
+    return same && taken && isAt(other, login);
   });
   if (twin === undefined) return;
-  throw new DeribitKeysError('ERR_STATE', `the same keypair is ${twin.state} already, as "${twin.name}"`, {
+  throw new DeribitKeysError('ERR_STATE', `the same key pair is ${twin.state} already, as "${twin.name}"`, {
     hint:
       twin.clientId === null
-        ? `end that first: deribit-keys register ${twin.name} …`
+        ? `finish that first: deribit-keys register ${twin.name} …`
         : `use it under this name as well: deribit-keys link ${record.name} --client-id ${twin.clientId}`,
   });
 }

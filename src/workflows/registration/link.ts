@@ -1,4 +1,4 @@
-import { type ApiKey, listApiKeys } from '../../deribit/api-keys.js';
+import type { ApiKey } from '../../deribit/api-keys.js';
 import type { Login } from '../../deribit/auth.js';
 import type { Endpoint } from '../../deribit/endpoints.js';
 import { normaliseScope, parseScope } from '../../deribit/scope.js';
@@ -7,14 +7,13 @@ import type { Transport } from '../../deribit/transport.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { readPublicKey } from '../../keystore/stored-keys.js';
-import { type OpenAccount, openAccount, protectedOptions, withTransport } from '../account/account.js';
-import { accountIdOf } from '../account/subaccount.js';
+import { accountIdOf, accountKeys, type OpenAccount, openAccount, withTransport } from '../account/account.js';
+import { compareKey } from '../account/match-key.js';
 import type { WorkflowContext } from '../context.js';
 import { endpointFields } from '../endpoint-selection.js';
-import { compareKey } from './proof.js';
 import type { Registration } from './register.js';
 
-/** Words of a granted scope that belong to the session and not to the key. */
+/** Words of a granted scope that describe the session and not the key. */
 const SESSION_WORD = /^(connection|mainaccount|session:|expires:|ip:)/;
 
 /** The part of a granted scope that the key itself allows. */
@@ -25,7 +24,7 @@ export function keyScope(granted: string): string {
     .join(' ');
 }
 
-/** The exchange's own view of the key, where this login may see it without a second factor; null else. */
+/** The exchange's own view of the key, where this login may see it; null else. */
 async function lookUp(
   context: WorkflowContext,
   login: Login,
@@ -35,7 +34,7 @@ async function lookUp(
   const level = parseScope(login.scope, 'exchange').resources.get('account');
   if (level !== 'read' && level !== 'read_write') return null;
   try {
-    const keys = await listApiKeys(openAccount(transport, clientId, login), protectedOptions(context));
+    const keys = await accountKeys(context, openAccount(transport, clientId, login));
     return keys.find((key) => key.clientId === clientId) ?? null;
   } catch (error) {
     if (isDeribitKeysError(error, 'ERR_SECOND_FACTOR_REQUIRED', 'ERR_UNAUTHORIZED', 'ERR_RPC')) return null;
@@ -43,11 +42,11 @@ async function lookUp(
   }
 }
 
-/** Where the login's scope lets it look, that it belongs to the subaccount that the user named. */
+/** Checks, where the login's scope allows it, that the key belongs to the subaccount that the user named. */
 async function checkSubaccount(context: WorkflowContext, account: OpenAccount, subaccount: number): Promise<void> {
   const level = parseScope(account.login.scope, 'exchange').resources.get('account') ?? 'none';
   if (level === 'none') {
-    context.onNote?.('that the key belongs to that subaccount cannot be proved: its scope has no account:read');
+    context.onNote?.('it is not proved that the key belongs to that subaccount: its scope has no account:read');
     return;
   }
   const id = await accountIdOf(context, account);
@@ -58,9 +57,9 @@ async function checkSubaccount(context: WorkflowContext, account: OpenAccount, s
 }
 
 /**
- * Links a stored key to the API key that was made with its public half in Deribit's web page: logs in with it, which
- * proves that the exchange has this very key under `clientId`, then records it. Where the login's scope lets it look,
- * the fingerprint and the public key are compared as well.
+ * Links a stored key to the API key that was made with its public half on Deribit's web page: logs in with it, which
+ * proves that the exchange has this very key under `clientId`, then records it. Where the login's scope
+ * allows it, the fingerprint and the public key are compared as well.
  *
  * @throws `ERR_STATE` for a key that is linked to another client id, `ERR_UNAUTHORIZED` where the login is refused,
  *   `ERR_PROOF_FAILED` where the exchange shows another key; nothing is recorded then
@@ -90,7 +89,7 @@ export async function link(
           'ERR_PROOF_FAILED',
           `the login worked, but the exchange shows another key; ${compared.differences.join('; ')}`,
           {
-            hint: 'nothing was recorded; look at the key in Deribit’s web page (Account > API)',
+            hint: 'nothing was recorded; look at the key on Deribit’s web page (Account > API)',
           },
         );
       }

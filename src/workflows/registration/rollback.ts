@@ -1,22 +1,36 @@
-import { type ApiKey, listApiKeys, removeApiKey } from '../../deribit/api-keys.js';
-import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { type ApiKey, removeApiKey } from '../../deribit/api-keys.js';
+import { DeribitKeysError } from '../../errors.js';
 import type { LockedKey } from '../../keystore/keystore.js';
 import { asLocal, type KeyRecord } from '../../keystore/record.js';
-import { type OpenAccount, protectedOptions, withAccount } from '../account/account.js';
+import { defined } from '../../util/defined.js';
+import {
+  accountKeys,
+  messageOf,
+  type OpenAccount,
+  outcomeOf,
+  protectedOptions,
+  withAccount,
+} from '../account/account.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 
-/** Removes a key for sure: where the connection is what is broken, on a new one, and a key that is gone is no failure. */
-async function removeFor(
-  context: WorkflowContext,
-  account: OpenAccount,
-  login: AccountLogin,
-  keyId: number,
-): Promise<void> {
+/** A registration that is under way, and what it works with. */
+export interface Attempt {
+  readonly context: WorkflowContext;
+  readonly account: OpenAccount;
+  readonly login: AccountLogin;
+  readonly locked: LockedKey;
+}
+
+/**
+ * Removes a key and makes sure of it: on a new connection where the first one fails. A key that is gone already is not a
+ * failure.
+ */
+async function removeSurely({ context, account, login }: Attempt, keyId: number): Promise<void> {
   const remove = (on: OpenAccount) => removeApiKey(on, { keyId }, protectedOptions(context));
   await remove(account).catch(() =>
     withAccount(context, login, 'read_write', (again) =>
       remove(again).catch(async (error: unknown) => {
-        const keys = await listApiKeys(again, protectedOptions(context));
+        const keys = await accountKeys(context, again);
         if (keys.some((key) => key.keyId === keyId)) throw error;
       }),
     ),
@@ -24,30 +38,54 @@ async function removeFor(
 }
 
 /**
+ * Removes all but the oldest of several keys with the same public key, such as a request that was carried out late makes.
+ * @throws `ERR_PROOF_FAILED` where one could not be removed; the record stays pending
+ */
+export async function removeTwins(attempt: Attempt, name: string, twins: readonly ApiKey[]): Promise<void> {
+  for (const { keyId, clientId } of twins) {
+    await removeSurely(attempt, keyId).catch((cause: unknown) => {
+      throw new DeribitKeysError(
+        'ERR_PROOF_FAILED',
+        `the account has the key "${name}" twice, and ${clientId} could not be removed`,
+        {
+          cause,
+          hint: `run the same command again, or remove the key ${keyId} (${clientId}) on Deribit’s web page`,
+          maybeSent: true,
+        },
+      );
+    });
+    attempt.context.onNote?.(`the account had the key "${name}" twice: ${clientId} was removed again`);
+  }
+}
+
+/**
  * Removes a key that the exchange recorded wrongly, and says what differed.
  * @throws `ERR_PROOF_FAILED`, always; where the key could not be removed, the record stays pending
  */
 export async function rollBack(
-  context: WorkflowContext,
-  account: OpenAccount,
-  locked: LockedKey,
-  pending: KeyRecord,
-  login: AccountLogin,
-  apiKey: ApiKey,
-  differences: readonly string[],
+  attempt: Attempt,
+  { pending, apiKey, differences }: { pending: KeyRecord; apiKey: ApiKey; differences: readonly string[] },
 ): Promise<never> {
+  const { context, locked } = attempt;
+  const { keyId, clientId } = apiKey;
   const what = `the exchange did not record the key "${pending.name}" as it was sent; ${differences.join('; ')}`;
+  /** What the exchange has is told whether or not the keystore can note it down. */
+  const note = (record: KeyRecord, outcome?: string) =>
+    locked.save(record, { action: 'remove', ...defined({ outcome }) }).catch((error: unknown) => {
+      context.onNote?.(`the keystore could not be brought up to date: ${messageOf(error)}`);
+    });
   try {
-    await removeFor(context, account, login, apiKey.keyId);
+    await removeSurely(attempt, keyId);
   } catch (cause) {
-    await locked.save(pending, { action: 'remove', outcome: isDeribitKeysError(cause) ? cause.code : 'ERR_INTERNAL' });
+    await note(pending, outcomeOf(cause));
     throw new DeribitKeysError('ERR_PROOF_FAILED', `${what}; and it could not be removed again`, {
       cause,
-      hint: `run the same command again, or remove the key ${apiKey.keyId} (${apiKey.clientId}) in Deribit’s web page`,
+      hint: `run the same command again, or remove the key ${keyId} (${clientId}) on Deribit’s web page`,
+      maybeSent: true,
     });
   }
-  await locked.save(asLocal(pending), { action: 'remove' });
+  await note(asLocal(pending));
   throw new DeribitKeysError('ERR_PROOF_FAILED', what, {
-    hint: `the new key (${apiKey.clientId}) was removed again; the local key is unharmed and unregistered`,
+    hint: `the new key (${clientId}) was removed again; the local key is unharmed and unregistered`,
   });
 }

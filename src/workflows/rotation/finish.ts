@@ -1,21 +1,34 @@
-import { disableApiKey, enableApiKey, removeApiKey } from '../../deribit/api-keys.js';
+import { type ApiKey, disableApiKey, enableApiKey, removeApiKey } from '../../deribit/api-keys.js';
 import type { Credentials } from '../../deribit/auth.js';
-import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { DeribitKeysError } from '../../errors.js';
 import { deleteJournal, type RotationJournal } from '../../keystore/journal.js';
 import { type LockedKey, noteOn, recordStep } from '../../keystore/keystore.js';
 import type { KeyRecord } from '../../keystore/record.js';
-import { type OpenAccount, protectedOptions, withAccount } from '../account/account.js';
+import { audit, notRecorded, outcomeOf, protectedOptions, withAccount } from '../account/account.js';
 import { requireClientId } from '../account/authenticate.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { proveLogin } from '../registration/proof.js';
-import { lookAtKeys, readOrNull, requireWhole } from './inspect.js';
+import { type Inspection, inspectKeys, readOrNull, requireIntact } from './inspect.js';
 import { demote, dropSuccessor } from './promote.js';
+
+/** A rotation under way, and what it works with. */
+export interface RotationWork {
+  readonly context: WorkflowContext;
+  /** The key that is rotated. */
+  readonly locked: LockedKey;
+  readonly journal: RotationJournal;
+}
+
+/** The same once the successor has its name. */
+export interface PromotedWork extends RotationWork {
+  readonly journal: RotationJournal & { readonly archive: string };
+}
 
 async function credentialsOf(context: WorkflowContext, record: KeyRecord): Promise<Credentials> {
   return { clientId: requireClientId(record), signer: await context.signerOf(record) };
 }
 
-/** The login to end `ending` with: the given one, unless that is the very key; then its partner logs in instead. */
+/** The login that removes the key `ending`: the given one, unless that is this very key; then its partner logs in. */
 async function loginWithout(
   context: WorkflowContext,
   login: AccountLogin,
@@ -27,7 +40,7 @@ async function loginWithout(
 }
 
 /**
- * Proves that a key logs in. A refusal proves nothing where the key has a whitelist, which this address may be outside of.
+ * Proves that a key logs in. A refusal proves nothing where the key has a whitelist, which may not hold this address.
  * @throws `ERR_PROOF_FAILED`
  */
 export async function requireLogin(context: WorkflowContext, login: AccountLogin, record: KeyRecord): Promise<void> {
@@ -46,39 +59,37 @@ export async function requireLogin(context: WorkflowContext, login: AccountLogin
   );
 }
 
-function auditOf(context: WorkflowContext, record: KeyRecord) {
+/** Runs `work` on a key of the exchange, with a line in the audit log however it ends. */
+function auditedFor(context: WorkflowContext, record: KeyRecord) {
   return async <T>(action: string, work: () => Promise<T>): Promise<T> => {
-    const entry = noteOn(action, record);
     try {
       const result = await work();
-      await context.store.audit(entry);
+      await audit(context, noteOn(action, record));
       return result;
     } catch (error) {
-      await context.store.audit({ ...entry, outcome: isDeribitKeysError(error) ? error.code : 'ERR_INTERNAL' });
+      await audit(context, { ...noteOn(action, record), outcome: outcomeOf(error) });
       throw error;
     }
   };
 }
 
 /**
- * Ends a rotation whose successor was promoted: disables and removes the old key, then the journal. `fresh` says that the
- * successor was proved, and the old key seen, in this very run.
+ * Finishes a rotation whose successor was promoted: disables and removes the old key, then deletes the journal. `fresh`
+ * says that the successor was proved, and the old key seen, in this very run.
  */
-export async function finishRotation(
-  context: WorkflowContext,
-  locked: LockedKey,
-  journal: RotationJournal & { readonly archive: string },
-  login: AccountLogin,
-  fresh: boolean,
-): Promise<void> {
+export async function finishRotation(work: PromotedWork, login: AccountLogin, fresh: boolean): Promise<void> {
+  const { context, locked, journal } = work;
   const [successor, old] = [await locked.read(), await context.store.read(journal.archive)];
   const { clientId, keyId } = journal.previous;
-  const audited = auditOf(context, old);
+  const audited = auditedFor(context, old);
   if (!fresh) await requireLogin(context, login, successor);
-  await withAccount(context, await loginWithout(context, login, clientId, successor), 'read_write', async (account) => {
-    const seen = fresh ? { keyId, enabled: true } : await seeOld(context, account, journal, successor);
+  const by = await loginWithout(context, login, clientId, successor);
+  await withAccount(context, by, 'read_write', async (account) => {
+    const seen = fresh
+      ? { keyId, enabled: true }
+      : await inspectOld(context, { account, login: by, journal, successor });
     if (seen === null) return;
-    if (seen.enabled) {
+    if (seen.enabled !== false) {
       await audited('disable', async () => {
         const disabled = await disableApiKey(account, { keyId: seen.keyId }, protectedOptions(context));
         requireState(disabled, clientId, false);
@@ -86,58 +97,59 @@ export async function finishRotation(
     }
     await audited('remove', () => removeApiKey(account, { keyId: seen.keyId }, protectedOptions(context)));
   });
-  await context.store.withLock(journal.archive, async () => {
-    const removedAt = context.store.now().toISOString();
-    await locked.change([recordStep({ ...old, removedAt }), deleteJournal(journal.name)], noteOn('rotate', successor));
-  });
+  await context.store
+    .withLock(journal.archive, async () => {
+      const removedAt = context.store.now().toISOString();
+      await locked.change(
+        [recordStep({ ...old, removedAt }), deleteJournal(journal.name)],
+        noteOn('rotate', successor),
+      );
+    })
+    .catch((error: unknown) => {
+      throw notRecorded(error, `the old key of "${journal.name}" (${clientId}) is removed from the exchange`);
+    });
 }
 
-/** The old key as the exchange has it, the successor having been seen whole; null where it is gone already. */
-async function seeOld(context: WorkflowContext, account: OpenAccount, journal: RotationJournal, successor: KeyRecord) {
-  const seen = await lookAtKeys(context, account, journal, successor);
-  await requireWhole(context, seen.successor, successor);
+/** The old key as the exchange has it, after the successor was seen to be intact; null where it is gone already. */
+async function inspectOld(context: WorkflowContext, inspection: Inspection & { readonly successor: KeyRecord }) {
+  const seen = await inspectKeys(context, inspection);
+  await requireIntact(context, seen.successor, inspection.successor);
   return seen.old;
 }
 
-function requireState(
-  shown: { readonly clientId: string; readonly enabled: boolean },
-  clientId: string,
-  enabled: boolean,
-) {
-  if (shown.clientId === clientId && shown.enabled === enabled) return;
+/** What is not shown is not a difference. */
+function requireState(shown: Pick<ApiKey, 'clientId' | 'enabled'>, clientId: string, enabled: boolean) {
+  if (shown.clientId === clientId && (shown.enabled ?? enabled) === enabled) return;
   const asked = `${clientId} ${enabled ? 'enabled' : 'disabled'}`;
   const got = `${shown.clientId} ${shown.enabled ? 'enabled' : 'disabled'}`;
-  throw new DeribitKeysError('ERR_PROOF_FAILED', `the exchange did not do as it was asked: ${asked}; it shows ${got}`, {
+  throw new DeribitKeysError('ERR_PROOF_FAILED', `the exchange did not do what was asked: ${asked}; it shows ${got}`, {
     hint: 'see how the keys are now with: deribit-keys api-keys list',
     maybeSent: true,
   });
 }
 
 /**
- * Takes a promotion back: the old key is enabled again where it was disabled, proved to log in, and gets its name back.
+ * Reverses a promotion: the old key is enabled again where it was disabled, proved to log in, and gets its name back.
  * @throws `ERR_STATE` where the old key is removed already
  */
-export async function goBack(
-  context: WorkflowContext,
-  locked: LockedKey,
-  journal: RotationJournal & { readonly archive: string },
-  login: AccountLogin,
-): Promise<RotationJournal> {
+export async function goBack(work: PromotedWork, login: AccountLogin): Promise<RotationJournal> {
+  const { context, locked, journal } = work;
   const [successor, old] = [await locked.read(), await context.store.read(journal.archive)];
   const { clientId } = journal.previous;
-  const audited = auditOf(context, old);
-  await withAccount(context, await loginWithout(context, login, clientId, successor), 'read_write', async (account) => {
-    const { old: found } = await lookAtKeys(context, account, journal, successor);
+  const audited = auditedFor(context, old);
+  const by = await loginWithout(context, login, clientId, successor);
+  await withAccount(context, by, 'read_write', async (account) => {
+    const { old: found } = await inspectKeys(context, { account, login: by, journal, successor });
     if (found === null) {
       throw new DeribitKeysError(
         'ERR_STATE',
         `the old key of "${journal.name}" is removed already: there is no way back`,
         {
-          hint: `end the rotation with: deribit-keys rotate ${journal.name}`,
+          hint: `finish the rotation with: deribit-keys rotate ${journal.name}`,
         },
       );
     }
-    if (found.enabled) return;
+    if (found.enabled === true) return;
     await audited('enable', async () => {
       requireState(await enableApiKey(account, { keyId: found.keyId }, protectedOptions(context)), clientId, true);
     });
@@ -146,27 +158,27 @@ export async function goBack(
   return demote(context.store, locked, journal);
 }
 
-/** Ends an abort: the successor is removed from the exchange where it came that far, then its files and the journal. */
+/** Finishes an abort: the successor is removed from the exchange where it was created, then its files and the journal. */
 export async function finishAbort(
-  context: WorkflowContext,
-  locked: LockedKey,
-  journal: RotationJournal,
+  { context, locked, journal }: RotationWork,
   login: () => Promise<AccountLogin>,
 ): Promise<KeyRecord | null> {
   const old = await locked.read();
   const successor = await readOrNull(context, journal.successor);
   let certainlyGone = successor === null || successor.state === 'local';
   if (successor !== null && successor.state !== 'local') {
-    const partner = await loginWithout(context, await login(), successor.clientId, old);
-    await withAccount(context, partner, 'read_write', async (account) => {
-      const { successor: found } = await lookAtKeys(context, account, journal, successor);
+    const by = await loginWithout(context, await login(), successor.clientId, old);
+    await withAccount(context, by, 'read_write', async (account) => {
+      const { successor: found } = await inspectKeys(context, { account, login: by, journal, successor });
       if (found === null) return;
-      const audited = auditOf(context, { ...successor, clientId: found.clientId });
+      const audited = auditedFor(context, { ...successor, clientId: found.clientId });
       await audited('remove', () => removeApiKey(account, { keyId: found.keyId }, protectedOptions(context)));
       certainlyGone = true;
     });
   }
-  await dropSuccessor(context.store, locked, journal, certainlyGone);
+  await dropSuccessor(context.store, locked, journal, certainlyGone).catch((error: unknown) => {
+    throw notRecorded(error, `the successor of "${journal.name}" is not on the exchange`);
+  });
   if (successor !== null && successor.signer !== null) {
     context.onNote?.(
       `the successor's key is still in ${successor.signer.kind}, called ${successor.name}: delete it there`,

@@ -1,12 +1,12 @@
-import type { PublicKey } from '../../crypto/keys.js';
-import { type ApiKey, listApiKeys } from '../../deribit/api-keys.js';
+import type { ApiKey } from '../../deribit/api-keys.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { RotationJournal } from '../../keystore/journal.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { readPublicKey } from '../../keystore/stored-keys.js';
-import { type OpenAccount, protectedOptions } from '../account/account.js';
-import type { WorkflowContext } from '../context.js';
-import { compareKey } from '../registration/proof.js';
+import { accountKeys, type OpenAccount } from '../account/account.js';
+import { compareKey } from '../account/match-key.js';
+import type { AccountLogin, WorkflowContext } from '../context.js';
+import { findAfterAttempt, newSearch } from '../registration/find-key.js';
 
 /** What the account that a rotation belongs to has of its two keys; null for one that is gone, or never was. */
 export interface RotatingKeys {
@@ -14,44 +14,61 @@ export interface RotatingKeys {
   readonly successor: ApiKey | null;
 }
 
+/** Where a rotation that an earlier run began is looked for. */
+export interface Inspection {
+  readonly account: OpenAccount;
+  readonly login: AccountLogin;
+  readonly journal: RotationJournal;
+  readonly successor: KeyRecord | null;
+  /** Whether it is enough to find the old key: that shows that the account is the right one. */
+  readonly oldIsEnough?: boolean;
+}
+
 /**
- * Looks at both keys of a rotation that was begun by an earlier run.
+ * Looks for both keys of a rotation that was begun by an earlier run. A successor whose creation may still be carried out
+ * is waited for.
  * @throws `ERR_NOT_ON_EXCHANGE` where the account has neither: it is likely another account than the rotation's
  */
-export async function lookAtKeys(
-  context: WorkflowContext,
-  account: OpenAccount,
-  journal: RotationJournal,
-  successor: KeyRecord | null,
-): Promise<RotatingKeys> {
-  const keys = await listApiKeys(account, protectedOptions(context));
+export async function inspectKeys(context: WorkflowContext, inspection: Inspection): Promise<RotatingKeys> {
+  const { account, journal, successor } = inspection;
+  const keys = await accountKeys(context, account);
   const { clientId } = journal.previous;
   const old = keys.find((key) => key.clientId === clientId) ?? null;
+  if (old !== null && inspection.oldIsEnough) return { old, successor: null };
   const made =
-    successor === null
-      ? undefined
+    successor === null || successor.state === 'local'
+      ? null
       : (keys.find((key) => key.clientId === successor.clientId) ??
-        keys.find((key) => key.fingerprint === successor.fingerprint) ??
-        (await sameKeyAmong(keys, await readPublicKey(context.store, successor))));
-  if (old !== null || made !== undefined) return { old, successor: made ?? null };
+        (await findCreated(context, { ...inspection, successor }, keys)));
+  if (old !== null || made !== null) return { old, successor: made };
   const or = successor === null ? '' : `, nor its successor (${successor.clientId ?? successor.fingerprint})`;
   throw new DeribitKeysError('ERR_NOT_ON_EXCHANGE', `the account has no key "${journal.name}" (${clientId})${or}`, {
     hint: `log in to the account that it belongs to${
-      successor === null ? '' : `; if both were removed there, take "${successor.name}" out of the keystore first`
+      successor === null ? '' : `; if both were removed there, remove "${successor.name}" from the keystore first`
     }`,
   });
 }
 
-/** The key whose public half is `publicKey`: the fingerprint that is shown may be what is wrong. */
-async function sameKeyAmong(keys: readonly ApiKey[], publicKey: PublicKey): Promise<ApiKey | undefined> {
-  for (const key of keys) {
-    if ((await compareKey(key, publicKey)).publicKeyVerified) return key;
+/** A successor whose client id is not on record, or not in the list. */
+async function findCreated(
+  context: WorkflowContext,
+  { account, login, successor: record }: Inspection & { readonly successor: KeyRecord },
+  listed: readonly ApiKey[],
+): Promise<ApiKey | null> {
+  const [publicKey, signer] = [await readPublicKey(context.store, record), await context.signerOf(record)];
+  const sought = { account, login, record, publicKey, signer, label: record.label, listed, memory: newSearch() };
+  try {
+    const [found] = await findAfterAttempt(context, sought);
+    return found ?? null;
+  } catch (error) {
+    // another account than the one in which the successor was to be created
+    if (isDeribitKeysError(error, 'ERR_STATE')) return null;
+    throw error;
   }
-  return undefined;
 }
 
 /** @throws `ERR_PROOF_FAILED` where the successor is not on the exchange, enabled, with the public key of its record */
-export async function requireWhole(
+export async function requireIntact(
   context: WorkflowContext,
   shown: ApiKey | null,
   successor: KeyRecord,
@@ -60,7 +77,7 @@ export async function requireWhole(
     shown === null
       ? ['the account does not have it']
       : (await compareKey(shown, await readPublicKey(context.store, successor))).differences;
-  if (shown?.enabled === true && differences.length === 0) return;
+  if (shown !== null && shown.enabled !== false && differences.length === 0) return;
   const why = differences.length > 0 ? differences.join('; ') : 'it is disabled';
   throw new DeribitKeysError('ERR_PROOF_FAILED', `the successor "${successor.name}" is not as it should be; ${why}`, {
     hint: 'the old key was left as it is',

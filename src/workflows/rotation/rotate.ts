@@ -5,11 +5,13 @@ import type { LockedKey } from '../../keystore/keystore.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { kindOf } from '../../signers/kinds.js';
 import { withAccount } from '../account/account.js';
+import { isKeyLimitRefusal, noRoom } from '../account/key-limit.js';
 import { onBehalfOf } from '../account/subaccount.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { register } from '../registration/register.js';
-import { finishAbort, finishRotation, goBack, requireLogin } from './finish.js';
-import { lookAtKeys, readOrNull } from './inspect.js';
+import { finishAbort, finishRotation, goBack, type PromotedWork, type RotationWork, requireLogin } from './finish.js';
+import { graceEndMs, isInGrace } from './grace.js';
+import { inspectKeys, readOrNull } from './inspect.js';
 import { promote } from './promote.js';
 import { beginRotation, requireRotatable } from './start.js';
 import { type MakeSuccessor, type SuccessorChoice, successorKind } from './successor.js';
@@ -18,14 +20,14 @@ import { type MakeSuccessor, type SuccessorChoice, successorKind } from './succe
  * A rotation, as its journal tells it (see keystore/journal.ts). Both keys are enabled from the moment that the successor
  * is registered until the old one is disabled, which is after the successor was proved to log in.
  *
- *   look at the account -> journal -> make the successor -> register and prove it -> promote it -> grace
+ *   inspect the account -> journal -> make the successor -> register and prove it -> promote it -> grace
  *     -> disable the old key -> remove it -> delete the journal
  */
 
 /** What is chosen of the successor: by default the same kind of key, where the old one lives. */
 export interface RotateRequest extends SuccessorChoice {
   readonly name: string;
-  /** How long the old key stays enabled after the successor took over; 0 where left out. It can be changed meanwhile. */
+  /** How long the old key stays enabled after the successor took over; 0 where left out. A later call can change it. */
   readonly graceMs?: number | undefined;
   /** Called where the exchange must be asked; the rotating key itself may be the login. */
   readonly login: (record: KeyRecord) => Promise<AccountLogin>;
@@ -51,24 +53,23 @@ export interface Rotation {
  * Replaces a registered key by a successor with the same scope, features, whitelist and label, or goes on with a
  * replacement that was interrupted or is in its grace.
  *
- * @throws `ERR_STATE` and its kin before anything is made; later what the exchange, the network and the keystore can give,
- *   with the journal left to go on from: the same call goes on, {@link abortRotation} goes back
+ * @throws `ERR_STATE` and its kin before anything is made; later what the exchange, the network and the keystore throw,
+ *   with the journal left to continue from: the same call continues, {@link abortRotation} goes back
  */
 export async function rotate(context: WorkflowContext, request: RotateRequest): Promise<Rotation> {
   return context.store.withLock(request.name, async (locked) => {
     const login = loginOnce(locked, request.login);
     let journal = await readJournal(context.store, request.name);
     if (journal?.stage === 'aborting') {
-      context.onNote?.('an earlier rotation was being aborted: that is ended first');
-      const aborting = journal;
-      await underWay(request.name, () => finishAbort(context, locked, aborting, login));
+      context.onNote?.('an earlier rotation was being aborted: that is finished first');
+      const work = { context, locked, journal };
+      await underWay(request.name, () => finishAbort(work, login));
       journal = null;
     }
     const fresh = journal === null;
-    const record = await locked.read();
-    if (journal === null) await requireRotatable(context.store, record);
-    const current = journal === null ? await begin(context, locked, record, request, login) : journal;
-    return underWay(request.name, () => goOn(context, locked, current, request, login, fresh));
+    journal ??= await begin(context, locked, request, login);
+    const work: RotationWork = { context, locked, journal };
+    return underWay(request.name, () => goOn(work, request, login, fresh));
   });
 }
 
@@ -84,32 +85,32 @@ function loginOnce(locked: LockedKey, ask: RotateRequest['login']): () => Promis
 async function begin(
   context: WorkflowContext,
   locked: LockedKey,
-  record: KeyRecord,
   request: RotateRequest,
   login: () => Promise<AccountLogin>,
 ): Promise<RotationJournal> {
-  const kind = successorKind(record, request);
-  return beginRotation(context, locked, record, await login(), { kind, graceMs: request.graceMs ?? 0 });
+  const record = await locked.read();
+  await requireRotatable(context.store, record);
+  const [kind, graceMs] = [successorKind(record, request), request.graceMs ?? 0];
+  return beginRotation(context, { locked, record, login: await login(), kind, graceMs });
 }
 
 async function goOn(
-  context: WorkflowContext,
-  locked: LockedKey,
-  begun: RotationJournal,
+  work: RotationWork,
   request: RotateRequest,
   login: () => Promise<AccountLogin>,
   fresh: boolean,
 ): Promise<Rotation> {
-  requireSameKind(begun, request);
-  let journal = await withGrace(locked, begun, request.graceMs);
+  const { context, locked } = work;
+  requireSameKind(work.journal, request);
+  let journal = await withGrace(locked, work.journal, request.graceMs);
   let proved = fresh;
   if (journal.stage === 'begun') {
-    proved = (await makeAndRegister(context, locked, journal, request.makeSuccessor, await login(), fresh)) && fresh;
+    const by = await login();
+    proved = (await makeAndRegister({ ...work, journal }, request.makeSuccessor, by, fresh)) && fresh;
     journal = await promote(context.store, locked, journal);
   }
   const promoted = requirePromoted(journal);
   const successor = await locked.read();
-  const dueMs = Date.parse(promoted.promotedAt) + promoted.graceMs;
   const { clientId, fingerprint } = promoted.previous;
   const result: Rotation = {
     name: promoted.name,
@@ -121,18 +122,16 @@ async function goOn(
     previousName: promoted.archive,
     graceUntil: null,
   };
-  if (context.store.now().getTime() < dueMs) {
-    return { ...result, state: 'grace', graceUntil: new Date(dueMs).toISOString() };
+  if (isInGrace(promoted, context.store.now().getTime())) {
+    return { ...result, state: 'grace', graceUntil: new Date(graceEndMs(promoted) ?? 0).toISOString() };
   }
-  await finishRotation(context, locked, promoted, await login(), proved);
+  await finishRotation({ context, locked, journal: promoted }, await login(), proved);
   return result;
 }
 
-type Promoted = RotationJournal & { readonly archive: string; readonly promotedAt: string };
-
-function requirePromoted(journal: RotationJournal): Promoted {
+function requirePromoted(journal: RotationJournal): PromotedWork['journal'] {
   const { archive, promotedAt } = journal;
-  if (archive !== null && promotedAt !== null) return { ...journal, archive, promotedAt };
+  if (archive !== null && promotedAt !== null) return { ...journal, archive };
   throw new DeribitKeysError('ERR_STATE', `the journal of the rotation of "${journal.name}" contradicts itself`);
 }
 
@@ -160,38 +159,49 @@ async function withGrace(
   return changed;
 }
 
-/** Gives whether the successor was proved to log in by this very run. */
+/** Returns whether the successor was proved to log in by this very run. */
 async function makeAndRegister(
-  context: WorkflowContext,
-  locked: LockedKey,
-  journal: RotationJournal,
+  work: RotationWork,
   makeSuccessor: MakeSuccessor,
   login: AccountLogin,
   fresh: boolean,
 ): Promise<boolean> {
-  const { successor, kind, plan } = journal;
-  let made = await readOrNull(context, successor);
+  const { context, locked, journal } = work;
+  const { successor: name, kind, plan } = journal;
+  let made = await readOrNull(context, name);
   if (!fresh && made?.state !== 'registered') {
-    const seen = made;
-    await withAccount(context, login, 'read_write', (account) => lookAtKeys(context, account, journal, seen));
+    const successor = made;
+    await withAccount(context, login, 'read_write', (account) =>
+      inspectKeys(context, { account, login, journal, successor, oldIsEnough: true }),
+    );
   }
   if (made === null) {
     context.onNote?.(`making the successor${kind.type === 'rsa' ? ` (RSA, ${kind.bits} bits)` : ''} …`);
-    made = await makeSuccessor(successor, await locked.read(), kind);
+    made = await makeSuccessor(name, await locked.read(), kind);
   }
   if (made.state !== 'registered') {
-    const { loginVerified } = await register(context, { name: successor, ...plan, login });
+    const { loginVerified } = await register(context, { name, ...plan, asShown: true, login }).catch(
+      async (error: unknown) => {
+        if (!isKeyLimitRefusal(error)) throw error;
+        // nothing was created: the rotation is as if it had not begun
+        await finishAbort(work, async () => login);
+        throw noRoom(
+          `the account of "${journal.name}" can have no more API keys: there is no room for a successor`,
+          error,
+        );
+      },
+    );
     if (loginVerified) return true;
-    made = await context.store.read(successor);
+    made = await context.store.read(name);
   }
   await requireLogin(context, login, made);
   return false;
 }
 
 /**
- * Goes back to before a rotation, as long as the old key is not removed: the old key has its name again and logs in, the
+ * Goes back to before a rotation, as long as the old key is not removed: the old key has its name again and logs in; the
  * successor is removed from the exchange and from the keystore.
- * @throws `ERR_STATE` where no rotation is under way, or it is too far
+ * @throws `ERR_STATE` where no rotation is under way, or the old key is removed already
  */
 export async function abortRotation(
   context: WorkflowContext,
@@ -202,17 +212,13 @@ export async function abortRotation(
     const journal = await readJournal(context.store, name);
     if (journal === null) {
       await locked.read();
-      throw new DeribitKeysError(
-        'ERR_STATE',
-        `no rotation of "${name}" is under way: there is nothing to go back from`,
-        {
-          hint: 'what was done is told by: deribit-keys audit',
-        },
-      );
+      throw new DeribitKeysError('ERR_STATE', `no rotation of "${name}" is under way: there is nothing to abort`, {
+        hint: 'see what was done with: deribit-keys audit',
+      });
     }
     return underWay(name, async () => {
-      const aborting = await turnBack(context, locked, journal, login);
-      const successor = await finishAbort(context, locked, aborting, login);
+      const aborting = await turnBack({ context, locked, journal }, login);
+      const successor = await finishAbort({ context, locked, journal: aborting }, login);
       const old = await locked.read();
       const { clientId, fingerprint } = old;
       return {
@@ -229,32 +235,23 @@ export async function abortRotation(
   });
 }
 
-async function turnBack(
-  context: WorkflowContext,
-  locked: LockedKey,
-  journal: RotationJournal,
-  login: () => Promise<AccountLogin>,
-): Promise<RotationJournal> {
+async function turnBack(work: RotationWork, login: () => Promise<AccountLogin>): Promise<RotationJournal> {
+  const { locked, journal } = work;
   if (journal.stage === 'aborting') return journal;
-  if (journal.stage === 'promoted') return goBack(context, locked, requirePromoted(journal), await login());
+  if (journal.stage === 'promoted') return goBack({ ...work, journal: requirePromoted(journal) }, await login());
   const aborting: RotationJournal = { ...journal, stage: 'aborting' };
   await locked.change([writeJournal(aborting)]);
   return aborting;
 }
 
-/** Runs a part of a rotation that has a journal: what is thrown says how to go on. */
+/** Runs a part of a rotation that has a journal: the errors say how to continue. */
 async function underWay<T>(name: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    if (!isDeribitKeysError(error)) throw error;
-    const { code, message, hint, rpc, maybeSent } = error;
-    const next = `the rotation of "${name}" is under way: the same command goes on with it, deribit-keys rotate ${name} --abort goes back`;
-    throw new DeribitKeysError(code, message, {
-      cause: error,
-      hint: hint === undefined ? next : `${hint}; ${next}`,
-      ...(rpc === undefined ? {} : { rpc }),
-      ...(maybeSent === undefined ? {} : { maybeSent }),
-    });
+    if (!isDeribitKeysError(error) || (error.code === 'ERR_STATE' && error.rpc !== undefined)) throw error;
+    const { hint } = error;
+    const next = `the rotation of "${name}" is under way: the same command continues it, deribit-keys rotate ${name} --abort goes back`;
+    throw error.with({ hint: hint === undefined ? next : `${hint}; ${next}` });
   }
 }

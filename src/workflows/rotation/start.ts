@@ -1,19 +1,17 @@
 import type { PublicKey } from '../../crypto/keys.js';
-import { type ApiKey, checkAddresses, checkFeatures, checkLabel, listApiKeys } from '../../deribit/api-keys.js';
-import { formatScope, normaliseScope, parseScope, scopeExceeds, scopesEqual } from '../../deribit/scope.js';
+import type { ApiKey } from '../../deribit/api-keys.js';
+import { normaliseScope, scopeExceeds, scopesEqual } from '../../deribit/scope.js';
 import { DeribitKeysError } from '../../errors.js';
 import { type RotationJournal, type SuccessorKind, type SuccessorPlan, writeJournal } from '../../keystore/journal.js';
 import { type Keystore, type LockedKey, noteOn } from '../../keystore/keystore.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { readPublicKey, requireOwnFile } from '../../keystore/stored-keys.js';
-import { protectedOptions, withAccount } from '../account/account.js';
+import { accountKeys, withAccount } from '../account/account.js';
+import { roomForKeys } from '../account/key-limit.js';
+import { compareKey } from '../account/match-key.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
-import { compareKey } from '../registration/proof.js';
 import { labelFor } from '../registration/register.js';
 import { successorName } from './promote.js';
-
-/** How many API keys an account or subaccount can have. */
-export const MAX_API_KEYS = 8;
 
 function refuse(code: 'ERR_STATE' | 'ERR_UNAUTHORIZED' | 'ERR_PROOF_FAILED', message: string, hint: string): never {
   throw new DeribitKeysError(code, message, { hint });
@@ -26,34 +24,22 @@ export async function requireRotatable(store: Keystore, record: KeyRecord): Prom
     refuse(
       'ERR_STATE',
       `the key "${name}" is ${state}: only a registered key can be rotated`,
-      state === 'pending' ? `end its registration first: deribit-keys register ${name} …` : 'see: deribit-keys list',
+      state === 'pending' ? `finish its registration first: deribit-keys register ${name} …` : 'see: deribit-keys list',
     );
   }
   await requireOwnFile(store.files(name).privateKey, {
-    why: 'a successor would not come where it leads to',
+    why: 'a successor would not be stored where the link leads',
     hint: `make the successor where that file is made, register it under a name of its own, then remove "${name}"`,
   });
 }
 
-/** What the successor is registered with: what the old key has on the exchange. */
+/** What the successor is registered with: what the old key has on the exchange, word for word. */
 function planFor(record: KeyRecord, old: ApiKey): SuccessorPlan {
-  return {
-    scope: formatScope(parseScope(old.maxScope)),
-    label: labelLike(old.label, record.name),
-    features: checkFeatures(old.features),
-    ipWhitelist: checkAddresses(old.ipWhitelist),
-  };
+  const { label, features, ipWhitelist } = old;
+  return { scope: normaliseScope(old.maxScope), label: label || labelFor(record.name), features, ipWhitelist };
 }
 
-function labelLike(label: string, name: string): string {
-  try {
-    return checkLabel(label);
-  } catch {
-    return labelFor(name);
-  }
-}
-
-/** Looks, before anything is made, at whether the rotation can come to its end. */
+/** Checks, before anything is made, that the rotation can be finished. */
 async function inspect(
   context: WorkflowContext,
   login: AccountLogin,
@@ -62,7 +48,7 @@ async function inspect(
 ): Promise<ApiKey> {
   const { name, clientId } = record;
   return withAccount(context, login, 'read_write', async (account) => {
-    const keys = await listApiKeys(account, protectedOptions(context));
+    const keys = await accountKeys(context, account);
     const old = keys.find((key) => key.clientId === clientId);
     if (old === undefined) {
       throw new DeribitKeysError('ERR_NOT_ON_EXCHANGE', `the account has no key "${name}" (${clientId})`, {
@@ -77,9 +63,13 @@ async function inspect(
         `see what is wrong with: deribit-keys verify ${name}`,
       );
     }
-    if (!old.enabled) {
+    if (old.enabled === false) {
       const hint = `enable it first: deribit-keys api-keys enable ${name}; or make a new key`;
-      refuse('ERR_STATE', `the key "${name}" is disabled on the exchange: there is nothing to take over`, hint);
+      refuse(
+        'ERR_STATE',
+        `the key "${name}" is disabled on the exchange: a successor would enable what was disabled`,
+        hint,
+      );
     }
     if (scopeExceeds(old.maxScope, account.login.scope)) {
       refuse(
@@ -88,28 +78,31 @@ async function inspect(
         'log in with a key of at least that scope, and account:read_write',
       );
     }
-    if (keys.length >= MAX_API_KEYS) {
-      refuse(
-        'ERR_STATE',
-        `the account has ${keys.length} API keys, and ${MAX_API_KEYS} is all that it can have: there is no room for a successor`,
-        'remove one that is not needed: deribit-keys api-keys list, deribit-keys api-keys remove <which>',
+    if (roomForKeys(keys.length) === 0) {
+      context.onNote?.(
+        `the account has ${keys.length} API keys, all that Deribit documents: the exchange may refuse a successor`,
       );
     }
     return old;
   });
 }
 
+/** A rotation that is to begin. */
+export interface Beginning {
+  readonly locked: LockedKey;
+  readonly record: KeyRecord;
+  readonly login: AccountLogin;
+  readonly kind: SuccessorKind;
+  readonly graceMs: number;
+}
+
 /**
- * Begins a rotation: everything that can be known beforehand is looked at, then the journal is written. Nothing else is
- * made yet.
+ * Begins a rotation: checks everything that can be known beforehand, then writes the journal. Nothing else is made yet.
  * @throws `ERR_STATE`, `ERR_UNAUTHORIZED`, `ERR_NOT_ON_EXCHANGE`, `ERR_PROOF_FAILED`, `ERR_USAGE`; nothing was changed
  */
 export async function beginRotation(
   context: WorkflowContext,
-  locked: LockedKey,
-  record: KeyRecord,
-  login: AccountLogin,
-  choice: { readonly kind: SuccessorKind; readonly graceMs: number },
+  { locked, record, login, kind, graceMs }: Beginning,
 ): Promise<RotationJournal> {
   const publicKey = await readPublicKey(context.store, record);
   await context.signerOf(record);
@@ -117,7 +110,7 @@ export async function beginRotation(
   const plan = planFor(record, old);
   if (record.scope !== null && !scopesEqual(record.scope, plan.scope)) {
     context.onNote?.(
-      `the scope on the exchange is taken over (${plan.scope}), not the one on record (${record.scope})`,
+      `the successor gets the scope on the exchange (${plan.scope}), not the one on record (${record.scope})`,
     );
   }
   const journal: RotationJournal = {
@@ -126,9 +119,9 @@ export async function beginRotation(
     successor: successorName(record.name),
     archive: null,
     previous: { clientId: old.clientId, keyId: old.keyId, fingerprint: record.fingerprint },
-    kind: choice.kind,
+    kind,
     plan,
-    graceMs: choice.graceMs,
+    graceMs,
     startedAt: context.store.now().toISOString(),
     promotedAt: null,
   };

@@ -299,7 +299,7 @@ test('people get a table, and the fields of the key that was changed', async () 
   const listed = await cli(['api-keys', 'list'], { env });
   expect(listed.stdout).toMatch(/^ID +CLIENT ID +LABEL +NAME +SCOPE +WHITELIST +MARKS\n/);
   expect(listed.stdout).toMatch(/bot +trade:read +any +no-whitelist/);
-  expect(listed.stderr).toContain('2 keys; Deribit allows 8');
+  expect(listed.stderr).toContain('2 keys; Deribit documents at most 8');
   expect((await cli(['api-keys', 'rename', 'bot', 'b2'], { env })).stdout).toMatch(/label +b2/);
   const braked = await cli(['api-keys', 'disable', '--all-but', sandbox.clientId, '--yes'], { env });
   expect(braked.stdout).toMatch(/^disabled {2}bot \(/);

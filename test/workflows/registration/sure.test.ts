@@ -64,7 +64,7 @@ describe('a private key is not deleted for good', () => {
     expect(await store.read('bot')).toMatchObject({ state: 'local', clientId: null });
     const removing = (login: AccountLogin | null, options = { purge: true }) =>
       removeKey({ ...world.context, store }, 'bot', { login, ...options });
-    expect((await errorOf(removing(null))).message).toContain('it came out of a backup');
+    expect((await errorOf(removing(null))).message).toContain('it was restored from a backup');
     expect((await errorOf(removing(world.login))).message).toContain('the exchange shows it enabled');
     expect(await codeOf(removing(otherAccount(world)))).toBe('ERR_STATE');
     expect(existsSync(store.files('bot').privateKey)).toBe(true);
