@@ -5,12 +5,14 @@ interface CurrencyFacts {
   readonly index: number;
   readonly balance: number;
   readonly feePrecision: number;
+  /** The chain that it lives on, in the exchange's words. */
+  readonly coinType: 'BITCOIN' | 'ETHER';
 }
 
 const facts: Readonly<Record<string, CurrencyFacts>> = {
-  BTC: { name: 'Bitcoin', index: 50_000, balance: 10, feePrecision: 4 },
-  ETH: { name: 'Ethereum', index: 2_500, balance: 100, feePrecision: 6 },
-  USDC: { name: 'USD Coin', index: 1, balance: 100_000, feePrecision: 6 },
+  BTC: { name: 'Bitcoin', index: 50_000, balance: 10, feePrecision: 4, coinType: 'BITCOIN' },
+  ETH: { name: 'Ethereum', index: 2_500, balance: 100, feePrecision: 6, coinType: 'ETHER' },
+  USDC: { name: 'USD Coin', index: 1, balance: 100_000, feePrecision: 6, coinType: 'ETHER' },
 };
 
 export const currencies = Object.keys(facts);
@@ -25,11 +27,12 @@ export function currencyFacts(currency: string): CurrencyFacts {
 /** `public/get_currencies`. */
 export function describeCurrencies(): readonly unknown[] {
   return currencies.map((currency) => {
-    const { name, feePrecision } = currencyFacts(currency);
+    const { name, feePrecision, coinType } = currencyFacts(currency);
     return {
       currency,
       currency_long: name,
-      coin_type: name.toUpperCase().replace(' ', '_'),
+      coin_type: coinType,
+      in_cross_collateral_pool: false,
       fee_precision: feePrecision,
       min_confirmations: 1,
       min_withdrawal_fee: 0.0001,
@@ -64,7 +67,8 @@ const terms: readonly InstrumentTerms[] = [
     instrument_type: 'linear',
     tick_size: 1,
     min_trade_amount: 0.0001,
-    contract_size: 0.0001,
+    // an integer in the description of the API, whatever the kind
+    contract_size: 1,
   },
 ];
 
@@ -92,7 +96,9 @@ function complete(instrument: InstrumentTerms) {
     ...instrument,
     price_index: `${instrument.base_currency}_${isFuture ? 'usd' : 'usdc'}`.toLowerCase(),
     counter_currency: instrument.quote_currency,
-    ...(isFuture ? { settlement_period: 'perpetual', max_leverage: 50, expiration_timestamp: 32_503_708_800_000 } : {}),
+    settlement_period: 'perpetual',
+    expiration_timestamp: 32_503_708_800_000,
+    ...(isFuture ? { max_leverage: 50 } : {}),
     creation_timestamp: 1_534_167_754_000,
     is_active: true,
     rfq: false,
@@ -140,6 +146,7 @@ export function describeTicker(instrument: Instrument, nowMs: number): Readonly<
     mark_price: price,
     index_price: price,
     settlement_price: price,
+    estimated_delivery_price: price,
     best_bid_price: price - instrument.tick_size,
     best_bid_amount: instrument.min_trade_amount * 100,
     best_ask_price: price + instrument.tick_size,
@@ -169,7 +176,21 @@ export function describePortfolio(currency: string): Readonly<Record<string, unk
     session_upl: 0,
     total_pl: 0,
     delta_total: 0,
+    projected_delta_total: 0,
+    futures_pl: 0,
+    futures_session_rpl: 0,
+    futures_session_upl: 0,
+    options_pl: 0,
+    options_session_rpl: 0,
+    options_session_upl: 0,
     options_value: 0,
+    options_delta: 0,
+    options_gamma: 0,
+    options_theta: 0,
+    options_vega: 0,
+    options_gamma_map: {},
+    options_theta_map: {},
+    options_vega_map: {},
     locked_balance: 0,
     margin_model: 'segregated_sm',
     portfolio_margining_enabled: false,

@@ -9,12 +9,13 @@ export const accountMethods: Methods = {
   'private/get_account_summary': privateMethod('account', 'read', (exchange, call) => {
     const account = subject(exchange, call);
     const summary = describePortfolio(requiredString(call.params, 'currency'));
-    return { ...summary, ...extended(account, call) };
+    return { ...summary, ...identity(account), security_keys_enabled: exchange.secondFactor !== null };
   }),
 
   'private/get_account_summaries': privateMethod('account', 'read', (exchange, call) => {
     const account = subject(exchange, call);
-    return { ...identity(account), summaries: currencies.map(describePortfolio) };
+    const flags = { security_keys_enabled: exchange.secondFactor !== null };
+    return { ...identity(account), ...flags, summaries: currencies.map(describePortfolio) };
   }),
 
   'private/get_access_log': privateMethod('account', 'read', (exchange, call) => {
@@ -49,10 +50,6 @@ function subject(exchange: Exchange, { params, grant }: PrivateCall): Account {
   const account = exchange.accounts.account(id);
   if (account === undefined) throw invalidParam('subaccount_id', 'no such account');
   return account;
-}
-
-function extended(account: Account, { params }: PrivateCall): Readonly<Record<string, unknown>> {
-  return (optionalBoolean(params, 'extended') ?? false) ? identity(account) : {};
 }
 
 function identity(account: Account): Readonly<Record<string, unknown>> {

@@ -15,7 +15,7 @@ export const generalMethods: Methods = {
     return { version };
   }),
 
-  'public/status': publicMethod(() => ({ locked: 'false', locked_currencies: [], locked_indices: [] })),
+  'public/status': publicMethod(() => ({ locked: false, locked_currencies: [], locked_indices: [] })),
 
   'public/hello': {
     kind: 'public',

@@ -1,6 +1,6 @@
 import { invalidParam, missingParam, RpcError } from '../core/errors.js';
 import { type Exchange, type Methods, type PrivateCall, privateMethod } from '../core/exchange.js';
-import { currencyFacts, instrumentNamed, priceOf } from '../core/market.js';
+import { currencyFacts, type Instrument, instrumentNamed, priceOf } from '../core/market.js';
 import type { Order } from '../core/orders.js';
 import { optionalBoolean, optionalNumber, optionalString, requiredString } from '../core/params.js';
 
@@ -83,11 +83,11 @@ function place(exchange: Exchange, call: PrivateCall, direction: 'buy' | 'sell')
   };
   return {
     order: exchange.orders.put(grant.accountId, order, call.connection?.id ?? null),
-    trades: isFilled ? [trade(order)] : [],
+    trades: isFilled ? [trade(order, instrument)] : [],
   };
 }
 
-function trade(order: Order): Readonly<Record<string, unknown>> {
+function trade(order: Order, instrument: Instrument): Readonly<Record<string, unknown>> {
   const { order_id, instrument_name, direction, amount, price, label, order_type } = order;
   return {
     trade_id: `${order_id}-1`,
@@ -102,6 +102,11 @@ function trade(order: Order): Readonly<Record<string, unknown>> {
     state: 'filled',
     liquidity: 'T',
     fee: 0,
+    fee_currency: instrument.settlement_currency ?? instrument.quote_currency,
+    mark_price: price,
+    index_price: price,
+    tick_direction: 0,
+    matching_id: null,
     timestamp: order.creation_timestamp,
   };
 }

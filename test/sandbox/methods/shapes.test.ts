@@ -1,7 +1,10 @@
+import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { channelNames } from '../../../src/sandbox/channels/table.js';
 import { type Sandbox, startSandbox } from '../../../src/sandbox/index.js';
 import { methodNames } from '../../../src/sandbox/methods/table.js';
 import { type Answer, bootstrap, ed25519, type Json, post, record, Socket, token } from '../client.js';
+import { channelShapes, mismatches, resultShapes } from '../shapes/shapes.js';
 
 type Check = (value: unknown) => boolean;
 type Shape = Readonly<Record<string, Check>>;
@@ -93,6 +96,9 @@ const instrument = shaped({
 });
 const ok = exactly('ok');
 
+/** In the description these have no result, or they are left out of it. */
+const notDescribed = ['private/logout'];
+
 let sandbox: Sandbox;
 let socket: Socket;
 let session: Json;
@@ -112,7 +118,7 @@ const channels = () => ({ channels: ['deribit_price_index.btc_usd'] });
 const cases: Readonly<Record<string, Case>> = {
   'public/get_time': { check: integer },
   'public/test': { check: versioned },
-  'public/status': { check: shaped({ locked: text }) },
+  'public/status': { check: shaped({ locked: flag }) },
   'public/hello': { params: () => ({ client_name: 'x', client_version: '1' }), check: versioned },
   'public/set_heartbeat': { params: () => ({ interval: 30 }), check: ok },
   'public/disable_heartbeat': { check: ok },
@@ -202,9 +208,41 @@ describe('the answer', () => {
     expect(answer).toMatchObject({ result: expect.anything() });
     expect(envelopeIsRight(answer ?? {})).toBe(true);
     expect({ result: answer?.result, fits: check(answer?.result) }).toMatchObject({ fits: true });
+    expect(mismatches(resultShapes[method] ?? {}, answer?.result)).toEqual([]);
+  });
+
+  it('is described for every method', () => {
+    expect(methodNames.filter((name) => resultShapes[name] === undefined)).toEqual(notDescribed);
   });
 
   it('is checked for every method but the one that has none', () => {
     expect(Object.keys(cases).sort()).toEqual(methodNames.filter((name) => name !== 'private/logout').sort());
+  });
+});
+
+describe('a notification', () => {
+  it.each(Object.entries(channelShapes))('of %s has the documented shape', async (_family, { example, shape }) => {
+    const other = await Socket.open(sandbox);
+    await other.request('public/auth', bootstrap(sandbox));
+    expect((await other.request('private/subscribe', { channels: [example] }))?.result).toEqual([example]);
+    const told = await other.until(() => other.answers.find(({ method }) => method === 'subscription'));
+    other.close();
+    expect(told).toMatchObject({ jsonrpc: '2.0', params: { channel: example } });
+    expect(mismatches(shape, told?.params?.data, 'data')).toEqual([]);
+  });
+
+  it('is checked for every family of channels', () => {
+    expect(Object.keys(channelShapes)).toEqual(channelNames);
+  });
+});
+
+describe('the README', () => {
+  const readme = readFileSync(new URL('../../../src/sandbox/README.md', import.meta.url), 'utf8');
+
+  it('names every method and every family of channels, and how many there are', () => {
+    const short = (name: string) => name.replace(/^(public|private)\//, '');
+    expect(methodNames.filter((name) => !readme.includes(`\`${short(name)}\``))).toEqual([]);
+    expect(channelNames.filter((name) => !readme.includes(`\`${name}\``))).toEqual([]);
+    expect(readme).toContain(`${methodNames.length} methods and ${channelNames.length} families of channels`);
   });
 });
