@@ -30,6 +30,10 @@ export function setUpSign(): void {
   };
   const file = keyFileField({ id: 'sign-file', label: 'Your private key', errors, onChange: clear });
   form.addEventListener('change', show);
+  // what is shown belongs to what the fields say
+  form.addEventListener('input', (event) => {
+    if (!(event.target instanceof HTMLInputElement && event.target.name === 'form')) clear();
+  });
   onSubmit({
     form,
     button: find('#sign-button', HTMLButtonElement),

@@ -93,7 +93,10 @@ inBrowsers('signing a login', (world) => {
     await waitForText(page, '#copy-signed', /^Copied$/);
   });
 
-  it('forgets the signature when another file is chosen', async () => {
+  it('forgets the signature when a field or the file is changed', async () => {
+    await sign('ed25519');
+    await fill(world.page, '#client-id', 'GhIjKl34');
+    expect(await world.page.$eval('#signed', (part) => (part as HTMLElement).hidden)).toBe(true);
     await sign('ed25519');
     await open('rsa.pem');
     expect(await world.page.$eval('#signed', (part) => (part as HTMLElement).hidden)).toBe(true);
