@@ -24,9 +24,11 @@ async function notices(inputs) {
     const { name, version } = JSON.parse(await readFile(join(root, path, 'package.json'), 'utf8'));
     const file = (await readdir(join(root, path))).find((entry) => /^licen[cs]e/i.test(entry));
     if (file === undefined) throw new Error(`${name} has no licence file`);
-    return `${name} ${version}\n\n${(await readFile(join(root, path, file), 'utf8')).trim()}`;
+    const text = await readFile(join(root, path, file), 'utf8');
+    // node-forge offers the BSD licence or the GPL: it is used under the former
+    return `${name} ${version}\n\n${text.replace(/^\s*GNU GENERAL PUBLIC LICENSE[\s\S]*/m, '').trim()}`;
   });
-  return (await Promise.all(texts)).join('\n\n----\n\n').replaceAll('--', '- -').replaceAll('\r', '');
+  return (await Promise.all(texts)).join('\n\n=====\n\n').replaceAll('\r', '').replaceAll('-->', '->');
 }
 
 async function script() {
