@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Secret } from '../../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { PermissionPolicy } from '../../keystore/permissions.js';
@@ -11,11 +12,12 @@ import { generate } from '../generate.js';
 import { link } from '../registration/link.js';
 import { register } from '../registration/register.js';
 import { type RotateRequest, rotate } from '../rotation/rotate.js';
+import { withHeldLocks } from './held-locks.js';
 import { type Change, planSteps, type Step } from './plan-policy.js';
 import type { KeyPolicy, Policy } from './policy.js';
-import { takeSnapshot } from './snapshot.js';
+import { isUnchanged, type Snapshot, takeSnapshot } from './snapshot.js';
 
-/** What the work on one key is done with: it may have a passphrase of its own. */
+/** What the work on one key needs: it may have a passphrase of its own. */
 export interface KeyContext extends Pick<RotateRequest, 'makeSuccessor'> {
   readonly context: WorkflowContext;
 }
@@ -28,7 +30,7 @@ export interface ApplyRequest {
   /** Called with the changes before the first of them is made, to ask where one needs it; it throws to stop. */
   readonly confirm: (changes: readonly Change[]) => Promise<void>;
   readonly contextFor: (name: string) => Promise<KeyContext>;
-  /** The passphrase for a key that shall get one; asked for before anything is changed, and perhaps again. */
+  /** The passphrase for a key that is to get one; asked for before anything is changed, and perhaps again. */
   readonly newPassphrase: (name: string) => Promise<Secret>;
   readonly permissions?: PermissionPolicy | undefined;
   /** Called when a change was made. */
@@ -59,29 +61,70 @@ const asChange = ({ action, name, detail }: Step): Change => ({ action, name, de
 
 /**
  * Makes the keystore and the exchange as the policy says, by the workflows that each change has. Doing it again does
- * nothing; after an interruption it goes on.
- * @throws `ERR_STATE` before anything is changed, where there are conflicts or too many keys; later what the workflows
- *   throw, with a hint of how far it came
+ * nothing; after an interruption it goes on. What is changed is decided while the locks of its keys are held: another run
+ * that works on the same keys is waited for.
+ * @throws `ERR_STATE` before anything is changed, where there are conflicts or too many keys, or where the keystore was
+ *   changed after `confirm` was asked; `ERR_LOCKED`; later what the workflows throw, with a hint of how far it came
  */
 export async function applyPolicy(context: WorkflowContext, request: ApplyRequest): Promise<PolicyResult> {
   const snapshot = await takeSnapshot(context, request.policy, request.login);
-  const steps = planSteps(snapshot, request.prune);
-  const changes = steps.map(asChange);
-  const work = steps.filter(({ action }) => action !== 'stranger');
-  refuseConflicts(work);
-  refuseTooMany(work, snapshot.accountKeys.length);
-  if (work.length === 0) return { changes, applied: false };
+  const steps = checkedSteps(snapshot, request);
+  const work = steps.filter(isWork);
+  const result: PolicyResult = { changes: steps.map(asChange), applied: false };
+  if (work.length === 0) return result;
   await request.confirm(work.map(asChange));
   for (const step of work) if (needsPassphrase(step)) await request.newPassphrase(step.name);
+  const names = request.policy.keys.map(({ name }) => name);
+  return context.store.withLocks(names, async (locked) => {
+    const held = { ...context, store: withHeldLocks(context.store, locked) };
+    const now = (await isUnchanged(held, snapshot)) ? steps : await decideAgain(held, request, work);
+    return makeSteps(held, request, now);
+  });
+}
+
+async function makeSteps(
+  { store }: WorkflowContext,
+  request: ApplyRequest,
+  steps: readonly Step[],
+): Promise<PolicyResult> {
+  const work = steps.filter(isWork);
   for (const [index, step] of work.entries()) {
     try {
-      await makeStep(request, step);
+      const means = await request.contextFor(step.name);
+      await makeStep(request, { ...means, context: { ...means.context, store } }, step);
     } catch (error) {
       throw soFar(error, step, index, work.length);
     }
     request.onDone?.(asChange(step));
   }
-  return { changes, applied: true };
+  return { changes: steps.map(asChange), applied: work.length > 0 };
+}
+
+const isWork = ({ action }: Step) => action !== 'stranger';
+
+/** The steps that the policy needs. @throws `ERR_STATE` for conflicts, and for more keys than the account can have */
+function checkedSteps(snapshot: Snapshot, { prune }: ApplyRequest): readonly Step[] {
+  const steps = planSteps(snapshot, prune);
+  refuseConflicts(steps);
+  refuseTooMany(steps, snapshot.accountKeys.length);
+  return steps;
+}
+
+/** What is needed now that another run has changed the keystore: nothing but what was agreed to. */
+async function decideAgain(
+  context: WorkflowContext,
+  request: ApplyRequest,
+  agreed: readonly Step[],
+): Promise<readonly Step[]> {
+  const steps = checkedSteps(await takeSnapshot(context, request.policy, request.login), request);
+  const isAgreed = (step: Step) => agreed.some((one) => isDeepStrictEqual(asChange(one), asChange(step)));
+  const other = steps.filter(isWork).find((step) => !isAgreed(step));
+  if (other === undefined) return steps;
+  throw new DeribitKeysError(
+    'ERR_STATE',
+    `another command changed the keystore in the meantime; now this is needed as well: ${other.action} ${other.name}`,
+    { hint: 'nothing was changed; run the same command again' },
+  );
 }
 
 function refuseConflicts(steps: readonly Step[]): void {
@@ -90,7 +133,7 @@ function refuseConflicts(steps: readonly Step[]): void {
   if (first === undefined) return;
   const more = conflicts.length === 1 ? '' : ` (and ${conflicts.length - 1} more)`;
   throw new DeribitKeysError('ERR_STATE', `the policy cannot be applied: ${first.name}: ${first.detail}${more}`, {
-    hint: 'nothing was changed; mend that, or take the key out of the policy',
+    hint: 'nothing was changed; resolve that, or remove the key from the policy',
   });
 }
 
@@ -116,10 +159,9 @@ function soFar(error: unknown, step: Step, done: number, all: number): unknown {
   });
 }
 
-async function makeStep(request: ApplyRequest, step: Step): Promise<void> {
+async function makeStep(request: ApplyRequest, means: KeyContext, step: Step): Promise<void> {
   const { login } = request;
   const { name, target, policy } = step;
-  const means = await request.contextFor(name);
   const { context } = means;
   if (policy === null) {
     if (target !== null) await changeKey(context, login, target, { do: 'disable' });
@@ -127,7 +169,7 @@ async function makeStep(request: ApplyRequest, step: Step): Promise<void> {
   }
   switch (step.action) {
     case 'replace':
-      await putAway(context, name);
+      await retire(context, name);
       return create(request, means, policy);
     case 'create':
       return create(request, means, policy);
@@ -184,8 +226,8 @@ async function find(context: WorkflowContext, login: AccountLogin, { name, targe
   });
 }
 
-/** Makes room for a new key of the same name; the old files are kept. */
-async function putAway(context: WorkflowContext, name: string): Promise<void> {
+/** Makes room for a new key of the same name; the old files are moved to retired/. */
+async function retire(context: WorkflowContext, name: string): Promise<void> {
   await context.store.withLock(name, async (locked) => {
     await retireKey(context.store, locked, await locked.read(), { purge: false });
   });

@@ -12,14 +12,14 @@ import type { KeySnapshot, Snapshot } from './snapshot.js';
  * - `create`: the name is free: make a key and register it
  * - `register`: the key is here and not on the exchange, or its registration was interrupted: register it
  * - `link`: the key is here and on the exchange, and the record does not know: prove and record it
- * - `replace`: the exchange does not have the key any more: put its files away, then as `create`
+ * - `replace`: the exchange does not have the key any more: move its files to retired/, then as `create`
  * - `enable`, `edit`: the key is disabled, or has another scope, label, features or whitelist on the exchange
- * - `record`: the record says something else than the exchange, which is as it shall be
- * - `encrypt`: the private key shall have a passphrase, and has none
- * - `rotate`: the key is too old, or of another kind, or its rotation waits to be ended
- * - `stranger`: the account has an enabled key that the policy does not name: left alone
+ * - `record`: the record says something else than the exchange, which is as the policy says
+ * - `encrypt`: the private key should have a passphrase, and has none
+ * - `rotate`: the key is too old, or of another kind, or its rotation is unfinished
+ * - `stranger`: the account has an enabled key that the policy does not name (an unmanaged key): it is left as it is
  * - `disable`: the same, with `--prune`
- * - `conflict`: nothing that `apply` may decide; it refuses to begin
+ * - `conflict`: nothing that `apply` can decide; it refuses to begin
  */
 export type Action =
   | 'create'
@@ -52,25 +52,25 @@ export interface Step extends Change {
 }
 
 /**
- * What is to be done, in order: key by key as the policy has them, then the strangers, and last the key that is logged in,
- * which may not be able to do the rest afterwards.
+ * What is to be done, in order: key by key as the policy has them, then unmanaged keys, and last the key that is logged
+ * in, which may not be able to do the rest afterwards.
  */
 export function planSteps(snapshot: Snapshot, prune: boolean): readonly Step[] {
   const { keys, loginClientId } = snapshot;
   const isLogin = ({ apiKey }: KeySnapshot) => apiKey?.clientId === loginClientId;
   const steps = (some: readonly KeySnapshot[]) => some.flatMap((key) => stepsFor(key, snapshot));
   const others = keys.filter((key) => !isLogin(key));
-  return [...steps(others), ...strangers(snapshot, prune), ...steps(keys.filter(isLogin))];
+  return [...steps(others), ...unmanaged(snapshot, prune), ...steps(keys.filter(isLogin))];
 }
 
 type Say = (action: Action, detail: string) => Step;
 
 function stepsFor(key: KeySnapshot, snapshot: Snapshot): Step[] {
-  const { policy, record, obstacle, apiKey } = key;
+  const { policy, record, conflict, apiKey } = key;
   const say: Say = (action, detail) => ({ action, name: policy.name, detail, policy, target: apiKey });
-  if (obstacle !== null) return [say('conflict', obstacle)];
-  if (key.rotation === 'unfinished') return [{ ...say('rotate', 'a rotation of it waits to be ended'), goesOn: true }];
-  if (record === null) return [say('create', `missing: ${shall(policy)}, ${policy.scope}`)];
+  if (conflict !== null) return [say('conflict', conflict)];
+  if (key.rotation === 'unfinished') return [{ ...say('rotate', 'a rotation of it is unfinished'), goesOn: true }];
+  if (record === null) return [say('create', `missing: ${describeKind(policy)}, ${policy.scope}`)];
   const kind = otherKind(policy, record);
   switch (record.state) {
     case 'retired':
@@ -101,14 +101,14 @@ function stepsFor(key: KeySnapshot, snapshot: Snapshot): Step[] {
   }
 }
 
-const shall = ({ type, bits }: KeyPolicy) =>
+const describeKind = ({ type, bits }: KeyPolicy) =>
   type === 'rsa' ? kindOf({ algorithm: 'rsa', bits: bits ?? 3072 }) : 'ed25519';
 
 /** In what the key is of another kind, or null. */
 function otherKind(policy: KeyPolicy, record: KeyRecord): string | null {
   const otherType = policy.type !== null && policy.type !== record.algorithm;
   const otherSize = policy.bits !== null && policy.bits !== record.bits;
-  return otherType || otherSize ? `it is ${kindOf(record)} and shall be ${shall(policy)}` : null;
+  return otherType || otherSize ? `it is ${kindOf(record)} and should be ${describeKind(policy)}` : null;
 }
 
 function tooOld({ maxAgeMs }: KeyPolicy, { registeredAt, createdAt }: KeyRecord, nowMs: number): string | null {
@@ -131,14 +131,14 @@ const asSet = (words: readonly string[]) =>
     .join(' ') || 'none';
 
 function enable(key: AccountKey, say: Say): Step[] {
-  return key.enabled ? [] : [say('enable', 'it is disabled on the exchange')];
+  return key.enabled !== false ? [] : [say('enable', 'it is disabled on the exchange')];
 }
 
 /** The differences of the key on the exchange from the policy. */
 function edit(policy: KeyPolicy, key: AccountKey, say: Say): Step[] {
   const differences: string[] = [];
-  const compare = (what: string, shallBe: string | null, is: string) => {
-    if (shallBe !== null && shallBe !== is) differences.push(`${what}: is ${is || 'empty'}, shall be ${shallBe}`);
+  const compare = (what: string, wanted: string | null, is: string) => {
+    if (wanted !== null && wanted !== is) differences.push(`${what}: is ${is || 'empty'}, should be ${wanted}`);
   };
   compare('scope', scopesEqual(policy.scope, key.scope) ? null : policy.scope, key.scope);
   compare('label', policy.label, key.label);
@@ -167,11 +167,11 @@ function outdatedFields(record: KeyRecord, key: AccountKey): string[] {
   return fields.filter(([, same]) => !same).map(([field]) => field);
 }
 
-/** Enabled keys that the policy does not name; the one that is logged in, and those of a rotation, are none. */
-function strangers({ accountKeys, keys, spared }: Snapshot, prune: boolean): Step[] {
+/** Enabled keys that the policy does not name, apart from the one that is logged in and those of a rotation. */
+function unmanaged({ accountKeys, keys, spared }: Snapshot, prune: boolean): Step[] {
   const named = new Set(keys.flatMap(({ apiKey }) => (apiKey === null ? [] : [apiKey.clientId])));
   return accountKeys
-    .filter(({ clientId, enabled }) => enabled && !named.has(clientId) && !spared.has(clientId))
+    .filter(({ clientId, enabled }) => enabled !== false && !named.has(clientId) && !spared.has(clientId))
     .map((target): Step => {
       const what = `the policy does not name ${target.clientId}${target.label === '' ? '' : ` (${target.label})`}: ${target.scope}`;
       const name = target.name ?? target.clientId;

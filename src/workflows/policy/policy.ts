@@ -1,6 +1,6 @@
 import type { Environment } from '../../deribit/endpoints.js';
 
-/** What a key of the account shall be. What is null is not looked at: it is left as it is. */
+/** What a key of the account should be. What is null is left as it is. */
 export interface KeyPolicy {
   readonly name: string;
   readonly type: 'ed25519' | 'rsa' | null;
@@ -11,13 +11,13 @@ export interface KeyPolicy {
   readonly features: readonly string[] | null;
   /** Empty: any address. */
   readonly whitelist: readonly string[] | null;
-  /** From which age on the key is to be rotated. */
+  /** The age from which the key is rotated. */
   readonly maxAgeMs: number | null;
   /** Whether the private key must have a passphrase. */
   readonly encrypt: boolean;
 }
 
-/** The keys that an account, or a subaccount, shall have. */
+/** The keys that an account, or a subaccount, should have. */
 export interface Policy {
   readonly environment: Environment | null;
   readonly keys: readonly KeyPolicy[];

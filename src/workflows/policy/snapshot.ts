@@ -1,15 +1,19 @@
+import { isDeepStrictEqual } from 'node:util';
 import { sameEndpoint } from '../../deribit/endpoints.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import { listJournals, type RotationJournal } from '../../keystore/journal.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { type AccountKey, listAccountKeys } from '../account/api-keys.js';
+import { isKeyOf } from '../account/match-key.js';
 import { subaccountOf } from '../account/subaccount.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { endpointOfRecord } from '../endpoint-selection.js';
 import { proveLogin } from '../registration/proof.js';
+import { isInGrace } from '../rotation/grace.js';
+import { readOrNull } from '../rotation/inspect.js';
 import type { KeyPolicy, Policy } from './policy.js';
 
-/** How things are with one key of the policy. */
+/** The state of one key of the policy. */
 export interface KeySnapshot {
   readonly policy: KeyPolicy;
   /** Null where the name is free. */
@@ -18,38 +22,47 @@ export interface KeySnapshot {
   readonly apiKey: AccountKey | null;
   readonly rotation: 'none' | 'unfinished' | 'grace';
   /** Why nothing can be decided about it, or null. */
-  readonly obstacle: string | null;
+  readonly conflict: string | null;
 }
 
-/** How things are, here and on the exchange. */
+/** The state of the keystore and of the account. */
 export interface Snapshot {
   readonly keys: readonly KeySnapshot[];
   readonly accountKeys: readonly AccountKey[];
   readonly loginClientId: string;
-  /** Client ids that are no strangers: the login's, and those of rotations under way. */
+  /** Client ids that are not unmanaged keys: the login's, and those of rotations under way. */
   readonly spared: ReadonlySet<string>;
+  readonly journals: readonly RotationJournal[];
   readonly nowMs: number;
 }
 
 /**
- * Looks at the keystore and at the account. Where a registered key is not among the account's, it tries to log in with
+ * Reads the keystore and the account's list. Where a registered key is not among the account's, it tries to log in with
  * it: a key that can belongs to another account.
  * @throws `ERR_USAGE` where the policy is for another environment than the login, and what the exchange and the
- *   keystore can give
+ *   keystore throw
  */
 export async function takeSnapshot(context: WorkflowContext, policy: Policy, login: AccountLogin): Promise<Snapshot> {
   requireEnvironment(policy, login);
   const journals = await listJournals(context.store);
   const accountKeys = await listAccountKeys(context, login);
   const keys: KeySnapshot[] = [];
-  for (const key of policy.keys) keys.push(await lookAtKey(context, key, login, accountKeys, journals));
+  for (const key of policy.keys) keys.push(await inspectKey(context, key, login, accountKeys, journals));
   const loginClientId = login.credentials.clientId;
   const spared = new Set([loginClientId]);
   for (const { previous, successor } of journals) {
     spared.add(previous.clientId);
     for (const { name, clientId } of accountKeys) if (name === successor) spared.add(clientId);
   }
-  return { keys, accountKeys, loginClientId, spared, nowMs: context.store.now().getTime() };
+  return { keys, accountKeys, loginClientId, spared, journals, nowMs: context.store.now().getTime() };
+}
+
+/** Whether the keystore still has what the snapshot shows of the policy's keys and of rotations. */
+export async function isUnchanged(context: WorkflowContext, { keys, journals }: Snapshot): Promise<boolean> {
+  for (const { policy, record } of keys) {
+    if (!isDeepStrictEqual(await readOrNull(context, policy.name), record)) return false;
+  }
+  return isDeepStrictEqual(await listJournals(context.store), journals);
 }
 
 function requireEnvironment({ environment }: Policy, { endpoint }: AccountLogin): void {
@@ -64,7 +77,7 @@ function requireEnvironment({ environment }: Policy, { endpoint }: AccountLogin)
   );
 }
 
-async function lookAtKey(
+async function inspectKey(
   context: WorkflowContext,
   policy: KeyPolicy,
   login: AccountLogin,
@@ -72,29 +85,20 @@ async function lookAtKey(
   journals: readonly RotationJournal[],
 ): Promise<KeySnapshot> {
   const { name } = policy;
-  const record = await recordOf(context, name);
+  const record = await readOrNull(context, name);
   const rotation = rotationOf(journals, name, context.store.now().getTime());
   const seen = { policy, record, rotation };
-  if (record === null) return { ...seen, apiKey: null, obstacle: await nameTaken(context, name) };
+  if (record === null) return { ...seen, apiKey: null, conflict: await nameTaken(context, name) };
   const elsewhere = otherPlace(record, login);
-  if (elsewhere !== null) return { ...seen, apiKey: null, obstacle: elsewhere };
+  if (elsewhere !== null) return { ...seen, apiKey: null, conflict: elsewhere };
   const apiKey = accountKeys.find((key) => isKeyOf(record, key)) ?? null;
-  const obstacle =
+  const conflict =
     rotation === 'unfinished' || record.state !== 'registered'
       ? null
       : apiKey === null
         ? await belongsElsewhere(context, record, login, accountKeys)
         : differsThere(record, apiKey);
-  return { ...seen, apiKey, obstacle };
-}
-
-async function recordOf(context: WorkflowContext, name: string): Promise<KeyRecord | null> {
-  try {
-    return await context.store.read(name);
-  } catch (error) {
-    if (isDeribitKeysError(error, 'ERR_NO_SUCH_NAME')) return null;
-    throw error;
-  }
+  return { ...seen, apiKey, conflict };
 }
 
 /** A name without a record may be taken all the same: by a stray file, or by a name that differs by case. */
@@ -111,11 +115,10 @@ async function nameTaken(context: WorkflowContext, name: string): Promise<string
 function rotationOf(journals: readonly RotationJournal[], name: string, nowMs: number): KeySnapshot['rotation'] {
   const journal = journals.find((one) => one.name === name);
   if (journal === undefined) return 'none';
-  if (journal.promotedAt === null) return 'unfinished';
-  return nowMs < Date.parse(journal.promotedAt) + journal.graceMs ? 'grace' : 'unfinished';
+  return isInGrace(journal, nowMs) ? 'grace' : 'unfinished';
 }
 
-/** A key of another exchange or subaccount is none of this policy's business. */
+/** A key of another exchange or subaccount does not concern this policy. */
 function otherPlace(record: KeyRecord, login: AccountLogin): string | null {
   const place = endpointOfRecord(record);
   if (place === null || record.state === 'retired') return null;
@@ -123,10 +126,6 @@ function otherPlace(record: KeyRecord, login: AccountLogin): string | null {
     return `it belongs to ${new URL(place.url).host}, where the login does not lead`;
   if (record.subaccount === subaccountOf(login)) return null;
   return `it belongs to ${record.subaccount === null ? 'the main account' : `the subaccount ${record.subaccount}`}`;
-}
-
-function isKeyOf(record: KeyRecord, key: AccountKey): boolean {
-  return record.clientId === null ? key.fingerprint === record.fingerprint : key.clientId === record.clientId;
 }
 
 function differsThere(record: KeyRecord, key: AccountKey): string | null {
@@ -146,5 +145,5 @@ async function belongsElsewhere(
   const proof = await proveLogin(context, login.endpoint, record.clientId, await context.signerOf(record));
   return proof === null
     ? null
-    : `${record.clientId} logs in, and is not among the keys of this account: it is another's`;
+    : `${record.clientId} logs in, and is not among the keys of this account: it belongs to another one`;
 }

@@ -317,7 +317,7 @@ describe('Applying brings back', () => {
     });
   }
 
-  it('a key that shall be encrypted and is not', async () => {
+  it('a key that should be encrypted and is not', async () => {
     const house = await openHouse();
     const secret = join(house.folder, 'secret');
     writeFileSync(secret, 'correct horse');
@@ -422,7 +422,7 @@ describe('A policy that contradicts how things are', () => {
     const house = await openHouse();
     await house.run('generate', 'local');
     const text = 'keys:\n  - { name: fresh, scope: trade:read }\n  - { name: local, type: rsa, scope: trade:read }';
-    await refused(house, text, 'ERR_STATE', /local: it is ed25519 and shall be rsa/);
+    await refused(house, text, 'ERR_STATE', /local: it is ed25519 and should be rsa/);
     expect(() => house.record('fresh')).toThrow(/ENOENT/);
   });
 
@@ -481,7 +481,7 @@ describe('The plan', () => {
       '--as',
       'admin',
     );
-    expect(stdout).toMatch(/^~ edit bot: scope: is trade:read, shall be trade:read_write$/m);
+    expect(stdout).toMatch(/^~ edit bot: scope: is trade:read, should be trade:read_write$/m);
     expect(stdout).toMatch(/^\+ create fresh: missing: ed25519, trade:read$/m);
     expect(stdout).toMatch(/^\? stranger \S+: the policy does not name \S+ \(bootstrap\)/m);
   });
