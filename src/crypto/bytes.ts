@@ -23,7 +23,7 @@ export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
 }
 
 /** The arrays one after another. */
-export function concatBytes(...parts: readonly Uint8Array[]): Uint8Array {
+export function concatBytes(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const joined = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
   let at = 0;
   for (const part of parts) {
@@ -73,7 +73,7 @@ export function toBinary(bytes: Uint8Array): string {
 }
 
 /** The bytes in a string of node-forge. */
-export function fromBinary(binary: string): Uint8Array {
+export function fromBinary(binary: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from({ length: binary.length }, (_, i) => binary.charCodeAt(i));
 }
 

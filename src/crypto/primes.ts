@@ -17,15 +17,22 @@ export function hasSmallFactor(n: bigint): boolean {
   return SMALL_PRIMES.some((prime) => n % prime === 0n);
 }
 
+/** How to test a number for being prime. */
+export interface MillerRabinOptions {
+  readonly rounds: number;
+  readonly randomBytes: (length: number) => Uint8Array;
+  /** Lets other work run; called before each round. */
+  readonly pause: () => Promise<unknown>;
+}
+
 /**
  * Miller-Rabin with random bases (FIPS 186-5 §B.3.1), after trial division, for odd numbers over 752. For a number that
  * was not chosen to deceive, one round errs with a chance below 2^-80 at 512 bits already, and far less above.
  */
-export function passesMillerRabin(
+export async function passesMillerRabin(
   candidate: bigint,
-  rounds: number,
-  randomBytes: (length: number) => Uint8Array,
-): boolean {
+  { rounds, randomBytes, pause }: MillerRabinOptions,
+): Promise<boolean> {
   if (hasSmallFactor(candidate)) return false;
   const last = candidate - 1n;
   let twos = 0;
@@ -33,6 +40,7 @@ export function passesMillerRabin(
   for (; odd % 2n === 0n; odd /= 2n) twos++;
   const length = Math.ceil(bitLength(candidate) / 8) + 8;
   for (let round = 0; round < rounds; round++) {
+    await pause();
     const base = 2n + (bytesToBigInt(randomBytes(length)) % (candidate - 3n));
     if (!isWitnessed(modPow(base, odd, candidate), twos, last, candidate)) return false;
   }

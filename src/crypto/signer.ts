@@ -35,7 +35,7 @@ export function verifySignature(
   signature: Uint8Array,
   engine: Engine = defaultEngine,
 ): Promise<boolean> {
-  return engine.verify(publicKey.algorithm, publicKey.spki, message, signature);
+  return engine.verify(publicKey, message, signature);
 }
 
 /** The length of each signature that belongs to the signer's key, in bytes. */

@@ -1,18 +1,5 @@
 // The parts of node-forge that are imported one by one; @types/node-forge knows only the whole.
 
-declare module 'node-forge/lib/asn1.js' {
-  import { asn1 } from 'node-forge';
-
-  export = asn1;
-}
-
-declare module 'node-forge/lib/md5.js' {
-  import { md } from 'node-forge';
-
-  const md5: typeof md.md5;
-  export = md5;
-}
-
 declare module 'node-forge/lib/sha256.js' {
   import { md } from 'node-forge';
 
@@ -64,11 +51,4 @@ declare module 'bcrypt-pbkdf' {
   }
   const bcryptPbkdf: BcryptPbkdf;
   export = bcryptPbkdf;
-}
-
-declare module 'node-forge/lib/sha1.js' {
-  import { md } from 'node-forge';
-
-  const sha1: typeof md.sha1;
-  export = sha1;
 }

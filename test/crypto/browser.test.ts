@@ -10,6 +10,7 @@ const WEB_GLOBALS = { atob, btoa, crypto, TextEncoder, TextDecoder, setTimeout, 
 
 let code = '';
 let inputs: readonly string[] = [];
+let imports: Readonly<Record<string, readonly { readonly path: string; readonly kind: string }[]>> = {};
 
 beforeAll(async () => {
   const { outputFiles, metafile } = await build({
@@ -26,12 +27,50 @@ beforeAll(async () => {
   });
   code = outputFiles[0]?.text ?? '';
   inputs = Object.keys(metafile.inputs);
+  imports = Object.fromEntries(Object.entries(metafile.inputs).map(([input, each]) => [input, each.imports]));
 });
 
 test('the bundle for browsers holds the portable engine and nothing of Node', () => {
   expect(inputs.some((input) => input.endsWith('engine/portable.ts'))).toBe(true);
   expect(inputs.filter((input) => /engine\/native|^node:/.test(input))).toEqual([]);
   expect(code).not.toMatch(/["'`]node:/);
+});
+
+test('a program that only needs the fingerprint bundles neither node-forge nor the readers of formats', async () => {
+  const { outputFiles, metafile } = await build({
+    stdin: {
+      contents: "export { fingerprint } from './index.js';",
+      resolveDir: path('../../src/crypto'),
+    },
+    bundle: true,
+    write: false,
+    metafile: true,
+    minify: true,
+    format: 'esm',
+    platform: 'browser',
+    alias: { '#engine': path('../../src/crypto/engine/portable.ts') },
+    logLevel: 'silent',
+  });
+  const used = Object.entries(Object.values(metafile.outputs)[0]?.inputs ?? {}).filter(
+    ([, { bytesInOutput }]) => bytesInOutput > 0,
+  );
+  expect(used.map(([input]) => input).filter((input) => /node-forge|formats\/|engine\//.test(input))).toEqual([]);
+  expect(outputFiles[0]?.contents.length).toBeLessThan(12_000);
+});
+
+test('node-forge is loaded only for what WebCrypto does not have', () => {
+  const importers = inputs.filter((input) => input.startsWith('src/'));
+  expect(importers.length).toBeGreaterThan(20);
+  const staticForge = Object.entries(imports).filter(
+    ([input, kinds]) =>
+      input.startsWith('src/') &&
+      kinds.some(({ path: to, kind }) => to.includes('node-forge') && kind !== 'dynamic-import'),
+  );
+  expect(staticForge.map(([input]) => input)).toEqual(['src/crypto/engine/portable-forge.ts']);
+  const loaders = Object.entries(imports).flatMap(([, kinds]) =>
+    kinds.filter(({ path: to }) => to.endsWith('portable-forge.ts')),
+  );
+  expect(loaders.every(({ kind }) => kind === 'dynamic-import')).toBe(true);
 });
 
 test('the bundle generates, loads, signs and verifies with the globals of a browser alone', async () => {

@@ -58,7 +58,7 @@ describe.each(ENGINES)('on the $name engine', (engine) => {
   });
 
   test('PBKDF2 gives the answer of RFC 7914 §11', async () => {
-    const key = await engine.pbkdf2('sha256', utf8('passwd'), utf8('salt'), 1, 64);
+    const key = await engine.pbkdf2(utf8('passwd'), { hash: 'sha256', salt: utf8('salt'), iterations: 1, length: 64 });
     expect(bytesToHex(key)).toBe(
       '55ac046e56e3089fec1691c22544b605f94185216dde0465e68b9d57c20dacbc49ca9cccf179b645991664b39d77ef317c71b845b1e30bd509112041d3a19783',
     );
@@ -66,7 +66,7 @@ describe.each(ENGINES)('on the $name engine', (engine) => {
 
   test('scrypt gives the answer of RFC 7914 §12', async () => {
     const cost = { cost: 1024, blockSize: 8, parallelization: 16 };
-    const key = await engine.scrypt(utf8('password'), utf8('NaCl'), cost, 64);
+    const key = await engine.scrypt(utf8('password'), { ...cost, salt: utf8('NaCl'), length: 64 });
     expect(bytesToHex(key)).toBe(
       'fdbabe1c9d3472007856e7190d01e9fe7c6ad7cbc8237830e77376634b3731622eaf30d92e22a3886ff109279d9830dac727afb94a83ee6d8360cbdfa2cc0640',
     );

@@ -1,7 +1,18 @@
 import type { KeyAlgorithm, PrivateKey } from '../keys.js';
 
+/** Bytes in a buffer of their own, as WebCrypto, `Blob` and `fetch` take them. */
+export type Bytes = Uint8Array<ArrayBuffer>;
+
 /** The hashes that PBKDF2's HMAC may use (RFC 8018 §B.1.2), by OpenSSL's names. */
 export type PbkdfHash = 'sha1' | 'sha224' | 'sha256' | 'sha384' | 'sha512' | 'sha512-224' | 'sha512-256';
+
+/** The parameters of PBKDF2 (RFC 8018 §5.2); `length` in bytes. */
+export interface Pbkdf2Parameters {
+  readonly hash: PbkdfHash;
+  readonly salt: Uint8Array;
+  readonly iterations: number;
+  readonly length: number;
+}
 
 /** The cost of scrypt (RFC 7914 §2): N, r and p. It needs 128 * N * r bytes of memory. */
 export interface ScryptCost {
@@ -10,9 +21,21 @@ export interface ScryptCost {
   readonly parallelization: number;
 }
 
+/** The parameters of scrypt; `length` in bytes. */
+export interface ScryptParameters extends ScryptCost {
+  readonly salt: Uint8Array;
+  readonly length: number;
+}
+
+/** A checked public key: its algorithm and canonical SubjectPublicKeyInfo. */
+export interface VerificationKey {
+  readonly algorithm: KeyAlgorithm;
+  readonly spki: Uint8Array;
+}
+
 /**
  * The primitives that the rest of crypto/ is built on. There are two: *native* on `node:crypto`, and *portable* on
- * @noble/ed25519, node-forge and WebCrypto for everywhere else. They give the same answers.
+ * WebCrypto, @noble/ed25519 and node-forge for everywhere else. Both return the same results.
  *
  * An engine computes; it does not judge. Keys, costs and lengths are checked by its callers.
  */
@@ -20,63 +43,64 @@ export interface Engine {
   readonly name: 'native' | 'portable';
 
   /** Bytes of the platform's secure generator. */
-  randomBytes(length: number): Uint8Array;
+  randomBytes(length: number): Bytes;
 
   /** PKCS#8 DER of a new RSA key with the public exponent 65537. Does not block. */
-  generateRsaPkcs8(bits: number): Promise<Uint8Array>;
+  generateRsaPkcs8(bits: number): Promise<Bytes>;
 
   /** The 32 bytes of the public key that belong to a 32-byte seed (RFC 8032 §5.1.5). */
-  ed25519PublicKey(seed: Uint8Array): Promise<Uint8Array>;
+  ed25519PublicKey(seed: Uint8Array): Promise<Bytes>;
 
   /**
    * Whether an odd number over 752 is prime. One that is not, and was not built to deceive, passes with negligible chance;
-   * one that was, with a chance of at most 2^-10, or 2^-4 above 2048 bits, where more rounds would block for seconds.
+   * one that was, with a chance of at most 2^-10, or 2^-4 above 2048 bits, where more rounds would take seconds.
    */
   isProbablePrime(candidate: bigint): Promise<boolean>;
 
   /** A function that signs, as `Signer.sign` does, with the key in `pkcs8` (checked, canonical DER). */
-  signer(algorithm: KeyAlgorithm, pkcs8: Uint8Array): (message: Uint8Array) => Promise<Uint8Array>;
+  signer(algorithm: KeyAlgorithm, pkcs8: Uint8Array): (message: Uint8Array) => Promise<Bytes>;
 
   /**
-   * Whether `signature` is valid for `message` under the key in `spki` (checked, canonical DER). Ed25519: RFC 8032 §5.1.7
-   * without the cofactor, S < L. RSA: RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017 §8.2.2), exactly as long as the modulus.
+   * Whether `signature` is valid for `message`. Ed25519: RFC 8032 §5.1.7 without the cofactor, S < L. RSA:
+   * RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017 §8.2.2), exactly as long as the modulus.
    */
-  verify(algorithm: KeyAlgorithm, spki: Uint8Array, message: Uint8Array, signature: Uint8Array): Promise<boolean>;
+  verify(key: VerificationKey, message: Uint8Array, signature: Uint8Array): Promise<boolean>;
 
-  sha256(data: Uint8Array): Promise<Uint8Array>;
+  sha256(data: Uint8Array): Promise<Bytes>;
 
-  hmacSha256(key: Uint8Array, data: Uint8Array): Promise<Uint8Array>;
+  /** `key` has at least one byte. */
+  hmacSha256(key: Uint8Array, data: Uint8Array): Promise<Bytes>;
 
-  /** RFC 8018 §5.2. Does not block. */
-  pbkdf2(
-    hash: PbkdfHash,
-    password: Uint8Array,
-    salt: Uint8Array,
-    iterations: number,
-    length: number,
-  ): Promise<Uint8Array>;
+  /**
+   * RFC 8018 §5.2. Does not block.
+   * @throws ERR_KEY_UNSUPPORTED where the platform refuses so many iterations
+   */
+  pbkdf2(password: Uint8Array, parameters: Pbkdf2Parameters): Promise<Bytes>;
 
   /** RFC 7914 §6. Does not block. */
-  scrypt(password: Uint8Array, salt: Uint8Array, cost: ScryptCost, length: number): Promise<Uint8Array>;
+  scrypt(password: Uint8Array, parameters: ScryptParameters): Promise<Bytes>;
 
   /**
-   * AES-128, -192 or -256 in CBC mode, by the length of `key`. Null where the data is not a positive number of whole
-   * blocks, or the PKCS#7 padding is wrong: the sign of a wrong key. With `'none'` nothing is removed.
+   * AES-128, -192 or -256 in CBC mode with PKCS#7 padding, by the length of `key`. Null where the data is not a positive
+   * number of complete blocks, or the padding is wrong: the sign of a wrong key.
    */
-  aesCbcDecrypt(key: Uint8Array, iv: Uint8Array, data: Uint8Array, padding: 'pkcs7' | 'none'): Uint8Array | null;
+  aesCbcDecrypt(key: Uint8Array, iv: Uint8Array, data: Uint8Array): Promise<Bytes | null>;
+
+  /** As {@link Engine.aesCbcDecrypt}, without padding: nothing is removed. */
+  aesCbcDecryptBlocks(key: Uint8Array, iv: Uint8Array, data: Uint8Array): Promise<Bytes | null>;
 
   /** AES in CBC mode with PKCS#7 padding. */
-  aesCbcEncrypt(key: Uint8Array, iv: Uint8Array, data: Uint8Array): Uint8Array;
+  aesCbcEncrypt(key: Uint8Array, iv: Uint8Array, data: Uint8Array): Promise<Bytes>;
 
-  /** AES in CTR mode over the whole 16-byte counter block: encrypts and decrypts. */
-  aesCtr(key: Uint8Array, iv: Uint8Array, data: Uint8Array): Uint8Array;
+  /** AES in CTR mode over the 16-byte counter block: encrypts and decrypts. */
+  aesCtr(key: Uint8Array, iv: Uint8Array, data: Uint8Array): Promise<Bytes>;
 
   /** Triple DES in CBC mode with a 24-byte key and PKCS#7 padding. Null as for {@link Engine.aesCbcDecrypt}. */
-  tripleDesCbcDecrypt(key: Uint8Array, iv: Uint8Array, data: Uint8Array): Uint8Array | null;
+  tripleDesCbcDecrypt(key: Uint8Array, iv: Uint8Array, data: Uint8Array): Promise<Bytes | null>;
 
   /**
    * The private key in `pkcs8`, checked without a DER reader; null where it is not exactly as this package writes it, or
-   * is not sound. Only an engine that has a quicker way than reading it offers this.
+   * not valid. Only an engine that has a quicker way than reading it offers this.
    */
   quickPrivateKey?(pkcs8: Uint8Array): Promise<PrivateKey | null>;
 }

@@ -1,35 +1,35 @@
 import { createCipheriv, createDecipheriv, type Decipher } from 'node:crypto';
 import { concatBytes } from '../bytes.js';
+import type { Bytes, Engine } from './engine.js';
 import { plainBytes } from './native-keys.js';
 
 const AES_BLOCK = 16;
 const DES_BLOCK = 8;
 
-export function aesCbcDecrypt(
-  key: Uint8Array,
-  iv: Uint8Array,
-  data: Uint8Array,
-  padding: 'pkcs7' | 'none',
-): Uint8Array | null {
-  if (data.length === 0 || data.length % AES_BLOCK !== 0) return null;
-  return finish(createDecipheriv(`aes-${key.length * 8}-cbc`, key, iv).setAutoPadding(padding === 'pkcs7'), data);
-}
+export const aesCbcDecrypt: Engine['aesCbcDecrypt'] = async (key, iv, data) =>
+  isBlocks(data, AES_BLOCK) ? finish(createDecipheriv(`aes-${key.length * 8}-cbc`, key, iv), data) : null;
 
-export function tripleDesCbcDecrypt(key: Uint8Array, iv: Uint8Array, data: Uint8Array): Uint8Array | null {
-  if (data.length === 0 || data.length % DES_BLOCK !== 0) return null;
-  return finish(createDecipheriv('des-ede3-cbc', key, iv), data);
-}
+export const aesCbcDecryptBlocks: Engine['aesCbcDecryptBlocks'] = async (key, iv, data) =>
+  isBlocks(data, AES_BLOCK)
+    ? finish(createDecipheriv(`aes-${key.length * 8}-cbc`, key, iv).setAutoPadding(false), data)
+    : null;
 
-export function aesCbcEncrypt(key: Uint8Array, iv: Uint8Array, data: Uint8Array): Uint8Array {
+export const tripleDesCbcDecrypt: Engine['tripleDesCbcDecrypt'] = async (key, iv, data) =>
+  isBlocks(data, DES_BLOCK) ? finish(createDecipheriv('des-ede3-cbc', key, iv), data) : null;
+
+export const aesCbcEncrypt: Engine['aesCbcEncrypt'] = async (key, iv, data) => {
   const cipher = createCipheriv(`aes-${key.length * 8}-cbc`, key, iv);
   return concatBytes(cipher.update(data), cipher.final());
+};
+
+export const aesCtr: Engine['aesCtr'] = async (key, iv, data) =>
+  plainBytes(createCipheriv(`aes-${key.length * 8}-ctr`, key, iv).update(data));
+
+function isBlocks(data: Uint8Array, block: number): boolean {
+  return data.length > 0 && data.length % block === 0;
 }
 
-export function aesCtr(key: Uint8Array, iv: Uint8Array, data: Uint8Array): Uint8Array {
-  return plainBytes(createCipheriv(`aes-${key.length * 8}-ctr`, key, iv).update(data));
-}
-
-function finish(decipher: Decipher, data: Uint8Array): Uint8Array | null {
+function finish(decipher: Decipher, data: Uint8Array): Bytes | null {
   const start = decipher.update(data);
   try {
     return concatBytes(start, decipher.final());

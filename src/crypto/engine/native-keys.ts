@@ -3,6 +3,7 @@ import { equalBytes } from '../bytes.js';
 import { PrivateKey, PublicKey } from '../keys.js';
 import { bytesToBigInt } from '../numbers.js';
 import { checkRsaPrivate } from '../rsa-checks.js';
+import type { Bytes } from './engine.js';
 
 /** The key object for PKCS#8 DER. */
 export function privateKeyObject(pkcs8: Uint8Array): KeyObject {
@@ -11,8 +12,8 @@ export function privateKeyObject(pkcs8: Uint8Array): KeyObject {
 }
 
 /** The bytes of a Buffer as a plain Uint8Array over the same memory. */
-export function plainBytes(buffer: Buffer): Uint8Array {
-  return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+export function plainBytes(buffer: Buffer): Bytes {
+  return new Uint8Array(buffer.buffer as ArrayBuffer, buffer.byteOffset, buffer.byteLength);
 }
 
 const POOL_SIZE = 4096;
@@ -22,7 +23,7 @@ const pool = new Uint8Array(POOL_SIZE);
 let used = POOL_SIZE;
 
 /** Random bytes; short ones come from a pool, since a call of the generator costs more than a nonce may. */
-export function pooledRandomBytes(length: number): Uint8Array {
+export function pooledRandomBytes(length: number): Bytes {
   if (length > MAX_FROM_POOL) return randomFillSync(new Uint8Array(length));
   if (used + length > POOL_SIZE) {
     randomFillSync(pool);

@@ -9,12 +9,13 @@ import {
   sign,
   verify,
 } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { ED25519_LENGTH, ed25519Pkcs8 } from '../asn1/ed25519-der.js';
 import { bitLength } from '../numbers.js';
 import { passesMillerRabin } from '../primes.js';
 import type { Engine } from './engine.js';
-import { aesCbcDecrypt, aesCbcEncrypt, aesCtr, tripleDesCbcDecrypt } from './native-ciphers.js';
+import { aesCbcDecrypt, aesCbcDecryptBlocks, aesCbcEncrypt, aesCtr, tripleDesCbcDecrypt } from './native-ciphers.js';
 import { plainBytes, pooledRandomBytes, privateKeyObject, quickPrivateKey } from './native-keys.js';
 
 // OpenSSL does at least 64 rounds, 128 above this length, where each takes so long that a key would need seconds.
@@ -49,7 +50,7 @@ export const engine: Engine = {
   async isProbablePrime(candidate) {
     return bitLength(candidate) <= MAX_CHECK_PRIME_BITS
       ? checkPrimeAsync(candidate)
-      : passesMillerRabin(candidate, ROUNDS_ABOVE, pooledRandomBytes);
+      : passesMillerRabin(candidate, { rounds: ROUNDS_ABOVE, randomBytes: pooledRandomBytes, pause: setImmediate });
   },
 
   signer(algorithm, pkcs8) {
@@ -58,7 +59,7 @@ export const engine: Engine = {
     return async (message) => plainBytes(sign(hash, message, key));
   },
 
-  async verify(algorithm, spki, message, signature) {
+  async verify({ algorithm, spki }, message, signature) {
     const key = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
     return verify(algorithm === 'rsa' ? 'sha256' : null, message, key, signature);
   },
@@ -71,11 +72,11 @@ export const engine: Engine = {
     return plainBytes(createHmac('sha256', key).update(data).digest());
   },
 
-  async pbkdf2(hash, password, salt, iterations, length) {
+  async pbkdf2(password, { hash, salt, iterations, length }) {
     return plainBytes(await pbkdf2Async(password, salt, iterations, length, hash));
   },
 
-  scrypt(password, salt, { cost, blockSize, parallelization }, length) {
+  scrypt(password, { salt, cost, blockSize, parallelization, length }) {
     const maxmem = 128 * blockSize * (cost + parallelization + 4);
     return new Promise((resolve, reject) => {
       scrypt(password, salt, length, { cost, blockSize, parallelization, maxmem }, (error, key) => {
@@ -86,6 +87,7 @@ export const engine: Engine = {
   },
 
   aesCbcDecrypt,
+  aesCbcDecryptBlocks,
   aesCbcEncrypt,
   aesCtr,
   tripleDesCbcDecrypt,

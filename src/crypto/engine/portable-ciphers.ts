@@ -1,52 +1,61 @@
-import 'node-forge/lib/aes.js';
-import 'node-forge/lib/des.js';
-import cipher from 'node-forge/lib/cipher.js';
-import util from 'node-forge/lib/util.js';
-import { fromBinary, toBinary } from '../bytes.js';
-import type { Engine } from './engine.js';
+import { concatBytes, ownBuffer } from '../bytes.js';
+import type { Bytes, Engine } from './engine.js';
+import { type CryptoKey, subtle } from './portable-platform.js';
 
 const AES_BLOCK = 16;
-const DES_BLOCK = 8;
 
-export const aesCbcDecrypt: Engine['aesCbcDecrypt'] = (key, iv, data, padding) =>
-  decryptCbc('AES-CBC', AES_BLOCK, key, iv, data, padding);
+// WebCrypto does AES; Chromium's does not do AES-192, and none does Triple DES. For these node-forge is loaded.
+const forge = () => import('./portable-forge.js');
 
-export const tripleDesCbcDecrypt: Engine['tripleDesCbcDecrypt'] = (key, iv, data) =>
-  decryptCbc('3DES-CBC', DES_BLOCK, key, iv, data, 'pkcs7');
+export const aesCbcDecrypt: Engine['aesCbcDecrypt'] = async (key, iv, data) => {
+  if (!isBlocks(data)) return null;
+  const imported = await importAes('AES-CBC', key);
+  if (imported === null) return (await forge()).cbcDecrypt('AES-CBC', key, iv, data);
+  return decryptOrNull(imported, iv, data);
+};
 
-export const aesCbcEncrypt: Engine['aesCbcEncrypt'] = (key, iv, data) => encrypt('AES-CBC', key, iv, data);
+export const aesCbcDecryptBlocks: Engine['aesCbcDecryptBlocks'] = async (key, iv, data) => {
+  if (!isBlocks(data)) return null;
+  // WebCrypto always removes padding (RFC 5652 §6.3): a block of it, chained to the last one, is put there.
+  const padding = await aesCbcEncrypt(key, data.slice(-AES_BLOCK), new Uint8Array());
+  return aesCbcDecrypt(key, iv, concatBytes(data, padding));
+};
 
-export const aesCtr: Engine['aesCtr'] = (key, iv, data) => encrypt('AES-CTR', key, iv, data);
+export const aesCbcEncrypt: Engine['aesCbcEncrypt'] = async (key, iv, data) => {
+  const imported = await importAes('AES-CBC', key);
+  if (imported === null) return (await forge()).encrypt('AES-CBC', key, iv, data);
+  const encrypted = await subtle().encrypt({ name: 'AES-CBC', iv: ownBuffer(iv) }, imported, ownBuffer(data));
+  return new Uint8Array(encrypted);
+};
 
-function encrypt(name: 'AES-CBC' | 'AES-CTR', key: Uint8Array, iv: Uint8Array, data: Uint8Array): Uint8Array {
-  const encryption = cipher.createCipher(name, util.createBuffer(toBinary(key)));
-  encryption.start({ iv: toBinary(iv) });
-  encryption.update(util.createBuffer(toBinary(data)));
-  encryption.finish();
-  return fromBinary(encryption.output.getBytes());
+export const aesCtr: Engine['aesCtr'] = async (key, iv, data) => {
+  const imported = await importAes('AES-CTR', key);
+  if (imported === null) return (await forge()).encrypt('AES-CTR', key, iv, data);
+  const algorithm = { name: 'AES-CTR', counter: ownBuffer(iv), length: AES_BLOCK * 8 };
+  return new Uint8Array(await subtle().encrypt(algorithm, imported, ownBuffer(data)));
+};
+
+export const tripleDesCbcDecrypt: Engine['tripleDesCbcDecrypt'] = async (key, iv, data) =>
+  (await forge()).cbcDecrypt('3DES-CBC', key, iv, data);
+
+function isBlocks(data: Uint8Array): boolean {
+  return data.length > 0 && data.length % AES_BLOCK === 0;
 }
 
-/** Decrypts whole blocks; the padding is judged here, since forge looks at its last byte alone. */
-function decryptCbc(
-  name: 'AES-CBC' | '3DES-CBC',
-  blockSize: number,
-  key: Uint8Array,
-  iv: Uint8Array,
-  data: Uint8Array,
-  padding: 'pkcs7' | 'none',
-): Uint8Array | null {
-  if (data.length === 0 || data.length % blockSize !== 0) return null;
-  const decryption = cipher.createDecipher(name, util.createBuffer(toBinary(key)));
-  decryption.start({ iv: toBinary(iv) });
-  decryption.update(util.createBuffer(toBinary(data)));
-  decryption.finish(() => true);
-  const plain = fromBinary(decryption.output.getBytes());
-  return padding === 'none' ? plain : withoutPadding(plain, blockSize);
+async function importAes(name: 'AES-CBC' | 'AES-CTR', key: Uint8Array): Promise<CryptoKey | null> {
+  const platform = subtle();
+  try {
+    return await platform.importKey('raw', ownBuffer(key), name, false, ['encrypt', 'decrypt']);
+  } catch {
+    return null;
+  }
 }
 
-/** RFC 5652 §6.3 */
-function withoutPadding(plain: Uint8Array, blockSize: number): Uint8Array | null {
-  const count = plain.at(-1) ?? 0;
-  if (count === 0 || count > blockSize) return null;
-  return plain.slice(-count).every((byte) => byte === count) ? plain.slice(0, -count) : null;
+async function decryptOrNull(key: CryptoKey, iv: Uint8Array, data: Uint8Array): Promise<Bytes | null> {
+  try {
+    return new Uint8Array(await subtle().decrypt({ name: 'AES-CBC', iv: ownBuffer(iv) }, key, ownBuffer(data)));
+  } catch {
+    // The lengths were right: only the padding can be wrong.
+    return null;
+  }
 }

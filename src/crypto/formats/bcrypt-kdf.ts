@@ -1,4 +1,6 @@
-import { concatBytes, ownBuffer } from '../bytes.js';
+import { sha512 } from '@noble/hashes/sha2.js';
+import { nextTick } from '@noble/hashes/utils.js';
+import { concatBytes } from '../bytes.js';
 import { wireUint32 } from './ssh-wire.js';
 
 const HASH_LENGTH = 32;
@@ -19,22 +21,20 @@ export async function bcryptPbkdf(
     bcrypt.hash(passphraseHash, saltHash, out);
     return out;
   };
-  const passphraseHash = await sha512(passphrase);
+  const passphraseHash = sha512(passphrase);
   const blocks = Math.ceil(length / HASH_LENGTH);
   const key = new Uint8Array(length);
   for (let block = 0; block < blocks; block++) {
-    let round = hash(passphraseHash, await sha512(concatBytes(salt, wireUint32(block + 1))));
+    await nextTick();
+    let round = hash(passphraseHash, sha512(concatBytes(salt, wireUint32(block + 1))));
     const sum = round.slice();
     for (let i = 1; i < rounds; i++) {
-      round = hash(passphraseHash, await sha512(round));
+      await nextTick();
+      round = hash(passphraseHash, sha512(round));
       for (let j = 0; j < HASH_LENGTH; j++) sum[j] = (sum[j] ?? 0) ^ (round[j] ?? 0);
     }
     // Unlike PBKDF2, the blocks are interleaved: byte j of block i is byte j * blocks + i of the key.
     for (let j = 0; j * blocks + block < length; j++) key[j * blocks + block] = sum[j] ?? 0;
   }
   return key;
-}
-
-async function sha512(data: Uint8Array): Promise<Uint8Array> {
-  return new Uint8Array(await globalThis.crypto.subtle.digest('SHA-512', ownBuffer(data)));
 }

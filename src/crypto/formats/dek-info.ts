@@ -54,11 +54,9 @@ export function decryptLegacy(
   secret: Uint8Array,
   passphrase: string,
   engine: Engine,
-): Uint8Array | null {
+): Promise<Uint8Array | null> {
   const key = bytesToKey(utf8Bytes(passphrase), iv.subarray(0, SALT_LENGTH), keyLength);
-  return cipher === 'aes-cbc'
-    ? engine.aesCbcDecrypt(key, iv, secret, 'pkcs7')
-    : engine.tripleDesCbcDecrypt(key, iv, secret);
+  return cipher === 'aes-cbc' ? engine.aesCbcDecrypt(key, iv, secret) : engine.tripleDesCbcDecrypt(key, iv, secret);
 }
 
 /** OpenSSL's EVP_BytesToKey with MD5 and one round: each hash covers the one before it, the passphrase and the salt. */

@@ -16,7 +16,6 @@ import type { PrivateKey } from '../keys.js';
 import type { SecretLike } from '../secret.js';
 import {
   AES_256_CBC,
-  type Derivation,
   type EncryptionScheme,
   HMAC_SHA256,
   PBES2,
@@ -24,7 +23,6 @@ import {
   readEncryptionScheme,
 } from './encryption-scheme.js';
 import { insideEncryption, passphraseToRead, wrongPassphrase } from './passphrase.js';
-import { type Pkcs12Purpose, pkcs12Kdf } from './pkcs12-kdf.js';
 
 const TRIPLE_DES_BLOCK = 8;
 /** Of what is written, in bytes. */
@@ -60,35 +58,16 @@ async function parseDecryptedPkcs8(pkcs8: Uint8Array, engine: Engine): Promise<P
 }
 
 async function decrypt(
-  { derivation, cipher, keyLength, iv }: EncryptionScheme,
+  { derive, cipher, keyLength, iv }: EncryptionScheme,
   secret: Uint8Array,
   passphrase: string,
   engine: Engine,
 ): Promise<Uint8Array | null> {
-  const key = await derive(derivation, passphrase, 'key', keyLength, engine);
-  const vector = iv ?? (await derive(derivation, passphrase, 'iv', TRIPLE_DES_BLOCK, engine));
+  const key = await derive({ passphrase, purpose: 'key', length: keyLength }, engine);
+  const vector = iv ?? (await derive({ passphrase, purpose: 'iv', length: TRIPLE_DES_BLOCK }, engine));
   return cipher === 'aes-cbc'
-    ? engine.aesCbcDecrypt(key, vector, secret, 'pkcs7')
+    ? engine.aesCbcDecrypt(key, vector, secret)
     : engine.tripleDesCbcDecrypt(key, vector, secret);
-}
-
-/** Only PKCS#12's derivation gives different bytes for different purposes. */
-function derive(
-  derivation: Derivation,
-  passphrase: string,
-  purpose: Pkcs12Purpose,
-  length: number,
-  engine: Engine,
-): Promise<Uint8Array> {
-  const { salt } = derivation;
-  switch (derivation.kdf) {
-    case 'pbkdf2':
-      return engine.pbkdf2(derivation.hash, utf8Bytes(passphrase), salt, derivation.iterations, length);
-    case 'scrypt':
-      return engine.scrypt(utf8Bytes(passphrase), salt, derivation.cost, length);
-    case 'pkcs12':
-      return pkcs12Kdf(passphrase, salt, purpose, derivation.iterations, length);
-  }
 }
 
 /**
@@ -103,12 +82,21 @@ export async function encryptPkcs8(
 ): Promise<Uint8Array> {
   const salt = engine.randomBytes(SALT_LENGTH);
   const iv = engine.randomBytes(IV_LENGTH);
-  const key = await engine.pbkdf2('sha256', utf8Bytes(passphrase), salt, iterations, KEY_LENGTH);
-  return writeDer(encryptedPrivateKeyInfo(salt, iterations, iv, engine.aesCbcEncrypt(key, iv, pkcs8)));
+  const key = await engine.pbkdf2(utf8Bytes(passphrase), { hash: 'sha256', salt, iterations, length: KEY_LENGTH });
+  return writeDer(
+    encryptedPrivateKeyInfo({ salt, iterations, iv, secret: await engine.aesCbcEncrypt(key, iv, pkcs8) }),
+  );
+}
+
+interface EncryptedParts {
+  readonly salt: Uint8Array;
+  readonly iterations: number;
+  readonly iv: Uint8Array;
+  readonly secret: Uint8Array;
 }
 
 /** RFC 8018 §A.2, §A.4 and §B.2.5 */
-function encryptedPrivateKeyInfo(salt: Uint8Array, iterations: number, iv: Uint8Array, secret: Uint8Array): DerNode {
+function encryptedPrivateKeyInfo({ salt, iterations, iv, secret }: EncryptedParts): DerNode {
   const prf = sequence(oid(HMAC_SHA256), nullNode());
   const kdf = sequence(oid(PBKDF2), sequence(octetString(salt), integer(BigInt(iterations)), prf));
   const cipher = sequence(oid(AES_256_CBC), octetString(iv));

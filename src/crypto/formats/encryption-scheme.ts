@@ -1,21 +1,24 @@
 import { type DerNode, integerOf, isTag, octetStringOf, oidOf, sequenceOf, TAG } from '../asn1/der.js';
-import type { PbkdfHash, ScryptCost } from '../engine/engine.js';
+import { utf8Bytes } from '../bytes.js';
+import type { Engine, PbkdfHash } from '../engine/engine.js';
 import { refuseKind, unreadable } from '../key-errors.js';
 import { encryptAgain, limitCost, MAX_ITERATIONS } from './passphrase.js';
+import { pkcs12Kdf } from './pkcs12-kdf.js';
 
-/** How a key is made of a passphrase. */
-export type Derivation =
-  | { readonly kdf: 'pbkdf2'; readonly hash: PbkdfHash; readonly salt: Uint8Array; readonly iterations: number }
-  | {
-      readonly kdf: 'scrypt';
-      readonly salt: Uint8Array;
-      readonly cost: ScryptCost;
-    }
-  | { readonly kdf: 'pkcs12'; readonly salt: Uint8Array; readonly iterations: number };
+/** Bytes to derive from a passphrase. */
+export interface DerivationRequest {
+  readonly passphrase: string;
+  /** What the bytes are for: only PKCS#12's derivation has different ones for different purposes. */
+  readonly purpose: 'key' | 'iv';
+  readonly length: number;
+}
 
-/** How an EncryptedPrivateKeyInfo is encrypted. `iv` is null where the derivation gives it (PBES1). */
+/** A key derivation with the parameters that a file has for it. */
+export type Derivation = (request: DerivationRequest, engine: Engine) => Promise<Uint8Array>;
+
+/** How an EncryptedPrivateKeyInfo is encrypted. `iv` is null where it is derived (PBES1). */
 export interface EncryptionScheme {
-  readonly derivation: Derivation;
+  readonly derive: Derivation;
   readonly cipher: 'aes-cbc' | '3des-cbc';
   readonly keyLength: number;
   readonly iv: Uint8Array | null;
@@ -85,8 +88,9 @@ export function readEncryptionScheme(node: DerNode | undefined): EncryptionSchem
     const [salt, iterations, ...others] = sequenceOf(parameters, 'the PBE parameters');
     if (others.length > 0) throw unreadable('the PBE parameters have more than two fields');
     const count = cost('PKCS#12 iterations', iterations, MAX_PKCS12_ITERATIONS);
-    const derivation = { kdf: 'pkcs12', salt: saltOf(salt), iterations: count } as const;
-    return { derivation, cipher: '3des-cbc', keyLength: 24, iv: null };
+    const fixed = { salt: saltOf(salt), iterations: count };
+    const derive: Derivation = ({ passphrase, ...rest }) => pkcs12Kdf(passphrase, { ...fixed, ...rest });
+    return { derive, cipher: '3des-cbc', keyLength: 24, iv: null };
   }
   if (id !== PBES2) throw unknown('key encrypted by', id);
   const [kdf, encryption, ...others] = sequenceOf(parameters, 'the PBES2 parameters');
@@ -97,7 +101,7 @@ export function readEncryptionScheme(node: DerNode | undefined): EncryptionSchem
   const ivBytes = octetStringOf(iv, 'the initialisation vector');
   if (ivBytes.length !== (cipher.cipher === 'aes-cbc' ? 16 : 8))
     throw unreadable('the initialisation vector has a wrong length');
-  return { ...cipher, derivation: readDerivation(kdf, cipher.keyLength), iv: ivBytes };
+  return { ...cipher, derive: readDerivation(kdf, cipher.keyLength), iv: ivBytes };
 }
 
 function readDerivation(node: DerNode | undefined, keyLength: number): Derivation {
@@ -108,7 +112,7 @@ function readDerivation(node: DerNode | undefined, keyLength: number): Derivatio
     const iterations = cost('PBKDF2 iterations', fields[1], MAX_ITERATIONS);
     const rest = checkKeyLength(fields.slice(2), keyLength);
     const hash = rest.length === 0 ? 'sha1' : readPrf(rest);
-    return { kdf: 'pbkdf2', hash, salt, iterations };
+    return ({ passphrase, length }, engine) => engine.pbkdf2(utf8Bytes(passphrase), { hash, salt, iterations, length });
   }
   if (id !== SCRYPT) throw unknown('key derivation', id);
   const n = cost('scrypt N', fields[1], MAX_SCRYPT_BYTES);
@@ -122,7 +126,8 @@ function readDerivation(node: DerNode | undefined, keyLength: number): Derivatio
   if (n >= 2 ** (16 * r)) throw unreadable('the N of scrypt is too large for its r');
   if (checkKeyLength(fields.slice(4), keyLength).length > 0)
     throw unreadable('the scrypt parameters have too many fields');
-  return { kdf: 'scrypt', salt, cost: { cost: n, blockSize: r, parallelization: p } };
+  return ({ passphrase, length }, engine) =>
+    engine.scrypt(utf8Bytes(passphrase), { salt, cost: n, blockSize: r, parallelization: p, length });
 }
 
 function readPrf(fields: readonly DerNode[]): PbkdfHash {

@@ -138,7 +138,7 @@ export async function encodeOpensshPrivate(
   const salt = engine.randomBytes(WRITTEN_SALT_LENGTH);
   const [aesKey, iv] = await derive({ cipher, rounds: WRITTEN_ROUNDS, salt }, passphrase);
   const kdfOptions = concatBytes(wireString(salt), wireUint32(WRITTEN_ROUNDS));
-  return envelope('aes256-ctr', 'bcrypt', kdfOptions, publicBlob, engine.aesCtr(aesKey, iv, plain));
+  return envelope('aes256-ctr', 'bcrypt', kdfOptions, publicBlob, await engine.aesCtr(aesKey, iv, plain));
 }
 
 function envelope(
@@ -163,7 +163,7 @@ async function derive(
 async function decrypt(envelope: OpensshEnvelope, passphrase: string, engine: Engine): Promise<Uint8Array> {
   const [key, iv] = await derive(envelope, passphrase);
   if (envelope.cipher.mode === 'ctr') return engine.aesCtr(key, iv, envelope.secret);
-  const plain = engine.aesCbcDecrypt(key, iv, envelope.secret, 'none');
+  const plain = await engine.aesCbcDecryptBlocks(key, iv, envelope.secret);
   if (plain === null) throw wrongPassphrase();
   return plain;
 }

@@ -1,33 +1,37 @@
-import { concatBytes, fromBinary, toBinary } from '../bytes.js';
+import { sha1 } from '@noble/hashes/legacy.js';
+import { nextTick } from '@noble/hashes/utils.js';
+import { concatBytes } from '../bytes.js';
 
 const BLOCK_LENGTH = 64;
 const YIELD_EVERY = 5_000;
 
-/** What the bytes are for (RFC 7292 §B.3). */
-export type Pkcs12Purpose = 'key' | 'iv';
+/** What is derived: the parameters of PKCS#12's derivation (RFC 7292 §B). */
+export interface Pkcs12Parameters {
+  readonly salt: Uint8Array;
+  readonly iterations: number;
+  /** What the bytes are for (RFC 7292 §B.3). */
+  readonly purpose: 'key' | 'iv';
+  /** In bytes. */
+  readonly length: number;
+}
 
 /**
- * The key derivation of PKCS#12 with SHA-1 (RFC 7292 §B.2): `length` bytes from a passphrase, as UTF-16 with a final
- * zero (RFC 7292 §B.1), and a salt. It yields to the event loop now and then.
+ * The key derivation of PKCS#12 with SHA-1 (RFC 7292 §B.2) from a passphrase, as UTF-16 with a final zero (RFC 7292
+ * §B.1). It lets other work run now and then. SHA-1 is not WebCrypto's, which is too slow for a million calls.
  */
 export async function pkcs12Kdf(
   passphrase: string,
-  salt: Uint8Array,
-  purpose: Pkcs12Purpose,
-  iterations: number,
-  length: number,
+  { salt, iterations, purpose, length }: Pkcs12Parameters,
 ): Promise<Uint8Array> {
-  const sha1 = await loadSha1();
   const diversifier = new Uint8Array(BLOCK_LENGTH).fill(purpose === 'key' ? 1 : 2);
   const input = concatBytes(fillBlocks(salt), fillBlocks(bmpString(passphrase)));
-  let derived: Uint8Array = new Uint8Array();
+  let derived = new Uint8Array();
   while (derived.length < length) {
-    let binary = sha1(toBinary(concatBytes(diversifier, input)));
+    let hash = sha1(concatBytes(diversifier, input));
     for (let i = 1; i < iterations; i++) {
-      binary = sha1(binary);
-      if (i % YIELD_EVERY === 0) await new Promise((resolve) => setTimeout(resolve, 0));
+      hash = sha1(hash);
+      if (i % YIELD_EVERY === 0) await nextTick();
     }
-    const hash = fromBinary(binary);
     derived = concatBytes(derived, hash);
     addToBlocks(input, fillBlocks(hash, BLOCK_LENGTH));
   }
@@ -46,7 +50,7 @@ function addToBlocks(blocks: Uint8Array, addend: Uint8Array): void {
   }
 }
 
-/** `bytes` over and over, up to the next whole block. */
+/** `bytes` over and over, up to a multiple of the block. */
 function fillBlocks(bytes: Uint8Array, length = Math.ceil(bytes.length / BLOCK_LENGTH) * BLOCK_LENGTH): Uint8Array {
   return Uint8Array.from({ length }, (_, i) => bytes[i % bytes.length] ?? 0);
 }
@@ -58,13 +62,4 @@ function bmpString(text: string): Uint8Array {
     bytes[2 * i + 1] = text.charCodeAt(i);
   }
   return bytes;
-}
-
-/**
- * SHA-1 from node-forge, over its binary strings: for a million calls WebCrypto's is too slow, and turning strings to bytes
- * and back as well.
- */
-async function loadSha1(): Promise<(binary: string) => string> {
-  const { default: forgeSha1 } = await import('node-forge/lib/sha1.js');
-  return (binary) => forgeSha1.create().update(binary).digest().getBytes();
 }

@@ -189,7 +189,7 @@ async function openFile(file: PuttyFile, passphrase: SecretLike | undefined, eng
   buildPublicKey(readSshPublicBlob(file.publicBlob));
   const encrypted = file.encryption !== 'none';
   const keys = await deriveKeys(file, encrypted ? passphraseToRead(passphrase) : '');
-  const plain = encrypted ? await engine.aesCbcDecrypt(keys.cipherKey, keys.iv, file.secret, 'none') : file.secret;
+  const plain = encrypted ? await engine.aesCbcDecryptBlocks(keys.cipherKey, keys.iv, file.secret) : file.secret;
   if (plain === null || !(await isAuthentic(file, plain, keys.macKey, engine))) {
     throw encrypted ? wrongPassphrase() : damaged('its MAC does not fit: it was changed after it was written');
   }

@@ -161,10 +161,10 @@ describe('any mutation of any file is refused with a reason or read as a sound k
   // What a mutated file asks of a derivation is bounded by the caps; the derivation itself is not what is tested here.
   const cheap: Engine = {
     ...native,
-    pbkdf2: (hash, password, salt, iterations, length) =>
-      native.pbkdf2(hash, password, salt, Math.min(iterations, 1_000), length),
-    scrypt: (password, salt, cost, length) =>
-      native.scrypt(password, salt, cost.cost > 1024 ? { ...cost, cost: 16 } : cost, length),
+    pbkdf2: (password, parameters) =>
+      native.pbkdf2(password, { ...parameters, iterations: Math.min(parameters.iterations, 1_000) }),
+    scrypt: (password, parameters) =>
+      native.scrypt(password, { ...parameters, cost: parameters.cost > 1024 ? 16 : parameters.cost }),
   };
 
   test.each(files)('%s', async (_, bytes) => {
