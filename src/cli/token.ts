@@ -16,7 +16,7 @@ export interface TokenSource {
   /** Opens a session over HTTP: it asks for the key's passphrase where it must. */
   open(): Promise<Session>;
   /** Logs in for one token, by the refresh token of the expiring one where there is one. */
-  renew(expiring?: StoredToken | null): Promise<StoredToken>;
+  renew(expiring?: StoredToken | null, onRenewed?: (how: 'login' | 'refresh') => void): Promise<StoredToken>;
 }
 
 export interface TokenOptions {
@@ -63,7 +63,7 @@ export async function tokenSource(
         connectHttp: cx.workflow.connect,
       });
     },
-    async renew(expiring = null) {
+    async renew(expiring = null, onRenewed) {
       const { renewToken, sharedScope } = await import('../integrations/token-store/renew.js');
       const { connect, clock, nowMs, signal, onNote } = cx.workflow;
       return renewToken(
@@ -71,6 +71,7 @@ export async function tokenSource(
           connect,
           clock,
           nowMs,
+          onRenewed,
           endpoint: http,
           credentials: async () => ({ clientId, signer: await signer() }),
           scope: shared ? sharedScope(scope) : scope,

@@ -8,7 +8,8 @@ export type OptionalPackage =
   | '@google-cloud/kms'
   | '@azure/keyvault-keys'
   | '@azure/identity'
-  | 'redis';
+  | 'redis'
+  | 'prom-client';
 
 /** How a package is loaded that is not among our own dependencies. */
 export type LoadPackage = (name: string) => Promise<unknown>;

@@ -1,13 +1,15 @@
+import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
+import { request as httpsRequest } from 'node:https';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { DeribitKeysError } from '../../src/errors.js';
-import { startAuthServer } from '../../src/integrations/auth-server/auth-server.js';
-import { presents } from '../../src/integrations/auth-server/bearer.js';
-import { parseListen } from '../../src/integrations/auth-server/listen.js';
+import { clientOf, narrowedScope, parseClients } from '../../src/integrations/auth-server/clients.js';
+import { isLocal, parseListen, passedSocket } from '../../src/integrations/auth-server/listen.js';
+import { bearerOf, hashesTo, hashOf } from '../../src/integrations/auth-server/secret-file.js';
 import type { Session } from '../../src/session/index.js';
 import { ManagedSession } from '../../src/session/managed-session.js';
 import { afterTest, caught, world } from '../session/support.js';
@@ -213,8 +215,8 @@ describe('auth-server', () => {
     expect(existsSync(running.secretFile)).toBe(true);
     expect(await run('nobody')).toBe('ERR_NO_SUCH_NAME');
     for (const listen of [
-      '0.0.0.0:80',
-      '192.0.2.1:1',
+      '0.0.0.0:0',
+      '127.0.0.2.example:1',
       ':80',
       '127.0.0.1',
       '127.0.0.1:99999',
@@ -224,35 +226,187 @@ describe('auth-server', () => {
     }
   });
 
-  test('goes on with the new key after a rotation, and signs by the exchange’s clock', async () => {
-    const w = await world({ faults: ['clock:600000'] });
-    const other = await world();
-    let current = { clientId: w.clientId, signer: w.signer };
-    const key = {
-      name: 'bot',
-      credentials: async () => current,
-      open: () => w.open({ url: w.sandbox.httpUrl }),
-    };
-    const server = await startAuthServer([key], parseListen('[::1]:0')).catch(() =>
-      startAuthServer([key], parseListen('127.0.0.1:0')),
-    );
-    afterTest(() => server.close());
-    const post = async (path: string) => {
-      const response = await fetch(`${server.url}${path}`, {
-        method: 'POST',
-        headers: { authorization: `Bearer ${server.secret}` },
+  test('signs by the exchange’s clock once a login has compared it', async () => {
+    const s = await shop({ faults: ['clock:600000'] });
+    const running = await start(s, 'bot');
+    await ask(running, { path: '/v1/bot/token' });
+    const params = await ask(running, { path: '/v1/bot/auth-params' });
+    expect(Number(params.body.timestamp) - Date.now()).toBeGreaterThan(590_000);
+  });
+
+  test('hands out tokens of the successor at once after a rotation, and never the dead one', async () => {
+    const s = await shop();
+    const running = await start(s, 'bot');
+    const before = await ask(running, { path: '/v1/bot/token' });
+    const login = ['--client-id', s.sandbox.clientId];
+    const env = { DERIBIT_CLIENT_SECRET: s.sandbox.clientSecret };
+    expect((await s.run(['rotate', 'bot', '--yes', ...login], { env })).exitCode).toBe(0);
+    const after = await ask(running, { path: '/v1/bot/token' });
+    expect(after.body.accessToken).not.toBe(before.body.accessToken);
+    expect(await isTaken(s.sandbox, String(before.body.accessToken))).toBe(false);
+    expect(await isTaken(s.sandbox, String(after.body.accessToken))).toBe(true);
+    const params = await ask(running, { path: '/v1/bot/auth-params' });
+    expect(params.body.client_id).not.toBe(s.clientId);
+  });
+
+  test('replaces a token that the exchange refused, once for all who report it', async () => {
+    const s = await shop();
+    const running = await start(s, 'bot');
+    const { body: first } = await ask(running, { path: '/v1/bot/token' });
+    const report = { path: '/v1/bot/token', headers: JSON_TYPE, body: JSON.stringify({ refused: first.accessToken }) };
+    const replies = await Promise.all(Array.from({ length: 5 }, () => ask(running, report)));
+    expect(new Set(replies.map(({ body }) => body.accessToken)).size).toBe(1);
+    expect(replies[0]?.body.accessToken).not.toBe(first.accessToken);
+    expect(s.calls().filter((call) => call.startsWith('public/auth'))).toHaveLength(2);
+  });
+
+  test('tells probes how it is, without a secret, through an outage of the exchange', async () => {
+    const s = await shop();
+    const running = await start(s, 'bot', '--log-format', 'json');
+    const anonymous = { authorization: '' };
+    expect((await ask(running, { method: 'GET', path: '/healthz', headers: anonymous })).body).toEqual({ ok: true });
+    const ready = await ask(running, { method: 'GET', path: '/readyz', headers: anonymous });
+    expect(ready).toMatchObject({
+      status: 200,
+      body: { ready: true, keys: [{ name: 'bot', ready: true, tokenExpiresInS: expect.any(Number), error: null }] },
+    });
+    s.sandbox.setFaults(['refuse-login']);
+    const { body } = await ask(running, { path: '/v1/bot/token' });
+    const refused = { path: '/v1/bot/token', headers: JSON_TYPE, body: JSON.stringify({ refused: body.accessToken }) };
+    expect((await ask(running, refused)).status).toBe(502);
+    const { stderr, exitCode } = await running.stop();
+    expect(exitCode).toBe(0);
+    const lines = stderr
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(lines.at(-1)).toMatchObject({
+      client: 'owner',
+      method: 'POST',
+      path: '/v1/bot/token',
+      status: 502,
+      error: 'ERR_UNAUTHORIZED',
+    });
+    for (const secret of [running.secret, String(body.accessToken)]) expect(stderr).not.toContain(secret);
+  });
+
+  test('is not ready while the exchange is away, and is again when it is back', async () => {
+    const s = await shop();
+    const running = await start(s, 'bot');
+    const probe = () => ask(running, { method: 'GET', path: '/readyz' });
+    await s.sandbox.close();
+    expect(await probe()).toMatchObject({ status: 503, body: { ready: false, keys: [{ ready: false }] } });
+    expect((await ask(running, { path: '/v1/bot/token' })).status).toBe(502);
+    expect((await ask(running, { method: 'GET', path: '/healthz' })).status).toBe(200);
+  });
+
+  test('serves metrics to the owner of the secret', async () => {
+    const s = await shop();
+    const running = await start(s, 'bot');
+    await ask(running, { path: '/v1/bot/token' });
+    const url = `${running.url}/metrics`;
+    expect((await fetch(url)).status).toBe(401);
+    const text = await (await fetch(url, { headers: { authorization: `Bearer ${running.secret}` } })).text();
+    expect(text).toContain('deribit_keys_logins_total{key="bot"} 1');
+    expect(text).toMatch(/deribit_keys_token_expiry_timestamp_seconds\{key="bot"\} \d+/);
+    expect(text).toContain('deribit_keys_requests_total{client="owner",route="token",status="200"} 1');
+    expect(text).toContain('deribit_keys_request_duration_seconds_bucket');
+    expect(text).not.toContain(running.secret);
+  });
+
+  test('gives each client its keys and scopes, and takes a changed file at once', async () => {
+    const s = await shop();
+    const file = join(temporaryFolder(), 'clients.yaml');
+    const client = (name: string, secret: string, more: object) => ({ name, secretHash: hashOf(secret), ...more });
+    const reader = client('reader', 'reader-secret', { keys: ['bot'], scopes: 'account:read' });
+    writeFileSync(file, JSON.stringify([reader, client('none', 'none-secret', { keys: [] })]));
+    const running = await start(s, 'bot', '--clients', file);
+    const as = (secret: string, path = '/v1/bot/token', body?: object) =>
+      ask(running, {
+        path,
+        headers: { authorization: `Bearer ${secret}`, ...(body === undefined ? {} : JSON_TYPE) },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       });
-      return (await response.json()) as Record<string, unknown>;
-    };
-    await post('/v1/bot/token');
-    expect(Number((await post('/v1/bot/auth-params')).timestamp) - Date.now()).toBeGreaterThan(590_000);
-    current = { clientId: 'another1', signer: other.signer };
-    expect((await post('/v1/bot/auth-params')).client_id).toBe('another1');
-    current = {
-      clientId: 'another1',
-      signer: { ...other.signer, sign: () => Promise.reject(new Error('boom')) },
-    };
-    expect(await post('/v1/bot/auth-params')).toMatchObject({ error: { code: 'ERR_INTERNAL' } });
+    const narrow = await as('reader-secret');
+    expect(narrow.status).toBe(200);
+    expect(narrow.body.scope).not.toContain('trade:read_write');
+    expect((await as('reader-secret', '/v1/bot/token', { scope: 'account:read_write' })).body.scope).toContain(
+      'account:read',
+    );
+    expect((await as('reader-secret', '/v1/bot/token', { scope: 'trade:read' })).status).toBe(403);
+    expect((await as('reader-secret', '/v1/bot/auth-params')).status).toBe(403);
+    expect((await as('none-secret')).status).toBe(403);
+    expect((await as('new-secret')).status).toBe(401);
+    expect((await as(running.secret)).body.scope).toContain('trade:read_write');
+    writeFileSync(file, JSON.stringify([client('fresh', 'new-secret', {})]));
+    await expect.poll(async () => (await as('new-secret')).status, { timeout: 60_000 }).toBe(200);
+    expect((await as('reader-secret')).status).toBe(401);
+  });
+
+  test('listens for other machines with TLS only, and asks for client certificates', async () => {
+    const s = await shop();
+    const folder = temporaryFolder();
+    const at = (name: string) => join(folder, name);
+    const made = spawnSync('openssl', [
+      ...['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=localhost'],
+      ...['-addext', 'subjectAltName=DNS:localhost', '-keyout', at('tls.key'), '-out', at('tls.crt')],
+    ]);
+    if (made.status !== 0) return;
+    const open = await s.run(['auth-server', 'bot', '--json', '--listen', '0.0.0.0:0']);
+    expect(open).toMatchObject({ exitCode: 2 });
+    const tls = ['--tls-cert', at('tls.crt'), '--tls-key', at('tls.key')];
+    const running = await start(s, 'bot', '--listen', '0.0.0.0:0', ...tls);
+    const cert = readFileSync(at('tls.crt'), 'utf8');
+    const key = readFileSync(at('tls.key'), 'utf8');
+    const call = (running: Running, more: object = {}) =>
+      new Promise<number>((resolve, reject) => {
+        const { port } = new URL(running.url);
+        const headers = { authorization: `Bearer ${running.secret}` };
+        const sent = httpsRequest(
+          { host: 'localhost', port, path: '/v1/bot/token', method: 'POST', headers, ca: cert, agent: false, ...more },
+          (response) => {
+            response.resume().on('end', () => resolve(response.statusCode ?? 0));
+          },
+        );
+        sent.on('error', reject);
+        sent.end();
+      });
+    expect(await call(running)).toBe(200);
+    const mutual = await start(s, 'bot', '--listen', '127.0.0.1:0', ...tls, '--client-ca', at('tls.crt'));
+    await expect(call(mutual)).rejects.toThrow();
+    expect(await call(mutual, { cert, key })).toBe(200);
+    const half = await s.run(['auth-server', 'bot', '--json', '--tls-cert', at('tls.crt')]);
+    expect(half.error().code).toBe('ERR_USAGE');
+  });
+
+  test('uses the secret file again that a killed server left, and cleans up after others', async () => {
+    const s = await shop();
+    const file = join(temporaryFolder(), 'server.secret');
+    const secret = 'x'.repeat(43);
+    writeFileSync(file, `${secret}\n`, { mode: 0o600 });
+    writeFileSync(join(s.keysDir, '.auth-server.0123abcd.secret'), `${secret}\n`, { mode: 0o600 });
+    const running = await start(s, 'bot', '--secret-file', file);
+    expect(running.secret).toBe(secret);
+    const other = await start(s, 'bot');
+    expect(existsSync(join(s.keysDir, '.auth-server.0123abcd.secret'))).toBe(false);
+    expect((await ask(other, { path: '/v1/bot/token' })).status).toBe(200);
+    writeFileSync(file, 'something else\n', { mode: 0o600 });
+    await running.stop();
+    expect(readFileSync(file, 'utf8')).toBe('something else\n');
+    expect((await s.run(['auth-server', 'bot', '--json', '--secret-file', file])).error().code).toBe('ERR_KEYSTORE_IO');
+  });
+
+  test('lets one of several servers take the place of a dead socket', async () => {
+    const s = await shop();
+    const path = join(temporaryFolder(), 'auth.sock');
+    await leaveDeadSocket(path);
+    const starts = await Promise.allSettled(
+      Array.from({ length: 3 }, () => start(s, 'bot', '--listen', `unix:${path}`)),
+    );
+    const running = starts.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+    expect(running).toHaveLength(1);
+    const [only] = running;
+    if (only !== undefined) expect((await ask(only, { path: '/v1/bot/token' })).status).toBe(200);
   });
 });
 
@@ -263,7 +417,7 @@ test('connections that send half a request, or nothing, are ended and leave thei
   const head = `POST /v1/bot/auth-params HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n`;
   const body = `Authorization: Bearer ${running.secret}\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{`;
   const halves = ['', head, head + body];
-  const ended = Array.from({ length: 256 }, (_, index) => {
+  const ended = Array.from({ length: 300 }, (_, index) => {
     const socket = connect(port, '127.0.0.1');
     afterTest(async () => void socket.destroy());
     socket.on('error', () => {});
@@ -274,7 +428,6 @@ test('connections that send half a request, or nothing, are ended and leave thei
     };
   });
   await Promise.all(ended.map(({ open }) => open));
-  await expect(ask(running, { path: '/v1/bot/auth-params' })).rejects.toThrow();
   await Promise.all(ended.map(({ closed }) => closed));
   expect((await ask(running, { path: '/v1/bot/auth-params' })).status).toBe(200);
 });
@@ -290,16 +443,62 @@ async function leaveDeadSocket(path: string): Promise<void> {
 }
 
 describe('its context', () => {
-  test('a bearer secret is taken whole or not at all', () => {
+  test('a bearer secret is accepted complete or not at all', () => {
     fc.assert(
       fc.property(fc.stringMatching(/^[\x21-\x7e]{1,60}$/), fc.string(), (secret, other) => {
-        expect(presents(`Bearer ${secret}`, secret)).toBe(true);
-        expect(presents(`bearer  ${secret} `, secret)).toBe(true);
-        expect(presents(`Bearer ${other}`, secret)).toBe(other.trim() === secret);
-        expect(presents(other, secret)).toBe(false);
+        const hash = hashOf(secret);
+        expect(hashesTo(bearerOf(`Bearer ${secret}`), hash)).toBe(true);
+        expect(hashesTo(bearerOf(`bearer  ${secret} `), hash)).toBe(true);
+        expect(hashesTo(bearerOf(`Bearer ${other}`), hash)).toBe(other.trim() === secret);
+        expect(hashesTo(bearerOf(other), hash)).toBe(false);
       }),
     );
-    expect(presents(undefined, 'x')).toBe(false);
+    expect(bearerOf(undefined)).toBe('');
+  });
+
+  test('a clients file is read strictly, and errors show none of its values', () => {
+    const hash = hashOf('s');
+    const read = (text: string) => parseClients(text, 'clients.yaml', ['bot']);
+    expect(read(`[{name: a, secretHash: 'sha256:${hash}', scopes: [account:read, trade:read]}]`)).toEqual([
+      { name: 'a', secretHash: hash, keys: null, scopes: 'account:read trade:read' },
+    ]);
+    expect(clientOf(read(`clients:\n- name: a\n  secretHash: ${hash}\n  keys: [bot]`), 's')?.name).toBe('a');
+    for (const text of [
+      '',
+      '{}',
+      '[]',
+      '[1]',
+      '{',
+      `[{name: a, secretHash: canary}]`,
+      `[{name: 'a b', secretHash: ${hash}}]`,
+      `[{name: a, secretHash: ${hash}, keys: [nobody]}]`,
+      `[{name: a, secretHash: ${hash}, scopes: everything}]`,
+      `[{name: a, secretHash: ${hash}, secret: canary}]`,
+      `[{name: a, secretHash: ${hash}}, {name: a, secretHash: ${hash}}]`,
+    ]) {
+      expect(() => read(text)).toThrow(expect.objectContaining({ code: 'ERR_USAGE' }));
+      expect(() => read(text)).not.toThrow(/canary/);
+    }
+    fc.assert(
+      fc.property(fc.string(), (text) => {
+        try {
+          read(text);
+        } catch (error) {
+          expect(error).toMatchObject({ code: 'ERR_USAGE' });
+        }
+      }),
+    );
+  });
+
+  test('a scope is narrowed to the lower level of each resource', () => {
+    expect(narrowedScope(undefined, null)).toBeUndefined();
+    expect(narrowedScope(undefined, 'account:read')).toBe('account:read');
+    expect(narrowedScope('trade:read_write', null)).toBe('trade:read_write');
+    expect(narrowedScope('trade:read_write account:read', 'trade:read account:read_write')?.split(' ').sort()).toEqual([
+      'account:read',
+      'trade:read',
+    ]);
+    expect(narrowedScope('trade:read', 'account:read')).toBeNull();
   });
 
   test('an address is read, or refused', () => {
@@ -314,6 +513,20 @@ describe('its context', () => {
     );
     expect(parseListen('localhost:0')).toEqual({ kind: 'tcp', host: 'localhost', port: 0 });
     expect(parseListen('[::1]:7')).toEqual({ kind: 'tcp', host: '::1', port: 7 });
+    const local = (text: string) => isLocal(parseListen(text));
+    expect(['127.0.0.1:1', 'localhost:1', '[::1]:1', 'unix:/x'].map(local)).toEqual([true, true, true, true]);
+    expect(['0.0.0.0:1', '10.0.0.1:1', '[::]:1', 'localhost.example:1'].map(local)).toEqual([
+      false,
+      false,
+      false,
+      false,
+    ]);
+  });
+
+  test('a socket that systemd passed is taken by the process that it is for', () => {
+    expect(passedSocket({ LISTEN_PID: '7', LISTEN_FDS: '1' }, 7)).toEqual({ kind: 'fd', fd: 3 });
+    expect(passedSocket({ LISTEN_PID: '8', LISTEN_FDS: '1' }, 7)).toBeNull();
+    expect(passedSocket({}, 7)).toBeNull();
   });
 
   test('a session that was refused is asked for again only after a while, and not after the end', async () => {

@@ -1,87 +1,259 @@
-import type { Command } from 'commander';
-import type { ServedKey } from '../../integrations/auth-server/auth-server.js';
-import { examples, notEmpty } from '../options.js';
-import { fields } from '../output.js';
+import { statSync } from 'node:fs';
+import { type Command, Option } from 'commander';
+import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import type { RequestEntry, TlsOptions } from '../../integrations/auth-server/auth-server.js';
+import type { Client } from '../../integrations/auth-server/clients.js';
+import type { Metrics } from '../../integrations/auth-server/metrics.js';
+import type { ServedKey } from '../../integrations/auth-server/served-key.js';
+import { defined } from '../../util/defined.js';
+import type { Context } from '../context.js';
+import { addTokenStoreOptions, examples, notEmpty, type TokenStoreOptions } from '../options.js';
+import { fields, inLine } from '../output.js';
 import type { Act } from '../program.js';
-import { tokenSource } from '../token.js';
+import { namedTokenStore, tokenSource } from '../token.js';
 
-interface AuthServerFlags {
-  readonly listen: string;
+interface AuthServerFlags extends TokenStoreOptions {
+  readonly listen?: string;
   readonly secretFile?: string;
+  readonly clients?: string;
+  readonly logFormat?: 'text' | 'json';
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
+  readonly clientCa?: string;
+  readonly metricsListen?: string;
 }
 
-const aborted = (signal: AbortSignal) =>
-  new Promise<void>((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
+/** How often changed certificates and clients are looked for. */
+const RELOAD_EVERY_MS = 1_000;
+
+/** What tells one state of a file from another; `gone` where it cannot be read. */
+function versionOf(path: string): string {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  return stats === undefined ? 'gone' : `${stats.ino}:${stats.mtimeMs}:${stats.size}`;
+}
+
+function servedKey(cx: Context, name: string, shared: boolean): ServedKey {
+  const { record: file } = cx.store.files(name);
+  return {
+    name,
+    version: () => versionOf(file),
+    timestampMs: () => cx.workflow.clock.timestampMs(),
+    async login(scope) {
+      const { purpose, record, clientId, renew } = await tokenSource(cx, name, { scope, shared });
+      return {
+        purpose,
+        registeredAtMs: record.registeredAt === null ? null : Date.parse(record.registeredAt),
+        credentials: async () => ({ clientId, signer: await cx.workflow.signerOf(record) }),
+        renew,
+      };
+    },
+  };
+}
+
+async function readText(path: string, what: string): Promise<string> {
+  const { readFileOrNull } = await import('../../keystore/files.js');
+  const content = await readFileOrNull(path);
+  if (content !== null) return content.toString('utf8');
+  throw new DeribitKeysError('ERR_USAGE', `there is no file ${path} with ${what}`, { hint: 'check its path' });
+}
+
+async function readTls({ tlsCert, tlsKey, clientCa }: AuthServerFlags): Promise<TlsOptions | undefined> {
+  if (tlsCert === undefined && tlsKey === undefined && clientCa === undefined) return undefined;
+  if (tlsCert === undefined || tlsKey === undefined) {
+    throw new DeribitKeysError('ERR_USAGE', 'TLS needs both a certificate and its key', {
+      hint: 'give --tls-cert and --tls-key',
+    });
+  }
+  const tls = {
+    cert: await readText(tlsCert, 'the certificate'),
+    key: await readText(tlsKey, 'the key of the certificate'),
+    ...defined({
+      clientCa: clientCa === undefined ? undefined : await readText(clientCa, 'the authorities of clients'),
+    }),
+  };
+  const { createSecureContext } = await import('node:tls');
+  try {
+    createSecureContext({ cert: tls.cert, key: tls.key, ca: tls.clientCa });
+  } catch (cause) {
+    throw new DeribitKeysError('ERR_USAGE', 'the certificate and the key do not fit each other, or are not PEM', {
+      cause,
+      hint: 'check --tls-cert, --tls-key and --client-ca',
+    });
+  }
+  return tls;
+}
+
+async function readClients(path: string | undefined, names: readonly string[]): Promise<readonly Client[] | undefined> {
+  if (path === undefined) return undefined;
+  const { parseClients } = await import('../../integrations/auth-server/clients.js');
+  return parseClients(await readText(path, 'clients'), path, names);
+}
+
+function logger(cx: Context, format: 'text' | 'json' | undefined): ((entry: RequestEntry) => void) | undefined {
+  if (format === undefined) return undefined;
+  const write = (line: string) => cx.host.stderr.write(`${line}\n`);
+  if (format === 'json') return (entry) => void write(JSON.stringify(entry));
+  return ({ time, client, method, path, status, error, ms }) =>
+    void write(inLine(`${time} ${client ?? '-'} ${method} ${path} ${status} ${error ?? '-'} ${ms} ms`));
+}
+
+/** Counting starts with the server, so that the package is loaded then; without it there are no metrics, unless they are wanted. */
+async function metricsIfInstalled(cx: Context, wanted: boolean): Promise<Metrics | undefined> {
+  const { createMetrics } = await import('../../integrations/auth-server/metrics.js');
+  try {
+    return await createMetrics(cx.host.load);
+  } catch (error) {
+    if (wanted || !isDeribitKeysError(error)) throw error;
+    return undefined;
+  }
+}
+
+/** Tells systemd, if it started this process, how far it is (sd_notify(3)); its own program speaks for us. */
+async function notifySystemd(cx: Context, state: string): Promise<void> {
+  if (!cx.host.env.NOTIFY_SOCKET) return;
+  const { execFile } = await import('node:child_process');
+  const env = { NOTIFY_SOCKET: cx.host.env.NOTIFY_SOCKET, PATH: cx.host.env.PATH ?? '/usr/bin:/bin' };
+  await new Promise<void>((resolve) => {
+    execFile('systemd-notify', [`--pid=${process.pid}`, state], { env, timeout: 5_000 }, (error) => {
+      if (error !== null) cx.out.note('systemd-notify could not be run: systemd is not told that the server is ready');
+      resolve();
+    });
   });
+}
+
+/** Resolves when the server should end; SIGHUP reloads instead. */
+async function untilStopped(cx: Context, reload: (why: 'signal' | 'timer') => Promise<void>): Promise<void> {
+  const timer = setInterval(() => void reload('timer'), RELOAD_EVERY_MS);
+  timer.unref();
+  await new Promise<void>((resolve) => {
+    cx.host.signal.addEventListener('abort', () => resolve(), { once: true });
+    if (cx.host.signal.aborted) resolve();
+    cx.host.takeSignals?.((signal) => (signal === 'SIGHUP' ? void reload('signal') : resolve()));
+  });
+  clearInterval(timer);
+}
+
+async function serve(cx: Context, names: readonly string[], flags: AuthServerFlags): Promise<void> {
+  const [{ startAuthServer }, { parseListen, passedSocket }, { createSecretFile }, { memoryTokenStore }] =
+    await Promise.all([
+      import('../../integrations/auth-server/auth-server.js'),
+      import('../../integrations/auth-server/listen.js'),
+      import('../../integrations/auth-server/secret-file.js'),
+      import('../../integrations/token-store/token-store.js'),
+    ]);
+  const passed = flags.listen === undefined ? passedSocket(cx.host.env) : null;
+  const address = passed ?? parseListen(flags.listen ?? '127.0.0.1:0');
+  const tls = await readTls(flags);
+  const clients = await readClients(flags.clients, names);
+  const named = await namedTokenStore(cx, flags);
+  const keys = names.map((name) => servedKey(cx, name, named !== null));
+  // asks for passphrases now, while somebody may sit at the terminal
+  for (const key of keys) await (await key.login()).credentials();
+  const metrics = await metricsIfInstalled(cx, flags.metricsListen !== undefined);
+  const metricsAddress = flags.metricsListen === undefined ? undefined : parseListen(flags.metricsListen);
+  const secretFile = await createSecretFile(cx.store.folder, flags.secretFile);
+  try {
+    const server = await startAuthServer({
+      keys,
+      address,
+      secret: secretFile.secret,
+      store: named ?? memoryTokenStore(),
+      clients,
+      tls,
+      metrics,
+      metricsAddress,
+      onRequest: logger(cx, flags.logFormat),
+    });
+    try {
+      const { url, metricsUrl } = server;
+      const document = { url, secretFile: secretFile.path, names, ...(metricsUrl === null ? {} : { metricsUrl }) };
+      cx.out.result(document, () =>
+        fields([
+          ['url', url],
+          ['secret file', secretFile.path],
+          ['names', names.join(' ')],
+          ['metrics', metricsUrl],
+        ]),
+      );
+      cx.out.note('running; stop it with Ctrl-C');
+      await notifySystemd(cx, '--ready');
+      const watched = [flags.clients, flags.tlsCert, flags.tlsKey, flags.clientCa].filter((path) => path !== undefined);
+      let state = watched.map(versionOf).join();
+      await untilStopped(cx, async (why) => {
+        const now = watched.map(versionOf).join();
+        if (why === 'timer' && now === state) return;
+        state = now;
+        try {
+          server.reload({ clients: await readClients(flags.clients, names), tls: await readTls(flags) });
+          cx.out.note('reloaded');
+        } catch (error) {
+          cx.out.note(`not reloaded: ${isDeribitKeysError(error) ? error.message : 'a file cannot be read'}`);
+        }
+      });
+      await notifySystemd(cx, 'STOPPING=1');
+    } finally {
+      await server.close();
+    }
+  } finally {
+    await secretFile.remove();
+  }
+}
 
 export function defineAuthServer(program: Command, act: Act): void {
-  program
-    .command('auth-server')
-    .description('hand out logins and tokens to programs of this machine, which never see a key')
-    .argument('<name...>')
-    .option('--listen <address>', '127.0.0.1:PORT (0: any free port) or unix:PATH', '127.0.0.1:0')
-    .option('--secret-file <file>', 'where the bearer secret is written (default: in the keystore)', notEmpty)
+  addTokenStoreOptions(
+    program
+      .command('auth-server')
+      .description('hand out logins and tokens to programs, which never see a key')
+      .argument('<name...>')
+      .option(
+        '--listen <address>',
+        '127.0.0.1:PORT (default, any free port), HOST:PORT with TLS, or unix:PATH',
+        notEmpty,
+      )
+      .option('--secret-file <file>', 'where the bearer secret is written (default: in the keystore)', notEmpty)
+      .option(
+        '--clients <file>',
+        'more clients, each with a secret, keys and scopes of its own (YAML or JSON)',
+        notEmpty,
+      )
+      .addOption(new Option('--log-format <format>', 'log each request on stderr').choices(['text', 'json']))
+      .option('--tls-cert <file>', 'serve HTTPS with this certificate (PEM)', notEmpty)
+      .option('--tls-key <file>', 'the key of the certificate (PEM)', notEmpty)
+      .option('--client-ca <file>', 'require client certificates of these authorities (PEM)', notEmpty)
+      .option(
+        '--metrics-listen <address>',
+        'answer GET /metrics on an address of its own, where it needs no secret',
+        notEmpty,
+      ),
+  )
     .addHelpText(
       'after',
       `${examples(
         'auth-server bot',
         'auth-server maker taker --listen unix:/run/user/1000/deribit.sock',
         'auth-server bot --json --listen 127.0.0.1:7070',
+        'auth-server bot --listen 0.0.0.0:7443 --tls-cert tls.crt --tls-key tls.key --clients clients.yaml',
       )}
 
-  POST /v1/<name>/token        {"accessToken", "expiresAt", "scope"}: valid, renewed as needed
-  POST /v1/<name>/auth-params  signed parameters for public/auth; a JSON body may give "scope", "nonce", "data", "state"
+  POST /v1/<name>/token        {"accessToken", "expiresAt", "scope"}: valid, renewed as needed; a JSON body may hold
+                               "scope", and "refused": a token that the exchange no longer accepts
+  POST /v1/<name>/auth-params  signed parameters for public/auth; a JSON body may hold "scope", "nonce", "data", "state"
+  GET  /healthz, /readyz       for probes, without the secret
+  GET  /metrics                for Prometheus, with the secret; needs the package prom-client
 
-A request needs no body; one that it has is JSON, and needs Content-Type: application/json.
+A request needs no body; one that it has is JSON, and needs Content-Type: application/json. A rotation of a key is
+followed at once. SIGHUP reloads clients and certificates, as does a change of their files; SIGTERM answers what is
+under way, and ends.
 
   $ curl -s -X POST -H "Authorization: Bearer $(cat SECRET-FILE)" http://127.0.0.1:PORT/v1/bot/token
   $ curl -s -X POST -H "Authorization: Bearer $(cat SECRET-FILE)" -H "Content-Type: application/json" \\
-      -d '{"scope": "trade:read"}' http://127.0.0.1:PORT/v1/bot/auth-params`,
+      -d '{"scope": "trade:read"}' http://127.0.0.1:PORT/v1/bot/token
+
+A clients file: [{name: maker, secretHash: <sha256 of its secret, in hex>, keys: [bot], scopes: trade:read_write}]`,
     )
     .action(
-      act(
-        async (cx, names: readonly string[], flags: AuthServerFlags) => {
-          const [{ startAuthServer }, { parseListen }, { createSecretFile }] = await Promise.all([
-            import('../../integrations/auth-server/auth-server.js'),
-            import('../../integrations/auth-server/listen.js'),
-            import('../../integrations/auth-server/secret-file.js'),
-          ]);
-          const address = parseListen(flags.listen);
-          const unique = [...new Set(names)];
-          const keys: ServedKey[] = [];
-          for (const name of unique) {
-            // the record is read each time: a key may be rotated meanwhile
-            const credentials = async () => {
-              const { clientId, record } = await tokenSource(cx, name);
-              return { clientId, signer: await cx.workflow.signerOf(record) };
-            };
-            await credentials();
-            keys.push({ name, credentials, open: async () => (await tokenSource(cx, name)).open() });
-          }
-          const server = await startAuthServer(keys, address);
-          try {
-            const secretFile = await createSecretFile(cx.store.folder, flags.secretFile, server.secret);
-            try {
-              const { url } = server;
-              cx.out.result({ url, secretFile: secretFile.path, names: unique }, () =>
-                fields([
-                  ['url', url],
-                  ['secret file', secretFile.path],
-                  ['names', unique.join(' ')],
-                ]),
-              );
-              cx.out.note('running; stop it with Ctrl-C');
-              await aborted(cx.host.signal);
-            } finally {
-              await secretFile.remove();
-            }
-          } finally {
-            await server.close();
-          }
-        },
-        { tidy: false, graceMs: 30_000 },
-      ),
+      act((cx, names: readonly string[], flags: AuthServerFlags) => serve(cx, [...new Set(names)], flags), {
+        tidy: false,
+      }),
     );
 }

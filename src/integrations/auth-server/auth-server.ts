@@ -1,32 +1,64 @@
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { Signer } from '../../crypto/signer.js';
+import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https';
 import { type AuthParamsOptions, buildAuthParams } from '../../deribit/auth.js';
 import { parseScope } from '../../deribit/scope.js';
 import { DeribitKeysError } from '../../errors.js';
-import { ManagedSession } from '../../session/managed-session.js';
-import type { Session } from '../../session/session.js';
-import { newBearer, presents } from './bearer.js';
-import { type ListenAddress, listen } from './listen.js';
-import { answer, Refusal, readJson, refusalOf, requireLocal } from './local-http.js';
+import type { TokenStore } from '../token-store/token-store.js';
+import { type Client, clientOf, narrowedScope } from './clients.js';
+import { isLocal, type ListenAddress, listen } from './listen.js';
+import { answer, answerText, Refusal, readJson, refusalOf, refuseBrowsers, requireOwnHost } from './local-http.js';
+import { type Metrics, noMetrics } from './metrics.js';
+import { bearerOf, hashesTo, hashOf } from './secret-file.js';
+import { type ServedKey, TokenDesk } from './served-key.js';
 
-/** A key that the server signs with. */
-export interface ServedKey {
-  readonly name: string;
-  /** What to sign with at the moment: a rotation changes it. */
-  credentials(): Promise<{ readonly clientId: string; readonly signer: Signer }>;
-  /** Opens a session over HTTP, whose tokens are handed out. */
-  open(): Promise<Session>;
+/** One answered request, for a log; it holds no secret. */
+export interface RequestEntry {
+  /** ISO 8601, UTC. */
+  readonly time: string;
+  /** Null for a request without a valid secret. */
+  readonly client: string | null;
+  readonly method: string;
+  /** The path without a query. */
+  readonly path: string;
+  readonly status: number;
+  /** The code of a refusal, or null. */
+  readonly error: string | null;
+  readonly ms: number;
+}
+
+/** Certificate and key of the server, and the authorities that clients' certificates must come from; PEM. */
+export interface TlsOptions {
+  readonly cert: string;
+  readonly key: string;
+  readonly clientCa?: string | undefined;
+}
+
+export interface AuthServerOptions {
+  readonly keys: readonly ServedKey[];
+  readonly address: ListenAddress;
+  /** What the operator's own programs present as `Authorization: Bearer`: all keys, all scopes, and `/metrics`. */
+  readonly secret: string;
+  /** Where processes share tokens. */
+  readonly store: TokenStore;
+  readonly clients?: readonly Client[] | undefined;
+  readonly tls?: TlsOptions | undefined;
+  readonly metrics?: Metrics | undefined;
+  /** A port of its own for `/metrics`, which then needs no secret. */
+  readonly metricsAddress?: ListenAddress | undefined;
+  readonly onRequest?: ((entry: RequestEntry) => void) | undefined;
 }
 
 export interface AuthServer {
-  /** `http://127.0.0.1:PORT`, or `unix:PATH`. */
+  /** `http(s)://HOST:PORT`, or `unix:PATH`. */
   readonly url: string;
-  /** What clients present as `Authorization: Bearer`. */
-  readonly secret: string;
-  close(): Promise<void>;
+  readonly metricsUrl: string | null;
+  /** Takes other clients or certificates from now on; requests under way are not touched. */
+  reload(change: { readonly clients?: readonly Client[] | undefined; readonly tls?: TlsOptions | undefined }): void;
+  /** Accepts no more requests, answers those under way for up to `drainMs`, and ends. */
+  close(options?: { readonly drainMs?: number }): Promise<void>;
 }
 
-/** Requests are small and local: what is not whole by then gives its connection back to others. */
+/** Requests are small: one that is incomplete after this long gives its connection back to others. */
 const PATIENCE = {
   headersTimeout: 2_000,
   requestTimeout: 5_000,
@@ -34,91 +66,218 @@ const PATIENCE = {
   connectionsCheckingInterval: 1_000,
 } as const;
 
+const MAX_CONNECTIONS = 2_048;
+const DRAIN_MS = 10_000;
+/** How long a probe waits for the exchange. */
+const PROBE_MS = 5_000;
+
 /** What may be asked of signed parameters. A timestamp may not: signatures are good for now, not for later. */
 const PARAMS = ['nonce', 'data', 'scope', 'state'] as const;
 const LONGEST_TEXT = 1_024;
 
-/**
- * Hands out signed `public/auth` parameters and valid access tokens to programs of this machine that present the secret.
- *
- *     POST /v1/<name>/auth-params   {nonce?, data?, scope?, state?}  ->  the parameters of `public/auth`
- *     POST /v1/<name>/token                                          ->  {accessToken, expiresAt, scope}
- *
- * Errors are `{"error": {"code", "message", "hint"?}}`: 400 for a bad request, 401 without the secret, 403 from a
- * browser or under a foreign `Host`, 404, 405, 413, 415; 502 where the exchange refuses or cannot be reached. Throws
- * `ERR_LISTEN` where the address cannot be had.
- */
-export async function startAuthServer(keys: readonly ServedKey[], address: ListenAddress): Promise<AuthServer> {
-  const secret = newBearer();
-  const served = new Map(keys.map((key) => [key.name, { key, session: new ManagedSession(key.open) }]));
+/** The operator's own secret. */
+const OWNER: Omit<Client, 'secretHash'> = { name: 'owner', keys: null, scopes: null };
 
-  async function handle(request: IncomingMessage): Promise<unknown> {
-    requireLocal(request, address);
-    if (!presents(request.headers.authorization, secret)) {
-      throw new Refusal(401, 'ERR_UNAUTHORIZED', 'the bearer secret is missing or wrong');
-    }
-    const [, name, what] = /^\/v1\/([^/?]+)\/(auth-params|token)$/.exec(request.url ?? '') ?? [];
-    const found = served.get(name ?? '');
-    if (found === undefined) throw new Refusal(404, 'ERR_NO_SUCH_NAME', 'there is no such key or path here');
-    if (request.method !== 'POST') throw new Refusal(405, 'ERR_USAGE', 'only POST is answered here');
-    const body = await readJson(request);
-    return what === 'token' ? tokenOf(found.session, body) : paramsOf(found.key, found.session, body);
+/**
+ * Hands out signed `public/auth` parameters and valid access tokens to programs that present a secret.
+ *
+ *     POST /v1/<name>/auth-params  {nonce?, data?, scope?, state?}  ->  the parameters of `public/auth`
+ *     POST /v1/<name>/token        {scope?, refused?}               ->  {accessToken, expiresAt, scope}
+ *     GET  /healthz                                                 ->  {ok: true}, without a secret
+ *     GET  /readyz                                                  ->  {ready, keys}, without a secret; 503 if not ready
+ *     GET  /metrics                                                 ->  in Prometheus' text format
+ *
+ * Errors are `{"error": {"code", "message", "hint"?}}`: 400 for a bad request, 401 without a secret, 403 from a browser,
+ * under an unknown `Host`, or for a key or scope that the client may not have, 404, 405, 413, 415; 502 where the exchange
+ * refuses or cannot be reached.
+ * @throws `ERR_LISTEN` where the address is taken; `ERR_USAGE` for an address that other machines reach without TLS
+ */
+export async function startAuthServer(options: AuthServerOptions): Promise<AuthServer> {
+  const { keys, address, store, metrics = noMetrics, metricsAddress, onRequest } = options;
+  if (!isLocal(address) && options.tls === undefined) {
+    throw new DeribitKeysError('ERR_USAGE', 'other machines can reach this address, and it has no TLS', {
+      hint: 'listen on 127.0.0.1:PORT or unix:PATH, or give --tls-cert and --tls-key',
+    });
+  }
+  const desks = new Map(keys.map((key) => [key.name, new TokenDesk(key, store, metrics)]));
+  const secretHash = hashOf(options.secret);
+  let clients = options.clients ?? [];
+  let draining = false;
+
+  function authenticated(request: IncomingMessage): Omit<Client, 'secretHash'> {
+    const secret = bearerOf(request.headers.authorization);
+    const client = hashesTo(secret, secretHash) ? OWNER : clientOf(clients, secret);
+    if (client === null) throw new Refusal(401, 'ERR_UNAUTHORIZED', 'the bearer secret is missing or wrong');
+    return client;
   }
 
-  function onRequest(request: IncomingMessage, response: ServerResponse): void {
-    handle(request).then(
-      (value) => answer(response, 200, value),
+  async function handle(request: IncomingMessage, response: ServerResponse, seen: { client: string | null }) {
+    refuseBrowsers(request);
+    if (isLocal(address)) requireOwnHost(request, address);
+    const path = pathOf(request);
+    if (path === '/healthz') return answer(response, 200, onlyGet(request, { ok: true }));
+    if (path === '/readyz') {
+      onlyGet(request, null);
+      const status = await readiness();
+      return answer(response, status.ready && !draining ? 200 : 503, { ...status, ready: status.ready && !draining });
+    }
+    const client = authenticated(request);
+    seen.client = client.name;
+    if (path === '/metrics') {
+      onlyGet(request, null);
+      if (client.name !== OWNER.name) throw notHere();
+      return answerText(response, metrics.contentType, await metrics.render());
+    }
+    const [, name = '', what] = /^\/v1\/([^/?]+)\/(auth-params|token)$/.exec(request.url ?? '') ?? [];
+    const desk = desks.get(name);
+    if (desk === undefined) throw notHere();
+    if (request.method !== 'POST') throw new Refusal(405, 'ERR_USAGE', 'only POST is answered here');
+    if (client.keys !== null && !client.keys.includes(name)) {
+      throw new Refusal(403, 'ERR_UNAUTHORIZED', 'this client may not use this key');
+    }
+    const body = await readJson(request);
+    answer(response, 200, what === 'token' ? await tokenOf(desk, client, body) : await paramsOf(desk, client, body));
+  }
+
+  async function readiness() {
+    const all = Promise.all([...desks.values()].map((desk) => desk.status()));
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<null>((resolve) => {
+      timer = setTimeout(() => resolve(null), PROBE_MS);
+    });
+    const statuses = await Promise.race([all, late]).finally(() => clearTimeout(timer));
+    if (statuses !== null) return { ready: statuses.every(({ ready }) => ready), keys: statuses };
+    const waiting = { ready: false, lastLoginAt: null, tokenExpiresInS: null, error: 'ERR_TIMEOUT' };
+    return { ready: false, keys: keys.map(({ name }) => ({ name, ...waiting })) };
+  }
+
+  function onHttp(request: IncomingMessage, response: ServerResponse): void {
+    const startMs = performance.now();
+    const seen: { client: string | null } = { client: null };
+    let code: string | null = null;
+    response.once('close', () => {
+      const ms = Math.round((performance.now() - startMs) * 1_000) / 1_000;
+      const { statusCode: status } = response;
+      metrics.request({ client: seen.client ?? '', route: routeOf(request), status, ms });
+      const [method, path] = [request.method ?? '', pathOf(request)];
+      onRequest?.({ time: new Date().toISOString(), client: seen.client, method, path, status, error: code, ms });
+    });
+    handle(request, response, seen).catch((error: unknown) => {
+      const refusal = refusalOf(error);
+      code = refusal.code;
+      if (!response.headersSent) answer(response, refusal.status, refusal.document);
+    });
+  }
+
+  const settings = { maxHeaderSize: 8_192, ...PATIENCE };
+  const { tls } = options;
+  const server = tls
+    ? createHttpsServer({ ...settings, ...contextOf(tls) }, onHttp)
+    : createHttpServer(settings, onHttp);
+  server.maxConnections = MAX_CONNECTIONS;
+  const url = await listen(server, address, tls ? 'https' : 'http');
+  const metricsServer = metricsAddress === undefined ? null : metricsOnly(metrics);
+  const metricsUrl =
+    metricsServer === null || metricsAddress === undefined ? null : await listen(metricsServer, metricsAddress, 'http');
+  return {
+    url,
+    metricsUrl,
+    reload(change) {
+      if (change.clients !== undefined) clients = change.clients;
+      if (change.tls !== undefined && tls !== undefined)
+        (server as HttpsServer).setSecureContext(contextOf(change.tls));
+    },
+    async close({ drainMs = DRAIN_MS } = {}) {
+      draining = true;
+      const closed = Promise.all([server, metricsServer].map((one) => one && new Promise((done) => one.close(done))));
+      server.closeIdleConnections();
+      metricsServer?.closeAllConnections();
+      const force = setTimeout(() => server.closeAllConnections(), drainMs);
+      await closed;
+      clearTimeout(force);
+      await store.close();
+    },
+  };
+}
+
+const contextOf = ({ cert, key, clientCa }: TlsOptions) => ({
+  cert,
+  key,
+  minVersion: 'TLSv1.2' as const,
+  ...(clientCa === undefined ? {} : { ca: clientCa, requestCert: true, rejectUnauthorized: true }),
+});
+
+const pathOf = (request: IncomingMessage) => (request.url ?? '').split('?', 1)[0] ?? '';
+const notHere = () => new Refusal(404, 'ERR_NO_SUCH_NAME', 'there is no such key or path here');
+
+/** A label of few values: names that were made up by a client must not become labels. */
+function routeOf(request: IncomingMessage): string {
+  const path = pathOf(request);
+  if (path === '/healthz' || path === '/readyz' || path === '/metrics') return path.slice(1);
+  return /^\/v1\/[^/]+\/(auth-params|token)$/.exec(path)?.[1] ?? 'other';
+}
+
+function onlyGet<T>(request: IncomingMessage, value: T): T {
+  if (request.method === 'GET' || request.method === 'HEAD') return value;
+  throw new Refusal(405, 'ERR_USAGE', 'only GET is answered here');
+}
+
+function metricsOnly(metrics: Metrics) {
+  return createHttpServer(PATIENCE, (request, response) => {
+    if (pathOf(request) !== '/metrics' || request.method !== 'GET') {
+      const { status, document } = refusalOf(notHere());
+      answer(response, status, document);
+      return;
+    }
+    metrics.render().then(
+      (text) => answerText(response, metrics.contentType, text),
       (error: unknown) => {
         const { status, document } = refusalOf(error);
         answer(response, status, document);
       },
     );
+  });
+}
+
+type Body = Readonly<Record<string, unknown>>;
+type Allowed = Pick<Client, 'scopes'>;
+
+async function tokenOf(desk: TokenDesk, { scopes }: Allowed, body: Body): Promise<unknown> {
+  const { scope: asked, refused } = texts(body, ['scope', 'refused']);
+  const scope = narrowedScope(asked, scopes);
+  if (scope === null)
+    throw new Refusal(403, 'ERR_UNAUTHORIZED', 'this client may have none of the scope that it asks for');
+  const { accessToken, expiresAtMs, scope: granted } = await desk.token(scope, refused);
+  return { accessToken, expiresAt: new Date(expiresAtMs).toISOString(), scope: granted };
+}
+
+/** A signature does not cover the scope: whoever has one may send it with any scope that the key allows. */
+async function paramsOf(desk: TokenDesk, { scopes }: Allowed, body: Body): Promise<unknown> {
+  if (scopes !== null) {
+    throw new Refusal(
+      403,
+      'ERR_UNAUTHORIZED',
+      'this client’s scopes are limited, which signed parameters cannot be: ask for a token',
+    );
   }
-
-  const server = createServer({ maxHeaderSize: 8_192, ...PATIENCE }, onRequest);
-  server.maxConnections = 256;
-  const url = await listen(server, address);
-  return {
-    url,
-    secret,
-    async close() {
-      const closed = new Promise((resolve) => server.close(resolve));
-      server.closeAllConnections();
-      await Promise.all([closed, ...[...served.values()].map(({ session }) => session.close())]);
-    },
-  };
+  const options: AuthParamsOptions = texts(body, PARAMS);
+  if (options.scope !== undefined) parseScope(options.scope);
+  const { credentials } = await desk.login();
+  return buildAuthParams(await credentials(), { ...options, timestampMs: Math.round(desk.key.timestampMs()) });
 }
 
-async function tokenOf(session: ManagedSession, body: Readonly<Record<string, unknown>>): Promise<unknown> {
-  requireKnown(body, []);
-  const { accessToken, expiresAtMs, scope } = await (await session.get()).token();
-  return { accessToken, expiresAt: new Date(expiresAtMs).toISOString(), scope };
-}
-
-/** Signed by the exchange's clock where a session has compared it with ours. */
-async function paramsOf(
-  key: ServedKey,
-  session: ManagedSession,
-  body: Readonly<Record<string, unknown>>,
-): Promise<unknown> {
-  requireKnown(body, PARAMS);
-  const options: { -readonly [K in keyof AuthParamsOptions]: AuthParamsOptions[K] } = {};
-  for (const name of PARAMS) {
-    const value = body[name];
-    if (value === undefined) continue;
+/** The fields of a body, each a short text. */
+function texts<const Name extends string>(body: Body, known: readonly Name[]): { readonly [K in Name]?: string } {
+  const unknown = Object.keys(body).find((name) => !known.some((one) => one === name));
+  if (unknown !== undefined) {
+    throw new DeribitKeysError('ERR_USAGE', 'the body has a field that is not known here', {
+      hint: `known are: ${known.join(', ')}`,
+    });
+  }
+  for (const [name, value] of Object.entries(body)) {
     if (typeof value !== 'string' || value.length > LONGEST_TEXT) {
       throw new Refusal(400, 'ERR_USAGE', `"${name}" is not a text of at most ${LONGEST_TEXT} characters`);
     }
-    options[name] = value;
   }
-  if (options.scope !== undefined) parseScope(options.scope);
-  options.timestampMs = Math.round(Date.now() + session.clockCorrectionMs);
-  return buildAuthParams(await key.credentials(), options);
-}
-
-function requireKnown(body: Readonly<Record<string, unknown>>, known: readonly string[]): void {
-  const unknown = Object.keys(body).find((name) => !known.includes(name));
-  if (unknown === undefined) return;
-  const hint = known.length === 0 ? 'send no fields' : `known are: ${known.join(', ')}`;
-  throw new DeribitKeysError('ERR_USAGE', 'the body has a field that is not known here', { hint });
+  return body as { readonly [K in Name]?: string };
 }

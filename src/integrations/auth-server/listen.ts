@@ -1,52 +1,91 @@
 import { lstat, rm } from 'node:fs/promises';
-import type { Server } from 'node:http';
+import type { Server } from 'node:net';
 import { type AddressInfo, connect } from 'node:net';
-import { resolve } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import { DeribitKeysError } from '../../errors.js';
+import { takeLock } from '../../keystore/lock.js';
 
-/** Where a local server listens: a port of loopback (0: any free one), or a Unix socket. */
+/** Where the server listens: a TCP port (0: any free one), a Unix socket, or a socket that systemd opened for it. */
 export type ListenAddress =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
-  | { readonly kind: 'unix'; readonly path: string };
+  | { readonly kind: 'unix'; readonly path: string }
+  | { readonly kind: 'fd'; readonly fd: number };
 
 /** Longest path of a Unix socket on every platform, in bytes (sockaddr_un of macOS). */
 const LONGEST_SOCKET_PATH = 103;
+/** The first descriptor that systemd passes (sd_listen_fds(3)). */
+const FIRST_PASSED_FD = 3;
 
-/** Reads `127.0.0.1:PORT`, `localhost:PORT`, `[::1]:PORT` or `unix:PATH`. Throws `ERR_USAGE` for anything else. */
+const LOOPBACK = /^(127\.\d{1,3}\.\d{1,3}\.\d{1,3}|localhost|::1)$/;
+
+/** Whether only this machine can connect to the address. */
+export function isLocal(address: ListenAddress): boolean {
+  return address.kind !== 'tcp' || LOOPBACK.test(address.host);
+}
+
+/**
+ * Reads `HOST:PORT`, `[IPv6]:PORT` or `unix:PATH`.
+ * @throws `ERR_USAGE` for anything else
+ */
 export function parseListen(text: string): ListenAddress {
   const path = /^unix:(.+)$/s.exec(text)?.[1];
   if (path !== undefined) {
-    const whole = resolve(path);
-    if (Buffer.byteLength(whole) > LONGEST_SOCKET_PATH) {
+    const absolute = resolve(path);
+    if (Buffer.byteLength(absolute) > LONGEST_SOCKET_PATH) {
       throw usage(`the path of the socket has more than ${LONGEST_SOCKET_PATH} bytes`, 'choose a shorter one');
     }
-    return { kind: 'unix', path: whole };
+    return { kind: 'unix', path: absolute };
   }
-  const [, host = '', digits = ''] = /^(127\.\d{1,3}\.\d{1,3}\.\d{1,3}|localhost|\[::1\]):(\d{1,5})$/.exec(text) ?? [];
+  const [, host = '', digits = ''] = /^([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})$/.exec(text) ?? [];
   const port = Number(digits);
   if (host === '' || port > 65_535) {
-    throw usage(
-      'the address to listen on is not one of this machine alone',
-      'give 127.0.0.1:PORT (0 for any free port) or unix:PATH',
-    );
+    throw usage('the address to listen on cannot be read', 'give 127.0.0.1:PORT (0 for any free port) or unix:PATH');
   }
   return { kind: 'tcp', host: host.replace(/[[\]]/g, ''), port };
 }
 
-/** Starts to listen; gives the URL. Throws `ERR_LISTEN` where the port or the path is taken or cannot be listened on. */
-export async function listen(server: Server, address: ListenAddress): Promise<string> {
+/** The socket that systemd passed to this process (LISTEN_PID, LISTEN_FDS), or null. */
+export function passedSocket(
+  env: Readonly<Record<string, string | undefined>>,
+  pid = process.pid,
+): ListenAddress | null {
+  const isForUs = Number(env.LISTEN_PID) === pid && Number(env.LISTEN_FDS) >= 1;
+  return isForUs ? { kind: 'fd', fd: FIRST_PASSED_FD } : null;
+}
+
+/**
+ * Starts to listen; resolves to the URL.
+ * @throws `ERR_LISTEN` where the port or the path is taken or cannot be listened on
+ */
+export async function listen(server: Server, address: ListenAddress, scheme: 'http' | 'https'): Promise<string> {
+  if (address.kind === 'fd') {
+    await started(server, () => server.listen({ fd: address.fd }), `the socket of systemd (descriptor ${address.fd})`);
+    const bound = server.address();
+    return typeof bound === 'string' ? `unix:${bound}` : urlOf(bound, scheme);
+  }
   if (address.kind === 'unix') {
-    await removeDeadSocket(address.path);
-    await started(server, () => listenPrivately(server, address.path), `the socket ${address.path}`);
-    return `unix:${address.path}`;
+    const { path } = address;
+    // of several servers that find a dead socket, one replaces it at a time
+    const lock = await takeLock(dirname(path), basename(path), { waitMs: 10_000, what: `the socket ${path}` });
+    try {
+      await removeDeadSocket(path);
+      await started(server, () => listenPrivately(server, path), `the socket ${path}`);
+    } finally {
+      await lock.release();
+    }
+    return `unix:${path}`;
   }
   const { host, port } = address;
   await started(server, () => server.listen(port, host), `port ${port} of ${host}`);
-  const { port: given } = server.address() as AddressInfo;
-  return `http://${host.includes(':') ? `[${host}]` : host}:${given}`;
+  return urlOf({ address: host, port: (server.address() as AddressInfo).port }, scheme);
 }
 
-/** The socket is made when `listen` is called: nobody else can open it even for a moment. */
+function urlOf(bound: Pick<AddressInfo, 'address' | 'port'> | null, scheme: string): string {
+  const host = bound?.address ?? 'localhost';
+  return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${bound?.port ?? 0}`;
+}
+
+/** The socket is created during the call of `listen`: nobody else can open it, even for a moment. */
 function listenPrivately(server: Server, path: string): void {
   const before = process.umask(0o177);
   try {
@@ -72,7 +111,7 @@ function started(server: Server, start: () => void, what: string): Promise<void>
   });
 }
 
-/** A socket that a dead process has left is in the way; one that somebody listens on stays, and so does any other file. */
+/** Removes a socket that a dead process left; one that somebody listens on stays, and so does any other file. */
 async function removeDeadSocket(path: string): Promise<void> {
   const stats = await lstat(path).catch(() => null);
   if (stats?.isSocket() !== true) return;

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { DeribitKeysError, type ErrorCode, isDeribitKeysError } from '../../errors.js';
+import { defined } from '../../util/defined.js';
 import type { ListenAddress } from './listen.js';
 
 /** Far more than any request here needs. */
@@ -19,30 +20,39 @@ export class Refusal extends Error {
   }
 }
 
-/**
- * Refuses what comes from a web page: with a browser's headers, or under a name that was made to point here (DNS
- * rebinding), which shows in `Host`.
- */
-export function requireLocal({ headers, socket }: IncomingMessage, address: ListenAddress): void {
+/** Refuses what comes from a web page, which a browser's headers show. */
+export function refuseBrowsers({ headers }: IncomingMessage): void {
   if (OF_BROWSERS.some((name) => headers[name] !== undefined)) {
     throw new Refusal(403, 'ERR_UNAUTHORIZED', 'browsers are not served here');
   }
-  if (address.kind === 'unix') return;
+}
+
+/** Refuses a request under another name than this machine's: a name may have been made to point here (DNS rebinding). */
+export function requireOwnHost({ headers, socket }: IncomingMessage, address: ListenAddress): void {
+  if (address.kind !== 'tcp') return;
   const port = socket.localPort;
   const own = [`127.0.0.1:${port}`, `localhost:${port}`, `[::1]:${port}`, `${address.host}:${port}`];
   if (!own.includes((headers.host ?? '').toLowerCase())) {
-    throw new Refusal(403, 'ERR_UNAUTHORIZED', 'the Host header names another place than this one');
+    throw new Refusal(403, 'ERR_UNAUTHORIZED', 'the Host header names another host than this one');
   }
 }
+
+/** Not every runtime ends a request that stops half-way. */
+const BODY_MS = 5_000;
 
 /** The body as a JSON object; an empty one counts as `{}`. */
 export async function readJson(request: IncomingMessage): Promise<Readonly<Record<string, unknown>>> {
   const chunks: Buffer[] = [];
   let length = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    length += chunk.length;
-    if (length > LARGEST_BODY) throw new Refusal(413, 'ERR_USAGE', `the body has more than ${LARGEST_BODY} bytes`);
-    chunks.push(chunk);
+  const timer = setTimeout(() => request.destroy(), BODY_MS);
+  try {
+    for await (const chunk of request as AsyncIterable<Buffer>) {
+      length += chunk.length;
+      if (length > LARGEST_BODY) throw new Refusal(413, 'ERR_USAGE', `the body has more than ${LARGEST_BODY} bytes`);
+      chunks.push(chunk);
+    }
+  } finally {
+    clearTimeout(timer);
   }
   const text = Buffer.concat(chunks).toString('utf8').trim();
   if (text === '') return {};
@@ -61,18 +71,22 @@ export async function readJson(request: IncomingMessage): Promise<Readonly<Recor
   return value as Readonly<Record<string, unknown>>;
 }
 
-/** The status and the document for an error. */
-export function refusalOf(error: unknown): { readonly status: number; readonly document: unknown } {
-  if (error instanceof Refusal) return { status: error.status, document: documentOf(error) };
+/** The status, the code and the document for an error. */
+export function refusalOf(error: unknown): {
+  readonly status: number;
+  readonly code: ErrorCode;
+  readonly document: unknown;
+} {
+  if (error instanceof Refusal) return { status: error.status, code: error.code, document: documentOf(error) };
   if (!isDeribitKeysError(error)) {
     const internal = new DeribitKeysError('ERR_INTERNAL', 'something went wrong inside the server');
-    return { status: 500, document: documentOf(internal) };
+    return { status: 500, code: internal.code, document: documentOf(internal) };
   }
-  return { status: error.code === 'ERR_USAGE' ? 400 : 502, document: documentOf(error) };
+  return { status: error.code === 'ERR_USAGE' ? 400 : 502, code: error.code, document: documentOf(error) };
 }
 
-function documentOf({ code, message, hint }: { code: ErrorCode; message: string; hint?: string }): unknown {
-  return { error: { code, message, ...(hint === undefined ? {} : { hint }) } };
+function documentOf({ code, message, hint }: { code: ErrorCode; message: string; hint?: string | undefined }): unknown {
+  return { error: defined({ code, message, hint }) };
 }
 
 /** Sends JSON that nobody may keep. After an error the connection ends: of a body that was too large, the rest is not read. */
@@ -84,7 +98,17 @@ export function answer(response: ServerResponse, status: number, value: unknown)
     'cache-control': 'no-store',
     ...(status === 405 ? { allow: 'POST' } : {}),
     ...(status === 401 ? { 'www-authenticate': 'Bearer' } : {}),
-    ...(status === 200 ? {} : { connection: 'close' }),
+    ...(status === 200 || status === 503 ? {} : { connection: 'close' }),
+  });
+  response.end(body);
+}
+
+/** Sends a text of another type. */
+export function answerText(response: ServerResponse, contentType: string, body: string): void {
+  response.writeHead(200, {
+    'content-type': contentType,
+    'content-length': Buffer.byteLength(body),
+    'cache-control': 'no-store',
   });
   response.end(body);
 }

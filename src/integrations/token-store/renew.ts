@@ -16,6 +16,8 @@ export interface RenewOptions extends SignInContext {
   readonly credentials: () => Promise<Credentials>;
   readonly scope?: string | undefined;
   readonly nowMs: () => number;
+  /** Told how the token was renewed. */
+  readonly onRenewed?: ((how: 'login' | 'refresh') => void) | undefined;
 }
 
 /** The session in which the processes of a fleet share one token: they count as one of Deribit's 16 sessions per key. */
@@ -37,7 +39,9 @@ export async function renewToken(options: RenewOptions, expiring: StoredToken | 
   const transport = await connect(endpoint);
   try {
     const issuedAtMs = nowMs();
-    const login = (await refreshed(transport, expiring, defined({ signal }))) ?? (await signed());
+    const byRefresh = await refreshed(transport, expiring, defined({ signal }));
+    const login = byRefresh ?? (await signed());
+    options.onRenewed?.(byRefresh === null ? 'login' : 'refresh');
     return {
       accessToken: login.accessToken.reveal(),
       refreshToken: login.refreshToken.reveal(),

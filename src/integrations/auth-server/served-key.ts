@@ -1,0 +1,147 @@
+import type { Signer } from '../../crypto/signer.js';
+import { type DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import {
+  isUsable,
+  type StoredToken,
+  sharedToken,
+  type TokenPurpose,
+  type TokenStore,
+} from '../token-store/token-store.js';
+import type { Metrics } from './metrics.js';
+
+/** A key as its record describes it at the moment. */
+export interface KeyLogin {
+  readonly purpose: TokenPurpose;
+  /** Milliseconds since the epoch; null where the record does not say. */
+  readonly registeredAtMs: number | null;
+  credentials(): Promise<{ readonly clientId: string; readonly signer: Signer }>;
+  /** Logs in, or trades the refresh token of the expiring token for a new one. */
+  renew(expiring: StoredToken | null, onRenewed: (how: 'login' | 'refresh') => void): Promise<StoredToken>;
+}
+
+/** A key that the server signs with. */
+export interface ServedKey {
+  readonly name: string;
+  /** A text that changes when the record does: a rotation is noticed by it. It must be cheap. */
+  version(): string;
+  /** Reads the record; `scope` is what tokens are asked for. */
+  login(scope?: string): Promise<KeyLogin>;
+  /** The time to sign, by the exchange's clock where that is known; milliseconds. */
+  timestampMs(): number;
+}
+
+/** What a probe is told of a key. */
+export interface KeyStatus {
+  readonly name: string;
+  readonly ready: boolean;
+  /** ISO 8601; null before the first login. */
+  readonly lastLoginAt: string | null;
+  readonly tokenExpiresInS: number | null;
+  /** The code of the last failure, if it was the last thing that happened. */
+  readonly error: string | null;
+}
+
+/** A refused login is not tried again for this long, whoever asks. */
+const REFUSED_FOR_MS = 5_000;
+
+interface Entry {
+  readonly version: string;
+  readonly login: KeyLogin;
+  token: StoredToken | null;
+  flight: Promise<StoredToken> | null;
+  failure: { readonly error: DeribitKeysError; readonly atMs: number } | null;
+}
+
+/** Hands out valid tokens of one key: it renews them as needed, follows the key's rotations, and repeats no refusal. */
+export class TokenDesk {
+  readonly key: ServedKey;
+  readonly #store: TokenStore;
+  readonly #metrics: Metrics;
+  readonly #entries = new Map<string, Entry>();
+  #lastLoginMs: number | null = null;
+
+  constructor(key: ServedKey, store: TokenStore, metrics: Metrics) {
+    this.key = key;
+    this.#store = store;
+    this.#metrics = metrics;
+  }
+
+  /**
+   * @param refused a token that the exchange no longer accepts
+   * @throws as a login does
+   */
+  async token(scope?: string, refused?: string): Promise<StoredToken> {
+    const entry = await this.#entry(scope);
+    const { token } = entry;
+    if (token !== null && token.accessToken !== refused && isUsable(token, Date.now())) return token;
+    entry.flight ??= this.#renew(entry, refused).finally(() => {
+      entry.flight = null;
+    });
+    return entry.flight;
+  }
+
+  /** The login as the record describes it now. */
+  async login(): Promise<KeyLogin> {
+    return (await this.#entry(undefined)).login;
+  }
+
+  /** Logs in if there is no usable token, and says how the key is; never throws. */
+  async status(): Promise<KeyStatus> {
+    const { name } = this.key;
+    const lastLoginAt = () => (this.#lastLoginMs === null ? null : new Date(this.#lastLoginMs).toISOString());
+    try {
+      const { expiresAtMs } = await this.token();
+      const tokenExpiresInS = Math.round((expiresAtMs - Date.now()) / 1_000);
+      return { name, ready: true, lastLoginAt: lastLoginAt(), tokenExpiresInS, error: null };
+    } catch (error) {
+      const code = isDeribitKeysError(error) ? error.code : 'ERR_INTERNAL';
+      return { name, ready: false, lastLoginAt: lastLoginAt(), tokenExpiresInS: null, error: code };
+    }
+  }
+
+  async #entry(scope: string | undefined): Promise<Entry> {
+    const version = this.key.version();
+    const known = this.#entries.get(scope ?? '');
+    if (known !== undefined && known.version === version) return known;
+    const login = await this.key.login(scope);
+    const entry: Entry = { version, login, token: null, flight: null, failure: null };
+    // a record that changed in another way than by a rotation keeps its token
+    if (known !== undefined && JSON.stringify(known.login.purpose) === JSON.stringify(login.purpose)) {
+      entry.token = known.token;
+    }
+    this.#entries.set(scope ?? '', entry);
+    if (login.registeredAtMs !== null) this.#metrics.keyAge(this.key.name, login.registeredAtMs / 1_000);
+    return entry;
+  }
+
+  async #renew(entry: Entry, refused: string | undefined): Promise<StoredToken> {
+    const { failure, login } = entry;
+    if (failure !== null && performance.now() - failure.atMs < REFUSED_FOR_MS) throw failure.error;
+    entry.failure = null;
+    try {
+      const token = await sharedToken({
+        store: this.#store,
+        purpose: login.purpose,
+        refused,
+        renew: (expiring) =>
+          login.renew(expiring, (how) => {
+            this.#lastLoginMs = Date.now();
+            this.#metrics.login(this.key.name, how);
+          }),
+      });
+      this.#lastLoginMs ??= token.issuedAtMs;
+      entry.token = token;
+      this.#metrics.token(this.key.name, {
+        issuedAtS: token.issuedAtMs / 1_000,
+        expiresAtS: token.expiresAtMs / 1_000,
+      });
+      return token;
+    } catch (error) {
+      if (isDeribitKeysError(error)) {
+        this.#metrics.refusal(this.key.name, error.code);
+        if (error.code === 'ERR_UNAUTHORIZED') entry.failure = { error, atMs: performance.now() };
+      }
+      throw error;
+    }
+  }
+}
