@@ -107,7 +107,9 @@ inBrowsers('the page', (world) => {
     beforeAll(async () => {
       server = createServer((request, response) => {
         reached.push(`${request.method} ${request.url}`);
-        response.setHeader('access-control-allow-origin', '*').end('document.title = "reached"');
+        response.setHeader('access-control-allow-origin', '*');
+        if (request.url !== '/page') response.end('document.title = "reached"');
+        else response.setHeader('content-type', 'text/html').end(readFileSync(world.file));
       });
       server.on('upgrade', (request, socket) => {
         reached.push(`upgrade ${request.url}`);
@@ -121,7 +123,16 @@ inBrowsers('the page', (world) => {
     });
     afterAll(() => server.close());
 
-    it('runs and loads nothing that was written into the file', async () => {
+    it('says so when it came from a web server, and asks that server for nothing more', async () => {
+      const { page } = world;
+      expect(await page.$eval('#served', (notice) => notice.checkVisibility())).toBe(false);
+      await page.goto(`${url}/page`);
+      expect(await page.$eval('#served', (notice) => notice.checkVisibility())).toBe(true);
+      await createKey(page);
+      expect(reached).toEqual(['GET /page']);
+    });
+
+    it('runs and loads nothing that was written into the file, which would all run without it', async () => {
       const { page } = world;
       const injected = `<script>document.title = 'inline'; fetch('${url}/inline')</script>
         <script src="${url}/script"></script>
@@ -132,12 +143,21 @@ inBrowsers('the page', (world) => {
         <iframe src="${url}/frame"></iframe><object data="${url}/object"></object><video src="${url}/video"></video>
         <base href="${url}/base/"><body onload="document.title = 'onload'">`;
       const file = join(world.folder, 'injected.html');
-      writeFileSync(file, readFileSync(world.file, 'utf8').replace('<footer', `${injected}<footer`));
+      const html = readFileSync(world.file, 'utf8').replace('<footer', () => `${injected}<footer`);
+
+      writeFileSync(file, html.replace(/<meta http-equiv[^>]*>/, '').replaceAll(url, `${url}/without`));
+      await page.goto(pathToFileURL(file).href);
+      expect(await page.title()).not.toBe('deribit-keys: offline key page');
+      expect(reached).toEqual(
+        expect.arrayContaining(['script', 'image', 'style', 'frame'].map((name) => `GET /without/${name}`)),
+      );
+
+      writeFileSync(file, html);
       await page.goto(pathToFileURL(file).href);
       await createKey(page);
       expect(await page.title()).toBe('deribit-keys: offline key page');
       expect(await page.evaluate(() => document.baseURI)).toBe(pathToFileURL(file).href);
-      expect(reached).toEqual([]);
+      expect(reached.filter((request) => !request.includes('/without/'))).toEqual([]);
     });
 
     it('lets no script send anything, even one that got in', async () => {
