@@ -54,6 +54,8 @@ export class FakeToken {
   flags = 0x40d;
   maxSessionCount = 0;
   label = 'fake';
+  /** The slots that show it. */
+  slots = [9];
   mechanisms = [0x40, 0x1057, 0x0, 0x1055];
   objects: Objects = [];
   key: KeyObject;
@@ -103,7 +105,7 @@ export class FakeToken {
     const functions: Cryptoki = {
       load: () => {},
       C_Initialize: () => {},
-      C_GetSlotList: () => [ulong(9)],
+      C_GetSlotList: () => this.slots.map(ulong),
       C_GetTokenInfo: () => ({
         label: this.label.padEnd(32),
         serialNumber: '42',

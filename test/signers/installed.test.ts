@@ -1,13 +1,19 @@
 import { execFile } from 'node:child_process';
 import { mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { build } from 'esbuild';
 import { describe, expect, it } from 'vitest';
-import { FIXTURE, folder, noAgent, noToken, PIN, SOFTHSM_MODULE, softHsm, startAgent } from './support.js';
-
-const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+import {
+  buildProgram,
+  FIXTURE,
+  folder,
+  noAgent,
+  noToken,
+  PIN,
+  SOFTHSM_MODULE,
+  softHsm,
+  startAgent,
+} from './support.js';
 
 /** A project that has this package installed, with these optional peers beside it. */
 async function install(...peers: readonly string[]): Promise<string> {
@@ -15,20 +21,7 @@ async function install(...peers: readonly string[]): Promise<string> {
   const modules = join(project, 'node_modules');
   const bin = join(modules, 'deribit-keys', 'dist', 'bin');
   mkdirSync(bin, { recursive: true });
-  await build({
-    entryPoints: [here('../../src/cli/main.ts')],
-    outfile: join(bin, 'deribit-keys.mjs'),
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    target: 'node20',
-    alias: {
-      '#engine': here('../../src/crypto/engine/native.ts'),
-      '#platform': here('../../src/deribit/platform/node.ts'),
-    },
-    banner: { js: "import{createRequire as __r}from'node:module';const require=__r(import.meta.url);" },
-    logLevel: 'error',
-  });
+  await buildProgram(join(bin, 'deribit-keys.mjs'));
   for (const peer of peers) symlinkSync(join(FIXTURE, 'node_modules', peer), join(modules, peer));
   return project;
 }

@@ -200,8 +200,21 @@ describe('a token that cannot sign', () => {
 
   it('is named where nothing is plugged in', async () => {
     const token = new FakeToken();
+    token.slots = [];
+    await refuses(open(token), 'ERR_SIGNER', /no token "fake": the module has none at all/, /plug it in/);
+  });
+
+  it('is named where it is not initialised, with the commands that do it', async () => {
+    const token = new FakeToken();
     token.flags &= ~0x400;
-    await refuses(open(token), 'ERR_SIGNER', /there is no token "fake"/, /sees no token at all/);
+    const initialise = /pkcs11-tool --module <file> --slot 9 --init-token .*--init-pin/;
+    await refuses(open(token), 'ERR_SIGNER', /the one in slot 9 is not initialised/, initialise);
+  });
+
+  it('is one token where the module shows it in two slots', async () => {
+    const token = new FakeToken();
+    token.slots = [9, 10];
+    expect(await (await open(token)).sign(bytes('m'))).toHaveLength(64);
   });
 
   it('is named where it has no private key at all', async () => {

@@ -212,7 +212,7 @@ describe.skipIf(noToken)('pkcs11Signer with SoftHSM', () => {
       pkcs11Signer({ ...bots, token: 'elsewhere', label: 'ed' }),
       'ERR_SIGNER',
       /there is no token "elsewhere"/,
-      /there is .*"bots"/,
+      /the module has .*"bots"/,
     );
     await refuses(pkcs11Signer({ module, slot: 12345, load, label: 'ed' }), 'ERR_SIGNER', /no token in slot 12345/);
   });
@@ -248,7 +248,7 @@ describe.skipIf(noToken)('pkcs11Signer with SoftHSM', () => {
   });
 
   it('refuses a choice that names no key, or is no hexadecimal', async () => {
-    await refuses(pkcs11Signer(bots), 'ERR_USAGE', /which key of the token is meant/);
+    await refuses(pkcs11Signer(bots), 'ERR_USAGE', /the key of the token was not named/);
     await expect(pkcs11Signer({ ...bots, id: 'xyz' })).rejects.toMatchObject({ code: 'ERR_USAGE' });
   });
 

@@ -1,16 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { atMost } from '../../src/signers/at-most.js';
-import { loadOptionalPackage } from '../../src/signers/optional-package.js';
+import { concurrencyLimit } from '../../src/signers/concurrency-limit.js';
 import { ed25519Point, isEdwards25519 } from '../../src/signers/pkcs11/ec-attributes.js';
 
-describe('atMost', () => {
+describe('concurrencyLimit', () => {
   it('runs all work, in order, and never more than the limit at once, also where some of it fails', async () => {
     const work = fc.array(fc.record({ turns: fc.integer({ min: 1, max: 3 }), fails: fc.boolean() }), { maxLength: 30 });
     await fc.assert(
       fc.asyncProperty(fc.integer({ min: 1, max: 5 }), work, async (limit, pieces) => {
-        const limited = atMost(limit);
+        const limited = concurrencyLimit(limit);
         const started: number[] = [];
         let running = 0;
         let most = 0;
@@ -33,33 +32,6 @@ describe('atMost', () => {
       }),
       { numRuns: 30 },
     );
-  });
-});
-
-describe('loadOptionalPackage', () => {
-  it('names a package that is not installed, and how to install it', async () => {
-    await expect(loadOptionalPackage('ssh2', 'a key in an ssh-agent')).rejects.toMatchObject({
-      code: 'ERR_SIGNER',
-      message: 'a key in an ssh-agent needs the package ssh2, which is not installed',
-      hint: expect.stringContaining('npm install ssh2'),
-    });
-  });
-
-  it('tells one that is installed and does not load from one that is not', async () => {
-    const broken = () => Promise.reject(new Error("Cannot find module './build/Release/pkcs11.node'"));
-    await expect(loadOptionalPackage('pkcs11js', 'a token', broken)).rejects.toMatchObject({
-      message: 'the package pkcs11js is installed, but does not load',
-      hint: expect.stringContaining('npm rebuild pkcs11js'),
-    });
-    await expect(loadOptionalPackage('pkcs11js', 'a token', async () => ({ default: 1 }))).rejects.toMatchObject({
-      message: expect.stringContaining('is not what it should be'),
-    });
-  });
-
-  it('gives the default export, or the module where there is none', async () => {
-    const inner = { a: 1 };
-    expect(await loadOptionalPackage('ssh2', 'x', async () => ({ default: inner }))).toBe(inner);
-    expect(await loadOptionalPackage('ssh2', 'x', async () => inner)).toBe(inner);
   });
 });
 

@@ -73,7 +73,7 @@ describe.skipIf(noAgent)('agents that misbehave', () => {
   });
 
   it.each([
-    ['no list', Buffer.of(5)],
+    ['no list', Buffer.of(6)],
     ['half a list', identitiesAnswer({ blob: Buffer.alloc(40), comment: 'x' }).subarray(0, 20)],
     ['a key that is none', identitiesAnswer({ blob: Buffer.alloc(2), comment: 'x' })],
     ['a thousand keys announced, none there', Buffer.of(12, 0, 0, 4, 0)],
@@ -82,6 +82,28 @@ describe.skipIf(noAgent)('agents that misbehave', () => {
       code: 'ERR_SIGNER',
       message: expect.stringMatching(/does not speak the ssh-agent protocol/),
     });
+  });
+
+  it.each([5, 28, 30, 102])('that refuse to list their keys (type %s) are said to be locked', async (type) => {
+    await expect(open(await fakeAgent(() => Buffer.of(type)))).rejects.toMatchObject({
+      code: 'ERR_SIGNER',
+      message: expect.stringMatching(/refuses to list its keys: it may be locked/),
+      hint: expect.stringContaining('ssh-add -X'),
+    });
+  });
+
+  it('may list a key several times: it is one key', async () => {
+    const { publicKey, privateKey } = generateKeyPairSync('ed25519');
+    const key = await parsePublicKey(publicKey.export({ type: 'spki', format: 'pem' }) as string);
+    const identity = { blob: await blobOf(key), comment: 'bot' };
+    const socket = await fakeAgent((request) =>
+      request[0] === LIST
+        ? identitiesAnswer(identity, { ...identity, comment: 'again' }, identity)
+        : signed('ssh-ed25519', sign(null, dataOf(request), privateKey)),
+    );
+    for (const choice of [{ comment: 'bot' }, { fingerprint: sshFingerprint(identity.blob) }, { publicKey: key }]) {
+      expect((await sshAgentSigner({ socket, load, ...choice })).publicKey.equals(key)).toBe(true);
+    }
   });
 
   it.each([0, 300_000])('are found out: an answer of %s bytes', async (length) => {

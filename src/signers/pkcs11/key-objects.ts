@@ -80,13 +80,13 @@ const numberOf = (value: Buffer | null) => value?.readUIntLE(0, Math.min(value.l
 /** The attributes that a choice asks for. @throws `ERR_USAGE` */
 export function templateOf({ label, id }: TokenKeyChoice): Attribute[] {
   if (label === undefined && id === undefined) {
-    throw new DeribitKeysError('ERR_USAGE', 'which key of the token is meant was not said', {
+    throw new DeribitKeysError('ERR_USAGE', 'the key of the token was not named', {
       hint: 'name it by its label (--label) or its id (--id)',
     });
   }
   const hex = id?.replaceAll(':', '').toLowerCase();
   if (hex !== undefined && !/^([0-9a-f]{2})+$/.test(hex)) {
-    throw new DeribitKeysError('ERR_USAGE', `a text of ${hex.length} characters is no id of a key in hexadecimal`);
+    throw new DeribitKeysError('ERR_USAGE', `a text of ${hex.length} characters is not a key id in hexadecimal`);
   }
   return [
     ...(label === undefined ? [] : [{ type: CKA.label, value: label }]),
@@ -111,12 +111,15 @@ export async function findTokenKey(session: Session, choice: TokenKeyChoice): Pr
   if (privateKey === undefined) throw noKey(session, choice);
   const idOf = (object: Handle) => attribute(session, object, CKA.id)?.toString('hex') ?? null;
   if (second !== undefined) {
+    const ids = found.map((object) => idOf(object) ?? '(none)');
+    const hint =
+      new Set(ids).size > 1
+        ? `name one by --id: ${ids.join(', ')}`
+        : 'they have the same id: delete all but one (pkcs11-tool --delete-object --type privkey), or change an id';
     throw new DeribitKeysError(
       'ERR_USAGE',
       `the token "${session.token.label}" has ${found.length} keys ${named(choice)}`,
-      {
-        hint: `name one by --id: ${found.map((object) => idOf(object) ?? '(none)').join(', ')}`,
-      },
+      { hint },
     );
   }
   return {

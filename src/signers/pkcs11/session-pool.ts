@@ -1,4 +1,4 @@
-import { atMost } from '../at-most.js';
+import { concurrencyLimit } from '../concurrency-limit.js';
 import { CKF_SERIAL_SESSION, type Cryptoki, type Handle } from './cryptoki.js';
 import type { Token } from './token.js';
 
@@ -27,7 +27,7 @@ export function sessionPool(cryptoki: Cryptoki, token: Token, first: Handle): Se
   const { maxSessionCount } = cryptoki.C_GetTokenInfo(token.slot);
   const idle = [first];
   let closed = false;
-  const limited = atMost(maxSessionCount > 0 ? Math.min(SESSIONS, maxSessionCount) : SESSIONS);
+  const limited = concurrencyLimit(maxSessionCount > 0 ? Math.min(SESSIONS, maxSessionCount) : SESSIONS);
   const close = (session: Handle) => closeSession(cryptoki, session);
   return {
     use: (work) =>

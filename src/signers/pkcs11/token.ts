@@ -38,12 +38,25 @@ export interface Token {
 /** The number of a slot, which the library gives in the machine's own form of a long integer. */
 const slotNumber = (slot: Handle) => slot.readUIntLE(0, Math.min(slot.length, 6));
 
-function tokensOf(cryptoki: Cryptoki): { slot: Handle; info: TokenInfo; label: string; serial: string }[] {
-  return cryptoki.C_GetSlotList(true).flatMap((slot) => {
+interface SlotToken {
+  readonly slot: Handle;
+  readonly info: TokenInfo;
+  readonly label: string;
+  readonly serial: string;
+}
+
+const isInitialised = ({ info }: SlotToken) => (info.flags & CKF_TOKEN_INITIALIZED) !== 0;
+
+function tokensOf(cryptoki: Cryptoki): readonly SlotToken[] {
+  return cryptoki.C_GetSlotList(true).map((slot) => {
     const info = cryptoki.C_GetTokenInfo(slot);
-    if ((info.flags & CKF_TOKEN_INITIALIZED) === 0) return [];
-    return [{ slot, info, label: info.label.trimEnd(), serial: info.serialNumber.trim() }];
+    return { slot, info, label: info.label.trimEnd(), serial: info.serialNumber.trim() };
   });
+}
+
+/** Without repetitions: a proxy of several modules may show one token in two slots. */
+function distinct(tokens: readonly SlotToken[]): readonly SlotToken[] {
+  return [...new Map(tokens.map((token) => [`${token.serial}\n${token.label}`, token])).values()];
 }
 
 /**
@@ -51,19 +64,16 @@ function tokensOf(cryptoki: Cryptoki): { slot: Handle; info: TokenInfo; label: s
  * @throws `ERR_SIGNER` where it is not there, `ERR_USAGE` where several have the label
  */
 export function findToken(cryptoki: Cryptoki, choice: TokenChoice): Token {
-  const tokens = tokensOf(cryptoki);
+  const all = tokensOf(cryptoki);
+  const tokens = all.filter(isInitialised);
   const byLabel = tokens.filter(({ slot, label }) =>
     choice.token === undefined ? slotNumber(slot) === choice.slot : label === choice.token,
   );
-  const found = byLabel.length > 0 ? byLabel : tokens.filter(({ serial }) => serial === choice.token);
+  const found = distinct(byLabel.length > 0 ? byLabel : tokens.filter(({ serial }) => serial === choice.token));
   const what = choice.token === undefined ? `in slot ${choice.slot}` : `"${choice.token}"`;
   const [first, second] = found;
   if (first === undefined) {
-    const there = tokens.map(({ label }) => `"${label}"`).join(', ');
-    throw signerError(
-      `there is no token ${what}`,
-      there === '' ? 'the module sees no token at all: is it plugged in, and the module set up?' : `there is ${there}`,
-    );
+    throw noToken(all, what);
   }
   if (second !== undefined) {
     throw new DeribitKeysError('ERR_USAGE', `there are ${found.length} tokens ${what}`, {
@@ -71,6 +81,25 @@ export function findToken(cryptoki: Cryptoki, choice: TokenChoice): Token {
     });
   }
   return { slot: first.slot, label: first.label };
+}
+
+/** Why there is no such token: another is there, one is not initialised, or none is there at all. */
+function noToken(all: readonly SlotToken[], what: string): DeribitKeysError {
+  const labels = all.filter(isInitialised).map(({ label }) => `"${label}"`);
+  if (labels.length > 0) return signerError(`there is no token ${what}`, `the module has ${labels.join(', ')}`);
+  const [empty] = all.filter((token) => !isInitialised(token));
+  if (empty === undefined) {
+    return signerError(
+      `there is no token ${what}: the module has none at all`,
+      'plug it in, or set the module up as its documentation says; pkcs11-tool --module <file> -L lists its tokens',
+    );
+  }
+  const slot = slotNumber(empty.slot);
+  return signerError(
+    `there is no token ${what}: the one in slot ${slot} is not initialised`,
+    `initialise it, and set its user PIN: pkcs11-tool --module <file> --slot ${slot} --init-token --label <label>; ` +
+      'pkcs11-tool --module <file> --token-label <label> --login --login-type so --init-pin',
+  );
 }
 
 /** Whether the token takes the mechanism. */
@@ -103,7 +132,10 @@ export async function logIn(
   if ((flags & CKF_LOGIN_REQUIRED) === 0 || isLoggedIn(cryptoki, session)) return;
   if ((flags & CKF_USER_PIN_LOCKED) !== 0) throw pinLocked(token);
   if ((flags & CKF_USER_PIN_INITIALIZED) === 0) {
-    throw signerError(`the token "${token.label}" has no user PIN yet`, 'set one with the tools of its maker');
+    throw signerError(
+      `the token "${token.label}" has no user PIN yet`,
+      `set one: pkcs11-tool --module <file> --token-label "${token.label}" --login --login-type so --init-pin`,
+    );
   }
   const pin = await pinFor(cryptoki, token, source);
   try {

@@ -31,6 +31,8 @@ export type AgentKeyChoice =
 
 const REQUEST_IDENTITIES = 11;
 const IDENTITIES_ANSWER = 12;
+/** SSH_AGENT_FAILURE, and those of older agents (draft-ietf-sshm-ssh-agent §6.1, §9). */
+const FAILURES: ReadonlySet<number> = new Set([5, 28, 30, 102]);
 const LIST_TIMEOUT_MS = 10_000;
 const SHOWN = 8;
 
@@ -40,11 +42,17 @@ export function sshFingerprint(blob: Uint8Array): string {
 }
 
 /**
- * The keys that the agent offers, also those that Deribit cannot use. None where the agent is locked: it does not say.
+ * The keys that the agent offers, also those that Deribit cannot use. A locked agent shows none, or refuses.
  * @throws `ERR_SIGNER`
  */
 export async function listIdentities(agent: AgentConnection): Promise<readonly AgentIdentity[]> {
   const answer = await agent.exchange(Uint8Array.of(REQUEST_IDENTITIES), LIST_TIMEOUT_MS);
+  if (answer[0] !== undefined && FAILURES.has(answer[0])) {
+    throw signerError(
+      `the ssh-agent on ${agent.socket} refuses to list its keys: it may be locked`,
+      'unlock it (ssh-add -X, or the password manager that it belongs to), then try: ssh-add -l',
+    );
+  }
   try {
     return parseIdentities(answer);
   } catch (cause) {
@@ -104,7 +112,7 @@ export function chooseIdentity(identities: readonly AgentIdentity[], choice: Age
     );
   }
   const found = identities.filter((identity) => matches(identity, choice));
-  const usable = found.filter(isUsable);
+  const usable = distinct(found.filter(isUsable));
   const [first, second] = usable;
   if (first !== undefined && second === undefined) return first;
   if (second !== undefined) {
@@ -121,6 +129,11 @@ export function chooseIdentity(identities: readonly AgentIdentity[], choice: Age
   }
   checkSshKeyType(unusable.type);
   return unusable;
+}
+
+/** Without repetitions: an agent may list a key once for each time that it was added. */
+function distinct(identities: readonly AgentIdentity[]): readonly AgentIdentity[] {
+  return [...new Map(identities.map((identity) => [identity.fingerprint, identity])).values()];
 }
 
 function notThere(identities: readonly AgentIdentity[], choice: AgentKeyChoice): DeribitKeysError {

@@ -1,7 +1,7 @@
 import type { Signer } from '../../crypto/signer.js';
 import { proveSigner, signatureLength, signerError } from '../../crypto/signer.js';
 import type { DeribitKeysError } from '../../errors.js';
-import { atMost } from '../at-most.js';
+import { concurrencyLimit } from '../concurrency-limit.js';
 import type { LoadPackage } from '../optional-package.js';
 import { type AgentConnection, connectAgent } from './connection.js';
 import { type AgentIdentity, type AgentKeyChoice, chooseIdentity, identityKey, listIdentities } from './identities.js';
@@ -40,7 +40,7 @@ export async function sshAgentSigner(options: SshAgentSignerOptions): Promise<Ss
   const publicKey = identityKey(identity);
   const { algorithm } = publicKey;
   const length = signatureLength({ algorithm, publicKey });
-  const limited = atMost(CONNECTIONS);
+  const limited = concurrencyLimit(CONNECTIONS);
   const sign = agent.signWith(identity.blob, algorithm === 'rsa', options.timeoutMs ?? SIGN_TIMEOUT_MS);
   return proveSigner(
     {

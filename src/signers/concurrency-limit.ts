@@ -1,5 +1,5 @@
-/** Runs work at once, but never more than `limit` pieces of it: the others wait for their turn, first come first served. */
-export function atMost(limit: number): <T>(work: () => Promise<T>) => Promise<T> {
+/** Returns a function that runs work, at most `limit` pieces of it at a time; the others wait, first come, first served. */
+export function concurrencyLimit(limit: number): <T>(work: () => Promise<T>) => Promise<T> {
   const waiting: (() => void)[] = [];
   let running = 0;
   return async (work) => {
