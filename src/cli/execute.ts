@@ -7,7 +7,7 @@ import { EXIT } from './exit-codes.js';
 import type { Host } from './host.js';
 import type { GlobalOptions } from './options.js';
 import { createPrinter, type Printer } from './output.js';
-import { type Commands, createProgram } from './program.js';
+import { type CommandGroup, createProgram } from './program.js';
 
 function printerFor(host: Host, options: { readonly json?: boolean; readonly verbose?: boolean }): Printer {
   return createPrinter(host.stdout, host.stderr, {
@@ -53,7 +53,7 @@ function usageError(error: CommanderError, command: Command): DeribitKeysError {
  * @param argv the words behind the program's name
  * @returns the exit code; it never rejects
  */
-export async function execute(commands: Commands, argv: readonly string[], host: Host): Promise<number> {
+export async function execute(groups: readonly CommandGroup[], argv: readonly string[], host: Host): Promise<number> {
   const words = ownWords(argv);
   const json = words.includes('--json');
   let printer = printerFor(host, { json, verbose: words.includes('--verbose') });
@@ -61,8 +61,8 @@ export async function execute(commands: Commands, argv: readonly string[], host:
     printer.result({ version: VERSION }, () => VERSION);
     return EXIT.done;
   }
-  const program = createProgram(
-    commands,
+  const program = await createProgram(
+    groups,
     (command) => {
       const options = command.optsWithGlobals<GlobalOptions>();
       printer = printerFor(host, options);

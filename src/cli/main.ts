@@ -58,7 +58,7 @@ for (const stream of [process.stdout, process.stderr]) {
 }
 
 async function main(argv: readonly string[]): Promise<number> {
-  const { run } = await (argv[0] === 'sign' ? import('./run-sign.js') : import('./run.js'));
+  const { run } = await import('./run.js');
   const { stdout, stderr, env } = process;
   const { signal } = controller;
   return run(argv, {

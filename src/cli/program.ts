@@ -77,33 +77,62 @@ async function explained(cx: Context, error: unknown): Promise<unknown> {
   return explainRefusal(cx.workflow, error, attempt);
 }
 
-/** Commands by name, in the order of the help text: each adds itself to the program. */
-export type Commands = Readonly<Record<string, (program: Command, act: Act) => void>>;
+/** Adds arguments, options and the action of a command. */
+export type Define = (command: Command, act: Act) => void;
 
-/**
- * The commands that `words` may call, or all where none of them is the name of one: what is not asked for need not be
- * set up.
- */
-function commandsFor(commands: Commands, words: readonly string[]) {
-  const named = Object.keys(commands).filter((name) => words.includes(name));
-  const some = named.length > 0 && !words.includes('help');
-  return Object.entries(commands).filter(([name]) => !some || named.includes(name));
+/** What a command does, in a few words, and what loads it. */
+export type CommandEntry = readonly [summary: string, load: () => Promise<Define>];
+
+/** Commands under one title of the help text. */
+export interface CommandGroup {
+  readonly title: string;
+  readonly commands: Readonly<Record<string, CommandEntry>>;
+  /** More of them, from a table that is loaded only for the help and for names with this prefix. */
+  readonly more?: { readonly prefix: string; readonly load: () => Promise<Readonly<Record<string, CommandEntry>>> };
+}
+
+/** The commands that `words` may call; all of them for the help, and to suggest one for a name that is unknown. */
+async function entriesFor(groups: readonly CommandGroup[], words: readonly string[] | undefined) {
+  const isNamed = (name: string) => words === undefined || words.includes(name);
+  const needsAll = words === undefined || words.includes('help');
+  const isKnown = words?.some((word) => groups.some(({ commands }) => Object.hasOwn(commands, word)));
+  const entries = [];
+  for (const { title, commands, more } of groups) {
+    const named = more !== undefined && words?.some((word) => word.startsWith(more.prefix));
+    const all = { ...commands, ...(more !== undefined && (named || needsAll || !isKnown) ? await more.load() : {}) };
+    for (const [name, [summary, load]] of Object.entries(all)) {
+      entries.push({ title, name, summary, load, called: isNamed(name) });
+    }
+  }
+  const called = entries.filter((entry) => entry.called);
+  return needsAll || called.length === 0 ? entries : called;
 }
 
 const EVERYWHERE =
   '\nOptions of every command, such as --keys-dir, --env, --url, --json and --timeout: deribit-keys --help';
 
-/** The program with the commands that `words` may call; an action loads the code that it needs. */
-export function createProgram(commands: Commands, open: Open, words: readonly string[] = []): Command {
+/**
+ * Returns the program. The commands that `words` may call are complete (all of them where `words` is left out); the
+ * others have no more than a name and a summary.
+ */
+export async function createProgram(
+  groups: readonly CommandGroup[],
+  open: Open,
+  words?: readonly string[],
+): Promise<Command> {
   const program = new Command('deribit-keys')
-    .description('Asymmetric API keys for Deribit: make them here, register them, prove them, log in with them.')
+    .description('Create, register, verify and use asymmetric API keys for Deribit.')
     .version(VERSION, '-V, --version', 'print the version')
-    .helpCommand(true)
+    .helpOption('-h, --help', 'show help')
+    .helpCommand('help [command]', 'Show help for a command')
     .showHelpAfterError(false)
     .addHelpText('afterAll', ({ command }) => (command.parent === null ? '' : EVERYWHERE))
     .addHelpText('after', examples('demo', 'generate bot', 'link bot --client-id AbCdEf12', 'auth bot'));
   addGlobalOptions(program);
   const act = actIn(open);
-  for (const [, define] of commandsFor(commands, words)) define(program, act);
+  for (const { title, name, summary, load, called } of await entriesFor(groups, words)) {
+    const command = program.command(name).description(summary).helpGroup(title);
+    if (called) (await load())(command, act);
+  }
   return program;
 }

@@ -1,66 +1,134 @@
-import { defineAgentLoad } from './commands/agent-load.js';
-import { defineApiKeys } from './commands/api-keys.js';
-import { defineAudit } from './commands/audit.js';
-import { defineAuth } from './commands/auth.js';
-import { defineAuthServer } from './commands/auth-server.js';
-import { defineBackup, defineRestore } from './commands/backup.js';
-import { defineConformance } from './commands/conformance.js';
-import { defineDemo } from './commands/demo.js';
-import { defineDoctor } from './commands/doctor.js';
-import { defineExec } from './commands/exec.js';
-import { defineExport } from './commands/export.js';
-import { defineFingerprint } from './commands/fingerprint.js';
-import { defineGenerate } from './commands/generate.js';
-import { defineImport } from './commands/import.js';
-import { defineList, defineShow } from './commands/list.js';
-import { definePage } from './commands/page.js';
-import { definePassphrase } from './commands/passphrase.js';
-import { defineApply, definePlan } from './commands/plan.js';
-import { defineLink, defineRegister } from './commands/register.js';
-import { defineRemove } from './commands/remove.js';
-import { defineRotate } from './commands/rotate.js';
-import { defineSandbox } from './commands/sandbox.js';
-import { defineSign } from './commands/sign.js';
-import { ADD_COMMANDS } from './commands/signer-kinds.js';
-import { defineToken } from './commands/token.js';
-import { defineVerify } from './commands/verify.js';
 import { execute } from './execute.js';
 import type { Host } from './host.js';
-import type { Commands } from './program.js';
+import type { CommandGroup } from './program.js';
 
-/** All commands. */
-export const COMMANDS: Commands = {
-  generate: defineGenerate,
-  import: defineImport,
-  export: defineExport,
-  passphrase: definePassphrase,
-  remove: defineRemove,
-  list: defineList,
-  show: defineShow,
-  fingerprint: defineFingerprint,
-  register: defineRegister,
-  link: defineLink,
-  verify: defineVerify,
-  auth: defineAuth,
-  sign: defineSign,
-  token: defineToken,
-  exec: defineExec,
-  'auth-server': defineAuthServer,
-  'api-keys': defineApiKeys,
-  rotate: defineRotate,
-  audit: defineAudit,
-  doctor: defineDoctor,
-  conformance: defineConformance,
-  plan: definePlan,
-  apply: defineApply,
-  ...ADD_COMMANDS,
-  'agent-load': defineAgentLoad,
-  backup: defineBackup,
-  restore: defineRestore,
-  page: definePage,
-  sandbox: defineSandbox,
-  demo: defineDemo,
-};
+/** All commands, in the order of the help text. Each module is loaded by the calls that need it. */
+export const COMMANDS: readonly CommandGroup[] = [
+  {
+    title: 'Keys:',
+    commands: {
+      generate: [
+        'Create a key pair on this machine',
+        async () => (await import('./commands/generate.js')).defineGenerate,
+      ],
+      import: [
+        'Import a private key that another program made',
+        async () => (await import('./commands/import.js')).defineImport,
+      ],
+      export: ['Write a key in another format', async () => (await import('./commands/export.js')).defineExport],
+      list: ['List the keys of the keystore', async () => (await import('./commands/list.js')).defineList],
+      show: ['Show what the keystore knows about a key', async () => (await import('./commands/list.js')).defineShow],
+      fingerprint: [
+        'Print the fingerprint that Deribit shows for a key',
+        async () => (await import('./commands/fingerprint.js')).defineFingerprint,
+      ],
+      passphrase: [
+        'Set, change or remove the passphrase of a key',
+        async () => (await import('./commands/passphrase.js')).definePassphrase,
+      ],
+      remove: [
+        'Remove a key from the keystore: move it to retired/, or delete it',
+        async () => (await import('./commands/remove.js')).defineRemove,
+      ],
+      backup: [
+        'Write all keys and records to one encrypted file',
+        async () => (await import('./commands/backup.js')).defineBackup,
+      ],
+      restore: ['Restore keys from a backup', async () => (await import('./commands/backup.js')).defineRestore],
+    },
+  },
+  {
+    title: 'Keys in an agent, a token or a cloud service:',
+    commands: {
+      'agent-load': [
+        'Load a key of the keystore into the running ssh-agent',
+        async () => (await import('./commands/agent-load.js')).defineAgentLoad,
+      ],
+    },
+    more: { prefix: 'add-', load: async () => (await import('./commands/signer-kinds.js')).ADD_COMMANDS },
+  },
+  {
+    title: 'Registration and login:',
+    commands: {
+      register: [
+        'Register a public key with Deribit and verify what was recorded',
+        async () => (await import('./commands/register.js')).defineRegister,
+      ],
+      link: [
+        "Record a key whose public half was pasted into Deribit's web page, after logging in with it",
+        async () => (await import('./commands/register.js')).defineLink,
+      ],
+      verify: [
+        'Check that keys are intact and log in with the scope on record',
+        async () => (await import('./commands/verify.js')).defineVerify,
+      ],
+      auth: ['Log in with a registered key', async () => (await import('./commands/auth.js')).defineAuth],
+      sign: [
+        'Print signed parameters for public/auth, without a network',
+        async () => (await import('./commands/sign.js')).defineSign,
+      ],
+      token: ['Print a valid access token', async () => (await import('./commands/token.js')).defineToken],
+      exec: [
+        'Run a program with an access token in its environment',
+        async () => (await import('./commands/exec.js')).defineExec,
+      ],
+      'auth-server': [
+        'Serve logins and tokens to local programs, which never see a key',
+        async () => (await import('./commands/auth-server.js')).defineAuthServer,
+      ],
+    },
+  },
+  {
+    title: 'Account:',
+    commands: {
+      'api-keys': [
+        "Manage the account's keys on the exchange",
+        async () => (await import('./commands/api-keys.js')).defineApiKeys,
+      ],
+      rotate: [
+        'Replace a registered key by a successor that is verified first',
+        async () => (await import('./commands/rotate.js')).defineRotate,
+      ],
+      plan: [
+        'Show how the account and the keystore differ from a policy file',
+        async () => (await import('./commands/plan.js')).definePlan,
+      ],
+      apply: [
+        'Change the account and the keystore to match a policy file',
+        async () => (await import('./commands/plan.js')).defineApply,
+      ],
+      audit: [
+        'Show what was done to the keystore and the exchange, oldest first',
+        async () => (await import('./commands/audit.js')).defineAudit,
+      ],
+    },
+  },
+  {
+    title: 'Diagnosis and trial:',
+    commands: {
+      doctor: [
+        'Find what is wrong, and the command that fixes it',
+        async () => (await import('./commands/doctor.js')).defineDoctor,
+      ],
+      conformance: [
+        'Test how an exchange behaves where Deribit documents nothing',
+        async () => (await import('./commands/conformance.js')).defineConformance,
+      ],
+      sandbox: [
+        'Run a local exchange on 127.0.0.1 until interrupted',
+        async () => (await import('./commands/sandbox.js')).defineSandbox,
+      ],
+      demo: [
+        'Generate, register, verify and log in on a local exchange, step by step',
+        async () => (await import('./commands/demo.js')).defineDemo,
+      ],
+      page: [
+        'Write the offline web page that creates, compares and tests keys in a browser',
+        async () => (await import('./commands/page.js')).definePage,
+      ],
+    },
+  },
+];
 
 /**
  * Runs the program in this process.

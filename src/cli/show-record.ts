@@ -1,5 +1,6 @@
 import type { KeyRecord } from '../keystore/record.js';
 import { kindOf } from '../signers/kinds.js';
+import type { Context } from './context.js';
 import { fields } from './output.js';
 
 /** A record in words. */
@@ -23,5 +24,45 @@ export function recordLines(record: KeyRecord): string[] {
     ['whitelist', list(record.ipWhitelist)],
     ['created', record.createdAt],
     ['registered', record.registeredAt],
+  ]);
+}
+
+/** The JSON form that `generate` and `import` give. */
+async function storedKeyDocument(cx: Context, record: KeyRecord) {
+  const { readPublicKey } = await import('../keystore/stored-keys.js');
+  const { encodePublicKeyPem } = await import('../crypto/key-pem.js');
+  const { name, algorithm, bits, fingerprint, encrypted, createdAt, signer } = record;
+  const files = cx.store.files(name);
+  return {
+    name,
+    algorithm,
+    bits,
+    fingerprint,
+    publicKey: encodePublicKeyPem(await readPublicKey(cx.store, record)),
+    publicKeyFile: files.publicKey,
+    privateKeyFile: signer === null ? files.privateKey : null,
+    encrypted,
+    createdAt,
+    ...(signer === null ? {} : { signer }),
+  };
+}
+
+/** Prints a key that was just stored. */
+export async function showStoredKey(cx: Context, record: KeyRecord): Promise<void> {
+  const stored = await storedKeyDocument(cx, record);
+  cx.out.result(stored, () => [
+    ...fields([
+      ['name', stored.name],
+      ['algorithm', stored.bits === null ? stored.algorithm : `${stored.algorithm} ${stored.bits}`],
+      ['fingerprint', stored.fingerprint],
+      [
+        'private key',
+        stored.privateKeyFile === null ? null : `${stored.privateKeyFile}${stored.encrypted ? ' (encrypted)' : ''}`,
+      ],
+      ['signer', record.signer === null ? null : kindOf(record.signer).describe(record.signer)],
+      ['public key', stored.publicKeyFile],
+    ]),
+    '',
+    stored.publicKey.trimEnd(),
   ]);
 }

@@ -14,9 +14,9 @@ function below(command: Command, path: readonly string[] = []): { words: readonl
   return [...own, ...command.commands.flatMap((child) => below(child, [...path, child.name()]))];
 }
 
-const NAMES = below(everything()).map(({ words }) => words.join(' '));
+const NAMES = below(await everything()).map(({ words }) => words.join(' '));
 const NO_EXAMPLES = new Set(
-  below(everything())
+  below(await everything())
     .filter(({ command }) => command.commands.length > 0)
     .map(({ words }) => words.join(' ')),
 );
@@ -60,8 +60,8 @@ function callsIn(help: string): string[] {
 }
 
 /** The program, in which every command does nothing. */
-function parseOnly(): { program: Command; ran: string[] } {
-  const program = everything();
+async function parseOnly(): Promise<{ program: Command; ran: string[] }> {
+  const program = await everything();
   const ran: string[] = [];
   for (const { command, words } of below(program)) {
     if (command.commands.length === 0) command.action(() => void ran.push(words.join(' ')));
@@ -95,7 +95,7 @@ describe.each(NAMES)('the help of %s', (name) => {
     expect(calls.length).toBeGreaterThan(0);
     expect(calls.some((call) => call.startsWith(`deribit-keys ${name}`))).toBe(true);
     for (const call of calls) {
-      const { program, ran } = parseOnly();
+      const { program, ran } = await parseOnly();
       await program.parseAsync(shellWords(call).slice(1), { from: 'user' });
       expect(ran).toHaveLength(1);
     }
@@ -108,7 +108,7 @@ it('the examples of the program itself are taken, too', async () => {
   const calls = callsIn(stdout);
   expect(calls.length).toBeGreaterThan(2);
   for (const call of calls) {
-    const { program, ran } = parseOnly();
+    const { program, ran } = await parseOnly();
     await program.parseAsync(shellWords(call).slice(1), { from: 'user' });
     expect(ran).toHaveLength(1);
   }

@@ -34,7 +34,7 @@ class Reached extends Error {}
 /** Whether the program takes the line: its action is reached, and goes no further. */
 async function parses(line: string): Promise<void> {
   const words = shellWords(line);
-  const program = createProgram(
+  const program = await createProgram(
     COMMANDS,
     () => {
       throw new Reached();

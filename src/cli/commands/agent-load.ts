@@ -8,10 +8,8 @@ interface AgentLoadFlags {
   readonly confirm?: true;
 }
 
-export function defineAgentLoad(program: Command, act: Act): void {
-  program
-    .command('agent-load')
-    .description('put a key of the keystore into the running ssh-agent')
+export function defineAgentLoad(command: Command, act: Act): void {
+  command
     .argument('<name>')
     .option('--socket <path>', "the agent's socket (env SSH_AUTH_SOCK)")
     .option('--lifetime <duration>', 'the agent forgets it after this long, such as 12h')

@@ -129,11 +129,11 @@ function defineWithValue(
     );
 }
 
-export function defineApiKeys(program: Command, act: Act): void {
-  const group = program
-    .command('api-keys')
-    .description("the account's keys on the exchange: list, edit, enable, disable, remove, rename, scope")
-    .addHelpText('after', examples('api-keys list --as admin', 'api-keys remove AbCdEf12 --as admin'));
+export function defineApiKeys(command: Command, act: Act): void {
+  const group = command.addHelpText(
+    'after',
+    examples('api-keys list --as admin', 'api-keys remove AbCdEf12 --as admin'),
+  );
   defineKeysList(group, act);
   defineKeysEdit(group, act);
   defineSimple(group, act, 'enable', 'let a key log in again', 'api-keys enable bot --as admin');

@@ -3,34 +3,30 @@ import { examples } from '../options.js';
 import { table } from '../output.js';
 import type { Act } from '../program.js';
 
-export function defineAudit(program: Command, act: Act): void {
-  program
-    .command('audit')
-    .description('what was done to the keystore and the exchange, oldest first')
-    .addHelpText('after', examples('audit', 'audit --json | jq -c ".[] | select(.name == \\"bot\\")"'))
-    .action(
-      act(
-        async (cx) => {
-          const { readAudit } = await import('../../keystore/audit-log.js');
-          const { entries, damagedLines } = await readAudit(cx.store.folder);
-          cx.out.result(entries, () =>
-            entries.length === 0
-              ? ''
-              : table(
-                  cx.out,
-                  ['TIME', 'ACTION', 'NAME', 'CLIENT ID', 'ENVIRONMENT', 'OUTCOME', 'FINGERPRINT'],
-                  entries.map(({ time, action, name, clientId, environment, outcome, fingerprint }) =>
-                    [time, action, name, clientId, environment, outcome, fingerprint].map((cell) =>
-                      cell === null || cell === undefined ? '-' : String(cell),
-                    ),
+export function defineAudit(command: Command, act: Act): void {
+  command.addHelpText('after', examples('audit', 'audit --json | jq -c ".[] | select(.name == \\"bot\\")"')).action(
+    act(
+      async (cx) => {
+        const { readAudit } = await import('../../keystore/audit-log.js');
+        const { entries, damagedLines } = await readAudit(cx.store.folder);
+        cx.out.result(entries, () =>
+          entries.length === 0
+            ? ''
+            : table(
+                cx.out,
+                ['TIME', 'ACTION', 'NAME', 'CLIENT ID', 'ENVIRONMENT', 'OUTCOME', 'FINGERPRINT'],
+                entries.map(({ time, action, name, clientId, environment, outcome, fingerprint }) =>
+                  [time, action, name, clientId, environment, outcome, fingerprint].map((cell) =>
+                    cell === null || cell === undefined ? '-' : String(cell),
                   ),
-                  ['FINGERPRINT', 'TIME'],
                 ),
-          );
-          if (entries.length === 0) cx.out.note(`no entries in ${cx.store.folder}`);
-          if (damagedLines > 0) cx.out.note(`warning: ${damagedLines} lines of the audit log cannot be read`);
-        },
-        { tidy: false },
-      ),
-    );
+                ['FINGERPRINT', 'TIME'],
+              ),
+        );
+        if (entries.length === 0) cx.out.note(`no entries in ${cx.store.folder}`);
+        if (damagedLines > 0) cx.out.note(`warning: ${damagedLines} lines of the audit log cannot be read`);
+      },
+      { tidy: false },
+    ),
+  );
 }

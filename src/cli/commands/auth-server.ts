@@ -199,11 +199,9 @@ async function serve(cx: Context, names: readonly string[], flags: AuthServerFla
   }
 }
 
-export function defineAuthServer(program: Command, act: Act): void {
+export function defineAuthServer(command: Command, act: Act): void {
   addTokenStoreOptions(
-    program
-      .command('auth-server')
-      .description('hand out logins and tokens to programs, which never see a key')
+    command
       .argument('<name...>')
       .option(
         '--listen <address>',

@@ -8,10 +8,8 @@ interface AuthFlags {
   readonly printToken?: true;
 }
 
-export function defineAuth(program: Command, act: Act): void {
-  program
-    .command('auth')
-    .description('a real login with a registered key')
+export function defineAuth(command: Command, act: Act): void {
+  command
     .argument('<name>')
     .option('--scope <scope>', 'ask for this scope instead of all that the key allows')
     .option('--print-token', 'print the tokens as well: they are as good as the key until they expire')

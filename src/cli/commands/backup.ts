@@ -14,10 +14,8 @@ const requestFor = ({ host, secrets }: Context, what: string): SecretRequest => 
   names: ['backupPassphrase', 'passphrase'],
 });
 
-export function defineBackup(program: Command, act: Act): void {
-  program
-    .command('backup')
-    .description('the whole keystore, keys and records, as one encrypted file (age -d <file> | tar x opens it)')
+export function defineBackup(command: Command, act: Act): void {
+  command
     .argument('<file>', 'made anew: an existing file is not overwritten')
     .addOption(secretOption('backupPassphrase'))
     .addHelpText('after', examples('backup keys-2026-11.age', 'backup keys.age --backup-passphrase-file secret.txt'))
@@ -44,10 +42,8 @@ async function requireFile(file: string): Promise<void> {
   }
 }
 
-export function defineRestore(program: Command, act: Act): void {
-  program
-    .command('restore')
-    .description('bring back the keys of a backup, all or none, never over an existing name')
+export function defineRestore(command: Command, act: Act): void {
+  command
     .argument('<file>')
     .addOption(secretOption('backupPassphrase'))
     .addHelpText('after', examples('restore keys-2026-11.age', 'restore keys.age --keys-dir ./restored'))

@@ -15,16 +15,13 @@ function factLines(out: Printer, facts: readonly Fact[]): string[] {
   return table(out, ['fact', 'expected', 'observed', 'agrees'], rows, ['expected']);
 }
 
-export function defineConformance(program: Command, act: Act): void {
+export function defineConformance(command: Command, act: Act): void {
   addLoginOptions(
-    program
-      .command('conformance')
-      .description('settle on an exchange what Deribit does not document, with throw-away keys')
-      .option(
-        '--report <file>',
-        'also write the result to a new file, without secrets, fit for a public issue',
-        notEmpty,
-      ),
+    command.option(
+      '--report <file>',
+      'also write the result to a new file, without secrets, fit for a public issue',
+      notEmpty,
+    ),
   )
     .addHelpText(
       'after',

@@ -137,28 +137,24 @@ async function play(cx: Context, folder: string, sandbox: Sandbox): Promise<void
   if (!ok) throw new DeribitKeysError('ERR_CHECK_FAILED', 'the demo did not end as it should');
 }
 
-export function defineDemo(program: Command, act: Act): void {
-  program
-    .command('demo')
-    .description('the whole story on a local exchange: generate, register, prove, log in')
-    .addHelpText('after', examples('demo', 'demo --json | jq .'))
-    .action(
-      act(
-        async (cx) => {
-          const { startSandbox } = await import('../../sandbox/index.js');
-          const folder = await mkdtemp(join(tmpdir(), 'deribit-keys-demo-'));
+export function defineDemo(command: Command, act: Act): void {
+  command.addHelpText('after', examples('demo', 'demo --json | jq .')).action(
+    act(
+      async (cx) => {
+        const { startSandbox } = await import('../../sandbox/index.js');
+        const folder = await mkdtemp(join(tmpdir(), 'deribit-keys-demo-'));
+        try {
+          const sandbox = await startSandbox();
           try {
-            const sandbox = await startSandbox();
-            try {
-              await play(cx, folder, sandbox);
-            } finally {
-              await sandbox.close();
-            }
+            await play(cx, folder, sandbox);
           } finally {
-            await rm(folder, { recursive: true, force: true });
+            await sandbox.close();
           }
-        },
-        { tidy: false },
-      ),
-    );
+        } finally {
+          await rm(folder, { recursive: true, force: true });
+        }
+      },
+      { tidy: false },
+    ),
+  );
 }

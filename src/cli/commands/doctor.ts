@@ -74,11 +74,9 @@ async function filePassphrase({ host, secrets }: Context, path: string): Promise
   return withPassphrase({ host, secrets, what: `the key in ${path}`, names }, async (passphrase) => passphrase);
 }
 
-export function defineDoctor(program: Command, act: Act): void {
+export function defineDoctor(command: Command, act: Act): void {
   addLoginOptions(
-    program
-      .command('doctor')
-      .description('find what is wrong, and the command that mends it; exit code 1 where something is')
+    command
       .argument('[name...]', 'keys of the keystore; all where no starting point is given')
       .option('--file <file>', 'start from a key file, in any format')
       .addOption(secretOption('inputPassphrase'))

@@ -9,9 +9,8 @@ interface ExecFlags extends TokenStoreOptions {
   readonly scope?: string;
 }
 
-export function defineExec(program: Command, act: Act): void {
-  addTokenStoreOptions(program.command('exec'))
-    .description('run a program that finds a fresh access token in its environment, and none of our secrets')
+export function defineExec(command: Command, act: Act): void {
+  addTokenStoreOptions(command)
     .argument('<name>')
     .argument('<command...>', 'behind --')
     .option('--scope <scope>', 'ask for this scope; "expires:SECONDS" in it asks for another life of the token')

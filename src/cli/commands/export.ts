@@ -86,9 +86,8 @@ async function exportPrivate(
   return { format, isPublic: false, encrypted: passphrase !== null, content };
 }
 
-export function defineExport(program: Command, act: Act): void {
-  eitherOr(program.command('export'), 'encrypt')
-    .description('write a key in a format for another program')
+export function defineExport(command: Command, act: Act): void {
+  eitherOr(command, 'encrypt')
     .argument('<name>')
     .addOption(new Option('--format <format>', 'default pkcs8, with --public spki').choices(FORMATS))
     .option('--public', 'the public half alone; spki and ssh are public always')

@@ -17,10 +17,8 @@ async function storedPublicKey(cx: Context, source: string) {
   }
 }
 
-export function defineFingerprint(program: Command, act: Act): void {
-  program
-    .command('fingerprint')
-    .description('the fingerprint that Deribit shows for a key')
+export function defineFingerprint(command: Command, act: Act): void {
+  command
     .argument(
       '<name|file|->',
       'a key of the keystore; or a file (or stdin) with a public key, private key or certificate',

@@ -1,57 +1,17 @@
 import { type Command, Option } from 'commander';
 import { DeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
-import { kindOf, type NewKey, SIGNER_KINDS } from '../../signers/kinds.js';
+import { type NewKey, SIGNER_KINDS } from '../../signers/kinds.js';
 import type { Context } from '../context.js';
 import { eitherOr, examples } from '../options.js';
-import { fields } from '../output.js';
 import type { Act } from '../program.js';
+import { showStoredKey } from '../show-record.js';
 import { addKindOptions, chosenKind } from './signer-kinds.js';
 
 interface GenerateFlags {
   readonly type?: 'ed25519' | 'rsa';
   readonly bits?: '2048' | '3072' | '4096';
   readonly encrypt?: boolean;
-}
-
-/** The JSON form that `generate` and `import` give. */
-export async function storedKeyDocument(cx: Context, record: KeyRecord) {
-  const { readPublicKey } = await import('../../keystore/stored-keys.js');
-  const { encodePublicKeyPem } = await import('../../crypto/key-pem.js');
-  const { name, algorithm, bits, fingerprint, encrypted, createdAt, signer } = record;
-  const files = cx.store.files(name);
-  return {
-    name,
-    algorithm,
-    bits,
-    fingerprint,
-    publicKey: encodePublicKeyPem(await readPublicKey(cx.store, record)),
-    publicKeyFile: files.publicKey,
-    privateKeyFile: signer === null ? files.privateKey : null,
-    encrypted,
-    createdAt,
-    ...(signer === null ? {} : { signer }),
-  };
-}
-
-/** Prints a key that was just stored. */
-export async function showStoredKey(cx: Context, record: KeyRecord): Promise<void> {
-  const stored = await storedKeyDocument(cx, record);
-  cx.out.result(stored, () => [
-    ...fields([
-      ['name', stored.name],
-      ['algorithm', stored.bits === null ? stored.algorithm : `${stored.algorithm} ${stored.bits}`],
-      ['fingerprint', stored.fingerprint],
-      [
-        'private key',
-        stored.privateKeyFile === null ? null : `${stored.privateKeyFile}${stored.encrypted ? ' (encrypted)' : ''}`,
-      ],
-      ['signer', record.signer === null ? null : kindOf(record.signer).describe(record.signer)],
-      ['public key', stored.publicKeyFile],
-    ]),
-    '',
-    stored.publicKey.trimEnd(),
-  ]);
 }
 
 /** Makes a key where `chosen` says. @throws `ERR_USAGE` for encryption, which is for files */
@@ -74,10 +34,9 @@ async function generateElsewhere(
   return record;
 }
 
-export function defineGenerate(program: Command, act: Act): void {
+export function defineGenerate(command: Command, act: Act): void {
   addKindOptions(
-    eitherOr(program.command('generate'), 'encrypt')
-      .description('make a keypair on this machine')
+    eitherOr(command, 'encrypt')
       .argument('<name>', 'what to call it here')
       .addOption(new Option('--type <type>', 'default ed25519').choices(['ed25519', 'rsa']))
       .addOption(new Option('--bits <bits>', 'for RSA; default 3072').choices(['2048', '3072', '4096']))

@@ -4,16 +4,15 @@ import { readKeyInput } from '../key-input.js';
 import { eitherOr, examples, secretOption } from '../options.js';
 import type { Act } from '../program.js';
 import { newKeyPassphrase } from '../secrets.js';
-import { showStoredKey } from './generate.js';
+import { showStoredKey } from '../show-record.js';
 
 interface ImportFlags {
   readonly format?: 'raw-seed';
   readonly encrypt?: boolean;
 }
 
-export function defineImport(program: Command, act: Act): void {
-  eitherOr(program.command('import'), 'encrypt')
-    .description('bring in a private key that another program made')
+export function defineImport(command: Command, act: Act): void {
+  eitherOr(command, 'encrypt')
     .argument('<name>', 'what to call it here')
     .argument('<file|->', 'PKCS#8, PKCS#1, OpenSSH or JWK, as PEM or DER, also encrypted')
     .addOption(new Option('--format <format>', 'the file is a bare Ed25519 seed').choices(['raw-seed']))

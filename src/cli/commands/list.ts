@@ -10,10 +10,8 @@ function tellDamaged(cx: Context, damaged: readonly DamagedRecord[]): void {
   for (const { error } of damaged) cx.out.note(`warning: ${error.message}`);
 }
 
-export function defineList(program: Command, act: Act): void {
-  program
-    .command('list')
-    .description('the keys of the keystore')
+export function defineList(command: Command, act: Act): void {
+  command
     .addHelpText(
       'after',
       `${examples('list', 'list --json | jq -r ".[] | select(.state == \\"registered\\").name"')}
@@ -48,10 +46,8 @@ A record that is damaged is named on stderr, and left out with --json: doctor an
     );
 }
 
-export function defineShow(program: Command, act: Act): void {
-  program
-    .command('show')
-    .description('what the keystore knows of one key')
+export function defineShow(command: Command, act: Act): void {
+  command
     .argument('<name>')
     .addHelpText('after', examples('show bot', 'show bot --json | jq -r .clientId'))
     .action(

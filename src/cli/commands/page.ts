@@ -47,10 +47,8 @@ async function writePage(content: Buffer, { out, force }: PageFlags): Promise<vo
   }
 }
 
-export function definePage(program: Command, act: Act): void {
-  program
-    .command('page')
-    .description('write the offline web page: one HTML file that creates, compares and tests keys in a browser')
+export function definePage(command: Command, act: Act): void {
+  command
     .option('--out <file>', 'where to write it', notEmpty, FILE_NAME)
     .option('--force', 'replace an existing file')
     .addHelpText('after', examples('page', 'page --out /media/usb/deribit-keys.html --force'))

@@ -9,10 +9,8 @@ interface PassphraseFlags {
   readonly newPassphraseFile?: string;
 }
 
-export function definePassphrase(program: Command, act: Act): void {
-  program
-    .command('passphrase')
-    .description("set, change or remove a key's passphrase")
+export function definePassphrase(command: Command, act: Act): void {
+  command
     .argument('<name>')
     .addOption(secretOption('newPassphrase'))
     .option('--remove', 'store the key unencrypted')

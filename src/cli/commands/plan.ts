@@ -158,13 +158,9 @@ async function apply(work: Work, flags: PolicyFlags): Promise<PolicyResult> {
   });
 }
 
-export function definePlan(program: Command, act: Act): void {
+export function definePlan(command: Command, act: Act): void {
   addLoginOptions(
-    program
-      .command('plan')
-      .description('what differs between a policy file, the keystore and the exchange')
-      .argument('<file>', 'YAML or JSON; - for stdin')
-      .option('--prune', 'as apply --prune would do'),
+    command.argument('<file>', 'YAML or JSON; - for stdin').option('--prune', 'as apply --prune would do'),
   )
     .addHelpText(
       'after',
@@ -180,11 +176,9 @@ export function definePlan(program: Command, act: Act): void {
     );
 }
 
-export function defineApply(program: Command, act: Act): void {
+export function defineApply(command: Command, act: Act): void {
   addLoginOptions(
-    program
-      .command('apply')
-      .description('make the keystore and the exchange as a policy file says')
+    command
       .argument('<file>', 'YAML or JSON; - for stdin')
       .option('--prune', 'disable enabled keys that the policy does not name')
       .addOption(secretOption('newPassphrase', 'read the passphrase for new keys that have one from this file')),

@@ -30,11 +30,9 @@ export function showRegistration(out: Printer, registration: Registration): void
   );
 }
 
-export function defineRegister(program: Command, act: Act): void {
+export function defineRegister(command: Command, act: Act): void {
   addLoginOptions(
-    program
-      .command('register')
-      .description('give the public key to Deribit (create_api_key) and prove what was recorded')
+    command
       .argument('<name>')
       .requiredOption('--scope <scope>', 'what the key may do, such as "account:read trade:read_write"')
       .option('--label <label>', "the API key's name on Deribit (default: made from <name>)")
@@ -71,10 +69,8 @@ export function defineRegister(program: Command, act: Act): void {
     );
 }
 
-export function defineLink(program: Command, act: Act): void {
-  program
-    .command('link')
-    .description("prove and record a key whose public half was pasted into Deribit's web page")
+export function defineLink(command: Command, act: Act): void {
+  command
     .argument('<name>')
     .requiredOption('--client-id <id>', 'the client id that Deribit shows for it', notEmpty)
     .option('--tfa-code <code>', 'second factor: one code (env DERIBIT_TFA_CODE)', notEmpty)

@@ -4,14 +4,8 @@ import { addLoginOptions, examples, type LoginOptions } from '../options.js';
 import type { Act } from '../program.js';
 import { confirm } from '../prompt.js';
 
-export function defineRemove(program: Command, act: Act): void {
-  addLoginOptions(
-    program
-      .command('remove')
-      .description('take a key out of the keystore: its files go to retired/, or with --purge for good')
-      .argument('<name>')
-      .option('--purge', 'delete the files: the private key is gone then'),
-  )
+export function defineRemove(command: Command, act: Act): void {
+  addLoginOptions(command.argument('<name>').option('--purge', 'delete the files: the private key is gone then'))
     .addHelpText('after', examples('remove old-bot', 'remove old-bot --purge --yes', 'remove old-bot --as admin'))
     .action(
       act(async (cx, name: string, flags: LoginOptions & { purge?: true }) => {

@@ -150,11 +150,9 @@ function requireSense(name: string | undefined, flags: RotateFlags): void {
   }
 }
 
-export function defineRotate(program: Command, act: Act): void {
-  const command = addKindOptions(
-    program
-      .command('rotate')
-      .description('replace a registered key by a successor, which is proved before the old key goes')
+export function defineRotate(command: Command, act: Act): void {
+  addKindOptions(
+    command
       .argument('[name]')
       .addOption(new Option('--type <type>', 'default: as the old key').choices(['ed25519', 'rsa']))
       .addOption(new Option('--bits <bits>', 'for RSA; default: as the old key').choices(['2048', '3072', '4096']))

@@ -128,10 +128,8 @@ async function addKey(cx: Context, source: string, { scope, label }: AddKeyFlags
   }
 }
 
-export function defineSandbox(program: Command, act: Act): void {
-  const sandbox = program
-    .command('sandbox')
-    .description('run the embedded exchange on 127.0.0.1 until interrupted')
+export function defineSandbox(command: Command, act: Act): void {
+  const sandbox = command
     .option('--port <n>', '0: any free one; default: that of the last run with the same state', wholeNumber(0, 65_535))
     .option(
       '--init <folder>',

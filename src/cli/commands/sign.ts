@@ -13,10 +13,8 @@ interface SignFlags {
   readonly state?: string;
 }
 
-export function defineSign(program: Command, act: Act): void {
-  program
-    .command('sign')
-    .description('signed parameters for public/auth, offline, as JSON')
+export function defineSign(command: Command, act: Act): void {
+  command
     .argument('<name>')
     .option('--client-id <id>', 'instead of the one on record', notEmpty)
     .option('--timestamp <ms>', 'milliseconds since 1970 (default: now)', wholeNumber(0))

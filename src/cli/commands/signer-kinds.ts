@@ -10,8 +10,8 @@ import {
 } from '../../signers/kinds.js';
 import type { Context } from '../context.js';
 import { examples, notEmpty } from '../options.js';
-import type { Commands } from '../program.js';
-import { showStoredKey } from './generate.js';
+import type { CommandEntry, Define } from '../program.js';
+import { showStoredKey } from '../show-record.js';
 
 /*
  * The options and commands of the kinds of signers, from the table of kinds: a new kind needs no code here.
@@ -32,25 +32,26 @@ const optionFrom = ({ flags, description }: KindOption) => {
 };
 
 /** The `add-…` command of each kind, by name. */
-export const ADD_COMMANDS: Commands = Object.fromEntries(
-  SIGNER_KINDS.map((kind) => [
-    kind.add.command,
-    (program, act) => {
-      const { command: name, description, examples: lines } = kind.add;
-      const command = program.command(name).description(description).argument('<name>', 'what to call it here');
-      for (const option of optionsFor(kind, 'add')) {
-        command.addOption(optionFrom(option).makeOptionMandatory(isRequired(option, 'add')));
-      }
-      command.addHelpText('after', examples(...lines.map((line) => `${name} bot ${line}`))).action(
-        act(async (cx, key: string, flags: Flags) => {
-          const { addExternalKey } = await import('../../workflows/external-keys.js');
-          const values = valuesFor(kind, 'add', flags);
-          await showStoredKey(cx, await addExternalKey(cx.store, key, kind, { values, access: cx.signerAccess }));
-        }),
-      );
-    },
-  ]),
+export const ADD_COMMANDS: Readonly<Record<string, CommandEntry>> = Object.fromEntries(
+  SIGNER_KINDS.map((kind) => [kind.add.command, [kind.add.description, async () => defineAdd(kind)]]),
 );
+
+function defineAdd(kind: AnySignerKind): Define {
+  return (command, act) => {
+    command.argument('<name>', 'what to call it here');
+    for (const option of optionsFor(kind, 'add')) {
+      command.addOption(optionFrom(option).makeOptionMandatory(isRequired(option, 'add')));
+    }
+    const lines = kind.add.examples.map((line) => `${kind.add.command} bot ${line}`);
+    command.addHelpText('after', examples(...lines)).action(
+      act(async (cx, key: string, flags: Flags) => {
+        const { addExternalKey } = await import('../../workflows/external-keys.js');
+        const values = valuesFor(kind, 'add', flags);
+        await showStoredKey(cx, await addExternalKey(cx.store, key, kind, { values, access: cx.signerAccess }));
+      }),
+    );
+  };
+}
 
 const FLAG_NAMES = SIGNER_KINDS.map(({ make }) => attributeOf(make.flag));
 

@@ -8,9 +8,8 @@ interface TokenFlags extends TokenStoreOptions {
   readonly cache: boolean;
 }
 
-export function defineToken(program: Command, act: Act): void {
-  addTokenStoreOptions(program.command('token'))
-    .description('a valid access token alone on one line, cached in the keystore while it is good')
+export function defineToken(command: Command, act: Act): void {
+  addTokenStoreOptions(command)
     .argument('<name>')
     .option('--scope <scope>', 'ask for this scope instead of all that the key allows')
     .option('--no-cache', 'log in anew, and keep the token nowhere')

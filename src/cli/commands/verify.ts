@@ -45,13 +45,9 @@ function areOfOnePlace(records: readonly KeyRecord[]): boolean {
   return first === undefined || rest.every((endpoint) => sameEndpoint(first, endpoint));
 }
 
-export function defineVerify(program: Command, act: Act): void {
+export function defineVerify(command: Command, act: Act): void {
   addLoginOptions(
-    program
-      .command('verify')
-      .description('prove anew that keys are whole, and that they log in with the scope on record')
-      .argument('[name...]', 'all keys where none is named')
-      .option('--all', 'all keys of the keystore'),
+    command.argument('[name...]', 'all keys where none is named').option('--all', 'all keys of the keystore'),
   )
     .addHelpText(
       'after',
