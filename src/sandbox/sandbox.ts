@@ -4,7 +4,6 @@ import { AccessLog } from './core/access-log.js';
 import { type AddKeyRequest, type ApiKey, type ApiKeyAnswer, addKeyOfWebPage, describeKey } from './core/accounts.js';
 import { Calls, type SandboxCall } from './core/calls.js';
 import { Credits } from './core/credits.js';
-import { SandboxError } from './core/errors.js';
 import type { Exchange } from './core/exchange.js';
 import { signatureMaxAgeMs } from './core/guesses.js';
 import { type Order, Orders } from './core/orders.js';
@@ -39,7 +38,7 @@ export interface Sandbox {
   readonly calls: readonly SandboxCall[];
   /** Stops for good, leaving no timer and no socket. Safe to call twice. */
   close(): Promise<void>;
-  /** Replaces all faults; throws `ERR_USAGE` for a spec that cannot be read. */
+  /** Replaces all faults. @throws SandboxError `ERR_USAGE` for a spec that cannot be read */
   setFaults(specs: readonly string[]): void;
   addFault(spec: string): void;
   clearFaults(): void;
@@ -49,7 +48,7 @@ export interface Sandbox {
   dropConnections(): void;
   /** Stops, stays away for `downMs`, and listens again on the same port with the same state; while it is away, a second call joins the first. */
   restart(downMs?: number): Promise<void>;
-  /** What a user does in the exchange's web page: makes a key without being logged in. Throws `ERR_USAGE`. */
+  /** What a user does in the exchange's web page: makes a key without being logged in. @throws SandboxError `ERR_USAGE` */
   addKey(request: AddKeyRequest): SandboxKey;
   /** All keys of all accounts. */
   keys(): readonly SandboxKey[];
@@ -61,8 +60,8 @@ export interface Sandbox {
 
 /**
  * Starts an exchange on 127.0.0.1 that speaks Deribit's protocol over HTTP and WebSocket.
- * Throws a {@link SandboxError}: `ERR_USAGE`, `ERR_LISTEN` for a port that cannot be listened on, `ERR_STATE_FILE` for a
- * state file that cannot be used.
+ * @throws SandboxError `ERR_USAGE`, `ERR_LISTEN` for a port that cannot be listened on, `ERR_STATE_FILE` for a state file
+ * that cannot be used
  */
 export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbox> {
   const settings = settle(options);

@@ -23,7 +23,7 @@ export function record(value: unknown): Json {
   return value as Json;
 }
 
-/** POST of a whole envelope. */
+/** POST of an envelope. */
 export async function post(sandbox: Sandbox, method: string, params: Json = {}, token?: string): Promise<Answer> {
   const response = await fetch(sandbox.httpUrl, {
     method: 'POST',
@@ -135,7 +135,7 @@ export class Socket {
     return this.frames.flatMap((frame) => (frame.startsWith('{') ? [JSON.parse(frame) as Answer] : []));
   }
 
-  /** Waits until `done` gives something; undefined once the connection has closed. */
+  /** Waits until `done` returns something; undefined once the connection has closed. */
   async until<T>(done: () => T | undefined): Promise<T | undefined> {
     for (;;) {
       const value = done();

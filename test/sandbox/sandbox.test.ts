@@ -32,7 +32,7 @@ describe.each([
   });
 });
 
-it('gives the documented fingerprint', async () => {
+it('answers with the documented fingerprint', async () => {
   const pem = [
     '-----BEGIN PUBLIC KEY-----',
     'MCowBQYDK2VwAyEAM7FWhKquNqLmTOV4hfYT5r3AjrYiORTT6Tn5HIfFNV8=',

@@ -7,7 +7,7 @@ import { commonLevels, type Level, type Levels, type ScopeGroup } from './scope.
 import { sameText } from './signature.js';
 import type { Grant } from './tokens.js';
 
-/** Who a request says it is from, in its headers; WebSocket requests say nothing. */
+/** Who sends a request, by its headers; WebSocket requests have none. */
 export type Credentials =
   | { readonly kind: 'none' }
   | { readonly kind: 'bad' }
@@ -46,7 +46,7 @@ export function knownKey(exchange: Exchange, clientId: string): ApiKey | undefin
   return key;
 }
 
-/** The key of `clientId`, where it is usable and `secret` is its shared secret. Throws 13004. */
+/** The key of `clientId`, where it is usable and `secret` is its shared secret. @throws RpcError 13004 */
 export function keyBySecret(exchange: Exchange, clientId: string, secret: string, peer: string): ApiKey {
   const key = knownKey(exchange, clientId);
   if (key === undefined || key.publicKey !== null || !sameText(key.secret, secret) || !isUsable(key, peer)) {
@@ -56,7 +56,8 @@ export function keyBySecret(exchange: Exchange, clientId: string, secret: string
 }
 
 /**
- * Who asks: by the header, by `access_token` among the parameters, or by the connection's own login. Throws 13009.
+ * Who asks: by the header, by `access_token` among the parameters, or by the connection's own login.
+ * @throws RpcError 13009
  */
 export function authorize(exchange: Exchange, call: Call, credentials: Credentials): Grant {
   const grant = claimedGrant(exchange, call, credentials);
@@ -81,12 +82,12 @@ function claimedGrant(exchange: Exchange, call: Call, credentials: Credentials):
   return own !== null && exchange.grants.isLive(own, nowMs) ? own : null;
 }
 
-/** What a token allows: nothing that its key may not do any more. */
+/** What a token allows, as far as its key still allows it. */
 export function allowedLevels({ levels, key }: Grant): Levels {
   return commonLevels(levels, key.maxScope);
 }
 
-/** Throws 13021 unless the token, and still its key, allow `level` of `group`. */
+/** @throws RpcError 13021 unless the token, and still its key, allow `level` of `group` */
 export function requireScope(grant: Grant, group: ScopeGroup, level: Level): void {
   if ((allowedLevels(grant)[group] ?? 0) < level) throw new RpcError(13_021, 'forbidden');
 }

@@ -52,7 +52,7 @@ export interface ApiKeyAnswer {
 
 export type NewKey = Pick<ApiKey, 'id' | 'accountId' | 'publicKey' | 'maxScope' | 'timestampMs'> & Partial<ApiKey>;
 
-/** A key with what was not said filled in: a random id and secret, enabled, without whitelist. */
+/** A key with defaults for what was not given: a random id and secret, enabled, without whitelist. */
 export function makeKey(parts: NewKey): ApiKey {
   const ipWhitelist = parts.ipWhitelist ?? [];
   return {
@@ -160,7 +160,7 @@ export function parseIpList(entries: readonly string[]): BlockList | null {
   return list;
 }
 
-/** Whether `address` may come in: an empty whitelist lets everyone. */
+/** Whether the whitelist allows `address`; an empty one allows every address. */
 export function isAllowed(list: BlockList, address: string): boolean {
   return list.rules.length === 0 || list.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
 }

@@ -40,7 +40,7 @@ export class Calls {
   }
 }
 
-/** By way of bytes: a slice would keep the whole text in memory. */
+/** Copies by way of bytes: a slice would keep the original text in memory. */
 function cut(text: string): string {
   return text.length <= longestText ? text : Buffer.from(text.slice(0, longestText)).toString();
 }

@@ -27,7 +27,7 @@ export class Credits {
     this.options = options;
   }
 
-  /** Pays for one call; throws 10028 where the pool is empty. */
+  /** Pays for one call. @throws RpcError 10028 where the pool is empty */
   pay(owner: string, nowMs: number): void {
     const { cost, pool: full, refillPerS } = this.options;
     const pool = this.#pools.get(owner) ?? this.#open(owner, nowMs);

@@ -12,8 +12,8 @@ export class RpcError extends Error {
 }
 
 /**
- * A sandbox that cannot be as it was asked for: `ERR_USAGE` for impossible options, `ERR_LISTEN` for a port that cannot
- * be had, `ERR_STATE_FILE` for a file that cannot be used.
+ * A sandbox that cannot start as it was asked to: `ERR_USAGE` for options that make no sense, `ERR_LISTEN` for a port that
+ * cannot be listened on, `ERR_STATE_FILE` for a file that cannot be used.
  */
 export class SandboxError extends Error {
   override readonly name = 'SandboxError';

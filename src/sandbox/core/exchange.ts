@@ -12,7 +12,7 @@ import type { SecondFactor } from './second-factor.js';
 import type { Replays } from './signature.js';
 import type { Grant, Grants } from './tokens.js';
 
-/** The whole exchange: its state and its rules' settings. Handlers change it, adapters feed it. */
+/** The exchange: its state and the settings of its rules. Handlers change it, adapters pass requests to it. */
 export interface Exchange {
   /** The exchange's clock, faults included: whole milliseconds since the epoch. */
   now(): number;
@@ -89,7 +89,7 @@ export interface PrivateMethod extends MethodBase {
 export type Method = PublicMethod | PrivateMethod;
 export type Methods = Readonly<Record<string, Method>>;
 
-/** What a handler gives where nothing is to be answered. */
+/** What a handler returns where nothing is to be answered. */
 export const noAnswer = Symbol('no answer');
 
 /** A public method. */
@@ -114,7 +114,7 @@ export interface Connection {
   grant: Grant | null;
   /** Channels that are subscribed to, each with whether it is a private one. */
   readonly channels: Map<string, boolean>;
-  /** Whether its orders are cancelled when it ends; null: as the account has it. */
+  /** Whether its orders are cancelled when it ends; null: by the account's setting. */
   cancelOnDisconnect: boolean | null;
   /** A logout ends it: its orders stay. */
   loggedOut: boolean;

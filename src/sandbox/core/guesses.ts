@@ -1,6 +1,6 @@
 /**
- * What Deribit has not documented, decided here and nowhere else. Each is a guess, made towards the stricter side, so
- * that a client which passes here does not rely on leniency there.
+ * What Deribit has not documented is decided here and nowhere else. Each guess is the stricter one, so that a client that
+ * passes here does not rely on leniency there.
  */
 
 import { errorOf, invalidParam, RpcError } from './errors.js';
@@ -30,14 +30,14 @@ export const hiddenSecret = '********';
 /** A new connection-scope pair after `public/exchange_token` also becomes the connection's own login. */
 export const exchangeSwitchesConnection = true;
 
-/** A scope request that names any group gets no group that it does not name. */
+/** A scope request that names any group is granted no other group. */
 export const unnamedGroupsAreDropped = true;
 
 /** How many wrong codes lock the second factor, and for how long. */
 export const wrongCodesUntilLock = 5;
 export const secondFactorLockS = 60;
 
-/** `private/reset_api_key` has nothing to make anew for an asymmetric key: it is refused. */
+/** `private/reset_api_key` cannot renew an asymmetric key, which has no secret: it is refused. */
 export function resetOfAsymmetricKey(): RpcError {
   return new RpcError(-32602, 'Invalid params', { reason: 'key has no secret to reset', param: 'id' });
 }

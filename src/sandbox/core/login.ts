@@ -8,7 +8,7 @@ import { formatScope, narrow, parseScopeRequest, type ScopeRequest } from './sco
 import { isTimely, type SignatureEncoding, verifyClientSignature } from './signature.js';
 import { type Grant, newSession } from './tokens.js';
 
-/** `public/auth` in its three grant types. Throws 13004, 13009 and -32602. */
+/** `public/auth` in its three grant types. @throws RpcError 13004, 13009 and -32602 */
 export function logIn(exchange: Exchange, call: Call): Readonly<Record<string, unknown>> {
   const grantType = requiredString(call.params, 'grant_type');
   const state = optionalString(call.params, 'state');
@@ -72,7 +72,7 @@ function keyBySignature(exchange: Exchange, call: Call): ApiKey {
   const key = knownKey(exchange, clientId);
   if (
     key === undefined ||
-    // What was signed once could be sent again with its lines shared out otherwise between nonce and data.
+    // Else a signed message could be sent again with its lines split differently between nonce and data.
     nonce.includes('\n') ||
     !isTimely(timestampMs, nowMs, toleranceOf(struck)) ||
     !isUsable(key, call.peer)
@@ -161,7 +161,7 @@ function endOldestSessions(exchange: Exchange, key: ApiKey): void {
   if (limit !== null) exchange.grants.keepNewest(key, limit - 1, exchange.now());
 }
 
-/** The pair behind a refresh token, where it is valid for this caller. Throws 13009. */
+/** The pair behind a refresh token, where it is valid for this caller. @throws RpcError 13009 */
 export function grantByRefreshToken(exchange: Exchange, call: Call): Grant {
   const grant = exchange.grants.byRefresh(requiredString(call.params, 'refresh_token'), exchange.now());
   if (grant === null || !isUsable(grant.key, call.peer)) throw unauthorized();

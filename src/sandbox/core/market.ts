@@ -87,7 +87,7 @@ function perpetual(currency: string, id: number, tickSize: number, contractSize:
   };
 }
 
-/** One instrument with what is the same for all. */
+/** An instrument with the fields that are the same for all. */
 export type Instrument = ReturnType<typeof complete>;
 
 function complete(instrument: InstrumentTerms) {
@@ -130,7 +130,7 @@ export function instrumentNamed(name: string): Instrument {
   return found;
 }
 
-/** The last price: the index price of the base currency, for ever. */
+/** The last price: always the index price of the base currency. */
 export function priceOf(instrument: Instrument): number {
   return currencyFacts(instrument.base_currency).index;
 }

@@ -6,7 +6,7 @@ export interface Params {
   readonly loose: boolean;
 }
 
-/** Each reader gives null for an absent (or null) parameter and throws -32602 for one of another type. */
+/** Each reader returns null for an absent (or null) parameter and throws -32602 for one of another type. */
 export function optionalString(params: Params, name: string): string | null {
   const value = params.values[name] ?? null;
   if (value !== null && typeof value !== 'string') throw invalidParam(name, 'must be a string');

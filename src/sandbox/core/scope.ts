@@ -32,7 +32,7 @@ export function parseMaxScope(text: string): Levels | null {
   return words.length === 0 ? null : levels;
 }
 
-/** The words of a login's `scope`. Words that mean nothing here are passed over: a scope is narrowed, not rejected. */
+/** The words of a login's `scope`. Unknown words are ignored: a scope is narrowed, not rejected. */
 export function parseScopeRequest(text: string): ScopeRequest {
   const levels: Partial<Record<ScopeGroup, Level>> = {};
   let session: string | null = null;

@@ -33,7 +33,7 @@ export class SecondFactor {
     this.#secret = secret;
   }
 
-  /** Null where the request may go on, else the challenge to answer with. Throws 13668, 12998 and 13904. */
+  /** Null where the request may go on, else the challenge to answer with. @throws RpcError 13668, 12998 and 13904 */
   check(method: string, clientId: string, params: Params, nowMs: number): Readonly<Record<string, unknown>> | null {
     if (this.#kind === 'missing') throw errorOf(13_904);
     if (nowMs < this.#lockedUntilMs) {

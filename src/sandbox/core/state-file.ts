@@ -42,7 +42,7 @@ type StoredGrant = Omit<Grant, 'key' | 'connectionId' | 'sinceMs'> & {
   readonly sinceMs?: number;
 };
 
-/** The file's content; null where there is no file. Throws `ERR_STATE_FILE` for anything that was not written here. */
+/** The file's content; null where there is no file. @throws SandboxError `ERR_STATE_FILE` for anything that the sandbox did not write */
 function readState(file: string): StateDocument | null {
   let text: string;
   try {
@@ -133,7 +133,7 @@ function restoreState(file: string, document: StateDocument, accounts: Accounts,
   }
 }
 
-/** The state as a file's text; tokens that live on one connection are left out, since that dies. */
+/** The state as a file's text; tokens that live on one connection are left out, since that ends with the process. */
 export function describeState(
   accounts: Accounts,
   grants: Grants,
@@ -156,7 +156,7 @@ export function describeState(
   return `${JSON.stringify(document)}\n`;
 }
 
-/** Writes, flushes and renames, so that the file is whole at any moment; readable by its owner alone. */
+/** Writes, flushes and renames, so that the file is complete at any moment; readable by its owner only. */
 export function writeState(file: string, text: string): void {
   const temporary = `${file}.${process.pid}.tmp`;
   try {

@@ -3,7 +3,7 @@ import { randomText, randomToken } from './encoding.js';
 import { pairsInAll, pairsPerConnection, refreshExtraS } from './guesses.js';
 import type { Levels } from './scope.js';
 
-/** What a login gives: a pair of tokens and what they allow. */
+/** The result of a login: a pair of tokens and what they allow. */
 export interface Grant {
   readonly accessToken: string;
   readonly refreshToken: string;
@@ -59,7 +59,7 @@ export class Grants {
     return grant;
   }
 
-  /** Takes in a pair that was minted before, by a state file's account of it. */
+  /** Adds a pair that was minted before, such as one from a state file. */
   add(grant: Grant): void {
     this.#byAccess.set(grant.accessToken, grant);
     this.#byRefresh.set(grant.refreshToken, grant);
@@ -145,7 +145,7 @@ export class Grants {
     return this.#byAccess.size;
   }
 
-  /** Oldest first: what has expired, and what is too much. */
+  /** Removes what has expired and what exceeds the limit, oldest first. */
   #evict(nowMs: number): void {
     for (const grant of this.#byAccess.values()) {
       if (grant.refreshExpiresMs > nowMs && this.#byAccess.size <= pairsInAll) return;
@@ -154,7 +154,7 @@ export class Grants {
   }
 }
 
-/** What tells sessions of a key apart; null for a login over HTTP, which is none. */
+/** What tells sessions of a key apart; null for a login over HTTP, which opens no session. */
 function sessionOf({ session, connectionId }: Grant): string | number | null {
   return session?.sid ?? connectionId;
 }

@@ -19,7 +19,7 @@ import type { Grant } from '../core/tokens.js';
 
 const knownFeatures = new Set(['restricted_block_trades', 'block_trade_approval']);
 
-/** The life of API keys (protocol: `private/…_api_key`). */
+/** `private/…_api_key`, and `private/list_api_keys`. */
 export const apiKeyMethods: Methods = {
   'private/create_api_key': {
     ...privateMethod('account', 'read_write', (exchange, call) => {
@@ -114,7 +114,7 @@ export const apiKeyMethods: Methods = {
 
 type Change = (key: ApiKey, exchange: Exchange, call: PrivateCall) => void;
 
-/** A method that changes one key and answers it. A change that throws must not have begun. */
+/** A method that changes one key and answers with it. A change that throws must not have changed anything. */
 function changing(change: Change): PrivateMethod {
   return privateMethod('account', 'read_write', (exchange, call) => {
     const key = ownKey(exchange, call);

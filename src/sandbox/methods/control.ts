@@ -3,7 +3,7 @@ import { invalidParam, SandboxError } from '../core/errors.js';
 import { type Methods, type PublicMethod, publicMethod } from '../core/exchange.js';
 import { optionalInteger, optionalString, type Params, requiredString, requiredStrings } from '../core/params.js';
 
-/** The sandbox's own methods, which no exchange has: they exist with `faultApi` alone, and no fault strikes them. */
+/** The sandbox's own methods, which no exchange has: they exist with `faultApi` only, and no fault strikes them. */
 export const controlMethods: Methods = {
   'sandbox/set_faults': control('faults', (exchange, { params }) => {
     exchange.faults.set(requiredStrings(params, 'faults'));
@@ -36,7 +36,7 @@ export const controlMethods: Methods = {
   'sandbox/add_key': control('public_key', (exchange, { params }) => exchange.control.addKey(readRequest(params))),
 };
 
-/** A method that says in the exchange's way what is wrong with `param`. */
+/** A method that answers a SandboxError with -32602 that names `param`. */
 function control(param: string, handle: PublicMethod['handle']): PublicMethod {
   return publicMethod((exchange, call) => {
     try {

@@ -43,7 +43,7 @@ function subscribe(exchange: Exchange, call: Call, grant: Grant | null): readonl
   return [...new Set(given.map(({ name }) => name))];
 }
 
-/** Throws 13021 unless the login may read one of the groups that the channel is for. */
+/** @throws RpcError 13021 unless the login may read one of the groups that the channel is for */
 function checkReadable({ readableBy }: Channel, grant: Grant | null): void {
   if (grant === null || readableBy === null) return;
   if (!readableBy.some((group) => (allowedLevels(grant)[group] ?? 0) >= 1)) throw errorOf(13_021);

@@ -11,7 +11,7 @@ export interface SignedParts {
   readonly body: string;
 }
 
-/** Who an `Authorization` header names: Bearer, Basic or `deri-hmac-sha256`. Throws 13004 for a wrong secret. */
+/** Who an `Authorization` header names: Bearer, Basic or `deri-hmac-sha256`. @throws RpcError 13004 for a wrong secret */
 export function readAuthorization(
   exchange: Exchange,
   header: string | undefined,
@@ -34,7 +34,10 @@ export function readAuthorization(
   }
 }
 
-/** `id=…,ts=…,sig=…,nonce=…` in any order; the signature is over `ts\nnonce\nVERB\nURI\nbody\n`. Clients send several requests in one millisecond with one nonce: a replay is the same signature. */
+/**
+ * `id=…,ts=…,sig=…,nonce=…` in any order; the signature is over `ts\nnonce\nVERB\nURI\nbody\n`. Clients send several
+ * requests in one millisecond with one nonce, so only the same signature counts as a replay.
+ */
 function signedRequest(exchange: Exchange, text: string, { verb, uri, body }: SignedParts, peer: string): Credentials {
   const fields = new Map(
     text.split(',').map((field): [string, string] => {

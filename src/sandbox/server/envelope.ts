@@ -25,7 +25,7 @@ export function tooLarge(): RpcError {
   return new RpcError(-32_600, 'request entity too large');
 }
 
-/** A JSON text's value; throws 11050. */
+/** A JSON text's value. @throws RpcError 11050 */
 export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
@@ -40,7 +40,7 @@ export function requestId(value: unknown): RequestId {
   return typeof id === 'string' || Number.isSafeInteger(id) ? (id as number | string) : null;
 }
 
-/** Reads a JSON-RPC 2.0 request with named parameters. Throws -32600 (batches too) and -32602. */
+/** Reads a JSON-RPC 2.0 request with named parameters. @throws RpcError -32600 (batches too) and -32602 */
 export function readEnvelope(value: unknown): Envelope {
   if (!isRecord(value)) throw invalidRequest();
   const { jsonrpc = '2.0', id = null, method, params = {} } = value;
@@ -57,7 +57,7 @@ export function invalidRequest(): RpcError {
   return new RpcError(-32_600, 'Invalid Request');
 }
 
-/** When a request came, to be told in the answer: microseconds. */
+/** When a request arrived, for `usIn` and `usDiff` of its answer. */
 export interface Arrival {
   readonly usIn: number;
   readonly startedNs: bigint;

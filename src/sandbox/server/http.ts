@@ -82,7 +82,7 @@ function methodOf(path: string): string | null {
   return path.startsWith(`${basePath}/`) ? path.slice(basePath.length + 1) : null;
 }
 
-/** The body's text; null where it is too large: then it is read to its end all the same, so that the answer is. */
+/** The body's text; null where it is too large: it is still read to its end, so that the client reads the answer. */
 async function readBody(request: IncomingMessage): Promise<string | null> {
   const chunks: Buffer[] = [];
   let length = 0;
@@ -107,7 +107,7 @@ function readQuery(query: URLSearchParams): Readonly<Record<string, unknown>> {
   return { ...params };
 }
 
-/** A whole envelope, or the parameters of the method in the path, which wins over one in the envelope. */
+/** An envelope, or the parameters of the method in the path, which wins over one in the envelope. */
 function readPost(method: string, body: string): unknown {
   const value = body.trim() === '' ? {} : parseJson(body);
   if (method === '' || !isRecord(value)) return value;
@@ -115,7 +115,7 @@ function readPost(method: string, body: string): unknown {
   return isEnvelope ? { ...value, method } : { method, params: value };
 }
 
-/** @param refusedWith the status of a request that is none of the API's */
+/** @param refusedWith the status of a request outside the API, by its path or verb */
 function send(
   { request, response, later, unauthorizedStatus }: Exchanged,
   outcome: Outcome,

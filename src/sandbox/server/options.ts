@@ -92,7 +92,7 @@ export interface Settings {
   readonly sessionsPerKey: number | null;
 }
 
-/** Checks options and fills in the defaults; throws `ERR_USAGE`. */
+/** Checks options and fills in the defaults. @throws SandboxError `ERR_USAGE` */
 export function settle(options: SandboxOptions): Settings {
   const tfaSecret = options.tfaSecret ?? null;
   const tfaKey = tfaSecret === null ? new Uint8Array() : decodeBase32(tfaSecret);

@@ -127,7 +127,7 @@ export class Run {
   }
 }
 
-/** What was thrown, as the exchange answers it. */
+/** The error that the exchange answers for whatever was thrown. */
 export function asRpcError(error: unknown): RpcError {
   return error instanceof RpcError ? error : new RpcError(-32_603, 'Internal error', { reason: String(error) });
 }

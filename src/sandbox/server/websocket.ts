@@ -16,7 +16,7 @@ const reorderedAtLatestMs = 200;
 /** What a connection needs of the server. */
 export interface WebsocketSettings {
   readonly later: Later;
-  /** A connection that says nothing for so long, and listens to nothing, is cut; null for never. */
+  /** A connection that sends nothing for so long, and is subscribed to nothing, is cut; null for never. */
   readonly silentMs: number | null;
 }
 

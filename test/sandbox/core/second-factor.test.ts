@@ -145,7 +145,7 @@ it('is locked for a while after five wrong codes', async () => {
   expect(await reasonFor({})).toBeUndefined();
 });
 
-it('can be a hardware key alone, or missing', async () => {
+it('can be a hardware key only, or missing', async () => {
   await sandbox.close();
   sandbox = await startSandbox({ secondFactor: 'hardware', now: () => nowMs });
   access = await token(sandbox);

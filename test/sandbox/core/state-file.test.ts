@@ -47,7 +47,7 @@ it('keeps accounts, keys and lasting tokens, but none of a connection', async ()
   expect(login.error).toBeUndefined();
 });
 
-it('never gives a removed key’s id again, and forgets the bootstrap key once it is removed', async () => {
+it('never uses the id of a removed key again, and forgets the bootstrap key once it is removed', async () => {
   const { id } = sandbox.addKey({});
   const access = await token(sandbox);
   await post(sandbox, 'private/remove_api_key', { id }, access);
@@ -64,7 +64,7 @@ it('has a key on disk before the answer leaves', async () => {
   expect(readFileSync(stateFile, 'utf8')).toContain(String(key.client_id));
 });
 
-it('is for its owner alone, and nothing lies beside it', async () => {
+it('is readable by its owner only, and leaves no other file behind', async () => {
   await token(sandbox);
   await sandbox.close();
   expect(statSync(stateFile).mode & 0o777).toBe(0o600);
@@ -93,7 +93,7 @@ const storedKey = {
 };
 
 function document(changes: object): string {
-  const whole = {
+  const complete = {
     version: 1,
     nextKeyId: 2,
     bootstrapClientId: 'somebody',
@@ -101,10 +101,10 @@ function document(changes: object): string {
     keys: [storedKey],
     grants: [],
   };
-  return JSON.stringify({ ...whole, ...changes });
+  return JSON.stringify({ ...complete, ...changes });
 }
 
-it('that somebody else wrote is taken where it is whole', async () => {
+it('that another program wrote is accepted if it is complete', async () => {
   const file = join(folder, 'other.json');
   writeFileSync(file, document({}));
   const other = await startSandbox({ stateFile: file });

@@ -194,7 +194,7 @@ describe('deliveries', () => {
     expect(socket.answers.filter((answer) => answer.id === id)).toHaveLength(2);
   });
 
-  it('in another order, or at last alone', async () => {
+  it('in another order, or late if no other answer follows', async () => {
     sandbox.setFaults(['reorder@public/testx2']);
     const first = socket.send('public/test');
     const second = socket.send('public/get_time');

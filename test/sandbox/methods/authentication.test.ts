@@ -99,7 +99,7 @@ describe('client_signature', () => {
     expect((await post(sandbox, 'public/auth', { ...once, nonce: 'n\nx', data: 'y' })).error?.code).toBe(13_004);
   });
 
-  it('refuses a stranger, another key, another message, a disabled key and another address', async () => {
+  it('refuses an unknown client id, another key, another message, a disabled key and another address', async () => {
     const pair = ed25519();
     const key = sandbox.addKey({ publicKey: pair.pem });
     const good = sign(key.client_id, pair.privateKey);

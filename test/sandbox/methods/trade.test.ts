@@ -66,7 +66,7 @@ it('asks for currencies and instruments that it has', async () => {
   expect((await ask('private/get_positions')).result).toEqual([]);
 });
 
-it('shows a subaccount to its main account alone', async () => {
+it('shows a subaccount to its main account only', async () => {
   const [main, sub] = sandbox.accountIds;
   const summary = { currency: 'BTC', extended: true };
   expect((await ask('private/get_account_summary', { ...summary, subaccount_id: sub })).result).toMatchObject({

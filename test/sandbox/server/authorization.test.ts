@@ -47,7 +47,7 @@ describe('HTTP headers', () => {
     expect((await get(sandbox, path, { authorization: `Bearer ${access}` })).error).toEqual(noToken);
   });
 
-  it('Basic takes a symmetric key alone', async () => {
+  it('Basic takes symmetric keys only', async () => {
     const basic = (id: string, secret: string) => ({
       authorization: `Basic ${Buffer.from(`${id}:${secret}`).toString('base64')}`,
     });

@@ -109,7 +109,7 @@ function connectFrom(at: Sandbox, localAddress: string): { readonly socket: NetS
   };
 }
 
-it('counts connections for each address, and those alone that it serves', async () => {
+it('counts the connections of each address, and only those that it serves', async () => {
   const at = await start({ limits: { connectionsPerIp: 1 } });
   const first = connectFrom(at, '127.0.0.1');
   expect(await first.status()).toBe('200');

@@ -30,7 +30,7 @@ function send(path: string, init: RequestInit): Promise<Response> {
 }
 
 describe('HTTP', () => {
-  it('takes a whole envelope or the parameters alone, on the path of the method', async () => {
+  it('takes an envelope, or only the parameters, on the path of the method', async () => {
     const access = await token(sandbox);
     const headers = { authorization: `Bearer ${access}` };
     const params = { currency: 'ETH' };
@@ -208,7 +208,7 @@ describe('WebSocket', () => {
     expect([1006, 1009]).toContain(await socket.closed());
   });
 
-  it('is on its own path alone', async () => {
+  it('is on its own path only', async () => {
     const ws = new WebSocket(sandbox.wsUrl.replace('/ws/', '/other/'));
     const [error] = await once(ws, 'error');
     expect(String(error)).toContain('404');
@@ -301,7 +301,7 @@ it('says which port it cannot have', async () => {
   });
 });
 
-it('gives hints in the style of the program, a word for its next step', async () => {
+it('has hints that name the next step', async () => {
   const port = Number(new URL(sandbox.httpUrl).port);
   const refused = [
     startSandbox({ port }),
