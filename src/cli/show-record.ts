@@ -1,5 +1,6 @@
 import type { KeyRecord } from '../keystore/record.js';
 import { kindOf } from '../signers/kinds.js';
+import { defined } from '../util/defined.js';
 import type { Context } from './context.js';
 import { fields } from './output.js';
 
@@ -47,10 +48,11 @@ async function storedKeyDocument(cx: Context, record: KeyRecord) {
   };
 }
 
-/** Prints a key that was just stored. */
-export async function showStoredKey(cx: Context, record: KeyRecord): Promise<void> {
+/** Prints a key that was just stored, with a warning about it where there is one. */
+export async function showStoredKey(cx: Context, record: KeyRecord, warning?: string): Promise<void> {
   const stored = await storedKeyDocument(cx, record);
-  cx.out.result(stored, () => [
+  if (warning !== undefined) cx.out.note(`warning: ${warning}`);
+  cx.out.result({ ...stored, ...defined({ warning }) }, () => [
     ...fields([
       ['name', stored.name],
       ['algorithm', stored.bits === null ? stored.algorithm : `${stored.algorithm} ${stored.bits}`],

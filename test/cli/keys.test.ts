@@ -328,7 +328,33 @@ describe('import', () => {
     const seed = join(folder, 'seed');
     writeFileSync(seed, Buffer.alloc(32, 7));
     expect(await fails(['import', 'bot', seed])).toMatchObject({ exitCode: 3 });
-    expect(await json(['import', 'bot', seed, '--format', 'raw-seed'])).toMatchObject({ algorithm: 'ed25519' });
+    const imported = await json<{ fingerprint: string }>(['import', 'bot', seed, '--format', 'raw-seed']);
+    expect(imported).toMatchObject({ algorithm: 'ed25519' });
+    expect(imported).not.toHaveProperty('warning');
+    expect(await json(['fingerprint', seed, '--format', 'raw-seed'])).toMatchObject({
+      fingerprint: imported.fingerprint,
+    });
+  });
+
+  it('warns of a seed that looks like something else, and refuses the public key of a key that it has', async () => {
+    const wireGuard = join(folder, 'wg.key');
+    writeFileSync(wireGuard, 'sIVN2Fdt3YBlxX78fVvcqTNe50UbScC02Gj8LEe1030=\n');
+    expect((await fails(['import', 'bot', wireGuard])).message).toContain('WireGuard');
+    const shown = await run(['import', 'bot', wireGuard, '--format', 'raw-seed']);
+    expect(shown.stderr).toMatch(/^warning: this seed looks like an X25519 key \(WireGuard\)/m);
+    expect(await json(['import', 'bot2', wireGuard, '--format', 'raw-seed'])).toHaveProperty('warning');
+
+    await json(['generate', 'own']);
+    const { stdout } = openssl('pkey', '-pubin', '-in', join(keysDir, 'own.pub.pem'), '-pubout', '-outform', 'PEM');
+    const raw = Buffer.from(stdout.replace(/-----.*-----|\n/g, ''), 'base64').subarray(-32);
+    writeFileSync(join(folder, 'raw'), raw.toString('base64'));
+    const { fingerprint } = await json(['fingerprint', 'own']);
+    expect(await json(['fingerprint', join(folder, 'raw')])).toMatchObject({ fingerprint });
+    expect(await fails(['import', 'new', join(folder, 'raw')])).toMatchObject({ exitCode: 3 });
+    expect(await fails(['import', 'new', join(folder, 'raw'), '--format', 'raw-seed'])).toMatchObject({
+      code: 'ERR_KEY_INVALID',
+      message: 'this is the public key of "own", not a seed',
+    });
   });
 });
 

@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import { isKeyName } from '../../keystore/names.js';
 import type { Context } from '../context.js';
@@ -17,12 +17,17 @@ async function storedPublicKey(cx: Context, source: string) {
   }
 }
 
+interface FingerprintFlags {
+  readonly format?: 'raw-seed';
+}
+
 export function defineFingerprint(command: Command, act: Act): void {
   command
     .argument(
       '<name|file|->',
       'a key of the keystore; or a file (or stdin) with a public key, private key or certificate',
     )
+    .addOption(new Option('--format <format>', 'the file is a bare Ed25519 seed').choices(['raw-seed']))
     .addOption(secretOption('inputPassphrase'))
     .addHelpText(
       'after',
@@ -34,9 +39,9 @@ export function defineFingerprint(command: Command, act: Act): void {
     )
     .action(
       act(
-        async (cx, source: string) => {
+        async (cx, source: string, { format }: FingerprintFlags) => {
           const { fingerprint } = await import('../../crypto/fingerprint.js');
-          const key = (await storedPublicKey(cx, source)) ?? (await publicKeyIn(cx, source));
+          const key = (await storedPublicKey(cx, source)) ?? (await publicKeyIn(cx, source, format));
           const print = fingerprint(key);
           cx.out.result({ algorithm: key.algorithm, bits: key.bits, fingerprint: print }, () => print);
         },
@@ -45,11 +50,11 @@ export function defineFingerprint(command: Command, act: Act): void {
     );
 }
 
-async function publicKeyIn(cx: Context, source: string) {
+async function publicKeyIn(cx: Context, source: string, format: FingerprintFlags['format']) {
   const { parsePublicKey } = await import('../../crypto/formats/index.js');
   try {
     return await readKeyInput(cx, source, (bytes, passphrase) =>
-      parsePublicKey(bytes, passphrase === null ? {} : { passphrase }),
+      parsePublicKey(bytes, { format, ...(passphrase === null ? {} : { passphrase }) }),
     );
   } catch (error) {
     const missing = isDeribitKeysError(error, 'ERR_KEY_UNREADABLE') && error.cause !== undefined;

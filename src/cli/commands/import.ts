@@ -1,5 +1,9 @@
 import { type Command, Option } from 'commander';
+import { rawEd25519Seed } from '../../crypto/asn1/ed25519-der.js';
+import type { PrivateKey } from '../../crypto/keys.js';
 import type { Secret } from '../../crypto/secret.js';
+import { DeribitKeysError } from '../../errors.js';
+import type { Context } from '../context.js';
 import { readKeyInput } from '../key-input.js';
 import { eitherOr, examples, secretOption } from '../options.js';
 import type { Act } from '../program.js';
@@ -11,10 +15,24 @@ interface ImportFlags {
   readonly encrypt?: boolean;
 }
 
+/** Refuses a seed that is the public key of a key in the keystore. */
+async function requireNoPublicKey(cx: Context, key: PrivateKey): Promise<void> {
+  const { fingerprint } = await import('../../crypto/fingerprint.js');
+  const { parsePublicKey } = await import('../../crypto/formats/index.js');
+  const candidate = await parsePublicKey(rawEd25519Seed(key.exposePkcs8())).catch(() => null);
+  if (candidate === null) return;
+  const { records } = await cx.store.list();
+  const owner = records.find((record) => record.fingerprint === fingerprint(candidate));
+  if (owner === undefined) return;
+  throw new DeribitKeysError('ERR_KEY_INVALID', `this is the public key of "${owner.name}", not a seed`, {
+    hint: 'give the file that holds the private key',
+  });
+}
+
 export function defineImport(command: Command, act: Act): void {
   eitherOr(command, 'encrypt')
     .argument('<name>', 'what to call it here')
-    .argument('<file|->', 'PKCS#8, PKCS#1, OpenSSH or JWK, as PEM or DER, also encrypted')
+    .argument('<file|->', 'PKCS#8, PKCS#1, OpenSSH, PuTTY or JWK, as PEM or DER, also encrypted')
     .addOption(new Option('--format <format>', 'the file is a bare Ed25519 seed').choices(['raw-seed']))
     .option('--encrypt', 'encrypt it under a passphrase (default if one is given, or if the file is encrypted)')
     .option('--no-encrypt', 'store it unencrypted')
@@ -30,17 +48,20 @@ export function defineImport(command: Command, act: Act): void {
     .action(
       act(async (cx, name: string, source: string, flags: ImportFlags) => {
         await cx.store.requireFree(name);
-        const { parsePrivateKey } = await import('../../crypto/formats/index.js');
+        const { inspectKey, parsePrivateKey } = await import('../../crypto/formats/index.js');
         const { storeKey } = await import('../../keystore/stored-keys.js');
         let opened: Secret | null = null;
+        let warning: string | undefined;
         const { format, encrypt } = flags;
-        const parse = (bytes: Uint8Array, passphrase: Secret | null) => {
+        const parse = async (bytes: Uint8Array, passphrase: Secret | null) => {
           opened = passphrase;
+          if (format !== undefined) warning = (await inspectKey(bytes, { format })).warning;
           return parsePrivateKey(bytes, { format, ...(passphrase === null ? {} : { passphrase }) });
         };
         const key = await readKeyInput(cx, source, parse, name);
+        if (warning !== undefined) await requireNoPublicKey(cx, key);
         const passphrase = await newKeyPassphrase(cx, { name, encrypt, opened });
-        await showStoredKey(cx, await storeKey(cx.store, name, key, { passphrase, action: 'import' }));
+        await showStoredKey(cx, await storeKey(cx.store, name, key, { passphrase, action: 'import' }), warning);
       }),
     );
 }

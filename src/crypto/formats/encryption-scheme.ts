@@ -115,10 +115,11 @@ function readDerivation(node: DerNode | undefined, keyLength: number): Derivatio
     return ({ passphrase, length }, engine) => engine.pbkdf2(utf8Bytes(passphrase), { hash, salt, iterations, length });
   }
   if (id !== SCRYPT) throw unknown('key derivation', id);
-  const n = cost('scrypt N', fields[1], MAX_SCRYPT_BYTES);
-  const r = cost('scrypt r', fields[2], MAX_SCRYPT_BLOCK_SIZE);
-  const p = cost('scrypt p', fields[3], MAX_SCRYPT_PARALLELIZATION);
-  const hint = encryptAgain();
+  // OpenSSL refuses such costs as well.
+  const hint = 'encrypt it again with the tool that made it, with N of at most 262144, r of 8 and p of 1';
+  const n = cost('scrypt N', fields[1], MAX_SCRYPT_BYTES, hint);
+  const r = cost('scrypt r', fields[2], MAX_SCRYPT_BLOCK_SIZE, hint);
+  const p = cost('scrypt p', fields[3], MAX_SCRYPT_PARALLELIZATION, hint);
   limitCost({ what: 'scrypt bytes of memory', most: MAX_SCRYPT_BYTES, hint }, 128 * n * r);
   limitCost({ what: 'scrypt bytes in all', most: 2 * MAX_SCRYPT_BYTES, hint }, 128 * n * r * p);
   if (n < 2 || (n & (n - 1)) !== 0) throw unreadable('the N of scrypt is not a power of two above 1');
@@ -148,9 +149,9 @@ function checkKeyLength(fields: readonly DerNode[], keyLength: number): readonly
   return fields.slice(1);
 }
 
-function cost(what: string, node: DerNode | undefined, most: number): number {
+function cost(what: string, node: DerNode | undefined, most: number, hint = encryptAgain()): number {
   const value = integerOf(node, what);
-  limitCost({ what, most, hint: encryptAgain() }, value);
+  limitCost({ what, most, hint }, value);
   if (value < 1n) throw unreadable(`the number of ${what} is 0`);
   return Number(value);
 }

@@ -98,7 +98,10 @@ export const VERDICTS: readonly Row[] = [
   ['PEM_Serialization/rsa-bad-1025-q-is-2.pem', 'RSA 1025 bits: at least 2048'],
   ['PEM_Serialization/rsa_private_key.pem', 'c3:c4:55:27:13:3b:8c:16:bb:81:fb:45:ac:c5:32:5d', SAME, '123456'],
   ['PEM_Serialization/rsa_public_key.pem', PUBLIC, 'c3:c4:55:27:13:3b:8c:16:bb:81:fb:45:ac:c5:32:5d'],
-  ['PKCS8/bad-encryption-oid.pem', 'key encrypted by an unknown algorithm (0.24.97.792.97.792.97.792): not read here'],
+  [
+    'PKCS8/bad-encryption-oid.pem',
+    'key encrypted by an unknown algorithm (0.24.97.792.97.792.97.792), which is not read',
+  ],
   ['PKCS8/bad-oid-dsa-key.pem', 'algorithm 0.37.11229.117.11229.113 key: Deribit takes Ed25519 or RSA'],
   ['PKCS8/ec_oid_not_in_reg_private_2.pkcs8.pem', EC],
   ['PKCS8/ec_private_key.pem', P256],
