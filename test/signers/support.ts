@@ -53,6 +53,23 @@ export const noToken = missing(
   [has('pkcs11js'), 'pkcs11js in test/fixtures/signers (npm ci)'],
 );
 
+export const TPM_MODULE =
+  [
+    '/usr/lib/x86_64-linux-gnu/pkcs11/libtpm2_pkcs11.so',
+    '/usr/lib/aarch64-linux-gnu/pkcs11/libtpm2_pkcs11.so',
+    '/usr/lib64/pkcs11/libtpm2_pkcs11.so',
+  ].find(existsSync) ?? '';
+
+/** Whether what the tests with a TPM need is missing; says so. */
+export const noTpm = missing(
+  'tests of a TPM 2.0',
+  [TPM_MODULE !== '', 'tpm2-pkcs11 (apt-get install libtpm2-pkcs11-1)'],
+  [works('swtpm', '--version'), 'swtpm (apt-get install swtpm)'],
+  [works('tpm2_ptool', '--help'), 'tpm2_ptool (apt-get install libtpm2-pkcs11-tools)'],
+  [works('tpm2_flushcontext', '--version'), 'tpm2-tools (apt-get install tpm2-tools)'],
+  [has('pkcs11js'), 'pkcs11js in test/fixtures/signers (npm ci)'],
+);
+
 /** Whether the SDKs of the cloud services are missing; says so. */
 export const noCloudSdk = missing(
   'tests of the cloud services',
