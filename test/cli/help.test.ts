@@ -73,7 +73,7 @@ async function parseOnly(): Promise<{ program: Command; ran: string[] }> {
 
 it('has the commands that scripts rely on', () => {
   const promised =
-    'generate import export passphrase remove list show fingerprint register link verify auth sign rotate doctor plan apply audit token exec auth-server add-agent add-token agent-load backup restore page sandbox demo api-keys';
+    'generate import export passphrase remove list show fingerprint register link verify auth sign rotate doctor plan apply audit token exec auth-server add-agent add-token add-vault add-kms agent-load backup restore page sandbox demo api-keys';
   expect(NAMES).toEqual(expect.arrayContaining(promised.split(' ')));
   const actions = ['list', 'edit', 'enable', 'disable', 'remove', 'rename', 'scope'].map((name) => `api-keys ${name}`);
   expect(NAMES).toEqual(expect.arrayContaining(actions));
