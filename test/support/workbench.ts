@@ -43,11 +43,13 @@ export interface BenchOptions {
   readonly nowMs?: () => number;
   readonly secondFactor?: SecondFactor;
   readonly passphrase?: string;
+  /** Changes what the workflows see. */
+  readonly around?: (context: WorkflowContext) => WorkflowContext;
 }
 
 /** The workflows' context on a sandbox, without the command line. */
 export function openBench(sandbox: Sandbox, folder: string, options: BenchOptions = {}): Bench {
-  const { nowMs = Date.now, secondFactor } = options;
+  const { nowMs = Date.now, secondFactor, around = (context) => context } = options;
   const plain = openKeystore(folder, { now: () => new Date(nowMs()) });
   const step = async <T>(work: () => Promise<T>): Promise<T> => {
     bench.writes += 1;
@@ -69,7 +71,7 @@ export function openBench(sandbox: Sandbox, folder: string, options: BenchOption
   };
   const passphrase = new Secret(options.passphrase ?? 'none');
   const notes: string[] = [];
-  const context: WorkflowContext = {
+  const context = around({
     store,
     connect: (endpoint) => connect(endpoint),
     signerOf: async (record) =>
@@ -79,7 +81,7 @@ export function openBench(sandbox: Sandbox, folder: string, options: BenchOption
     uncertainMs: 50,
     clock: new ExchangeClock({ nowMs, monotonicMs: () => performance.now() }),
     ...(secondFactor === undefined ? {} : { secondFactor }),
-  };
+  });
   const endpoint = resolveEndpoint({ url: options.kind === 'ws' ? sandbox.wsUrl : sandbox.httpUrl });
   const credentials = { clientId: sandbox.clientId, clientSecret: new Secret(sandbox.clientSecret) };
   const makeSuccessor = localSuccessor(store, () => Promise.resolve(passphrase));

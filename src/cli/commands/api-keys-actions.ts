@@ -91,10 +91,14 @@ export async function changeOne(cx: Context, text: string, change: KeyChange, fl
     target = findKey(keys, choice);
   } catch (error) {
     const { record } = choice;
-    if (checked.do === 'remove' && record !== null && (await retireMissing(workflow, login, record))) {
-      cx.out.note(`the exchange has no such key any more: "${record.name}" is marked as retired`);
-    }
-    throw error;
+    const retired =
+      checked.do === 'remove' && record !== null ? await retireMissing(workflow, login, record, keys) : null;
+    if (retired === null) throw error;
+    cx.out.note(`the exchange has no such key any more: "${retired.name}" is marked as retired`);
+    const { name, clientId, keyId, label, scope, ipWhitelist, features, fingerprint } = retired;
+    const gone = { keyId, clientId, label, scope, enabled: false, ipWhitelist, features, fingerprint, name };
+    cx.out.result({ ...gone, marks: [], createdAt: null, removed: true }, () => `removed ${name} (${clientId})`);
+    return;
   }
   const shadowed = choice.record === null ? undefined : keys.find((key) => isCalled(key, text) && key !== target);
   if (shadowed !== undefined) {

@@ -263,22 +263,29 @@ async function bringUpToDate(
 }
 
 /**
- * A key that is on record, and is neither on the account's list nor able to log in, such as after a removal whose answer
- * was lost: its record becomes `retired`. Gives whether that was so; a key with a whitelist is left as it is, since its
- * refused login proves nothing.
+ * Marks a key as `retired` that is on record and not among `keys`, the account's, such as after a removal whose answer was
+ * lost or could not be written down. It is gone where these keys show the one that registered it, or where its login is
+ * refused and no whitelist explains that.
+ * @returns the record as it is now, or null where the key is not certainly gone
  */
 export async function retireMissing(
   context: WorkflowContext,
   login: AccountLogin,
   missing: KeyRecord,
-): Promise<boolean> {
-  const { clientId } = missing;
-  if (missing.state !== 'registered' || clientId === null || missing.ipWhitelist.length > 0) return false;
-  if ((await proveLogin(context, login.endpoint, clientId, await context.signerOf(missing))) !== null) return false;
+  keys: readonly AccountKey[],
+): Promise<KeyRecord | null> {
+  const { clientId, registrar } = missing;
+  if (missing.state !== 'registered' || clientId === null) return null;
+  const isOwnAccount = keys.some((key) => key.clientId === registrar);
+  if (!isOwnAccount) {
+    if (missing.ipWhitelist.length > 0) return null;
+    if ((await proveLogin(context, login.endpoint, clientId, await context.signerOf(missing))) !== null) return null;
+  }
   return context.store.withLock(missing.name, async (locked) => {
     const record = await locked.read();
-    if (record.state !== 'registered' || record.clientId !== clientId) return false;
-    await bringUpToDate(locked, { removedAt: null }, { action: 'retire' });
-    return true;
+    if (record.state !== 'registered' || record.clientId !== clientId) return null;
+    const removedAt = isOwnAccount ? context.store.now().toISOString() : null;
+    await bringUpToDate(locked, { removedAt }, { action: 'retire' });
+    return locked.read();
   });
 }
