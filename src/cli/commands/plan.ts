@@ -7,6 +7,7 @@ import type { AccountLogin, WorkflowContext } from '../../workflows/context.js';
 import type { PolicyResult } from '../../workflows/policy/apply-policy.js';
 import type { Action, Change } from '../../workflows/policy/plan-policy.js';
 import type { Policy } from '../../workflows/policy/policy.js';
+import { CheckFailed } from '../check-failed.js';
 import type { Context, OpenedKey } from '../context.js';
 import { keyContext } from '../key-context.js';
 import { accountLogin, withSecondFactor } from '../login.js';
@@ -20,7 +21,7 @@ interface PolicyFlags extends LoginOptions {
   readonly prune?: true;
 }
 
-/** Changes that end or restore a way in, so that they want a yes. */
+/** Changes that end or restore the access of a key: they must be confirmed. */
 const WEIGHTY: ReadonlySet<Action> = new Set(['replace', 'rotate', 'enable', 'disable']);
 
 const STYLES: Readonly<Partial<Record<Action, Style>>> = {
@@ -34,7 +35,7 @@ const STYLES: Readonly<Partial<Record<Action, Style>>> = {
 };
 
 const POLICY_HELP = `
-The file, in YAML or JSON, names the keys that the account (or, with --subaccount, the subaccount) shall have:
+The file, in YAML or JSON, names the keys that the account (or, with --subaccount, the subaccount) should have:
 
   environment: test            # optional: must be the login's
   keys:
@@ -48,8 +49,9 @@ The file, in YAML or JSON, names the keys that the account (or, with --subaccoun
       maxAge: 90d              # optional: rotated when older
       encrypt: true            # optional: the private key has a passphrase
 
-What is left out is not looked at. An enabled key of the account that the file does not name is a stranger: it is left
-alone, unless --prune says to disable it; it is never removed. The key that is logged in is none.
+What is left out is not checked. An enabled key of the account that the file does not name is reported as stranger (an
+unmanaged key): it stays as it is, unless --prune says to disable it; it is never removed. The key that is logged in is
+not reported.
 `;
 
 /** The whole of a file, a pipe, or (`-`) the standard input; no more of it than a policy may have. */
@@ -100,13 +102,15 @@ async function begin(cx: Context, file: string, flags: PolicyFlags): Promise<Wor
 const MARKS: Readonly<Partial<Record<Action, string>>> = { stranger: '?', conflict: '!', disable: '-', replace: '±' };
 
 function show(cx: Context, result: PolicyResult): void {
-  cx.out.result(result, () => result.changes.map((change) => line(cx, change)));
+  cx.out.result(result, () => result.changes.map((change) => line(change, cx.out.style)));
   if (result.changes.length === 0) cx.out.note('nothing to do: all is as the policy says');
 }
 
-function line({ out }: Context, { action, name, detail }: Change): string {
-  const mark = MARKS[action] ?? (STYLES[action] === 'green' ? '+' : '~');
-  return `${mark} ${out.style(action, ...(STYLES[action] === undefined ? [] : [STYLES[action]]))} ${out.style(name, 'bold')}: ${inLine(detail)}`;
+/** One change in one line; a note takes it without `style`, since it shows escape codes as they are. */
+function line({ action, name, detail }: Change, style: Context['out']['style'] = (text) => text): string {
+  const own = STYLES[action];
+  const mark = MARKS[action] ?? (own === 'green' ? '+' : '~');
+  return `${mark} ${style(action, ...(own === undefined ? [] : [own]))} ${style(name, 'bold')}: ${inLine(detail)}`;
 }
 
 /** A passphrase that was set in this run opens the key later in it. */
@@ -137,7 +141,7 @@ function passphrases(cx: Context) {
 async function confirmWeighty(cx: Context, changes: readonly Change[]): Promise<void> {
   const weighty = changes.filter(({ action }) => WEIGHTY.has(action));
   if (weighty.length === 0) return;
-  for (const change of changes) cx.out.note(line(cx, change));
+  for (const change of changes) cx.out.note(line(change));
   const list = weighty.map(({ action, name }) => `${action} ${name}`).join(', ');
   await confirm(cx.host, cx.options.yes === true, `make these changes, among them: ${list}?`);
 }
@@ -160,18 +164,28 @@ async function apply(work: Work, flags: PolicyFlags): Promise<PolicyResult> {
 
 export function definePlan(command: Command, act: Act): void {
   addLoginOptions(
-    command.argument('<file>', 'YAML or JSON; - for stdin').option('--prune', 'as apply --prune would do'),
+    command
+      .argument('<file>', 'YAML or JSON; - for stdin')
+      .option('--prune', 'as apply --prune would do')
+      .option('--check', 'exit with 1 where there are changes'),
   )
     .addHelpText(
       'after',
-      POLICY_HELP + examples('plan keys.yaml --as admin', 'plan keys.yaml --as admin --json | jq .changes'),
+      POLICY_HELP +
+        examples(
+          'plan keys.yaml --as admin',
+          'plan keys.yaml --as admin --check',
+          'plan keys.yaml --as admin --json | jq .changes',
+        ),
     )
     .action(
-      act(async (cx, file: string, flags: PolicyFlags) => {
+      act(async (cx, file: string, flags: PolicyFlags & { readonly check?: true }) => {
         const { planPolicy } = await import('../../workflows/policy/apply-policy.js');
         const work = await begin(cx, file, flags);
         const { workflow, policy, login } = work;
-        show(cx, await planPolicy(workflow, policy, login, flags.prune));
+        const result = await planPolicy(workflow, policy, login, flags.prune);
+        show(cx, result);
+        if (flags.check && result.changes.length > 0) throw new CheckFailed();
       }),
     );
 }
@@ -186,7 +200,7 @@ export function defineApply(command: Command, act: Act): void {
     .addHelpText(
       'after',
       `${POLICY_HELP}
-To replace, rotate, enable or disable a key wants a yes: on a terminal, or by --yes.
+Replacing, rotating, enabling or disabling a key must be confirmed: on a terminal, or by --yes.
 ${examples('apply keys.yaml --as admin', 'apply keys.yaml --as admin --prune --yes')}`,
     )
     .action(

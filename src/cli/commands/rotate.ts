@@ -11,7 +11,7 @@ import type { Context } from '../context.js';
 import { keyContext } from '../key-context.js';
 import { accountLogin, keyLogin, saysLogin, withSecondFactor } from '../login.js';
 import { addLoginOptions, examples, type LoginOptions } from '../options.js';
-import { fields, inLine } from '../output.js';
+import { fields, inLine, table } from '../output.js';
 import type { Act } from '../program.js';
 import { addKindOptions, chosenKind, targetFrom } from './signer-kinds.js';
 
@@ -60,10 +60,7 @@ async function ownLogin(
   return keyLogin(cx, workflow, { record, clientId: requireClientId(record), endpoint, subaccount });
 }
 
-function lines(cx: Context, rotation: Rotation | FailedRotation): string[] {
-  if (rotation.state === 'failed') {
-    return [`${cx.out.style('FAILED', 'red')}   ${rotation.name}: ${inLine(rotation.error.message)}`];
-  }
+function lines(rotation: Rotation): string[] {
   return fields([
     ['name', rotation.name],
     ['state', rotation.state === 'grace' ? `grace, until ${rotation.graceUntil}` : rotation.state],
@@ -74,6 +71,24 @@ function lines(cx: Context, rotation: Rotation | FailedRotation): string[] {
   ]);
 }
 
+/** One table of all rotations, then why some failed. */
+function summary(cx: Context, rotations: readonly (Rotation | FailedRotation)[]): string[] {
+  if (rotations.length === 0) return [];
+  const rows = rotations.map((rotation) => [
+    rotation.name,
+    rotation.state === 'grace' ? `grace until ${rotation.graceUntil}` : rotation.state,
+    rotation.clientId ?? '-',
+    rotation.previousClientId ?? '-',
+    rotation.previousName ?? '-',
+  ]);
+  const failures = rotations.flatMap((rotation) =>
+    rotation.state === 'failed'
+      ? [`${cx.out.style('FAILED', 'red')}   ${rotation.name}: ${inLine(rotation.error.message)}`]
+      : [],
+  );
+  return [...table(cx.out, ['NAME', 'STATE', 'CLIENT ID', 'REPLACES', 'OLD PAIR'], rows, ['OLD PAIR']), ...failures];
+}
+
 async function rotateOne(cx: Context, name: string, flags: RotateFlags): Promise<void> {
   const { abortRotation, rotate } = await import('../../workflows/rotation/rotate.js');
   const { context: workflow, makeSuccessor } = await keyContext(cx, await withSecondFactor(cx, flags));
@@ -81,7 +96,7 @@ async function rotateOne(cx: Context, name: string, flags: RotateFlags): Promise
   const rotation = flags.abort
     ? await abortRotation(workflow, { name, login })
     : await rotate(workflow, { name, ...successorChoice(cx, flags), graceMs: flags.grace, login, makeSuccessor });
-  cx.out.result(rotation, () => lines(cx, rotation));
+  cx.out.result(rotation, () => lines(rotation));
   if (rotation.state === 'grace') {
     cx.out.note(`the old key stays enabled until ${rotation.graceUntil}: run the same command again after that`);
   }
@@ -116,19 +131,20 @@ async function rotateMany(cx: Context, flags: RotateFlags): Promise<void> {
     graceMs: flags.grace,
     olderThanMs: flags.olderThan ?? DEFAULT_AGE_MS,
     isMeant,
+    onStart: ({ name }, number, of) => cx.out.note(`rotating "${name}" (${number} of ${of}) …`),
     onLeftOut: (record) => cx.out.note(leftOut(record, endpointOfRecord(record), endpoint)),
     loginClientId: shared?.credentials.clientId ?? null,
     contextFor: async () => {
       const { context: workflow, makeSuccessor } = await keyContext(cx, base);
-      // what a login was read from may be a pipe, which gives it once
+      // what a login was read from may be a pipe, which can be read once
       const login = async (record: KeyRecord) =>
         shared === null || flags.as === record.name ? loginFor(cx, workflow, flags, record) : shared;
       return { context: workflow, makeSuccessor, login };
     },
     store: cx.store,
   });
-  cx.out.result(results, () => results.flatMap((rotation) => [...lines(cx, rotation), '']));
-  if (results.length === 0) cx.out.note('no registered key that is meant is old enough (--older-than; default 90d)');
+  cx.out.result(results, () => summary(cx, results));
+  if (results.length === 0) cx.out.note('no registered key is old enough (--older-than; default 90d)');
   const count = (state: string) => results.filter((rotation) => rotation.state === state).length;
   cx.out.note(`${count('done')} rotated, ${count('grace')} in their grace, ${count('failed')} failed`);
   if (count('failed') > 0) throw new CheckFailed();

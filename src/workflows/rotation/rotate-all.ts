@@ -1,21 +1,26 @@
+import type { ApiKey } from '../../deribit/api-keys.js';
+import type { SecondFactorChallenge } from '../../deribit/second-factor.js';
 import { type ErrorCode, isDeribitKeysError } from '../../errors.js';
 import { listJournals } from '../../keystore/journal.js';
 import type { Keystore } from '../../keystore/keystore.js';
 import type { KeyRecord } from '../../keystore/record.js';
-import type { WorkflowContext } from '../context.js';
+import { defined } from '../../util/defined.js';
+import type { AccountLogin, WorkflowContext } from '../context.js';
 import { type RotateRequest, type Rotation, rotate } from './rotate.js';
 
-/** A rotation of many that failed. */
+/** A rotation of several that failed. */
 export interface FailedRotation extends Omit<Rotation, 'state'> {
   readonly state: 'failed';
   readonly error: { readonly code: ErrorCode; readonly message: string; readonly hint?: string };
 }
 
-/** What one rotation of many works with. */
+/** What one rotation of several needs. */
 export type RotationContext = Pick<RotateRequest, 'login' | 'makeSuccessor'> & { readonly context: WorkflowContext };
 
 export interface RotateAllRequest extends Pick<RotateRequest, 'type' | 'bits' | 'graceMs'> {
   readonly store: Keystore;
+  /** Called for each key before it is rotated. */
+  readonly onStart?: (record: KeyRecord, number: number, of: number) => void;
   /** Called for each key, which may have a passphrase of its own. */
   readonly contextFor: (record: KeyRecord) => Promise<RotationContext>;
   /** Keys that were registered longer ago than this; rotations under way go on whatever their age. */
@@ -45,25 +50,64 @@ async function choose(request: RotateAllRequest): Promise<readonly KeyRecord[]> 
 }
 
 /**
- * Rotates every registered key of a certain age, the oldest first, one after another. What fails stands in the result and
- * does not stop the rest.
+ * Rotates every registered key of a certain age, the oldest first, one after another. What fails is in the result and
+ * does not stop the rest. A rotation that is in its grace already keeps that grace. Where the exchange wants a code for the
+ * list of keys, one list serves all keys of a login.
  * @throws `ERR_INTERRUPTED`
  */
 export async function rotateAll(request: RotateAllRequest): Promise<readonly (Rotation | FailedRotation)[]> {
-  const { type, bits, graceMs } = request;
+  const { type, bits, store } = request;
   const results: (Rotation | FailedRotation)[] = [];
-  for (const record of await choose(request)) {
+  const chosen = await choose(request);
+  const inGrace = new Set(
+    (await listJournals(store)).filter(({ promotedAt }) => promotedAt !== null).map(({ name }) => name),
+  );
+  const lists = sharedLists();
+  for (const [index, record] of chosen.entries()) {
     const { name, clientId, fingerprint } = record;
+    request.onStart?.(record, index + 1, chosen.length);
     try {
       const { context, login, makeSuccessor } = await request.contextFor(record);
-      results.push(await rotate(context, { name, type, bits, graceMs, login, makeSuccessor }));
+      const graceMs = inGrace.has(name) ? undefined : request.graceMs;
+      const work = { name, type, bits, graceMs, login, makeSuccessor, listWith: lists.listWith };
+      results.push(await rotate(lists.watch(context), work));
     } catch (error) {
       if (!isDeribitKeysError(error) || error.code === 'ERR_INTERRUPTED') throw error;
       const { code, message, hint } = error;
       const none = { previousClientId: null, previousFingerprint: null, previousName: null, graceUntil: null };
-      const failure = { code, message, ...(hint === undefined ? {} : { hint }) };
-      results.push({ name, state: 'failed', clientId, fingerprint, ...none, error: failure });
+      results.push({
+        name,
+        state: 'failed',
+        clientId,
+        fingerprint,
+        ...none,
+        error: { code, message, ...defined({ hint }) },
+      });
     }
   }
   return results;
+}
+
+/** Lists of keys that cost a code of the second factor, kept for the keys that are rotated next by the same login. */
+function sharedLists() {
+  const kept = new Map<string, readonly ApiKey[]>();
+  let costsCode = false;
+  return {
+    /** The context, with an eye on what a code is asked for. */
+    watch(context: WorkflowContext): WorkflowContext {
+      const { secondFactor } = context;
+      if (secondFactor === undefined) return context;
+      const watched = (challenge: SecondFactorChallenge) => {
+        if (challenge.method === 'private/list_api_keys') costsCode = true;
+        return secondFactor(challenge);
+      };
+      return { ...context, secondFactor: watched };
+    },
+    async listWith({ credentials, endpoint, subaccount }: AccountLogin, list: () => Promise<readonly ApiKey[]>) {
+      const key = JSON.stringify([credentials.clientId, endpoint.url, subaccount ?? null]);
+      const keys = kept.get(key) ?? (await list());
+      if (costsCode) kept.set(key, keys);
+      return keys;
+    },
+  };
 }

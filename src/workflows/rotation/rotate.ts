@@ -13,7 +13,7 @@ import { finishAbort, finishRotation, goBack, type PromotedWork, type RotationWo
 import { graceEndMs, isInGrace } from './grace.js';
 import { inspectKeys, readOrNull } from './inspect.js';
 import { promote } from './promote.js';
-import { beginRotation, requireRotatable } from './start.js';
+import { beginRotation, type ListWith, requireRotatable } from './start.js';
 import { type MakeSuccessor, type SuccessorChoice, successorKind } from './successor.js';
 
 /*
@@ -32,6 +32,8 @@ export interface RotateRequest extends SuccessorChoice {
   /** Called where the exchange must be asked; the rotating key itself may be the login. */
   readonly login: (record: KeyRecord) => Promise<AccountLogin>;
   readonly makeSuccessor: MakeSuccessor;
+  /** Lists the account's keys before a rotation begins, or returns a list that was made a moment ago with the same login. */
+  readonly listWith?: ListWith | undefined;
 }
 
 export interface Rotation {
@@ -91,7 +93,7 @@ async function begin(
   const record = await locked.read();
   await requireRotatable(context.store, record);
   const [kind, graceMs] = [successorKind(record, request), request.graceMs ?? 0];
-  return beginRotation(context, { locked, record, login: await login(), kind, graceMs });
+  return beginRotation(context, { locked, record, login: await login(), kind, graceMs, listWith: request.listWith });
 }
 
 async function goOn(

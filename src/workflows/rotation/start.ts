@@ -42,13 +42,12 @@ function planFor(record: KeyRecord, old: ApiKey): SuccessorPlan {
 /** Checks, before anything is made, that the rotation can be finished. */
 async function inspect(
   context: WorkflowContext,
-  login: AccountLogin,
-  record: KeyRecord,
+  { login, record, listWith = (_login, list) => list() }: Beginning,
   publicKey: PublicKey,
 ): Promise<ApiKey> {
   const { name, clientId } = record;
   return withAccount(context, login, 'read_write', async (account) => {
-    const keys = await accountKeys(context, account);
+    const keys = await listWith(login, () => accountKeys(context, account));
     const old = keys.find((key) => key.clientId === clientId);
     if (old === undefined) {
       throw new DeribitKeysError('ERR_NOT_ON_EXCHANGE', `the account has no key "${name}" (${clientId})`, {
@@ -87,6 +86,9 @@ async function inspect(
   });
 }
 
+/** How the account's keys are listed: `list` asks the exchange. */
+export type ListWith = (login: AccountLogin, list: () => Promise<readonly ApiKey[]>) => Promise<readonly ApiKey[]>;
+
 /** A rotation that is to begin. */
 export interface Beginning {
   readonly locked: LockedKey;
@@ -94,19 +96,18 @@ export interface Beginning {
   readonly login: AccountLogin;
   readonly kind: SuccessorKind;
   readonly graceMs: number;
+  readonly listWith?: ListWith | undefined;
 }
 
 /**
  * Begins a rotation: checks everything that can be known beforehand, then writes the journal. Nothing else is made yet.
  * @throws `ERR_STATE`, `ERR_UNAUTHORIZED`, `ERR_NOT_ON_EXCHANGE`, `ERR_PROOF_FAILED`, `ERR_USAGE`; nothing was changed
  */
-export async function beginRotation(
-  context: WorkflowContext,
-  { locked, record, login, kind, graceMs }: Beginning,
-): Promise<RotationJournal> {
+export async function beginRotation(context: WorkflowContext, beginning: Beginning): Promise<RotationJournal> {
+  const { locked, record, kind, graceMs } = beginning;
   const publicKey = await readPublicKey(context.store, record);
   await context.signerOf(record);
-  const old = await inspect(context, login, record, publicKey);
+  const old = await inspect(context, beginning, publicKey);
   const plan = planFor(record, old);
   if (record.scope !== null && !scopesEqual(record.scope, plan.scope)) {
     context.onNote?.(

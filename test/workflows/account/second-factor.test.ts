@@ -8,6 +8,8 @@ import { totpSecondFactor } from '../../../src/deribit/second-factor-providers.j
 import { type Sandbox, type SandboxOptions, startSandbox } from '../../../src/sandbox/index.js';
 import { listAccountKeys } from '../../../src/workflows/account/api-keys.js';
 import { changeKey, type KeyChange } from '../../../src/workflows/account/change-api-key.js';
+import { rotateAll } from '../../../src/workflows/rotation/rotate-all.js';
+import { localSuccessor } from '../../../src/workflows/rotation/successor.js';
 import { post, record, token } from '../../sandbox/client.js';
 import { type Desk, keyOf, openDesk } from '../../support/account-world.js';
 import { temporaryFolder } from '../../support/cli.js';
@@ -97,6 +99,36 @@ describe.each(['http', 'ws'] as const)('the whole life of a key over %s', (kind)
     expect(sleeps.length).toBe(on ? challenges - 3 : 0);
     expect(bench.notes.filter((note) => /waiting \d+ s for the next one/.test(note)).length).toBe(sleeps.length);
   });
+});
+
+test('rotating several keys asks for a code for the list once', async () => {
+  let clockMs = Date.UTC(2026, 0, 1, 0, 0, 7);
+  const nowMs = () => clockMs;
+  await open({ now: nowMs, tfaSecret: SEED });
+  const sleep = (ms: number) => {
+    clockMs += ms;
+    return Promise.resolve();
+  };
+  vi.spyOn(Date, 'now').mockImplementation(nowMs);
+  const bench = openBench(sandbox, desk.folder, { nowMs, secondFactor: totpSecondFactor(SEED, { nowMs, sleep }) });
+  for (const name of ['one', 'two', 'three']) await makeKey(bench, name, 'trade:read');
+  const before = sandbox.calls.length;
+  const results = await rotateAll({
+    store: bench.store,
+    olderThanMs: 0,
+    isMeant: () => true,
+    loginClientId: sandbox.clientId,
+    contextFor: async () => ({
+      context: bench.context,
+      login: async () => bench.login,
+      makeSuccessor: localSuccessor(bench.store, () => Promise.reject(new Error('no passphrase'))),
+    }),
+  });
+  expect(results.map(({ state }) => state)).toEqual(['done', 'done', 'done']);
+  const lists = sandbox.calls
+    .slice(before)
+    .filter(({ method, outcome }) => method === 'private/list_api_keys' && outcome === 'ok');
+  expect(lists).toHaveLength(1);
 });
 
 describe('on the command line, exit code 6 tells that', () => {

@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type House, openHouse } from '../../support/doctor-world.js';
+import { onTerminal } from '../../support/terminal.js';
 
 interface Change {
   readonly action: string;
@@ -472,6 +473,19 @@ describe('A policy that contradicts how things are', () => {
 });
 
 describe('The plan', () => {
+  it('exits with 1 under --check where there are changes, and only there', async () => {
+    const house = await openHouse();
+    const changed = write(house, `keys:\n  - { name: fresh, scope: trade:read }\n`);
+    const check = (file: string, ...argv: readonly string[]) =>
+      house.run('plan', file, '--as', 'admin', '--json', ...argv);
+    const result = await check(changed, '--check');
+    expect([result.exitCode, result.stderr]).toEqual([1, '']);
+    expect(result.json<Result>().changes).not.toEqual([]);
+    expect((await check(changed)).exitCode).toBe(0);
+    const fulfilled = await house.asRoot('plan', write(house, POLICY), '--check', '--json');
+    expect([fulfilled.exitCode, fulfilled.json<Result>().changes]).toEqual([0, []]);
+  });
+
   it('tells people what apply would do', async () => {
     const house = await openHouse();
     await webPage(house, 'bot', 'edit_api_key', { max_scope: 'trade:read' });
@@ -654,5 +668,40 @@ describe('The help of plan and apply', () => {
         keys: [{ name: 'bot', bits: 3072, encrypt: true }],
       });
     }
+  });
+});
+
+it('The confirmation of apply shows the changes without escape codes', async () => {
+  const house = await openHouse();
+  house.sandbox.addKey({ name: 'spare', maxScope: 'trade:read' });
+  const argv = ['apply', write(house, 'keys: []'), '--prune', '--as', 'admin', '--keys-dir', house.keys];
+  const { stderr } = await onTerminal(argv, { NO_COLOR: '' }, () => 'n');
+  expect(stderr).toMatch(/^- disable /m);
+  expect(stderr).not.toMatch(/\\u001b|\\x1b|\[\d+m/i);
+});
+
+describe('Several runs of apply at the same moment', () => {
+  it('make each key once, and move no key away that another run has just registered', async () => {
+    const house = await openHouse();
+    const text = `keys:\n  - { name: fresh, scope: trade:read }\n  - { name: gone, scope: trade:read }\n`;
+    await apply(house, text);
+    const { clientId } = house.record('gone');
+    await webPage(house, 'gone', 'remove_api_key', {});
+    const file = write(house, text);
+    const runs = await Promise.all(
+      Array.from({ length: 4 }, () => house.run('apply', file, '--as', 'admin', '--json', '--yes')),
+    );
+    for (const run of runs) {
+      if (run.exitCode !== 0) expect(['ERR_STATE', 'ERR_LOCKED']).toContain(run.error().code);
+    }
+    expect(runs.map(({ exitCode }) => exitCode)).toContain(0);
+    const record = house.record('gone');
+    expect(record).toMatchObject({ state: 'registered' });
+    expect(record.clientId).not.toBe(clientId);
+    const enabled = house.sandbox.keys().filter((key) => key.enabled && ['gone', 'fresh'].includes(key.name));
+    expect(enabled.map((key) => key.client_id).sort()).toEqual(
+      [record.clientId, house.record('fresh').clientId].sort(),
+    );
+    expect((await plan(house, text)).changes.filter(({ action }) => action !== 'stranger')).toEqual([]);
   });
 });

@@ -446,8 +446,14 @@ describe('rotate --all', () => {
     });
     expect([people.exitCode, people.stderr]).toEqual([
       0,
-      expect.stringContaining('2 rotated, 0 in their grace, 0 failed'),
+      expect.stringContaining('1 rotated, 1 in their grace, 0 failed'),
     ]);
+    // the grace of another key stays as it is, the key that is worked on is named, and a table has them all
+    expect(people.stderr).toMatch(/rotating "two" \(\d of 2\)/);
+    expect(people.stdout).toMatch(/^NAME +STATE +CLIENT ID +REPLACES +OLD PAIR$/m);
+    expect(people.stdout).toMatch(/^one +grace until /m);
+    expect(people.stdout).toMatch(/^two +done +/m);
+    expect(await rotation(['one', '--grace', '0s'])).toMatchObject({ state: 'done' });
     expect(sandbox.keys()).toHaveLength(4);
   });
 
@@ -498,7 +504,8 @@ test('rotate --all lets the message of a failure steer no terminal', async () =>
   };
   const { exitCode, stdout } = await cli(['rotate', '--all', '--older-than', '0s', '--url', desk.url], { env });
   expect(exitCode).toBe(1);
-  expect(stdout).toMatch(/^FAILED {3}bot: .*AbCd\\x1b\]0;owned\\x07\\nFAILED {3}nobody.*\n+$/);
+  expect(stdout).toMatch(/\nFAILED {3}bot: .*AbCd\\x1b\]0;owned\\x07\\nFAILED {3}nobody.*\n+$/);
+  expect(stdout.trimEnd().split('\n')).toHaveLength(3);
 });
 
 test('the own key, gone back from in its grace, logs in for its own rescue', async () => {
