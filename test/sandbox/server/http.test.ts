@@ -1,12 +1,8 @@
-import { execFile, spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
-import { request as httpsRequest } from 'node:https';
 import { connect } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import WebSocket from 'ws';
 import { type Sandbox, type SandboxOptions, startSandbox } from '../../../src/sandbox/index.js';
-import { type Answer, bootstrap, ed25519, type Json, post, record, Socket, signed, token } from '../client.js';
+import { type Answer, bootstrap, ed25519, type Json, post, Socket, signed } from '../client.js';
 
 async function start(options: SandboxOptions = {}): Promise<Sandbox> {
   const sandbox = await startSandbox(options);
@@ -89,80 +85,6 @@ describe('a refused token', () => {
   });
 });
 
-describe('cancel on disconnect', () => {
-  const order = { instrument_name: 'BTC-PERPETUAL', amount: 10, type: 'limit', price: 40_000 };
-  const states = (sandbox: Sandbox) => sandbox.orders().map(({ order_state: state }) => state);
-  async function placed(sandbox: Sandbox, ...before: readonly [string, Json?][]): Promise<Socket> {
-    const socket = await open(sandbox);
-    await socket.request('public/auth', bootstrap(sandbox));
-    for (const [method, params] of before) expect((await socket.request(method, params))?.error).toBeUndefined();
-    await socket.request('private/buy', order);
-    return socket;
-  }
-  const ended = async (sandbox: Sandbox, socket: Socket) => {
-    socket.close();
-    await socket.closed();
-    await post(sandbox, 'public/test');
-  };
-
-  it('is off: orders outlive their connection', async () => {
-    const sandbox = await start();
-    const socket = await placed(sandbox);
-    expect((await socket.request('private/get_cancel_on_disconnect'))?.result).toEqual({
-      scope: 'connection',
-      enabled: false,
-    });
-    await ended(sandbox, socket);
-    expect(states(sandbox)).toEqual(['open']);
-  });
-
-  it('of a connection cancels the orders that it placed, and no others', async () => {
-    const sandbox = await start();
-    await placed(sandbox);
-    const socket = await placed(sandbox, ['private/enable_cancel_on_disconnect']);
-    await ended(sandbox, socket);
-    expect(states(sandbox)).toEqual(['open', 'cancelled']);
-  });
-
-  it('of an account holds for every connection that does not say otherwise', async () => {
-    const sandbox = await start();
-    const account = { scope: 'account' };
-    const socket = await placed(sandbox, ['private/enable_cancel_on_disconnect', account]);
-    expect((await socket.request('private/get_cancel_on_disconnect', account))?.result).toEqual({
-      scope: 'account',
-      enabled: true,
-    });
-    const other = await placed(sandbox, ['private/disable_cancel_on_disconnect']);
-    await ended(sandbox, socket);
-    await ended(sandbox, other);
-    expect(states(sandbox)).toEqual(['cancelled', 'open']);
-    const access = await token(sandbox);
-    expect((await post(sandbox, 'private/disable_cancel_on_disconnect', account, access)).result).toBe('ok');
-    expect((await post(sandbox, 'private/enable_cancel_on_disconnect', {}, access)).error?.code).toBe(10_030);
-  });
-
-  it('leaves orders open after a logout', async () => {
-    const sandbox = await start();
-    const socket = await placed(sandbox, ['private/enable_cancel_on_disconnect']);
-    socket.send('private/logout');
-    expect(await socket.closed()).toBe(1000);
-    await post(sandbox, 'public/test');
-    expect(states(sandbox)).toEqual(['open']);
-  });
-});
-
-it('keeps an access log of the logins with a key of the account, refused ones too', async () => {
-  const sandbox = await start();
-  const access = await token(sandbox);
-  await post(sandbox, 'public/auth', { ...bootstrap(sandbox), client_secret: 'wrong' });
-  await post(sandbox, 'public/auth', { ...bootstrap(sandbox), client_id: 'somebody_else' });
-  const log = record((await post(sandbox, 'private/get_access_log', { count: 1 }, access)).result);
-  expect(log).toMatchObject({ records_total: 2, data: [{ ip: '127.0.0.1', result: 'failure' }] });
-  expect(record((await post(sandbox, 'private/get_access_log', { offset: 1 }, access)).result).data).toMatchObject([
-    { result: 'success', data: { client_id: sandbox.clientId } },
-  ]);
-});
-
 describe('pages in a browser', () => {
   it('may read answers where their origin was named', async () => {
     const origin = 'http://localhost:5173';
@@ -181,61 +103,6 @@ describe('pages in a browser', () => {
     const { headers } = await fetch(`${(await start()).httpUrl}/public/test`);
     expect(headers.get('access-control-allow-origin')).toBeNull();
     expect((await fetch(`${(await start()).httpUrl}/public/test`, { method: 'OPTIONS' })).status).toBe(405);
-  });
-});
-
-describe('TLS', () => {
-  const getOver = (sandbox: Sandbox, ca: Buffer | undefined, servername: string) =>
-    new Promise<string>((resolve, reject) => {
-      const options = { headers: {}, servername, ...(ca === undefined ? {} : { ca }) };
-      httpsRequest(`${sandbox.httpUrl}/public/test`, options, (response) => {
-        response.on('data', (data) => resolve(String(data)));
-      })
-        .on('error', reject)
-        .end();
-    });
-
-  it('is spoken to clients that trust the authority, by every name of the certificate', async () => {
-    const sandbox = await start({ tls: true });
-    expect([sandbox.httpUrl, sandbox.wsUrl]).toEqual([
-      expect.stringMatching(/^https:\/\/127\.0\.0\.1:/),
-      expect.stringMatching(/^wss:\/\/127\.0\.0\.1:/),
-    ]);
-    const ca = readFileSync(sandbox.caFile ?? '');
-    for (const name of ['', 'localhost', 'test.deribit.com'])
-      expect(await getOver(sandbox, ca, name)).toContain('version');
-    await expect(getOver(sandbox, undefined, '')).rejects.toThrow(/unable to verify|self-signed/);
-    const socket = new WebSocket(sandbox.wsUrl, { ca });
-    socket.on('open', () => socket.send('{"jsonrpc":"2.0","id":1,"method":"public/test"}'));
-    expect(await new Promise((resolve) => socket.on('message', (data) => resolve(String(data))))).toContain('version');
-    const closed = new Promise((resolve) => socket.on('close', resolve));
-    sandbox.dropConnections();
-    expect(await closed).toBe(1006);
-    await sandbox.restart();
-    expect(await getOver(sandbox, ca, '')).toContain('version');
-  });
-
-  it('counts connections, and forgets its authority when it closes', async () => {
-    const sandbox = await startSandbox({ tls: true, limits: { connectionsPerIp: 1 } });
-    const ca = readFileSync(sandbox.caFile ?? '');
-    const first = new WebSocket(sandbox.wsUrl, { ca });
-    await new Promise((resolve) => first.on('open', resolve));
-    const second = new WebSocket(sandbox.wsUrl, { ca });
-    expect(String(await new Promise((resolve) => second.on('error', resolve)))).toContain('429');
-    await sandbox.close();
-    expect(existsSync(sandbox.caFile ?? '')).toBe(false);
-  });
-
-  const openssl = spawnSync('openssl', ['version']);
-  it.skipIf(openssl.status !== 0)('has a certificate that openssl verifies strictly (needs openssl)', async () => {
-    const sandbox = await start({ tls: true });
-    const { port } = new URL(sandbox.httpUrl);
-    const args = ['s_client', '-connect', `127.0.0.1:${port}`, '-CAfile', sandbox.caFile ?? '', '-x509_strict'];
-    const verifying = [...args, '-verify_return_error', '-verify_ip', '127.0.0.1'];
-    const said = await new Promise<string>((resolve) => {
-      execFile('openssl', verifying, (_error, stdout) => resolve(stdout)).stdin?.end();
-    });
-    expect(said).toContain('Verification: OK');
   });
 });
 
