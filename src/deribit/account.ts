@@ -25,6 +25,6 @@ export function call(
   return transport.request(method, params, {
     ...(signal === undefined ? {} : { signal }),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
-    ...(accessToken === null ? {} : { accessToken: accessToken.reveal() }),
+    ...(accessToken === null ? {} : { accessToken }),
   });
 }

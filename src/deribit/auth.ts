@@ -1,5 +1,6 @@
 import { Secret } from '../crypto/secret.js';
 import { isDeribitKeysError } from '../errors.js';
+import { defined } from '../util/defined.js';
 import { type Account, call } from './account.js';
 import { buildAuthParams, type Credentials } from './auth-params.js';
 import { protocolError } from './json-rpc.js';
@@ -8,15 +9,18 @@ import type { RequestOptions, Transport } from './transport.js';
 
 export { type AuthParams, type AuthParamsOptions, buildAuthParams, type Credentials } from './auth-params.js';
 
+/** A token's life beyond this is not believed: its end could not be written as a date. A hundred years. */
+const LONGEST_LIFE_S = 100 * 365 * 24 * 60 * 60;
+
 /** A login that the exchange granted. */
 export interface Login {
   readonly accessToken: Secret;
   readonly refreshToken: Secret;
   readonly expiresInS: number;
-  /** As granted, which may be less than what was asked for: the exchange narrows instead of refusing. */
+  /** As granted, which may be less than what was asked for: the exchange narrows a scope instead of refusing it. */
   readonly scope: string;
   readonly tokenType: string;
-  /** Under a session scope alone. */
+  /** Under a session scope only. */
   readonly sid: string | null;
   /** The caller's own, echoed. */
   readonly state: string | null;
@@ -56,7 +60,7 @@ export async function loginWithClientSecret(
   { scope, state, ...options }: LoginOptions = {},
 ): Promise<Login> {
   const params = { grant_type: 'client_credentials', client_id: clientId, client_secret: clientSecret.reveal() };
-  return authenticate(transport, 'public/auth', { ...params, ...given({ scope, state }) }, options);
+  return authenticate(transport, 'public/auth', { ...params, ...defined({ scope, state }) }, options);
 }
 
 /** Trades a refresh token for a new pair (`public/auth`, `refresh_token`); where it is refused, sign again. */
@@ -66,7 +70,7 @@ export async function refreshLogin(
   { scope, state, ...options }: LoginOptions = {},
 ): Promise<Login> {
   const params = { grant_type: 'refresh_token', refresh_token: refreshToken.reveal() };
-  return authenticate(transport, 'public/auth', { ...params, ...given({ scope, state }) }, options);
+  return authenticate(transport, 'public/auth', { ...params, ...defined({ scope, state }) }, options);
 }
 
 /** A login for a subaccount, by its user id (`public/exchange_token`). */
@@ -76,7 +80,7 @@ export async function exchangeToken(
   subjectId: number,
   { scope, ...options }: LoginOptions = {},
 ): Promise<Login> {
-  const params = { refresh_token: refreshToken.reveal(), subject_id: subjectId, ...given({ scope }) };
+  const params = { refresh_token: refreshToken.reveal(), subject_id: subjectId, ...defined({ scope }) };
   return authenticate(transport, 'public/exchange_token', params, options);
 }
 
@@ -114,18 +118,18 @@ async function authenticate(
   params: Readonly<Record<string, unknown>>,
   { signal, timeoutMs }: LoginRequestOptions,
 ): Promise<Login> {
-  const fields = fieldsOf(method, await transport.request(method, params, given({ signal, timeoutMs })));
+  const fields = fieldsOf(method, await transport.request(method, params, defined({ signal, timeoutMs })));
   const token = (name: string) => {
     const value = fields.string(name);
     if (!/^[\x21-\x7e]+$/.test(value)) throw protocolError(`the answer to ${method} holds an unusable ${name}`);
     return new Secret(value);
   };
   const expiresInS = fields.number('expires_in');
-  if (expiresInS <= 0) throw protocolError(`the answer to ${method} holds tokens that have expired already`);
+  if (!(expiresInS > 0)) throw protocolError(`the answer to ${method} holds tokens that have expired already`);
   return {
     accessToken: token('access_token'),
     refreshToken: token('refresh_token'),
-    expiresInS,
+    expiresInS: Math.min(expiresInS, LONGEST_LIFE_S),
     scope: fields.string('scope'),
     tokenType: fields.optionalString('token_type') ?? 'bearer',
     sid: fields.optionalString('sid'),
@@ -133,11 +137,4 @@ async function authenticate(
     enabledFeatures: fields.strings('enabled_features'),
     mandatoryTfaStatus: fields.optionalString('mandatory_tfa_status'),
   };
-}
-
-type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
-
-/** The same without what is undefined. */
-function given<T extends object>(values: T): Given<T> {
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as Given<T>;
 }

@@ -55,7 +55,8 @@ class HttpPosts implements HttpTransport {
   }
 
   async request(method: string, given?: Params, options?: RequestOptions): Promise<unknown> {
-    const { params, signal, accessToken, timeoutMs = this.#timeoutMs } = checkRequest(given, options);
+    const { params, signal, timeoutMs = this.#timeoutMs, ...credentials } = checkRequest(given, options);
+    const accessToken = credentials.accessToken?.reveal();
     this.#lastId += 1;
     const id = this.#lastId;
     const body = encodeRequest(id, method, params);

@@ -89,7 +89,7 @@ export function placeOf(url: string, proxy: string | null): string {
 
 /** `ERR_TIMEOUT`. */
 export function timeoutError(what: string, timeoutMs: number, { maybeSent }: Sent): DeribitKeysError {
-  return new DeribitKeysError('ERR_TIMEOUT', `${what} took longer than ${timeoutMs} ms`, {
+  return new DeribitKeysError('ERR_TIMEOUT', `${what} took longer than ${Math.round(timeoutMs)} ms`, {
     hint: 'try again, or allow more time',
     maybeSent,
   });

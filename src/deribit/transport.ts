@@ -1,3 +1,4 @@
+import type { Secret } from '../crypto/secret.js';
 import { requireNumber, requireObject, requireSignal } from '../util/checks.js';
 import type { Params } from './json-rpc.js';
 
@@ -8,7 +9,7 @@ export interface RequestOptions {
   /** Overrides the transport's own timeout, in milliseconds; then `ERR_TIMEOUT`. */
   readonly timeoutMs?: number;
   /** HTTP: sent as `Authorization: Bearer`. WebSocket: added to the parameters as `access_token`. */
-  readonly accessToken?: string;
+  readonly accessToken?: Secret;
 }
 
 /**

@@ -126,7 +126,7 @@ class Connection implements WebSocketTransport {
 
   async request(method: string, given?: Params, options?: RequestOptions): Promise<unknown> {
     const { params, signal, accessToken, timeoutMs = this.#timeoutMs } = checkRequest(given, options);
-    const sent = accessToken === undefined ? params : { ...params, access_token: accessToken };
+    const sent = accessToken === undefined ? params : { ...params, access_token: accessToken.reveal() };
     const id = this.#lastId + 1;
     const text = encodeRequest(id, method, sent);
     if (signal?.aborted) throw interruptedError(`the request ${method}`, { maybeSent: false });

@@ -33,3 +33,65 @@ export interface SessionEvents {
   /** The last event: `error` is null where the session was closed by its owner. */
   readonly closed: { readonly error: DeribitKeysError | null };
 }
+
+/** What a listener throws becomes an uncaught exception, and does not stop anything here. */
+export function callListener<T>(listener: (value: T) => void, value: T): void {
+  try {
+    listener(value);
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
+  }
+}
+
+type Listener = (event: never) => void;
+
+/** Typed events. Those that come before {@link Emitter.release} wait for it. */
+export class Emitter<Events extends object> {
+  readonly #listeners = new Map<keyof Events, Set<Listener>>();
+  readonly #tap: (name: keyof Events, event: Events[keyof Events]) => void;
+  #held: (() => void)[] | null = [];
+
+  /** @param tap called with each event when it happens */
+  constructor(tap: (name: keyof Events, event: Events[keyof Events]) => void = () => {}) {
+    this.#tap = tap;
+  }
+
+  /** Calls `listener` for each such event; returns the function that stops it. */
+  on<Name extends keyof Events>(name: Name, listener: (event: Events[Name]) => void): () => void {
+    let listeners = this.#listeners.get(name);
+    if (listeners === undefined) {
+      listeners = new Set();
+      this.#listeners.set(name, listeners);
+    }
+    listeners.add(listener);
+    return () => this.off(name, listener);
+  }
+
+  off<Name extends keyof Events>(name: Name, listener: (event: Events[Name]) => void): void {
+    this.#listeners.get(name)?.delete(listener);
+  }
+
+  emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
+    this.#tap(name, event);
+    if (this.#held !== null) {
+      this.#held.push(() => this.#deliver(name, event));
+      return;
+    }
+    this.#deliver(name, event);
+  }
+
+  /** Delivers what was held back, and everything else at once from now on. */
+  release(): void {
+    const held = this.#held ?? [];
+    this.#held = null;
+    for (const deliver of held) deliver();
+  }
+
+  #deliver<Name extends keyof Events>(name: Name, event: Events[Name]): void {
+    const listeners = this.#listeners.get(name);
+    if (listeners === undefined || listeners.size === 0) return;
+    for (const listener of [...listeners]) callListener(listener as (e: unknown) => void, event);
+  }
+}

@@ -85,6 +85,14 @@ export function uselessLogin(cause: unknown): DeribitKeysError {
   });
 }
 
+/** The request was not sent: no answer could have come within its timeout. */
+export function notSent(what: string, why: string): DeribitKeysError {
+  return new DeribitKeysError('ERR_NOT_SENT', `${what} was not sent: ${why}`, {
+    hint: 'send less, allow more time, or try again a little later',
+    maybeSent: false,
+  });
+}
+
 /** There is no connection, and the request was not to wait for one. */
 export function notConnected(what: string): DeribitKeysError {
   return new DeribitKeysError('ERR_CONNECTION_CLOSED', `there is no connection to send ${what}`, {

@@ -1,11 +1,9 @@
 import { ExchangeClock } from '../deribit/clock.js';
 import { resolveEndpoint } from '../deribit/endpoints.js';
 import { DeribitKeysError } from '../errors.js';
-import { onAbort } from '../util/on-abort.js';
-import { atLeast, type Shared } from './context.js';
-import { CreditPool, type CreditRate, DOCUMENTED_RATE } from './credits.js';
-import { openSharedSession } from './open-session.js';
-import type { Scheduler } from './scheduler.js';
+import { requireNumber, requireObject } from '../util/checks.js';
+import { openSharedSession, type Shared } from './open-session.js';
+import { CreditPool, type CreditRate, DOCUMENTED_RATE, FleetScheduler } from './rate-limits.js';
 import type { Session, SessionOptions } from './session.js';
 import { systemTime, type Time } from './time.js';
 
@@ -42,10 +40,10 @@ export interface Fleet {
  * a fifth of their life. The clock is compared once for all. Throws `ERR_USAGE` for limits that allow nothing.
  */
 export function openFleet(options: FleetOptions = {}): Fleet {
-  const { time = systemTime, rate = DOCUMENTED_RATE } = options;
-  const maxConnections = atLeast('maxConnections', options.maxConnections ?? 32, 1);
-  const maxSessionsPerKey = atLeast('maxSessionsPerKey', options.maxSessionsPerKey ?? 16, 1);
-  const connectsAtOnce = atLeast('connectsAtOnce', options.connectsAtOnce ?? 8, 1);
+  const { time = systemTime, rate = DOCUMENTED_RATE } = requireObject('the options of a fleet', options);
+  const maxConnections = requireNumber('maxConnections', options.maxConnections ?? 32, 1);
+  const maxSessionsPerKey = requireNumber('maxSessionsPerKey', options.maxSessionsPerKey ?? 16, 1);
+  const connectsAtOnce = requireNumber('connectsAtOnce', options.connectsAtOnce ?? 8, 1);
   const newPool = () => (rate === null ? null : new CreditPool(rate, time));
   const scheduler = new FleetScheduler(connectsAtOnce, newPool());
   const clocks = new Map<string, ExchangeClock>();
@@ -105,57 +103,6 @@ export function openFleet(options: FleetOptions = {}): Fleet {
       await Promise.all([...sessions].map((session) => session.close()));
     },
   };
-}
-
-/** Turns for those who connect, in the order in which they came; each login is paid for. */
-class FleetScheduler implements Scheduler {
-  readonly #atOnce: number;
-  readonly #logins: CreditPool | null;
-  readonly #waiting = new Set<() => void>();
-  #busy = 0;
-
-  constructor(atOnce: number, logins: CreditPool | null) {
-    this.#atOnce = atOnce;
-    this.#logins = logins;
-  }
-
-  async connectTurn(signal: AbortSignal): Promise<() => void> {
-    await this.#place(signal);
-    await this.loginTurn(signal);
-    let ended = false;
-    return () => {
-      if (!ended) this.#leave();
-      ended = true;
-    };
-  }
-
-  async loginTurn(signal: AbortSignal): Promise<void> {
-    if (this.#logins !== null && !this.#logins.tryPay()) await this.#logins.pay(2 ** 31 - 1, signal);
-  }
-
-  #place(signal: AbortSignal): Promise<void> {
-    if (this.#busy < this.#atOnce && this.#waiting.size === 0) {
-      this.#busy += 1;
-      return Promise.resolve();
-    }
-    return new Promise((resolve) => {
-      // who gives up takes a place all the same, and leaves it at once
-      const enter = () => {
-        this.#waiting.delete(enter);
-        stop();
-        this.#busy += 1;
-        resolve();
-      };
-      this.#waiting.add(enter);
-      const stop = onAbort(signal, enter);
-    });
-  }
-
-  #leave(): void {
-    this.#busy -= 1;
-    const [next] = this.#waiting;
-    if (this.#busy < this.#atOnce) next?.();
-  }
 }
 
 function usage(sentence: string, hint: string): DeribitKeysError {

@@ -1,9 +1,9 @@
 export type { ClockReading, KeptReading } from '../deribit/clock.js';
-export type { BackoffOptions } from './backoff.js';
-export { type CreditRate, DOCUMENTED_RATE } from './credits.js';
+export type { Params } from '../deribit/json-rpc.js';
 export type { LoginReason, SessionEvents } from './events.js';
 export { type Fleet, type FleetOptions, type FleetSessionOptions, openFleet } from './fleet.js';
 export { openSession } from './open-session.js';
-export type { AccessToken, Session, SessionOptions, SessionRequestOptions } from './session.js';
+export { type CreditRate, DOCUMENTED_RATE } from './rate-limits.js';
+export type { AccessToken, CloseOptions, Session, SessionOptions, SessionRequestOptions } from './session.js';
 export type { ChannelListener, ChannelMessage } from './subscriptions.js';
-export type { Time } from './time.js';
+export type { BackoffOptions, Time } from './time.js';

@@ -1,17 +1,39 @@
-import { isWebSocketUrl } from '../deribit/endpoints.js';
-import { type SessionContext, type Shared, sessionContext } from './context.js';
+import { platform } from '#platform';
+import type { Signer } from '../crypto/signer.js';
+import { ExchangeClock } from '../deribit/clock.js';
+import { checkConnectOptions } from '../deribit/connect-options.js';
+import { isWebSocketUrl, resolveEndpoint } from '../deribit/endpoints.js';
+import { parseScope } from '../deribit/scope.js';
+import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { requireNumber, requireObject } from '../util/checks.js';
+import { Emitter, type SessionEvents } from './events.js';
 import { HttpSession } from './http-session.js';
+import { CreditPool, type Scheduler, unscheduled } from './rate-limits.js';
+import { AnswerTimes } from './requests.js';
 import type { Session, SessionOptions } from './session.js';
+import type { SessionContext, SessionCore } from './session-core.js';
+import { systemTime, type Time } from './time.js';
+import { TokenManager } from './token-manager.js';
+
+/** A signed timestamp is accepted for this long. */
+const SIGNATURE_LIFE_MS = 60_000;
+
+/** What the sessions of a fleet have in common. */
+export interface Shared {
+  readonly scheduler: Scheduler;
+  readonly clock: ExchangeClock;
+  readonly credits: CreditPool | null;
+}
 
 /**
  * Connects and logs in, and stays logged in: over WebSocket, or over HTTP where the URL says so. The first login is
- * tried again for `openWithinMs` while the exchange is busy or cuts the connection.
+ * attempted for `openWithinMs` while the exchange is busy or cuts the connection.
  *
- * Events that come meanwhile are delivered in a moment after this has resolved, so that no listener misses them.
- * Proxies are taken from `HTTPS_PROXY` and `NO_PROXY` unless `proxy` or `env` says otherwise.
+ * Events that come meanwhile are delivered right after this has resolved, so that no listener misses them. Proxies are
+ * taken from `HTTPS_PROXY` and `NO_PROXY` unless `proxy` or `env` says otherwise.
  *
- * Throws `ERR_USAGE` for options that cannot be meant, `ERR_UNAUTHORIZED` for a refused login (the hint tells what the
- * clocks have to do with it), `ERR_NETWORK` where the exchange cannot be reached, and whatever the signer throws.
+ * @throws `ERR_USAGE` for bad options, `ERR_UNAUTHORIZED` for a refused login (the message says what the clocks have to
+ *   do with it), `ERR_NETWORK` where the exchange cannot be reached, and whatever the signer throws
  */
 export async function openSession(options: SessionOptions): Promise<Session> {
   return openSharedSession(options);
@@ -19,14 +41,14 @@ export async function openSession(options: SessionOptions): Promise<Session> {
 
 /** @internal The same for a session of a fleet. */
 export async function openSharedSession(options: SessionOptions, shared?: Shared): Promise<Session> {
-  const context = sessionContext(options, shared);
+  const context = sessionContext(requireObject('the options of a session', options), shared);
   const session = await prepare(context);
   await session.open();
   context.time.setTimeout(() => context.events.release(), 0);
   return session;
 }
 
-async function prepare(context: SessionContext): Promise<Session & { open(): Promise<void> }> {
+async function prepare(context: SessionContext): Promise<SessionCore> {
   const { connectWebSocket, connectHttp } = context.options;
   if (!isWebSocketUrl(context.endpoint.url)) {
     return new HttpSession(context, connectHttp ?? (await import('../deribit/http-transport.js')).openHttp);
@@ -36,4 +58,107 @@ async function prepare(context: SessionContext): Promise<Session & { open(): Pro
     connectWebSocket ?? import('../deribit/websocket-transport.js').then(({ openWebSocket }) => openWebSocket),
   ]);
   return new WebSocketSession(context, connect);
+}
+
+/** @throws `ERR_USAGE` for bad options */
+function sessionContext(options: SessionOptions, shared?: Shared): SessionContext {
+  const { clientId, signer, scope, url, environment, rate, cancelOnDisconnect } = options;
+  if (typeof clientId !== 'string' || clientId === '') {
+    throw usage('the client id is missing', "give the API key's client id");
+  }
+  if (typeof signer?.sign !== 'function') {
+    throw usage('the signer is missing', 'make one with loadSigner or localSigner');
+  }
+  if (scope !== undefined) parseScope(scope);
+  if (cancelOnDisconnect !== undefined && !['connection', 'account'].includes(cancelOnDisconnect)) {
+    throw usage('cancelOnDisconnect is neither "connection" nor "account"', 'leave it out to change nothing');
+  }
+  if (options.backoff !== undefined) {
+    const { firstMs = 1, longestMs = 1 } = requireObject('backoff', options.backoff);
+    requireNumber('backoff.firstMs', firstMs, 1);
+    requireNumber('backoff.longestMs', longestMs, 1);
+  }
+  const endpoint = resolveEndpoint({ url, environment });
+  if (cancelOnDisconnect !== undefined && !isWebSocketUrl(endpoint.url)) {
+    throw usage('cancelOnDisconnect needs a connection', 'open the session with a ws: or wss: URL');
+  }
+  const time = options.time ?? systemTime;
+  const random = options.random ?? Math.random;
+  const clock = shared?.clock ?? new ExchangeClock(time);
+  const events = new Emitter<SessionEvents>((event, details) => platform.trace(traceOf(event, details)));
+  const { proxy, env = platform.environment, ca, maxReplyBytes, timeoutMs, signal } = options;
+  const { signal: _, ...connectOptions } = checkConnectOptions({ proxy, env, ca, maxReplyBytes, timeoutMs, signal });
+  return {
+    endpoint,
+    clientId,
+    options,
+    connectOptions,
+    timeoutMs: connectOptions.timeoutMs,
+    openWithinMs: requireNumber('openWithinMs', options.openWithinMs ?? 30_000, 0),
+    heartbeatS: requireNumber('heartbeatS', options.heartbeatS ?? 30, 10),
+    queueLimit: requireNumber('queueLimit', options.queueLimit ?? 1_000, 0),
+    time,
+    random,
+    events,
+    clock,
+    scheduler: shared?.scheduler ?? unscheduled,
+    credits: shared?.credits ?? (rate ? new CreditPool(rate, time) : null),
+    answers: new AnswerTimes(requireNumber('minAnswerMs', options.minAnswerMs ?? 500, 0)),
+    tokens: new TokenManager({
+      credentials: { clientId, signer: limited(signer, time) },
+      scope,
+      time,
+      random,
+      clock,
+      events,
+    }),
+  };
+}
+
+/** A session's event for diagnostics: of an error its code only. */
+function traceOf(event: keyof SessionEvents, details: SessionEvents[keyof SessionEvents]) {
+  const plain: Record<string, string | number | boolean | null> = {};
+  for (const [name, value] of Object.entries(details)) {
+    plain[name] = isDeribitKeysError(value) ? value.code : Array.isArray(value) ? value.join(' ') : value;
+  }
+  return { ...plain, kind: 'session', event } as const;
+}
+
+/** The signer, which fails where a signature takes longer than its timestamp is accepted: a signer may never answer. */
+function limited(signer: Signer, time: Time): Signer {
+  const { algorithm, publicKey } = signer;
+  return {
+    algorithm,
+    publicKey,
+    sign(message) {
+      return new Promise((resolve, reject) => {
+        const timer = time.setTimeout(() => reject(tooSlow()), SIGNATURE_LIFE_MS);
+        const end = () => time.clearTimeout(timer);
+        const fail = (error: unknown) => reject(isDeribitKeysError(error) ? error : failed(error));
+        callSigner(signer, message).then(resolve, fail).finally(end);
+      });
+    },
+  };
+}
+
+/** A signer of the user's may throw synchronously. */
+async function callSigner(signer: Signer, message: Uint8Array): Promise<Uint8Array> {
+  return signer.sign(message);
+}
+
+function failed(cause: unknown): DeribitKeysError {
+  return new DeribitKeysError('ERR_SIGNER', 'the signer failed', {
+    cause,
+    hint: 'its own error is the cause of this one',
+  });
+}
+
+function tooSlow(): DeribitKeysError {
+  return new DeribitKeysError('ERR_SIGNER', `the signer returned no signature within ${SIGNATURE_LIFE_MS / 1000} s`, {
+    hint: 'check whether the agent or the token that holds the key waits for something',
+  });
+}
+
+function usage(sentence: string, hint: string): DeribitKeysError {
+  return new DeribitKeysError('ERR_USAGE', sentence, { hint });
 }

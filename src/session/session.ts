@@ -4,17 +4,16 @@ import type { Endpoint, Environment } from '../deribit/endpoints.js';
 import type { Params } from '../deribit/json-rpc.js';
 import type { Transport } from '../deribit/transport.js';
 import type { WebSocketTransport } from '../deribit/websocket-transport.js';
-import type { BackoffOptions } from './backoff.js';
-import type { CreditRate } from './credits.js';
 import type { SessionEvents } from './events.js';
+import type { CreditRate } from './rate-limits.js';
 import type { ChannelListener } from './subscriptions.js';
-import type { Time } from './time.js';
+import type { BackoffOptions, Time } from './time.js';
 
 /** How a session connects, logs in and waits. All but `clientId` and `signer` may be left out. */
 export interface SessionOptions extends Omit<ConnectOptions, 'signal' | 'onReached'> {
-  /** `ws:` or `wss:` for a connection that stays; `http:` or `https:` for requests with a token. */
+  /** `ws:` or `wss:` for a connection that stays open; `http:` or `https:` for requests with a token. */
   readonly url?: string | undefined;
-  /** `test` (where nothing is said) or `prod`; over WebSocket unless `url` says otherwise. */
+  /** `test` (the default) or `prod`; over WebSocket unless `url` says otherwise. */
   readonly environment?: Environment | undefined;
   readonly clientId: string;
   readonly signer: Signer;
@@ -22,16 +21,26 @@ export interface SessionOptions extends Omit<ConnectOptions, 'signal' | 'onReach
   readonly scope?: string | undefined;
   /** Closes the session, and gives up opening it. */
   readonly signal?: AbortSignal | undefined;
-  /** How long a first login is tried again while the exchange is busy or cuts the connection; 30 s. */
+  /** How long a first login is attempted while the exchange is busy or cuts the connection; 30 s. */
   readonly openWithinMs?: number | undefined;
-  /** The exchange says at least so often that it is there; 30 s. Deribit takes 10 and more. */
+  /** How often the exchange shows that it is there; 30 s. Deribit accepts 10 and more. */
   readonly heartbeatS?: number | undefined;
   readonly backoff?: BackoffOptions | undefined;
-  /** How many requests may wait for a connection at a time; 1,000. */
+  /** How many requests may wait for a connection, and how many for their turn within `rate`; 1,000. */
   readonly queueLimit?: number | undefined;
+  /**
+   * A request is sent only while this much of its timeout is left for the answer, or more where recent answers took
+   * longer; 500 ms, and never more than half of the timeout. Otherwise it is rejected with `ERR_NOT_SENT`.
+   */
+  readonly minAnswerMs?: number | undefined;
   /** Requests beyond this rate wait for their turn; unlimited where left out or null. */
   readonly rate?: CreditRate | null | undefined;
-  /** Stand-ins for the clocks, chance, and the network. */
+  /**
+   * Enables cancel-on-disconnect (`private/enable_cancel_on_disconnect`) with this scope at each login, before any other
+   * request: after a reconnect, too. Deribit does not keep it across connections. WebSocket only.
+   */
+  readonly cancelOnDisconnect?: 'connection' | 'account' | undefined;
+  /** Replacements for the clocks, chance, and the network. */
   readonly time?: Time | undefined;
   /** From 0 up to, not including, 1. */
   readonly random?: (() => number) | undefined;
@@ -44,13 +53,18 @@ export interface SessionOptions extends Omit<ConnectOptions, 'signal' | 'onReach
 export interface SessionRequestOptions {
   /** Ends the wait with `ERR_INTERRUPTED`. */
   readonly signal?: AbortSignal | undefined;
-  /** For waiting in line, sending and answering together; the session's where left out. */
+  /** For waiting in the queue, sending and the answer together; the session's where left out. */
   readonly timeoutMs?: number | undefined;
-  /** `false`: not sent later, where there is no connection now. */
+  /** Whether to wait while there is no connection; true where left out. False rejects with `ERR_CONNECTION_CLOSED`. */
   readonly queue?: boolean | undefined;
 }
 
-/** An access token, and until when (milliseconds since the epoch, by our clock) and for what it is good. */
+export interface CloseOptions {
+  /** Sends `private/logout` first, which invalidates the session's tokens and keeps its orders. False where left out. */
+  readonly logout?: boolean | undefined;
+}
+
+/** An access token, and until when (milliseconds since the epoch, local clock) and for what it is valid. */
 export interface AccessToken {
   readonly accessToken: string;
   readonly expiresAtMs: number;
@@ -59,50 +73,68 @@ export interface AccessToken {
 }
 
 /**
- * A login that stays alive. It is also a `Transport`: calls that take one, such as `listApiKeys`, take a session.
+ * A login that stays alive. It is also a `Transport`: functions that take one, such as `listApiKeys`, take a session.
+ *
+ * After a cut, a session over WebSocket connects and logs in again, enables cancel-on-disconnect where
+ * `cancelOnDisconnect` asks for it, and restores the subscriptions. It repeats nothing else: a request that was sent and
+ * not answered is rejected with `ERR_OUTCOME_UNKNOWN`, notifications of the time between are lost, and whatever else
+ * belongs to a connection (such as `public/hello` or a server-side setting) must be set again on `reconnect`.
  */
 export interface Session {
   readonly kind: 'websocket' | 'http';
   readonly url: string;
   readonly clientId: string;
-  /** Exchange's time less ours in milliseconds, as last compared; null before. */
+  /** Exchange minus local in milliseconds, as last compared; null before. */
   readonly clockOffsetMs: number | null;
   /** Resolves when the session has ended: to the error that ended it, or to null where its owner closed it. */
   readonly closed: Promise<Error | null>;
 
   /**
-   * Asks the exchange; gives the reply's `result`. While there is no connection, requests wait for the next one. What
-   * the exchange refuses because it is busy (10028, 11051 …) is asked again within `timeoutMs`; a token that it does
-   * not take any more (13009) is replaced first.
+   * Sends a request and returns the reply's `result`. While there is no connection, requests wait for the next one.
+   * Where the exchange is busy (10028, 11051 …), the request is sent again within `timeoutMs`; a token that it does not
+   * accept any more (13009) is replaced first.
    *
-   * Throws as a transport does. A request that was under way when the connection was cut is never sent again: it
-   * rejects with `ERR_OUTCOME_UNKNOWN` (`maybeSent: true`). Every error with `maybeSent: false` means that it was not
-   * handled. After the session has ended: the error that ended it, or `ERR_CONNECTION_CLOSED`.
+   * A request that was pending when the connection was cut is never sent again. An error with `maybeSent: false` means
+   * that the request was not handled.
    *
-   * `T` is the caller's word for the shape of the result, which is not checked.
+   * @param params the method's parameters
+   * @typeParam T the shape of the result, which is not checked
+   * @throws as a transport does; `ERR_OUTCOME_UNKNOWN` (`maybeSent: true`) after a cut; `ERR_NOT_SENT` where no answer
+   *   could have come in time; after the session has ended, the error that ended it or `ERR_CONNECTION_CLOSED`
+   * @example
+   * const { equity } = await session.request<{ equity: number }>('private/get_account_summary', { currency: 'BTC' });
    */
   request<T = unknown>(method: string, params?: Params, options?: SessionRequestOptions): Promise<T>;
 
   /**
-   * An access token that is valid now and for a moment to come. Of a WebSocket login without a `session:NAME` scope it
-   * is of use on its own connection alone.
+   * An access token that is valid for a moment to come. That of a WebSocket login without a `session:NAME` scope is
+   * usable on its own connection only.
    */
   accessToken(): Promise<string>;
 
-  /** The same with what is known of it. */
+  /** The same with its expiry and scope. */
   token(): Promise<AccessToken>;
 
   /**
-   * Calls `listener` with what the channels say, across reconnects, until the function that it gives is called.
-   * Resolves when the exchange has confirmed every channel. Throws `ERR_USAGE` over HTTP, the exchange's `ERR_RPC` or
-   * `ERR_NOT_ON_EXCHANGE` for a channel that it does not give, and as {@link request} does.
+   * Calls `listener` with what the channels say, across reconnects, until the returned function is called. Resolves when
+   * the exchange has confirmed every channel.
+   * @throws `ERR_USAGE` over HTTP; the exchange's `ERR_RPC`, or `ERR_NOT_ON_EXCHANGE`, for a channel that it does not
+   *   offer; and as {@link request} does
+   * @example
+   * const stop = await session.subscribe('ticker.BTC-PERPETUAL.100ms', ({ channel, data }) => console.log(channel, data));
    */
   subscribe(channels: string | readonly string[], listener: ChannelListener): Promise<() => Promise<void>>;
 
-  /** Calls `listener` for each such event; gives the function that stops it. See {@link SessionEvents}. */
+  /** Calls `listener` for each such event; returns the function that stops it. See {@link SessionEvents}. */
   on<Name extends keyof SessionEvents>(name: Name, listener: (event: SessionEvents[Name]) => void): () => void;
   off<Name extends keyof SessionEvents>(name: Name, listener: (event: SessionEvents[Name]) => void): void;
 
-  /** Logs out by closing the connection. What waits is rejected. Afterwards no timer and no socket is left. Safe to call twice. */
-  close(): Promise<void>;
+  /**
+   * Ends the session: rejects what waits and leaves no timer and no socket. Safe to call twice.
+   *
+   * By default it does not log out but only closes the connection, which voids a connection's token and triggers
+   * cancel-on-disconnect where that is enabled; over HTTP and under a `session:NAME` scope the token stays valid until it
+   * expires. With `logout: true` it sends `private/logout`: the tokens are invalidated and orders stay.
+   */
+  close(options?: CloseOptions): Promise<void>;
 }

@@ -2,7 +2,8 @@ import { isTransientRefusal, type Notification } from '../deribit/json-rpc.js';
 import { listOf } from '../deribit/shapes.js';
 import type { Transport } from '../deribit/transport.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
-import { callListener } from './emitter.js';
+import { defined } from '../util/defined.js';
+import { callListener } from './events.js';
 
 /** What a channel said. */
 export interface ChannelMessage {
@@ -12,7 +13,7 @@ export interface ChannelMessage {
 
 export type ChannelListener = (message: ChannelMessage) => void;
 
-/** As many channels go into one request: with names of usual length far below the 32 kB that it may have. */
+/** Channels in one request: with names of usual length far below the 32 kB that it may have. */
 const CHANNELS_A_REQUEST = 200;
 
 const NONE_REFUSED: Promise<ReadonlyMap<string, DeribitKeysError>> = Promise.resolve(new Map());
@@ -62,13 +63,13 @@ export class Subscriptions {
   }
 
   /**
-   * Subscribes to what is wanted and not given, unsubscribes from what is given and not wanted. Gives the channels that
-   * the exchange refused, each with why; their listeners are gone. Throws where the connection fails, or the exchange
-   * is busy.
+   * Subscribes to what is wanted and not given, unsubscribes from what is given and not wanted. Returns the channels
+   * that the exchange refused, each with why; their listeners are gone. Throws where the connection fails, or the
+   * exchange is busy.
    */
-  reconcile(line: Transport): Promise<ReadonlyMap<string, DeribitKeysError>> {
+  reconcile(line: Transport, timeoutMs?: number): Promise<ReadonlyMap<string, DeribitKeysError>> {
     if (this.#isSettled) return NONE_REFUSED;
-    const work = this.#busy.then(() => this.#reconcile(line));
+    const work = this.#busy.then(() => this.#reconcile(limited(line, timeoutMs)));
     this.#asking += 1;
     this.#busy = work
       .catch(() => {})
@@ -96,7 +97,7 @@ export class Subscriptions {
     return refused;
   }
 
-  /** One unknown channel may have the whole request refused: then each half is tried alone. */
+  /** One unknown channel may have the whole request refused: then each half is tried separately. */
   async #subscribe(
     line: Transport,
     channels: readonly string[],
@@ -123,13 +124,24 @@ export class Subscriptions {
   }
 }
 
+/** The transport with this timeout for every request. */
+function limited(line: Transport, timeoutMs: number | undefined): Transport {
+  const { kind, url } = line;
+  const request: Transport['request'] = (method, params) => line.request(method, params, defined({ timeoutMs }));
+  return { kind, url, request, close: () => line.close() };
+}
+
 function inParts(channels: readonly string[]): readonly (readonly string[])[] {
   const count = Math.ceil(channels.length / CHANNELS_A_REQUEST);
   return Array.from({ length: count }, (_, i) => channels.slice(i * CHANNELS_A_REQUEST, (i + 1) * CHANNELS_A_REQUEST));
 }
 
 function notGiven(channel: string): DeribitKeysError {
-  return new DeribitKeysError('ERR_NOT_ON_EXCHANGE', `the exchange does not give the channel ${channel.slice(0, 80)}`, {
-    hint: 'check its name, and that the instrument still trades',
-  });
+  return new DeribitKeysError(
+    'ERR_NOT_ON_EXCHANGE',
+    `the exchange does not offer the channel ${channel.slice(0, 80)}`,
+    {
+      hint: 'check its name, and that the instrument still trades',
+    },
+  );
 }

@@ -1,12 +1,9 @@
+import type { LocalClock } from '../deribit/clock.js';
 import { startTimer } from '../deribit/connect-options.js';
-import { type Cancellation, whenOver } from './cancellation.js';
+import { onAbort } from '../util/on-abort.js';
 
-/** Clocks and timers; a test gives its own. */
-export interface Time {
-  /** Wall clock: milliseconds since the epoch. It may jump. */
-  nowMs(): number;
-  /** Milliseconds since some moment. It never goes back, and may stand still while the machine sleeps. */
-  monotonicMs(): number;
+/** Clocks and timers; a test supplies its own. */
+export interface Time extends LocalClock {
   setTimeout(callback: () => void, delayMs: number): unknown;
   clearTimeout(timer: unknown): void;
 }
@@ -15,7 +12,7 @@ export const systemTime: Time = {
   nowMs: Date.now,
   monotonicMs: () => performance.now(),
   setTimeout: (callback, delayMs) => startTimer(delayMs, callback),
-  clearTimeout: (timer) => clearTimeout(timer as NodeJS.Timeout),
+  clearTimeout: (timer) => clearTimeout(timer as ReturnType<typeof setTimeout>),
 };
 
 /** A moment, by both clocks. */
@@ -61,4 +58,70 @@ export function pause(
       stops.push(whenOver(over, end));
     }
   });
+}
+
+/** An end that is announced once: an `AbortController` for things that begin and end often. */
+export class Cancellation {
+  readonly #listeners = new Set<() => void>();
+  #isOver = false;
+
+  get aborted(): boolean {
+    return this.#isOver;
+  }
+
+  /** Calls `listener` at the end; returns the function that stops that. */
+  on(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  fire(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    for (const listener of this.#listeners) listener();
+    this.#listeners.clear();
+  }
+}
+
+/** Calls `listener` when either kind of end comes; returns the function that stops that. */
+function whenOver(end: Cancellation | AbortSignal | undefined, listener: () => void): () => void {
+  return end instanceof Cancellation ? end.on(listener) : onAbort(end, listener);
+}
+
+/** How long to wait between attempts to connect. */
+export interface BackoffOptions {
+  /** Before the second attempt; 250 ms where left out. It doubles from there on. */
+  readonly firstMs?: number;
+  /** 30 s where left out. */
+  readonly longestMs?: number;
+}
+
+/** Attempts that fail one after the other wait longer and longer: capped, and spread at random over the upper half. */
+export class Backoff {
+  readonly #firstMs: number;
+  readonly #longestMs: number;
+  readonly #random: () => number;
+  #failures = 0;
+
+  constructor({ firstMs = 250, longestMs = 30_000 }: BackoffOptions, random: () => number) {
+    this.#firstMs = firstMs;
+    this.#longestMs = longestMs;
+    this.#random = random;
+  }
+
+  /** How many attempts have failed since the last {@link reset}. */
+  get failures(): number {
+    return this.#failures;
+  }
+
+  /** Counts a failure and says how long to wait, in milliseconds. */
+  next(): number {
+    const fullMs = Math.min(this.#longestMs, this.#firstMs * 2 ** Math.min(this.#failures, 30));
+    this.#failures += 1;
+    return fullMs * (0.5 + this.#random() / 2);
+  }
+
+  reset(): void {
+    this.#failures = 0;
+  }
 }

@@ -11,18 +11,11 @@ import { isTransientRefusal } from '../deribit/json-rpc.js';
 import { compareScopes } from '../deribit/scope.js';
 import type { Transport } from '../deribit/transport.js';
 import { type DeribitKeysError, isDeribitKeysError } from '../errors.js';
-import type { Emitter } from './emitter.js';
-import type { LoginReason, SessionEvents } from './events.js';
+import type { Emitter, LoginReason, SessionEvents } from './events.js';
 import { isFinal } from './failures.js';
-import type { AccessToken } from './session.js';
 import { elapsedMs, type Mark, mark, type Time } from './time.js';
+import { renewAfterMs, usableForMs } from './token-life.js';
 
-/** A token is renewed at a moment between these fractions of its life, drawn for each one. */
-const RENEW_FROM = 0.6;
-const RENEW_SPREAD = 0.2;
-/** A token that has no more than this part of its life left, or this time, is not handed out. */
-const LAST_PART = 0.1;
-const LAST_MS = 10_000;
 const CLOCKS_AGREE_MS = 1_000;
 
 export interface TokenManagerContext {
@@ -32,6 +25,13 @@ export interface TokenManagerContext {
   readonly random: () => number;
   readonly clock: ExchangeClock;
   readonly events: Emitter<SessionEvents>;
+}
+
+/** An access token that has not expired, until when it is valid (milliseconds since the epoch, local clock), and for what. */
+export interface CurrentToken {
+  readonly accessToken: Secret;
+  readonly expiresAtMs: number;
+  readonly scope: string;
 }
 
 interface Token {
@@ -75,21 +75,21 @@ export class TokenManager {
     return this.#token !== null && this.#leftMs(this.#token) > 0;
   }
 
-  /** The access token in the clear; null where there is none or it has expired. */
-  reveal(): AccessToken | null {
+  /** The access token; null where there is none or it has expired. */
+  current(): CurrentToken | null {
     const token = this.#token;
     if (token === null || !this.isValid) return null;
     const atFirstMs = Math.floor(token.since.wallMs + token.lifeMs);
     const byNowMs = Math.floor(this.#context.time.nowMs() + this.#leftMs(token));
     // always the same moment, unless the wall clock was set since
     const expiresAtMs = Math.abs(byNowMs - atFirstMs) < CLOCKS_AGREE_MS ? atFirstMs : byNowMs;
-    return { accessToken: token.access.reveal(), expiresAtMs, scope: token.scope };
+    return { accessToken: token.access, expiresAtMs, scope: token.scope };
   }
 
   /** Whether it can still be handed out to somebody who will use it in a moment. */
   get isUsable(): boolean {
     const token = this.#token;
-    return token !== null && this.#leftMs(token) > Math.min(LAST_MS, token.lifeMs * LAST_PART);
+    return token !== null && this.#leftMs(token) > token.lifeMs - usableForMs(token.lifeMs);
   }
 
   /** Milliseconds until it should be renewed, not below zero; zero where there is none. */
@@ -189,7 +189,7 @@ export class TokenManager {
       scope: made.scope,
       since,
       lifeMs,
-      renewAfterMs: lifeMs * (RENEW_FROM + RENEW_SPREAD * this.#context.random()),
+      renewAfterMs: renewAfterMs(lifeMs, this.#context.random),
     };
   }
 

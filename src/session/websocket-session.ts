@@ -1,32 +1,21 @@
 import { websocketUrlOf } from '../deribit/endpoints.js';
 import { isTransientRefusal, type Notification, type Params } from '../deribit/json-rpc.js';
+import { timeoutError } from '../deribit/network-errors.js';
 import type { Transport } from '../deribit/transport.js';
 import type { WebSocketTransport } from '../deribit/websocket-transport.js';
-import { type DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { defined } from '../util/defined.js';
 import { onAbort } from '../util/on-abort.js';
-import { Backoff } from './backoff.js';
-import { Cancellation } from './cancellation.js';
 import { type Connect, connectAndLogIn, cutError, keepTokenFresh } from './connection.js';
-import type { SessionContext } from './context.js';
-import type { LoginReason, SessionEvents } from './events.js';
-import {
-  endOf,
-  isCut,
-  isFinal,
-  isFinalAtFirst,
-  isSpentToken,
-  mayAskAgain,
-  notConnected,
-  sessionOver,
-  uselessLogin,
-} from './failures.js';
-import { RequestQueue } from './request-queue.js';
-import { type Attempt, ask, type Question, type Recovery, refuseOwnMethods } from './request-retry.js';
-import type { AccessToken, Session, SessionRequestOptions } from './session.js';
+import type { LoginReason } from './events.js';
+import { endOf, isCut, isFinal, isSpentToken, notConnected, uselessLogin } from './failures.js';
+import { type Attempt, RequestQueue, timeoutToSend } from './requests.js';
+import type { AccessToken } from './session.js';
+import { callerFrames, type SessionContext, SessionCore, withFrames } from './session-core.js';
 import { type ChannelListener, Subscriptions } from './subscriptions.js';
-import { pause } from './time.js';
+import { Cancellation, pause } from './time.js';
 
-/** A connection that lived for so long was a good one: the next attempt after it comes soon. */
+/** After a connection that lived this long, the next attempt comes soon. */
 const GOOD_CONNECTION_MS = 1_000;
 
 /**
@@ -37,98 +26,65 @@ const GOOD_CONNECTION_MS = 1_000;
  *       |    +────────────┴──────────────┴───────────+ cut, busy
  *       +── waiting (backoff) <──────────────────────+
  *
- * `#supervise` is the one loop that moves it, and the one exit. Requests go out in `ready` alone; elsewhere they wait in
- * the line. What belongs to one connection (its watch, its renewals) ends with that connection's own signal.
+ * `#supervise` is the one loop that moves it, and the one exit. Requests go out in `ready` only; elsewhere they wait in
+ * the queue. What belongs to one connection (its heartbeat, its renewals) ends with that connection's own signal.
  */
-export class WebSocketSession implements Session {
+export class WebSocketSession extends SessionCore {
   readonly kind = 'websocket';
   readonly url: string;
-  readonly clientId: string;
-  readonly closed: Promise<Error | null>;
-  readonly #context: SessionContext;
   readonly #connect: Connect;
-  readonly #line: RequestQueue;
+  readonly #queue: RequestQueue;
   readonly #subscriptions = new Subscriptions();
   readonly #deliver = (notification: Notification) => this.#subscriptions.deliver(notification);
-  readonly #backoff: Backoff;
-  readonly #end = new AbortController();
-  readonly #recovery: Recovery;
-  /** Set once, by whatever ends the session: its error, or null for `close()`. */
-  #ending: { readonly error: DeribitKeysError | null } | null = null;
   readonly #opened: Promise<void>;
   #onOpened: (() => void) | null = null;
-  #transport: WebSocketTransport | null = null;
+  protected transport: WebSocketTransport | null = null;
 
   constructor(context: SessionContext, connect: Connect) {
-    this.#context = context;
+    super(context);
     this.#connect = connect;
     this.url = websocketUrlOf(context.endpoint.url);
-    this.clientId = context.clientId;
-    this.#line = new RequestQueue(context.time, context.queueLimit);
-    this.#backoff = new Backoff(context.options.backoff ?? {}, context.random);
-    this.#recovery = {
-      end: this.#end.signal,
-      requireOpen: () => {
-        if (this.#ending !== null) throw this.#over();
-      },
-      onFailure: (error) => {
-        if (isDeribitKeysError(error, 'ERR_WRONG_ENVIRONMENT')) this.#begin(error);
-      },
-      replaceToken: (generation) => this.#replaceToken(generation),
-    };
+    this.#queue = new RequestQueue(context.time, context.queueLimit);
     this.#opened = new Promise((resolve) => {
       this.#onOpened = resolve;
     });
-    this.closed = this.#supervise();
+    void this.#supervise();
   }
 
-  /** Resolves when the session is ready for the first time. Throws why it could not be; it has ended then. */
   async open(): Promise<void> {
-    const { signal } = this.#context.options;
-    const close = () => void this.close();
-    if (signal?.aborted) close();
-    void this.closed.then(onAbort(signal, close));
-    const ended = this.closed.then((error) => {
-      throw endOf(error, 'opening the session');
+    this.followSignal();
+    const ended = this.closed.then(() => {
+      throw this.openingError();
     });
     ended.catch(() => {});
     await Promise.race([this.#opened, ended]);
   }
 
-  get clockOffsetMs(): number | null {
-    return this.#context.clock.reading?.offsetMs ?? null;
-  }
-
-  async request<T = unknown>(method: string, params: Params = {}, options: SessionRequestOptions = {}): Promise<T> {
-    refuseOwnMethods(method);
-    const question: Question = {
-      method,
-      send: (attempt) => this.#send(method, params, attempt),
-      mayRepeat: (error) => mayAskAgain(method, error),
-    };
-    return (await ask(this.#context, this.#recovery, question, options)) as T;
-  }
-
-  async accessToken(): Promise<string> {
-    return (await this.token()).accessToken;
-  }
-
   async token(): Promise<AccessToken> {
-    this.#recovery.requireOpen();
-    await this.#readyLine('the access token', this.#context.timeoutMs, undefined);
-    // an open line has a token that has not expired
-    return this.#context.tokens.reveal() ?? this.token();
+    this.requireOpen();
+    await this.#readyLine('the access token', this.context.timeoutMs, undefined);
+    const token = this.context.tokens.current();
+    // a ready connection has a token that has not expired
+    return token === null ? this.token() : { ...token, accessToken: token.accessToken.reveal() };
   }
 
   async subscribe(channels: string | readonly string[], listener: ChannelListener): Promise<() => Promise<void>> {
-    const wanted = [...new Set(typeof channels === 'string' ? [channels] : channels)];
+    const caller = callerFrames();
+    const given = typeof channels === 'string' ? [channels] : channels;
+    const areNames = Array.isArray(given) && given.every((name) => typeof name === 'string' && name !== '');
+    if (typeof listener !== 'function' || !areNames) {
+      throw new DeribitKeysError('ERR_USAGE', 'subscribe takes channel names and a function', {
+        hint: "for example subscribe('ticker.BTC-PERPETUAL.100ms', ({ data }) => …)",
+      });
+    }
+    const wanted = [...new Set(given)];
     const own: ChannelListener = (message) => listener(message);
-    this.#recovery.requireOpen();
+    this.requireOpen();
     this.#subscriptions.add(wanted, own);
     const stop = async () => {
       this.#subscriptions.remove(wanted, own);
       // its listener is gone whatever the exchange says
-      if (this.#line.current !== null) await this.#reconcile().catch(() => {});
+      if (this.#queue.current !== null) await this.#reconcile().catch(() => {});
     };
     try {
       const refused = await this.#reconcile();
@@ -136,32 +92,50 @@ export class WebSocketSession implements Session {
       if (first !== undefined) throw first;
       return stop;
     } catch (error) {
-      await stop();
-      throw error;
+      // a silent exchange must not be waited for twice
+      void stop();
+      throw withFrames(error, caller);
     }
   }
 
-  on<Name extends keyof SessionEvents>(name: Name, listener: (event: SessionEvents[Name]) => void): () => void {
-    return this.#context.events.on(name, listener);
+  protected send(method: string, params: Params, attempt: Attempt): Promise<unknown> {
+    const { time, answers } = this.context;
+    const { signal } = attempt;
+    return this.#onLine(method, attempt, async (line) => {
+      const timeoutMs = timeoutToSend(method, attempt);
+      const startMs = time.monotonicMs();
+      try {
+        return await line.request(method, params, defined({ timeoutMs, signal }));
+      } finally {
+        answers.learn(time.monotonicMs() - startMs);
+      }
+    });
   }
 
-  off<Name extends keyof SessionEvents>(name: Name, listener: (event: SessionEvents[Name]) => void): void {
-    this.#context.events.off(name, listener);
+  protected async replaceToken(generation: number): Promise<void> {
+    const line = this.#queue.current;
+    if (line === null || this.context.tokens.generation !== generation) return;
+    try {
+      await this.context.tokens.signIn(line, 'unauthorized');
+    } catch (error) {
+      if (!isFinal(error)) return this.#drop(line);
+      this.end(error);
+      throw this.over();
+    }
   }
 
-  async close(): Promise<void> {
-    this.#begin(null);
-    await this.closed;
+  protected onEnding(): void {
+    this.#queue.close(() => this.over());
   }
 
-  async #supervise(): Promise<DeribitKeysError | null> {
+  async #supervise(): Promise<void> {
     // whoever made the session has it in hand before anything happens
     await null;
-    const { time, events, openWithinMs } = this.#context;
+    const { time, events } = this.context;
     const startMs = time.monotonicMs();
     let lostMs = startMs;
     let attempts = 0;
-    while (this.#ending === null) {
+    while (!this.isEnding) {
       const isFirst = this.#onOpened !== null;
       let readyMs: number | null = null;
       attempts += 1;
@@ -171,40 +145,32 @@ export class WebSocketSession implements Session {
         this.#onOpened?.();
         this.#onOpened = null;
       });
-      if (this.#ending !== null) break;
+      if (this.isEnding) break;
       const nowMs = time.monotonicMs();
       if (readyMs !== null) {
         lostMs = nowMs;
         attempts = 0;
-        if (nowMs - readyMs >= GOOD_CONNECTION_MS) this.#backoff.reset();
+        if (nowMs - readyMs >= GOOD_CONNECTION_MS) this.backoff.reset();
       }
-      const retryInMs = this.#backoff.next();
-      const neverOpened = this.#onOpened !== null;
-      const late = neverOpened && nowMs - startMs + retryInMs > openWithinMs;
-      if (late || (neverOpened ? isFinalAtFirst(failure) : isFinal(failure))) {
-        this.#begin(failure);
-        break;
-      }
+      const retryInMs = this.nextAttemptMs(failure, { isFirst: this.#onOpened !== null, startMs });
+      if (retryInMs === null) break;
       events.emit('disconnect', { error: failure, attempt: attempts, retryInMs });
-      await pause(time, retryInMs, this.#end.signal);
+      await pause(time, retryInMs, this.ended);
     }
-    const error = this.#ending?.error ?? null;
     this.#subscriptions.clear();
-    events.emit('closed', { error });
-    events.release();
-    return error;
+    this.finish();
   }
 
-  /** One connection from its beginning to its end. Gives why it ended. */
+  /** One connection from its beginning to its end. Returns why it ended. */
   async #live(reason: LoginReason, onReady: () => void): Promise<DeribitKeysError> {
     const stop = new Cancellation();
-    const forget = onAbort(this.#end.signal, () => stop.fire());
+    const forget = onAbort(this.ended, () => stop.fire());
     try {
       const transport = await this.#comeUp(reason, stop);
       onReady();
-      this.#line.open(transport);
-      const renewing = keepTokenFresh(this.#context, transport, stop);
-      renewing.catch((error: unknown) => (isFinal(error) ? this.#begin(error) : this.#drop(transport)));
+      this.#queue.open(transport);
+      const renewing = keepTokenFresh(this.context, transport, stop);
+      renewing.catch((error: unknown) => (isFinal(error) ? this.end(error) : this.#drop(transport)));
       const { code } = await transport.closed;
       return cutError(this.url, code);
     } catch (error) {
@@ -216,15 +182,20 @@ export class WebSocketSession implements Session {
     }
   }
 
-  /** Connects, logs in and restores the subscriptions, when it is this session's turn. */
+  /** Connects, logs in and restores what the session keeps across connections, when it is this session's turn. */
   async #comeUp(reason: LoginReason, stop: Cancellation): Promise<WebSocketTransport> {
-    const { signal } = this.#end;
-    const endTurn = await this.#context.scheduler.connectTurn(signal);
+    const { scheduler, options } = this.context;
+    const endTurn = await scheduler.connectTurn(this.ended);
     try {
-      if (this.#ending !== null) throw this.#over();
-      this.#transport = await connectAndLogIn(this.#context, this.#connect, reason, signal, stop, this.#deliver);
-      await this.#restore(this.#transport);
-      return this.#transport;
+      this.requireOpen();
+      const transport = await connectAndLogIn(this.context, this.#connect, reason, this.ended, stop, this.#deliver);
+      this.transport = transport;
+      const { cancelOnDisconnect: scope } = options;
+      if (scope !== undefined) {
+        await asLoggedIn(transport.request('private/enable_cancel_on_disconnect', { scope }));
+      }
+      await this.#restore(transport);
+      return transport;
     } finally {
       endTurn();
     }
@@ -232,56 +203,41 @@ export class WebSocketSession implements Session {
 
   /** Nothing is left of the connection: its requests, its token, its channels, its socket. */
   async #goDown(): Promise<void> {
-    this.#line.hold();
-    this.#context.tokens.forget();
+    this.#queue.hold();
+    this.context.tokens.forget();
     this.#subscriptions.forget();
-    await this.#transport?.close();
-    this.#transport = null;
+    await this.transport?.close();
+    this.transport = null;
   }
 
   async #restore(transport: Transport): Promise<void> {
-    const refused = await this.#subscriptions.reconcile(transport).catch((error: unknown) => {
-      throw isSpentToken(error) ? uselessLogin(error) : error;
-    });
+    const refused = await asLoggedIn(this.#subscriptions.reconcile(transport));
     const [first] = refused.values();
     if (first !== undefined) {
-      this.#context.events.emit('unsubscribed', { channels: [...refused.keys()], error: first });
+      this.context.events.emit('unsubscribed', { channels: [...refused.keys()], error: first });
     }
   }
 
-  /** Decides that the session ends, and why; `#supervise` then ends it. */
-  #begin(error: unknown): void {
-    if (this.#ending !== null) return;
-    this.#ending = { error: error === null ? null : endOf(error, '') };
-    this.#line.close(() => this.#over());
-    this.#end.abort();
-  }
-
-  #over(): DeribitKeysError {
-    return sessionOver(this.#ending?.error ?? null);
-  }
-
-  /** Gives up a connection that is closed or of no use; the next one comes by `#supervise`. */
+  /** Gives up a connection that is closed or of no use; `#supervise` opens the next one. */
   #drop(line: Transport): void {
-    if (this.#line.current === line) this.#line.hold();
+    if (this.#queue.current === line) this.#queue.hold();
     void line.close();
   }
 
   /** A connection that is logged in, with a token that has not expired: neither sleep nor a late timer may hide that. */
-  #readyLine(what: string, timeoutMs: number, signal: AbortSignal | undefined): Promise<Transport> {
-    const line = this.#line.current;
-    if (line !== null && !this.#context.tokens.isValid) this.#drop(line);
-    return this.#line.wait({ what, timeoutMs, signal });
+  #readyLine(what: string, withinMs: number, signal: AbortSignal | undefined): Promise<Transport> {
+    const line = this.#queue.current;
+    if (line !== null && !this.context.tokens.isValid) this.#drop(line);
+    return this.#queue.wait({ what, withinMs, signal });
   }
 
   /** Runs `work` on a connection; where that turns out to be closed already, on the next one. */
   async #onLine<T>(what: string, attempt: Attempt, work: (line: Transport) => Promise<T>): Promise<T> {
-    const startMs = this.#context.time.monotonicMs();
     for (;;) {
-      const leftMs = attempt.leftMs - (this.#context.time.monotonicMs() - startMs);
-      if (!attempt.queue && this.#line.current === null) throw notConnected(what);
-      const line = await this.#readyLine(what, leftMs, attempt.signal);
-      attempt.generation = this.#context.tokens.generation;
+      if (!attempt.queue && this.#queue.current === null) throw notConnected(what);
+      const withinMs = Math.max(0, attempt.leftMs() - attempt.neededMs());
+      const line = await this.#readyLine(what, withinMs, attempt.signal);
+      attempt.generation = this.context.tokens.generation;
       try {
         return await work(line);
       } catch (error) {
@@ -292,39 +248,30 @@ export class WebSocketSession implements Session {
     }
   }
 
-  #send(method: string, params: Params, attempt: Attempt): Promise<unknown> {
-    const startMs = this.#context.time.monotonicMs();
-    return this.#onLine(method, attempt, (line) => {
-      const timeoutMs = Math.max(1, attempt.leftMs - (this.#context.time.monotonicMs() - startMs));
-      return line.request(
-        method,
-        params,
-        attempt.signal === undefined ? { timeoutMs } : { timeoutMs, signal: attempt.signal },
-      );
-    });
-  }
-
   /** Brings the subscriptions of the connection in line with what is wanted, however many connections that takes. */
   async #reconcile(): Promise<ReadonlyMap<string, DeribitKeysError>> {
     const method = 'private/subscribe';
-    const question: Question = {
-      method,
-      send: (attempt) => this.#onLine(method, attempt, (line) => this.#subscriptions.reconcile(line)),
-      mayRepeat: (error) => isTransientRefusal(error) || (isCut(error) && error.maybeSent === true),
-    };
-    const answer = await ask(this.#context, this.#recovery, question, {});
+    const { time } = this.context;
+    const send = (attempt: Attempt) =>
+      this.#onLine(method, attempt, async (line) => {
+        const leftMs = Math.max(1, attempt.leftMs());
+        return new Promise<ReadonlyMap<string, DeribitKeysError>>((resolve, reject) => {
+          const onTimeout = () => reject(timeoutError(`the answer to ${method}`, leftMs, { maybeSent: true }));
+          // it may have to wait for the requests of others, too
+          const timer = time.setTimeout(onTimeout, leftMs);
+          const work = this.#subscriptions.reconcile(line, leftMs);
+          work.then(resolve, reject).finally(() => time.clearTimeout(timer));
+        });
+      });
+    const mayRepeat = (error: unknown) => isTransientRefusal(error) || (isCut(error) && error.maybeSent === true);
+    const answer = await this.sendRequest({ method, send, mayRepeat }, {});
     return answer as ReadonlyMap<string, DeribitKeysError>;
   }
+}
 
-  async #replaceToken(generation: number): Promise<void> {
-    const line = this.#line.current;
-    if (line === null || this.#context.tokens.generation !== generation) return;
-    try {
-      await this.#context.tokens.signIn(line, 'unauthorized');
-    } catch (error) {
-      if (!isFinal(error)) return this.#drop(line);
-      this.#begin(error);
-      throw this.#over();
-    }
-  }
+/** 13009 right after a login is not a refused login, which would be final. */
+async function asLoggedIn<T>(work: Promise<T>): Promise<T> {
+  return work.catch((error: unknown) => {
+    throw isSpentToken(error) ? uselessLogin(error) : error;
+  });
 }

@@ -247,8 +247,9 @@ describe('an account', () => {
     expect(http.asked[0]).toEqual({
       method: 'private/x',
       params: { a: 1 },
-      options: { signal, timeoutMs: 3, accessToken: answer.access_token },
+      options: { signal, timeoutMs: 3, accessToken: made.accessToken },
     });
+    expect(made.accessToken.reveal()).toBe(answer.access_token);
     const ws = fakeTransport(() => 1, 'websocket');
     await call(accountOf(ws.transport, made), 'private/x');
     expect(ws.asked[0]).toEqual({ method: 'private/x', params: {}, options: {} });
@@ -269,10 +270,11 @@ describe('an account', () => {
 
   it('logs out over HTTP by an answer, and hands on a refusal', async () => {
     const { transport, asked, closed } = fakeTransport(() => 'ok');
-    await logout({ transport, accessToken: new Secret('t') }, { invalidateToken: false, timeoutMs: 4 });
+    const accessToken = new Secret('t');
+    await logout({ transport, accessToken }, { invalidateToken: false, timeoutMs: 4 });
     expect(asked[0]).toMatchObject({
       params: { invalidate_token: false },
-      options: { timeoutMs: 4, accessToken: 't' },
+      options: { timeoutMs: 4, accessToken },
     });
     expect(closed()).toBe(1);
     const cut = fakeTransport(() => {

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { describe, expect, it } from 'vitest';
+import { Secret } from '../../src/crypto/secret.js';
 import { connect } from '../../src/deribit/connect.js';
 import { openHttp } from '../../src/deribit/http-transport.js';
 import { failure, httpServer, local, reply, said, shown, tcpServer, unusedPort, webSocketServer } from './servers.js';
@@ -16,7 +17,7 @@ describe('the HTTP transport', () => {
     const transport = await connect(endpoint);
     expect(transport.kind).toBe('http');
     expect(await transport.request('public/test', { a: 1 })).toEqual({ a: 1 });
-    expect(await transport.request('private/x', {}, { accessToken: 'tok.en-1' })).toEqual({});
+    expect(await transport.request('private/x', {}, { accessToken: new Secret('tok.en-1') })).toEqual({});
     expect(seen[0]).toMatchObject({
       url: '/api/v2/public/test',
       method: 'POST',
@@ -110,9 +111,12 @@ describe('the HTTP transport', () => {
 
   it('gives up waiting by time-out and by signal, before and within the body', async () => {
     const { endpoint } = await httpServer((body, _request, response) => {
-      if (JSON.parse(body).method === 'public/half') response.write('{"result":');
+      const asked = JSON.parse(body);
+      if (asked.method === 'public/half') response.write('{"result":');
+      if (asked.method === 'public/test') response.end(reply(asked, { result: 1 }));
     });
     const transport = openHttp(endpoint, { timeoutMs: 60 });
+    await transport.request('public/test', {}, { timeoutMs: 60_000 });
     for (const method of ['public/silent', 'public/half']) {
       expect((await failure(transport.request(method), 'ERR_TIMEOUT')).maybeSent).toBe(true);
       const controller = new AbortController();
@@ -156,7 +160,10 @@ describe('the HTTP transport', () => {
 
   it('refuses a token that no header can carry, without showing it', async () => {
     const transport = openHttp(local('http', await unusedPort()));
-    const error = await failure(transport.request('private/x', {}, { accessToken: 'canary\r\nx: y' }), 'ERR_USAGE');
+    const error = await failure(
+      transport.request('private/x', {}, { accessToken: new Secret('canary\r\nx: y') }),
+      'ERR_USAGE',
+    );
     expect(shown(error)).not.toContain('canary');
     expect(error.maybeSent).toBe(false);
   });
@@ -183,7 +190,10 @@ it.each(['ws', 'http'] as const)('a secret that the exchange echoes does not com
       ? await webSocketServer((asked, socket) => socket.send(echo(asked)))
       : await httpServer((body, _request, response) => response.end(echo(JSON.parse(body))));
   const transport = await connect(endpoint);
-  const error = await failure(transport.request('private/x', {}, { accessToken: 'canary-token' }), 'ERR_UNAUTHORIZED');
+  const error = await failure(
+    transport.request('private/x', {}, { accessToken: new Secret('canary-token') }),
+    'ERR_UNAUTHORIZED',
+  );
   expect(shown(error)).not.toContain('canary-token');
   await transport.close();
 });

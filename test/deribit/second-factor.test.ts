@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { Secret } from '../../src/crypto/secret.js';
 import { rpcError } from '../../src/deribit/json-rpc.js';
 import { type SecondFactorChallenge, withSecondFactor } from '../../src/deribit/second-factor.js';
 import { DeribitKeysError } from '../../src/errors.js';
@@ -9,7 +10,7 @@ describe('a protected call', () => {
   it('is one request where no second factor is wanted', async () => {
     const { transport, asked } = fakeTransport(() => ({ id: 1 }));
     expect(await withSecondFactor(accountOn(transport), METHOD, { a: 1 })).toEqual({ id: 1 });
-    expect(asked).toEqual([{ method: METHOD, params: { a: 1 }, options: { accessToken: 'token' } }]);
+    expect(asked).toEqual([{ method: METHOD, params: { a: 1 }, options: { accessToken: new Secret('token') } }]);
   });
 
   it('is the same request again with the code and the challenge', async () => {
@@ -25,7 +26,7 @@ describe('a protected call', () => {
       { a: 1 },
       { a: 1, authorization_data: '123456', challenge: 'challenge-1' },
     ]);
-    expect(asked[1]?.options).toEqual({ accessToken: 'token', timeoutMs: 5 });
+    expect(asked[1]?.options).toEqual({ accessToken: new Secret('token'), timeoutMs: 5 });
     expect(seen[0]).toMatchObject({
       method: METHOD,
       attempt: 1,

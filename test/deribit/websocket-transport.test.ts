@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { describe, expect, it } from 'vitest';
+import { Secret } from '../../src/crypto/secret.js';
 import { connect } from '../../src/deribit/connect.js';
 import type { Notification } from '../../src/deribit/json-rpc.js';
 import { openWebSocket } from '../../src/deribit/websocket-transport.js';
@@ -38,7 +39,7 @@ describe('a WebSocket connection', () => {
     const { endpoint } = await webSocketServer(ok);
     const transport = await openWebSocket(endpoint);
     const params = Object.freeze({ id: 1 });
-    expect(await transport.request('private/x', params, { accessToken: 'tok' })).toEqual({
+    expect(await transport.request('private/x', params, { accessToken: new Secret('tok') })).toEqual({
       id: 1,
       access_token: 'tok',
     });
@@ -109,8 +110,8 @@ describe('a WebSocket connection', () => {
     const { endpoint } = await webSocketServer((asked, socket) => {
       if (asked.method === 'public/test') ok(asked, socket);
     });
-    const transport = await openWebSocket(endpoint, { timeoutMs: 40 });
-    const late = await failure(transport.request('public/silent'), 'ERR_TIMEOUT');
+    const transport = await openWebSocket(endpoint);
+    const late = await failure(transport.request('public/silent', {}, { timeoutMs: 40 }), 'ERR_TIMEOUT');
     expect(late).toMatchObject({ maybeSent: true, message: 'the answer to public/silent took longer than 40 ms' });
     const controller = new AbortController();
     const waiting = failure(

@@ -218,7 +218,7 @@ describe('a cut', () => {
       maybeSent: false,
     });
     expect(await caught(session.request(...BUY, { timeoutMs: 1 }))).toMatchObject({
-      code: 'ERR_TIMEOUT',
+      code: 'ERR_NOT_SENT',
       maybeSent: false,
     });
     const stop = new AbortController();
@@ -236,7 +236,7 @@ describe('a cut', () => {
     await next(session, 'disconnect');
     const all = await Promise.allSettled(Array.from({ length: 3 }, () => session.request(...SUMMARY)));
     expect(all.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'rejected']);
-    expect(all[2]).toMatchObject({ reason: { code: 'ERR_CONNECTION_CLOSED', maybeSent: false } });
+    expect(all[2]).toMatchObject({ reason: { code: 'ERR_NOT_SENT', maybeSent: false } });
   });
 
   test('of a whole restart is waited out, with longer and longer waits', async () => {
@@ -416,7 +416,7 @@ describe('a request', () => {
     await Promise.all(Array.from({ length: 6 }, () => session.request(...SUMMARY)));
     expect(w.calls().filter((call) => call.includes('10028'))).toEqual([]);
     const impatient = session.request(...SUMMARY, { timeoutMs: 1 });
-    expect(await caught(impatient)).toMatchObject({ code: 'ERR_TIMEOUT', maybeSent: false });
+    expect(await caught(impatient)).toMatchObject({ code: 'ERR_NOT_SENT', maybeSent: false });
   });
 });
 

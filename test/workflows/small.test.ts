@@ -70,7 +70,7 @@ describe('authenticating', () => {
     expect(login.scope).not.toContain('trade:read');
     const { openHttp } = await import('../../src/deribit/http-transport.js');
     const http = openHttp(world.endpoint);
-    const accessToken = login.accessToken.reveal();
+    const { accessToken } = login;
     expect(await http.request('private/get_account_summary', { currency: 'BTC' }, { accessToken })).toHaveProperty(
       'equity',
     );

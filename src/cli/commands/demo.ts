@@ -69,7 +69,7 @@ async function tell(
   const registered = await workflow.store.read(name);
   const { clientId, login: made } = await authenticate(workflow, registered, endpoint, { outlives: true });
   const equity = await withTransport(workflow, endpoint, async (bot) => {
-    const options = { accessToken: made.accessToken.reveal() };
+    const options = { accessToken: made.accessToken };
     const summary = await bot.request('private/get_account_summary', { currency: 'BTC' }, options);
     return Number((summary as { equity?: unknown }).equity);
   });

@@ -1,14 +1,11 @@
 import { buildAuthParams } from '../../deribit/auth.js';
 import { ExchangeClock, withClockCorrection } from '../../deribit/clock.js';
+import { startTimer } from '../../deribit/connect-options.js';
 import { rpcError } from '../../deribit/json-rpc.js';
 import { DeribitKeysError, type RpcFailure } from '../../errors.js';
+import { renewAfterMs, usableForMs } from '../../session/token-life.js';
 import { asCcxtError, type CcxtClient, type CcxtStreaming, type Message } from './exchange.js';
 import type { CcxtLogin } from './rest.js';
-
-/** A login is renewed after this part of its life, and not relied on after that. */
-const RENEW_AFTER = 0.7;
-const RELY_UNTIL = 0.9;
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 interface StreamLogin {
   readonly message: unknown;
@@ -58,12 +55,12 @@ export function signStream(exchange: CcxtStreaming, { clientId, signer, scope }:
   function keep(client: CcxtClient, message: Message): void {
     const { expires_in: expiresInS } = (message.result ?? {}) as { readonly expires_in?: unknown };
     const lifeMs = (typeof expiresInS === 'number' ? Math.max(1, expiresInS) : 1) * 1000;
-    logins.set(client, { message, relyUntilMs: performance.now() + lifeMs * RELY_UNTIL });
+    logins.set(client, { message, relyUntilMs: performance.now() + usableForMs(lifeMs) });
     const renew = () => {
       // who asks next is told why, where this fails
       if (isCurrent(client)) start(client, client).catch(() => logins.delete(client));
     };
-    setTimeout(renew, Math.min(LONGEST_TIMER_MS, lifeMs * RENEW_AFTER)).unref();
+    startTimer(renewAfterMs(lifeMs), renew).unref();
   }
 
   async function logIn(only: CcxtClient | null): Promise<unknown> {
