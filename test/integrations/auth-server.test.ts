@@ -11,7 +11,7 @@ import { clientOf, narrowedScope, parseClients } from '../../src/integrations/au
 import { isLocal, parseListen, passedSocket } from '../../src/integrations/auth-server/listen.js';
 import { bearerOf, hashesTo, hashOf } from '../../src/integrations/auth-server/secret-file.js';
 import type { Session } from '../../src/session/index.js';
-import { ManagedSession } from '../../src/session/managed-session.js';
+import { ManagedSession } from '../../src/integrations/ccxt/managed-session.js';
 import { afterTest, caught, world } from '../session/support.js';
 import { type CliResult, temporaryFolder } from '../support/cli.js';
 import { isTaken, type Shop, shop } from './support.js';

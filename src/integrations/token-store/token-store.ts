@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { usableForMs } from '../../session/token-life.js';
 
 /** What a token was issued for; it serves nothing else. */
 export interface TokenPurpose {
@@ -63,18 +64,14 @@ export interface SharedTokenOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A token is handed out while this much of its life is left, or this part of a short life. */
-const MARGIN_MS = 60_000;
-const MARGIN_PART = 0.2;
 const POLL_MS = 100;
 /** A login takes a few seconds at the most; after this, a process no longer waits for another one's. */
 const WAIT_MS = 30_000;
 
 /** Whether `token` will do for a request that is about to be sent. A clock that was set back cannot tell its age. */
 export function isUsable(token: StoredToken, nowMs: number): boolean {
-  if (nowMs < token.issuedAtMs) return false;
-  const marginMs = Math.min(MARGIN_MS, (token.expiresAtMs - token.issuedAtMs) * MARGIN_PART);
-  return nowMs < token.expiresAtMs - marginMs;
+  const ageMs = nowMs - token.issuedAtMs;
+  return ageMs >= 0 && ageMs < usableForMs(token.expiresAtMs - token.issuedAtMs);
 }
 
 /**

@@ -1,12 +1,12 @@
-import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
-import type { Session } from './session.js';
+import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import type { Session } from '../../session/session.js';
 
-/** For so long the reason is repeated for which a login was refused, instead of asking the exchange again. */
+/** After a refused login, its error is repeated for this long instead of asking the exchange again. */
 const REFUSED_FOR_MS = 5_000;
 
 /**
- * A session that is opened when it is first wanted, and again after it has ended: a key that was refused may be enabled
- * again, and those who ask in vain meanwhile do not all bother the exchange.
+ * A session that is opened when it is first needed, and again after it has ended: a key that was refused may be enabled
+ * again, and callers do not all ask the exchange meanwhile.
  */
 export class ManagedSession {
   readonly #open: () => Promise<Session>;
@@ -16,9 +16,8 @@ export class ManagedSession {
   #refusal: { readonly error: DeribitKeysError; readonly atMs: number } | null = null;
   readonly #openings = new WeakMap<Session, Promise<Session>>();
   #isClosed = false;
-  #clockOffsetMs = 0;
 
-  /** @param nowMs a clock that never goes back */
+  /** @param nowMs a clock that never goes back, in milliseconds */
   constructor(
     open: () => Promise<Session>,
     nowMs: () => number = () => performance.now(),
@@ -29,9 +28,9 @@ export class ManagedSession {
     this.#refusedForMs = refusedForMs;
   }
 
-  /** Throws what opening throws; after a refusal the same again for a while. */
+  /** @throws what opening throws; after a refusal the same error for a while */
   get(): Promise<Session> {
-    if (this.#isClosed) return Promise.reject(new DeribitKeysError('ERR_CONNECTION_CLOSED', 'it is closed'));
+    if (this.#isClosed) return Promise.reject(new DeribitKeysError('ERR_CONNECTION_CLOSED', 'the session is closed'));
     const refusal = this.#refusal;
     if (refusal !== null && this.#nowMs() - refusal.atMs < this.#refusedForMs) return Promise.reject(refusal.error);
     this.#refusal = null;
@@ -39,15 +38,10 @@ export class ManagedSession {
     return this.#session;
   }
 
-  /** Ends `session`, unless it was replaced already; the next one comes when it is wanted. */
+  /** Ends `session`, unless it was replaced already; the next one is opened when it is needed. */
   async replace(session: Session): Promise<void> {
     if (this.#session === this.#openings.get(session)) this.#session = null;
     await session.close();
-  }
-
-  /** What to add to our clock for a timestamp: nothing until a session has seen that it is far off. */
-  get clockCorrectionMs(): number {
-    return this.#clockOffsetMs;
   }
 
   async close(): Promise<void> {
@@ -60,9 +54,6 @@ export class ManagedSession {
     opening.then(
       (session) => {
         this.#openings.set(session, opening);
-        session.on('clock', ({ corrected, offsetMs }) => {
-          this.#clockOffsetMs = corrected ? offsetMs : 0;
-        });
         return session.closed.then((error) => this.#ended(error, opening));
       },
       (error: unknown) => this.#ended(error, opening),
