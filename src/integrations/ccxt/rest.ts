@@ -4,10 +4,10 @@ import { decodeFrame, encodeRequest, protocolError, resultOf, rpcError } from '.
 import { networkError } from '../../deribit/network-errors.js';
 import type { Transport } from '../../deribit/transport.js';
 import { DeribitKeysError } from '../../errors.js';
-import { ManagedSession } from './managed-session.js';
 import { openSession } from '../../session/open-session.js';
 import { defined } from '../../util/defined.js';
 import { asCcxtError, type CcxtExchange, failureIn } from './exchange.js';
+import { ManagedSession } from './managed-session.js';
 
 /** What {@link withSigner} takes. */
 export interface CcxtLogin {
