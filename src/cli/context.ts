@@ -109,6 +109,8 @@ export function createContext(
   const store = openKeystore(options.keysDir ?? (host.env.DERIBIT_KEYS_DIR || 'keys'), {
     signal: host.signal,
     onWait: (message) => out.note(message),
+    as: typeof flags.as === 'string' ? flags.as : undefined,
+    anyMode: options.allowInsecurePermissions === true,
   });
   const permissions: PermissionPolicy = options.allowInsecurePermissions
     ? 'any'

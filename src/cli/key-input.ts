@@ -1,7 +1,9 @@
-import { open } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
 import type { Secret } from '../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
-import { readHandle } from '../keystore/files.js';
+import { errnoOf } from '../keystore/files.js';
+import { describeSharedFile } from '../keystore/permissions.js';
+import { readInput } from '../keystore/read-input.js';
 import type { Context } from './context.js';
 import { withPassphrase } from './secrets.js';
 
@@ -27,51 +29,30 @@ function tooLarge(what: string): DeribitKeysError {
   );
 }
 
-async function readInput(cx: Context, source: string): Promise<Uint8Array> {
+async function readSource(cx: Context, source: string, isPrivate: boolean): Promise<Uint8Array> {
   if (source === '-') return readStdin(cx);
+  const { signal } = cx.host;
+  let shared: string | null = null;
+  const check = (stats: Stats) => {
+    if (stats.isDirectory()) throw new DeribitKeysError('ERR_KEY_UNREADABLE', `${source} is a folder, not a key file`);
+    shared = describeSharedFile(source, stats);
+  };
   try {
-    const handle = await open(source, 'r');
-    try {
-      const stats = await handle.stat();
-      if (stats.isFile()) {
-        if (stats.size > MAX_INPUT_BYTES) throw tooLarge(source);
-        return await readHandle(handle, source, MAX_INPUT_BYTES);
-      }
-      if (stats.isDirectory())
-        throw new DeribitKeysError('ERR_KEY_UNREADABLE', `${source} is a folder, not a key file`);
-      return await readPipe(handle, source);
-    } finally {
-      await handle.close();
-    }
+    const bytes = await readInput(source, { maxBytes: MAX_INPUT_BYTES, check, signal });
+    if (isPrivate && shared !== null) cx.out.note(shared);
+    return bytes;
   } catch (error) {
-    if (error instanceof DeribitKeysError) throw error;
-    const missing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
-    throw new DeribitKeysError(
-      'ERR_KEY_UNREADABLE',
-      missing ? `there is no file ${source}` : `the file ${source} cannot be read`,
-      {
-        cause: error,
-        hint: 'give the path of a key file, or - for the standard input',
-      },
-    );
-  }
-}
-
-async function readPipe(handle: Awaited<ReturnType<typeof open>>, source: string): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  for (;;) {
-    const { bytesRead, buffer } = await handle.read(Buffer.alloc(MAX_INPUT_BYTES), 0, MAX_INPUT_BYTES, null);
-    if (bytesRead === 0) return Buffer.concat(chunks);
-    length += bytesRead;
-    if (length > MAX_INPUT_BYTES) throw tooLarge(source);
-    chunks.push(buffer.subarray(0, bytesRead));
+    const hint = 'give the path of a key file, or - for the standard input';
+    if (isDeribitKeysError(error, 'ERR_KEYSTORE_IO')) throw error.with({ code: 'ERR_KEY_UNREADABLE', hint });
+    if (isDeribitKeysError(error)) throw error;
+    const what = errnoOf(error) === 'ENOENT' ? `there is no file ${source}` : `the file ${source} cannot be read`;
+    throw new DeribitKeysError('ERR_KEY_UNREADABLE', what, { cause: error, hint });
   }
 }
 
 /**
  * Reads a key from a file or (`-`) from stdin, and asks for its passphrase if it needs one.
- * @param key the name that it will have in the keystore
+ * @param key the name that it will have in the keystore, for a private key: its file is told about if others can read it
  * @throws `ERR_KEY_UNREADABLE`, and what `parse` does
  */
 export async function readKeyInput<T>(
@@ -80,7 +61,7 @@ export async function readKeyInput<T>(
   parse: (bytes: Uint8Array, passphrase: Secret | null) => Promise<T>,
   key?: string,
 ): Promise<T> {
-  const bytes = await readInput(cx, source);
+  const bytes = await readSource(cx, source, key !== undefined);
   try {
     return await parse(bytes, null);
   } catch (error) {

@@ -1,9 +1,12 @@
 import { spawn } from 'node:child_process';
-import { type FileHandle, open } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
 import { join } from 'node:path';
 import { Secret } from '../crypto/secret.js';
 import { decodeSecretText } from '../crypto/secret-text.js';
-import { DeribitKeysError } from '../errors.js';
+import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { errnoOf } from '../keystore/files.js';
+import { describeSharedFile } from '../keystore/permissions.js';
+import { readInput } from '../keystore/read-input.js';
 import { withoutOwnSecrets } from './child-environment.js';
 import type { Output } from './host.js';
 
@@ -18,30 +21,6 @@ interface ReaderContext {
   readonly note: (text: string) => void;
 }
 
-const errnoOf = (error: unknown) => (error instanceof Error && 'code' in error ? String(error.code) : '');
-
-async function readAll(handle: FileHandle): Promise<Buffer | null> {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for (;;) {
-    const size = MAX_SECRET_BYTES + 1;
-    const { bytesRead, buffer } = await handle.read(Buffer.alloc(size), 0, size, null);
-    if (bytesRead === 0) return Buffer.concat(chunks);
-    length += bytesRead;
-    if (length > MAX_SECRET_BYTES) return null;
-    chunks.push(buffer.subarray(0, bytesRead));
-  }
-}
-
-/** Says that others can read a file of the user's own; a mounted secret, which nobody can write to, is left out. */
-async function tellIfShared(handle: FileHandle, path: string, note: (text: string) => void): Promise<void> {
-  const { mode, uid } = await handle.stat();
-  const isPlainFile = (mode & 0o170000) === 0o100000;
-  if (!isPlainFile || (mode & 0o077) === 0 || (mode & 0o200) === 0 || uid !== process.getuid?.()) return;
-  const octal = (mode & 0o777).toString(8).padStart(4, '0');
-  note(`note: other users can read ${path} (mode ${octal}): chmod 600 ${path}`);
-}
-
 /**
  * Reads a secret from a file, a pipe or a device such as /dev/stdin, in UTF-8 or UTF-16. A byte order mark and one
  * trailing newline are dropped.
@@ -50,26 +29,22 @@ async function tellIfShared(handle: FileHandle, path: string, note: (text: strin
 export async function readSecretFile(
   path: string,
   what: string,
-  { note = () => {} }: Partial<ReaderContext> = {},
+  { note = () => {}, signal }: Partial<ReaderContext> = {},
 ): Promise<Secret> {
   const refuse = (why: string, cause?: unknown) =>
     new DeribitKeysError('ERR_USAGE', `cannot read the ${what} from ${path}: ${why}`, {
       cause,
       hint: `name a file that holds only the ${what}`,
     });
-  let bytes: Buffer | null;
-  try {
-    const handle = await open(path, 'r');
-    try {
-      await tellIfShared(handle, path, note);
-      bytes = await readAll(handle);
-    } finally {
-      await handle.close();
-    }
-  } catch (error) {
+  const tellIfShared = (stats: Stats) => {
+    const shared = describeSharedFile(path, stats);
+    if (shared !== null) note(shared);
+  };
+  const bytes = await readInput(path, { maxBytes: MAX_SECRET_BYTES, check: tellIfShared, signal }).catch((error) => {
+    if (isDeribitKeysError(error, 'ERR_INTERRUPTED')) throw error;
+    if (isDeribitKeysError(error)) throw refuse(error.message, error);
     throw refuse(errnoOf(error) === 'ENOENT' ? 'no such file' : `the file cannot be read (${errnoOf(error)})`, error);
-  }
-  if (bytes === null) throw refuse(`it has more than ${MAX_SECRET_BYTES} bytes`);
+  });
   const text = decodeSecretText(bytes);
   if (text === null) throw refuse('it is not text in UTF-8 or UTF-16');
   if (text === '') throw refuse('it is empty');

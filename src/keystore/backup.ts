@@ -10,7 +10,7 @@ import { fileNames, type Keystore, type LockedKey, recordStep } from './keystore
 import { foldName, isKeyName } from './names.js';
 import { parseRecord } from './record.js';
 import { RETIRED_FOLDER } from './retire.js';
-import type { Step } from './transaction.js';
+import type { Step } from './steps.js';
 
 /*
  * A backup is an age file (age-encryption.org/v1) under a passphrase, in which stands a tar archive of the keystore's

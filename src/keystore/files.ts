@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, type Stats } from 'node:fs';
-import { type FileHandle, link, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { type FileHandle, link, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { DeribitKeysError } from '../errors.js';
 
-/** Files that the keystore reads are small: more than this is not one of them. */
+/** The files of a keystore are small: no more than this is read. */
 export const MAX_FILE_BYTES = 64 * 1024;
 
-/** The suffix of files that are not whole yet. */
+/** The suffix of files that are not complete yet. */
 export const TEMPORARY_SUFFIX = '.tmp';
 
 const IGNORE_FILE = '.gitignore';
@@ -41,7 +41,7 @@ export function fileError(error: unknown, doing: string, path: string): DeribitK
   const reason = REASONS[errno] ?? (errno || 'the file system refused');
   return new DeribitKeysError('ERR_KEYSTORE_IO', `cannot ${doing} ${path}: ${reason}`, {
     cause: error,
-    hint: 'nothing was changed; mend that and run the same command again',
+    hint: 'nothing was changed in the keystore; fix that, then run the same command again',
   });
 }
 
@@ -85,17 +85,45 @@ export async function flushFolder(folder: string): Promise<void> {
   }
 }
 
-/** Whether `folder` holds nothing yet, or only an ignore file that was never written to its end. */
+/** Whether `folder` holds nothing yet, or only an ignore file that was never completed. */
 async function isUntouched(folder: string): Promise<boolean> {
-  const names = await namesIn(folder);
-  if (names.length > 1 || (names.length === 1 && names[0] !== IGNORE_FILE)) return false;
-  return ((await statOrNull(join(folder, IGNORE_FILE)))?.size ?? 0) === 0;
+  if (((await statOrNull(join(folder, IGNORE_FILE)))?.size ?? 0) > 0) return false;
+  return (await namesIn(folder)).every((name) => name === IGNORE_FILE);
 }
+
+/**
+ * Makes `folder` and what is missing above it; returns whether it was missing. Node's own recursive `mkdir` never ends
+ * where a file system reports a folder as missing and does not let it be made, such as below /proc.
+ */
+async function makeFolders(folder: string): Promise<boolean> {
+  const make = async () => {
+    try {
+      await mkdir(folder, { mode: 0o700 });
+      return true;
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT' || !(await isFolder(folder))) throw error;
+      return false;
+    }
+  };
+  try {
+    return await make();
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT' || dirname(folder) === folder || (await isFolder(dirname(folder)))) throw error;
+  }
+  await makeFolders(dirname(folder));
+  return make();
+}
+
+const isFolder = (path: string) =>
+  stat(path).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  );
 
 /** Makes `folder` (0700) and what is missing above it. A folder that is empty gets an ignore file for git. */
 export async function makePrivateFolder(folder: string): Promise<void> {
-  const first = await explaining('make the folder', folder, () => mkdir(folder, { recursive: true, mode: 0o700 }));
-  if (first === undefined && !(await isUntouched(folder))) return;
+  const made = await explaining('make the folder', folder, () => makeFolders(folder));
+  if (!made && !(await isUntouched(folder))) return;
   const path = join(folder, IGNORE_FILE);
   await explaining('write', path, async () => {
     // always the same bytes: it does no harm when two processes write them
@@ -135,7 +163,7 @@ export function temporaryPath(path: string): string {
   return join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}${TEMPORARY_SUFFIX}`);
 }
 
-/** Replaces the content of `path` whole or not at all: write beside it, flush, rename, flush the folder. */
+/** Replaces the content of `path` completely or not at all: write beside it, flush, rename, flush the folder. */
 export async function replaceFile(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
   await explaining('write', path, async () => {
     const temporary = temporaryPath(path);
@@ -152,14 +180,15 @@ export async function replaceFile(path: string, content: string | Uint8Array, mo
 
 const NO_HARD_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
 
-/** Whether a failed `link` means that the file system knows no hard links. */
+/** Whether a failed `link` means that the file system has no hard links. */
 export function lacksHardLinks(error: unknown): boolean {
   return NO_HARD_LINKS.has(errnoOf(error));
 }
 
 /**
- * Gives the whole file `temporary` the name `path`, which nothing may have yet: the system's `EEXIST` otherwise.
- * Where the file system knows no hard links, a look and a rename stand in, under the keystore's own locks.
+ * Gives the complete file `temporary` the name `path`. Where the file system has no hard links, a check and a rename
+ * stand in for one, under the keystore's own locks.
+ * @throws the system's `EEXIST` where the name is taken
  */
 export async function publish(temporary: string, path: string): Promise<void> {
   try {
@@ -180,7 +209,7 @@ export async function requireNoFile(path: string): Promise<void> {
 }
 
 /**
- * Makes a new file, whole or not at all, flushed.
+ * Makes a new file, completely or not at all, flushed.
  * @throws `ERR_NAME_TAKEN` where the name is taken, `ERR_KEYSTORE_IO`
  */
 export async function createFile(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
@@ -205,13 +234,22 @@ export async function createFile(path: string, content: string | Uint8Array, mod
  */
 
 function requireReadable(path: string, stats: Stats, maxBytes: number): void {
-  if (!stats.isFile()) throw new DeribitKeysError('ERR_KEYSTORE_IO', `${path} is not a regular file`);
-  if (stats.size <= maxBytes) return;
-  throw new DeribitKeysError('ERR_KEYSTORE_IO', `${path} has ${stats.size} bytes: at most ${maxBytes} are read`);
+  if (!stats.isFile()) {
+    throw new DeribitKeysError(
+      'ERR_KEYSTORE_IO',
+      `${path} is ${stats.isDirectory() ? 'a folder, ' : ''}not a regular file`,
+    );
+  }
+  if (stats.size > maxBytes) throw tooLarge(path, maxBytes, stats.size);
+}
+
+export function tooLarge(path: string, maxBytes: number, size?: number): DeribitKeysError {
+  const bytes = size ?? `more than ${maxBytes}`;
+  return new DeribitKeysError('ERR_KEYSTORE_IO', `${path} has ${bytes} bytes: at most ${maxBytes} are read`);
 }
 
 /**
- * Opens a regular file of at most `maxBytes`, lets `check` look at what was opened, and reads it.
+ * Opens a regular file of at most `maxBytes`, lets `check` refuse what was opened, and reads it.
  * @throws `ERR_KEYSTORE_IO` for a larger one or another kind of file, and the system's errors as they are
  */
 export function readChecked(path: string, check: (stats: Stats) => void, maxBytes = MAX_FILE_BYTES): Buffer {
@@ -233,7 +271,7 @@ export function readChecked(path: string, check: (stats: Stats) => void, maxByte
   }
 }
 
-/** Reads a small file, or gives null where there is none. `check` looks at what was opened first. */
+/** Reads a small file; null where there is none. `check` can refuse what was opened. */
 export async function readFileOrNull(
   path: string,
   maxBytes = MAX_FILE_BYTES,
@@ -252,5 +290,5 @@ export async function readHandle(handle: FileHandle, path: string, maxBytes = MA
   requireReadable(path, await handle.stat(), maxBytes);
   const content = await handle.readFile();
   if (content.length <= maxBytes) return content;
-  throw new DeribitKeysError('ERR_KEYSTORE_IO', `${path} grew past ${maxBytes} bytes while it was read`);
+  throw tooLarge(path, maxBytes);
 }

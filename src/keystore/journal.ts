@@ -5,7 +5,7 @@ import { isSignerTarget, type SignerTarget } from '../signers/kinds.js';
 import { namesIn, readFileOrNull } from './files.js';
 import type { Keystore } from './keystore.js';
 import { foldName, isKeyName } from './names.js';
-import type { Step } from './transaction.js';
+import type { Step } from './steps.js';
 
 /*
  * How far the rotation of a key has come: one file a name, `.<name>.rotation.json`, which changes in the same

@@ -2,13 +2,24 @@ import type { Stats } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
-import { AUDIT_FILE, type AuditEntry, appendAudit, auditLine } from './audit-log.js';
+import {
+  AUDIT_FILE,
+  type AuditEntry,
+  type AuditNote,
+  appendAudit,
+  auditEntry,
+  auditLine,
+  noteOn,
+} from './audit-log.js';
 import { errnoOf, makePrivateFolder, namesIn, readFileOrNull, replaceFile, statOrNull } from './files.js';
-import { DEFAULT_LOCK_WAIT_MS, type Lock, takeLock } from './lock.js';
+import { DEFAULT_LOCK_WAIT_MS, KEY_LOCK, keyLock, type Lock, type LockFile, takeLock } from './lock.js';
 import { foldName, isKeyName, requireKeyName } from './names.js';
 import { requireOwnFile } from './permissions.js';
 import { type KeyRecord, MAX_RECORD_BYTES, parseRecord, serialiseRecord } from './record.js';
-import { change, finishChanges, hasUnfinishedChange, isLeftover, ownerOfLeftover, type Step } from './transaction.js';
+import type { Step } from './steps.js';
+import { change, finishChanges, hasUnfinishedChange, isLeftover, ownerOfLeftover } from './transaction.js';
+
+export { type AuditNote, noteOn } from './audit-log.js';
 
 export interface KeystoreOptions {
   /** How long a lock that another process holds is waited for. */
@@ -18,6 +29,10 @@ export interface KeystoreOptions {
   /** Called where a lock is waited for beyond `lockWaitMs`, with a sentence that says what is waited for. */
   readonly onWait?: (message: string) => void;
   readonly now?: () => Date;
+  /** The key that the user logs in with, for the audit log. */
+  readonly as?: string | undefined;
+  /** Whether keys may be written where the file system ignores modes, so that other users can read them. */
+  readonly anyMode?: boolean;
 }
 
 /** The files of one key, as absolute paths. */
@@ -33,7 +48,7 @@ export interface DamagedRecord {
   readonly error: DeribitKeysError;
 }
 
-/** A folder of keys. It keeps nothing in memory: each call looks at the files. */
+/** A folder of keys. It keeps nothing in memory: each call reads the files. */
 export interface Keystore {
   readonly folder: string;
   readonly now: () => Date;
@@ -61,7 +76,7 @@ export interface Keystore {
    * @throws `ERR_LOCKED`, `ERR_INTERRUPTED`, `ERR_KEYSTORE_IO`
    */
   withKeyLock<T>(fingerprint: string, work: () => Promise<T>): Promise<T>;
-  /** Ends and cleans up what commands that died have left, for every key that nobody works on. Never fails. */
+  /** Finishes and cleans up what commands that died have left, for every key that nobody works on. Never fails. */
   tidy(): Promise<void>;
   audit(entry: AuditNote): Promise<void>;
 }
@@ -69,7 +84,7 @@ export interface Keystore {
 /** A key whose lock is held. */
 export interface LockedKey {
   readonly name: string;
-  /** Whether a change that a dead command had decided was ended when the lock was taken. */
+  /** Whether a change that a dead command had decided was finished when the lock was taken. */
   readonly finished: boolean;
   read(): Promise<KeyRecord>;
   /** @throws `ERR_NAME_TAKEN` where a file of the name, or of one that differs only by case, exists. */
@@ -84,38 +99,16 @@ export interface LockedKey {
   change(steps: readonly Step[], ...notes: readonly AuditNote[]): Promise<void>;
 }
 
-/** What is told of an entry of the audit log; the rest is null, the time is now, the outcome `ok`. */
-export type AuditNote = Partial<AuditEntry> & Pick<AuditEntry, 'action'>;
-
 /** Why a record is saved; `outcome` is `ok` or the code of an error. */
 export interface SaveNote {
   readonly action: string;
   readonly outcome?: string;
 }
 
-/** The line of the audit log that tells of an action on the key of `record`. */
-export function noteOn(action: string, { name, fingerprint, clientId, environment }: KeyRecord): AuditNote {
-  return { action, name, fingerprint, clientId, environment };
-}
-
 /** The step that writes a record's file. @throws `ERR_STATE` for a record that could not be read again */
 export function recordStep(record: KeyRecord, how: 'create' | 'replace' = 'replace'): Step {
   return { do: how, file: fileNames(record.name).record, content: serialiseRecord(record) };
 }
-
-/** The id of a lock file, and what it protects. */
-interface LockFile {
-  readonly id: string;
-  readonly what: string;
-}
-
-/** The id of the lock of a key pair. No key can have such a name, since it ends in `.pub`. */
-const KEY_LOCK = /^[0-9a-f]{32}\.pub$/;
-
-const keyLock = (fingerprint: string): LockFile => ({
-  id: `${fingerprint.replaceAll(':', '')}.pub`,
-  what: `the key pair ${fingerprint}`,
-});
 
 const RECORD = '.json';
 const CHANGE_POLL_MS = 10;
@@ -136,7 +129,7 @@ function nameTaken(name: string, entry: string, suffix: string, finished: boolea
       hint: 'take another name, or move that file away',
     });
   }
-  const how = finished ? 'is there now, and whole: an interrupted run was finished' : 'exists already';
+  const how = finished ? 'is there now, complete: an interrupted run was finished' : 'exists already';
   return new DeribitKeysError('ERR_NAME_TAKEN', `the key "${existing}" ${how}`, {
     hint:
       existing === name
@@ -179,7 +172,7 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
     const near = names.find((other) => foldName(other) === foldName(name));
     const stray = (await statOrNull(join(root, `${name}.pem`))) !== null;
     const hint = stray
-      ? `${name}.pem is there without a record: bring it in under another name with: deribit-keys import <name> ${join(root, `${name}.pem`)}`
+      ? `${name}.pem is there without a record: import it under another name with: deribit-keys import <name> ${join(root, `${name}.pem`)}`
       : near !== undefined
         ? `did you mean "${near}"?`
         : 'see what there is with: deribit-keys list';
@@ -196,7 +189,7 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
     return record;
   };
 
-  /** Files that are being changed are waited for; a change whose maker died is ended here. */
+  /** Waits for files that are being changed; a change whose maker died is finished here. */
   const read = async (name: string): Promise<KeyRecord> => {
     requireKeyName(name);
     const deadlineMs = performance.now() + waitMs;
@@ -222,22 +215,17 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
     }
   };
 
-  const entryOf = (note: AuditNote): AuditEntry => ({
-    name: null,
-    fingerprint: null,
-    clientId: null,
-    environment: null,
-    outcome: 'ok',
-    ...note,
-    time: now().toISOString(),
-  });
+  const entryOf = (note: AuditNote): AuditEntry => auditEntry(note, now(), options.as ?? null);
 
   const lockedKey = (name: string, lock: Pick<Lock, 'check'>, finished: boolean): LockedKey => {
     const changeWith = (steps: readonly Step[], notes: readonly AuditNote[]): Promise<void> => {
       const lines = notes.map((note): Step => ({ do: 'append', file: AUDIT_FILE, line: auditLine(entryOf(note)) }));
       // a full disk is found before anything old is touched, and nothing is told of new files that were not made
       const onlyNew = steps.every((step) => step.do === 'create');
-      return change(root, name, lock, onlyNew ? [...steps, ...lines] : [...lines, ...steps]);
+      return change(
+        { root, name, lock, anyMode: options.anyMode },
+        onlyNew ? [...steps, ...lines] : [...lines, ...steps],
+      );
     };
     return {
       name,

@@ -52,6 +52,21 @@ const MAX_CLEARED = 8;
 /** How long a lock that another process holds is waited for. */
 export const DEFAULT_LOCK_WAIT_MS = 3_000;
 
+/** The id of a lock file, and what it protects. */
+export interface LockFile {
+  readonly id: string;
+  readonly what: string;
+}
+
+/** The id of the lock of a key pair. No key can have such a name, since it ends in `.pub`. */
+export const KEY_LOCK = /^[0-9a-f]{32}\.pub$/;
+
+/** The lock of the key pair with this fingerprint. */
+export const keyLock = (fingerprint: string): LockFile => ({
+  id: `${fingerprint.replaceAll(':', '')}.pub`,
+  what: `the key pair ${fingerprint}`,
+});
+
 export interface Lock {
   /** Renews the lease. @throws `ERR_LOCK_LOST` where another process has taken the lock. Called before each change. */
   check(): Promise<void>;

@@ -2,14 +2,15 @@ import { realpathSync, type Stats, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DeribitKeysError } from '../errors.js';
 import { errnoOf, fileError, readChecked, statOrNull } from './files.js';
+import { readInput } from './read-input.js';
 
 /**
- * How strictly the file of a private key is looked at.
+ * How strictly the file of a private key is checked.
  *
- * - `strict`: as ssh does. Readable by its owner alone, who is this user or root.
- * - `mounted`: also what Kubernetes and Docker mount: owned by root, readable by a group, not by all, not to be written
- *   but by root; a symbolic link to it may be anybody's that could replace it anyway.
- * - `any`: not looked at.
+ * - `strict`: as ssh does. Only its owner can read it, who is this user or root.
+ * - `mounted`: also what Kubernetes and Docker mount: owned by root, readable by a group, not by all, writable only by
+ *   root; a symbolic link to it may be anybody's that could replace it anyway.
+ * - `any`: not checked.
  */
 export type PermissionPolicy = 'strict' | 'mounted' | 'any';
 
@@ -17,12 +18,13 @@ const OTHERS = 0o077;
 const OTHERS_BUT_GROUP_READ = 0o037;
 const WRITABLE_BY_OTHERS = 0o022;
 const WRITABLE_BY_ALL = 0o002;
+const WRITABLE_BY_ANYBODY = 0o222;
 const STICKY = 0o1000;
 
 const octal = (mode: number) => (mode & 0o7777).toString(8).padStart(4, '0');
 const quoted = (path: string) => (/^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`);
 
-function refuse(message: string, hint: string): DeribitKeysError {
+function refusal(message: string, hint: string): DeribitKeysError {
   return new DeribitKeysError('ERR_PERMISSIONS', message, { hint });
 }
 
@@ -33,95 +35,135 @@ export function hasFileModes(): boolean {
 
 const ownerAndMode = ({ uid, mode }: Stats) => `(uid ${uid}, mode ${octal(mode)})`;
 
-/** Whether what `stats` tells of may have been written by somebody who is neither this user nor root. */
+/** Whether somebody who is neither this user nor root may have written the file. */
 function isOfOthers({ uid, mode }: Stats): boolean {
   return hasFileModes() && ((uid !== 0 && uid !== process.geteuid?.()) || (mode & WRITABLE_BY_OTHERS) !== 0);
 }
 
 /**
- * Refuses a change that was prepared, folder or list, where others may have prepared it.
+ * Refuses a prepared change, folder or list, if others may have prepared it.
  * @throws `ERR_PERMISSIONS`
  */
 export function requireOwnChange(path: string, stats: Stats): void {
   if (!isOfOthers(stats)) return;
-  throw refuse(
-    `the unfinished change ${path} may be somebody else's ${ownerAndMode(stats)}: it is not carried out`,
-    `look at what it holds: delete it, or where it is yours, own it and run: chmod -R go-w ${quoted(path)}`,
+  throw refusal(
+    `the unfinished change ${path} may be another user's ${ownerAndMode(stats)}: it is not carried out`,
+    `inspect it, then delete it; or if it is yours: chown it to yourself and run: chmod -R go-w ${quoted(path)}`,
   );
 }
 
 /**
- * Refuses a file that says which code is loaded, where others may have written it.
+ * Refuses a file that says which code is loaded if others may have written it.
  * @throws `ERR_PERMISSIONS`
  */
 export function requireOwnFile(path: string, stats: Stats): void {
   if (!isOfOthers(stats)) return;
-  throw refuse(
-    `${path} names the signer of a key and may be somebody else's ${ownerAndMode(stats)}`,
-    `look at what it names; where that is right, own the file and run: chmod go-w ${quoted(path)}`,
+  throw refusal(
+    `${path} names the signer of a key and may be another user's ${ownerAndMode(stats)}`,
+    `inspect what it names; if that is right, chown the file to yourself and run: chmod go-w ${quoted(path)}`,
   );
 }
 
 function checkFile(path: string, stats: Stats, me: number, policy: PermissionPolicy): void {
   if (stats.uid !== me && stats.uid !== 0) {
-    throw refuse(
+    throw refusal(
       `the private key ${path} belongs to another user (uid ${stats.uid})`,
-      'own the file yourself, or say --allow-insecure-permissions',
+      'run as that user, copy the key to a file of your own, or use --allow-insecure-permissions',
     );
   }
   const mounted = policy === 'mounted' && stats.uid === 0;
   if ((stats.mode & (mounted ? OTHERS_BUT_GROUP_READ : OTHERS)) === 0) return;
-  const chmod = `run: chmod 600 ${quoted(path)}`;
-  const asMount = stats.uid === 0 && (stats.mode & OTHERS_BUT_GROUP_READ) === 0;
-  throw refuse(
+  throw refusal(
     `the private key ${path} can be read or written by others (mode ${octal(stats.mode)})`,
-    asMount && policy === 'strict' ? `${chmod} (a key mounted by Kubernetes or Docker: --allow-mounted)` : chmod,
+    hintFor(path, stats, me, policy),
   );
 }
 
-/** A folder in which anybody may swap files protects none of them. */
+/** A secret that a container runtime mounts is root's, or read-only: `chmod` does not work on it. */
+function hintFor(path: string, { uid, mode }: Stats, me: number, policy: PermissionPolicy): string {
+  const chmod = `run: chmod 600 ${quoted(path)}`;
+  const isMount = uid === 0 && (me !== 0 || (mode & WRITABLE_BY_ANYBODY) === 0);
+  if (!isMount) return chmod;
+  if ((mode & OTHERS_BUT_GROUP_READ) === 0) {
+    return policy === 'strict' ? `${chmod}; if Kubernetes or Docker mounts it, use --allow-mounted` : chmod;
+  }
+  return (
+    'if Kubernetes mounts it, set defaultMode: 0440 and an fsGroup; if Docker Compose does, set mode: 0400 and the uid ' +
+    `of this user for the secret; otherwise run as root: chmod 600 ${quoted(path)}`
+  );
+}
+
+/**
+ * A sentence for the user of a file with a secret that other users can read, with the command that changes it; null where
+ * they cannot, or where the file is not this user's own to change.
+ */
+export function describeSharedFile(path: string, stats: Stats): string | null {
+  const { uid, mode } = stats;
+  const isOwn = hasFileModes() && stats.isFile() && uid === process.geteuid?.() && (mode & WRITABLE_BY_ANYBODY) !== 0;
+  if (!isOwn || (mode & OTHERS) === 0) return null;
+  return `note: other users can read ${path} (mode ${octal(mode)}): chmod 600 ${quoted(path)}`;
+}
+
+/**
+ * Refuses a folder of the keystore, or a file in it, whose mode is not the one that it was made with: WSL's /mnt/c, Docker
+ * Desktop's shared folders and FAT ignore modes.
+ * @throws `ERR_PERMISSIONS`
+ */
+export function requireKeptMode(path: string, { mode }: Stats, keystore: string): void {
+  if (!hasFileModes() || (mode & OTHERS) === 0) return;
+  throw refusal(
+    `the folder ${keystore} does not keep file modes: others could read a key in it (${path} has mode ${octal(mode)})`,
+    'name another folder: --keys-dir <dir>; on WSL, mount the drive with the option metadata; or accept it with ' +
+      '--allow-insecure-permissions',
+  );
+}
+
+/** A folder in which anybody can swap files protects none of them. */
 function checkFolder(path: string, me: number): void {
   const folder = dirname(path);
   const stats = statSync(folder);
   if ((stats.mode & WRITABLE_BY_ALL) !== 0 && (stats.mode & STICKY) === 0) {
-    throw refuse(
+    throw refusal(
       `anybody can replace files in the folder ${folder} (mode ${octal(stats.mode)})`,
       `run: chmod go-w ${quoted(folder)}`,
     );
   }
   if (stats.uid !== me && stats.uid !== 0) {
-    throw refuse(
+    throw refusal(
       `the folder ${folder} of the private key belongs to another user (uid ${stats.uid})`,
-      'keep keys in a folder of your own, or say --allow-insecure-permissions',
+      'run as that user, keep keys in a folder of your own, or use --allow-insecure-permissions',
     );
   }
 }
 
 /**
- * Reads the file of a private key, having looked at who else can: at the file that is opened, not at its name before.
- * On Windows, modes and owners are not looked at.
- * @throws `ERR_PERMISSIONS` with the command that mends it; `ERR_KEY_UNREADABLE` where there is no such file.
+ * Reads the file of a private key after checking who else can: the file that is opened, not what its name meant before.
+ * A pipe such as `<(gpg -d key.pem.gpg)` is read as well. On Windows, modes and owners are not checked.
+ * @throws `ERR_PERMISSIONS` with the command that fixes it; `ERR_KEY_UNREADABLE` if there is no such file
  */
 export async function readPrivateFile(path: string, policy: PermissionPolicy = 'strict'): Promise<Buffer> {
   try {
-    const looked = policy !== 'any' && hasFileModes();
+    const checks = policy !== 'any' && hasFileModes();
     const me = process.geteuid?.() ?? -1;
-    if (looked) {
+    const isPipe = statSync(path).isFIFO();
+    const check = (stats: Stats) => {
+      if (checks) checkFile(path, stats, me, policy);
+    };
+    if (checks) {
       checkFolder(path, me);
       const link = await statOrNull(path);
       if (link?.isSymbolicLink()) {
         if (link.uid !== me && link.uid !== 0) {
-          throw refuse(
+          throw refusal(
             `${path} is a symbolic link of another user (uid ${link.uid})`,
             'name the file that it points to',
           );
         }
-        checkFolder(realpathSync(path), me);
+        // an open pipe has no folder
+        if (!isPipe) checkFolder(realpathSync(path), me);
       }
     }
-    return readChecked(path, (stats) => {
-      if (looked) checkFile(path, stats, me, policy);
-    });
+    return isPipe ? await readInput(path, { check }) : readChecked(path, check);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') {
       throw new DeribitKeysError('ERR_KEY_UNREADABLE', `there is no private key file ${path}`, { cause: error });

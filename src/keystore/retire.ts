@@ -1,10 +1,11 @@
 import { readlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { DeribitKeysError } from '../errors.js';
+import { noteOn } from './audit-log.js';
 import { statOrNull } from './files.js';
-import { fileNames, type Keystore, type LockedKey, noteOn, recordStep, tokenFileName } from './keystore.js';
+import { fileNames, type Keystore, type LockedKey, recordStep, tokenFileName } from './keystore.js';
 import type { KeyRecord } from './record.js';
-import type { Step } from './transaction.js';
+import type { Step } from './steps.js';
 
 /** The folder, relative to the keystore, that keys go to when they are removed. */
 export const RETIRED_FOLDER = 'retired';

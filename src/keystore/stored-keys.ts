@@ -5,9 +5,10 @@ import type { PrivateKey, PublicKey } from '../crypto/keys.js';
 import type { Secret } from '../crypto/secret.js';
 import { DeribitKeysError } from '../errors.js';
 import type { SignerLocation } from '../signers/kinds.js';
+import { noteOn } from './audit-log.js';
 import { readFileOrNull, statOrNull } from './files.js';
 import { requireNoRotation } from './journal.js';
-import { fileNames, type Keystore, noteOn, recordStep } from './keystore.js';
+import { fileNames, type Keystore, recordStep } from './keystore.js';
 import { mismatch, type OpenOptions, openPrivateKey } from './open-key.js';
 import { type KeyRecord, localRecord } from './record.js';
 

@@ -1,15 +1,12 @@
-import { mkdir, rename, rm } from 'node:fs/promises';
-import { dirname, join, posix } from 'node:path';
+import { lstat, mkdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { DeribitKeysError } from '../errors.js';
-import { appendLine } from './audit-log.js';
 import {
   errnoOf,
   explaining,
   fileError,
   flushFolder,
-  makePrivateFolder,
   namesIn,
-  publish,
   readFileOrNull,
   statOrNull,
   TEMPORARY_SUFFIX,
@@ -18,7 +15,18 @@ import {
 } from './files.js';
 import type { Lock } from './lock.js';
 import { foldName } from './names.js';
-import { requireOwnChange } from './permissions.js';
+import { requireKeptMode, requireOwnChange } from './permissions.js';
+import {
+  applyStep,
+  foldersBelow,
+  inside,
+  isSameFile,
+  type LoggedStep,
+  mergeAppends,
+  parseSteps,
+  requireNoLinks,
+  type Step,
+} from './steps.js';
 
 /*
  * Several files change together or not at all: a redo log.
@@ -28,93 +36,21 @@ import { requireOwnChange } from './permissions.js';
  *   apply    each step, so that doing it twice does no harm                                (a crash here: redone)
  *   forget   delete .<name>.commit/
  *
- * Where a step fails before anything old was touched (only new files were made, or lines added), what was made is taken
- * back, and the log goes back to where a crash would drop it.
+ * If a step fails before anything old was touched (only new files were made, or lines added), what was made is removed
+ * again, and the log is dropped.
  *
- * A log is carried out only where nobody but this user or root can have written it, and no step passes through a
- * symbolic link below the keystore.
+ * A log is carried out only if nobody but this user or root can have written it, and no step passes through a symbolic
+ * link below the keystore.
  */
-
-/** One step of a change. Paths are relative to the keystore; `create` never overwrites, `append` adds a line once. */
-export type Step =
-  | { readonly do: 'create'; readonly file: string; readonly content: string }
-  | { readonly do: 'replace'; readonly file: string; readonly content: string }
-  | { readonly do: 'append'; readonly file: string; readonly line: string }
-  | { readonly do: 'move'; readonly from: string; readonly to: string }
-  | { readonly do: 'delete'; readonly file: string };
-
-type LoggedStep =
-  | { readonly do: 'create' | 'replace'; readonly file: string; readonly staged: string }
-  | Extract<Step, { do: 'append' | 'move' | 'delete' }>;
 
 const LOG = 'steps.json';
 const MAX_LOG_BYTES = 16 * 1024 * 1024;
 const commitFolder = (root: string, name: string) => join(root, `.${foldName(name)}.commit`);
 
-function inside(root: string, file: string): string {
-  if (posix.normalize(file) === file && !file.startsWith('..') && !file.startsWith('/')) return join(root, file);
-  throw new DeribitKeysError('ERR_STATE', `a step of an unfinished change names a path outside the keystore ${root}`);
-}
-
-/** The folders whose names a step changes, relative to the keystore; without the keystore itself. */
-function foldersBelow(step: Step | LoggedStep): string[] {
-  const files = step.do === 'move' ? [step.from, step.to] : [step.file];
-  return files.map((file) => posix.dirname(file)).filter((folder) => folder !== '.');
-}
-
-/** Refuses a step that would pass through a symbolic link: it may lead out of the keystore. */
-async function requireNoLinks(root: string, step: Step | LoggedStep): Promise<void> {
-  for (const folder of foldersBelow(step)) {
-    const parts = folder.split('/');
-    for (const [index] of parts.entries()) {
-      const path = inside(root, parts.slice(0, index + 1).join('/'));
-      if (!(await statOrNull(path))?.isSymbolicLink()) continue;
-      throw new DeribitKeysError('ERR_PERMISSIONS', `${path} is a symbolic link: nothing is written through it`, {
-        hint: 'look where it leads; then put a folder of your own in its place, or delete it',
-      });
-    }
-  }
-}
-
-async function isSameFile(a: string, b: string): Promise<boolean> {
-  const [one, other] = await Promise.all([statOrNull(a), statOrNull(b)]);
-  return one !== null && other !== null && one.ino === other.ino && one.dev === other.dev;
-}
-
-async function applyStep(root: string, folder: string, step: LoggedStep): Promise<void> {
-  await requireNoLinks(root, step);
-  switch (step.do) {
-    case 'create': {
-      const [staged, target] = [join(folder, step.staged), inside(root, step.file)];
-      // what was staged goes only when every step was done
-      if ((await statOrNull(staged)) === null || (await isSameFile(staged, target))) return;
-      await makePrivateFolder(dirname(target));
-      await publish(staged, target);
-      return;
-    }
-    case 'replace': {
-      const staged = join(folder, step.staged);
-      if ((await statOrNull(staged)) !== null) await rename(staged, inside(root, step.file));
-      return;
-    }
-    case 'append':
-      return appendLine(inside(root, step.file), step.line, { once: true });
-    case 'move': {
-      const from = inside(root, step.from);
-      if ((await statOrNull(from)) === null) return;
-      await makePrivateFolder(dirname(inside(root, step.to)));
-      await rename(from, inside(root, step.to));
-      return;
-    }
-    case 'delete':
-      await rm(inside(root, step.file), { force: true });
-  }
-}
-
 /**
- * Whether what was begun can be taken back: nothing old was touched, and every new file is still known as ours by what is
- * staged. A change that another command left may be all but done, and its key in use: it is taken back only where one of
- * its names went to somebody else's file, before its record was there.
+ * Whether what was begun can be undone: nothing old was touched, and every new file is still known as ours by what is
+ * staged. A change that another command left may be all but done, and its key in use: it is undone only if one of its names
+ * went to another file before its record was there.
  */
 async function canUndo(folder: string, begun: readonly LoggedStep[], error: unknown, fresh: boolean): Promise<boolean> {
   if (!fresh && errnoOf(error) !== 'EEXIST') return false;
@@ -125,20 +61,17 @@ async function canUndo(folder: string, begun: readonly LoggedStep[], error: unkn
   return true;
 }
 
-/** Takes back new files: those alone that are the staged ones. Then the log is dropped, at one moment. */
+/** Removes new files, if they are the staged ones. Then the log is dropped. */
 async function undo(root: string, folder: string, begun: readonly LoggedStep[]): Promise<void> {
   for (const step of begun) {
     if (step.do !== 'create') continue;
     const target = inside(root, step.file);
     if (await isSameFile(join(folder, step.staged), target)) await rm(target, { force: true });
   }
-  const dropped = temporaryPath(folder);
-  await rename(folder, dropped);
-  await flushFolder(root);
-  await rm(dropped, { recursive: true, force: true });
+  await forget(root, folder, { flush: true });
 }
 
-/** Does what was decided, then forgets the log. `fresh`: by the command that decided it. */
+/** Does what was decided, then drops the log. `fresh`: by the command that decided it. */
 async function applyDecided(
   root: string,
   folder: string,
@@ -148,7 +81,7 @@ async function applyDecided(
   const begun: LoggedStep[] = [];
   try {
     await flushFolder(root);
-    for (const step of steps) {
+    for (const step of mergeAppends(steps)) {
       begun.push(step);
       await applyStep(root, folder, step);
     }
@@ -162,12 +95,22 @@ async function applyDecided(
     if (errnoOf(error) === 'EEXIST' && last?.do === 'create') throw taken(last.file);
     throw fileError(error, 'finish the change in', root);
   }
-  await rm(folder, { recursive: true, force: true });
+  await forget(root, folder).catch(() => {
+    // all is done: where the log cannot be dropped, the next command does the same again, which does no harm
+  });
+}
+
+/** Drops the log of a change, at one moment. */
+async function forget(root: string, folder: string, { flush = false } = {}): Promise<void> {
+  const dropped = temporaryPath(folder);
+  await rename(folder, dropped);
+  if (flush) await flushFolder(root);
+  await rm(dropped, { recursive: true, force: true });
 }
 
 function unfinished(error: unknown, root: string): DeribitKeysError {
   const { code, message } = fileError(error, 'finish the change in', root);
-  const hint = 'the change is decided: mend that, and the next command on this keystore ends it';
+  const hint = 'the change is decided: fix that, and the next command on this keystore finishes it';
   return new DeribitKeysError(code, message, { hint, cause: error });
 }
 
@@ -177,33 +120,46 @@ function taken(file: string): DeribitKeysError {
   });
 }
 
+/** How many files are written and flushed at the same time. */
+const WRITERS = 16;
+
 /** Writes the contents and the list of steps to a new folder. */
-async function stage(staging: string, steps: readonly Step[]): Promise<LoggedStep[]> {
-  const logged: LoggedStep[] = [];
+async function stage(staging: string, steps: readonly Step[]): Promise<readonly LoggedStep[]> {
   await mkdir(staging, { mode: 0o700 });
-  for (const [index, step] of steps.entries()) {
-    if (step.do !== 'create' && step.do !== 'replace') {
-      logged.push(step);
-      continue;
-    }
+  const contents: { readonly path: string; readonly content: string }[] = [];
+  const logged = steps.map((step, index): LoggedStep => {
+    if (step.do !== 'create' && step.do !== 'replace') return step;
     const staged = String(index);
-    await writeFlushed(join(staging, staged), step.content);
-    logged.push({ do: step.do, file: step.file, staged });
+    contents.push({ path: join(staging, staged), content: step.content });
+    return { do: step.do, file: step.file, staged };
+  });
+  contents.push({ path: join(staging, LOG), content: JSON.stringify(logged) });
+  for (let at = 0; at < contents.length; at += WRITERS) {
+    const batch = contents.slice(at, at + WRITERS).map(({ path, content }) => writeFlushed(path, content));
+    // all have ended before one that failed is told: nothing is written to a folder that is being removed
+    for (const result of await Promise.allSettled(batch)) if (result.status === 'rejected') throw result.reason;
   }
-  await writeFlushed(join(staging, LOG), JSON.stringify(logged));
   await flushFolder(staging);
   return logged;
 }
 
+/** What a change is made in. */
+export interface ChangeContext {
+  readonly root: string;
+  /** The key whose lock is held, after which the log is named. */
+  readonly name: string;
+  readonly lock: Pick<Lock, 'check'>;
+  /** Whether a file system that ignores modes is accepted. */
+  readonly anyMode?: boolean | undefined;
+}
+
 /**
  * Makes all `steps` happen or none, also through a crash: what is decided and not done is done by {@link finishChanges}.
- * @throws `ERR_NAME_TAKEN`, `ERR_LOCK_LOST`, `ERR_PERMISSIONS`, `ERR_KEYSTORE_IO`; nothing is changed then, unless the hint says that the
- *   change is decided
+ * @throws `ERR_NAME_TAKEN`, `ERR_LOCK_LOST`, `ERR_PERMISSIONS`, `ERR_KEYSTORE_IO`; nothing is changed then, unless the
+ *   hint says that the change is decided
  */
 export async function change(
-  root: string,
-  name: string,
-  lock: Pick<Lock, 'check'>,
+  { root, name, lock, anyMode = false }: ChangeContext,
   steps: readonly Step[],
 ): Promise<void> {
   const folder = commitFolder(root, name);
@@ -211,6 +167,7 @@ export async function change(
   const logged = await explaining('write', staging, async () => {
     try {
       const staged = await stage(staging, steps);
+      if (!anyMode) for (const path of [staging, join(staging, LOG)]) requireKeptMode(path, await lstat(path), root);
       for (const step of steps) {
         await requireNoLinks(root, step);
         if (step.do === 'create' && (await statOrNull(inside(root, step.file))) !== null) throw taken(step.file);
@@ -226,55 +183,24 @@ export async function change(
   await applyDecided(root, folder, logged, { fresh: true });
 }
 
-const isText = (value: unknown): value is string => typeof value === 'string';
-
-function isLoggedStep(value: unknown): value is LoggedStep {
-  if (typeof value !== 'object' || value === null) return false;
-  const { do: what, file, staged, line, from, to } = value as Record<string, unknown>;
-  switch (what) {
-    case 'create':
-    case 'replace':
-      return isText(file) && isText(staged) && /^\d{1,6}$/.test(staged);
-    case 'append':
-      return isText(file) && isText(line);
-    case 'move':
-      return isText(from) && isText(to);
-    case 'delete':
-      return isText(file);
-    default:
-      return false;
-  }
-}
-
-function parseLog(folder: string, text: string): LoggedStep[] {
-  let steps: unknown;
-  try {
-    steps = JSON.parse(text);
-  } catch {
-    steps = null;
-  }
-  if (Array.isArray(steps) && steps.every(isLoggedStep)) return steps;
-  throw new DeribitKeysError(
-    'ERR_STATE',
-    `${join(folder, LOG)} is damaged: the change that it describes cannot be ended`,
-    { hint: 'look at the files in that folder; when nothing in it is needed, delete it' },
-  );
-}
-
 /** Whether a change of `name` is decided but not yet done. */
 export async function hasUnfinishedChange(root: string, name: string): Promise<boolean> {
   return (await statOrNull(commitFolder(root, name))) !== null;
 }
 
 function noFolder(path: string): DeribitKeysError {
-  return new DeribitKeysError('ERR_PERMISSIONS', `${path} is no folder of ours: what it leads to is not carried out`, {
-    hint: 'look at what it is, then delete it',
-  });
+  return new DeribitKeysError(
+    'ERR_PERMISSIONS',
+    `${path} is not a folder of this keystore: what it leads to is not carried out`,
+    {
+      hint: 'inspect what it is, then delete it',
+    },
+  );
 }
 
 /**
- * Under the locks of all `names`: ends changes that were decided, drops what was only begun. Returns the folded names of
- * which one was ended.
+ * Under the locks of all `names`: finishes changes that were decided, drops what was only begun. Returns the folded names
+ * of which one was finished.
  * @throws `ERR_PERMISSIONS` for a change that another user may have prepared, `ERR_STATE`, `ERR_KEYSTORE_IO`
  */
 export async function finishChanges(root: string, names: readonly string[]): Promise<ReadonlySet<string>> {
@@ -299,7 +225,7 @@ async function finishChange(root: string, name: string): Promise<boolean> {
     const log = await readFileOrNull(join(folder, LOG), MAX_LOG_BYTES, (stats) => requireOwnChange(folder, stats));
     // the list goes only when all steps were done
     if (log === null) await rm(folder, { recursive: true, force: true });
-    else await applyDecided(root, folder, parseLog(folder, log.toString('utf8')), { fresh: false });
+    else await applyDecided(root, folder, parseSteps(join(folder, LOG), log.toString('utf8')), { fresh: false });
   });
   return true;
 }
@@ -311,7 +237,7 @@ export function isLeftover(entry: string): boolean {
 
 const LEFTOVER = /^\.{1,2}(?<name>[a-z0-9_][a-z0-9_.-]*?)\.(?:commit|lock|json)\.[0-9a-f]{12}\.tmp$/i;
 
-/** The folded name of the key that a leftover belongs to, or null where it cannot be told. */
+/** The folded name of the key that a leftover belongs to, or null if that is unknown. */
 export function ownerOfLeftover(entry: string): string | null {
   if (/\.(commit|lock)$/.test(entry)) return foldName(entry.slice(1, entry.lastIndexOf('.')));
   const owner = LEFTOVER.exec(entry)?.groups?.name;

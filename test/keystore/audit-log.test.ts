@@ -1,8 +1,9 @@
 import { appendFileSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { appendLine, auditLine, parseAuditLine, readAudit } from '../../src/keystore/audit-log.js';
+import { appendLines, auditLine, parseAuditLine, readAudit } from '../../src/keystore/audit-log.js';
 import { addKey, newStore } from './support.js';
 
 const logOf = (folder: string) => join(folder, 'audit.jsonl');
@@ -23,6 +24,7 @@ describe('the audit log', () => {
         clientId: null,
         environment: null,
         outcome: 'ok',
+        actor: { user: expect.any(String), host: hostname(), as: null },
       },
     ]);
     expect(statSync(logOf(store.folder)).mode & 0o777).toBe(0o600);
@@ -63,14 +65,14 @@ describe('the audit log', () => {
     const store = newStore();
     await store.audit({ action: 'first' });
     const path = logOf(store.folder);
-    for (let round = 0; round < 3; round += 1) await appendLine(path, 'the line', { once: true });
+    for (let round = 0; round < 3; round += 1) await appendLines(path, ['the line'], { once: true });
     expect(readFileSync(path, 'utf8').match(/the line/g)).toHaveLength(1);
     writeFileSync(path, 'the line');
-    await appendLine(path, 'the line', { once: true });
+    await appendLines(path, ['the line'], { once: true });
     expect(readFileSync(path, 'utf8')).toBe('the line\nthe line\n');
     writeFileSync(path, `${'x'.repeat(70_000)}\nthe line\n`);
-    await appendLine(path, 'the line', { once: true });
-    await appendLine(path, 'x', { once: true });
+    await appendLines(path, ['the line'], { once: true });
+    await appendLines(path, ['x'], { once: true });
     expect(readFileSync(path, 'utf8').slice(70_000)).toBe('\nthe line\nx\n');
   });
 
@@ -85,6 +87,7 @@ describe('the audit log', () => {
       clientId: maybe,
       environment: maybe,
       outcome: text,
+      actor: fc.option(fc.record({ user: maybe, host: text, as: maybe })),
     });
     fc.assert(
       fc.property(entry, (one) => {

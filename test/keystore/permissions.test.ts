@@ -122,7 +122,9 @@ describe.skipIf(!isRoot)('with other users’ files (needs root)', () => {
 
   it('says which option takes a mounted key', async () => {
     expect((await errorOf(readPrivateFile(keyFile(0o440)))).hint).toContain('--allow-mounted');
-    expect((await errorOf(readPrivateFile(keyFile(0o444)))).hint).not.toContain('--allow-mounted');
+    const { hint } = await errorOf(readPrivateFile(keyFile(0o444)));
+    expect(hint).not.toContain('--allow-mounted');
+    for (const setting of ['defaultMode: 0440', 'mode: 0400']) expect(hint).toContain(setting);
   });
 
   it('a group may read a file of one’s own neither as a mount nor otherwise', async () => {

@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Keystore, openKeystore } from '../../src/keystore/keystore.js';
-import type { Step } from '../../src/keystore/transaction.js';
+import type { Step } from '../../src/keystore/steps.js';
 import { isLeftover, ownerOfLeftover } from '../../src/keystore/transaction.js';
 import { addKey, codeOf, errorOf, filesOf, filesOfKey, newStore } from './support.js';
 

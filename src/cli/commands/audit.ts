@@ -7,16 +7,16 @@ export function defineAudit(command: Command, act: Act): void {
   command.addHelpText('after', examples('audit', 'audit --json | jq -c ".[] | select(.name == \\"bot\\")"')).action(
     act(
       async (cx) => {
-        const { readAudit } = await import('../../keystore/audit-log.js');
+        const { describeActor, readAudit } = await import('../../keystore/audit-log.js');
         const { entries, damagedLines } = await readAudit(cx.store.folder);
         cx.out.result(entries, () =>
           entries.length === 0
             ? ''
             : table(
                 cx.out,
-                ['TIME', 'ACTION', 'NAME', 'CLIENT ID', 'ENVIRONMENT', 'OUTCOME', 'FINGERPRINT'],
-                entries.map(({ time, action, name, clientId, environment, outcome, fingerprint }) =>
-                  [time, action, name, clientId, environment, outcome, fingerprint].map((cell) =>
+                ['TIME', 'ACTION', 'NAME', 'CLIENT ID', 'ENVIRONMENT', 'OUTCOME', 'BY', 'FINGERPRINT'],
+                entries.map(({ time, action, name, clientId, environment, outcome, actor, fingerprint }) =>
+                  [time, action, name, clientId, environment, outcome, describeActor(actor), fingerprint].map((cell) =>
                     cell === null || cell === undefined ? '-' : String(cell),
                   ),
                 ),

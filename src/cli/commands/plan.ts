@@ -1,7 +1,8 @@
-import { createReadStream } from 'node:fs';
 import type { Command } from 'commander';
 import type { Secret } from '../../crypto/secret.js';
-import { DeribitKeysError } from '../../errors.js';
+import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { errnoOf } from '../../keystore/files.js';
+import { readInput } from '../../keystore/read-input.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import type { AccountLogin, WorkflowContext } from '../../workflows/context.js';
 import type { PolicyResult } from '../../workflows/policy/apply-policy.js';
@@ -54,26 +55,31 @@ unmanaged key): it stays as it is, unless --prune says to disable it; it is neve
 not reported.
 `;
 
-/** The whole of a file, a pipe, or (`-`) the standard input; no more of it than a policy may have. */
-async function readText(cx: Context, file: string, maxBytes: number): Promise<string> {
+async function readStdin(cx: Context, maxBytes: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let length = 0;
-  try {
-    for await (const chunk of file === '-' ? cx.host.stdin : createReadStream(file)) {
-      const bytes = Buffer.from(chunk as Uint8Array);
-      length += bytes.length;
-      // one byte too many is enough to be refused
-      if (length > maxBytes) break;
-      chunks.push(bytes);
-    }
+  for await (const chunk of cx.host.stdin) {
+    const bytes = Buffer.from(chunk as Uint8Array);
+    length += bytes.length;
     if (length > maxBytes)
-      throw new DeribitKeysError('ERR_USAGE', `${file} has more than ${maxBytes} bytes: it is no policy`);
-    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks));
+      throw new DeribitKeysError('ERR_USAGE', `the standard input has more than ${maxBytes} bytes: it is not a policy`);
+    chunks.push(bytes);
+  }
+  return Buffer.concat(chunks);
+}
+
+/** Reads a file, a pipe, or (`-`) the standard input, up to the size that a policy can have. */
+async function readText(cx: Context, file: string, maxBytes: number): Promise<string> {
+  const hint = 'name a YAML or JSON file in UTF-8, or - for stdin';
+  try {
+    const { signal } = cx.host;
+    const bytes = file === '-' ? await readStdin(cx, maxBytes) : await readInput(file, { maxBytes, signal });
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
-    if (cause instanceof DeribitKeysError) throw cause;
-    const missing = cause instanceof Error && 'code' in cause && cause.code === 'ENOENT';
-    const what = missing ? `there is no file ${file}` : `${file} cannot be read as text`;
-    throw new DeribitKeysError('ERR_USAGE', what, { cause, hint: 'name a YAML or JSON file in UTF-8, or - for stdin' });
+    if (isDeribitKeysError(cause, 'ERR_KEYSTORE_IO')) throw cause.with({ code: 'ERR_USAGE', hint });
+    if (isDeribitKeysError(cause)) throw cause;
+    const what = errnoOf(cause) === 'ENOENT' ? `there is no file ${file}` : `${file} cannot be read as text`;
+    throw new DeribitKeysError('ERR_USAGE', what, { cause, hint });
   }
 }
 

@@ -6,7 +6,7 @@ import { deleteJournal, type RotationJournal, writeJournal } from '../../keystor
 import { fileNames, type Keystore, type LockedKey, noteOn, recordStep } from '../../keystore/keystore.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { stepsToRetire } from '../../keystore/retire.js';
-import type { Step } from '../../keystore/transaction.js';
+import type { Step } from '../../keystore/steps.js';
 
 const MAX_NAME = 64;
 

@@ -118,7 +118,7 @@ it('a new change that would pass through a symbolic link is not decided', async 
   );
   const error = await errorOf(work);
   expect(error.code).toBe('ERR_PERMISSIONS');
-  expect(error.hint).toContain('look where it leads');
+  expect(error.hint).toContain('inspect where it leads');
   expect(existsSync(victim)).toBe(true);
   expect(readdirSync(outside)).toEqual([]);
   await store.read('victim');
@@ -142,8 +142,8 @@ it('the audit log is not written through a symbolic link, alone or as a step of 
 it('an audit log under a path that goes in circles is an error of the file system', async () => {
   const folder = temporaryFolder();
   symlinkSync('circle', join(folder, 'circle'));
-  const { appendLine } = await import('../../src/keystore/audit-log.js');
-  expect(await codeOf(appendLine(join(folder, 'circle', 'audit.jsonl'), 'line'))).toBe('ERR_KEYSTORE_IO');
+  const { appendLines } = await import('../../src/keystore/audit-log.js');
+  expect(await codeOf(appendLines(join(folder, 'circle', 'audit.jsonl'), ['line']))).toBe('ERR_KEYSTORE_IO');
 });
 
 describe('a record that names code to load', () => {
