@@ -82,6 +82,6 @@ export async function retireKey(
     return { folder: null, linkedFile };
   }
   const { folder, steps } = await stepsToRetire(store, record);
-  await locked.change([...steps, token], noteOn('remove', record));
+  await locked.change([...steps, token], noteOn('remove from keystore', record));
   return { folder: join(store.folder, folder), linkedFile };
 }

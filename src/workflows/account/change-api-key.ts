@@ -104,7 +104,7 @@ export async function changeKey(
   const names = recordsOf(records, login.endpoint, target.clientId).map(({ name }) => name);
   return context.store.withLocks(names, async (locked) => {
     const note: AuditNote = {
-      action: checked.do === 'remove' ? 'remove api key' : checked.do,
+      action: checked.do,
       name: target.name,
       fingerprint: target.fingerprint,
       clientId: target.clientId,

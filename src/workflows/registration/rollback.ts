@@ -71,7 +71,7 @@ export async function rollBack(
   const what = `the exchange did not record the key "${pending.name}" as it was sent; ${differences.join('; ')}`;
   /** What the exchange has is told whether or not the keystore can note it down. */
   const note = (record: KeyRecord, outcome?: string) =>
-    locked.save(record, { action: 'remove api key', ...defined({ outcome }) }).catch((error: unknown) => {
+    locked.save(record, { action: 'remove', ...defined({ outcome }) }).catch((error: unknown) => {
       context.onNote?.(`the keystore could not be brought up to date: ${messageOf(error)}`);
     });
   try {

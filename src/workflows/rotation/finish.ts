@@ -95,7 +95,7 @@ export async function finishRotation(work: PromotedWork, login: AccountLogin, fr
         requireState(disabled, clientId, false);
       });
     }
-    await audited('remove api key', () => removeApiKey(account, { keyId: seen.keyId }, protectedOptions(context)));
+    await audited('remove', () => removeApiKey(account, { keyId: seen.keyId }, protectedOptions(context)));
   });
   await context.store
     .withLock(journal.archive, async () => {
@@ -172,7 +172,7 @@ export async function finishAbort(
       const { successor: found } = await inspectKeys(context, { account, login: by, journal, successor });
       if (found === null) return;
       const audited = auditedFor(context, { ...successor, clientId: found.clientId });
-      await audited('remove api key', () => removeApiKey(account, { keyId: found.keyId }, protectedOptions(context)));
+      await audited('remove', () => removeApiKey(account, { keyId: found.keyId }, protectedOptions(context)));
       certainlyGone = true;
     });
   }
