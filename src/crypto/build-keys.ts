@@ -14,7 +14,7 @@ import { checkRsaPrivate, checkRsaPublic } from './rsa-checks.js';
  * The public key with these 32 bytes (RFC 8032 §5.1.2). They must be the canonical encoding of a point that the public
  * half of a private key can be: of prime order (one of small order would accept signatures that nobody made).
  *
- * Throws `ERR_KEY_INVALID`.
+ * @throws ERR_KEY_INVALID
  */
 export function publicKeyFromEd25519(raw: Uint8Array): PublicKey {
   requireLength(raw, 'an Ed25519 public key');
@@ -30,7 +30,7 @@ export function publicKeyFromEd25519(raw: Uint8Array): PublicKey {
   return new PublicKey('ed25519', null, ed25519Spki(raw));
 }
 
-/** The public key with these numbers, checked as `checkRsaPublic` says: `ERR_KEY_UNSUPPORTED`, `ERR_KEY_INVALID`. */
+/** The public key with these numbers. @throws ERR_KEY_UNSUPPORTED for a size, ERR_KEY_INVALID for numbers that cannot be right */
 export function publicKeyFromRsa(numbers: RsaPublicNumbers): PublicKey {
   return new PublicKey('rsa', checkRsaPublic(numbers), rsaSpki(numbers));
 }
@@ -39,8 +39,15 @@ export function publicKeyFromRsa(numbers: RsaPublicNumbers): PublicKey {
  * The private key with this 32-byte seed (RFC 8032 §5.1.5). Where a public half is stored beside it, it is given as
  * `expectedPublic` and must belong to the seed.
  *
- * Throws `ERR_KEY_INVALID`.
+ * @throws ERR_KEY_INVALID
  */
+export function privateKeyFromEd25519Seed(seed: Uint8Array, expectedPublic?: Uint8Array): Promise<PrivateKey>;
+/** @internal With another engine than the platform's, for tests and for the code of this package. */
+export function privateKeyFromEd25519Seed(
+  seed: Uint8Array,
+  expectedPublic: Uint8Array | undefined,
+  engine: Engine,
+): Promise<PrivateKey>;
 export async function privateKeyFromEd25519Seed(
   seed: Uint8Array,
   expectedPublic?: Uint8Array,
@@ -55,10 +62,13 @@ export async function privateKeyFromEd25519Seed(
 }
 
 /**
- * The private key with these numbers, checked as `checkRsaPrivate` says, and p and q for being prime.
+ * The private key with these numbers: they must belong together, and p and q must be prime.
  *
- * Throws `ERR_KEY_UNSUPPORTED` for a size, `ERR_KEY_INVALID` for numbers that cannot be right.
+ * @throws ERR_KEY_UNSUPPORTED for a size, ERR_KEY_INVALID for numbers that cannot be right
  */
+export function privateKeyFromRsaNumbers(numbers: RsaPrivateNumbers): Promise<PrivateKey>;
+/** @internal With another engine than the platform's, for tests and for the code of this package. */
+export function privateKeyFromRsaNumbers(numbers: RsaPrivateNumbers, engine: Engine): Promise<PrivateKey>;
 export async function privateKeyFromRsaNumbers(
   numbers: RsaPrivateNumbers,
   engine: Engine = defaultEngine,

@@ -23,7 +23,7 @@ export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
 }
 
 /** The arrays one after another. */
-export function concatBytes(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+export function concatBytes(...parts: readonly Uint8Array[]): Bytes {
   const joined = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
   let at = 0;
   for (const part of parts) {
@@ -60,8 +60,11 @@ export function base64urlToBytes(text: string): Uint8Array | null {
   return base64ToBytes(text.replaceAll('-', '+').replaceAll('_', '/') + '='.repeat((4 - (text.length % 4)) % 4));
 }
 
-/** A copy of the bytes in a buffer of their own, which is what WebCrypto's types ask for. */
-export function ownBuffer(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+/** Bytes in a buffer of their own kind, as WebCrypto, `Blob` and `fetch` take them. */
+export type Bytes = Uint8Array<ArrayBuffer>;
+
+/** A copy of the bytes in a buffer of their own. */
+export function ownBuffer(bytes: Uint8Array): Bytes {
   return new Uint8Array(bytes);
 }
 
@@ -73,7 +76,7 @@ export function toBinary(bytes: Uint8Array): string {
 }
 
 /** The bytes in a string of node-forge. */
-export function fromBinary(binary: string): Uint8Array<ArrayBuffer> {
+export function fromBinary(binary: string): Bytes {
   return Uint8Array.from({ length: binary.length }, (_, i) => binary.charCodeAt(i));
 }
 

@@ -1,25 +1,24 @@
 import { DeribitKeysError } from '../errors.js';
-import { parsePublicKey } from './formats/index.js';
+import { ownBuffer } from './bytes.js';
+import { type CryptoKey, subtle } from './engine/portable-platform.js';
+import { parsePublicKey } from './formats/lazy.js';
 import { PublicKey } from './keys.js';
-import type { Signer } from './signer.js';
-import { proveSigner, signatureLength, signerError } from './signer.js';
+import { proveSigner, type Signer, signatureLength, signerError } from './signer.js';
 
 export interface CallbackSignerOptions {
   /** A public key, or any text or bytes that `parsePublicKey` reads: an SPKI PEM or DER, a certificate … */
   readonly publicKey: PublicKey | string | Uint8Array;
   /**
-   * Signs the whole message, not a digest of it: 64 bytes of pure Ed25519 (RFC 8032 §5.1.6), or RSASSA-PKCS1-v1_5 with
+   * Signs the message itself, not a digest of it: 64 bytes of pure Ed25519 (RFC 8032 §5.1.6), or RSASSA-PKCS1-v1_5 with
    * SHA-256 (RFC 8017 §8.2.1), as long as the modulus. It may be called many times at once.
    */
   readonly sign: (message: Uint8Array) => Promise<Uint8Array> | Uint8Array;
 }
 
-const WHAT = 'the callback';
-
 /**
- * A signer from a function: for a key that a cloud service, or anything else that this package does not know, keeps. It
- * proves itself once before it is given.
- * @throws `ERR_SIGNER` where the function fails, or gives no valid signature; what `parsePublicKey` throws
+ * A signer from a function: for a key in a cloud service, or in anything else that this package does not know. It signs
+ * one random challenge as a proof before it is returned.
+ * @throws ERR_SIGNER where the function fails, or returns no valid signature; what `parsePublicKey` throws
  */
 export async function callbackSigner(options: CallbackSignerOptions): Promise<Signer> {
   const { publicKey: given, sign } = options;
@@ -27,38 +26,71 @@ export async function callbackSigner(options: CallbackSignerOptions): Promise<Si
     throw new DeribitKeysError('ERR_USAGE', `"sign" must be a function, not of type ${typeof sign}`);
   }
   const publicKey = given instanceof PublicKey ? given : await parsePublicKey(given);
-  const { algorithm } = publicKey;
-  const length = signatureLength({ algorithm, publicKey });
-  return proveSigner(
-    {
-      algorithm,
-      publicKey,
-      async sign(message) {
-        const signature: unknown = await callBack(sign, message);
-        if (!(signature instanceof Uint8Array)) {
-          throw signerError(
-            `${WHAT} gave a signature of type ${typeof signature}`,
-            'decode what the service answers: a signature is a Uint8Array',
-          );
-        }
-        if (signature.length !== length) {
-          throw signerError(
-            `${WHAT} gave a signature of ${signature.length} bytes: this key's have ${length}`,
-            'give the raw signature: not base64, not hex, not wrapped',
-          );
-        }
-        return signature;
-      },
-    },
-    WHAT,
-  );
+  return signerOf(publicKey, sign, 'the callback');
 }
 
-async function callBack(sign: CallbackSignerOptions['sign'], message: Uint8Array): Promise<Uint8Array> {
+export interface CryptoKeySignerOptions {
+  /** A private key of WebCrypto for signatures: Ed25519, or RSASSA-PKCS1-v1_5 with SHA-256. It need not be extractable. */
+  readonly privateKey: CryptoKey;
+  /** Its public key: an extractable one of WebCrypto, or as for {@link CallbackSignerOptions}. */
+  readonly publicKey: CryptoKey | CallbackSignerOptions['publicKey'];
+}
+
+/**
+ * A signer from a `CryptoKey`, such as a non-extractable one that a browser keeps in IndexedDB. It signs one random
+ * challenge as a proof before it is returned.
+ * @throws ERR_USAGE for a key of another algorithm or use; ERR_SIGNER where the keys do not belong together; what
+ * `parsePublicKey` throws
+ */
+export async function cryptoKeySigner({ privateKey, publicKey }: CryptoKeySignerOptions): Promise<Signer> {
+  const { name } = privateKey.algorithm;
+  const hash = 'hash' in privateKey.algorithm ? (privateKey.algorithm.hash as { readonly name?: unknown }).name : null;
+  const isRsa = name === 'RSASSA-PKCS1-v1_5' && hash === 'SHA-256';
+  if (!(name === 'Ed25519' || isRsa) || privateKey.type !== 'private' || !privateKey.usages.includes('sign')) {
+    throw new DeribitKeysError('ERR_USAGE', `the CryptoKey is not a private key for signatures that Deribit takes`, {
+      hint: 'make or import it as Ed25519, or as RSASSA-PKCS1-v1_5 with SHA-256, with the usage "sign"',
+    });
+  }
+  const platform = subtle();
+  const isText = typeof publicKey === 'string' || publicKey instanceof Uint8Array;
+  const readable =
+    isText || publicKey instanceof PublicKey ? publicKey : new Uint8Array(await platform.exportKey('spki', publicKey));
+  const key = readable instanceof PublicKey ? readable : await parsePublicKey(readable);
+  const sign = async (message: Uint8Array) => new Uint8Array(await platform.sign(name, privateKey, ownBuffer(message)));
+  return signerOf(key, sign, 'the CryptoKey');
+}
+
+function signerOf(publicKey: PublicKey, sign: CallbackSignerOptions['sign'], what: string): Promise<Signer> {
+  const { algorithm } = publicKey;
+  const length = signatureLength({ algorithm, publicKey });
+  const signer: Signer = {
+    algorithm,
+    publicKey,
+    async sign(message) {
+      const signature: unknown = await callBack(sign, message, what);
+      if (!(signature instanceof Uint8Array)) {
+        throw signerError(
+          `${what} returned a signature of type ${typeof signature}`,
+          'decode what the service answers: a signature is a Uint8Array',
+        );
+      }
+      if (signature.length !== length) {
+        throw signerError(
+          `${what} returned a signature of ${signature.length} bytes; those of this key have ${length}`,
+          'return the raw signature: not base64, not hexadecimal, not wrapped',
+        );
+      }
+      return ownBuffer(signature);
+    },
+  };
+  return proveSigner(signer, what);
+}
+
+async function callBack(sign: CallbackSignerOptions['sign'], message: Uint8Array, what: string): Promise<Uint8Array> {
   try {
     return await sign(message.slice());
   } catch (cause) {
     if (cause instanceof DeribitKeysError) throw cause;
-    throw signerError(`${WHAT} failed to sign`, 'see the cause of this error', cause);
+    throw signerError(`${what} failed to sign`, 'see the cause of this error', cause);
   }
 }

@@ -6,7 +6,7 @@ import { privateKeyFromEd25519Seed } from './build-keys.js';
 import type { Engine } from './engine/engine.js';
 import type { KeyAlgorithm, PrivateKey } from './keys.js';
 
-/** The lengths of RSA keys that are made. */
+/** The lengths of the RSA keys that are generated, in bits. */
 export const RSA_SIZES = [2048, 3072, 4096] as const;
 export type RsaSize = (typeof RSA_SIZES)[number];
 
@@ -15,7 +15,7 @@ const DEFAULT_RSA_SIZE: RsaSize = 3072;
 export interface GenerateOptions {
   /** Default `ed25519`. */
   readonly type?: KeyAlgorithm;
-  /** For RSA alone; default 3072. */
+  /** Only for RSA; default 3072. */
   readonly bits?: RsaSize;
 }
 
@@ -25,17 +25,20 @@ export function requireSize({ type = 'ed25519', bits }: GenerateOptions): void {
     throw new DeribitKeysError('ERR_USAGE', 'an Ed25519 key has no choice of length', { hint: 'leave out the bits' });
   }
   if (type === 'ed25519' || (type === 'rsa' && RSA_SIZES.includes(bits ?? DEFAULT_RSA_SIZE))) return;
-  throw new DeribitKeysError('ERR_USAGE', 'a key of this type and length is not made', {
+  throw new DeribitKeysError('ERR_USAGE', 'keys of this type and length are not generated', {
     hint: `choose ed25519, or rsa with ${RSA_SIZES.join(', ')} bits`,
   });
 }
 
 /**
- * A new private key with its public half: Ed25519 (RFC 8032 §5.1.5), or RSA with the public exponent 65537. It is on no
- * disk yet.
+ * Generates a private key with its public half: Ed25519 (RFC 8032 §5.1.5), or RSA with the public exponent 65537. Nothing
+ * is stored.
  *
- * Throws `ERR_USAGE` for another type or length, or a length given for Ed25519.
+ * @throws ERR_USAGE for another type or length, and for a length given for Ed25519
  */
+export function generateKeyPair(options?: GenerateOptions): Promise<PrivateKey>;
+/** @internal With another engine than the platform's, for tests and for the code of this package. */
+export function generateKeyPair(options: GenerateOptions, engine: Engine): Promise<PrivateKey>;
 export async function generateKeyPair(
   options: GenerateOptions = {},
   engine: Engine = defaultEngine,

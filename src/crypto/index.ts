@@ -4,7 +4,14 @@ export {
   publicKeyFromEd25519,
   publicKeyFromRsa,
 } from './build-keys.js';
-export { type CallbackSignerOptions, callbackSigner } from './callback-signer.js';
+export type { Bytes } from './bytes.js';
+export {
+  type CallbackSignerOptions,
+  type CryptoKeySignerOptions,
+  callbackSigner,
+  cryptoKeySigner,
+} from './callback-signer.js';
+export type { CryptoKey } from './engine/portable-platform.js';
 export { fingerprint } from './fingerprint.js';
 export type {
   KeyDescription,
@@ -24,10 +31,9 @@ export {
   serialisePublicKey,
 } from './formats/lazy.js';
 export { type GenerateOptions, generateKeyPair, RSA_SIZES, type RsaSize } from './generate.js';
-export { encodePrivateKeyPem, encodePublicKeyPem, loadPkcs8Pem } from './key-pem.js';
+export { encodePublicKeyPem } from './key-pem.js';
 export { type KeyAlgorithm, PrivateKey, PublicKey } from './keys.js';
 export { randomNonce } from './nonce.js';
 export type { RsaPrivateNumbers, RsaPublicNumbers } from './numbers.js';
 export { Secret, type SecretLike, toSecret } from './secret.js';
-export type { Signer } from './signer.js';
-export { localSigner, verifySignature } from './signer.js';
+export { type LocalSigner, localSigner, type Signer, verifySignature } from './signer.js';

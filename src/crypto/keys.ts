@@ -1,3 +1,5 @@
+import { type Bytes, ownBuffer } from './bytes.js';
+
 /** The two algorithms that Deribit takes for an asymmetric API key. */
 export type KeyAlgorithm = 'ed25519' | 'rsa';
 
@@ -6,17 +8,17 @@ export class PublicKey {
   readonly algorithm: KeyAlgorithm;
   /** Length of the RSA modulus in bits; null for Ed25519. */
   readonly bits: number | null;
-  readonly #spki: Uint8Array;
+  readonly #spki: Bytes;
 
-  /** @internal Keys come from `generateKeyPair`, `parsePublicKey` and `parsePrivateKey`, which check them. */
+  /** Checks nothing: keys come from `generateKeyPair`, `parsePublicKey` and `parsePrivateKey`, which check them. */
   constructor(algorithm: KeyAlgorithm, bits: number | null, spki: Uint8Array) {
     this.algorithm = algorithm;
     this.bits = bits;
-    this.#spki = spki;
+    this.#spki = ownBuffer(spki);
   }
 
   /** DER of the SubjectPublicKeyInfo (RFC 5280 §4.1, RFC 8410 §4, RFC 3279 §2.3.1); a fresh copy. */
-  get spki(): Uint8Array {
+  get spki(): Bytes {
     return this.#spki.slice();
   }
 
@@ -27,15 +29,15 @@ export class PublicKey {
   }
 }
 
-/** A private key, checked when it was loaded. It shows nothing of itself but its algorithm. */
+/** A private key, checked when it was loaded. In a log, in JSON and in `util.inspect` it shows only its algorithm. */
 export class PrivateKey {
   readonly publicKey: PublicKey;
-  readonly #pkcs8: Uint8Array;
+  readonly #pkcs8: Bytes;
 
-  /** @internal As for {@link PublicKey}. `pkcs8` is canonical DER, version 1, without attributes. */
+  /** Checks nothing, as that of {@link PublicKey}. `pkcs8` is canonical DER, version 1, without attributes. */
   constructor(publicKey: PublicKey, pkcs8: Uint8Array) {
     this.publicKey = publicKey;
-    this.#pkcs8 = pkcs8;
+    this.#pkcs8 = ownBuffer(pkcs8);
   }
 
   get algorithm(): KeyAlgorithm {
@@ -47,7 +49,7 @@ export class PrivateKey {
   }
 
   /** The secret itself: DER of the unencrypted PKCS#8 PrivateKeyInfo (RFC 5208 §5, RFC 8410 §7); a fresh copy. */
-  exposePkcs8(): Uint8Array {
+  exposePkcs8(): Bytes {
     return this.#pkcs8.slice();
   }
 

@@ -1,5 +1,6 @@
 import { engine as defaultEngine } from '#engine';
 import { DeribitKeysError } from '../errors.js';
+import type { Bytes } from './bytes.js';
 import type { Engine } from './engine/engine.js';
 import type { KeyAlgorithm, PrivateKey, PublicKey } from './keys.js';
 import { randomNonce } from './nonce.js';
@@ -7,8 +8,8 @@ import { randomNonce } from './nonce.js';
 /**
  * Whatever can sign with one private key: a local key, an agent's, an HSM's, a cloud service's.
  *
- * `sign` gives 64 bytes of pure Ed25519 (RFC 8032 §5.1.6), or as many bytes as the modulus has of
- * RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017 §8.2.1). It may be called many times at once.
+ * `sign` returns 64 bytes of pure Ed25519 (RFC 8032 §5.1.6), or a signature of RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017
+ * §8.2.1) as long as the modulus. It may be called many times at once.
  */
 export interface Signer {
   readonly algorithm: KeyAlgorithm;
@@ -16,8 +17,16 @@ export interface Signer {
   sign(message: Uint8Array): Promise<Uint8Array>;
 }
 
-/** The signer of a private key in memory. The key stays inside: nothing of it is seen on the signer. */
-export function localSigner(key: PrivateKey, engine: Engine = defaultEngine): Signer {
+/** The signer of a key in memory. Its signatures have a buffer of their own, as WebCrypto and `fetch` take them. */
+export interface LocalSigner extends Signer {
+  sign(message: Uint8Array): Promise<Bytes>;
+}
+
+/** The signer of a private key in memory. No property of the signer holds the private key. */
+export function localSigner(key: PrivateKey): LocalSigner;
+/** @internal With another engine than the platform's, for tests. */
+export function localSigner(key: PrivateKey, engine: Engine): LocalSigner;
+export function localSigner(key: PrivateKey, engine: Engine = defaultEngine): LocalSigner {
   return {
     algorithm: key.algorithm,
     publicKey: key.publicKey,
@@ -26,9 +35,14 @@ export function localSigner(key: PrivateKey, engine: Engine = defaultEngine): Si
 }
 
 /**
- * Whether `signature` is what the owner of `publicKey` made of `message`: pure Ed25519 (RFC 8032 §5.1.7, S below the
- * group's order, no cofactor), or RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017 §8.2.2).
+ * Whether `signature` is valid for `message` under `publicKey`: pure Ed25519 (RFC 8032 §5.1.7, S below the group's order,
+ * no cofactor), or RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017 §8.2.2).
  */
+export function verifySignature(publicKey: PublicKey, message: Uint8Array, signature: Uint8Array): Promise<boolean>;
+/** @internal With another engine than the platform's, for tests. */
+export function verifySignature(
+  ...args: readonly [publicKey: PublicKey, message: Uint8Array, signature: Uint8Array, engine: Engine]
+): Promise<boolean>;
 export function verifySignature(
   publicKey: PublicKey,
   message: Uint8Array,
@@ -44,9 +58,10 @@ export function signatureLength({ algorithm, publicKey }: Pick<Signer, 'algorith
 }
 
 /**
- * Proves that `signer` holds the private half of its public key: it signs a random challenge, which can be no login, and
- * the signature is verified here. Gives the signer back.
- * @throws `ERR_SIGNER` where the signature is not valid, and what `sign` throws
+ * Proves that `signer` holds the private half of its public key: it signs a random challenge, which cannot be a login, and
+ * the signature is verified. Returns the signer.
+ * @param what names the signer in errors
+ * @throws ERR_SIGNER where the signature is not valid, and what `sign` throws
  */
 export async function proveSigner<S extends Signer>(signer: S, what: string): Promise<S> {
   const challenge = new TextEncoder().encode(`deribit-keys proof of possession ${randomNonce()}${randomNonce()}`);
@@ -54,12 +69,12 @@ export async function proveSigner<S extends Signer>(signer: S, what: string): Pr
   if (await verifySignature(signer.publicKey, challenge, signature)) return signer;
   const kind = signer.algorithm === 'rsa' ? 'RSASSA-PKCS1-v1_5 with SHA-256' : 'pure Ed25519';
   throw signerError(
-    `${what} gives signatures that its public key does not verify`,
-    `it must sign with the private half of that very key, by ${kind}`,
+    `${what} returned a signature that is not valid under its public key`,
+    `it must sign with the private half of exactly that key, by ${kind}`,
   );
 }
 
-/** `ERR_SIGNER`: a key that lives elsewhere cannot be had, or does not sign. */
+/** `ERR_SIGNER`: a key outside this process is not available, or does not sign. */
 export function signerError(message: string, hint: string, cause?: unknown): DeribitKeysError {
   return new DeribitKeysError('ERR_SIGNER', message, cause === undefined ? { hint } : { hint, cause });
 }

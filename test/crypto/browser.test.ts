@@ -82,7 +82,7 @@ test('the bundle generates, loads, signs and verifies with the globals of a brow
       const results = [];
       for (const options of [{}, { type: 'rsa', bits: 2048 }]) {
         const key = await deribitKeys.generateKeyPair(options);
-        const loaded = await deribitKeys.loadPkcs8Pem(deribitKeys.encodePrivateKeyPem(key));
+        const loaded = await deribitKeys.parsePrivateKey(await deribitKeys.serialisePrivateKey(key, { format: 'pkcs8' }));
         const message = new TextEncoder().encode('1576074319000\\n' + deribitKeys.randomNonce() + '\\n');
         const signature = await deribitKeys.localSigner(loaded).sign(message);
         results.push([

@@ -1,6 +1,14 @@
 import { createPrivateKey, sign } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { callbackSigner, encodePrivateKeyPem, encodePublicKeyPem, generateKeyPair } from '../../src/crypto/index.js';
+import {
+  type CryptoKey,
+  callbackSigner,
+  cryptoKeySigner,
+  encodePublicKeyPem,
+  generateKeyPair,
+  parsePublicKey,
+} from '../../src/crypto/index.js';
+import { encodePrivateKeyPem } from '../../src/crypto/key-pem.js';
 import { DeribitKeysError } from '../../src/errors.js';
 
 import { bytes, opensslVerifies } from '../signers/support.js';
@@ -26,7 +34,7 @@ describe('callbackSigner', () => {
     }
   });
 
-  it('proves itself once, and hands each message over whole', async () => {
+  it('proves itself once, and hands over each message as it is', async () => {
     const { publicKey, signRaw } = await pair('ed25519');
     const seen: string[] = [];
     const sign = (message: Uint8Array) => {
@@ -43,11 +51,11 @@ describe('callbackSigner', () => {
     expect(Buffer.from(message).toString()).toBe('1\n2\n3');
   });
 
-  it('refuses a key that is another', async () => {
+  it('refuses a callback that signs with another key', async () => {
     const [one, two] = [await pair('ed25519'), await pair('ed25519')];
     await expect(callbackSigner({ publicKey: one.publicKey, sign: two.signRaw })).rejects.toMatchObject({
       code: 'ERR_SIGNER',
-      message: expect.stringMatching(/does not verify/),
+      message: expect.stringMatching(/is not valid under its public key/),
       hint: expect.stringMatching(/pure Ed25519/),
     });
   });
@@ -62,7 +70,7 @@ describe('callbackSigner', () => {
   it.each([
     ['text', () => 'c2ln', /signature of type string/],
     ['nothing', () => undefined, /signature of type undefined/],
-    ['too few bytes', () => new Uint8Array(63), /63 bytes: this key's have 64/],
+    ['too few bytes', () => new Uint8Array(63), /63 bytes; those of this key have 64/],
   ])('refuses %s for a signature', async (_what, sign, message) => {
     const { publicKey } = await pair('ed25519');
     await expect(callbackSigner({ publicKey, sign: sign as unknown as () => Uint8Array })).rejects.toMatchObject({
@@ -93,3 +101,38 @@ describe('callbackSigner', () => {
     });
   });
 });
+
+describe('cryptoKeySigner', () => {
+  const { subtle } = globalThis.crypto;
+  const RSA = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' };
+  const make = async (algorithm: object | string, extractable = false) =>
+    (await subtle.generateKey(algorithm as 'Ed25519', extractable, ['sign', 'verify'])) as CryptoKeyPair;
+  const rsaOptions = { ...RSA, modulusLength: 2048, publicExponent: Uint8Array.of(1, 0, 1) };
+
+  it.each([
+    ['ed25519', 'Ed25519'],
+    ['rsa', rsaOptions],
+  ] as const)('is a signer of %s, whose signatures openssl verifies', async (type, algorithm) => {
+    const { privateKey, publicKey } = await make(algorithm);
+    const spki = new Uint8Array(await subtle.exportKey('spki', publicKey));
+    for (const given of [publicKey, spki, await parsePublicKey(spki)]) {
+      const signer = await cryptoKeySigner({ privateKey, publicKey: given });
+      expect(signer.algorithm).toBe(type);
+      expect(opensslVerifies(signer.publicKey, bytes('message'), await signer.sign(bytes('message')))).toBe(true);
+    }
+  });
+
+  it('refuses a key of another algorithm, hash or use, and a public key of another', async () => {
+    const { privateKey, publicKey } = await make('Ed25519');
+    const other = await make('Ed25519');
+    const ec = await make({ name: 'ECDSA', namedCurve: 'P-256' });
+    const sha1 = await make({ ...rsaOptions, hash: 'SHA-1' });
+    for (const wrong of [publicKey, ec.privateKey, sha1.privateKey]) {
+      await expect(cryptoKeySigner({ privateKey: wrong, publicKey })).rejects.toMatchObject({ code: 'ERR_USAGE' });
+    }
+    const mixed = cryptoKeySigner({ privateKey, publicKey: other.publicKey });
+    await expect(mixed).rejects.toMatchObject({ code: 'ERR_SIGNER' });
+  });
+});
+
+type CryptoKeyPair = Readonly<Record<'privateKey' | 'publicKey', CryptoKey>>;

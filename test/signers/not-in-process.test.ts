@@ -6,7 +6,8 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { parsePrivateKey } from '../../src/crypto/formats/index.js';
-import { encodePrivateKeyPem, encodePublicKeyPem } from '../../src/crypto/index.js';
+import { encodePublicKeyPem } from '../../src/crypto/index.js';
+import { encodePrivateKeyPem } from '../../src/crypto/key-pem.js';
 import { openDesk } from './desk.js';
 import { FIXTURE, folder, noAgent, noToken, PIN, SOFTHSM_MODULE, softHsm, startAgent } from './support.js';
 

@@ -1,7 +1,5 @@
+import type { Bytes } from '../bytes.js';
 import type { KeyAlgorithm, PrivateKey } from '../keys.js';
-
-/** Bytes in a buffer of their own, as WebCrypto, `Blob` and `fetch` take them. */
-export type Bytes = Uint8Array<ArrayBuffer>;
 
 /** The hashes that PBKDF2's HMAC may use (RFC 8018 §B.1.2), by OpenSSL's names. */
 export type PbkdfHash = 'sha1' | 'sha224' | 'sha256' | 'sha384' | 'sha512' | 'sha512-224' | 'sha512-256';

@@ -1,6 +1,7 @@
 import { createCipheriv, createDecipheriv, type Decipher } from 'node:crypto';
+import type { Bytes } from '../bytes.js';
 import { concatBytes } from '../bytes.js';
-import type { Bytes, Engine } from './engine.js';
+import type { Engine } from './engine.js';
 import { plainBytes } from './native-keys.js';
 
 const AES_BLOCK = 16;

@@ -1,9 +1,9 @@
 import { createPrivateKey, createPublicKey, type KeyObject, randomFillSync, sign, verify } from 'node:crypto';
+import type { Bytes } from '../bytes.js';
 import { equalBytes } from '../bytes.js';
 import { PrivateKey, PublicKey } from '../keys.js';
 import { bytesToBigInt } from '../numbers.js';
 import { checkRsaPrivate } from '../rsa-checks.js';
-import type { Bytes } from './engine.js';
 
 /** The key object for PKCS#8 DER. */
 export function privateKeyObject(pkcs8: Uint8Array): KeyObject {

@@ -1,5 +1,6 @@
+import type { Bytes } from '../bytes.js';
 import { concatBytes, ownBuffer } from '../bytes.js';
-import type { Bytes, Engine } from './engine.js';
+import type { Engine } from './engine.js';
 import { type CryptoKey, subtle } from './portable-platform.js';
 
 const AES_BLOCK = 16;

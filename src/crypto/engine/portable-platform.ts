@@ -1,6 +1,6 @@
 import { nextTick } from '@noble/hashes/utils.js';
 import { DeribitKeysError } from '../../errors.js';
-import type { Bytes } from './engine.js';
+import type { Bytes } from '../bytes.js';
 
 // Named by the values, so that they exist with the types of Node.js and with those of the DOM.
 export type SubtleCrypto = typeof globalThis.crypto.subtle;

@@ -19,7 +19,7 @@ export interface ParseOptions {
    * is detected from the content, and a bare seed is refused: nothing marks 32 bytes as one.
    */
   readonly format?: 'raw-seed' | undefined;
-  /** The engine to compute with; the platform's own by default. */
+  /** @internal The engine to compute with; the platform's own by default. */
   readonly engine?: Engine;
 }
 

@@ -29,7 +29,7 @@ export interface SerialisePrivateOptions<F extends PrivateFormat = PrivateFormat
   readonly comment?: string | undefined;
   /** For encrypted `pkcs8`: rounds of PBKDF2, 600,000 (the default) to 10,000,000. */
   readonly iterations?: number | undefined;
-  /** The engine to compute with; the platform's own by default. */
+  /** @internal The engine to compute with; the platform's own by default. */
   readonly engine?: Engine;
 }
 
@@ -41,7 +41,7 @@ export interface SerialisePublicOptions<F extends PublicFormat = PublicFormat> {
 }
 
 /** What a format gives. */
-export type Serialised<F extends PrivateFormat | PublicFormat> = F extends 'der' ? Uint8Array : string;
+export type Serialised<F extends PrivateFormat | PublicFormat> = F extends 'der' ? Uint8Array<ArrayBuffer> : string;
 
 /**
  * Writes a private key: the secret itself, unless a passphrase is given. Text ends with a newline.
