@@ -1,6 +1,6 @@
 import { accessSync, constants, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { basename, delimiter, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import puppeteer, { type Browser, type ElementHandle, type Page } from 'puppeteer-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, vi } from 'vitest';
@@ -159,9 +159,12 @@ export async function chooseFile(page: Page, field: 'compare-file' | 'sign-file'
   const input = await page.$(`#${field}-input`);
   await (input as ElementHandle<HTMLInputElement>).uploadFile(path);
   await page.waitForFunction(
-    (where) => !/^(Reading|PEM,)/.test(document.querySelector(where)?.textContent ?? ''),
+    (where, name) =>
+      document.querySelector(`#${where}-text`)?.textContent === name &&
+      document.querySelector(`#${where}-note`)?.textContent !== 'Reading…',
     {},
-    `#${field}-note`,
+    field,
+    basename(path),
   );
 }
 
