@@ -132,6 +132,18 @@ inBrowsers('the page', (world) => {
       expect(reached).toEqual(['GET /page']);
     });
 
+    // Firefox has no flag for a name of a test's own
+    it.skipIf(world.name === 'Firefox')('names what is missing where the browser offers no cryptography', async () => {
+      const { page } = world;
+      await page.goto(`${url.replace('127.0.0.1', 'page.test')}/page`);
+      await press(page, '#suggest');
+      await press(page, '#create-button');
+      expect(await errorIn(page, '#create-error')).toEqual([
+        'WebCrypto (crypto.subtle) is not available: this page is not a secure context.',
+        'Open the page over https:, from localhost, or as a file on this computer.',
+      ]);
+    });
+
     it('runs and loads nothing that was written into the file, which would all run without it', async () => {
       const { page } = world;
       const injected = `<script>document.title = 'inline'; fetch('${url}/inline')</script>

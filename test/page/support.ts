@@ -40,6 +40,8 @@ const CHROMIUM_FLAGS = [
   '--disable-background-networking',
   '--disable-component-update',
   '--disable-sync',
+  // a name that is not a secure context, unlike localhost
+  '--host-resolver-rules=MAP page.test 127.0.0.1',
 ];
 
 async function launch(name: BrowserName, executablePath: string, downloads: string): Promise<Browser> {
