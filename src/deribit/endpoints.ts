@@ -1,13 +1,13 @@
 import { DeribitKeysError } from '../errors.js';
 
-/** Deribit's two worlds. Accounts, keys and money of the two are separate. */
+/** Deribit's two environments. Their accounts, keys and money are separate. */
 export type Environment = 'test' | 'prod';
 
 /** Where requests go. */
 export interface Endpoint {
-  /** The whole URL: `…/ws/api/v2` for `ws:` and `wss:`, `…/api/v2` for `http:` and `https:`. */
+  /** The complete URL: `…/ws/api/v2` for `ws:` and `wss:`, `…/api/v2` for `http:` and `https:`. */
   readonly url: string;
-  /** For a host that is none of Deribit's: as the caller says, the test one where nothing is said. */
+  /** For a host that is not one of Deribit's: as the caller says, or test. */
   readonly environment: Environment;
   /** What the replies' `testnet` flag must say; null where anything goes. */
   readonly expectTestnet: boolean | null;
@@ -17,23 +17,31 @@ export interface Endpoint {
 
 export interface EndpointChoice {
   readonly environment?: Environment | undefined;
-  /** Where to go, whatever `environment` says; which of the two it is counts as said, unless the host is Deribit's own. */
+  /** Where to connect; `environment` then says which of the two it is, unless the host is Deribit's own. */
   readonly url?: string | undefined;
 }
 
+/** Where each environment is found by its name. */
 const HOSTS: Readonly<Record<Environment, string>> = { test: 'test.deribit.com', prod: 'www.deribit.com' };
+
+/** Deribit's documented hosts, event nodes included: a URL with one of them belongs to that environment, whatever is said. */
 const ENVIRONMENT_OF_HOST: ReadonlyMap<string, Environment> = new Map([
   [HOSTS.test, 'test'],
   [HOSTS.prod, 'prod'],
   ['deribit.com', 'prod'],
+  ['streams.deribit.com', 'prod'],
+  ['history.deribit.com', 'prod'],
 ]);
+/** The test environment's event node has a path of its own. */
+const EVENT_NODE_PATH = '/den/ws';
 const WEBSOCKET_PATH = '/ws/api/v2';
 const HTTP_PATH = '/api/v2';
 
 /**
  * The endpoint for an environment (the test one where nothing is said) or for a URL; a URL without a path gets
- * Deribit's. Throws `ERR_USAGE` for anything but `ws:`, `wss:`, `http:` and `https:`, for credentials, a query or a
- * fragment in the URL, and for unencrypted traffic to anything but loopback.
+ * Deribit's.
+ * @throws `ERR_USAGE` for anything but `ws:`, `wss:`, `http:` and `https:`, for credentials, a query or a fragment in the
+ *   URL, and for unencrypted traffic to anything but loopback
  */
 export function resolveEndpoint(choice: EndpointChoice = {}): Endpoint {
   const environment = choice.environment ?? 'test';
@@ -59,7 +67,9 @@ export function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
 
 /** The HTTP form of an endpoint's URL; one that is HTTP already stays as it is. */
 export function httpUrlOf(url: string): string {
-  return inScheme(url, 'http', (path) => path.replace(/\/ws(\/api\/v2\/?)$/, '$1'));
+  return inScheme(url, 'http', (path) =>
+    path === EVENT_NODE_PATH ? HTTP_PATH : path.replace(/\/ws(\/api\/v2\/?)$/, '$1'),
+  );
 }
 
 /** The WebSocket form of an endpoint's URL; one that is WebSocket already stays as it is. */
@@ -93,7 +103,7 @@ function inScheme(text: string, scheme: 'http' | 'ws', path: (old: string) => st
 
 function parseUrl(text: string): URL {
   const refuse = (what: string, hint: string) => new DeribitKeysError('ERR_USAGE', `the URL ${what}`, { hint });
-  const example = 'give the whole endpoint, such as wss://test.deribit.com/ws/api/v2';
+  const example = 'give the complete endpoint, such as wss://test.deribit.com/ws/api/v2';
   if (!URL.canParse(text)) throw refuse('cannot be read', example);
   const url = new URL(text);
   if (!/^(wss?|https?):$/.test(url.protocol)) throw refuse('is not of the kind ws, wss, http or https', example);

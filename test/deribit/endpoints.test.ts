@@ -35,7 +35,16 @@ describe('an endpoint', () => {
   it('knows Deribit by its hosts, and lets a URL win over an environment', () => {
     const endpoint = resolveEndpoint({ environment: 'prod', url: 'https://TEST.deribit.com./api/v2' });
     expect(endpoint).toMatchObject({ environment: 'test', expectTestnet: true, custom: true });
-    expect(at('https://deribit.com/api/v2')).toMatchObject({ environment: 'prod', expectTestnet: false });
+    for (const url of [
+      'https://deribit.com/api/v2',
+      'wss://streams.deribit.com/ws/api/v2',
+      'https://history.deribit.com',
+    ]) {
+      expect(at(url)).toMatchObject({ environment: 'prod', expectTestnet: false });
+    }
+    const node = at('wss://test.deribit.com/den/ws');
+    expect(node).toMatchObject({ url: 'wss://test.deribit.com/den/ws', environment: 'test', expectTestnet: true });
+    expect(httpUrlOf(node.url)).toBe('https://test.deribit.com/api/v2');
     expect(at('wss://test.deribit.com.example.org/')).toMatchObject({ environment: 'test', expectTestnet: true });
   });
 
