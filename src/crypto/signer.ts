@@ -69,7 +69,7 @@ export async function proveSigner<S extends Signer>(signer: S, what: string): Pr
   if (await verifySignature(signer.publicKey, challenge, signature)) return signer;
   const kind = signer.algorithm === 'rsa' ? 'RSASSA-PKCS1-v1_5 with SHA-256' : 'pure Ed25519';
   throw signerError(
-    `${what} returned a signature that is not valid under its public key`,
+    `${what} returned a signature that its public key does not verify`,
     `it must sign with the private half of exactly that key, by ${kind}`,
   );
 }
