@@ -16,6 +16,7 @@ export interface Finding {
 }
 
 export interface Diagnosis {
+  readonly culprit: Finding | null;
   readonly ok: boolean;
   readonly findings: readonly Finding[];
 }
@@ -115,4 +116,4 @@ export function finding(diagnosis: Diagnosis, check: string, name: string | null
   return found;
 }
 
-export const culprit = ({ findings }: Diagnosis) => findings.find(({ ok }) => ok === false) ?? null;
+export const culprit = ({ culprit: found }: Diagnosis) => found;

@@ -18,22 +18,39 @@ interface DoctorFlags extends LoginOptions {
   readonly error?: string;
   readonly maxAge: string;
   readonly offline?: true;
+  readonly problems?: true;
 }
 
 function lines(out: Printer, { check, name, ok, detail, fix }: Finding): string[] {
   const mark = ok === false ? out.style('✗', 'red') : ok === null ? '-' : fix === null ? '✓' : out.style('!', 'yellow');
   const line = `${mark} ${name === null ? '' : `${out.style(name, 'bold')} `}${check}: ${inLine(detail)}`;
-  return fix === null ? [line] : [line, `    ${ok === false ? 'mend it' : 'you could'}: ${fix}`];
+  return fix === null ? [line] : [line, `    ${ok === false ? 'fix' : 'you could'}: ${fix}`];
 }
 
-function show(out: Printer, diagnosis: Diagnosis): void {
+/** Findings with what is fine in one line per key: nine keys would fill several screens otherwise. */
+function briefly(out: Printer, findings: readonly Finding[]): string[] {
+  const names = [...new Set(findings.map(({ name }) => name))];
+  return names.flatMap((name) => {
+    const own = findings.filter((finding) => finding.name === name);
+    const fine = own.filter(({ ok, fix }) => ok === true && fix === null).length;
+    const title = name === null ? 'general' : out.style(name, 'bold');
+    const rest = own.filter(({ ok, fix }) => ok !== true || fix !== null);
+    return [
+      ...(fine === 0 ? [] : [`✓ ${title}: ${fine} of ${own.length} checks passed`]),
+      ...rest.flatMap((finding) => lines(out, finding)),
+    ];
+  });
+}
+
+function show(out: Printer, diagnosis: Diagnosis, verbose: boolean): void {
   out.result(diagnosis, () => {
-    const culprit = diagnosis.findings.find(({ ok }) => ok === false);
+    const { culprit, findings } = diagnosis;
     const end =
-      culprit === undefined
+      culprit === null
         ? out.style('nothing is wrong, as far as it could be checked', 'green')
         : `${out.style('the culprit', 'bold')}: ${culprit.name === null ? '' : `${culprit.name} `}${culprit.check}: ${inLine(culprit.detail)}`;
-    return [...diagnosis.findings.flatMap((finding) => lines(out, finding)), '', end];
+    const shown = verbose ? findings.flatMap((finding) => lines(out, finding)) : briefly(out, findings);
+    return [...shown, ...(shown.length === 0 ? [] : ['']), end];
   });
 }
 
@@ -48,7 +65,7 @@ function loginFlags(cx: Context, flags: DoctorFlags): LoginOptions | null {
   return secret && (flags.clientId !== undefined || Boolean(DERIBIT_CLIENT_ID)) ? flags : null;
 }
 
-/** The login again, for the commands that mend. */
+/** The login again, for the commands that fix what is wrong. */
 function wordsOf(login: LoginOptions | null): string | undefined {
   if (login?.as !== undefined) return `--as ${login.as}`;
   if (login?.clientId === undefined) return undefined;
@@ -82,14 +99,16 @@ export function defineDoctor(command: Command, act: Act): void {
       .addOption(secretOption('inputPassphrase'))
       .option('--error <code>', "start from an error: Deribit's number, or a code of this program")
       .option('--max-age <duration>', 'from which age on a registered key is too old', '365d')
-      .option('--offline', 'ask no exchange'),
+      .option('--offline', 'ask no exchange')
+      .option('--problems', 'show only what is wrong'),
   )
     .addHelpText(
       'after',
       `
 A --client-id without a secret is a starting point: the key that is looked for.
 With a login, what the account keeps of the keys is compared as well; without one, or without a code for its second
-factor, that is skipped. A check that was skipped has "ok": null, and leaves the whole as it is.
+factor, that is skipped. A check that was skipped has "ok": null and does not count. What is fine takes one line per key; --verbose
+shows each check.
 ${examples(
   'doctor',
   'doctor bot --as admin',
@@ -120,9 +139,10 @@ ${examples(
               target: cx.target,
               maxAgeMs: parseDuration(flags.maxAge),
               offline: flags.offline,
+              problems: flags.problems,
             },
           );
-          show(cx.out, diagnosis);
+          show(cx.out, diagnosis, cx.options.verbose === true);
           if (!diagnosis.ok) throw new CheckFailed();
         },
         { tidy: false },

@@ -65,7 +65,7 @@ export function defineVerify(command: Command, act: Act): void {
           ...(account === undefined ? {} : { account }),
           endpointFor: (record) => (record.environment === null ? null : selectEndpoint(cx.target, record)),
         });
-        const broken = damaged.map(({ name, error }) => ({
+        const broken: Verification[] = damaged.map(({ name, error }) => ({
           name,
           ok: false,
           checks: [{ check: 'record', ok: false, detail: error.message }],

@@ -2,28 +2,18 @@ import { resolveEndpoint } from '../../deribit/endpoints.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import type { EndpointSelection } from '../endpoint-selection.js';
+import { type CheckedKey, checkRemote } from './engine.js';
 import { explainCode } from './explain-code.js';
 import { checkFile, type FileRequest, type FileView } from './file-checks.js';
-import { asFound, type Finding, fixOf, notesOn } from './finding.js';
+import { asFound, culpritOf, type Finding, fixOf, notesOn, ownCommand } from './finding.js';
 import { checkKey } from './key-checks.js';
 import { checkKeystore, type KeystoreView } from './keystore-checks.js';
 import { age, placeOfRecord, registration, rotations } from './record-checks.js';
-import { checkRemote, type Patient } from './remote-checks.js';
 
 /*
- * From any starting point to the culprit. The checks, in their order:
- *
- *   error                                            what a code means
- *   keystore, folder-permissions, leftovers,         the folder and all of its records
- *     stray-files, record
- *   file, permissions, format, passphrase,           each key's own files, or a file that was named
- *     strength, record-matches, signer, public-key
- *   registration, environment, rotation              what its record says
- *   reachable, environment, clock                    each exchange that is involved
- *   account, key-limit                               with a login
- *   client-id, enabled, exchange-key, scope,         each registered key on its exchange
- *     whitelist, login
- *   age
+ * From any starting point to the culprit. First what needs no network: the keystore, each key's files, its record, its
+ * rotation. Then each exchange that is involved, the account where a login was given, and each registered key there.
+ * The checks are listed in finding.ts.
  */
 
 export interface DoctorRequest {
@@ -42,11 +32,15 @@ export interface DoctorRequest {
   readonly maxAgeMs: number;
   /** Nothing is asked of any exchange. */
   readonly offline?: boolean | undefined;
+  /** Only what is wrong is returned. */
+  readonly problems?: boolean | undefined;
 }
 
 export interface Diagnosis {
   /** Whether nothing is wrong; what could not be checked does not count. */
   readonly ok: boolean;
+  /** The finding that explains the others; null where nothing is wrong. */
+  readonly culprit: Finding | null;
   readonly findings: readonly Finding[];
 }
 
@@ -66,12 +60,12 @@ export async function doctor(context: WorkflowContext, request: DoctorRequest): 
     : await select(context, request, keystore, file);
   const underWay = await rotations(context.store, by);
   const local = await examineFiles(context, request, selected.records, underWay.successors, by);
-  const stranger = local.patients.length === 0 && !everything && request.names.length === 0;
+  const unmanaged = local.keys.length === 0 && !everything && request.names.length === 0;
   const remote = request.offline
     ? [notesOn(null).skipped('reachable', 'the exchange was not asked: --offline')]
     : await checkRemote(context, {
-        patients: local.patients,
-        stranger: stranger ? { file, clientId: clientId ?? null } : null,
+        keys: local.keys,
+        unmanaged: unmanaged ? { file, clientId: clientId ?? null } : null,
         login: () => request.login(selected.records),
         fallback: () => resolveEndpoint(target),
         by,
@@ -82,11 +76,27 @@ export async function doctor(context: WorkflowContext, request: DoctorRequest): 
     ...selected.findings,
     ...(file?.findings ?? []),
     ...local.findings,
+    ...duplicates(keystore.records, selected.records),
     ...underWay.findings.filter(({ name }) => everything || selected.records.some((record) => record.name === name)),
     ...remote,
     ...selected.records.flatMap((record) => age(record, context.nowMs(), request.maxAgeMs, by)),
   ];
-  return { ok: findings.every(({ ok }) => ok !== false), findings };
+  const shown = request.problems ? findings.filter(({ ok }) => ok === false) : findings;
+  return { ok: findings.every(({ ok }) => ok !== false), culprit: culpritOf(findings), findings: shown };
+}
+
+/** A key that was imported under several names is one key: what happens to it under one name happens to all. */
+function duplicates(records: readonly KeyRecord[], selected: readonly KeyRecord[]): Finding[] {
+  const isLive = ({ state }: KeyRecord) => state !== 'retired';
+  return selected.filter(isLive).flatMap((record) => {
+    const others = records.filter(
+      (other) => isLive(other) && other.name !== record.name && other.fingerprint === record.fingerprint,
+    );
+    const [first] = others;
+    if (first === undefined || record.name < first.name) return [];
+    const names = others.map(({ name }) => `"${name}"`).join(', ');
+    return [notesOn(record.name).remark('duplicates', `the same key as ${names}`, ownCommand('remove', record.name))];
+  });
 }
 
 /** The records that the starting points lead to, and what of them cannot be read. */
@@ -122,15 +132,15 @@ async function examineFiles(
   records: readonly KeyRecord[],
   successors: ReadonlySet<string>,
   by: string,
-): Promise<{ readonly patients: readonly Patient[]; readonly findings: readonly Finding[] }> {
-  const patients: Patient[] = [];
+): Promise<{ readonly keys: readonly CheckedKey[]; readonly findings: readonly Finding[] }> {
+  const keys: CheckedKey[] = [];
   const findings: Finding[] = [];
   for (const record of records) {
     const view = await checkKey(context, record);
     const { endpoint, finding } = placeOfRecord(target, record);
-    patients.push({ record, view, keyFile: context.store.files(record.name).privateKey, endpoint });
+    keys.push({ record, view, keyFile: context.store.files(record.name).privateKey, endpoint });
     const state = successors.has(record.name) ? [] : [registration(record, by)];
     findings.push(...view.findings, ...state, finding);
   }
-  return { patients, findings };
+  return { keys, findings };
 }

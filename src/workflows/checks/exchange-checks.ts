@@ -5,6 +5,7 @@ import { type Login, login } from '../../deribit/auth.js';
 import { CLOCK_LIMIT_MS, clockCommand } from '../../deribit/clock.js';
 import type { Endpoint } from '../../deribit/endpoints.js';
 import { parseScope } from '../../deribit/scope.js';
+import { signIn } from '../../deribit/sign-in.js';
 import { type DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { openAccount, requestOptions, withTransport } from '../account/account.js';
@@ -12,7 +13,7 @@ import { isSameThere } from '../account/match-key.js';
 import type { WorkflowContext } from '../context.js';
 import { keyScope } from '../registration/link.js';
 import { scopeDifferences } from '../registration/proof.js';
-import type { EndpointView } from './endpoint-checks.js';
+import type { EndpointView } from './exchange-views.js';
 import { asFound, type Finding, fixOf, type Notes, notesOn, ownCommand } from './finding.js';
 
 /** One attempt to log in with a key. */
@@ -24,17 +25,26 @@ export interface Attempt {
   readonly apiKeys: readonly ApiKey[] | null;
 }
 
+export interface LoginTry {
+  readonly endpoint: Endpoint;
+  readonly clientId: string;
+  readonly signer: Signer;
+  /** Signs by the exchange's clock where the local one is wrong, and asks for nothing beyond the login. */
+  readonly correctClock?: boolean;
+}
+
 /** Logs in with a key, and looks at the account's keys where its scope allows and no second factor is wanted for it. */
 export async function tryLogin(
   context: WorkflowContext,
-  endpoint: Endpoint,
-  clientId: string,
-  signer: Signer,
+  { endpoint, clientId, signer, correctClock = false }: LoginTry,
 ): Promise<Attempt> {
   try {
     return await withTransport(context, endpoint, async (transport) => {
       const options = { ...requestOptions(context), nowMs: context.nowMs };
-      const granted = await login(transport, { clientId, signer }, options);
+      const granted = correctClock
+        ? await signIn(context, transport, { clientId, signer })
+        : await login(transport, { clientId, signer }, options);
+      if (correctClock) return { login: granted, error: null, apiKeys: null };
       const level = parseScope(granted.scope, 'exchange').resources.get('account') ?? 'none';
       if (level === 'none') return { login: granted, error: null, apiKeys: null };
       const account = openAccount(transport, clientId, granted);
@@ -57,12 +67,12 @@ export interface Evidence {
   readonly publicKey: PublicKey | null;
   /** The file of its private half. */
   readonly keyFile: string;
-  readonly place: EndpointView;
+  readonly endpointView: EndpointView;
   /** Null where none could be made. */
   readonly attempt: Attempt | null;
   /** Null where nobody may see the account's keys. */
   readonly apiKeys: readonly ApiKey[] | null;
-  /** The login options for a command that mends. */
+  /** The login options for a command that fixes it. */
   readonly by: string;
 }
 
@@ -78,12 +88,12 @@ interface Case extends Evidence {
  * what explains a refusal stands before it.
  */
 export async function checkOnExchange(evidence: Evidence): Promise<Finding[]> {
-  const { record, clientId, apiKeys, place } = evidence;
+  const { record, clientId, apiKeys, endpointView } = evidence;
   const it: Case = {
     ...evidence,
     notes: notesOn(record.name),
     apiKey: apiKeys?.find((key) => key.clientId === clientId) ?? null,
-    clockIsWrong: Math.abs(place.clockOffsetMs ?? 0) >= CLOCK_LIMIT_MS,
+    clockIsWrong: Math.abs(endpointView.clockOffsetMs ?? 0) >= CLOCK_LIMIT_MS,
   };
   const found = [await knownClientId(it), enabled(it), await sameKey(it), scope(it)];
   const explained = it.clockIsWrong || found.some(({ ok, check }) => ok === false && check !== 'scope');

@@ -8,8 +8,7 @@ import { readFileOrNull } from '../../keystore/files.js';
 import { type PermissionPolicy, readPrivateFile } from '../../keystore/permissions.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { asFound, type Finding, fixOf, notesOn, ownCommand, shellWord } from './finding.js';
-import { describe, kindOf, modeOf } from './key-checks.js';
-import { type Stage, stageFindings } from './open-stages.js';
+import { describe, kindOf, modeOf, type Stage, stageFindings } from './key-checks.js';
 
 /** A key file that need not belong to the keystore. */
 export interface FileRequest {
@@ -48,7 +47,7 @@ export async function checkFile(request: FileRequest, records: readonly KeyRecor
       case 'permissions':
         return notes.good(stage, mode);
       case 'format':
-        return notes.good(stage, `${described?.kind} key, ${described?.format}`);
+        return notes.good(stage, described === null ? 'a key' : `${described.kind} key, ${described.format}`);
       case 'passphrase':
         return described?.encrypted
           ? notes.good(stage, 'the passphrase opens it')
@@ -62,7 +61,7 @@ export async function checkFile(request: FileRequest, records: readonly KeyRecor
   const stages: readonly Stage[] = isPrivate
     ? ['file', 'permissions', 'format', 'passphrase', 'strength']
     : ['file', 'format', 'strength'];
-  const fix = (stage: Stage, error: DeribitKeysError) => mendFile(stage, error, path);
+  const fix = (stage: Stage, error: DeribitKeysError) => fixForFile(stage, error, path);
   const findings = await stageFindings({ notes, stages, path, failure, good, fix });
   if (key === null) return { path, findings, publicKey: null, fingerprint: null, signer: null };
   const own = fingerprint(key.publicKey);
@@ -86,7 +85,7 @@ async function openPublic(path: string) {
   return { publicKey: await parsePublicKey((await readFileOrNull(path)) ?? ''), signer: null };
 }
 
-function mendFile(stage: Stage, error: DeribitKeysError, path: string): string {
+function fixForFile(stage: Stage, error: DeribitKeysError, path: string): string {
   switch (stage) {
     case 'permissions':
       return fixOf(error);

@@ -1,24 +1,77 @@
 import { type DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 
+/**
+ * Every check of `verify` and `doctor`, in the order in which a failure explains the others: the first one that failed is
+ * the culprit.
+ */
+export const CHECKS = {
+  error: 'what an error code means',
+  keystore: "the keystore's folder can be read",
+  'folder-permissions': 'others cannot replace files in it',
+  leftovers: 'interrupted commands left nothing behind',
+  record: 'the record of the key can be read',
+  file: 'its private key is there',
+  permissions: 'only its owner can read it',
+  format: 'it is a private key',
+  passphrase: 'the passphrase opens it',
+  strength: 'it is of a kind and size that Deribit accepts',
+  'record-matches': 'it is the key of the record',
+  'private-key': 'all of the above, in one word (verify)',
+  signer: 'the agent, token or service that holds the key signs with it',
+  environment: 'the record, the options and the exchange mean the same environment',
+  reachable: 'the exchange answers',
+  clock: 'the local clock agrees with the exchange’s',
+  registration: 'its registration was completed',
+  account: 'the login for the account works',
+  'client-id': 'the exchange knows its client id',
+  enabled: 'the key is enabled there',
+  'exchange-key': 'the exchange has the same public key',
+  exchange: 'the account has the key, and it is the same (verify)',
+  whitelist: 'the whitelist is the one on record',
+  login: 'a signed login works',
+  'access-log': 'what the account’s access log says of refused logins',
+  scope: 'a login grants the scope on record',
+  'max-scope': 'the exchange allows the scope on record',
+  twins: 'no other key of the account has the same public key',
+  rotation: 'no rotation waits to be continued',
+  'public-key': 'the file with the public key is intact',
+  duplicates: 'no other name stands for the same key',
+  'stray-files': 'every key file belongs to a record',
+  'key-limit': 'the account has room for another key',
+  age: 'the key is not older than it may be',
+} as const;
+
+export type CheckName = keyof typeof CHECKS;
+
+const IMPORTANCE = new Map(Object.keys(CHECKS).map((check, index) => [check, index]));
+
+/** The finding that explains the others: of those that failed, the first by the order of {@link CHECKS}. */
+export function culpritOf(findings: readonly Finding[]): Finding | null {
+  const rank = ({ check }: Finding) => IMPORTANCE.get(check) ?? 0;
+  return findings
+    .filter(({ ok }) => ok === false)
+    .reduce<Finding | null>((first, one) => (first === null || rank(one) < rank(first) ? one : first), null);
+}
+
 /** What one check found. */
 export interface Finding {
-  readonly check: string;
+  readonly check: CheckName;
   /** The key that it is about; null for the keystore, the account or the exchange. */
   readonly name: string | null;
   /** Null where the check could not be made: that is neither good nor bad. */
   readonly ok: boolean | null;
   readonly detail: string;
-  /** The command that mends it, or what to do where no command can; with `ok: true`, a remark that may be followed. */
+  /** The command that fixes it, or what to do where no command can; with `ok: true`, a suggestion. */
   readonly fix: string | null;
 }
 
 /** Makes the findings about one key, or about none. */
 export interface Notes {
-  readonly good: (check: string, detail: string) => Finding;
+  readonly good: (check: CheckName, detail: string) => Finding;
   /** Nothing is wrong, but it could be better. */
-  readonly remark: (check: string, detail: string, fix: string) => Finding;
-  readonly bad: (check: string, detail: string, fix: string) => Finding;
-  readonly skipped: (check: string, detail: string, fix?: string) => Finding;
+  readonly remark: (check: CheckName, detail: string, fix: string) => Finding;
+  readonly bad: (check: CheckName, detail: string, fix: string) => Finding;
+  readonly skipped: (check: CheckName, detail: string, fix?: string) => Finding;
 }
 
 export function notesOn(name: string | null): Notes {

@@ -3,14 +3,13 @@ import { inspectKey, type KeyDescription, parsePublicKey } from '../../crypto/fo
 import { fingerprint } from '../../crypto/index.js';
 import type { KeyAlgorithm, PublicKey } from '../../crypto/keys.js';
 import type { Signer } from '../../crypto/signer.js';
-import { DeribitKeysError } from '../../errors.js';
+import { DeribitKeysError, type ErrorCode } from '../../errors.js';
 import { readFileOrNull } from '../../keystore/files.js';
 import type { KeyFiles } from '../../keystore/keystore.js';
 import { hasFileModes } from '../../keystore/permissions.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import type { WorkflowContext } from '../context.js';
 import { asFound, type Finding, fixOf, type Notes, notesOn, ownCommand, shellWord } from './finding.js';
-import { type Stage, stageFindings } from './open-stages.js';
 
 /** What was found of a key's own files. */
 export interface KeyView {
@@ -88,7 +87,7 @@ async function privateFile(
     path,
     failure: opened.failure,
     good: (stage) => passed(stage, record, files, found, notes),
-    fix: (stage, failure) => mend(stage, failure, record, path),
+    fix: (stage, failure) => fixFor(stage, failure, record, path),
   });
 }
 
@@ -146,7 +145,7 @@ function passed(stage: Stage, record: KeyRecord, files: KeyFiles, found: FoundFi
   }
 }
 
-function mend(stage: Stage, failure: DeribitKeysError, record: KeyRecord, path: string): string {
+function fixFor(stage: Stage, failure: DeribitKeysError, record: KeyRecord, path: string): string {
   switch (stage) {
     case 'permissions':
       return fixOf(failure);
@@ -174,10 +173,10 @@ interface PublicHalf {
 
 async function publicHalf(context: WorkflowContext, record: KeyRecord, notes: Notes): Promise<PublicHalf> {
   const files = context.store.files(record.name);
-  const fix =
-    record.signer === null
-      ? `openssl pkey -in ${shellWord(files.privateKey)} -pubout -out ${shellWord(files.publicKey)}`
-      : `put ${shellWord(files.publicKey)} back from a backup`;
+  const isThere = record.signer === null && (await readFileOrNull(files.privateKey).catch(() => null)) !== null;
+  const fix = isThere
+    ? `openssl pkey -in ${shellWord(files.privateKey)} -pubout -out ${shellWord(files.publicKey)}`
+    : `put ${shellWord(files.publicKey)} back from a backup`;
   const bad = (detail: string): PublicHalf => ({ finding: notes.bad('public-key', detail, fix), key: null });
   try {
     const content = await readFileOrNull(files.publicKey);
@@ -189,4 +188,48 @@ async function publicHalf(context: WorkflowContext, record: KeyRecord, notes: No
   } catch (error) {
     return bad(`${files.publicKey}: ${asFound(error).message}`);
   }
+}
+
+/** The stages of opening a private key, in their order: one fails, and those behind it cannot be told. */
+export type Stage = 'file' | 'permissions' | 'format' | 'passphrase' | 'strength' | 'record-matches';
+
+const STAGE_OF: Partial<Readonly<Record<ErrorCode, Stage>>> = {
+  ERR_PERMISSIONS: 'permissions',
+  ERR_KEY_UNREADABLE: 'format',
+  ERR_PASSPHRASE_REQUIRED: 'passphrase',
+  ERR_PASSPHRASE_WRONG: 'passphrase',
+  ERR_KEY_UNSUPPORTED: 'strength',
+  ERR_KEY_INVALID: 'strength',
+  ERR_KEY_MISMATCH: 'record-matches',
+};
+
+/** The stage at which opening the key in `path` failed with `error`. */
+async function stageOf(error: DeribitKeysError, path: string): Promise<Stage> {
+  const stage = STAGE_OF[error.code] ?? 'file';
+  if (stage !== 'format') return stage;
+  return (await readFileOrNull(path).catch(() => null)) === null ? 'file' : 'format';
+}
+
+/**
+ * A finding for each of `stages`: good up to the one at which `failure` struck, skipped behind it. A passphrase that was
+ * not given is no fault: that stage is skipped, too.
+ */
+export async function stageFindings(opening: {
+  readonly notes: Notes;
+  readonly stages: readonly Stage[];
+  readonly path: string;
+  readonly failure: DeribitKeysError | null;
+  readonly good: (stage: Stage) => Finding;
+  readonly fix: (stage: Stage, failure: DeribitKeysError) => string;
+}): Promise<Finding[]> {
+  const { notes, stages, path, failure, good, fix } = opening;
+  if (failure === null) return stages.map(good);
+  const failed = await stageOf(failure, path);
+  const at = stages.indexOf(failed);
+  return stages.map((stage, place) => {
+    if (place < at) return good(stage);
+    if (place > at) return notes.skipped(stage, `not looked at: see "${failed}"`);
+    const found = failure.code === 'ERR_PASSPHRASE_REQUIRED' ? notes.skipped : notes.bad;
+    return found(stage, failure.message, fix(stage, failure));
+  });
 }

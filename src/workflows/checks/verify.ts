@@ -1,21 +1,21 @@
-import { fingerprint } from '../../crypto/index.js';
-import type { PublicKey } from '../../crypto/keys.js';
 import { type ApiKey, listApiKeys } from '../../deribit/api-keys.js';
 import { type Endpoint, sameEndpoint } from '../../deribit/endpoints.js';
-import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { isRefusedLogin } from '../../deribit/json-rpc.js';
 import type { KeyRecord } from '../../keystore/record.js';
-import { readPublicKey } from '../../keystore/stored-keys.js';
 import { protectedOptions, withAccount } from '../account/account.js';
-import { compareKey, isSameThere } from '../account/match-key.js';
 import { onBehalfOf } from '../account/subaccount.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { endpointOfRecord } from '../endpoint-selection.js';
 import { keyScope } from '../registration/link.js';
-import { proveLogin, scopeDifferences } from '../registration/proof.js';
+import { scopeDifferences } from '../registration/proof.js';
+import { checkOnExchange, tryLogin } from './exchange-checks.js';
+import { checkTwins } from './exchange-views.js';
+import type { CheckName, Finding } from './finding.js';
+import { checkKey, type KeyView } from './key-checks.js';
 import { likelyReasons } from './refusal.js';
 
 export interface Check {
-  readonly check: string;
+  readonly check: CheckName;
   readonly ok: boolean;
   readonly detail: string;
   /** Likely reasons, where the exchange gives none; the likeliest first. */
@@ -28,44 +28,24 @@ export interface Verification {
   readonly checks: readonly Check[];
 }
 
-/** Runs one check: what it throws on purpose is its finding, except where the user broke it off. */
-async function check(name: string, work: () => Promise<string>): Promise<Check> {
-  try {
-    return { check: name, ok: true, detail: await work() };
-  } catch (error) {
-    if (!isDeribitKeysError(error) || error.code === 'ERR_INTERRUPTED') throw error;
-    return { check: name, ok: false, detail: error.message };
-  }
-}
-
-const verdict = (name: string, differences: readonly string[], fine: string): Check => ({
-  check: name,
+const verdict = (check: CheckName, differences: readonly string[], fine: string): Check => ({
+  check,
   ok: differences.length === 0,
   detail: differences.length === 0 ? fine : differences.join('; '),
 });
 
-async function onExchange(apiKey: ApiKey | null, record: KeyRecord, publicKey: PublicKey): Promise<Check[]> {
-  if (apiKey === null) {
-    return [{ check: 'exchange', ok: false, detail: `the account has no key ${record.clientId}` }];
-  }
-  const same = await isSameThere(apiKey, publicKey);
-  const { differences } = await compareKey(apiKey, publicKey);
-  return [
-    verdict('exchange', same === false ? differences : [], same === null ? 'not shown' : 'the same public key'),
-    {
-      check: 'enabled',
-      ok: apiKey.enabled !== false,
-      detail: apiKey.enabled === null ? 'not shown' : apiKey.enabled ? 'enabled' : 'disabled on the exchange',
-    },
-    verdict('max-scope', scopeDifferences(record.scope ?? '', apiKey.maxScope), apiKey.maxScope),
-  ];
+/** Several checks of the doctor in one word: the first that failed or could not be made, else `fine`. */
+function summary(check: CheckName, findings: readonly (Finding | undefined)[], fine: string): Check {
+  const failed = findings.find((one) => one !== undefined && one.ok === false);
+  const open = failed ?? findings.find((one) => one !== undefined && one.ok === null);
+  return { check, ok: open === undefined, detail: open?.detail ?? fine };
 }
 
 /**
- * Proves anew what can be proved of the keys: that the files are whole and belong together, that a signed login works
- * and grants the scope on record; and, with `account`, that the exchange holds the same key, enabled, with that scope
- * (for keys of the same place). What is wrong with a key stands in the result.
- * @throws `ERR_INTERRUPTED`, and what the login of `account` can give
+ * Proves anew what can be proved of the keys: that the files are intact and belong together, that a signed login works
+ * and grants the scope on record; and, with `account`, that the exchange holds the same key, once, enabled, with that
+ * scope (for keys of the same endpoint). The checks are the doctor's; what is wrong with a key stands in the result.
+ * @throws `ERR_INTERRUPTED`, and what the login of `account` throws
  */
 export async function verify(
   context: WorkflowContext,
@@ -98,42 +78,94 @@ async function verifyOne(
   endpoint: Endpoint | null,
   apiKeys: readonly ApiKey[] | null,
 ): Promise<Check[]> {
-  let publicKey: PublicKey | null = null;
-  const checks = [
-    await check('public-key', async () => {
-      publicKey = await readPublicKey(context.store, record);
-      return `fingerprint ${fingerprint(publicKey)}`;
-    }),
-    await check('private-key', async () => {
-      const signer = await context.signerOf(record);
-      return `${signer.algorithm}, belongs to the public key`;
-    }),
-  ];
+  const view = await checkKey(context, record);
+  const { clientId } = record;
+  const checks = localChecks(record, view);
   if (record.state === 'pending') {
     const detail = 'its registration is unfinished: run deribit-keys register again, with the same scope';
     return [...checks, { check: 'registration', ok: false, detail }];
   }
-  const { clientId } = record;
   if (record.state !== 'registered' || clientId === null || endpoint === null) return checks;
-  if (checks.every(({ ok }) => ok)) {
-    let granted: string | null = null;
-    let refused = false;
-    const login = await check('login', async () => {
-      const made = await proveLogin(context, endpoint, clientId, await context.signerOf(record));
-      refused = made === null;
-      if (made === null)
-        throw new DeribitKeysError('ERR_UNAUTHORIZED', `the exchange refuses the login of ${clientId}`);
-      granted = made.scope;
-      return `${clientId} logs in on ${new URL(endpoint.url).host}`;
-    });
-    const attempt = { endpoint, clientId, record, secret: null };
-    checks.push(refused ? { ...login, hints: await likelyReasons(context, attempt) } : login);
-    if (granted !== null) {
-      checks.push(verdict('scope', scopeDifferences(record.scope ?? '', keyScope(granted)), keyScope(granted)));
-    }
-  }
-  if (apiKeys !== null && publicKey !== null) {
-    checks.push(...(await onExchange(apiKeys.find((key) => key.clientId === clientId) ?? null, record, publicKey)));
-  }
+  const key = { record, view, endpoint, clientId };
+  if (checks.every(({ ok }) => ok)) checks.push(...(await loginChecks(context, key)));
+  if (apiKeys !== null) checks.push(...(await accountChecks(context, key, apiKeys)));
   return checks;
+}
+
+const FILE_CHECKS: readonly CheckName[] = [
+  ...(['file', 'permissions', 'format', 'passphrase', 'strength', 'record-matches'] as const),
+  'signer',
+];
+
+function localChecks(record: KeyRecord, { findings, signer }: KeyView): Check[] {
+  const isOwn = ({ check }: Finding) => FILE_CHECKS.includes(check);
+  const privateKey = summary(
+    'private-key',
+    signer === null ? findings.filter(isOwn) : [],
+    `${record.algorithm}, belongs to the public key`,
+  );
+  const publicKey = findings.find(({ check }) => check === 'public-key');
+  return [summary('public-key', [publicKey], `fingerprint ${record.fingerprint}`), privateKey];
+}
+
+interface KeyToVerify {
+  readonly record: KeyRecord;
+  readonly view: KeyView;
+  readonly endpoint: Endpoint;
+  readonly clientId: string;
+}
+
+async function loginChecks(
+  context: WorkflowContext,
+  { record, view, endpoint, clientId }: KeyToVerify,
+): Promise<Check[]> {
+  const { signer } = view;
+  if (signer === null) return [];
+  const { login, error } = await tryLogin(context, { endpoint, clientId, signer, correctClock: true });
+  if (login !== null) {
+    const granted = keyScope(login.scope);
+    return [
+      { check: 'login', ok: true, detail: `${clientId} logs in on ${new URL(endpoint.url).host}` },
+      verdict('scope', scopeDifferences(record.scope ?? '', granted), granted),
+    ];
+  }
+  const isRefused: boolean = isRefusedLogin(error);
+  if (!isRefused && error !== null) return [{ check: 'login', ok: false, detail: error.message }];
+  const hints = await likelyReasons(context, { endpoint, clientId, record, secret: null });
+  return [{ check: 'login', ok: false, detail: `the exchange refuses the login of ${clientId}`, hints }];
+}
+
+async function accountChecks(
+  context: WorkflowContext,
+  { record, view, clientId }: KeyToVerify,
+  apiKeys: readonly ApiKey[],
+): Promise<Check[]> {
+  const apiKey = apiKeys.find((key) => key.clientId === clientId);
+  if (apiKey === undefined) {
+    return [{ check: 'exchange', ok: false, detail: `the account has no key ${clientId}` }];
+  }
+  const by = '--as <another key>';
+  const found = await checkOnExchange({
+    record,
+    clientId,
+    publicKey: view.publicKey,
+    keyFile: context.store.files(record.name).privateKey,
+    endpointView: { findings: [], usable: true, clockOffsetMs: null },
+    attempt: null,
+    apiKeys,
+    by,
+  });
+  const named = (name: CheckName) => found.find(({ check }) => check === name);
+  const same = named('exchange-key');
+  const enabled = named('enabled');
+  return [
+    { check: 'exchange', ok: same?.ok !== false, detail: same?.ok === null ? 'not shown' : (same?.detail ?? '') },
+    { check: 'enabled', ok: enabled?.ok !== false, detail: enabled?.detail ?? 'not shown' },
+    verdict('max-scope', scopeDifferences(record.scope ?? '', apiKey.maxScope), apiKey.maxScope),
+    ...(await checkTwins(apiKeys, { name: record.name, clientId }, by)).map(({ check, detail }) => ({
+      check,
+      ok: false,
+      detail,
+    })),
+  ];
 }

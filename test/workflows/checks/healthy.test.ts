@@ -10,7 +10,7 @@ const REGISTERED = [
   ...['registration', 'environment', 'client-id', 'enabled', 'exchange-key', 'scope', 'whitelist', 'login', 'age'],
 ];
 
-describe('On a sound set-up', () => {
+describe('On a healthy set-up', () => {
   for (const http of [false, true]) {
     it(`nothing is wrong and nothing is skipped with a login, over ${http ? 'HTTP' : 'WebSocket'}`, async () => {
       const house = await openHouse({ http });
@@ -177,7 +177,7 @@ describe('The doctor', () => {
     });
   });
 
-  it('tells people the culprit and the command that mends it', async () => {
+  it('tells people the culprit and the command that fixes it', async () => {
     const house = await openHouse();
     chmodSync(house.path('bot.pem'), 0o644);
     const { stdout, exitCode, stderr } = await house.run('doctor', 'bot', '--as', 'admin');
@@ -186,7 +186,7 @@ describe('The doctor', () => {
     expect(stdout).toContain(
       `✗ bot permissions: the private key ${house.path('bot.pem')} can be read or written by others`,
     );
-    expect(stdout).toContain(`    mend it: chmod 600 ${house.path('bot.pem')}`);
+    expect(stdout).toContain(`    fix: chmod 600 ${house.path('bot.pem')}`);
     expect(stdout.trimEnd().split('\n').at(-1)).toMatch(/^the culprit: bot permissions: /);
     const well = await house.run('doctor', 'admin', '--as', 'admin');
     expect(well.stdout).toMatch(/! admin passphrase: .*\n {4}you could: deribit-keys passphrase admin\n/);
@@ -412,5 +412,63 @@ describe('Wrong usage of the doctor', () => {
     const result = await house.run('doctor', ...argv, '--json');
     expect(result.exitCode).toBe(2);
     expect(result.error().code).toBe('ERR_USAGE');
+  });
+});
+
+describe('The doctor on an account', () => {
+  it('finds that one public key is registered twice, and so does verify', async () => {
+    const house = await openHouse();
+    const publicKey = readFileSync(house.path('bot.pub.pem'), 'utf8');
+    const twin = house.sandbox.addKey({ publicKey, maxScope: 'trade:read', name: 'twin' });
+    const diagnosis = await house.doctor('--as', 'admin');
+    expect(diagnosis.ok).toBe(false);
+    expect(finding(diagnosis, 'twins', 'bot')).toMatchObject({
+      ok: false,
+      detail: expect.stringContaining(twin.client_id),
+      fix: `deribit-keys api-keys remove id:${twin.id} --as admin`,
+    });
+    const verified = await house.run('verify', 'bot', '--as', 'admin', '--json');
+    expect(verified.exitCode).toBe(1);
+    expect(verified.stdout).toContain('twins');
+  });
+
+  it('names the cause, not the first cross: a disabled key rather than its empty public key file', async () => {
+    const house = await openHouse();
+    writeFileSync(house.path('bot.pub.pem'), '');
+    const disabled = await house.run('api-keys', 'disable', 'bot', '--as', 'admin', '--yes');
+    expect(disabled.exitCode).toBe(0);
+    const diagnosis = await house.doctor('--as', 'admin', 'bot');
+    expect(culprit(diagnosis)).toMatchObject({ check: 'enabled', name: 'bot' });
+  });
+
+  it('tells what the access log says where a login is refused', async () => {
+    const house = await openHouse();
+    await house.run('api-keys', 'disable', 'bot', '--as', 'admin', '--yes');
+    const diagnosis = await house.doctor('--as', 'admin', 'bot');
+    expect(finding(diagnosis, 'access-log', null)).toMatchObject({
+      ok: null,
+      detail: expect.stringContaining('failure'),
+    });
+  });
+});
+
+describe('The doctor on a keystore', () => {
+  it('tells that a key is imported under two names', async () => {
+    const house = await openHouse();
+    expect((await house.run('import', 'other', house.path('bot.pem'))).exitCode).toBe(0);
+    expect(finding(await house.doctor('--offline'), 'duplicates', 'other')).toMatchObject({
+      ok: true,
+      detail: 'the same key as "bot"',
+    });
+  });
+
+  it('shows only what is wrong with --problems, and little of what is fine without', async () => {
+    const house = await openHouse();
+    expect((await house.doctor('--as', 'admin', '--problems')).findings).toEqual([]);
+    const brief = await house.run('doctor', '--as', 'admin');
+    expect(brief.stdout.split('\n').length).toBeLessThan(12);
+    expect(brief.stdout).toMatch(/✓ bot: \d+ of \d+ checks passed/);
+    const long = await house.run('doctor', '--as', 'admin', '--verbose');
+    expect(long.stdout).toContain('bot exchange-key: ');
   });
 });

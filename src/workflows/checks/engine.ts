@@ -7,15 +7,22 @@ import { isSameThere } from '../account/match-key.js';
 import { onBehalfOf, subaccountOf } from '../account/subaccount.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { endpointFields } from '../endpoint-selection.js';
-import { type AccountView, cannotAsk, viewAccount } from './account-view.js';
-import { checkEndpoint, type EndpointView } from './endpoint-checks.js';
 import { checkOnExchange, tryLogin } from './exchange-checks.js';
+import {
+  type AccountView,
+  cannotAsk,
+  checkAccessLog,
+  checkEndpoint,
+  checkTwins,
+  type EndpointView,
+  viewAccount,
+} from './exchange-views.js';
 import type { FileView } from './file-checks.js';
 import { type Finding, notesOn, ownCommand } from './finding.js';
 import type { KeyView } from './key-checks.js';
 
-/** A key under examination: its record, what its files gave, and where it belongs. */
-export interface Patient {
+/** A key to check: its record, what its files hold, and where it belongs. */
+export interface CheckedKey {
   readonly record: KeyRecord;
   readonly view: Pick<KeyView, 'signer' | 'publicKey'>;
   /** The file of its private half. */
@@ -24,9 +31,9 @@ export interface Patient {
 }
 
 export interface RemoteRequest {
-  readonly patients: readonly Patient[];
+  readonly keys: readonly CheckedKey[];
   /** A key that is no record's, with the client id that it may have. */
-  readonly stranger: { readonly file: FileView | null; readonly clientId: string | null } | null;
+  readonly unmanaged: { readonly file: FileView | null; readonly clientId: string | null } | null;
   readonly login: () => Promise<AccountLogin | null>;
   /** Where to go for what belongs nowhere. */
   readonly fallback: () => Endpoint;
@@ -37,14 +44,27 @@ export interface RemoteRequest {
 /** Asks every exchange that is involved: is it there, what does the account say, and what becomes of each key's login. */
 export async function checkRemote(context: WorkflowContext, request: RemoteRequest): Promise<Finding[]> {
   const { login, findings: loginFindings } = await loginOf(request);
-  const places = await visit(context, request, login);
-  const placeFindings = [...places.values()].flatMap(({ findings }) => findings);
-  const account = accountBehind(context, login, places);
+  const views = await visit(context, request, login);
+  const endpointFindings = [...views.values()].flatMap(({ findings }) => findings);
+  const account = accountBehind(context, login, views);
   const keyFindings: Finding[] = [];
-  for (const patient of request.patients)
-    keyFindings.push(...(await examine(context, patient, places, account, request.by)));
-  keyFindings.push(...(await examineStranger(context, request, places, account)));
-  return [...placeFindings, ...loginFindings, ...(await account.findings()), ...keyFindings];
+  for (const checkedKey of request.keys)
+    keyFindings.push(...(await examine(context, checkedKey, views, account, request.by)));
+  keyFindings.push(...(await examineUnmanaged(context, request, views, account)));
+  const refused = keyFindings.some(({ check, ok }) => check === 'login' && ok === false);
+  const log = refused && account.login !== null ? await checkAccessLog(context, account.login) : null;
+  const managed = new Set(request.keys.map(({ record }) => record.clientId));
+  const twins = (await checkTwins(await account.keys(), null, request.by)).filter(
+    ({ detail }) => ![...managed].some((clientId) => clientId !== null && detail.includes(clientId)),
+  );
+  return [
+    ...endpointFindings,
+    ...loginFindings,
+    ...(await account.findings()),
+    ...twins,
+    ...keyFindings,
+    ...(log === null ? [] : [log]),
+  ];
 }
 
 async function loginOf({
@@ -63,18 +83,22 @@ async function loginOf({
   }
 }
 
-type Places = ReadonlyMap<string, EndpointView>;
+type EndpointViews = ReadonlyMap<string, EndpointView>;
 
-/** Each place that a key or the login belongs to; where there is none, the one that the user's words lead to. */
-async function visit(context: WorkflowContext, request: RemoteRequest, login: AccountLogin | null): Promise<Places> {
-  const endpoints = request.patients.flatMap(({ endpoint }) => (endpoint === null ? [] : [endpoint]));
+/** Each endpointView that a key or the login belongs to; where there is none, the one that the user's words lead to. */
+async function visit(
+  context: WorkflowContext,
+  request: RemoteRequest,
+  login: AccountLogin | null,
+): Promise<EndpointViews> {
+  const endpoints = request.keys.flatMap(({ endpoint }) => (endpoint === null ? [] : [endpoint]));
   if (login !== null) endpoints.push(login.endpoint);
   if (endpoints.length === 0) endpoints.push(request.fallback());
-  const places = new Map<string, EndpointView>();
+  const views = new Map<string, EndpointView>();
   for (const endpoint of endpoints) {
-    if (!places.has(endpoint.url)) places.set(endpoint.url, await checkEndpoint(context, endpoint));
+    if (!views.has(endpoint.url)) views.set(endpoint.url, await checkEndpoint(context, endpoint));
   }
-  return places;
+  return views;
 }
 
 /** The account's own view of its keys, asked for once for each subaccount. */
@@ -87,12 +111,12 @@ interface Account {
   findings(): Promise<readonly Finding[]>;
 }
 
-function accountBehind(context: WorkflowContext, login: AccountLogin | null, places: Places): Account {
-  const views = new Map<number | undefined, AccountView>();
-  const usable = login !== null && places.get(login.endpoint.url)?.usable === true;
+function accountBehind(context: WorkflowContext, login: AccountLogin | null, views: EndpointViews): Account {
+  const seen = new Map<number | undefined, AccountView>();
+  const usable = login !== null && views.get(login.endpoint.url)?.usable === true;
   const ask = async (account: AccountLogin): Promise<AccountView> => {
-    const view = views.get(account.subaccount) ?? (await viewAccount(context, account));
-    views.set(account.subaccount, view);
+    const view = seen.get(account.subaccount) ?? (await viewAccount(context, account));
+    seen.set(account.subaccount, view);
     return view;
   };
   return {
@@ -112,27 +136,31 @@ function accountBehind(context: WorkflowContext, login: AccountLogin | null, pla
     async findings() {
       if (login === null) return [];
       if (!usable) return [notesOn(null).skipped('account', 'not asked: the exchange does not answer')];
-      if (views.size === 0) await ask(login);
-      return [...views.values()].flatMap(({ findings }) => findings);
+      if (seen.size === 0) await ask(login);
+      return [...seen.values()].flatMap(({ findings }) => findings);
     },
   };
 }
 
 async function examine(
   context: WorkflowContext,
-  { record, view, keyFile, endpoint }: Patient,
-  places: Places,
+  { record, view, keyFile, endpoint }: CheckedKey,
+  views: EndpointViews,
   account: Account,
   by: string,
 ): Promise<Finding[]> {
   const { clientId } = record;
   if (record.state === 'local') return unlinked(record, view.publicKey, account);
   if (record.state !== 'registered' || clientId === null || endpoint === null) return [];
-  const place = places.get(endpoint.url) ?? (await checkEndpoint(context, endpoint));
+  const endpointView = views.get(endpoint.url) ?? (await checkEndpoint(context, endpoint));
   const { signer, publicKey } = view;
-  const attempt = signer === null || !place.usable ? null : await tryLogin(context, endpoint, clientId, signer);
+  const attempt =
+    signer === null || !endpointView.usable ? null : await tryLogin(context, { endpoint, clientId, signer });
   const apiKeys = (await account.keysFor(record, endpoint)) ?? attempt?.apiKeys ?? null;
-  return checkOnExchange({ record, clientId, publicKey, keyFile, place, attempt, apiKeys, by });
+  return [
+    ...(await checkOnExchange({ record, clientId, publicKey, keyFile, endpointView, attempt, apiKeys, by })),
+    ...(await checkTwins(apiKeys ?? [], { name: record.name, clientId }, by)),
+  ];
 }
 
 /** A key that was never registered from here may be on the exchange all the same, pasted into its web page. */
@@ -147,16 +175,16 @@ async function unlinked(record: KeyRecord, publicKey: PublicKey | null, account:
 }
 
 /** A key that no record speaks of, looked for by its client id or its public half. */
-async function examineStranger(
+async function examineUnmanaged(
   context: WorkflowContext,
-  { stranger, fallback, by }: RemoteRequest,
-  places: Places,
+  { unmanaged, fallback, by }: RemoteRequest,
+  views: EndpointViews,
   account: Account,
 ): Promise<Finding[]> {
-  if (stranger === null) return [];
-  const { file } = stranger;
+  if (unmanaged === null) return [];
+  const { file } = unmanaged;
   const endpoint = account.login?.endpoint ?? fallback();
-  const blank = { name: 'stranger', algorithm: 'ed25519', bits: null, fingerprint: '', publicKey: null } as const;
+  const blank = { name: 'unmanaged', algorithm: 'ed25519', bits: null, fingerprint: '', publicKey: null } as const;
   const subaccount = account.login === null ? null : subaccountOf(account.login);
   const record = {
     ...localRecord({ ...blank, encrypted: false, createdAt: '' }),
@@ -166,17 +194,17 @@ async function examineStranger(
   } as const;
   const apiKeys = await account.keys();
   const shown = apiKeys.find((key) =>
-    stranger.clientId === null
+    unmanaged.clientId === null
       ? file !== null && key.fingerprint === file.fingerprint
-      : key.clientId === stranger.clientId,
+      : key.clientId === unmanaged.clientId,
   );
-  const clientId = stranger.clientId ?? shown?.clientId ?? null;
+  const clientId = unmanaged.clientId ?? shown?.clientId ?? null;
   if (clientId === null) {
     const detail = 'under which client id the exchange has the key is not known';
     return [notesOn(null).skipped('client-id', detail, 'give --client-id, or a login (--as <name>)')];
   }
   // nothing is on record: what the exchange shows is what is right
-  const patient: Patient = {
+  const checkedKey: CheckedKey = {
     record: {
       ...record,
       name: clientId,
@@ -188,5 +216,5 @@ async function examineStranger(
     keyFile: file?.path ?? '<its file>',
     endpoint,
   };
-  return examine(context, patient, places, account, by);
+  return examine(context, checkedKey, views, account, by);
 }
