@@ -49,7 +49,24 @@ export type { SecondFactor, SecondFactorChallenge } from './deribit/second-facto
 export { promptSecondFactor, singleCodeSecondFactor, totpSecondFactor } from './deribit/second-factor-providers.js';
 export type { RequestOptions, Transport } from './deribit/transport.js';
 export { DeribitKeysError, type ErrorCode, type ErrorDetails, isDeribitKeysError, type RpcFailure } from './errors.js';
+export type { KeyRecord } from './keystore/record.js';
 export * from './session/index.js';
 export * from './signers/index.js';
 export { VERSION } from './version.js';
+export type { AccountLogin } from './workflows/context.js';
+export {
+  abortRotation,
+  type Context,
+  type ContextOptions,
+  createContext,
+  type Keystore,
+  type KeystoreOptions,
+  link,
+  openKeystore,
+  type RotationRequest,
+  register,
+  rotate,
+} from './workflows/library.js';
 export { type LoadSignerOptions, loadSigner } from './workflows/load-signer.js';
+export type { RegisterRequest, Registration } from './workflows/registration/register.js';
+export type { Rotation } from './workflows/rotation/rotate.js';

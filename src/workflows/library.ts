@@ -1,0 +1,191 @@
+import type { GenerateOptions } from '../crypto/generate.js';
+import { type Secret, type SecretLike, toSecret } from '../crypto/secret.js';
+import { localSigner, type Signer } from '../crypto/signer.js';
+import { ExchangeClock } from '../deribit/clock.js';
+import type { ConnectOptions } from '../deribit/connect-options.js';
+import type { SecondFactor } from '../deribit/second-factor.js';
+import { DeribitKeysError } from '../errors.js';
+import { openKeystore as openStore, type Keystore as Store } from '../keystore/keystore.js';
+import type { PermissionPolicy } from '../keystore/permissions.js';
+import type { KeyRecord } from '../keystore/record.js';
+import type { SignerAccess } from '../signers/kinds.js';
+import { defined } from '../util/defined.js';
+import type { AccountLogin, WorkflowContext } from './context.js';
+import type { link as linkIn } from './registration/link.js';
+import type { RegisterRequest, Registration } from './registration/register.js';
+import type { RotateRequest, Rotation } from './rotation/rotate.js';
+
+/*
+ * The workflows for programs that import this package:
+ *
+ *   const keystore = openKeystore({ dir: 'keys', passphrase });
+ *   const context = createContext({ keystore, secondFactor: totpSecondFactor(seed) });
+ *   const login = { endpoint: resolveEndpoint({ environment: 'test' }), credentials: { clientId, clientSecret } };
+ *   await keystore.generate('bot');
+ *   await register(context, { name: 'bot', scope: 'account:read trade:read_write', login });
+ */
+
+export interface KeystoreOptions {
+  /** The folder of the keys; it is made with the first key. */
+  readonly dir: string;
+  /** The passphrase of encrypted keys, or a function that is called with the record of each. */
+  readonly passphrase?: SecretLike | ((record: KeyRecord) => SecretLike | Promise<SecretLike>) | undefined;
+  /** How strictly owner and mode of private key files are checked; `strict` where left out. */
+  readonly permissions?: PermissionPolicy | undefined;
+  /** How keys in an ssh-agent, a token, Vault or a cloud service are reached; the process's environment where left out. */
+  readonly access?: SignerAccess | undefined;
+  /** How long a lock that another process holds is waited for, in milliseconds. */
+  readonly lockWaitMs?: number | undefined;
+}
+
+/** A folder of keys. Each call reads the files: it sees what other processes have changed. */
+export interface Keystore {
+  readonly dir: string;
+  /** The records of all keys that can be read, by name. They hold no secret. */
+  list(): Promise<readonly KeyRecord[]>;
+  /** @throws `ERR_NO_SUCH_NAME`, `ERR_USAGE`, `ERR_RECORD_DAMAGED`, `ERR_RECORD_NEWER`, `ERR_PERMISSIONS` */
+  get(name: string): Promise<KeyRecord>;
+  /**
+   * Opens the private key of `name`, wherever it lives.
+   * @throws as `get` does, and `ERR_KEY_UNREADABLE`, `ERR_PASSPHRASE_REQUIRED`, `ERR_PASSPHRASE_WRONG`, `ERR_KEY_MISMATCH`,
+   *   `ERR_SIGNER`
+   */
+  signer(name: string): Promise<Signer>;
+  /**
+   * Makes a key pair and stores it under a free name, encrypted where this keystore has a passphrase.
+   * @throws `ERR_NAME_TAKEN`, `ERR_USAGE`, `ERR_LOCKED`, `ERR_KEYSTORE_IO`
+   */
+  generate(name: string, options?: GenerateOptions): Promise<KeyRecord>;
+}
+
+/** What stands behind a keystore of the library. */
+interface Inner {
+  readonly store: Store;
+  signerOf(record: KeyRecord): Promise<Signer>;
+  passphraseOf(record: KeyRecord): Promise<Secret | null>;
+  readonly access: SignerAccess;
+}
+
+const inners = new WeakMap<Keystore, Inner>();
+
+/** Opens the keystore in a folder, as the command line does with `--keys-dir`. Nothing is read or made yet. */
+export function openKeystore(options: KeystoreOptions): Keystore {
+  const { dir, passphrase, permissions, lockWaitMs, access = { env: process.env } } = options;
+  const store = openStore(dir, defined({ lockWaitMs }));
+  const passphraseOf = async (record: KeyRecord) => {
+    const given = typeof passphrase === 'function' ? await passphrase(record) : passphrase;
+    return given === undefined ? null : toSecret(given);
+  };
+  const signerOf = async (record: KeyRecord): Promise<Signer> => {
+    const { signer } = record;
+    if (signer !== null) {
+      const { openExternalSigner } = await import('./external-keys.js');
+      return openExternalSigner(store, { ...record, signer }, access);
+    }
+    const { openPrivateKey } = await import('../keystore/open-key.js');
+    const secret = record.encrypted ? await passphraseOf(record) : null;
+    const source = secret === null ? undefined : async () => secret;
+    return localSigner(await openPrivateKey(store, record, defined({ passphrase: source, permissions })));
+  };
+  const keystore: Keystore = {
+    dir: store.folder,
+    list: async () => (await store.list()).records,
+    get: (name) => store.read(name),
+    signer: async (name) => signerOf(await store.read(name)),
+    async generate(name, kind = {}) {
+      const { generate } = await import('./generate.js');
+      const fixed = passphrase === undefined || typeof passphrase === 'function' ? null : toSecret(passphrase);
+      return generate(store, name, { ...kind, passphrase: fixed });
+    },
+  };
+  inners.set(keystore, { store, signerOf, passphraseOf, access });
+  return keystore;
+}
+
+export interface ContextOptions extends Pick<ConnectOptions, 'timeoutMs' | 'signal' | 'env' | 'ca'> {
+  readonly keystore: Keystore;
+  /** Answers the exchange's challenges; without it they are `ERR_SECOND_FACTOR_REQUIRED`. */
+  readonly secondFactor?: SecondFactor | undefined;
+  /** Called with sentences for the user while the work goes on, such as what is waited for; never with a secret. */
+  readonly onNote?: ((note: string) => void) | undefined;
+}
+
+/** What {@link register}, {@link link} and {@link rotate} work with. */
+export interface Context extends WorkflowContext {
+  readonly keystore: Keystore;
+}
+
+/** Builds the context of workflows on a keystore. Nothing is opened or sent yet. */
+export function createContext(options: ContextOptions): Context {
+  const { keystore, secondFactor, onNote, signal, ...connecting } = options;
+  const { store, signerOf } = innerOf(keystore);
+  return {
+    keystore,
+    store,
+    signerOf,
+    async connect(endpoint, { signal: other = signal } = {}) {
+      const { connect } = await import('../deribit/connect.js');
+      return connect(endpoint, defined({ ...connecting, signal: other }));
+    },
+    nowMs: Date.now,
+    clock: new ExchangeClock(),
+    ...defined({ secondFactor, onNote, signal }),
+  };
+}
+
+function innerOf(keystore: Keystore): Inner {
+  const inner = inners.get(keystore);
+  if (inner !== undefined) return inner;
+  throw new DeribitKeysError('ERR_USAGE', 'the keystore was not opened by openKeystore', {
+    hint: 'pass on the object that openKeystore({ dir }) returned, not a copy',
+  });
+}
+
+/**
+ * Registers the public half of a stored key by `private/create_api_key` and proves each part of it. What an interrupted call
+ * left is found and finished by the next one with the same arguments; a second key is never created.
+ * @throws `ERR_STATE`, `ERR_PROOF_FAILED` (the new key is removed again), `ERR_OUTCOME_UNKNOWN`, `ERR_UNAUTHORIZED`,
+ *   `ERR_RPC`, `ERR_SECOND_FACTOR_REQUIRED`, `ERR_SECOND_FACTOR_REFUSED`, and network and keystore errors
+ */
+export async function register(context: Context, request: RegisterRequest): Promise<Registration> {
+  const workflow = await import('./registration/register.js');
+  return workflow.register(context, request);
+}
+
+/**
+ * Links a stored key to the API key that was made with its public half on Deribit's web page: logs in with it, then records it.
+ * @throws `ERR_STATE`, `ERR_UNAUTHORIZED`, `ERR_PROOF_FAILED`, and network and keystore errors
+ */
+export async function link(context: Context, request: Parameters<typeof linkIn>[1]): Promise<Registration> {
+  const workflow = await import('./registration/link.js');
+  return workflow.link(context, request);
+}
+
+/** A rotation; `login` is for the account of the key, and may be the rotating key itself. */
+export interface RotationRequest extends Pick<RotateRequest, 'name' | 'type' | 'bits' | 'graceMs'> {
+  readonly login: AccountLogin;
+}
+
+/**
+ * Replaces a registered key by a successor of the same scope, features, whitelist and label, whose private half lives where
+ * the old one does. The same call continues a rotation that was interrupted, or finishes one whose grace is over.
+ * @throws as {@link register} does; {@link abortRotation} goes back
+ */
+export async function rotate(context: Context, request: RotationRequest): Promise<Rotation> {
+  const { store, passphraseOf, access } = innerOf(context.keystore);
+  const { localSuccessor } = await import('./rotation/successor.js');
+  const { successorAnywhere } = await import('./external-keys.js');
+  const makeSuccessor = successorAnywhere(store, localSuccessor(store, passphraseOf), access);
+  const { login, ...rest } = request;
+  const workflow = await import('./rotation/rotate.js');
+  return workflow.rotate(context, { ...rest, login: async () => login, makeSuccessor });
+}
+
+/**
+ * Goes back to before a rotation: the old key has its name again, the successor is removed.
+ * @throws `ERR_STATE` where no rotation is under way, or the old key is removed already
+ */
+export async function abortRotation(context: Context, { name, login }: RotationRequest): Promise<Rotation> {
+  const workflow = await import('./rotation/rotate.js');
+  return workflow.abortRotation(context, { name, login: async () => login });
+}
