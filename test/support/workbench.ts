@@ -9,6 +9,7 @@ import { readJournal } from '../../src/keystore/journal.js';
 import { type Keystore, type LockedKey, openKeystore } from '../../src/keystore/keystore.js';
 import { openPrivateKey } from '../../src/keystore/open-key.js';
 import type { Sandbox } from '../../src/sandbox/index.js';
+import { defined } from '../../src/util/defined.js';
 import type { AccountLogin, WorkflowContext } from '../../src/workflows/context.js';
 import { generate } from '../../src/workflows/generate.js';
 import { proveLogin } from '../../src/workflows/registration/proof.js';
@@ -43,6 +44,8 @@ export interface BenchOptions {
   readonly nowMs?: () => number;
   readonly secondFactor?: SecondFactor;
   readonly passphrase?: string;
+  /** How long an answer may take; short where one is to be lost. */
+  readonly timeoutMs?: number;
   /** Changes what the workflows see. */
   readonly around?: (context: WorkflowContext) => WorkflowContext;
 }
@@ -73,7 +76,7 @@ export function openBench(sandbox: Sandbox, folder: string, options: BenchOption
   const notes: string[] = [];
   const context = around({
     store,
-    connect: (endpoint) => connect(endpoint),
+    connect: (endpoint) => connect(endpoint, defined({ timeoutMs: options.timeoutMs })),
     signerOf: async (record) =>
       localSigner(await openPrivateKey(store, record, { passphrase: () => Promise.resolve(passphrase) })),
     onNote: (note) => notes.push(note),
