@@ -13,6 +13,9 @@ const root = resolve(folder, '../..');
 // The first versions with all that the style uses, such as `:has()` and `color-mix()`.
 const target = ['chrome111', 'firefox121', 'safari16.4'];
 
+/** In this order, in which later rules win: the last one holds those for narrow screens and for print. */
+const STYLES = ['base', 'forms', 'answers', 'sheet'];
+
 const hashOf = (text) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
 
 /** The licence of each package in the bundle, as its copyright holders ask for. */
@@ -56,11 +59,11 @@ async function script() {
 async function page() {
   const [html, css, { code, inputs }, { version }] = await Promise.all([
     readFile(join(folder, 'page.html'), 'utf8'),
-    readFile(join(folder, 'page.css'), 'utf8'),
+    Promise.all(STYLES.map((name) => readFile(join(folder, 'style', `${name}.css`), 'utf8'))),
     script(),
     readFile(join(root, 'package.json'), 'utf8').then(JSON.parse),
   ]);
-  const style = (await transform(css, { loader: 'css', minify: true, target })).code.trim();
+  const style = (await transform(css.join('\n'), { loader: 'css', minify: true, target })).code.trim();
   const policy = [
     "default-src 'none'",
     `script-src ${hashOf(code)}`,
