@@ -74,7 +74,7 @@ const options = { platform: 'node', target: 'node20', format: 'cjs', minify: tru
 await build({
   ...options,
   stdin: {
-    contents: "export { Command, CommanderError, InvalidArgumentError, Option } from 'commander';",
+    contents: "export * from 'commander';",
     resolveDir: '.',
   },
   outfile: join(OUT, 'commander.cjs'),

@@ -1,4 +1,4 @@
-"""A bot in Python that shares a key which it cannot read: `deribit-keys auth-server` gives it tokens.
+"""A bot in Python that shares a key which it cannot read: `deribit-keys auth-server` hands it tokens.
 
 Usage: auth_server.py <name of the key> <URL of the server> <its secret file>
 """
@@ -8,7 +8,9 @@ import os
 import sys
 import urllib.request
 
-URL = os.environ.get("DERIBIT_URL", "https://test.deribit.com/api/v2")
+# DERIBIT_KEYS_URL may name the WebSocket endpoint: this bot needs the HTTP one
+URL = os.environ.get("DERIBIT_KEYS_URL", "https://test.deribit.com/api/v2")
+URL = URL.replace("ws", "http", 1).replace("/ws/api/v2", "/api/v2") if URL.startswith("ws") else URL
 
 
 def post(url: str, body: dict, bearer: str) -> dict:
@@ -18,7 +20,7 @@ def post(url: str, body: dict, bearer: str) -> dict:
 
 
 def access_token(name: str, server: str, secret: str) -> str:
-    """A token that is valid now: the server renews it, so ask again before each batch of requests."""
+    """A valid token: the server renews it, so ask again before each batch of requests."""
     return post(f"{server}/v1/{name}/token", {}, secret)["accessToken"]
 
 

@@ -3,14 +3,14 @@ import ccxt from 'ccxt';
 import { loadSigner } from 'deribit-keys';
 import { withSigner } from 'deribit-keys/ccxt';
 
-const { CLIENT_ID, KEY_FILE = 'keys/bot.pem', DERIBIT_URL } = process.env;
+const { CLIENT_ID, KEY_FILE = 'keys/bot.pem', DERIBIT_KEYS_URL } = process.env;
 if (CLIENT_ID === undefined) throw new Error('set CLIENT_ID to the client id of the key');
 
 const exchange = new ccxt.pro.deribit();
-if (DERIBIT_URL === undefined) {
+if (DERIBIT_KEYS_URL === undefined) {
   exchange.setSandboxMode(true); // test.deribit.com
 } else {
-  const { origin, host } = new URL(DERIBIT_URL);
+  const { origin, host } = new URL(DERIBIT_KEYS_URL);
   await exchange.loadHttpProxyAgent(); // ccxt wants it before it speaks unencrypted ws:
   exchange.urls.api = { rest: origin.replace(/^ws/, 'http'), ws: `ws://${host}/ws/api/v2` };
 }

@@ -1,4 +1,4 @@
-"""A bot in Python, with nothing but its standard library: `deribit-keys token` gives a valid access token.
+"""A bot in Python with only its standard library: `deribit-keys token` prints a valid access token.
 
 Usage: token.py [name of the key]
 """
@@ -10,12 +10,14 @@ import subprocess
 import sys
 import urllib.request
 
-URL = os.environ.get("DERIBIT_URL", "https://test.deribit.com/api/v2")
+# DERIBIT_KEYS_URL may name the WebSocket endpoint: this bot needs the HTTP one
+URL = os.environ.get("DERIBIT_KEYS_URL", "https://test.deribit.com/api/v2")
+URL = URL.replace("ws", "http", 1).replace("/ws/api/v2", "/api/v2") if URL.startswith("ws") else URL
 PROGRAM = shlex.split(os.environ.get("DERIBIT_KEYS", "deribit-keys"))
 
 
 def access_token(name: str) -> str:
-    """A token that is valid now: the program keeps one and renews it, so ask again before each batch of requests."""
+    """A valid token: the program caches one and renews it, so ask again before each batch of requests."""
     return subprocess.run([*PROGRAM, "token", name], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 

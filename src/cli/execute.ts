@@ -9,10 +9,17 @@ import type { GlobalOptions } from './options.js';
 import { createPrinter, type Printer } from './output.js';
 import { type CommandGroup, createProgram } from './program.js';
 
-function printerFor(host: Host, options: { readonly json?: boolean; readonly verbose?: boolean }): Printer {
+/** What the completion scripts call, with the words of the line; the last one is to be completed. */
+export const COMPLETE = '__complete';
+
+function printerFor(
+  host: Host,
+  options: { readonly json?: boolean; readonly verbose?: boolean; readonly quiet?: boolean },
+): Printer {
   return createPrinter(host.stdout, host.stderr, {
     json: options.json === true,
     verbose: options.verbose === true,
+    quiet: options.quiet === true,
     color: host.stdout.isTTY === true && !host.env.NO_COLOR,
     // a terminal whose size was never set says 0
     columns: host.stdout.isTTY === true ? host.stdout.columns || undefined : undefined,
@@ -56,9 +63,14 @@ function usageError(error: CommanderError, command: Command): DeribitKeysError {
 export async function execute(groups: readonly CommandGroup[], argv: readonly string[], host: Host): Promise<number> {
   const words = ownWords(argv);
   const json = words.includes('--json');
-  let printer = printerFor(host, { json, verbose: words.includes('--verbose') });
+  let printer = printerFor(host, { json, verbose: words.includes('--verbose'), quiet: words.includes('--quiet') });
   if (words.includes('--version') || words.includes('-V')) {
     printer.result({ version: VERSION }, () => VERSION);
+    return EXIT.done;
+  }
+  if (argv[0] === COMPLETE) {
+    const { suggestions } = await import('./complete.js');
+    for (const line of await suggestions(groups, argv.slice(1), host.env)) host.stdout.write(`${line}\n`);
     return EXIT.done;
   }
   const program = await createProgram(

@@ -11,6 +11,7 @@ export interface GlobalOptions {
   readonly caFile?: string;
   readonly timeout?: number;
   readonly verbose?: true;
+  readonly quiet?: true;
   readonly passphraseFile?: string;
   readonly pinFile?: string;
   readonly vaultTokenFile?: string;
@@ -84,7 +85,10 @@ export function addGlobalOptions(program: Command): void {
     .addOption(
       new Option('--timeout <ms>', 'how long an answer may take (default 15000)').argParser(wholeNumber(1, 86_400_000)),
     )
-    .option('--verbose', 'more on stderr: requests, and the causes of errors')
+    .addOption(
+      new Option('--verbose', 'print more on stderr: each request, and the causes of errors').conflicts('quiet'),
+    )
+    .option('--quiet', 'print no notes and no progress')
     .addOption(secretOption('passphrase').conflicts(PER_KEY_OPTIONS.map(([name]) => camelCase(name))))
     .addOption(perKeyOption(PER_KEY_OPTIONS[0]).conflicts(camelCase(PER_KEY_OPTIONS[1][0])))
     .addOption(perKeyOption(PER_KEY_OPTIONS[1]))

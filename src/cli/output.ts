@@ -6,12 +6,12 @@ import type { Output } from './host.js';
  * Everything that the program prints goes through here.
  *
  *   result   stdout   what was asked for: text for people, or with --json one JSON document
- *   note     stderr   progress and remarks; silent with --json
- *   detail   stderr   the same, with --verbose alone
+ *   note     stderr   progress and remarks; silent with --json and --quiet
+ *   detail   stderr   the same, only with --verbose
  *   error    stderr   `error: …` and `hint: …`; with --json one document {"error": …}
  *
- * Colour on a terminal alone, and not under NO_COLOR. No value of a secret is ever given to this module but a token or
- * a key that was asked for by name.
+ * Colour only on a terminal, and not under NO_COLOR. This module never gets the value of a secret, except for a token or a
+ * key that was asked for by name.
  */
 
 export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow';
@@ -26,8 +26,10 @@ const CODES: Readonly<Record<Style, readonly [number, number]>> = {
 export interface PrinterOptions {
   readonly json: boolean;
   readonly verbose: boolean;
+  /** No notes. */
+  readonly quiet?: boolean;
   readonly color: boolean;
-  /** The width of the terminal that stdout is; left out where it is none. */
+  /** The width of the terminal that stdout is, if it is one. */
   readonly columns?: number | undefined;
 }
 
@@ -35,9 +37,9 @@ export interface Printer {
   readonly json: boolean;
   /** The width that a table should keep to. */
   readonly columns: number | undefined;
-  /** The result: `value` as JSON, or the lines that `text` gives. */
+  /** The result: `value` as JSON, or the lines that `text` returns. */
   result(value: unknown, text: () => string | readonly string[]): void;
-  /** A line on stdout in the human form alone. */
+  /** A line on stdout, in the human form only. */
   line(text: string): void;
   note(text: string): void;
   detail(text: string): void;
@@ -112,12 +114,12 @@ function causes(error: DeribitKeysError): string[] {
 }
 
 export function createPrinter(stdout: Output, stderr: Output, options: PrinterOptions): Printer {
-  const { json, verbose, color } = options;
+  const { json, verbose, quiet, color } = options;
   const style = (text: string, ...styles: readonly Style[]) =>
     color ? styles.reduce((inner, name) => `\u001b[${CODES[name][0]}m${inner}\u001b[${CODES[name][1]}m`, text) : text;
   const safe = color ? harmlessButStyled : harmless;
   const say = (text: string) => {
-    if (!json) stderr.write(`${harmless(text)}\n`);
+    if (!json && quiet !== true) stderr.write(`${harmless(text)}\n`);
   };
   return {
     json,

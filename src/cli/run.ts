@@ -126,6 +126,10 @@ export const COMMANDS: readonly CommandGroup[] = [
         'Write the offline web page that creates, compares and tests keys in a browser',
         async () => (await import('./commands/page.js')).definePage,
       ],
+      completion: [
+        'Print a completion script for a shell',
+        async () => (await import('./commands/completion.js')).defineCompletion,
+      ],
     },
   },
 ];

@@ -112,6 +112,14 @@ export async function namedTokenStore(cx: Context, flags: TokenStoreOptions): Pr
   return redisTokenStore({ url, key, ...(cx.host.load === undefined ? {} : { load: cx.host.load }) });
 }
 
+/** Says on stderr which words of the scope that was asked for the exchange left out. */
+export async function tellMissingScope(cx: Context, asked: string | undefined, granted: string): Promise<void> {
+  if (asked === undefined) return;
+  const { compareScopes } = await import('../deribit/scope.js');
+  const { missing } = compareScopes(asked, granted);
+  if (missing.length > 0) cx.out.note(`note: the key does not allow ${missing.join(' ')}: the exchange left it out`);
+}
+
 /** A valid token of a key: from the store that is shared, else from the keystore's file, else (`cache: false`) a new one. */
 export async function validToken(
   cx: Context,
@@ -129,6 +137,7 @@ export async function validToken(
     const token = cache
       ? await sharedToken({ store, purpose, renew, nowMs, signal, onNote: cx.out.note })
       : await renew(null);
+    await tellMissingScope(cx, flags.scope, token.scope);
     return { source, token };
   } finally {
     await store.close();

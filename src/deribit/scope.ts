@@ -1,4 +1,5 @@
 import { DeribitKeysError } from '../errors.js';
+import { closestWord } from '../util/closest-word.js';
 
 /** What a word of a scope may allow, from nothing upwards. */
 export type AccessLevel = 'none' | 'read' | 'read_write';
@@ -22,6 +23,13 @@ const RESOURCES = ['account', 'trade', 'wallet', 'block_trade', 'block_rfq', 'cu
 const LEVELS: readonly AccessLevel[] = ['none', 'read', 'read_write'];
 const OTHER_WORD = /^(connection|mainaccount|session:[^\s:]+|expires:[1-9]\d*|ip:[0-9A-Fa-f.:/*]+)$/;
 const RESOURCE_WORD = /^([a-z_]+):(none|read|read_write)$/;
+
+/** The words that stand for themselves, for completion and suggestions. */
+export const PLAIN_SCOPE_WORDS: readonly string[] = [
+  ...RESOURCES.flatMap((resource) => LEVELS.map((level) => `${resource}:${level}`)),
+  'connection',
+  'mainaccount',
+];
 
 /** The words that a user may choose from, for messages and help texts. */
 export const SCOPE_WORDS: readonly string[] = [
@@ -131,7 +139,8 @@ function unknownWord(word: string): DeribitKeysError {
   const shown = /^[\w:.-]{1,40}$/.test(word)
     ? `the unknown word ${word}`
     : `an unknown word of ${word.length} characters`;
+  const near = closestWord(word, PLAIN_SCOPE_WORDS);
   return new DeribitKeysError('ERR_USAGE', `the scope holds ${shown}`, {
-    hint: `its words are: ${SCOPE_WORDS.join(', ')}`,
+    hint: `${near === null ? '' : `did you mean ${near}?\n`}its words are: ${SCOPE_WORDS.join(', ')}`,
   });
 }

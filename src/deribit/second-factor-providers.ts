@@ -17,7 +17,7 @@ const STEP_MS = 30_000;
 const MAX_TYPOS = 3;
 
 /**
- * Codes from the base32 seed of an authenticator app (RFC 6238: SHA-1, 30 s, 6 digits). Spaces, hyphens, lower case
+ * Codes from the seed of an authenticator app (RFC 6238: SHA-1, 30 s, 6 digits), in base32 or in an `otpauth:` URI. Spaces, hyphens, lower case
  * and missing padding are fine; `ERR_USAGE` for a seed that is none. Codes count once, so
  * no step's is given twice: where the current one is spent, the next is waited for, with a note, and calls at once take
  * turns. A code that does not match is not repeated unless its step passed on the way.
@@ -111,13 +111,33 @@ function digitsOf(text: string): string | null {
 
 /** RFC 4648 §6 without padding; lengths that no number of whole bytes has are refused. */
 function normaliseSeed(seed: string): string {
-  const text = seed.replace(/[\s-]/g, '').replace(/=+$/, '').toUpperCase();
+  const isUri = /^\s*otpauth:/i.test(seed);
+  const text = (isUri ? seedInUri(seed.trim()) : seed).replace(/[\s-]/g, '').replace(/=+$/, '').toUpperCase();
   if (!/^[A-Z2-7]+$/.test(text) || [1, 3, 6].includes(text.length % 8)) {
     throw new DeribitKeysError('ERR_USAGE', `the second-factor seed (${seed.length} characters) is not base32`, {
       hint: 'give the secret that Deribit showed when the authenticator app was set up: letters A to Z and digits 2 to 7',
     });
   }
   return text;
+}
+
+/** The seed in an `otpauth:` URI, as password managers and QR codes hold it. @throws `ERR_USAGE` for codes of another kind */
+function seedInUri(uri: string): string {
+  const refuse = (why: string) =>
+    new DeribitKeysError('ERR_USAGE', `the otpauth: URI of the second factor ${why}`, {
+      hint: 'Deribit takes six digits that change every 30 seconds (TOTP, SHA-1): give its URI or its base32 seed',
+    });
+  if (!URL.canParse(uri)) throw refuse('cannot be parsed');
+  const url = new URL(uri);
+  const { searchParams } = url;
+  if (url.host.toLowerCase() !== 'totp') throw refuse('is not one of time-based codes (otpauth://totp/…)');
+  const isOther = (name: string, value: string) => (searchParams.get(name) ?? value).toUpperCase() !== value;
+  if (isOther('digits', '6') || isOther('period', '30') || isOther('algorithm', 'SHA1')) {
+    throw refuse('asks for other digits, another period or another algorithm');
+  }
+  const secret = searchParams.get('secret');
+  if (secret === null || secret === '') throw refuse('has no secret in it');
+  return secret;
 }
 
 async function sleepFor(ms: number, signal?: AbortSignal): Promise<void> {

@@ -2,6 +2,7 @@ import type { Stats } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { closestWord } from '../util/closest-word.js';
 import {
   AUDIT_FILE,
   type AuditEntry,
@@ -169,13 +170,15 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
     const names = (await namesIn(root))
       .filter((entry) => entry.endsWith(RECORD))
       .map((entry) => entry.slice(0, -RECORD.length));
-    const near = names.find((other) => foldName(other) === foldName(name));
+    const near = closestWord(name, names);
     const stray = (await statOrNull(join(root, `${name}.pem`))) !== null;
     const hint = stray
       ? `${name}.pem is there without a record: import it under another name with: deribit-keys import <name> ${join(root, `${name}.pem`)}`
-      : near !== undefined
+      : near !== null
         ? `did you mean "${near}"?`
-        : 'see what there is with: deribit-keys list';
+        : names.length > 0
+          ? 'list the keys with: deribit-keys list'
+          : 'this keystore holds no keys: name another one with --keys-dir <dir> or DERIBIT_KEYS_DIR';
     return new DeribitKeysError('ERR_NO_SUCH_NAME', `there is no key "${name}" in ${root}`, { hint });
   };
 

@@ -10,7 +10,8 @@ export const RECORD_SCHEMA = 1;
 /** A larger record is neither written nor read. */
 export const MAX_RECORD_BYTES = 1024 * 1024;
 
-export type KeyState = 'local' | 'pending' | 'registered' | 'retired';
+export const KEY_STATES = ['local', 'pending', 'registered', 'retired'] as const;
+export type KeyState = (typeof KEY_STATES)[number];
 export type RecordEnvironment = 'test' | 'prod';
 
 /** What a key is, whatever the exchange knows of it. Times are ISO 8601 in UTC; what does not apply is null. */
@@ -107,7 +108,7 @@ const STORED_KEY: { readonly [F in keyof StoredKey]: Field<StoredKey[F]> } = {
 };
 
 const EXCHANGE_STATE: { readonly [F in keyof ExchangeState]: ExchangeField<ExchangeState[F]> } = {
-  state: { is: oneOf('local', 'pending', 'registered', 'retired'), local: 'local' },
+  state: { is: oneOf(...KEY_STATES), local: 'local' },
   environment: { is: orNull(oneOf('test', 'prod')), local: null },
   url: { is: orNull(isUrl), local: null },
   clientId: { is: orNull(isText), local: null },

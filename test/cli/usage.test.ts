@@ -49,6 +49,32 @@ describe('wrong usage', () => {
     expect(stdout).toBe('');
   });
 
+  it('suggests the command, the option, the key and the scope word that was probably meant', async () => {
+    await local('generate', 'maker');
+    const hintOf = async (...argv: readonly string[]) => /^hint: (.*)$/m.exec((await local(...argv)).stderr)?.[1];
+    expect(await hintOf('generat', 'bot')).toBe('did you mean generate?');
+    expect(await hintOf('add-kmss')).toBe('did you mean add-kms?');
+    expect(await hintOf('list', '--jsn')).toBe('did you mean --json?');
+    expect(await hintOf('show', 'mkaer')).toBe('did you mean "maker"?');
+    expect(await hintOf('show', 'zebra')).toBe('list the keys with: deribit-keys list');
+    expect(await hintOf('auth', 'maker', '--scope', 'trade:raed')).toBeDefined();
+  });
+
+  it('of a keystore without keys names the option for another one', async () => {
+    const { stderr } = await local('show', 'bot');
+    expect(stderr).toContain('--keys-dir <dir> or DERIBIT_KEYS_DIR');
+    expect((await local('list')).stderr).toContain('--keys-dir <dir>');
+  });
+
+  it.each(['-V', '--version'])('%s prints the version', async (option) => {
+    expect(await cli([option])).toMatchObject({ exitCode: 0, stdout: `${VERSION}\n`, stderr: '' });
+  });
+
+  it('--quiet leaves out notes and progress, never an error', async () => {
+    expect((await local('generate', 'bot', '--type', 'rsa', '--bits', '2048', '--quiet')).stderr).toBe('');
+    expect((await local('show', 'nosuch', '--quiet')).stderr).toMatch(/^error: /);
+  });
+
   it('without any word shows the help on stderr', async () => {
     const { exitCode, stdout, stderr } = await cli([]);
     expect(exitCode).toBe(2);

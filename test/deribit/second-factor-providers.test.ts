@@ -118,6 +118,26 @@ describe('codes from a seed', () => {
     expect(time.slept.every((ms) => ms > 0 && ms <= 30_000)).toBe(true);
   });
 
+  it('are the same from an otpauth: URI', async () => {
+    const uri = 'otpauth://totp/Deribit:me?secret=JBSWY3DPEHPK3PXP&issuer=Deribit';
+    const code = await totpSecondFactor('JBSWY3DPEHPK3PXP', clock(0))(challengeWith());
+    for (const text of [uri, `${uri}&digits=6&period=30&algorithm=SHA1\n`, uri.replace('otpauth', 'OTPAUTH')])
+      expect(await totpSecondFactor(text, clock(0))(challengeWith())).toBe(code);
+  });
+
+  it.each([
+    'otpauth://hotp/x?secret=JBSWY3DPEHPK3PXP&counter=1',
+    'otpauth://totp/x?secret=JBSWY3DPEHPK3PXP&digits=8',
+    'otpauth://totp/x?secret=JBSWY3DPEHPK3PXP&period=60',
+    'otpauth://totp/x?secret=JBSWY3DPEHPK3PXP&algorithm=SHA256',
+    'otpauth://totp/x?issuer=Deribit',
+    'otpauth://totp/x?secret=canary1',
+    'otpauth://',
+  ])('are not from the URI %s', async (uri) => {
+    const error = await failure(() => totpSecondFactor(uri), 'ERR_USAGE');
+    expect(shown(error)).not.toMatch(/JBSWY3DP|canary/);
+  });
+
   it.each(['', '   ', 'canary1', 'ABC', 'ABCDEFGHIJK0', 'A', '=', 'ÄÖÜ'])(
     'need a seed that is base32, not %j',
     async (seed) => {

@@ -69,7 +69,6 @@ describe('an example does what its page says:', () => {
       ...settings,
       CLIENT_ID: clientId,
       KEY_FILE: join(keys, 'bot.pem'),
-      DERIBIT_URL: sandbox.httpUrl,
       DERIBIT_KEYS: `${process.execPath} ${program.path}`,
     };
   });
@@ -80,7 +79,7 @@ describe('an example does what its page says:', () => {
 
   it('bot.ts logs in, watches, and ends by itself', async () => {
     const end = await runProcess(process.execPath, [await bundled('bot.ts')], {
-      env: { ...env, DERIBIT_URL: sandbox.wsUrl },
+      env: { ...env },
     });
     expect(end).toMatchObject({ exitCode: 0, stderr: '' });
     expect(end.stdout).toMatch(/^equity: 10 BTC\n(index: [\d.]+\n){3}closed\n$/);
@@ -102,6 +101,13 @@ describe('an example does what its page says:', () => {
     const end = await runProcess('sh', [join(root, 'examples/login.sh'), 'bot'], { env });
     expect(end.exitCode).not.toBe(0);
     expect(end.stderr).toContain('13004');
+  });
+
+  it.skipIf(!has.shell)('login.sh ends with an error where nothing answers', async () => {
+    await sandbox.close();
+    const end = await runProcess('sh', [join(root, 'examples/login.sh'), 'bot'], { env });
+    expect(end.exitCode).not.toBe(0);
+    expect(end.stdout).toBe('');
   });
 
   it.skipIf(!has.python)('token.py takes a token from the program', async () => {

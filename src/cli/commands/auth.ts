@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { examples } from '../options.js';
 import { fields } from '../output.js';
 import type { Act } from '../program.js';
+import { tellMissingScope } from '../token.js';
 
 interface AuthFlags {
   readonly scope?: string;
@@ -23,7 +24,7 @@ export function defineAuth(command: Command, act: Act): void {
         const { selectEndpoint } = await import('../../workflows/endpoint-selection.js');
         const record = await cx.store.read(name);
         const endpoint = selectEndpoint(cx.target, record);
-        const { compareScopes, parseScope } = await import('../../deribit/scope.js');
+        const { parseScope } = await import('../../deribit/scope.js');
         if (flags.scope !== undefined) parseScope(flags.scope);
         const outlives = flags.printToken === true;
         cx.login.attempt = { endpoint, clientId: record.clientId ?? '', record, secret: null };
@@ -32,12 +33,12 @@ export function defineAuth(command: Command, act: Act): void {
           ? { accessToken: login.accessToken.reveal(), refreshToken: login.refreshToken.reveal() }
           : {};
         const { scope, expiresInS, tokenType } = login;
-        const { missing } = compareScopes(flags.scope ?? '', scope);
-        if (missing.length > 0)
-          cx.out.note(`note: the key does not allow ${missing.join(' ')}: the exchange left it out`);
-        cx.out.result({ clientId, scope, expiresIn: expiresInS, tokenType, ...tokens }, () =>
+        await tellMissingScope(cx, flags.scope, scope);
+        const { environment, url } = endpoint;
+        cx.out.result({ clientId, scope, expiresIn: expiresInS, tokenType, environment, url, ...tokens }, () =>
           fields([
             ['client id', clientId],
+            ['environment', `${environment} (${url})`],
             ['scope', scope],
             ['expires in', `${expiresInS} s`],
             ['access token', tokens.accessToken ?? null],

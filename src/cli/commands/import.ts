@@ -61,7 +61,12 @@ export function defineImport(command: Command, act: Act): void {
         const key = await readKeyInput(cx, source, parse, name);
         if (warning !== undefined) await requireNoPublicKey(cx, key);
         const passphrase = await newKeyPassphrase(cx, { name, encrypt, opened });
-        await showStoredKey(cx, await storeKey(cx.store, name, key, { passphrase, action: 'import' }), warning);
+        const record = await storeKey(cx.store, name, key, { passphrase, action: 'import' });
+        await showStoredKey(cx, record, warning);
+        const { records } = await cx.store.list();
+        const twins = records.filter((other) => other.fingerprint === record.fingerprint && other.name !== name);
+        if (twins.length > 0)
+          cx.out.note(`note: the same key is stored as ${twins.map((twin) => twin.name).join(', ')}`);
       }),
     );
 }

@@ -1,5 +1,6 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { DamagedRecord } from '../../keystore/keystore.js';
+import { KEY_STATES, type KeyRecord, type KeyState } from '../../keystore/record.js';
 import type { Context } from '../context.js';
 import { examples } from '../options.js';
 import { NARROW, table } from '../output.js';
@@ -12,15 +13,20 @@ function tellDamaged(cx: Context, damaged: readonly DamagedRecord[]): void {
 
 export function defineList(command: Command, act: Act): void {
   command
+    .addOption(new Option('--state <state>', 'only keys in this state').choices(KEY_STATES))
     .addHelpText(
       'after',
-      `${examples('list', 'list --json | jq -r ".[] | select(.state == \\"registered\\").name"')}
+      `${examples('list', 'list --state registered', 'list --json | jq -r ".[] | select(.state == \\"registered\\").name"')}
 ${NARROW}
-A record that is damaged is named on stderr, and left out with --json: doctor and verify --all tell of it, and exit 1.`,
+Damaged records are named on stderr and left out of the JSON; doctor and verify --all report them and exit 1.`,
     )
     .action(
-      act(async (cx) => {
-        const { records, damaged } = await cx.store.list();
+      act(async (cx, { state }: { readonly state?: KeyState }) => {
+        const { records: all, damaged } = await cx.store.list();
+        const isRetired = (record: KeyRecord) => Number(record.state === 'retired');
+        const records = all
+          .filter((record) => state === undefined || record.state === state)
+          .sort((one, other) => isRetired(one) - isRetired(other));
         cx.out.result(records, () =>
           records.length === 0
             ? ''
@@ -39,8 +45,11 @@ A record that is damaged is named on stderr, and left out with --json: doctor an
                 ['FINGERPRINT', 'SCOPE'],
               ),
         );
-        if (records.length === 0)
-          cx.out.note(`no keys in ${cx.store.folder}; make one with: deribit-keys generate <name>`);
+        if (all.length === 0)
+          cx.out.note(
+            `no keys in ${cx.store.folder}; create one with: deribit-keys generate <name>, or name another keystore with --keys-dir <dir>`,
+          );
+        else if (records.length === 0) cx.out.note(`no keys in the state ${state}`);
         tellDamaged(cx, damaged);
       }),
     );
