@@ -33,7 +33,7 @@ describe('the login of a token', () => {
   it.each([
     [0x20000, /ONE try is left before it is locked/],
     [0x10000, /more than one is left/],
-    [0, /does not tell how many tries are left/],
+    [0, /does not report how many tries are left/],
   ])('tells the tries left by the flags %s', async (flags, words) => {
     const token = new FakeToken();
     refusePin(token, flags);
@@ -90,7 +90,7 @@ describe('the login of a token', () => {
     token.before.C_Login = () => {
       throw ckr('CKR_FUNCTION_FAILED', 6);
     };
-    await refuses(open(token), 'ERR_SIGNER', /refuses the login \(CKR_FUNCTION_FAILED\)/);
+    await refuses(open(token), 'ERR_SIGNER', /refused the login \(CKR_FUNCTION_FAILED\)/);
   });
 });
 
@@ -129,7 +129,7 @@ describe('a token that loses its sessions', () => {
     token.lose();
     token.objects = [swapped.privateObject, swapped.publicObject];
     token.key = swapped.pair.privateKey;
-    await refuses(signer.sign(bytes('m')), 'ERR_SIGNER', /came back with another key/);
+    await refuses(signer.sign(bytes('m')), 'ERR_SIGNER', /has another key now/);
   });
 
   it('is given up where it loses them at once again', async () => {
@@ -138,7 +138,7 @@ describe('a token that loses its sessions', () => {
     token.before.C_SignInit = () => {
       throw ckr('CKR_DEVICE_REMOVED', 0x32);
     };
-    await refuses(signer.sign(bytes('m')), 'ERR_SIGNER', /does not sign \(CKR_DEVICE_REMOVED\)/);
+    await refuses(signer.sign(bytes('m')), 'ERR_SIGNER', /failed to sign \(CKR_DEVICE_REMOVED\)/);
   });
 });
 
@@ -159,11 +159,11 @@ describe('a token that cannot sign', () => {
     token.before.C_SignInit = () => {
       throw ckr('CKR_KEY_FUNCTION_NOT_PERMITTED', 0x68);
     };
-    await refuses(signer.sign(bytes('m')), 'ERR_SIGNER', /does not sign \(CKR_KEY_FUNCTION_NOT_PERMITTED\)/);
+    await refuses(signer.sign(bytes('m')), 'ERR_SIGNER', /failed to sign \(CKR_KEY_FUNCTION_NOT_PERMITTED\)/);
     token.before.C_SignInit = () => {
       throw new TypeError('of the library');
     };
-    await refuses(signer.sign(bytes('m')), 'ERR_SIGNER', /does not sign \(no PKCS#11 error\)/);
+    await refuses(signer.sign(bytes('m')), 'ERR_SIGNER', /failed to sign \(no PKCS#11 error\)/);
   });
 
   it('is found out where it signs wrongly', async () => {
@@ -272,9 +272,9 @@ describe('the public half of a key in a token', () => {
   it('may be nowhere: then the key cannot be used', async () => {
     const token = new FakeToken();
     token.objects.pop();
-    await refuses(open(token), 'ERR_SIGNER', /shows no public half of the key/, /certificate/);
+    await refuses(open(token), 'ERR_SIGNER', /shows no public key for this private key/, /certificate/);
     token.objects[0]?.delete(258);
-    await refuses(open(token), 'ERR_SIGNER', /shows no public half of the key/);
+    await refuses(open(token), 'ERR_SIGNER', /shows no public key for this private key/);
   });
 
   it('is not taken from an elliptic curve of another name', async () => {
@@ -288,14 +288,14 @@ describe('making a pair in a token', () => {
   it('says where the token makes no such keys', async () => {
     const token = new FakeToken();
     token.mechanisms = [];
-    await refuses(make(token), 'ERR_SIGNER', /does not make Ed25519 keys/, /--type rsa/);
-    await refuses(make(token, { type: 'rsa' }), 'ERR_SIGNER', /does not make RSA keys/, /another token/);
+    await refuses(make(token), 'ERR_SIGNER', /cannot make Ed25519 keys/, /--type rsa/);
+    await refuses(make(token, { type: 'rsa' }), 'ERR_SIGNER', /cannot make RSA keys/, /another token/);
   });
 
   it.each([{ 354: true }, { 259: false }])('destroys a pair that could be read out (%o)', async (generated) => {
     const token = new FakeToken();
     token.generated = generated;
-    await refuses(make(token), 'ERR_SIGNER', /can be read out of it: it was destroyed again/);
+    await refuses(make(token), 'ERR_SIGNER', /can be extracted: it was destroyed again/);
     expect(token.objects.slice(2).every((one) => one.size === 0)).toBe(true);
     expect(token.objects).toHaveLength(4);
   });
@@ -321,7 +321,7 @@ describe('making a pair in a token', () => {
     token.before.C_GenerateKeyPairAsync = () => {
       throw ckr('CKR_DEVICE_MEMORY', 0x31);
     };
-    await refuses(make(token), 'ERR_SIGNER', /does not make the key \(CKR_DEVICE_MEMORY\)/);
+    await refuses(make(token), 'ERR_SIGNER', /failed to make the key \(CKR_DEVICE_MEMORY\)/);
     expect(token.open.size).toBe(0);
   });
 });

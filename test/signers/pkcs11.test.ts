@@ -201,10 +201,10 @@ describe.skipIf(noToken)('pkcs11Signer with SoftHSM', () => {
       pkcs11Signer({ ...place, pin: '0000' }),
       'ERR_PASSPHRASE_WRONG',
       /wrong PIN for the token "wrong-pin": the token counts wrong tries, and more than one is left/,
-      /not tried again/,
+      /tried only once/,
     );
     await refuses(pkcs11Signer({ ...place, pin: 'x' }), 'ERR_PASSPHRASE_WRONG', /wrong PIN/);
-    await refuses(pkcs11Signer(place), 'ERR_PASSPHRASE_REQUIRED', /wants a PIN, and none was given/, /--pin-file/);
+    await refuses(pkcs11Signer(place), 'ERR_PASSPHRASE_REQUIRED', /needs a PIN, and none was given/, /--pin-file/);
     await refuses(pkcs11Signer({ ...place, pin: PIN }), 'ERR_SIGNER', /no private key labelled "x"/, /no private key/);
   });
 

@@ -189,8 +189,8 @@ describe.skipIf(noAgent)('RSA in an agent', () => {
 
 describe.skipIf(noAgent)('loading into an agent that takes nothing', () => {
   it.each([
-    [undefined, /takes? no keys from outside/],
-    [60, /may not know lifetimes/],
+    [undefined, /accept no keys from outside/],
+    [60, /may not support lifetimes/],
   ])('says what may be the reason (lifetime %s)', async (lifetimeS, hint) => {
     const other = await generateKeyPair();
     const blob = await blobOf(other.publicKey);
@@ -200,7 +200,7 @@ describe.skipIf(noAgent)('loading into an agent that takes nothing', () => {
     const key = await generateKeyPair();
     await expect(loadKeyIntoAgent(key, { socket, comment: 'bot', lifetimeS, load })).rejects.toMatchObject({
       code: 'ERR_SIGNER',
-      message: expect.stringMatching(/does not take the key/),
+      message: expect.stringMatching(/does not accept the key/),
       hint: expect.stringMatching(hint),
     });
   });

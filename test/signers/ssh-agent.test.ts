@@ -204,7 +204,7 @@ describe.skipIf(noAgent)('sshAgentSigner with an agent of OpenSSH', () => {
     await refuses(
       sshAgentSigner({ socket: agent.socket, fingerprint: 'MD5:00:11', load }),
       'ERR_USAGE',
-      /text of 9 characters is no SHA-256 fingerprint/,
+      /text of 9 characters is not a SHA-256 fingerprint/,
       /ssh-add -l/,
     );
   });
@@ -259,7 +259,7 @@ describe.skipIf(noAgent)('loadKeyIntoAgent with an agent of OpenSSH', () => {
     await refuses(
       loadKeyIntoAgent(key, { socket: agent.socket, comment: 'x', lifetimeS: 5, load }),
       'ERR_SIGNER',
-      /does not take the key/,
+      /does not accept the key/,
       /may be locked.*lifetimes/,
     );
   });

@@ -92,7 +92,7 @@ describe.skipIf(noTpm)('a TPM 2.0 through tpm2-pkcs11, as swtpm emulates it', ()
   it('makes no Ed25519 key, and says what to do', async () => {
     await expect(generateInToken({ ...token, label: 'ed' })).rejects.toMatchObject({
       code: 'ERR_SIGNER',
-      message: 'the token "bots" does not make Ed25519 keys',
+      message: 'the token "bots" cannot make Ed25519 keys',
       hint: expect.stringContaining('--type rsa'),
     });
   });

@@ -100,7 +100,7 @@ function parseKeyId(keyId: string): KeyName {
   const loopback = url !== null && isLoopback(url);
   if (url === null || name === undefined || !(url.protocol === 'https:' || (url.protocol === 'http:' && loopback))) {
     throw new DeribitKeysError('ERR_USAGE', `"${keyId}" is not the identifier of a key of Azure Key Vault`, {
-      hint: 'give https://<vault>.vault.azure.net/keys/<name>/<version>',
+      hint: 'use https://<vault>.vault.azure.net/keys/<name>/<version>',
     });
   }
   return { vaultUrl: url.origin, name, version, loopback };
@@ -177,12 +177,12 @@ export async function generateInAzureKeyVault(
 ): Promise<KmsSigner> {
   const { keyId, type = 'ed25519', bits = RSA_BITS } = options;
   if (type !== 'rsa') {
-    throw new DeribitKeysError('ERR_USAGE', 'Azure Key Vault has no Ed25519 keys', { hint: 'give --type rsa' });
+    throw new DeribitKeysError('ERR_USAGE', 'Azure Key Vault has no Ed25519 keys', { hint: 'use --type rsa' });
   }
   const name = parseKeyId(keyId);
   if (name.version !== undefined) {
     throw new DeribitKeysError('ERR_USAGE', 'the version of a new key is chosen by Azure Key Vault', {
-      hint: `give ${name.vaultUrl}/keys/${name.name}`,
+      hint: `use ${name.vaultUrl}/keys/${name.name}`,
     });
   }
   const opened = await openSdk(options, name);

@@ -110,7 +110,7 @@ export async function gcpKmsSigner(options: GcpKmsSignerOptions): Promise<KmsSig
     throw new DeribitKeysError('ERR_USAGE', `"${keyId}" is not the name of a key version of Google Cloud KMS`, {
       hint: KEY_NAME.test(keyId)
         ? `add the version: ${keyId}/cryptoKeyVersions/1`
-        : 'give projects/…/locations/…/keyRings/…/cryptoKeys/…/cryptoKeyVersions/1',
+        : 'use projects/…/locations/…/keyRings/…/cryptoKeys/…/cryptoKeyVersions/1',
     });
   }
   return openKey(await openClient(options), options);
@@ -160,7 +160,7 @@ async function openClient({ endpoint, client, load }: GcpKmsSignerOptions): Prom
   const url = URL.canParse(endpoint) ? new URL(endpoint) : null;
   if (url === null || !(url.protocol === 'https:' || (url.protocol === 'http:' && isLoopback(url)))) {
     throw new DeribitKeysError('ERR_USAGE', `the endpoint "${endpoint}" is not an https: URL`, {
-      hint: 'give it such as https://cloudkms.googleapis.com',
+      hint: 'use one such as https://cloudkms.googleapis.com',
     });
   }
   const protocol = url.protocol.slice(0, -1);
@@ -178,7 +178,7 @@ export async function generateInGcpKms(options: GcpKmsSignerOptions & GenerateIn
   const [, parent, cryptoKeyId] = KEY_NAME.exec(keyId) ?? [];
   if (parent === undefined) {
     throw new DeribitKeysError('ERR_USAGE', `"${keyId}" cannot be the name of a new key of Google Cloud KMS`, {
-      hint: 'give projects/…/locations/…/keyRings/…/cryptoKeys/<new name>; the ring must exist',
+      hint: 'use projects/…/locations/…/keyRings/…/cryptoKeys/<new name>; the ring must exist',
     });
   }
   const client = await openClient(options);

@@ -58,14 +58,14 @@ const PROVIDERS: Readonly<Record<KmsTarget['provider'], Provider>> = {
   },
   gcp: {
     idOf: (name, parent) => `${parent}/cryptoKeys/${plainName(name)}`,
-    parentHint: 'give the key ring: --parent projects/…/locations/…/keyRings/…',
+    parentHint: 'name the key ring: --parent projects/…/locations/…/keyRings/…',
     parentOf: (keyId) => keyId.replace(/\/cryptoKeys\/.*$/, ''),
     open: async (options) => (await import('./gcp-kms-signer.js')).gcpKmsSigner(options),
     generate: async (options) => (await import('./gcp-kms-signer.js')).generateInGcpKms(options),
   },
   azure: {
     idOf: (name, parent) => `${parent}/keys/${plainName(name).replaceAll('_', '-')}`,
-    parentHint: 'give the vault: --parent https://<vault>.vault.azure.net',
+    parentHint: 'name the vault: --parent https://<vault>.vault.azure.net',
     parentOf: (keyId) => (URL.canParse(keyId) ? new URL(keyId).origin : null),
     open: async (options) => (await import('./azure-key-vault-signer.js')).azureKeyVaultSigner(options),
     generate: async (options) => (await import('./azure-key-vault-signer.js')).generateInAzureKeyVault(options),
@@ -169,7 +169,7 @@ export const KMS_KIND: SignerKind<KmsLocation, KmsTarget> = {
   },
   requireType(type, { provider }) {
     if (type === 'rsa' || provider !== 'azure') return;
-    throw new DeribitKeysError('ERR_USAGE', 'Azure Key Vault has no Ed25519 keys', { hint: 'give --type rsa' });
+    throw new DeribitKeysError('ERR_USAGE', 'Azure Key Vault has no Ed25519 keys', { hint: 'use --type rsa' });
   },
   valuesOf(name, { provider, parent, region, endpoint }) {
     const id = PROVIDERS[provider].idOf(name, parent ?? '');

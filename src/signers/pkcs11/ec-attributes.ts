@@ -1,6 +1,6 @@
 import { bytesToHex } from '../../crypto/bytes.js';
 
-/** The forms in which tokens name the curve, as hexadecimal DER. */
+/** The forms in which tokens name the curve, as DER in hexadecimal. */
 const EDWARDS25519: ReadonlySet<string> = new Set([
   '06032b6570', // the OID 1.3.101.112 (RFC 8410 §3)
   '06092b06010401da470f01', // the OID 1.3.6.1.4.1.11591.15.1, older
@@ -12,7 +12,7 @@ export function isEdwards25519(ecParams: Uint8Array): boolean {
   return EDWARDS25519.has(bytesToHex(ecParams));
 }
 
-/** What stands before the 32 bytes of the point, as hexadecimal. */
+/** What precedes the 32 bytes of the point, in hexadecimal. */
 const WRAPPINGS: ReadonlySet<string> = new Set([
   '', // the bytes as they are (PKCS#11 v3.0 §2.3.5)
   '0420', // in an OCTET STRING, as other curves have it

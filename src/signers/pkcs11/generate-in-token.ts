@@ -29,12 +29,12 @@ export type GenerateInTokenOptions = TokenChoice & {
   readonly pin?: PinSource | undefined;
   /** Default `ed25519`. */
   readonly type?: KeyAlgorithm | undefined;
-  /** For RSA alone; default 3072. */
+  /** For RSA only; default 3072. */
   readonly bits?: 2048 | 3072 | 4096 | undefined;
   readonly load?: LoadPackage | undefined;
 };
 
-/** A pair that was made inside a token. */
+/** A keypair that was made inside a token. */
 export interface GeneratedInToken {
   readonly token: string;
   readonly label: string;
@@ -47,13 +47,12 @@ export interface GeneratedInToken {
 const ID_BYTES = 16;
 const RSA_BITS = 3072;
 const PUBLIC_EXPONENT = Buffer.of(1, 0, 1);
-/** The curve by its OID (RFC 8410 §3), and by its name as PKCS#11 v3.0 §2.3.10 has it as well. */
+/** The curve by its OID (RFC 8410 §3), and by its name (PKCS#11 v3.0 §2.3.10). */
 const CURVE_FORMS = [Buffer.from('06032b6570', 'hex'), Buffer.from('130c656477617264733235353139', 'hex')];
 
 /**
- * Makes a keypair inside a token: the private half is sensitive and never extractable, and the token is asked whether it
- * is so indeed.
- * @throws `ERR_NAME_TAKEN` where the token has a key of this label, and what `pkcs11Signer` does
+ * Makes a keypair inside a token. The private half is sensitive and not extractable, which is read back.
+ * @throws `ERR_NAME_TAKEN` if the token has a key of this label, and what `pkcs11Signer` throws
  */
 export async function generateInToken(options: GenerateInTokenOptions): Promise<GeneratedInToken> {
   const { module, label, pin, type = 'ed25519', load } = options;
@@ -65,7 +64,7 @@ export async function generateInToken(options: GenerateInTokenOptions): Promise<
       await logIn(cryptoki, token, handle, pin);
       return await work({ cryptoki, token, handle });
     } catch (error) {
-      throw tokenError(token, 'does not make the key', error);
+      throw tokenError(token, 'failed to make the key', error);
     } finally {
       closeSession(cryptoki, handle);
     }
@@ -82,8 +81,8 @@ export async function generateInToken(options: GenerateInTokenOptions): Promise<
     if (isSet(session, pair.privateKey, CKA.extractable) || !isSet(session, pair.privateKey, CKA.sensitive)) {
       destroy(session);
       throw signerError(
-        `the token "${session.token.label}" made a key that can be read out of it: it was destroyed again`,
-        'use a token that keeps its keys, or look at its policy',
+        `the token "${session.token.label}" made a key that can be extracted: it was destroyed again`,
+        'use a token that protects its keys, or change its policy',
       );
     }
     return {
@@ -101,7 +100,7 @@ function requireFreeLabel(session: Session, label: string): void {
   throw new DeribitKeysError(
     'ERR_NAME_TAKEN',
     `the token "${session.token.label}" has a key labelled "${label}" already`,
-    { hint: 'take it over with deribit-keys add-token, or give another --label' },
+    { hint: 'use it with deribit-keys add-token, or choose another --token-label' },
   );
 }
 
@@ -116,7 +115,7 @@ async function makePair(
   const mechanism = type === 'rsa' ? CKM_RSA_PKCS_KEY_PAIR_GEN : CKM_EC_EDWARDS_KEY_PAIR_GEN;
   if (!hasMechanism(cryptoki, token, mechanism)) {
     throw signerError(
-      `the token "${token.label}" does not make ${type === 'rsa' ? 'RSA' : 'Ed25519'} keys`,
+      `the token "${token.label}" cannot make ${type === 'rsa' ? 'RSA' : 'Ed25519'} keys`,
       type === 'rsa' ? 'use another token' : 'make an RSA key (--type rsa), or use a token that offers CKM_EDDSA',
     );
   }

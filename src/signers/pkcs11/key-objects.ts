@@ -25,7 +25,7 @@ export interface TokenKeyChoice {
   readonly id?: string | undefined;
 }
 
-/** A session that may look at objects. */
+/** A session that can find objects. */
 export interface Session {
   readonly cryptoki: Cryptoki;
   readonly token: Token;
@@ -35,11 +35,11 @@ export interface Session {
 export interface TokenKey {
   readonly privateKey: Handle;
   readonly publicKey: PublicKey;
-  /** CKA_LABEL, or null where it is empty. */
+  /** CKA_LABEL, or null if it is empty. */
   readonly label: string | null;
-  /** CKA_ID in lower-case hexadecimal, or null where it is empty. */
+  /** CKA_ID in lower-case hexadecimal, or null if it is empty. */
   readonly id: string | null;
-  /** Whether each signature wants the PIN again (CKA_ALWAYS_AUTHENTICATE). */
+  /** Whether each signature needs the PIN again (CKA_ALWAYS_AUTHENTICATE). */
   readonly alwaysAuthenticate: boolean;
 }
 
@@ -60,7 +60,7 @@ export function findObjects({ cryptoki, handle }: Session, template: readonly At
   }
 }
 
-/** An attribute's bytes; null where the object has none, or does not show it. */
+/** The bytes of an attribute; null if the object has none or does not show it. */
 export function attribute({ cryptoki, handle }: Session, object: Handle, type: number): Buffer | null {
   try {
     const value = cryptoki.C_GetAttributeValue(handle, object, [{ type }])[0]?.value ?? null;
@@ -70,18 +70,18 @@ export function attribute({ cryptoki, handle }: Session, object: Handle, type: n
   }
 }
 
-/** A boolean attribute; false where the object does not show it. */
+/** A boolean attribute; false if the object does not show it. */
 export function isSet(session: Session, object: Handle, type: number): boolean {
   return attribute(session, object, type)?.[0] === 1;
 }
 
 const numberOf = (value: Buffer | null) => value?.readUIntLE(0, Math.min(value.length, 6)) ?? null;
 
-/** The attributes that a choice asks for. @throws `ERR_USAGE` */
+/** The attributes of the chosen key. @throws `ERR_USAGE` */
 export function templateOf({ label, id }: TokenKeyChoice): Attribute[] {
   if (label === undefined && id === undefined) {
     throw new DeribitKeysError('ERR_USAGE', 'the key of the token was not named', {
-      hint: 'name it by its label (--label) or its id (--id)',
+      hint: 'use --label or --id',
     });
   }
   const hex = id?.replaceAll(':', '').toLowerCase();
@@ -100,10 +100,10 @@ const named = ({ label, id }: TokenKeyChoice) =>
     .join(' ');
 
 /**
- * The one private key that `choice` means, with its public half: from the public key beside it, from the private key's
- * own attributes, or from a certificate.
- * @throws `ERR_SIGNER` where it is not there or its public half cannot be found, `ERR_KEY_UNSUPPORTED` for another
- *   algorithm, `ERR_USAGE` where several fit
+ * The private key that `choice` names, with its public half: from the public key beside it, from its own attributes, or
+ * from a certificate.
+ * @throws `ERR_SIGNER` if it or its public half is not found, `ERR_KEY_UNSUPPORTED` for another algorithm, `ERR_USAGE` if
+ *   several match
  */
 export async function findTokenKey(session: Session, choice: TokenKeyChoice): Promise<TokenKey> {
   const found = findObjects(session, [{ type: CKA.class, value: CKO_PRIVATE_KEY }, ...templateOf(choice)]);
@@ -171,12 +171,12 @@ async function publicHalf(session: Session, privateKey: Handle): Promise<PublicK
     if (der !== null) return parsePublicKey(der);
   }
   throw signerError(
-    `the token "${session.token.label}" shows no public half of the key`,
-    'put the public key or a certificate beside the private key, with the same id',
+    `the token "${session.token.label}" shows no public key for this private key`,
+    'store the public key or a certificate in the token, with the id of the private key',
   );
 }
 
-/** The public key that an object's attributes give; null where they do not. */
+/** The public key in the attributes of an object; null if they are not shown. */
 function keyFrom(session: Session, object: Handle, type: number): PublicKey | null {
   if (type === CKK_RSA) {
     const [n, e] = [attribute(session, object, CKA.modulus), attribute(session, object, CKA.publicExponent)];
@@ -193,6 +193,6 @@ function otherAlgorithm(session: Session): DeribitKeysError {
   return new DeribitKeysError(
     'ERR_KEY_UNSUPPORTED',
     `the key in the token "${session.token.label}" is neither RSA nor Ed25519`,
-    { hint: 'Deribit takes Ed25519 and RSA keys: make one with deribit-keys generate <name> --in-token …' },
+    { hint: 'Deribit accepts Ed25519 and RSA keys: make one with deribit-keys generate <name> --in-token …' },
   );
 }

@@ -9,19 +9,19 @@ import {
   type Pkcs11Js,
 } from './cryptoki.js';
 
-/** A library lives once in a process, however many signers use it: never unloaded, since others may use it too. */
+/** A library is loaded once in a process and never unloaded: others may use it too. */
 const loaded = new Map<string, Cryptoki>();
 
 /**
  * Loads and initialises the PKCS#11 library of a token: native code, which runs in this process.
- * @throws `ERR_SIGNER` where pkcs11js is not installed, there is no such file, or it is no PKCS#11 library
+ * @throws `ERR_SIGNER` if pkcs11js is not installed, or the file is missing or not a PKCS#11 library
  */
 export async function openModule(module: string, load?: LoadPackage): Promise<Cryptoki> {
   const pkcs11js = (await loadOptionalPackage('pkcs11js', 'a key in a PKCS#11 token', load)) as Pkcs11Js;
   const path = await realpath(module).catch((cause) => {
     throw signerError(
       `there is no PKCS#11 module ${module}`,
-      'name the library file of the token’s maker, such as /usr/lib/softhsm/libsofthsm2.so',
+      'name the library file of the token’s vendor, such as /usr/lib/softhsm/libsofthsm2.so',
       cause,
     );
   });
@@ -32,8 +32,8 @@ export async function openModule(module: string, load?: LoadPackage): Promise<Cr
       cryptoki.load(path);
     } catch (cause) {
       throw signerError(
-        `${module} is not a PKCS#11 module that loads here`,
-        'name the library file of the token’s maker, built for this machine',
+        `${module} cannot be loaded: it is not a PKCS#11 module for this machine`,
+        'name the library file of the token’s vendor, built for this system and processor',
         cause,
       );
     }
@@ -43,7 +43,7 @@ export async function openModule(module: string, load?: LoadPackage): Promise<Cr
   return cryptoki;
 }
 
-/** Signatures run on several threads: the library is told that it may lock (CKF_OS_LOCKING_OK). */
+/** Signatures run on several threads, so the library may lock (CKF_OS_LOCKING_OK). */
 function initialise(cryptoki: Cryptoki, module: string): void {
   try {
     cryptoki.C_Initialize({ flags: CKF_OS_LOCKING_OK });
@@ -51,7 +51,7 @@ function initialise(cryptoki: Cryptoki, module: string): void {
     if (ckrOf(cause) === CKR_CRYPTOKI_ALREADY_INITIALIZED) return;
     throw signerError(
       `the PKCS#11 module ${module} does not start (${cause instanceof Error ? cause.message : typeof cause})`,
-      'look at its configuration: its own documentation says which file or variable it reads',
+      'check its configuration: its documentation says which file or variable it reads',
       cause,
     );
   }

@@ -28,9 +28,9 @@ import {
 
 export type Pkcs11SignerOptions = TokenChoice &
   TokenKeyChoice & {
-    /** The library file of the token's maker: native code that runs in this process. */
+    /** The library file of the token's vendor: native code that runs in this process. */
     readonly module: string;
-    /** Kept, wrapped, for a session that must be opened again. A function is called where a PIN is needed. */
+    /** Kept, wrapped, for a session that must be opened again. A function is called when a PIN is needed. */
     readonly pin?: PinSource | undefined;
     /** How the optional package `pkcs11js` is loaded; default: an ordinary import. */
     readonly load?: LoadPackage | undefined;
@@ -38,14 +38,14 @@ export type Pkcs11SignerOptions = TokenChoice &
 
 /** A signer whose key a token holds. */
 export interface Pkcs11Signer extends Signer {
-  /** The key's CKA_LABEL and CKA_ID (hexadecimal); null where it has none. */
+  /** CKA_LABEL and CKA_ID (hexadecimal) of the key, or null. */
   readonly label: string | null;
   readonly id: string | null;
-  /** Closes its sessions; the token is logged out when no other signer of this process uses it. */
+  /** Closes its sessions; the token is logged out once no other signer of this process uses it. */
   close(): Promise<void>;
 }
 
-/** A token that is logged in, with its key found: good until its sessions are lost. */
+/** A token that is logged in, and its key: valid until its sessions are lost. */
 interface OpenToken {
   readonly cryptoki: Cryptoki;
   readonly token: Token;
@@ -55,11 +55,11 @@ interface OpenToken {
 
 /**
  * A signer whose Ed25519 (CKM_EDDSA) or RSA key (CKM_SHA256_RSA_PKCS) a PKCS#11 token holds. It needs the optional package
- * `pkcs11js`, and proves itself once before it is given. Signatures run off the main thread; opening and logging in do
+ * `pkcs11js`, and proves itself once before it is returned. Signatures run off the main thread; opening and logging in do
  * not. A lost session is opened again, once for each signature; a PIN that was refused is never tried again.
  *
  * @throws `ERR_SIGNER` for no module, no token, no key, no such mechanism, a locked PIN; `ERR_PASSPHRASE_REQUIRED` and
- *   `ERR_PASSPHRASE_WRONG` for the PIN; `ERR_KEY_UNSUPPORTED` for another algorithm; `ERR_USAGE` where several keys fit
+ *   `ERR_PASSPHRASE_WRONG` for the PIN; `ERR_KEY_UNSUPPORTED` for another algorithm; `ERR_USAGE` if several keys match
  */
 export async function pkcs11Signer(options: Pkcs11SignerOptions): Promise<Pkcs11Signer> {
   let current: Promise<OpenToken> | null = null;
@@ -87,7 +87,7 @@ export async function pkcs11Signer(options: Pkcs11SignerOptions): Promise<Pkcs11
       return await signIn(open, message, options.pin);
     } catch (error) {
       const code = ckrOf(error);
-      if (code === null || !SESSION_LOST.has(code)) throw tokenError(open.token, 'does not sign', error);
+      if (code === null || !SESSION_LOST.has(code)) throw tokenError(open.token, 'failed to sign', error);
       if (current === opening) {
         current = null;
         open.pool.close();
@@ -95,10 +95,10 @@ export async function pkcs11Signer(options: Pkcs11SignerOptions): Promise<Pkcs11
     }
     const again = await opened();
     if (!again.key.publicKey.equals(open.key.publicKey)) {
-      throw signerError(`the token "${again.token.label}" came back with another key`, 'put the right token back');
+      throw signerError(`the token "${again.token.label}" has another key now`, 'insert the right token');
     }
     return signIn(again, message, options.pin).catch((error: unknown) => {
-      throw tokenError(again.token, 'does not sign', error);
+      throw tokenError(again.token, 'failed to sign', error);
     });
   };
 
@@ -157,12 +157,12 @@ function requireMechanism(cryptoki: Cryptoki, token: Token, key: TokenKey): void
   const { name, number } = mechanismOf(key);
   if (hasMechanism(cryptoki, token, number)) return;
   throw signerError(
-    `the token "${token.label}" does not offer ${name}, which this key must sign with`,
+    `the token "${token.label}" does not offer ${name}, which this key needs`,
     key.publicKey.algorithm === 'rsa' ? 'use a token that offers it' : 'use an RSA key, or a token that offers it',
   );
 }
 
-/** One signature: bare CKR errors come out of it. */
+/** One signature; it throws the errors of the module as they are. */
 async function signIn(
   { cryptoki, token, key, pool }: OpenToken,
   message: Uint8Array,
@@ -184,7 +184,7 @@ async function signIn(
     if (signature.length === length) return new Uint8Array(signature);
     throw new DeribitKeysError(
       'ERR_SIGNER',
-      `the token "${token.label}" gave a signature of ${signature.length} bytes: this key's have ${length}`,
+      `the token "${token.label}" returned a signature of ${signature.length} bytes instead of ${length}`,
     );
   });
 }

@@ -2,23 +2,23 @@ import { concurrencyLimit } from '../concurrency-limit.js';
 import { CKF_SERIAL_SESSION, type Cryptoki, type Handle } from './cryptoki.js';
 import type { Token } from './token.js';
 
-/** The sessions of one token: an operation has one for itself, and the first stays open, since with it the login goes. */
+/** The sessions of one token. Each operation has its own; one stays open, because the login ends with the last. */
 export interface SessionPool {
-  /** Runs `work` with a session of its own. One that fails is closed, since it may hold half an operation. */
+  /** Runs `work` with its own session, which is closed if it fails: an operation may be half done in it. */
   use<T>(work: (session: Handle) => Promise<T>): Promise<T>;
-  /** Closes what is idle now, and what is in use when it comes back. */
+  /** Closes the idle sessions now, and those in use when they are done. */
   close(): void;
 }
 
-/** As many as run at once in the thread pool of Node.js. */
+/** The size of the thread pool of Node.js. */
 const SESSIONS = 4;
 
-/** Closes a session that may be gone already. */
+/** Closes a session, which may be closed already. */
 export function closeSession(cryptoki: Cryptoki, session: Handle): void {
   try {
     cryptoki.C_CloseSession(session);
   } catch {
-    // what matters is that it is not open
+    // it is closed either way
   }
 }
 

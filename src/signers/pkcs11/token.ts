@@ -1,7 +1,7 @@
-import type { Secret, SecretLike } from '../../crypto/secret.js';
-import { toSecret } from '../../crypto/secret.js';
+import { type Secret, toSecret } from '../../crypto/secret.js';
 import { signerError } from '../../crypto/signer.js';
 import { DeribitKeysError } from '../../errors.js';
+import type { SecretProvider } from '../remote-key.js';
 import {
   CKF_LOGIN_REQUIRED,
   CKF_PROTECTED_AUTHENTICATION_PATH,
@@ -27,15 +27,15 @@ export type TokenChoice =
   | { readonly token: string; readonly slot?: never }
   | { readonly slot: number; readonly token?: never };
 
-/** A PIN, or a way to ask for it where it is needed. */
-export type PinSource = SecretLike | (() => Promise<SecretLike>);
+/** A PIN, or a function that is called when it is needed. */
+export type PinSource = SecretProvider;
 
 export interface Token {
   readonly slot: Handle;
   readonly label: string;
 }
 
-/** The number of a slot, which the library gives in the machine's own form of a long integer. */
+/** The number of a slot, which the library returns as a long integer of the machine. */
 const slotNumber = (slot: Handle) => slot.readUIntLE(0, Math.min(slot.length, 6));
 
 interface SlotToken {
@@ -60,8 +60,8 @@ function distinct(tokens: readonly SlotToken[]): readonly SlotToken[] {
 }
 
 /**
- * The one token that `choice` means.
- * @throws `ERR_SIGNER` where it is not there, `ERR_USAGE` where several have the label
+ * The token that `choice` names.
+ * @throws `ERR_SIGNER` if it is not found, `ERR_USAGE` if several have the label
  */
 export function findToken(cryptoki: Cryptoki, choice: TokenChoice): Token {
   const all = tokensOf(cryptoki);
@@ -102,25 +102,25 @@ function noToken(all: readonly SlotToken[], what: string): DeribitKeysError {
   );
 }
 
-/** Whether the token takes the mechanism. */
+/** Whether the token supports the mechanism. */
 export function hasMechanism(cryptoki: Cryptoki, { slot }: Token, mechanism: number): boolean {
   return cryptoki.C_GetMechanismList(slot).includes(mechanism);
 }
 
-/** The PIN as it is given to C_Login: none where the token has keys of its own to type it on. */
+/** The PIN for C_Login: null if it is typed on the token's own keypad. */
 export async function pinFor(cryptoki: Cryptoki, token: Token, source: PinSource | undefined): Promise<Secret | null> {
   const { flags } = cryptoki.C_GetTokenInfo(token.slot);
   if ((flags & CKF_PROTECTED_AUTHENTICATION_PATH) !== 0) return null;
   if (source !== undefined) return toSecret(typeof source === 'function' ? await source() : source);
-  throw new DeribitKeysError('ERR_PASSPHRASE_REQUIRED', `the token "${token.label}" wants a PIN, and none was given`, {
-    hint: 'give it by --pin-file <file> or DERIBIT_KEYS_PIN, or run this on a terminal',
+  throw new DeribitKeysError('ERR_PASSPHRASE_REQUIRED', `the token "${token.label}" needs a PIN, and none was given`, {
+    hint: 'use --pin-file <file> or DERIBIT_KEYS_PIN, or run this on a terminal',
   });
 }
 
 /**
- * Logs in where the token wants it and nobody has: a login holds for all sessions of a process. A wrong PIN is tried once.
- * @throws `ERR_PASSPHRASE_WRONG` with the tries left where the token tells, `ERR_PASSPHRASE_REQUIRED`, `ERR_SIGNER` for a
- *   locked PIN
+ * Logs in if the token needs it. A login holds for all sessions of the process. A wrong PIN is tried only once.
+ * @throws `ERR_PASSPHRASE_WRONG` with the tries left if the token reports them, `ERR_PASSPHRASE_REQUIRED`, `ERR_SIGNER` for
+ *   a locked PIN
  */
 export async function logIn(
   cryptoki: Cryptoki,
@@ -155,7 +155,7 @@ function isLoggedIn(cryptoki: Cryptoki, session: Handle): boolean {
 function pinLocked(token: Token, cause?: unknown): DeribitKeysError {
   return signerError(
     `the PIN of the token "${token.label}" is locked`,
-    'unlock it with its security officer’s PIN or PUK, by the tools of its maker',
+    'unlock it with the PIN of the security officer or the PUK, with the tools of its vendor',
     cause,
   );
 }
@@ -171,22 +171,22 @@ export function pinError(cryptoki: Cryptoki, token: Token, cause: unknown): Deri
         ? 'ONE try is left before it is locked'
         : (flags & CKF_USER_PIN_COUNT_LOW) !== 0
           ? 'the token counts wrong tries, and more than one is left'
-          : 'the token does not tell how many tries are left';
+          : 'the token does not report how many tries are left';
     return new DeribitKeysError('ERR_PASSPHRASE_WRONG', `wrong PIN for the token "${token.label}": ${left}`, {
-      hint: 'it was tried once and is not tried again; look at --pin-file or DERIBIT_KEYS_PIN',
+      hint: 'it was tried only once; check --pin-file or DERIBIT_KEYS_PIN',
       cause,
     });
   }
-  return tokenError(token, 'refuses the login', cause);
+  return tokenError(token, 'refused the login', cause);
 }
 
-/** Any other failure, with the name that PKCS#11 gives it. */
+/** Any other failure, by its name in PKCS#11. */
 export function tokenError(token: Token, what: string, cause: unknown): DeribitKeysError {
   if (cause instanceof DeribitKeysError) return cause;
   const name = ckrOf(cause) !== null && cause instanceof Error ? cause.message : 'no PKCS#11 error';
   return signerError(
     `the token "${token.label}" ${what} (${name})`,
-    'look at the token and at the documentation of its module',
+    'see the documentation of the module for this code, and check the token',
     cause,
   );
 }

@@ -21,14 +21,14 @@ interface Ssh2 {
   readonly utils: { parseKey(blob: Buffer): unknown };
 }
 
-/** A way to a running agent. Each call has a connection of its own, which is closed when it ends. */
+/** A running agent. Each call has its own connection, which is closed when the call ends. */
 export interface AgentConnection {
   readonly socket: string;
-  /** One request and its answer, both without their length: a type byte and what belongs to it. */
+  /** One request and its answer, both without their length prefix: a type byte and its content. */
   exchange(request: Uint8Array, timeoutMs: number): Promise<Uint8Array>;
   /**
-   * A function that signs with the key of this blob: it gives the bytes of a signature, or null where the agent answers
-   * that it will not. `sha256` sets flag 2 for RSA.
+   * A function that signs with the key of this blob. It returns the bytes of a signature, or null if the agent refuses.
+   * `sha256` sets flag 2 for RSA.
    */
   signWith(
     keyBlob: Uint8Array,
@@ -37,23 +37,23 @@ export interface AgentConnection {
   ): (message: Uint8Array) => Promise<Uint8Array | null>;
 }
 
-/** The most that OpenSSH's agent sends. */
+/** The longest answer of OpenSSH's agent. */
 const MAX_ANSWER_BYTES = 256 * 1024;
 const WINDOWS_PIPE = '\\\\.\\pipe\\openssh-ssh-agent';
 
-/** The agent's own refusal, by ssh2's words. */
+/** How ssh2 reports a refusal of the agent. */
 const REFUSAL = 'Agent responded with failure';
 
 /**
- * Gets ready to speak to the agent behind `socket`; nothing is sent yet.
- * @throws `ERR_SIGNER` where there is no socket to speak to, or ssh2 is not installed
+ * Prepares requests to the agent behind `socket`; nothing is sent yet.
+ * @throws `ERR_SIGNER` if there is no socket, or ssh2 is not installed
  */
 export async function connectAgent(socket: string | undefined, load?: LoadPackage): Promise<AgentConnection> {
   const path = socket || (process.platform === 'win32' ? WINDOWS_PIPE : '');
   if (path === '') {
     throw signerError(
       'there is no ssh-agent: SSH_AUTH_SOCK is not set',
-      'start one (eval "$(ssh-agent)"), or name its socket with --socket <path>',
+      'start one (eval "$(ssh-agent)"), or set SSH_AUTH_SOCK to the socket of one',
     );
   }
   const ssh2 = (await loadOptionalPackage('ssh2', 'a key in an ssh-agent', load)) as Ssh2;
@@ -67,7 +67,7 @@ export async function connectAgent(socket: string | undefined, load?: LoadPackag
       });
     });
 
-  /** Runs `work` on a new connection; whatever ends first closes it. */
+  /** Runs `work` on a new connection, which is closed afterwards. */
   const connected = async <T>(timeoutMs: number, work: (stream: Duplex) => Promise<T>): Promise<T> => {
     const stream = await open();
     let timer: NodeJS.Timeout | undefined;
@@ -133,10 +133,18 @@ function readFrame(stream: Duplex, path: string): Promise<Uint8Array> {
 }
 
 async function noAgent(path: string, cause: unknown): Promise<DeribitKeysError> {
+  const code = cause instanceof Error && 'code' in cause ? cause.code : '';
+  if (code === 'EACCES' || code === 'EPERM') {
+    return signerError(
+      `the socket of the ssh-agent cannot be opened by this user: ${path} (${code})`,
+      'run this as the user who started the agent, or start one for this user: eval "$(ssh-agent)"',
+      cause,
+    );
+  }
   const there = process.platform === 'win32' || (await stat(path).catch(() => null))?.isSocket() === true;
   return signerError(
     there ? `no ssh-agent answers on ${path}` : `there is no ssh-agent: ${path} is not a socket`,
-    'start one (eval "$(ssh-agent)"), and look at SSH_AUTH_SOCK or --socket',
+    'start one (eval "$(ssh-agent)") and check SSH_AUTH_SOCK or --socket; in a container, mount the socket there',
     cause,
   );
 }
@@ -149,14 +157,18 @@ function late(path: string, timeoutMs: number): DeribitKeysError {
 }
 
 function hungUp(path: string, cause?: unknown): DeribitKeysError {
-  return signerError(`the ssh-agent on ${path} closed the connection without an answer`, 'is it still running?', cause);
+  return signerError(
+    `the ssh-agent on ${path} closed the connection without an answer`,
+    'check that it still runs: ssh-add -l',
+    cause,
+  );
 }
 
-/** What an agent sends that does not follow the protocol. */
+/** The error for an answer that does not follow the protocol. */
 export function nonsense(path: string, cause?: unknown): DeribitKeysError {
   return signerError(
     `what answers on ${path} does not speak the ssh-agent protocol`,
-    'look at SSH_AUTH_SOCK or --socket: it must name the socket of an ssh-agent',
+    'set SSH_AUTH_SOCK, or --socket of the command that added the key, to the socket of an ssh-agent',
     cause,
   );
 }

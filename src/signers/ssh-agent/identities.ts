@@ -14,7 +14,7 @@ import { type AgentConnection, nonsense } from './connection.js';
 
 /** A key that an agent offers. */
 export interface AgentIdentity {
-  /** The key as SSH writes it (RFC 4253 §6.6, RFC 8709 §4). */
+  /** The key as SSH encodes it (RFC 4253 §6.6, RFC 8709 §4). */
   readonly blob: Uint8Array;
   /** Its type's name, such as `ssh-ed25519`. */
   readonly type: string;
@@ -23,7 +23,7 @@ export interface AgentIdentity {
   readonly comment: string;
 }
 
-/** Which key of an agent is meant: exactly one of the three. */
+/** Names a key of an agent by one of three properties. */
 export type AgentKeyChoice =
   | { readonly fingerprint: string; readonly publicKey?: never; readonly comment?: never }
   | { readonly publicKey: PublicKey; readonly fingerprint?: never; readonly comment?: never }
@@ -64,7 +64,7 @@ export async function listIdentities(agent: AgentConnection): Promise<readonly A
 export function parseIdentities(answer: Uint8Array): readonly AgentIdentity[] {
   const reader = new WireReader(answer);
   const [type] = reader.take(1, 'type of the answer');
-  if (type !== IDENTITIES_ANSWER) throw new DeribitKeysError('ERR_KEY_UNREADABLE', 'the answer is no list of keys');
+  if (type !== IDENTITIES_ANSWER) throw new DeribitKeysError('ERR_KEY_UNREADABLE', 'the answer is not a list of keys');
   const count = reader.uint32('number of keys');
   const identities: AgentIdentity[] = [];
   for (let i = 0; i < count; i += 1) {
@@ -97,17 +97,17 @@ export function identityKey(identity: AgentIdentity): PublicKey {
 }
 
 /**
- * The one key of `identities` that `choice` means.
- * @throws `ERR_SIGNER` where it is not there; `ERR_KEY_UNSUPPORTED` for a key that cannot sign for Deribit, such as one
- *   of a FIDO device; `ERR_USAGE` where several keys fit
+ * The key of `identities` that `choice` names.
+ * @throws `ERR_SIGNER` if it is not found; `ERR_KEY_UNSUPPORTED` for a key that cannot sign for Deribit, such as one of a
+ *   FIDO device; `ERR_USAGE` if several keys match
  */
 export function chooseIdentity(identities: readonly AgentIdentity[], choice: AgentKeyChoice): AgentIdentity {
   if (choice.fingerprint !== undefined && !/^SHA256:[A-Za-z0-9+/]{43}=?$/.test(choice.fingerprint)) {
     throw new DeribitKeysError(
       'ERR_USAGE',
-      `a text of ${choice.fingerprint.length} characters is no SHA-256 fingerprint`,
+      `a text of ${choice.fingerprint.length} characters is not a SHA-256 fingerprint`,
       {
-        hint: 'give it as ssh-add -l shows it: SHA256: and 43 characters',
+        hint: 'use the form of ssh-add -l: SHA256: and 43 characters',
       },
     );
   }
@@ -124,7 +124,7 @@ export function chooseIdentity(identities: readonly AgentIdentity[], choice: Age
   if (unusable === undefined) throw notThere(identities, choice);
   if (isSshCertificateType(unusable.type)) {
     throw new DeribitKeysError('ERR_KEY_UNSUPPORTED', `${describe(unusable)} is a certificate, not a key`, {
-      hint: 'name the plain key that it was made for',
+      hint: 'name the key that the certificate is for',
     });
   }
   checkSshKeyType(unusable.type);

@@ -31,14 +31,14 @@ const MAX_LIFETIME_S = 0xffff_ffff;
 const LOAD_TIMEOUT_MS = 60_000;
 
 /**
- * Puts a private key into a running agent, and looks that it is there. A key that the agent has already gets the new
- * lifetime and confirmation.
- * @throws `ERR_SIGNER` where the agent does not take it; `ERR_USAGE` for a lifetime or comment that cannot be
+ * Loads a private key into a running agent, and checks that it lists the key. A key that the agent has already gets the
+ * new lifetime and confirmation.
+ * @throws `ERR_SIGNER` if the agent does not accept it; `ERR_USAGE` for an invalid lifetime or comment
  */
 export async function loadKeyIntoAgent(key: PrivateKey, options: LoadKeyOptions): Promise<AgentIdentity> {
   const { comment, lifetimeS, confirm = false } = options;
   if (lifetimeS !== undefined && !(Number.isInteger(lifetimeS) && lifetimeS > 0 && lifetimeS <= MAX_LIFETIME_S)) {
-    throw new DeribitKeysError('ERR_USAGE', `a lifetime is a whole number of seconds from 1 to ${MAX_LIFETIME_S}`);
+    throw new DeribitKeysError('ERR_USAGE', `a lifetime is a number of seconds from 1 to ${MAX_LIFETIME_S}`);
   }
   if (/\p{Cc}/u.test(comment))
     throw new DeribitKeysError('ERR_USAGE', 'a comment is one line without control characters');
@@ -60,7 +60,7 @@ export async function loadKeyIntoAgent(key: PrivateKey, options: LoadKeyOptions)
   return chooseIdentity(await listIdentities(agent), { publicKey: key.publicKey });
 }
 
-/** Takes a key out of an agent again. Whether it was there is not said. */
+/** Removes a key from an agent. It makes no difference whether it was there. */
 export async function removeKeyFromAgent(
   identity: AgentIdentity,
   options: Pick<LoadKeyOptions, 'socket' | 'load'>,
@@ -73,8 +73,8 @@ export async function removeKeyFromAgent(
 }
 
 /**
- * A private key as an agent takes it: just as the secret part of a private key file has it (draft-ietf-sshm-ssh-agent
- * §3.2, OpenSSH's PROTOCOL.key), without the check numbers before it and the padding behind it.
+ * A private key in the form that agents accept: the secret part of a private key file (draft-ietf-sshm-ssh-agent §3.2,
+ * OpenSSH's PROTOCOL.key), without the check numbers before it and the padding after it.
  */
 async function agentForm(key: PrivateKey, comment: string): Promise<Uint8Array> {
   const { secret } = readOpensshEnvelope(await encodeOpensshPrivate(key, comment, undefined, engine));
@@ -92,8 +92,8 @@ async function refused(agent: AgentConnection, constrained: boolean): Promise<De
   const empty = (await listIdentities(agent)).length === 0;
   const reasons = [
     ...(empty ? ['it may be locked (ssh-add -X)'] : []),
-    ...(constrained ? ['it may not know lifetimes or confirmations'] : []),
-    'it may take no keys from outside, as password managers do',
+    ...(constrained ? ['it may not support lifetimes or confirmations'] : []),
+    'it may accept no keys from outside, as password managers do',
   ];
-  return signerError(`the ssh-agent on ${agent.socket} does not take the key`, reasons.join('; '));
+  return signerError(`the ssh-agent on ${agent.socket} does not accept the key`, reasons.join('; '));
 }

@@ -22,17 +22,17 @@ export interface SshAgentSigner extends Signer {
   readonly comment: string;
 }
 
-/** A login's time stamp is good for 60 s: a later signature would be of no use. */
+/** Deribit accepts a login for 60 s: a later signature is useless. */
 const SIGN_TIMEOUT_MS = 60_000;
-/** Connections at once: an agent's queue for new ones is finite. */
+/** Connections at a time: the queue of an agent is short. */
 const CONNECTIONS = 8;
 
 /**
  * A signer whose Ed25519 or RSA key a running ssh-agent holds: OpenSSH's, or any that speaks its protocol
  * (draft-ietf-sshm-ssh-agent). RSA is signed with SHA-256 (flag 2). It needs the optional package `ssh2`, and proves
- * itself once before it is given.
+ * itself once before it is returned.
  * @throws `ERR_SIGNER` for no agent, no such key, a refusal; `ERR_KEY_UNSUPPORTED` for FIDO and other keys that cannot
- *   sign for Deribit; `ERR_USAGE` where the choice fits several keys
+ *   sign for Deribit; `ERR_USAGE` if the choice matches several keys
  */
 export async function sshAgentSigner(options: SshAgentSignerOptions): Promise<SshAgentSigner> {
   const agent = await connectAgent(options.socket ?? process.env.SSH_AUTH_SOCK, options.load);
@@ -59,13 +59,13 @@ export async function sshAgentSigner(options: SshAgentSignerOptions): Promise<Ss
   );
 }
 
-/** The protocol knows one refusal and gives no reason: what the agent offers now tells the likely one. */
+/** A refusal has no reason in the protocol: the list of keys tells the likely one. */
 async function explainRefusal(agent: AgentConnection, identity: AgentIdentity): Promise<DeribitKeysError> {
   const identities = await listIdentities(agent);
   const { fingerprint } = identity;
   if (identities.length === 0) {
     return signerError(
-      `the ssh-agent shows no keys any more, so it does not sign with ${fingerprint}: it was locked or emptied`,
+      `the ssh-agent shows no keys any more, so it cannot sign with ${fingerprint}: it was locked or emptied`,
       'unlock it (ssh-add -X), or load the key again',
     );
   }
@@ -81,15 +81,15 @@ async function explainRefusal(agent: AgentConnection, identity: AgentIdentity): 
   );
 }
 
-/** Some agents leave out the zeros at the front of an RSA signature (RFC 8332 §3 wants them). */
+/** Some agents omit the leading zeros of an RSA signature, which RFC 8332 §3 requires. */
 function fullLength(signature: Uint8Array, length: number): Uint8Array {
   if (signature.length > length || signature.length === 0) {
     throw signerError(
-      `the ssh-agent gave a signature of ${signature.length} bytes: this key's have ${length}`,
-      'use another agent, and tell the authors of this one',
+      `the ssh-agent returned a signature of ${signature.length} bytes instead of ${length}`,
+      'use another agent, and report this to its authors',
     );
   }
-  const whole = new Uint8Array(length);
-  whole.set(signature, length - signature.length);
-  return whole;
+  const padded = new Uint8Array(length);
+  padded.set(signature, length - signature.length);
+  return padded;
 }

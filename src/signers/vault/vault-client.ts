@@ -63,7 +63,7 @@ export const VAULT: KeyService = {
   name: 'Vault',
   hints: {
     'no-credentials':
-      'get a new token (vault login) and give it by VAULT_TOKEN or --vault-token-file; for another auth method check its role',
+      'get a new token (vault login) and pass it in VAULT_TOKEN or --vault-token-file; for another auth method check its role',
     forbidden: 'the token needs a policy with read on <mount>/keys/<key> and update on <mount>/sign/<key>',
     missing: 'check --key, --mount and the namespace: vault list <mount>/keys',
     disabled:
@@ -84,10 +84,10 @@ export function checkVaultAddress(address: string): string {
   const refuse = (why: string, hint: string) =>
     new DeribitKeysError('ERR_USAGE', `the address of Vault ${why}`, { hint });
   if (url === null || !/^https?:$/.test(url.protocol)) {
-    throw refuse('is not an https: URL', 'give it as in VAULT_ADDR, such as https://vault.internal:8200');
+    throw refuse('is not an https: URL', 'use the form of VAULT_ADDR, such as https://vault.internal:8200');
   }
   if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') {
-    throw refuse('has a login, a query or a fragment', 'give scheme, host and port only');
+    throw refuse('has a login, a query or a fragment', 'keep only scheme, host and port');
   }
   if (url.protocol === 'http:' && !isLoopback(url)) {
     throw refuse(`would send the token to ${url.host} unencrypted`, 'use https:, or a Vault Agent on loopback');
@@ -245,7 +245,7 @@ async function readSecret(source: SecretProvider): Promise<Secret> {
   if (/^[\x21-\x7e]+$/.test(secret.reveal())) return secret;
   throw signerError(
     'the token of Vault is empty or has characters that no token has',
-    'give the token and nothing else',
+    'pass the token and nothing else',
   );
 }
 

@@ -55,7 +55,7 @@ function targetFrom(values: OptionValues, env: SignerAccess['env']): VaultTarget
   }
   if ((auth === 'approle' || auth === 'kubernetes') !== (role !== null)) {
     throw new DeribitKeysError('ERR_USAGE', '--vault-role goes with --vault-auth approle and kubernetes', {
-      hint: 'approle: give the role id; kubernetes: give the name of the role',
+      hint: 'it is the role id of approle, or the name of the role of kubernetes',
     });
   }
   const caFile = textOf(values, 'vaultCaFile') ?? (env.VAULT_CACERT || null);
@@ -94,7 +94,10 @@ async function readCa(file: string): Promise<string> {
 function authOf({ auth, authMount, role, address }: VaultTarget, { secret }: SignerAccess): VaultAuth {
   const ask = async (name: 'vaultToken' | 'vaultSecretId') => {
     if (secret !== undefined) return secret(name, address);
-    throw signerError(`Vault at ${address} needs a secret, and none was given`, 'give it by the option "secret"');
+    throw signerError(
+      `Vault at ${address} needs a secret, and none was given`,
+      'pass it in the access option "secret"',
+    );
   };
   const more = defined({ mount: authMount ?? undefined });
   if (auth === 'approle') return { method: auth, roleId: role ?? '', secretId: () => ask('vaultSecretId'), ...more };

@@ -448,7 +448,7 @@ describe.skipIf(noCloudSdk)('generating a key in a cloud service', () => {
     await expect(taken).rejects.toMatchObject({ code: 'ERR_NAME_TAKEN' });
     await expect(generateInAzureKeyVault({ keyId: `${server.url}/keys/e`, load })).rejects.toMatchObject({
       code: 'ERR_USAGE',
-      hint: 'give --type rsa',
+      hint: 'use --type rsa',
     });
   });
 });
