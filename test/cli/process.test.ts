@@ -55,6 +55,8 @@ async function openDesk(faults: readonly string[] = []) {
     DERIBIT_KEYS_URL: sandbox.wsUrl,
     DERIBIT_CLIENT_ID: sandbox.clientId,
     DERIBIT_CLIENT_SECRET: sandbox.clientSecret,
+    // the sandbox carries nothing out late
+    DERIBIT_KEYS_UNCERTAIN_MS: '100',
   };
   expect((await run(['generate', 'bot'], { env })).exitCode).toBe(0);
   return { sandbox, env };

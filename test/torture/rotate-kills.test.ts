@@ -61,6 +61,8 @@ function envOf({ sandbox, keys }: Stage): Record<string, string> {
     DERIBIT_CLIENT_ID: sandbox.clientId,
     DERIBIT_CLIENT_SECRET: sandbox.clientSecret,
     UV_THREADPOOL_SIZE: '1',
+    // the sandbox carries nothing out late
+    DERIBIT_KEYS_UNCERTAIN_MS: '100',
   };
 }
 

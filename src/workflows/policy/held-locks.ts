@@ -1,6 +1,6 @@
 import type { Keystore, LockedKey } from '../../keystore/keystore.js';
 
-/** The keystore for work that holds the locks of some keys already: it is not kept waiting by itself. */
+/** The keystore for work that holds the locks of some keys already: it does not wait for its own locks. */
 export function withHeldLocks(store: Keystore, held: readonly LockedKey[]): Keystore {
   const heldKey = (name: string) => held.find((key) => key.name === name);
   const withLocks: Keystore['withLocks'] = (names, work) => {

@@ -7,7 +7,7 @@ import { parseDuration } from '../../util/duration.js';
 import { checked, fieldsOf, flag, list, oneOf, optional, type Place, refuse, text } from './fields.js';
 import type { KeyPolicy, Policy } from './policy.js';
 
-/** A policy is small: more than this is none. */
+/** A larger file is not read as a policy. */
 export const MAX_POLICY_BYTES = 64 * 1024;
 
 const FIELDS = ['version', 'environment', 'keys'] as const;
@@ -90,7 +90,7 @@ function readKey(place: Place): KeyPolicy {
     field('bits'),
   ];
   const size = optional(bits, (at) => oneOf(at, RSA_SIZES));
-  if (size !== null && type !== 'rsa') throw refuse(bits, 'belongs to the type rsa alone');
+  if (size !== null && type !== 'rsa') throw refuse(bits, 'is only for the type rsa');
   return {
     name: checked(name, text(name), requireKeyName),
     type,

@@ -34,7 +34,7 @@ async function archiveName(store: Keystore, name: string): Promise<string> {
   }
 }
 
-/** A file that a transaction copies by its content; null where there is none. */
+/** A file that a transaction copies by its content; null where it does not exist. */
 async function textOf(store: Keystore, file: string): Promise<string | null> {
   const path = join(store.folder, file);
   const content = await readFileOrNull(path);
@@ -99,7 +99,7 @@ export async function promote(store: Keystore, locked: LockedKey, journal: Rotat
   });
 }
 
-/** Takes a promotion back: the name means the old key again, the successor its own name. */
+/** Reverses a promotion: the name means the old key again, the successor its own name. */
 export async function demote(
   store: Keystore,
   locked: LockedKey,
@@ -120,7 +120,7 @@ export async function demote(
 
 /**
  * Ends a rotation that was aborted: the successor's files and the journal go at once. The files are deleted where the
- * exchange certainly has no such key; else, since a request may still be on its way, they are put away.
+ * exchange certainly has no such key; otherwise, since a request may still be carried out, they are moved to retired/.
  */
 export async function dropSuccessor(
   store: Keystore,
