@@ -61,5 +61,7 @@ const GROUP_LENGTH = 4;
 export function suggestPassphrase(): string {
   const random = crypto.getRandomValues(new Uint8Array(GROUPS * GROUP_LENGTH));
   const characters = Array.from(random, (byte) => ALPHABET.charAt(byte % ALPHABET.length)).join('');
-  return characters.replace(/.{4}(?=.)/g, '$&-');
+  const passphrase = characters.replace(/.{4}(?=.)/g, '$&-');
+  // one in some hundreds has so few digits that its groups count as words: it would be shown as less than strong
+  return passphraseStrength(passphrase).level === 'strong' ? passphrase : suggestPassphrase();
 }
