@@ -32,7 +32,10 @@ const LOGIN_REFUSALS: readonly number[] = [13004, 13009, 10000];
 /** Parameters whose values are never repeated, whoever echoes them. */
 const SECRET_PARAMS = ['access_token', 'refresh_token', 'client_secret', 'authorization_data', 'signature'];
 
-/** The text of a request's envelope. Throws `ERR_USAGE` for a method that is none and for what JSON cannot say. */
+/**
+ * The text of a request's envelope.
+ * @throws `ERR_USAGE` for a method that is not one, and for parameters that JSON cannot hold
+ */
 export function encodeRequest(id: number, method: string, params: Params): string {
   if (typeof method !== 'string' || !METHOD.test(method)) {
     throw new DeribitKeysError('ERR_USAGE', 'the method is not of the form public/name or private/name', {
@@ -146,12 +149,12 @@ export function unattributedError(method: string, failure: RpcFailure, params: P
   );
 }
 
-/** Whether the exchange refused for a reason that passes by itself: 10028, 10040, 11051, 13028 and their like. */
+/** Whether the exchange refused for a reason that passes: 10028, 10040, 11051, 13028 and their like. */
 export function isTransientRefusal(error: unknown): boolean {
   return isDeribitKeysError(error) && error.rpc !== undefined && RPC_CODES.get(error.rpc.code)?.transient === true;
 }
 
-/** The error for an answer that is none. */
+/** The error for an answer that cannot be read. */
 export function protocolError(sentence: string, details: Omit<ErrorDetails, 'hint'> = {}): DeribitKeysError {
   return new DeribitKeysError('ERR_PROTOCOL', sentence, {
     hint: "check that the URL is Deribit's JSON-RPC endpoint, and that no proxy or login page stands before it",
@@ -174,20 +177,21 @@ function readFailure(error: unknown): RpcFailure | null {
   return error.data === undefined ? failure : { ...failure, data: error.data };
 }
 
-/** `data.reason` and `data.param`, in brackets, where Deribit gives them. */
+/** `data.reason` and `data.param`, or `data` itself where it is a text, in brackets. */
 function reasonOf({ data }: RpcFailure): string {
+  if (typeof data === 'string') return data.trim() === '' ? '' : `(${printable(data)})`;
   if (!isRecord(data)) return '';
   const parts = [data.param, data.reason].filter((part) => typeof part === 'string').map(printable);
   return parts.length === 0 ? '' : `(${parts.join(': ')})`;
 }
 
-/** 12998 carries the seconds to wait. */
-function waitOf({ code, data }: RpcFailure): number | null {
-  const wait = code === 12998 && isRecord(data) ? data.wait : null;
+/** The seconds to wait, which 12998 and others carry. */
+function waitOf({ data }: RpcFailure): number | null {
+  const wait = isRecord(data) ? data.wait : null;
   return typeof wait === 'number' && Number.isFinite(wait) && wait >= 0 ? Math.ceil(wait) : null;
 }
 
-/** Foreign words, made fit for a terminal: printable ASCII, at most 120 characters. */
+/** Text of the exchange, made fit for a terminal: printable ASCII, at most 120 characters. */
 function printable(text: string): string {
   const clean = text.replace(/[^\x20-\x7e]+/g, ' ').trim();
   return clean.length > 120 ? `${clean.slice(0, 117)}...` : clean;

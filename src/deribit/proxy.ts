@@ -12,13 +12,14 @@ export interface ProxyEnvironment {
 export interface ProxyOptions {
   /** URL of an HTTP proxy (`http:` or `https:`, with its credentials where it wants some); null for none. */
   readonly proxy?: string | null | undefined;
-  /** Looked at where `proxy` is left out, for encrypted traffic to other machines alone. */
+  /** Read where `proxy` is left out, and for encrypted traffic to other machines only. */
   readonly env?: ProxyEnvironment | undefined;
 }
 
 /**
  * The proxy to go through, or null. `NO_PROXY` is a list of host names (each covers its subdomains), with or without
- * a port, separated by commas or spaces; `*` covers all. Throws `ERR_USAGE` for a URL that is none of an HTTP proxy.
+ * a port, separated by commas or spaces; `*` covers all.
+ * @throws `ERR_USAGE` for a URL that is not an HTTP proxy's
  */
 export function proxyFor(url: string, { proxy, env }: ProxyOptions): string | null {
   const target = new URL(url);

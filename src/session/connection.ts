@@ -13,7 +13,7 @@ export type Connect = NonNullable<SessionContext['options']['connectWebSocket']>
 /** After a reconnect, heartbeats are asked for within this time: far less than a silent connection lives. */
 const HEARTBEAT_WITHIN_MS = 5_000;
 
-/** A transport that can be asked before its connection is open: the question waits for it. */
+/** A transport that takes requests before its connection is open: they wait for it. */
 function early(url: string, connecting: Promise<Transport>): Transport {
   return {
     kind: 'websocket',
@@ -41,7 +41,7 @@ export async function connectAndLogIn(
     onReached = resolve;
   });
   const connecting = connect(endpoint, { ...connectOptions, signal: end, onReached });
-  // while the exchange is away, nobody is asked for signatures that would be of no use
+  // while the exchange is away, no signature is made that would be of no use
   const loggedIn = Promise.race([reached, connecting]).then(() =>
     tokens.signIn(early(endpoint.url, connecting), reason),
   );
@@ -84,7 +84,7 @@ export function cutError(url: string, code: number): DeribitKeysError {
 
 /**
  * Renews the token again and again, well before it expires, until `stop` comes. Throws where it cannot: a final
- * refusal, or a token that has come to its end while the exchange was busy.
+ * refusal, or a token that expired while the exchange was busy.
  */
 export async function keepTokenFresh(
   { time, random, clock, tokens }: SessionContext,

@@ -60,7 +60,7 @@ export function outcomeOf(method: string, error: unknown): unknown {
   });
 }
 
-/** The error that ends a session; what is none of ours is a mistake in this package. */
+/** The error that ends a session; anything but a `DeribitKeysError` is a mistake in this package. */
 export function endOf(error: unknown, what: string): DeribitKeysError {
   if (error === null) return interruptedError(what, { maybeSent: false });
   if (isDeribitKeysError(error)) return error;

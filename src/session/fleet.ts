@@ -26,7 +26,8 @@ export type FleetSessionOptions = Omit<SessionOptions, 'time' | 'rate'>;
 export interface Fleet {
   readonly sessions: ReadonlySet<Session>;
   /**
-   * As `openSession`, within the fleet's limits. Throws `ERR_USAGE` also where there are as many connections, or as
+   * As `openSession`, within the fleet's limits.
+   * @throws as `openSession` does, and `ERR_USAGE` where there are as many connections, or as
    * many sessions of the key, as allowed.
    */
   openSession(options: FleetSessionOptions): Promise<Session>;
@@ -37,7 +38,8 @@ export interface Fleet {
 /**
  * Makes a fleet, with no sessions yet. After a restart of the exchange its sessions come back a few at a time, each at a
  * moment drawn at random, and no faster than the exchange takes logins; their tokens are renewed at moments spread over
- * a fifth of their life. The clock is compared once for all. Throws `ERR_USAGE` for limits that allow nothing.
+ * a fifth of their life. The clock is compared once for all.
+ * @throws `ERR_USAGE` for limits that allow nothing
  */
 export function openFleet(options: FleetOptions = {}): Fleet {
   const { time = systemTime, rate = DOCUMENTED_RATE } = requireObject('the options of a fleet', options);

@@ -238,6 +238,11 @@ describe('a login', () => {
   });
 });
 
+it('a token whose life no date can hold counts as one of a hundred years', async () => {
+  const made = await login(fakeTransport(() => ({ ...answer, expires_in: 1e13 })).transport, symmetric);
+  expect(new Date(Date.now() + made.expiresInS * 1_000).getUTCFullYear()).toBeGreaterThan(2_100);
+});
+
 describe('an account', () => {
   it('sends its token over HTTP, and none over a connection that has logged in', async () => {
     const http = fakeTransport(() => 1);

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import {
   decodeFrame,
   encodeRequest,
+  isRefusedLogin,
   isTransientRefusal,
   type Reply,
   resultOf,
@@ -225,5 +226,31 @@ describe('the error for a refusal', () => {
     expect(JSON.stringify(error.rpc)).not.toContain('canary');
     const nested = JSON.parse(`${'['.repeat(100_000)}${']'.repeat(100_000)}`);
     expect(JSON.stringify(rpcError('public/x', { code: 1, message: '', data: nested }).rpc)).toContain('[[[');
+  });
+});
+
+describe('a refusal', () => {
+  it.each([
+    10001, 10019, 10030, 10048, 11042, 11052, 11056, 11098, 12003, 12005, 13006, 13007, 13008, 13010, 13012, 13016,
+    13025, 13031, 13034, 13503, 13778,
+  ])('%i comes with a hint', (code) => {
+    expect(rpcError('private/x', { code, message: 'refused' }).hint).toMatch(/\w+ \w+/);
+  });
+
+  it('of 10001 and 13008 leaves open whether the request was carried out', () => {
+    for (const code of [10001, 13008]) expect(rpcError('private/x', { code, message: 'x' }).maybeSent).toBe(true);
+  });
+
+  it('shows the seconds to wait and a text as data, made harmless', () => {
+    expect(rpcError('private/x', { code: 10028, message: 'x', data: { wait: 2.5 } }).hint).toContain('wait 3 s');
+    const { message } = rpcError('private/x', { code: 11050, message: 'x', data: 'invalid\u001b[2J json' });
+    expect(message).toBe('the exchange refused private/x: 11050 x (invalid [2J json)');
+  });
+
+  it.each([13004, 13009, 10000])('%i of a login is a refused login', (code) => {
+    const refusal = rpcError('public/auth', { code, message: 'x' });
+    expect(isRefusedLogin(refusal)).toBe(true);
+    expect(refusal).toMatchObject({ code: 'ERR_UNAUTHORIZED', hint: expect.stringContaining('client id') });
+    expect(isRefusedLogin(rpcError('private/x', { code: 10000, message: 'x' }))).toBe(false);
   });
 });

@@ -170,10 +170,10 @@ needsCcxt(title('ccxt with an asymmetric key'), () => {
 
 describe('withSigner', () => {
   test.each([[{}], [{ id: 'binance' }], [{ id: 'deribit', sign() {}, fetch2() {}, fetch() {}, fetchTime() {} }]])(
-    'refuses what is no exchange object for Deribit: %o',
-    async (stranger) => {
+    'refuses what is not an exchange object for Deribit: %o',
+    async (other) => {
       const w = await world();
-      expect(() => withSigner(stranger, { clientId: 'x', signer: w.signer })).toThrow(/no exchange object/);
+      expect(() => withSigner(other, { clientId: 'x', signer: w.signer })).toThrow(/not an exchange object/);
     },
   );
 

@@ -47,12 +47,12 @@ export type CcxtStreaming = CcxtExchange &
 
 const NEEDED = ['sign', 'fetch2', 'fetch', 'fetchTime'] as const;
 
-/** Throws `ERR_USAGE` for anything but an instance of ccxt's `deribit` that has no connection yet. */
+/** @throws `ERR_USAGE` for anything but an instance of ccxt's `deribit` that has no connection yet */
 export function requireCcxt(value: object): CcxtExchange {
   const exchange = value as CcxtExchange;
   const missing = NEEDED.find((name) => typeof exchange[name] !== 'function');
   if (exchange.id !== 'deribit' || missing !== undefined || typeof exchange.urls?.api !== 'object') {
-    throw new DeribitKeysError('ERR_USAGE', 'this is no exchange object of ccxt for Deribit', {
+    throw new DeribitKeysError('ERR_USAGE', 'this is not an exchange object of ccxt for Deribit', {
       hint: 'give new ccxt.deribit() or new ccxt.pro.deribit()',
     });
   }
@@ -87,7 +87,7 @@ export function asCcxtError(exchange: CcxtExchange, error: unknown): unknown {
   return error;
 }
 
-/** The exchange's error inside one of ccxt's, which shows the whole answer in its message. */
+/** The exchange's error inside one of ccxt's, which shows the complete answer in its message. */
 export function failureIn(error: unknown): { readonly code: number; readonly message: string } | null {
   const text = error instanceof Error ? /\{.*\}/s.exec(error.message)?.[0] : undefined;
   if (text === undefined) return null;

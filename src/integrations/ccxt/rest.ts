@@ -15,7 +15,7 @@ export interface CcxtLogin {
   readonly signer: Signer;
   /** What to ask for; all that the key allows where left out. */
   readonly scope?: string | undefined;
-  /** For a host that is none of Deribit's: which of the two it counts as; `test` where left out. */
+  /** For a host that is not one of Deribit's: which of the two it counts as; `test` where left out. */
   readonly environment?: Environment | undefined;
 }
 
@@ -56,7 +56,7 @@ function transportOf(exchange: CcxtExchange, endpoint: Endpoint): Transport {
   };
 }
 
-/** Gives private REST requests of `exchange` a Bearer token, which is got by signed logins and kept fresh. */
+/** Adds a Bearer token to private REST requests of `exchange`: from signed logins, and renewed before it expires. */
 export function signRest(exchange: CcxtExchange, { clientId, signer, scope, environment }: CcxtLogin): void {
   const lasting = new ManagedSession(
     () => {

@@ -12,7 +12,7 @@ interface StreamLogin {
   readonly relyUntilMs: number;
 }
 
-/** Gives the WebSocket form of `exchange` a signed login: one for each connection, renewed before it expires. */
+/** Adds a signed login to the WebSocket form of `exchange`: one for each connection, renewed before it expires. */
 export function signStream(exchange: CcxtStreaming, { clientId, signer, scope }: CcxtLogin): void {
   const handleMessage = exchange.handleMessage;
   const logins = new WeakMap<CcxtClient, StreamLogin>();

@@ -6,14 +6,14 @@ export type { CcxtLogin } from './rest.js';
 
 /**
  * Makes an exchange object of ccxt (`new ccxt.deribit()`, `new ccxt.pro.deribit()`) log in with an asymmetric key, in
- * REST and in WebSocket; gives the same object. ccxt itself knows symmetric keys alone. Call it once, before anything is
+ * REST and in WebSocket; returns the same object. ccxt itself knows symmetric keys only. Call it once, before anything is
  * watched; `apiKey` and `secret` need not be set.
  *
  * REST requests carry a token, which is renewed before it expires, and replaced where it is refused. `authenticate()`
  * logs in once for each connection, again before the login expires, and rejects as long as the exchange refuses. A
  * refused login is ccxt's `AuthenticationError`, with a `DeribitKeysError` as its cause.
  *
- * Throws `ERR_USAGE` for an object that is none of ccxt's for Deribit, or has connections already.
+ * @throws `ERR_USAGE` for an object that is not ccxt's for Deribit, or has connections already
  */
 export function withSigner<T extends object>(exchange: T, login: CcxtLogin): T {
   const known = requireCcxt(exchange);
