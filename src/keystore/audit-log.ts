@@ -59,7 +59,8 @@ export function auditEntry(note: AuditNote, time: Date, as: string | null): Audi
 
 /** The log's name in the keystore. */
 export const AUDIT_FILE = 'audit.jsonl';
-const MAX_LOG_BYTES = 256 * 1024 * 1024;
+/** No more of the log than this is read. */
+export const MAX_AUDIT_BYTES = 256 * 1024 * 1024;
 
 /** How much of the end of the log is searched for lines that may be there already. */
 const TAIL_BYTES = 64 * 1024;
@@ -148,7 +149,7 @@ export function parseAuditLine(line: string): AuditEntry | null {
 
 /** The log, oldest first. Lines that cannot be read are counted, not shown. */
 export async function readAudit(folder: string): Promise<{ entries: readonly AuditEntry[]; damagedLines: number }> {
-  const text = (await readFileOrNull(join(folder, AUDIT_FILE), MAX_LOG_BYTES))?.toString('utf8') ?? '';
+  const text = (await readFileOrNull(join(folder, AUDIT_FILE), MAX_AUDIT_BYTES))?.toString('utf8') ?? '';
   const lines = text.split('\n').filter((line) => line !== '');
   const entries = lines.map(parseAuditLine).filter((entry) => entry !== null);
   return { entries, damagedLines: lines.length - entries.length };

@@ -2,58 +2,77 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fingerprint } from '../crypto/fingerprint.js';
 import { parsePrivateKey, parsePublicKey } from '../crypto/formats/index.js';
+import { encodePublicKeyPem } from '../crypto/key-pem.js';
 import type { Secret } from '../crypto/secret.js';
-import { DeribitKeysError } from '../errors.js';
-import { AUDIT_FILE } from './audit-log.js';
+import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { AUDIT_FILE, MAX_AUDIT_BYTES } from './audit-log.js';
 import { createFile, namesIn, readFileOrNull, requireNoFile, statOrNull } from './files.js';
-import { fileNames, type Keystore, type LockedKey, recordStep } from './keystore.js';
+import { fileNames, type Keystore, recordStep } from './keystore.js';
 import { foldName, isKeyName } from './names.js';
-import { parseRecord } from './record.js';
+import { passphraseIdentity, passphraseRecipient } from './passphrase-stanza.js';
+import { MAX_RECORD_BYTES, parseRecord } from './record.js';
 import { RETIRED_FOLDER } from './retire.js';
 import type { Step } from './steps.js';
+import { hasUnfinishedChange } from './transaction.js';
 
 /*
- * A backup is an age file (age-encryption.org/v1) under a passphrase, in which stands a tar archive of the keystore's
- * files under their own names: `age -d backup.age | tar x` opens it without this program.
+ * A backup is an age file (age-encryption.org/v1) under a passphrase, which holds a tar archive of the keystore's files
+ * under their own names: `age -d backup.age | tar x` opens it without this program.
  */
 
-const MAX_BACKUP_BYTES = 64 * 1024 * 1024;
+/** The largest backup that is written, and read. */
+const MAX_BACKUP_BYTES = 1024 * 1024 * 1024;
 const KEY_FILE =
   /^(?<folder>retired\/\d{4}-\d\d-\d\d(?:\.\d{1,6})?\/)?(?<name>[A-Za-z0-9_][A-Za-z0-9_.-]*?)(?<suffix>\.pub\.pem|\.pem|\.json)$/;
+/** How often a key that changes while it is read is read again, before its lock is taken. */
+const READS = 3;
 
 interface FileOfBackup {
   readonly path: string;
   readonly content: Uint8Array;
 }
 
+type ReadFile = (path: string, maxBytes?: number) => Promise<readonly FileOfBackup[]>;
+
+/** The files of one key as they were at one moment: its record is the same before and afterwards. */
+async function readKey(store: Keystore, name: string, read: ReadFile): Promise<readonly FileOfBackup[]> {
+  const { record, publicKey, privateKey } = fileNames(name);
+  const readFiles = async () => [...(await read(publicKey)), ...(await read(privateKey))];
+  for (let count = 0; count < READS; count += 1) {
+    await store.read(name);
+    const [before] = await read(record, MAX_RECORD_BYTES);
+    const files = await readFiles();
+    const [after] = await read(record, MAX_RECORD_BYTES);
+    if (before === undefined || after === undefined || (await hasUnfinishedChange(store.folder, name))) continue;
+    if (Buffer.compare(before.content, after.content) === 0) return [before, ...files];
+  }
+  return store.withLock(name, async () => [...(await read(record, MAX_RECORD_BYTES)), ...(await readFiles())]);
+}
+
 async function readAll(store: Keystore): Promise<FileOfBackup[]> {
-  const files: FileOfBackup[] = [];
-  const add = async (path: string) => {
-    const content = await readFileOrNull(join(store.folder, path), MAX_BACKUP_BYTES);
-    if (content !== null) files.push({ path, content });
+  const read: ReadFile = async (path, maxBytes) => {
+    const content = await readFileOrNull(join(store.folder, path), maxBytes);
+    return content === null ? [] : [{ path, content }];
   };
   const { records, damaged } = await store.list();
   const [broken] = damaged;
   if (broken !== undefined) throw broken.error;
-  for (const { name } of records) {
-    await store.withLock(name, async () => {
-      for (const file of Object.values(fileNames(name))) await add(file);
-    });
-  }
+  const files: FileOfBackup[] = [];
+  for (const { name } of records) files.push(...(await readKey(store, name, read)));
   for (const day of await namesIn(join(store.folder, RETIRED_FOLDER))) {
     for (const file of await namesIn(join(store.folder, RETIRED_FOLDER, day)).catch(() => [])) {
       const path = `${RETIRED_FOLDER}/${day}/${file}`;
-      if (KEY_FILE.test(path)) await add(path);
+      if (KEY_FILE.test(path)) files.push(...(await read(path, MAX_RECORD_BYTES)));
     }
   }
-  await add(AUDIT_FILE);
+  files.push(...(await read(AUDIT_FILE, MAX_AUDIT_BYTES)));
   return files;
 }
 
-/** A reason why a keystore, or a backup of one, cannot be taken as it is. */
+/** The error that says why a keystore, or a backup of one, is refused. */
 type Refuse = (what: string) => DeribitKeysError;
 
-/** Proves one key: its record reads, and its files are there and the record's. */
+/** Proves one key: its record is valid, and its files are there and belong to it. */
 async function checkKey(
   name: string,
   files: ReadonlyMap<string, string>,
@@ -66,12 +85,13 @@ async function checkKey(
   const privatePem = files.get(names.privateKey);
   if (publicPem === undefined) throw refuse(`it lacks ${names.publicKey}`);
   if (privatePem === undefined && record.signer === null) throw refuse(`it lacks ${names.privateKey}`);
+  const key = privatePem === undefined || record.encrypted ? null : await parsePrivateKey(privatePem);
+  if (key !== null && fingerprint(key) !== record.fingerprint) throw refuse(`${names.privateKey} is another key`);
+  // the same text is the same key: reading it again costs more than all the rest
+  if (key !== null && encodePublicKeyPem(key.publicKey) === publicPem) return;
   if (fingerprint(await parsePublicKey(publicPem)) !== record.fingerprint) {
     throw refuse(`${names.publicKey} is another key`);
   }
-  if (privatePem === undefined || record.encrypted) return;
-  const key = await parsePrivateKey(privatePem);
-  if (fingerprint(key) !== record.fingerprint) throw refuse(`${names.privateKey} is another key`);
 }
 
 const asText = (content: Uint8Array) => Buffer.from(content).toString('utf8');
@@ -82,13 +102,24 @@ function namesOf(files: readonly string[]): readonly string[] {
   return records.map((file) => file.slice(0, -'.json'.length)).sort();
 }
 
+/** How a backup is written or read. */
+export interface BackupOptions {
+  /** Ends the work with `ERR_INTERRUPTED`. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 /**
- * Writes the whole keystore, keys and records, to a new file, encrypted under a passphrase.
+ * Writes the complete keystore (keys, records, what was retired, the audit log) to a new file, encrypted under a passphrase.
  * @returns how many keys it holds
- * @throws `ERR_NAME_TAKEN` where the file exists, `ERR_STATE` for an empty keystore; `ERR_RECORD_DAMAGED` and
+ * @throws `ERR_NAME_TAKEN` if the file exists, `ERR_STATE` for an empty keystore; `ERR_RECORD_DAMAGED` and
  *   `ERR_KEY_UNREADABLE` for one that could not be restored
  */
-export async function writeBackup(store: Keystore, path: string, passphrase: Secret): Promise<number> {
+export async function writeBackup(
+  store: Keystore,
+  path: string,
+  passphrase: Secret,
+  { signal }: BackupOptions = {},
+): Promise<number> {
   await requireNoFile(path);
   const files = await readAll(store);
   const names = namesOf(files.map(({ path: file }) => file));
@@ -99,11 +130,20 @@ export async function writeBackup(store: Keystore, path: string, passphrase: Sec
       hint: 'see what is wrong with: deribit-keys doctor',
     });
   for (const name of names) await checkKey(name, texts, store.folder, refuse);
-  const [{ Encrypter }, { createTar }] = await Promise.all([import('age-encryption'), import('nanotar')]);
+  const [{ Encrypter, Stanza }, { createTar }] = await Promise.all([import('age-encryption'), import('nanotar')]);
   const tar = createTar(files.map(({ path: name, content }) => ({ name, data: content, attrs: { mode: '600' } })));
   const encrypter = new Encrypter();
-  encrypter.setPassphrase(passphrase.reveal());
+  encrypter.addRecipient(passphraseRecipient(passphrase, Stanza, signal));
   const sealed = await encrypter.encrypt(tar);
+  if (sealed.length > MAX_BACKUP_BYTES) {
+    throw new DeribitKeysError(
+      'ERR_STATE',
+      `the backup would have ${sealed.length} bytes: at most ${MAX_BACKUP_BYTES}`,
+      {
+        hint: `most of it is likely the audit log: move ${join(store.folder, AUDIT_FILE)} away, then run the same command again`,
+      },
+    );
+  }
   await createFile(path, sealed);
   try {
     await store.audit({ action: 'backup' });
@@ -114,54 +154,38 @@ export async function writeBackup(store: Keystore, path: string, passphrase: Sec
   return names.length;
 }
 
-async function openBackup(path: string, passphrase: Secret): Promise<FileOfBackup[]> {
+async function openBackup(path: string, passphrase: Secret, signal?: AbortSignal): Promise<FileOfBackup[]> {
   const sealed = await readFileOrNull(path, MAX_BACKUP_BYTES);
   if (sealed === null) throw new DeribitKeysError('ERR_KEY_UNREADABLE', `there is no file ${path}`);
   const [{ Decrypter }, { parseTar }] = await Promise.all([import('age-encryption'), import('nanotar')]);
   const decrypter = new Decrypter();
-  decrypter.addPassphrase(passphrase.reveal());
+  decrypter.addIdentity(passphraseIdentity(passphrase, signal));
   let tar: Uint8Array;
   try {
     tar = await decrypter.decrypt(sealed);
   } catch (cause) {
-    throw new DeribitKeysError('ERR_PASSPHRASE_WRONG', `wrong passphrase for ${path}, or it is no backup, or damaged`, {
-      cause,
-    });
+    if (isDeribitKeysError(cause)) throw cause;
+    throw new DeribitKeysError(
+      'ERR_PASSPHRASE_WRONG',
+      `wrong passphrase for ${path}, or it is damaged or not a backup`,
+      {
+        cause,
+      },
+    );
   }
   try {
     return parseTar(tar).map(({ name, data }) => ({ path: name, content: data ?? new Uint8Array() }));
   } catch (cause) {
-    throw new DeribitKeysError('ERR_KEY_UNREADABLE', `${path} opens, but what is in it is no tar archive`, { cause });
+    throw new DeribitKeysError('ERR_KEY_UNREADABLE', `${path} opens, but does not hold a tar archive`, { cause });
   }
 }
 
-async function withLocks<T>(
-  store: Keystore,
-  names: readonly string[],
-  work: (first: LockedKey) => Promise<T>,
-): Promise<T> {
-  const [name, ...rest] = names;
-  if (name === undefined) throw new DeribitKeysError('ERR_STATE', 'the backup holds no key');
-  return store.withLock(name, async (locked) => {
-    await locked.requireFree();
-    return rest.length === 0 ? work(locked) : withLocks(store, rest, () => work(locked));
-  });
-}
-
-/**
- * Brings back every key of a backup, all or none, and never over a name that exists.
- * @returns the names that came back
- * @throws `ERR_NAME_TAKEN`, `ERR_PASSPHRASE_WRONG`, `ERR_KEY_UNREADABLE`, `ERR_RECORD_DAMAGED`, `ERR_RECORD_NEWER`
- */
-export async function restoreBackup(store: Keystore, path: string, passphrase: Secret): Promise<readonly string[]> {
-  const refuse: Refuse = (what) =>
-    new DeribitKeysError('ERR_KEY_UNREADABLE', `the backup ${path} cannot be restored: ${what}`, {
-      hint: 'nothing was restored',
-    });
+/** The files of a backup by their paths, proved to be a keystore that can be restored, and the names of its keys. */
+async function readBackup(path: string, passphrase: Secret, signal: AbortSignal | undefined, refuse: Refuse) {
   const files = new Map<string, string>();
-  for (const { path: file, content } of await openBackup(path, passphrase)) {
+  for (const { path: file, content } of await openBackup(path, passphrase, signal)) {
     if (file !== AUDIT_FILE && !isKeyName(KEY_FILE.exec(file)?.groups?.name ?? '')) {
-      throw refuse('it holds a file that is none of a keystore');
+      throw refuse('it holds a file that does not belong to a keystore');
     }
     files.set(file, asText(content));
   }
@@ -169,22 +193,70 @@ export async function restoreBackup(store: Keystore, path: string, passphrase: S
   const names = namesOf(own);
   const complete = new Set(names.flatMap((name) => Object.values(fileNames(name))));
   if (own.some((file) => !complete.has(file))) throw refuse('it holds a file of a key without a record');
-  if (new Set(names.map(foldName)).size < names.length) throw refuse('two of its names differ by case alone');
+  if (new Set(names.map(foldName)).size < names.length) throw refuse('two of its names differ only by case');
+  if (names.length === 0) throw new DeribitKeysError('ERR_STATE', `the backup ${path} holds no key`);
   for (const name of names) await checkKey(name, files, path, refuse);
-  return withLocks(store, names, async (locked) => {
-    const restoredAt = store.now().toISOString();
-    const records = new Map(names.map((name) => [fileNames(name).record, name]));
-    const steps: Step[] = [];
-    for (const [file, name] of records) {
-      const record = parseRecord(files.get(file) ?? '', file, name);
-      steps.push(recordStep({ ...record, restoredAt }, 'create'));
-    }
-    for (const [file, content] of files) {
-      if (file === AUDIT_FILE || records.has(file)) continue;
-      const stays = file.includes('/') && (await statOrNull(join(store.folder, file))) !== null;
-      if (!stays) steps.push({ do: 'create', file, content });
-    }
-    await locked.change(steps, ...names.map((name) => ({ action: 'restore', name })));
+  return { files, names };
+}
+
+/**
+ * Restores the keys of a backup, all or none, and never over a name that exists: those that are named, or every key with
+ * what was retired. The audit log is restored with every key, to a keystore that has none.
+ * @returns the names that were restored
+ * @throws `ERR_NAME_TAKEN`, `ERR_NO_SUCH_NAME`, `ERR_PASSPHRASE_WRONG`, `ERR_KEY_UNREADABLE`, `ERR_RECORD_DAMAGED`,
+ *   `ERR_RECORD_NEWER`
+ */
+export async function restoreBackup(
+  store: Keystore,
+  path: string,
+  passphrase: Secret,
+  { names: wanted = [], signal }: BackupOptions & { readonly names?: readonly string[] } = {},
+): Promise<readonly string[]> {
+  const refuse: Refuse = (what) =>
+    new DeribitKeysError('ERR_KEY_UNREADABLE', `the backup ${path} cannot be restored: ${what}`, {
+      hint: 'nothing was restored',
+    });
+  const backup = await readBackup(path, passphrase, signal, refuse);
+  const missing = wanted.find((name) => !backup.names.includes(name));
+  if (missing !== undefined) {
+    throw new DeribitKeysError('ERR_NO_SUCH_NAME', `the backup ${path} holds no key "${missing}"`, {
+      hint: `nothing was restored; it holds: ${backup.names.slice(0, 20).join(', ')}${backup.names.length > 20 ? ' …' : ''}`,
+    });
+  }
+  const every = wanted.length === 0;
+  const names = every ? backup.names : [...new Set(wanted)].sort();
+  return store.withLocks(names, async (keys) => {
+    for (const key of keys) if (key.finished) await key.requireFree();
+    await store.requireFree(...names);
+    const steps = await stepsToRestore(store, names, backup.files, every);
+    const notes = names.map((name) => ({ action: 'restore', name }));
+    await keys[0]?.change(steps, ...notes);
     return names;
   });
+}
+
+async function stepsToRestore(
+  store: Keystore,
+  names: readonly string[],
+  files: ReadonlyMap<string, string>,
+  every: boolean,
+): Promise<readonly Step[]> {
+  const restoredAt = store.now().toISOString();
+  const steps: Step[] = [];
+  const create = (file: string) => {
+    const content = files.get(file);
+    if (content !== undefined) steps.push({ do: 'create', file, content });
+  };
+  for (const name of names) {
+    const { record, publicKey, privateKey } = fileNames(name);
+    create(publicKey);
+    create(privateKey);
+    steps.push(recordStep({ ...parseRecord(files.get(record) ?? '', record, name), restoredAt }, 'create'));
+  }
+  if (!every) return steps;
+  for (const file of files.keys()) {
+    const isOld = file.includes('/') || file === AUDIT_FILE;
+    if (isOld && (await statOrNull(join(store.folder, file))) === null) create(file);
+  }
+  return steps;
 }

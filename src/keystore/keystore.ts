@@ -295,9 +295,9 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
     async list() {
       const records: KeyRecord[] = [];
       const damaged: DamagedRecord[] = [];
-      for (const entry of (await namesIn(root)).sort()) {
-        const name = entry.slice(0, -RECORD.length);
-        if (!entry.endsWith(RECORD) || !isKeyName(name)) continue;
+      const entries = (await namesIn(root)).filter((entry) => entry.endsWith(RECORD));
+      for (const name of entries.map((entry) => entry.slice(0, -RECORD.length)).sort()) {
+        if (!isKeyName(name)) continue;
         try {
           records.push(await read(name));
         } catch (error) {

@@ -1,7 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Encrypter } from 'age-encryption';
+import { Decrypter, Encrypter } from 'age-encryption';
 import fc from 'fast-check';
 import { createTar } from 'nanotar';
 import { describe, expect, it, vi } from 'vitest';
@@ -13,7 +13,7 @@ import type { Keystore } from '../../src/keystore/keystore.js';
 import { retireKey } from '../../src/keystore/retire.js';
 import { storePublicKey } from '../../src/keystore/stored-keys.js';
 import { generate } from '../../src/workflows/generate.js';
-import { temporaryFolder } from '../support/cli.js';
+import { cli, temporaryFolder } from '../support/cli.js';
 import { addKey, codeOf, errorOf, filesOf, filesOfKey, newStore } from './support.js';
 
 vi.setConfig({ testTimeout: 120_000 });
@@ -73,6 +73,11 @@ describe('a backup', () => {
         expect(JSON.parse(restored[file] ?? '')).toEqual({ ...JSON.parse(before[file] ?? ''), restoredAt: RESTORED });
     }
     expect((await readAudit(other.folder)).entries.map(({ action, name }) => `${action} ${name}`)).toEqual([
+      'generate bot',
+      'generate safe',
+      'generate old',
+      'add pkcs11 hsm',
+      'remove from keystore old',
       'restore bot',
       'restore hsm',
       'restore safe',
@@ -255,5 +260,72 @@ describe('restoring', () => {
     expect(await restoreBackup(store, await forge(many), PASSPHRASE)).toHaveLength(100);
     expect((await store.list()).records).toHaveLength(100);
     expect(filesOf(store)).toHaveLength(300);
+  });
+});
+
+describe('restoring single keys', () => {
+  it('restores those that are named and nothing else', async () => {
+    const store = newStore();
+    for (const name of ['one', 'two', 'three']) await addKey(store, name);
+    const path = backupPath();
+    await writeBackup(store, path, PASSPHRASE);
+    const other = newStore();
+    await addKey(other, 'one');
+    expect(await restoreBackup(other, path, PASSPHRASE, { names: ['two', 'two'] })).toEqual(['two']);
+    expect(filesOf(other)).toEqual([...filesOfKey('one'), ...filesOfKey('two')]);
+    expect((await readAudit(other.folder)).entries.map(({ action }) => action)).toEqual(['generate', 'restore']);
+    expect((await other.read('two')).fingerprint).toBe((await store.read('two')).fingerprint);
+    expect(await codeOf(restoreBackup(other, path, PASSPHRASE, { names: ['one'] }))).toBe('ERR_NAME_TAKEN');
+  });
+
+  it('refuses a name that the backup does not hold, and says which it holds', async () => {
+    const store = newStore();
+    await addKey(store, 'one');
+    const path = backupPath();
+    await writeBackup(store, path, PASSPHRASE);
+    const other = newStore();
+    const error = await errorOf(restoreBackup(other, path, PASSPHRASE, { names: ['One', 'one'] }));
+    expect(error).toMatchObject({ code: 'ERR_NO_SUCH_NAME', hint: expect.stringContaining('it holds: one') });
+    expect(await other.list()).toEqual({ records: [], damaged: [] });
+  });
+
+  it('is a word of the command line, and an existing backup is told before its passphrase is asked for', async () => {
+    const store = newStore();
+    for (const name of ['one', 'two']) await addKey(store, name);
+    const path = backupPath();
+    const env = { DERIBIT_KEYS_BACKUP_PASSPHRASE: 'correct horse' };
+    expect((await cli(['backup', path, '--keys-dir', store.folder], { env })).exitCode).toBe(0);
+    const again = await cli(['backup', path, '--keys-dir', store.folder, '--json']);
+    expect(again.error()).toMatchObject({ code: 'ERR_NAME_TAKEN' });
+    const other = newStore();
+    const restored = await cli(['restore', path, 'two', '--json', '--keys-dir', other.folder], { env });
+    expect(restored.json()).toEqual({ file: path, names: ['two'] });
+  });
+});
+
+describe('the passphrase of a backup', () => {
+  it('does not keep an interrupted process waiting', async () => {
+    const store = newStore();
+    await addKey(store, 'one');
+    const path = backupPath();
+    await writeBackup(store, path, PASSPHRASE);
+    const abort = new AbortController();
+    const restoring = codeOf(restoreBackup(newStore(), path, PASSPHRASE, { signal: abort.signal }));
+    setTimeout(() => abort.abort(), 20);
+    expect(await restoring).toBe('ERR_INTERRUPTED');
+    expect(await codeOf(writeBackup(store, backupPath(), PASSPHRASE, { signal: AbortSignal.abort() }))).toBe(
+      'ERR_INTERRUPTED',
+    );
+  });
+
+  it('is tried as age itself does, both ways', async () => {
+    const store = newStore();
+    await addKey(store, 'one');
+    const path = backupPath();
+    await writeBackup(store, path, PASSPHRASE);
+    const decrypter = new Decrypter();
+    decrypter.addPassphrase(PASSPHRASE.reveal());
+    const tar = await decrypter.decrypt(readFileSync(path));
+    expect(await restoreBackup(newStore(), await forge(tar), PASSPHRASE)).toEqual(['one']);
   });
 });

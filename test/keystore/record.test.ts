@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { isDeribitKeysError } from '../../src/errors.js';
 import { asLocal, type KeyRecord, parseRecord, serialiseRecord } from '../../src/keystore/record.js';
+import { cli } from '../support/cli.js';
 import { addKey, codeOf, errorOf, newStore, sampleRecord } from './support.js';
 
 const AGENT = { kind: 'ssh-agent', fingerprint: 'SHA256:x', comment: null, socket: '/run/agent' } as const;
@@ -232,6 +233,19 @@ describe('one bad record', () => {
     for (const file of ['notes.txt', '.hidden.json', 'a b.json', '-x.json'])
       writeFileSync(join(store.folder, file), '{}');
     expect(await store.list()).toMatchObject({ records: [{ name: 'good' }], damaged: [] });
+  });
+});
+
+describe('the list of keys', () => {
+  it('goes by name, the old pairs of a key behind the key, and retired keys come last on the command line', async () => {
+    const store = newStore();
+    for (const name of ['bot.20261123T160300Z', 'bot', 'bots', 'a']) await addKey(store, name);
+    const names = (await store.list()).records.map(({ name }) => name);
+    expect(names).toEqual(['a', 'bot', 'bot.20261123T160300Z', 'bots']);
+    const old = await store.read('a');
+    await store.withLock('a', (locked) => locked.save({ ...old, state: 'retired' }));
+    const listed = (await cli(['list', '--json', '--keys-dir', store.folder])).json<{ name: string }[]>();
+    expect(listed.map(({ name }) => name)).toEqual(['bot', 'bot.20261123T160300Z', 'bots', 'a']);
   });
 });
 

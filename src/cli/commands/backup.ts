@@ -22,9 +22,11 @@ export function defineBackup(command: Command, act: Act): void {
     .action(
       act(async (cx, file: string) => {
         const { writeBackup } = await import('../../keystore/backup.js');
+        const { requireNoFile } = await import('../../keystore/files.js');
+        await requireNoFile(file);
         const passphrase = await requireNewPassphrase(requestFor(cx, 'the backup'));
         cx.out.note('encrypting …');
-        const keys = await writeBackup(cx.store, file, passphrase);
+        const keys = await writeBackup(cx.store, file, passphrase, { signal: cx.host.signal });
         cx.out.result({ file, keys }, () => `${file}: ${keys} ${keys === 1 ? 'key' : 'keys'}`);
       }),
     );
@@ -45,18 +47,22 @@ async function requireFile(file: string): Promise<void> {
 export function defineRestore(command: Command, act: Act): void {
   command
     .argument('<file>')
+    .argument('[name...]', 'only these keys; otherwise every key, what was retired, and the audit log if there is none')
     .addOption(secretOption('backupPassphrase'))
-    .addHelpText('after', examples('restore keys-2026-11.age', 'restore keys.age --keys-dir ./restored'))
+    .addHelpText(
+      'after',
+      examples('restore keys-2026-11.age', 'restore keys-2026-11.age bot', 'restore keys.age --keys-dir ./restored'),
+    )
     .action(
-      act(async (cx, file: string) => {
+      act(async (cx, file: string, names: readonly string[]) => {
         const { restoreBackup } = await import('../../keystore/backup.js');
         await requireFile(file);
         const restore = (passphrase: Secret) => {
           cx.out.note('decrypting …');
-          return restoreBackup(cx.store, file, passphrase);
+          return restoreBackup(cx.store, file, passphrase, { names, signal: cx.host.signal });
         };
-        const names = await withPassphrase(requestFor(cx, `the backup ${file}`), restore);
-        cx.out.result({ file, names }, () => names);
+        const restored = await withPassphrase(requestFor(cx, `the backup ${file}`), restore);
+        cx.out.result({ file, names: restored }, () => restored);
       }),
     );
 }

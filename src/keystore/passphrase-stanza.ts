@@ -1,0 +1,80 @@
+import { createCipheriv, createDecipheriv, randomBytes, scrypt } from 'node:crypto';
+import type { Identity, Recipient } from 'age-encryption';
+import type { Secret } from '../crypto/secret.js';
+import { DeribitKeysError } from '../errors.js';
+
+/*
+ * The scrypt stanza of an age file (age-encryption.org/v1, "The scrypt recipient type"), computed by Node's thread pool.
+ * The package's own one blocks the process for seconds, and no signal is heard meanwhile.
+ */
+
+const LABEL = 'age-encryption.org/v1/scrypt';
+/** As age writes by default: about a second. */
+const WORK_FACTOR = 18;
+const MAX_WORK_FACTOR = 20;
+const ALGORITHM = 'chacha20-poly1305';
+const NONCE = new Uint8Array(12);
+const TAG_BYTES = 16;
+
+function deriveKey(passphrase: Secret, salt: Uint8Array, logN: number, signal?: AbortSignal): Promise<Buffer> {
+  const [N, r] = [2 ** logN, 8];
+  const options = { N, r, p: 1, maxmem: 256 * N * r + 1024 * 1024 };
+  return new Promise((resolve, reject) => {
+    const stop = () =>
+      reject(
+        new DeribitKeysError('ERR_INTERRUPTED', 'interrupted while the passphrase was tried', { maybeSent: false }),
+      );
+    if (signal?.aborted) return stop();
+    signal?.addEventListener('abort', stop, { once: true });
+    scrypt(passphrase.reveal(), Buffer.concat([Buffer.from(LABEL), salt]), 32, options, (error, key) => {
+      signal?.removeEventListener('abort', stop);
+      if (error === null) resolve(key);
+      else reject(error);
+    });
+  });
+}
+
+const unpadded = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64').replace(/=+$/, '');
+
+/** Encrypts an age file to a passphrase. `Stanza` is the package's class. */
+export function passphraseRecipient(
+  passphrase: Secret,
+  Stanza: typeof import('age-encryption').Stanza,
+  signal?: AbortSignal,
+): Recipient {
+  return {
+    async wrapFileKey(fileKey) {
+      const salt = randomBytes(16);
+      const cipher = createCipheriv(ALGORITHM, await deriveKey(passphrase, salt, WORK_FACTOR, signal), NONCE, {
+        authTagLength: TAG_BYTES,
+      });
+      const body = Buffer.concat([cipher.update(fileKey), cipher.final(), cipher.getAuthTag()]);
+      return [new Stanza(['scrypt', unpadded(salt), String(WORK_FACTOR)], body)];
+    },
+  };
+}
+
+/** Decrypts an age file by its passphrase. */
+export function passphraseIdentity(passphrase: Secret, signal?: AbortSignal): Identity {
+  return {
+    async unwrapFileKey(stanzas) {
+      const stanza = stanzas.find(({ args }) => args[0] === 'scrypt');
+      if (stanza === undefined) return null;
+      const { args, body } = stanza;
+      const salt = Buffer.from(args[1] ?? '', 'base64');
+      const logN = /^[1-9]\d*$/.test(args[2] ?? '') ? Number(args[2]) : Number.NaN;
+      // it must be the only stanza, so that nobody else can have written the file
+      if (stanzas.length !== 1 || args.length !== 3 || salt.length !== 16 || body.length !== 32) return null;
+      if (!(logN <= MAX_WORK_FACTOR)) throw new Error(`the work factor ${args[2]} is too high`);
+      const decipher = createDecipheriv(ALGORITHM, await deriveKey(passphrase, salt, logN, signal), NONCE, {
+        authTagLength: TAG_BYTES,
+      });
+      decipher.setAuthTag(body.subarray(-TAG_BYTES));
+      try {
+        return Buffer.concat([decipher.update(body.subarray(0, -TAG_BYTES)), decipher.final()]);
+      } catch {
+        return null;
+      }
+    },
+  };
+}
