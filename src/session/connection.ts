@@ -94,12 +94,13 @@ export async function keepTokenFresh(
   const busy = new Backoff({}, random);
   let waitMs = tokens.dueInMs;
   for (;;) {
-    await pause(time, waitMs, stop);
+    await pause(time, Math.min(waitMs, tokens.followMs ?? waitMs), stop);
     if (stop.aborted) return;
     waitMs = tokens.dueInMs;
-    if (waitMs > 0) continue;
+    const moved = tokens.followMs !== null && (await tokens.hasMoved());
+    if (waitMs > 0 && !moved) continue;
     try {
-      await tokens.renew(transport);
+      await (moved ? tokens.signIn(transport, 'rotated') : tokens.renew(transport));
       if (!clock.isFresh) tokens.readClock(transport).catch(() => {});
       busy.reset();
       waitMs = tokens.dueInMs;

@@ -1,8 +1,9 @@
 import type { KeptReading } from '../deribit/clock.js';
 import type { DeribitKeysError } from '../errors.js';
 
-/** Why a session signed a login: it opened, came back after a cut, its refresh was refused, its token had expired or was refused. */
-export type LoginReason = 'open' | 'reconnect' | 'refresh-refused' | 'expired' | 'unauthorized';
+/** Why a session signed a login: it opened, came back after a cut, its refresh was refused, its
+ * token had expired or was refused, or a rotation replaced its key. */
+export type LoginReason = 'open' | 'reconnect' | 'refresh-refused' | 'expired' | 'unauthorized' | 'rotated';
 
 /** What a session tells of itself; none of it is a secret. */
 export interface SessionEvents {

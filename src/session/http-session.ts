@@ -101,7 +101,8 @@ export class HttpSession extends SessionCore {
   /** A token that is valid for a moment to come. */
   async #token(): Promise<CurrentToken> {
     const { tokens } = this.context;
-    if (!tokens.isUsable) await this.#renew('expired');
+    if (tokens.followMs !== null && (await tokens.hasMoved())) await this.#renew('rotated');
+    else if (!tokens.isUsable) await this.#renew('expired');
     else if (tokens.dueInMs === 0) this.#renew('expired').catch(() => {});
     const token = tokens.current();
     if (token === null) throw notRenewed(null);
@@ -109,7 +110,7 @@ export class HttpSession extends SessionCore {
   }
 
   /** Throws with `maybeSent: false`: what the token was needed for was not sent. */
-  async #renew(reason: 'expired' | 'unauthorized'): Promise<void> {
+  async #renew(reason: 'expired' | 'unauthorized' | 'rotated'): Promise<void> {
     const { tokens, scheduler } = this.context;
     const transport = this.#ready();
     const { generation } = tokens;

@@ -6,11 +6,13 @@ import { isWebSocketUrl, resolveEndpoint } from '../deribit/endpoints.js';
 import { parseScope } from '../deribit/scope.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { requireNumber, requireObject } from '../util/checks.js';
+import { defined } from '../util/defined.js';
 import { Emitter, type SessionEvents } from './events.js';
 import { HttpSession } from './http-session.js';
+import { fixedKey, followKey, type KeySource } from './key-source.js';
 import { CreditPool, type Scheduler, unscheduled } from './rate-limits.js';
 import { AnswerTimes } from './requests.js';
-import type { Session, SessionOptions } from './session.js';
+import type { KeystoreSessionOptions, Session, SessionOptions } from './session.js';
 import type { SessionContext, SessionCore } from './session-core.js';
 import { systemTime, type Time } from './time.js';
 import { TokenManager } from './token-manager.js';
@@ -35,13 +37,17 @@ export interface Shared {
  * @throws `ERR_USAGE` for bad options, `ERR_UNAUTHORIZED` for a refused login (the message says what the clocks have to
  *   do with it), `ERR_NETWORK` where the exchange cannot be reached, and whatever the signer throws
  */
-export async function openSession(options: SessionOptions): Promise<Session> {
+export async function openSession(options: SessionOptions | KeystoreSessionOptions): Promise<Session> {
   return openSharedSession(options);
 }
 
 /** @internal The same for a session of a fleet. */
-export async function openSharedSession(options: SessionOptions, shared?: Shared): Promise<Session> {
-  const context = sessionContext(requireObject('the options of a session', options), shared);
+export async function openSharedSession(
+  given: SessionOptions | KeystoreSessionOptions,
+  shared?: Shared,
+): Promise<Session> {
+  const { options, key } = await keyOf(requireObject('the options of a session', given));
+  const context = sessionContext(options, key, shared);
   const session = await prepare(context);
   await session.open();
   context.time.setTimeout(() => context.events.release(), 0);
@@ -60,15 +66,54 @@ async function prepare(context: SessionContext): Promise<SessionCore> {
   return new WebSocketSession(context, connect);
 }
 
-/** @throws `ERR_USAGE` for bad options */
-function sessionContext(options: SessionOptions, shared?: Shared): SessionContext {
-  const { clientId, signer, scope, url, environment, rate, cancelOnDisconnect } = options;
+type KeylessOptions = Omit<SessionOptions, 'clientId' | 'signer'>;
+
+/** @throws `ERR_USAGE` where neither a client id with a signer nor a key of a keystore is given */
+async function keyOf(
+  given: SessionOptions | KeystoreSessionOptions,
+): Promise<{ readonly options: KeylessOptions; readonly key: KeySource }> {
+  if ('keystore' in given) {
+    const { keystore, name, ...options } = given;
+    if (typeof keystore?.get !== 'function' || typeof keystore.signer !== 'function' || typeof name !== 'string') {
+      throw usage('the keystore or the name of the key is missing', 'open a keystore with openKeystore({ dir })');
+    }
+    const key = await followKey(keystore, name);
+    const { environment, url } = key.record;
+    const isSaid = options.url !== undefined || options.environment !== undefined;
+    return {
+      key,
+      options: isSaid
+        ? options
+        : { ...options, ...defined({ environment: environment ?? undefined, url: url ?? undefined }) },
+    };
+  }
+  const { clientId, signer, ...options } = given;
   if (typeof clientId !== 'string' || clientId === '') {
     throw usage('the client id is missing', "give the API key's client id");
   }
   if (typeof signer?.sign !== 'function') {
     throw usage('the signer is missing', 'make one with loadSigner or localSigner');
   }
+  return { options, key: fixedKey({ clientId, signer }) };
+}
+
+/** A key whose signer may not take longer than its timestamp is accepted. */
+function limitedKey(key: KeySource, time: Time): KeySource {
+  return {
+    ...key,
+    get clientId() {
+      return key.clientId;
+    },
+    async current() {
+      const { clientId, signer } = await key.current();
+      return { clientId, signer: limited(signer, time) };
+    },
+  };
+}
+
+/** @throws `ERR_USAGE` for bad options */
+function sessionContext(options: KeylessOptions, key: KeySource, shared?: Shared): SessionContext {
+  const { scope, url, environment, rate, cancelOnDisconnect } = options;
   if (scope !== undefined) parseScope(scope);
   if (cancelOnDisconnect !== undefined && !['connection', 'account'].includes(cancelOnDisconnect)) {
     throw usage('cancelOnDisconnect is neither "connection" nor "account"', 'leave it out to change nothing');
@@ -90,7 +135,6 @@ function sessionContext(options: SessionOptions, shared?: Shared): SessionContex
   const { signal: _, ...connectOptions } = checkConnectOptions({ proxy, env, ca, maxReplyBytes, timeoutMs, signal });
   return {
     endpoint,
-    clientId,
     options,
     connectOptions,
     timeoutMs: connectOptions.timeoutMs,
@@ -105,7 +149,7 @@ function sessionContext(options: SessionOptions, shared?: Shared): SessionContex
     credits: shared?.credits ?? (rate ? new CreditPool(rate, time) : null),
     answers: new AnswerTimes(requireNumber('minAnswerMs', options.minAnswerMs ?? 500, 0)),
     tokens: new TokenManager({
-      credentials: { clientId, signer: limited(signer, time) },
+      key: limitedKey(key, time),
       scope,
       time,
       random,

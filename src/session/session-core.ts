@@ -27,8 +27,7 @@ import type { TokenManager } from './token-manager.js';
 /** Checked options with every default filled in, and what is made of them. */
 export interface SessionContext {
   readonly endpoint: Endpoint;
-  readonly clientId: string;
-  readonly options: SessionOptions;
+  readonly options: Omit<SessionOptions, 'clientId' | 'signer'>;
   readonly connectOptions: ConnectOptions;
   readonly timeoutMs: number;
   readonly openWithinMs: number;
@@ -51,7 +50,6 @@ const LOGOUT_MS = 2_000;
 export abstract class SessionCore implements Session {
   abstract readonly kind: 'websocket' | 'http';
   abstract readonly url: string;
-  readonly clientId: string;
   readonly closed: Promise<Error | null>;
   protected readonly context: SessionContext;
   /** Between attempts to connect or log in. */
@@ -64,7 +62,6 @@ export abstract class SessionCore implements Session {
 
   constructor(context: SessionContext) {
     this.context = context;
-    this.clientId = context.clientId;
     this.backoff = new Backoff(context.options.backoff ?? {}, context.random);
     this.closed = new Promise((resolve) => {
       this.#settleClosed = resolve;
@@ -94,6 +91,10 @@ export abstract class SessionCore implements Session {
   protected abstract onEnding(): void;
   /** The transport that could log out now; null where there is none. */
   protected abstract readonly transport: Transport | null;
+
+  get clientId(): string {
+    return this.context.tokens.clientId;
+  }
 
   get clockOffsetMs(): number | null {
     return this.context.clock.reading?.offsetMs ?? null;

@@ -5,6 +5,7 @@ import type { Params } from '../deribit/json-rpc.js';
 import type { Transport } from '../deribit/transport.js';
 import type { WebSocketTransport } from '../deribit/websocket-transport.js';
 import type { SessionEvents } from './events.js';
+import type { FollowedKeystore } from './key-source.js';
 import type { CreditRate } from './rate-limits.js';
 import type { ChannelListener } from './subscriptions.js';
 import type { BackoffOptions, Time } from './time.js';
@@ -50,6 +51,17 @@ export interface SessionOptions extends Omit<ConnectOptions, 'signal' | 'onReach
   readonly connectHttp?: ((endpoint: Endpoint, options: ConnectOptions) => Promise<Transport>) | undefined;
 }
 
+/**
+ * A session whose key is the record of a keystore. It follows rotations: within a second it logs in with the successor, before
+ * the old key is disabled where the rotation has a grace, else when the old one is refused. Requests wait meanwhile.
+ */
+export interface KeystoreSessionOptions extends Omit<SessionOptions, 'clientId' | 'signer'> {
+  /** From `openKeystore`. */
+  readonly keystore: FollowedKeystore;
+  /** The name of a registered key. Its record supplies the endpoint where `url` and `environment` are left out. */
+  readonly name: string;
+}
+
 export interface SessionRequestOptions {
   /** Ends the wait with `ERR_INTERRUPTED`. */
   readonly signal?: AbortSignal | undefined;
@@ -83,6 +95,7 @@ export interface AccessToken {
 export interface Session {
   readonly kind: 'websocket' | 'http';
   readonly url: string;
+  /** Of the last login: it changes with a rotation that the session follows. */
   readonly clientId: string;
   /** Exchange minus local in milliseconds, as last compared; null before. */
   readonly clockOffsetMs: number | null;

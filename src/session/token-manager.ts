@@ -1,5 +1,5 @@
 import type { Secret } from '../crypto/secret.js';
-import { type Credentials, type Login, login, refreshLogin } from '../deribit/auth.js';
+import { type Login, login, refreshLogin } from '../deribit/auth.js';
 import {
   type ClockFinding,
   type ExchangeClock,
@@ -7,19 +7,20 @@ import {
   type KeptReading,
   withClockCorrection,
 } from '../deribit/clock.js';
-import { isTransientRefusal } from '../deribit/json-rpc.js';
+import { isRefusedLogin, isTransientRefusal } from '../deribit/json-rpc.js';
 import { compareScopes } from '../deribit/scope.js';
 import type { Transport } from '../deribit/transport.js';
 import { type DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import type { Emitter, LoginReason, SessionEvents } from './events.js';
 import { isFinal } from './failures.js';
+import type { KeySource } from './key-source.js';
 import { elapsedMs, type Mark, mark, type Time } from './time.js';
 import { renewAfterMs, usableForMs } from './token-life.js';
 
 const CLOCKS_AGREE_MS = 1_000;
 
 export interface TokenManagerContext {
-  readonly credentials: Credentials;
+  readonly key: KeySource;
   readonly scope: string | undefined;
   readonly time: Time;
   readonly random: () => number;
@@ -63,6 +64,20 @@ export class TokenManager {
 
   constructor(context: TokenManagerContext) {
     this.#context = context;
+  }
+
+  get clientId(): string {
+    return this.#context.key.clientId;
+  }
+
+  /** How often {@link hasMoved} is worth asking, in milliseconds; null where the key stays. */
+  get followMs(): number | null {
+    return this.#context.key.followMs;
+  }
+
+  /** Whether a rotation has replaced the key of the last login. */
+  hasMoved(): Promise<boolean> {
+    return this.#context.key.moved();
   }
 
   /** Counts the tokens: who was refused with an older one may simply try again. */
@@ -146,6 +161,16 @@ export class TokenManager {
   }
 
   async #sign(transport: Transport, reason: LoginReason): Promise<void> {
+    try {
+      await this.#signOnce(transport, reason);
+    } catch (error) {
+      // the successor may have got the name after the key was read
+      if (!isRefusedLogin(error) || !(await this.hasMoved())) throw error;
+      await this.#signOnce(transport, 'rotated');
+    }
+  }
+
+  async #signOnce(transport: Transport, reason: LoginReason): Promise<void> {
     await withClockCorrection({
       clock: this.#context.clock,
       attempt: () => this.#attempt(transport, reason),
@@ -164,13 +189,16 @@ export class TokenManager {
 
   #explained(refusal: DeribitKeysError, finding: ClockFinding): DeribitKeysError {
     return refusal.with({
-      message: `${refusal.message} (client id ${this.#context.credentials.clientId}; ${clockWords(finding)})`,
-      hint: 'check that the client id belongs to this key and environment, that the API key is enabled, and its IP whitelist',
+      message: `${refusal.message} (client id ${this.clientId}; ${clockWords(finding)})`,
+      hint:
+        'check that the client id belongs to this key and environment, that the API key is enabled and was not rotated, and its IP whitelist' +
+        (this.followMs === null ? '; openSession({ keystore, name }) follows rotations' : ''),
     });
   }
 
   async #attempt(transport: Transport, reason: LoginReason): Promise<void> {
-    const { credentials, scope, time, clock, events } = this.#context;
+    const { key, scope, time, clock, events } = this.#context;
+    const credentials = await key.current();
     const since = mark(time);
     const made = await login(transport, credentials, { scope, timestampMs: clock.timestampMs() });
     const tookMs = time.monotonicMs() - since.monotonicMs;

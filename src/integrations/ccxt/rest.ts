@@ -4,15 +4,20 @@ import { decodeFrame, encodeRequest, protocolError, resultOf, rpcError } from '.
 import { networkError } from '../../deribit/network-errors.js';
 import type { Transport } from '../../deribit/transport.js';
 import { DeribitKeysError } from '../../errors.js';
+import type { FollowedKeystore } from '../../session/key-source.js';
 import { openSession } from '../../session/open-session.js';
 import { defined } from '../../util/defined.js';
 import { asCcxtError, type CcxtExchange, failureIn } from './exchange.js';
 import { ManagedSession } from './managed-session.js';
 
-/** What {@link withSigner} takes. */
-export interface CcxtLogin {
-  readonly clientId: string;
-  readonly signer: Signer;
+/** What {@link withSigner} takes: a client id with its signer, or a key of a keystore, whose rotations are followed. */
+export type CcxtLogin = CcxtLoginOptions &
+  (
+    | { readonly clientId: string; readonly signer: Signer }
+    | { readonly keystore: FollowedKeystore; readonly name: string }
+  );
+
+export interface CcxtLoginOptions {
   /** What to ask for; all that the key allows where left out. */
   readonly scope?: string | undefined;
   /** For a host that is not one of Deribit's: which of the two it counts as; `test` where left out. */
@@ -57,7 +62,12 @@ function transportOf(exchange: CcxtExchange, endpoint: Endpoint): Transport {
 }
 
 /** Adds a Bearer token to private REST requests of `exchange`: from signed logins, and renewed before it expires. */
-export function signRest(exchange: CcxtExchange, { clientId, signer, scope, environment }: CcxtLogin): void {
+export function signRest(exchange: CcxtExchange, login: CcxtLogin): void {
+  const { scope, environment } = login;
+  const key =
+    'keystore' in login
+      ? { keystore: login.keystore, name: login.name }
+      : { clientId: login.clientId, signer: login.signer };
   const lasting = new ManagedSession(
     () => {
       const url = `${exchange.urls.api.rest.replace(/\/$/, '')}/api/${exchange.version}`;
@@ -65,8 +75,7 @@ export function signRest(exchange: CcxtExchange, { clientId, signer, scope, envi
       return openSession({
         url,
         environment,
-        clientId,
-        signer,
+        ...key,
         scope,
         openWithinMs: 0,
         connectHttp: async () => transportOf(exchange, endpoint),

@@ -1,8 +1,9 @@
 import { buildAuthParams } from '../../deribit/auth.js';
 import { ExchangeClock, withClockCorrection } from '../../deribit/clock.js';
 import { startTimer } from '../../deribit/connect-options.js';
-import { rpcError } from '../../deribit/json-rpc.js';
+import { isRefusedLogin, rpcError } from '../../deribit/json-rpc.js';
 import { DeribitKeysError, type RpcFailure } from '../../errors.js';
+import { fixedKey, followKey, type KeySource } from '../../session/key-source.js';
 import { renewAfterMs, usableForMs } from '../../session/token-life.js';
 import { asCcxtError, type CcxtClient, type CcxtStreaming, type Message } from './exchange.js';
 import type { CcxtLogin } from './rest.js';
@@ -13,20 +14,32 @@ interface StreamLogin {
 }
 
 /** Adds a signed login to the WebSocket form of `exchange`: one for each connection, renewed before it expires. */
-export function signStream(exchange: CcxtStreaming, { clientId, signer, scope }: CcxtLogin): void {
+export function signStream(exchange: CcxtStreaming, login: CcxtLogin): void {
+  const { scope } = login;
+  let source: Promise<KeySource> | null = 'keystore' in login ? null : Promise.resolve(fixedKey(login));
+  const keySource = (): Promise<KeySource> => {
+    if (source === null && 'keystore' in login) {
+      source = followKey(login.keystore, login.name);
+      source.catch(() => {
+        source = null;
+      });
+    }
+    return source as Promise<KeySource>;
+  };
   const handleMessage = exchange.handleMessage;
   const logins = new WeakMap<CcxtClient, StreamLogin>();
   const flights = new WeakMap<CcxtClient, Promise<unknown>>();
+  const followed = new WeakSet<CcxtClient>();
   /** Logins that wait for their answer, by the id of the request. */
   const asked = new Map<number, { readonly client: CcxtClient; readonly hash: string }>();
   const clock = new ExchangeClock();
 
   exchange.handleMessage = (client, message) => {
-    const login = typeof message.id === 'number' ? asked.get(message.id) : undefined;
-    if (login === undefined || login.client !== client) return handleMessage.call(exchange, client, message);
+    const pending = typeof message.id === 'number' ? asked.get(message.id) : undefined;
+    if (pending === undefined || pending.client !== client) return handleMessage.call(exchange, client, message);
     const failure = message.error as RpcFailure | undefined;
-    if (failure === undefined) return client.resolve(message, login.hash);
-    return client.reject(rpcError('public/auth', failure), login.hash);
+    if (failure === undefined) return client.resolve(message, pending.hash);
+    return client.reject(rpcError('public/auth', failure), pending.hash);
   };
 
   const currentClient = () => exchange.client(exchange.urls.api.ws ?? '');
@@ -34,7 +47,10 @@ export function signStream(exchange: CcxtStreaming, { clientId, signer, scope }:
 
   /** @param only the connection that it is for; any where it is null */
   async function attempt(only: CcxtClient | null): Promise<unknown> {
-    const params = await buildAuthParams({ clientId, signer }, { timestampMs: clock.timestampMs(), scope });
+    const params = await buildAuthParams(await (await keySource()).current(), {
+      timestampMs: clock.timestampMs(),
+      scope,
+    });
     if (only !== null && !isCurrent(only))
       throw new DeribitKeysError('ERR_CONNECTION_CLOSED', 'the connection is closed');
     const client = currentClient();
@@ -45,6 +61,7 @@ export function signStream(exchange: CcxtStreaming, { clientId, signer, scope }:
       const request = { jsonrpc: '2.0', id, method: 'public/auth', params };
       const message = await exchange.watch(client.url, hash, request, hash);
       keep(client, message as Message);
+      follow(client);
       return message;
     } finally {
       asked.delete(id);
@@ -63,12 +80,30 @@ export function signStream(exchange: CcxtStreaming, { clientId, signer, scope }:
     startTimer(renewAfterMs(lifeMs), renew).unref();
   }
 
+  /** Logs the connection in again when a rotation has replaced the key. */
+  function follow(client: CcxtClient): void {
+    if (!('keystore' in login) || followed.has(client)) return;
+    followed.add(client);
+    const look = async () => {
+      if (!isCurrent(client)) return;
+      const key = await keySource();
+      if (await key.moved()) await start(client, client).catch(() => {});
+      startTimer(key.followMs ?? 1_000, () => void look()).unref();
+    };
+    void look().catch(() => followed.delete(client));
+  }
+
   async function logIn(only: CcxtClient | null): Promise<unknown> {
-    try {
-      return await withClockCorrection({
+    const once = () =>
+      withClockCorrection({
         clock,
         attempt: () => attempt(only),
         read: () => clock.read(() => exchange.fetchTime()).catch(() => null),
+      });
+    try {
+      return await once().catch(async (error: unknown) => {
+        if (!isRefusedLogin(error) || !(await (await keySource()).moved())) throw error;
+        return once();
       });
     } catch (error) {
       throw asCcxtError(exchange, error);
@@ -85,8 +120,8 @@ export function signStream(exchange: CcxtStreaming, { clientId, signer, scope }:
 
   exchange.authenticate = async () => {
     const client = currentClient();
-    const login = logins.get(client);
-    if (login !== undefined && performance.now() < login.relyUntilMs) return login.message;
+    const last = logins.get(client);
+    if (last !== undefined && performance.now() < last.relyUntilMs) return last.message;
     return start(client, null);
   };
 }

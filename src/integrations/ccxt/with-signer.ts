@@ -13,11 +13,14 @@ export type { CcxtLogin } from './rest.js';
  * logs in once for each connection, again before the login expires, and rejects as long as the exchange refuses. A
  * refused login is ccxt's `AuthenticationError`, with a `DeribitKeysError` as its cause.
  *
+ * With `{ keystore, name }` it follows rotations: within a second it logs in with the successor.
+ *
  * @throws `ERR_USAGE` for an object that is not ccxt's for Deribit, or has connections already
  */
 export function withSigner<T extends object>(exchange: T, login: CcxtLogin): T {
   const known = requireCcxt(exchange);
-  known.apiKey = login.clientId;
+  // ccxt wants one before it signs anything
+  known.apiKey = 'keystore' in login ? login.name : login.clientId;
   known.secret = 'not used: the login is signed with an asymmetric key';
   known.requiredCredentials = { ...known.requiredCredentials, apiKey: true, secret: false };
   signRest(known, login);

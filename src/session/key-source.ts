@@ -1,0 +1,107 @@
+import type { Signer } from '../crypto/signer.js';
+import { DeribitKeysError } from '../errors.js';
+
+/** A client id and what signs for it. */
+export interface SessionKey {
+  readonly clientId: string;
+  readonly signer: Signer;
+}
+
+/** The key of a session, which may be replaced by its successor while the session lives. */
+export interface KeySource {
+  /** The client id of the last login, or of the one to come. */
+  readonly clientId: string;
+  /** How often {@link moved} is worth asking, in milliseconds; null for a key that stays. */
+  readonly followMs: number | null;
+  /** The key to log in with now. */
+  current(): Promise<SessionKey>;
+  /** Whether {@link current} would return another key than last time. It never throws. */
+  moved(): Promise<boolean>;
+}
+
+/** A key that stays as it is. */
+export function fixedKey(key: SessionKey): KeySource {
+  return { clientId: key.clientId, followMs: null, current: async () => key, moved: async () => false };
+}
+
+/** What is used of the record of a key. */
+export interface FollowedRecord {
+  readonly name: string;
+  readonly state: string;
+  readonly clientId: string | null;
+  readonly fingerprint: string;
+  readonly environment: 'test' | 'prod' | null;
+  /** Null for Deribit's own endpoint. */
+  readonly url: string | null;
+}
+
+/** What is used of a keystore that `openKeystore` returned. */
+export interface FollowedKeystore {
+  get(name: string): Promise<FollowedRecord>;
+  signer(name: string): Promise<Signer>;
+}
+
+/** A rotation is noticed within this time. */
+const FOLLOW_MS = 500;
+
+/** Records that were read a moment ago, so that many sessions of one key read its file once. */
+const lately = new WeakMap<
+  FollowedKeystore,
+  Map<string, { readonly atMs: number; readonly record: Promise<FollowedRecord> }>
+>();
+
+function readLately(keystore: FollowedKeystore, name: string): Promise<FollowedRecord> {
+  const known = lately.get(keystore) ?? new Map<string, { atMs: number; record: Promise<FollowedRecord> }>();
+  lately.set(keystore, known);
+  const last = known.get(name);
+  const atMs = performance.now();
+  if (last !== undefined && atMs - last.atMs < FOLLOW_MS / 2) return last.record;
+  const record = keystore.get(name);
+  record.catch(() => {});
+  known.set(name, { atMs, record });
+  return record;
+}
+
+/**
+ * The key that the record of `name` stands for: after a rotation, its successor.
+ * @throws `ERR_STATE` for a key that is not registered, and what the keystore throws
+ */
+export async function followKey(
+  keystore: FollowedKeystore,
+  name: string,
+): Promise<KeySource & { readonly record: FollowedRecord }> {
+  const clientIdOf = (record: FollowedRecord): string => {
+    if (record.clientId !== null && record.state === 'registered') return record.clientId;
+    throw new DeribitKeysError('ERR_STATE', `the key "${name}" cannot log in: it is ${record.state}`, {
+      hint: `run: deribit-keys register ${name} --scope <scope>`,
+    });
+  };
+  const record = await keystore.get(name);
+  let used = { clientId: clientIdOf(record), fingerprint: record.fingerprint, signer: keystore.signer(name) };
+  used.signer.catch(() => {});
+  await used.signer;
+  return {
+    record,
+    followMs: FOLLOW_MS,
+    get clientId() {
+      return used.clientId;
+    },
+    async current() {
+      const now = await keystore.get(name);
+      const clientId = clientIdOf(now);
+      if (clientId !== used.clientId || now.fingerprint !== used.fingerprint) {
+        used = { clientId, fingerprint: now.fingerprint, signer: keystore.signer(name) };
+      }
+      return { clientId, signer: await used.signer };
+    },
+    async moved() {
+      try {
+        const now = await readLately(keystore, name);
+        return now.state === 'registered' && now.clientId !== null && now.clientId !== used.clientId;
+      } catch {
+        // the record may be changing at this moment
+        return false;
+      }
+    },
+  };
+}

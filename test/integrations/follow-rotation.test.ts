@@ -1,0 +1,129 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it } from 'vitest';
+import { localSigner } from '../../src/crypto/signer.js';
+import { withSigner } from '../../src/integrations/ccxt/with-signer.js';
+import { openKeystore } from '../../src/keystore/keystore.js';
+import { openPrivateKey } from '../../src/keystore/open-key.js';
+import { openSession } from '../../src/session/index.js';
+import type { FollowedKeystore } from '../../src/session/key-source.js';
+import { afterTest } from '../session/support.js';
+import { hasCcxt, loadCcxt, pointAt } from './ccxt-package.js';
+import { type Shop, shop } from './support.js';
+
+/** The keystore as the library opens it. */
+function keystoreOf(s: Shop): FollowedKeystore {
+  const store = openKeystore(s.keysDir);
+  return {
+    get: (name) => store.read(name),
+    signer: async (name) => localSigner(await openPrivateKey(store, await store.read(name))),
+  };
+}
+
+async function rotate(s: Shop, ...words: string[]): Promise<void> {
+  const env = { DERIBIT_CLIENT_SECRET: s.sandbox.clientSecret };
+  const { exitCode, stderr } = await s.run(['rotate', 'bot', '--yes', '--client-id', s.sandbox.clientId, ...words], {
+    env,
+  });
+  expect(stderr).not.toContain('error');
+  expect(exitCode).toBe(0);
+}
+
+/** Asks all the time until it is stopped; counts answers and failures. */
+function asker(ask: () => Promise<unknown>) {
+  const failures: unknown[] = [];
+  let answers = 0;
+  let isOver = false;
+  const running = (async () => {
+    while (!isOver) {
+      try {
+        await ask();
+        answers += 1;
+      } catch (error) {
+        failures.push(error);
+      }
+      await sleep(5);
+    }
+  })();
+  return {
+    failures,
+    get answers() {
+      return answers;
+    },
+    async stop() {
+      isOver = true;
+      await running;
+    },
+  };
+}
+
+describe.each(['ws', 'http'] as const)('A session on a keystore over %s', (kind) => {
+  const open = async (s: Shop) => {
+    const url = kind === 'ws' ? s.sandbox.wsUrl : s.sandbox.httpUrl;
+    const session = await openSession({ keystore: keystoreOf(s), name: 'bot', url });
+    afterTest(() => session.close());
+    return session;
+  };
+
+  it('logs in with the successor while the old key is in its grace, and answers every request', async () => {
+    const s = await shop();
+    const session = await open(s);
+    const before = session.clientId;
+    const bot = asker(() => session.request('private/get_account_summary', { currency: 'BTC' }));
+    await rotate(s, '--grace', '1h');
+    await expect.poll(() => session.clientId, { timeout: 60_000 }).not.toBe(before);
+    await bot.stop();
+    expect(bot.failures).toEqual([]);
+    expect(s.sandbox.keys().find(({ client_id: id }) => id === before)?.enabled).toBe(true);
+  });
+
+  it('goes on with the successor when the old key is disabled at once', async () => {
+    const s = await shop();
+    const session = await open(s);
+    const before = session.clientId;
+    const bot = asker(() => session.request('private/get_account_summary', { currency: 'BTC' }));
+    await rotate(s);
+    await expect.poll(() => session.clientId, { timeout: 60_000 }).not.toBe(before);
+    const { answers } = bot;
+    await expect.poll(() => bot.answers, { timeout: 60_000 }).toBeGreaterThan(answers + 3);
+    await bot.stop();
+    expect(bot.failures).toEqual([]);
+    expect(await session.accessToken()).toEqual(expect.any(String));
+  });
+});
+
+describe('A session', () => {
+  it('takes its endpoint from the record', async () => {
+    const s = await shop();
+    const session = await openSession({ keystore: keystoreOf(s), name: 'bot' });
+    afterTest(() => session.close());
+    expect(session.url).toBe(s.sandbox.wsUrl);
+  });
+
+  it('does not open for a key that is not registered', async () => {
+    const s = await shop();
+    await s.run(['generate', 'fresh']);
+    const url = s.sandbox.wsUrl;
+    await expect(openSession({ keystore: keystoreOf(s), name: 'fresh', url })).rejects.toMatchObject({
+      code: 'ERR_STATE',
+    });
+    await expect(openSession({ keystore: keystoreOf(s), name: 'nobody', url })).rejects.toMatchObject({
+      code: 'ERR_NO_SUCH_NAME',
+    });
+  });
+});
+
+describe.skipIf(!hasCcxt)('ccxt on a keystore', () => {
+  it('follows a rotation without a failed request', async () => {
+    const s = await shop();
+    const ccxt = await loadCcxt();
+    const exchange = withSigner(new ccxt.deribit(), { keystore: keystoreOf(s), name: 'bot' });
+    await pointAt(exchange, s.sandbox);
+    const bot = asker(() => exchange.fetchBalance());
+    await expect.poll(() => bot.answers, { timeout: 60_000 }).toBeGreaterThan(1);
+    await rotate(s);
+    const { answers } = bot;
+    await expect.poll(() => bot.answers, { timeout: 60_000 }).toBeGreaterThan(answers + 2);
+    await bot.stop();
+    expect(bot.failures).toEqual([]);
+  });
+});
