@@ -206,3 +206,53 @@ test('a rotating key that logs in for itself is followed by its successor as the
   expect([done.previousClientId, asked]).toEqual([clientId, [done.clientId, done.clientId]]);
   await expectSettled(bench, 'bot', fingerprint);
 });
+
+test('words, features and whitelist entries that are new to this version are carried over as the exchange shows them', async () => {
+  const words = 'options:read perpetuals';
+  const added = { enabled_features: ['brand_new'], ip_whitelist: ['126.23.12.x/24'] };
+  await makeKey(bench, 'bot', 'trade:read');
+  const sent: Readonly<Record<string, unknown>>[] = [];
+  /** As an exchange that knows more than the sandbox. */
+  const newer = (value: unknown): unknown => {
+    if (Array.isArray(value)) return value.map(newer);
+    if (typeof value !== 'object' || value === null || !('max_scope' in value)) return value;
+    const key = value as { readonly max_scope: string; readonly client_id: string };
+    return key.client_id === sandbox.clientId ? key : { ...key, max_scope: `${key.max_scope} ${words}`, ...added };
+  };
+  const known = (params: Readonly<Record<string, unknown>>) => {
+    const { enabled_features: _features, ip_whitelist: _list, ...rest } = params;
+    return rest.max_scope === undefined ? rest : { ...rest, max_scope: 'trade:read' };
+  };
+  const future = openBench(sandbox, bench.store.folder, {
+    around: (context) => ({
+      ...context,
+      async connect(endpoint, options) {
+        const transport = await context.connect(endpoint, options);
+        return {
+          kind: transport.kind,
+          url: transport.url,
+          close: () => transport.close(),
+          async request(method, params = {}, requestOptions) {
+            if (/(create|edit)_api_key$/.test(method)) sent.push(params);
+            const result = await transport.request(method, known(params), requestOptions);
+            if (method !== 'public/auth') return newer(result);
+            const { scope, ...login } = result as { readonly scope: string };
+            return { ...login, scope: `${scope} ${words}` };
+          },
+        };
+      },
+    }),
+  });
+  expect(await future.rotate('bot')).toMatchObject({ state: 'done' });
+  const scope = `${words} trade:read`;
+  expect(sent).toMatchObject([
+    { max_scope: scope, enabled_features: ['brand_new'] },
+    { max_scope: expect.stringContaining('perpetuals'), ip_whitelist: ['126.23.12.x/24'] },
+  ]);
+  expect(await bench.store.read('bot')).toMatchObject({
+    state: 'registered',
+    scope,
+    features: ['brand_new'],
+    ipWhitelist: ['126.23.12.x/24'],
+  });
+});
