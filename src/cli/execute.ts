@@ -46,7 +46,7 @@ function calledAs(command: Command): string {
 function usageError(error: CommanderError, command: Command): DeribitKeysError {
   const hint = `see: ${calledAs(command)} --help`;
   if (error.code === 'commander.help') {
-    return new DeribitKeysError('ERR_USAGE', 'no command was given, or none of that name', { hint });
+    return new DeribitKeysError('ERR_USAGE', 'no command, or an unknown one', { hint });
   }
   const [first = '', ...rest] = error.message.replace(/^error: /, '').split('\n');
   const suggestion = rest.join(' ').match(/Did you mean ([^?]+)\?/)?.[1];

@@ -25,7 +25,7 @@ async function readStdin(cx: Context): Promise<Uint8Array> {
 function tooLarge(what: string): DeribitKeysError {
   return new DeribitKeysError(
     'ERR_KEY_UNREADABLE',
-    `${what} has more than ${MAX_INPUT_BYTES} bytes: it is no key file`,
+    `${what} has more than ${MAX_INPUT_BYTES} bytes: it is not a key file`,
   );
 }
 
@@ -42,7 +42,7 @@ async function readSource(cx: Context, source: string, isPrivate: boolean): Prom
     if (isPrivate && shared !== null) cx.out.note(shared);
     return bytes;
   } catch (error) {
-    const hint = 'give the path of a key file, or - for the standard input';
+    const hint = 'name a key file, or - for stdin';
     if (isDeribitKeysError(error, 'ERR_KEYSTORE_IO')) throw error.with({ code: 'ERR_KEY_UNREADABLE', hint });
     if (isDeribitKeysError(error)) throw error;
     const what = errnoOf(error) === 'ENOENT' ? `there is no file ${source}` : `the file ${source} cannot be read`;

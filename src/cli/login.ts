@@ -75,12 +75,12 @@ export async function accountLogin(
 ): Promise<AccountLogin> {
   if (options.as !== undefined) {
     if (options.clientId !== undefined || options.clientSecretFile !== undefined) {
-      throw new DeribitKeysError('ERR_USAGE', '--as and --client-id are two ways to log in: give one');
+      throw new DeribitKeysError('ERR_USAGE', '--as and --client-id are two ways to log in: use one');
     }
     const record = await cx.store.read(options.as);
     if (record.clientId === null) {
       throw new DeribitKeysError('ERR_USAGE', `the key "${record.name}" cannot log in: it is not registered`, {
-        hint: 'name a registered key, or log in with --client-id and its secret',
+        hint: 'name a registered key, or use --client-id with its secret',
       });
     }
     cx.setLoginKey(record.name);
@@ -90,13 +90,13 @@ export async function accountLogin(
   const clientId = options.clientId ?? (cx.host.env.DERIBIT_CLIENT_ID || undefined);
   if (clientId === undefined) {
     throw new DeribitKeysError('ERR_USAGE', 'no login was given', {
-      hint: '--as <name> (a registered key), or --client-id <id> with --client-secret-file <file> or DERIBIT_CLIENT_SECRET',
+      hint: 'use --as <name> (a registered key), or --client-id <id> with --client-secret-file <file> or DERIBIT_CLIENT_SECRET',
     });
   }
   const clientSecret = await cx.secrets.find(['clientSecret']);
   if (clientSecret === null) {
     throw new DeribitKeysError('ERR_USAGE', `no client secret was given for ${clientId}`, {
-      hint: 'give it by --client-secret-file <file> or DERIBIT_CLIENT_SECRET',
+      hint: 'use --client-secret-file <file> or DERIBIT_CLIENT_SECRET',
     });
   }
   const endpoint = selectEndpoint(cx.target, ...records);

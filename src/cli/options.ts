@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { camelCase, PER_KEY_OPTIONS, SECRETS, type SecretName } from './secret-sources.js';
 
-/** Options that every command takes, before or after its name. */
+/** Options of every command, accepted before or after its name. */
 export interface GlobalOptions {
   readonly keysDir?: string;
   readonly env?: 'test' | 'prod';
@@ -20,7 +20,7 @@ export interface GlobalOptions {
   readonly allowMounted?: true;
 }
 
-/** A whole number of at least `least`; commander names the option where it is none. */
+/** Parses a whole number from `least` to `most`; commander names the option if it is something else. */
 export function wholeNumber(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
   return (text) => {
     const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
@@ -31,13 +31,13 @@ export function wholeNumber(least: number, most = Number.MAX_SAFE_INTEGER): (tex
   };
 }
 
-/** For what an empty text, such as a shell variable that is not set, cannot mean. */
+/** Refuses an empty text, such as a shell variable that is not set. */
 export function notEmpty(text: string): string {
   if (text !== '') return text;
   throw new InvalidArgumentError('It must not be empty.');
 }
 
-/** Makes it a usage error to say both `--name` and `--no-name`; to be called before the options are described. */
+/** Makes `--name` together with `--no-name` a usage error; call it before the options are added. */
 export function eitherOr(command: Command, ...names: readonly string[]): Command {
   for (const name of names) {
     const said = new Set<string>();
@@ -50,7 +50,7 @@ export function eitherOr(command: Command, ...names: readonly string[]): Command
   return command;
 }
 
-/** For an option that may be given several times. */
+/** Collects the values of an option that may be repeated. */
 export function collect(value: string, before: readonly string[] = []): readonly string[] {
   return [...before, value];
 }
@@ -66,13 +66,16 @@ const perKeyOption = ([name, value, help]: (typeof PER_KEY_OPTIONS)[number]) =>
 
 export function addGlobalOptions(program: Command): void {
   program
-    .option('--keys-dir <dir>', 'the keystore (env DERIBIT_KEYS_DIR; default ./keys)', notEmpty)
+    .option('--keys-dir <dir>', 'folder of the keystore (env DERIBIT_KEYS_DIR; default ./keys)', notEmpty)
     .addOption(
-      new Option('--env <environment>', 'which Deribit (env DERIBIT_ENV; default test)').choices(['test', 'prod']),
+      new Option('--env <environment>', 'environment of Deribit (env DERIBIT_ENV; default test)').choices([
+        'test',
+        'prod',
+      ]),
     )
     .option(
       '--url <url>',
-      'the full endpoint, ws:, wss:, http: or https: (env DERIBIT_KEYS_URL; overrides --env)',
+      'full endpoint: a ws:, wss:, http: or https: URL (env DERIBIT_KEYS_URL; overrides --env)',
       notEmpty,
     )
     .option(
@@ -80,10 +83,10 @@ export function addGlobalOptions(program: Command): void {
       'also trust the certificate authorities in this PEM file (env DERIBIT_KEYS_CA_FILE)',
       notEmpty,
     )
-    .option('--json', 'one JSON document on stdout, errors as JSON on stderr')
-    .option('--yes', 'answers every confirmation')
+    .option('--json', 'print one JSON document on stdout, and errors as JSON on stderr')
+    .option('--yes', 'answer every confirmation with yes')
     .addOption(
-      new Option('--timeout <ms>', 'how long an answer may take (default 15000)').argParser(wholeNumber(1, 86_400_000)),
+      new Option('--timeout <ms>', 'time limit for each answer (default 15000)').argParser(wholeNumber(1, 86_400_000)),
     )
     .addOption(
       new Option('--verbose', 'print more on stderr: each request, and the causes of errors').conflicts('quiet'),
@@ -95,8 +98,11 @@ export function addGlobalOptions(program: Command): void {
     .addOption(secretOption('pin'))
     .addOption(secretOption('vaultToken'))
     .addOption(secretOption('vaultSecretId'))
-    .option('--allow-mounted', 'take a key mounted by Kubernetes or Docker: owned by root, readable by a group')
-    .option('--allow-insecure-permissions', 'do not look at who else can read a private key');
+    .option(
+      '--allow-mounted',
+      'accept a private key mounted by Kubernetes or Docker: owned by root, readable by a group',
+    )
+    .option('--allow-insecure-permissions', 'skip the check of who else can read a private key');
 }
 
 /** What `--as` and its kin were given. */
@@ -116,11 +122,11 @@ export function addLoginOptions(command: Command): Command {
     .optionsGroup('Login options:')
     .option('--as <name>', 'log in with this registered key of the keystore', notEmpty)
     .addOption(secretOption('asPassphrase'))
-    .option('--client-id <id>', 'log in with this symmetric key (env DERIBIT_CLIENT_ID) …', notEmpty)
+    .option('--client-id <id>', 'log in with this symmetric key and its secret (env DERIBIT_CLIENT_ID)', notEmpty)
     .addOption(secretOption('clientSecret'))
-    .option('--tfa-code <code>', 'second factor: one code (env DERIBIT_TFA_CODE)', notEmpty)
+    .option('--tfa-code <code>', 'second factor: a single code (env DERIBIT_TFA_CODE)', notEmpty)
     .addOption(secretOption('tfaSeed'))
-    .option('--subaccount <id>', 'act on this subaccount of the main account that logs in', wholeNumber(1));
+    .option('--subaccount <id>', 'act on this subaccount of the main account', wholeNumber(1));
 }
 
 /** Where `token`, `exec` and `auth-server` share tokens. */
@@ -143,7 +149,7 @@ export function addTokenStoreOptions(command: Command): Command {
     );
 }
 
-/** Lines for the end of a help text: words for this program, or with `$ ` before it a whole line for the shell. */
+/** The examples at the end of a help text: arguments of this program, or after `$ ` a complete shell line. */
 export function examples(...lines: readonly string[]): string {
   return `\nExamples:\n${lines.map((line) => `  ${line.startsWith('$ ') ? line : `$ deribit-keys ${line}`}`).join('\n')}`;
 }

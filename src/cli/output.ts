@@ -93,7 +93,7 @@ export function asOurError(error: unknown): DeribitKeysError {
   const what = error instanceof Error ? error.name : typeof error;
   return new DeribitKeysError('ERR_INTERNAL', `something went wrong inside deribit-keys (${what})`, {
     cause: error,
-    hint: 'run it again with --verbose and report what it shows',
+    hint: 'run it again with --verbose and report what it prints',
   });
 }
 
@@ -160,7 +160,7 @@ export function createPrinter(stdout: Output, stderr: Output, options: PrinterOp
 }
 
 /** What the help of a command with a table says of it. */
-export const NARROW = 'A narrow terminal shows less of the table; a pipe gets all of it, and so does --json.';
+export const NARROW = 'A narrow terminal shows less of the table; a pipe and --json get all of it.';
 
 /** The least that is shown of a column that is shortened; with less room it is left out. */
 const LEAST_WIDTH = 12;

@@ -113,7 +113,7 @@ describe.each(['ws', 'http'] as const)('the whole way over %s', (via) => {
 });
 
 describe('people are told', () => {
-  it('each proof with its verdict, and how a key was taken over', async () => {
+  it('each proof with its verdict, and how a key was adopted', async () => {
     const { sandbox, env, json } = await openDesk('http', { faults: ['cut-after@private/create_api_keyx1'] });
     const cut = await cli(['register', 'bot', '--scope', SCOPE], { env });
     expect(cut.exitCode).toBe(4);
@@ -123,7 +123,7 @@ describe('people are told', () => {
     expect(again.exitCode).toBe(0);
     expect(again.stdout).toMatch(/fingerprint +[0-9a-f:]{47} \(verified\)/);
     expect(again.stdout).toMatch(/login +verified/);
-    expect(again.stderr).toContain('taken over');
+    expect(again.stderr).toContain('adopted');
     expect(sandbox.keys()).toHaveLength(2);
   });
 
@@ -272,7 +272,7 @@ describe('verifying keys of several places at once', () => {
 it('demo tells the story and proves that a swapped key is caught', async () => {
   const told = await cli(['demo'], {});
   expect(told.exitCode).toBe(0);
-  expect(told.stdout).toContain('All of it worked.');
+  expect(told.stdout).toContain('Everything worked.');
   expect(told.stdout).toContain('caught');
   expect((await cli(['demo', '--json'], {})).json()).toMatchObject({
     ok: true,

@@ -191,7 +191,7 @@ describe('list and show', () => {
     const record = JSON.parse(readFileSync(path, 'utf8')) as object;
     const clientId = 'x\u001b]0;owned\u0007\nnothing is wrong';
     writeFileSync(path, JSON.stringify({ ...record, state: 'registered', environment: 'test', clientId }));
-    const { stdout } = await run(['doctor', '--offline']);
+    const { stdout } = await run(['doctor', '--offline', '--verbose']);
     expect(stdout).toContain('registered as x\\x1b]0;owned\\x07\\nnothing is wrong\n');
     expect(stdout).not.toContain('\u001b');
   });

@@ -123,7 +123,7 @@ describe('a signal', () => {
   });
 
   it.skipIf(process.platform !== 'linux').each<[string, (folder: string) => readonly string[], string | null]>([
-    ['the making of an RSA key', () => ['generate', 'slow', '--type', 'rsa', '--bits', '4096'], 'making'],
+    ['the making of an RSA key', () => ['generate', 'slow', '--type', 'rsa', '--bits', '4096'], 'generating'],
     ['a key file that is a pipe without a writer', (folder) => ['fingerprint', join(folder, 'pipe')], null],
     ['a passphrase file that is one', (folder) => ['generate', 'a', '--passphrase-file', join(folder, 'pipe')], null],
     ['a policy file that is one', (folder) => ['plan', join(folder, 'pipe')], null],

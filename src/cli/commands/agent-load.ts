@@ -12,7 +12,7 @@ export function defineAgentLoad(command: Command, act: Act): void {
   command
     .argument('<name>')
     .option('--socket <path>', "the agent's socket (env SSH_AUTH_SOCK)")
-    .option('--lifetime <duration>', 'the agent forgets it after this long, such as 12h')
+    .option('--lifetime <duration>', 'the agent forgets the key after this time, such as 12h')
     .option('--confirm', 'the agent asks before each signature')
     .addHelpText('after', examples('agent-load bot --lifetime 12h', 'agent-load bot --confirm'))
     .action(
@@ -31,7 +31,7 @@ export function defineAgentLoad(command: Command, act: Act): void {
         await cx.store.audit({ action: 'agent-load', name, fingerprint: record.fingerprint });
         const loaded = { name, sshFingerprint: fingerprint, comment, lifetimeS: lifetimeS ?? null, confirm };
         cx.out.result(loaded, () => `loaded into the ssh-agent: ${fingerprint} ${comment}`);
-        cx.out.note(`use it from there: deribit-keys add-agent <other name> --fingerprint ${fingerprint}`);
+        cx.out.note(`to use it from there: deribit-keys add-agent <other name> --fingerprint ${fingerprint}`);
       }),
     );
 }

@@ -73,7 +73,7 @@ async function warnAndConfirm(
       : change.do === 'disable'
         ? `disable the key ${named(target)}, so that it cannot log in?`
         : dangers.length > 0
-          ? `change the key ${named(target)} all the same?`
+          ? `change the key ${named(target)} anyway?`
           : null;
   if (question !== null) await confirm(cx.host, cx.options.yes === true, question);
 }
@@ -131,7 +131,7 @@ export async function disableOthers(cx: Context, texts: readonly string[], flags
     if (key.enabled === false) cx.out.note(`warning: ${named(key)} is spared, but disabled already`);
   }
   if (doomed.some((key) => key.marks.includes('login'))) {
-    cx.out.note('warning: the key that is logged in is not spared: it is disabled last');
+    cx.out.note('warning: the key of this login is not spared: it is disabled last');
   }
   if (!spared.some((key) => key.enabled !== false && managesKeys(key.scope))) {
     cx.out.note('warning: no spared key can manage keys: only Deribit’s web page can enable keys again');

@@ -18,17 +18,17 @@ interface DisableFlags extends LoginOptions {
   readonly allBut?: readonly string[];
 }
 
-const WHICH = 'a name of the keystore (it wins), a client id (or client-id:…) or a key id (or id:…)';
+const WHICH = 'name of a key in the keystore, else a client id (or client-id:…) or a key id (or id:…)';
 
 function defineKeysList(group: Command, act: Act): void {
-  addLoginOptions(group.command('list').description('the keys of the account, and what is remarkable about them'))
+  addLoginOptions(group.command('list').description('List the keys of the account'))
     .addHelpText(
       'after',
       `${examples('api-keys list --as admin', 'api-keys list --as admin --json | jq -r ".[] | select(.name == null).clientId"')}
 
-Marks: login (it is logged in), stranger (not in the keystore), symmetric (a shared secret), over-powered
+Marks: login (this login), stranger (unmanaged: not in the keystore), symmetric (a shared secret), over-powered
 (account:read_write, wallet:read_write or custody:read_write), no-whitelist (any address may use it), disabled.
-A client id that begins with "-" is written client-id:-….
+Write a client id that begins with "-" as client-id:-….
 ${NARROW}`,
     )
     .action(
@@ -42,14 +42,14 @@ function defineKeysEdit(group: Command, act: Act): void {
   const listOf = (value: readonly string[] | false | undefined) => (value === false ? [] : value);
   addLoginOptions(
     eitherOr(group.command('edit'), 'feature', 'ip')
-      .description('change what is said of a key; what is left out stays')
+      .description('Change a key; what is left out stays as it is')
       .argument('<which>', WHICH)
       .option('--scope <scope>', 'what the key may do')
-      .option('--label <label>', 'its name on Deribit: up to 16 letters, digits and underscores')
-      .option('--feature <feature>', 'all its features, one each time', collect)
+      .option('--label <label>', 'name on Deribit: up to 16 letters, digits and underscores')
+      .option('--feature <feature>', 'feature; repeat it for each one that the key is to have', collect)
       .option('--no-feature', 'no features')
-      .option('--ip <address>', 'its whole whitelist: an address or subnet each time', collect)
-      .option('--no-ip', 'no whitelist: any address'),
+      .option('--ip <address>', 'address or subnet of the whitelist; repeat it for each one', collect)
+      .option('--no-ip', 'no whitelist: any address may use the key'),
   )
     .addHelpText(
       'after',
@@ -74,9 +74,9 @@ function defineKeysDisable(group: Command, act: Act): void {
   addLoginOptions(
     group
       .command('disable')
-      .description('keep a key from logging in; with --all-but, all keys but those')
+      .description('Disable a key, or with --all-but every other key')
       .argument('[which]', WHICH)
-      .option('--all-but <which>', 'the emergency brake: disable every other key; may be repeated', collect),
+      .option('--all-but <which>', 'emergency brake: disable every key but this one; may be repeated', collect),
   )
     .addHelpText(
       'after',
@@ -85,7 +85,7 @@ function defineKeysDisable(group: Command, act: Act): void {
     .action(
       act(async (cx, which: string | undefined, flags: DisableFlags) => {
         if ((which === undefined) === (flags.allBut === undefined)) {
-          throw new DeribitKeysError('ERR_USAGE', 'name one key, or say --all-but', {
+          throw new DeribitKeysError('ERR_USAGE', 'name one key, or use --all-but', {
             hint: 'deribit-keys api-keys disable <which>, or deribit-keys api-keys disable --all-but <which>',
           });
         }
@@ -136,14 +136,20 @@ export function defineApiKeys(command: Command, act: Act): void {
   );
   defineKeysList(group, act);
   defineKeysEdit(group, act);
-  defineSimple(group, act, 'enable', 'let a key log in again', 'api-keys enable bot --as admin');
+  defineSimple(group, act, 'enable', 'Enable a key', 'api-keys enable bot --as admin');
   defineKeysDisable(group, act);
-  defineSimple(group, act, 'remove', 'remove a key for good; its files here stay', 'api-keys remove 7 --as admin');
+  defineSimple(
+    group,
+    act,
+    'remove',
+    'Remove a key from the exchange for good; its files stay',
+    'api-keys remove 7 --as admin',
+  );
   defineWithValue(
     group,
     act,
     'rename',
-    'give a key another label on the exchange',
+    'Change the label of a key on the exchange',
     'label',
     (label) => ({ do: 'rename', label }),
     'api-keys rename bot bot_paris --as admin',
@@ -152,7 +158,7 @@ export function defineApiKeys(command: Command, act: Act): void {
     group,
     act,
     'scope',
-    'give a key another scope',
+    'Change the scope of a key',
     'scope',
     (scope) => ({ do: 'scope', scope }),
     'api-keys scope bot "account:read trade:read_write" --as admin',

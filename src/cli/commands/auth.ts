@@ -12,8 +12,8 @@ interface AuthFlags {
 export function defineAuth(command: Command, act: Act): void {
   command
     .argument('<name>')
-    .option('--scope <scope>', 'ask for this scope instead of all that the key allows')
-    .option('--print-token', 'print the tokens as well: they are as good as the key until they expire')
+    .option('--scope <scope>', 'request this scope (default: everything that the key allows)')
+    .option('--print-token', 'print the tokens, which grant access until they expire')
     .addHelpText(
       'after',
       examples('auth bot', 'auth bot --scope trade:read', 'auth bot --print-token --json | jq -r .accessToken'),

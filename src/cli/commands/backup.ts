@@ -16,7 +16,7 @@ const requestFor = ({ host, secrets }: Context, what: string): SecretRequest => 
 
 export function defineBackup(command: Command, act: Act): void {
   command
-    .argument('<file>', 'made anew: an existing file is not overwritten')
+    .argument('<file>', 'new file: an existing one is not overwritten')
     .addOption(secretOption('backupPassphrase'))
     .addHelpText('after', examples('backup keys-2026-11.age', 'backup keys.age --backup-passphrase-file secret.txt'))
     .action(
@@ -37,9 +37,9 @@ async function requireFile(file: string): Promise<void> {
   try {
     await access(file, constants.R_OK);
   } catch (cause) {
-    throw new DeribitKeysError('ERR_KEY_UNREADABLE', `there is no backup ${file} that can be read`, {
+    throw new DeribitKeysError('ERR_KEY_UNREADABLE', `the backup ${file} does not exist or cannot be read`, {
       cause,
-      hint: 'give the path of a file that deribit-keys backup made',
+      hint: 'name a file that deribit-keys backup wrote',
     });
   }
 }

@@ -64,7 +64,7 @@ async function tell(
   out.line(
     `      fingerprint returned  ${returned}  ${match ? out.style('the same', 'green') : out.style('ANOTHER', 'red')}`,
   );
-  step(out, `proved: fingerprint, public key, scope (${registration.scope}), and a signed login`);
+  step(out, `verified: fingerprint, public key, scope (${registration.scope}), and a signed login`);
 
   const registered = await workflow.store.read(name);
   const { clientId, login: made } = await authenticate(workflow, registered, endpoint, { outlives: true });
@@ -105,13 +105,13 @@ async function catchSwap(
     return { caught: false, removed: false };
   } catch (error) {
     if (!isDeribitKeysError(error, 'ERR_PROOF_FAILED')) throw error;
-    step(out, 'the exchange was told to record another public key than it was sent: caught');
+    step(out, 'the exchange recorded another public key than it was sent: caught');
     out.line(`      ${error.message.replaceAll('; ', '\n      ')}`);
   } finally {
     sandbox.clearFaults();
   }
   const removed = sandbox.keys().length === before;
-  if (removed) step(out, 'the wrong key was removed from the exchange again; the local key is unharmed');
+  if (removed) step(out, 'the wrong key was removed from the exchange; the local key is unchanged');
   return { caught: true, removed };
 }
 
@@ -126,15 +126,15 @@ async function play(cx: Context, folder: string, sandbox: Sandbox): Promise<void
     Endpoint,
   ];
 
-  cx.out.line(`A local exchange runs on ${sandbox.wsUrl}; keys go to a folder that is deleted at the end.`);
+  cx.out.line(`A local exchange runs on ${sandbox.wsUrl}; the keys are in a folder that is deleted at the end.`);
   const stories = [await tell(stage, 'ed25519', websocket), await tell(stage, 'rsa', http)];
   const swapped = await catchSwap(stage, websocket);
   const ok = stories.every(({ match, loginVerified }) => match && loginVerified) && swapped.caught && swapped.removed;
   cx.out.result({ ok, keys: stories, swappedKey: swapped }, () => [
     '',
-    ok ? cx.out.style('All of it worked.', 'bold') : '',
+    ok ? cx.out.style('Everything worked.', 'bold') : '',
   ]);
-  if (!ok) throw new DeribitKeysError('ERR_CHECK_FAILED', 'the demo did not end as it should');
+  if (!ok) throw new DeribitKeysError('ERR_CHECK_FAILED', 'the demo failed');
 }
 
 export function defineDemo(command: Command, act: Act): void {

@@ -94,12 +94,12 @@ async function filePassphrase({ host, secrets }: Context, path: string): Promise
 export function defineDoctor(command: Command, act: Act): void {
   addLoginOptions(
     command
-      .argument('[name...]', 'keys of the keystore; all where no starting point is given')
-      .option('--file <file>', 'start from a key file, in any format')
+      .argument('[name...]', 'names of keys (default: all)')
+      .option('--file <file>', 'start from a key file in any format')
       .addOption(secretOption('inputPassphrase'))
-      .option('--error <code>', "start from an error: Deribit's number, or a code of this program")
-      .option('--max-age <duration>', 'from which age on a registered key is too old', '365d')
-      .option('--offline', 'ask no exchange')
+      .option('--error <code>', "start from an error: Deribit's number or one of our codes")
+      .option('--max-age <duration>', 'age from which a registered key is too old', '365d')
+      .option('--offline', 'do not contact an exchange')
       .option('--problems', 'show only what is wrong'),
   )
     .addHelpText(

@@ -12,8 +12,8 @@ interface ExecFlags extends TokenStoreOptions {
 export function defineExec(command: Command, act: Act): void {
   addTokenStoreOptions(command)
     .argument('<name>')
-    .argument('<command...>', 'behind --')
-    .option('--scope <scope>', 'ask for this scope; "expires:SECONDS" in it asks for another life of the token')
+    .argument('<command...>', 'program to run and its arguments, after --')
+    .option('--scope <scope>', 'request this scope; "expires:SECONDS" in it sets the lifetime of the token')
     .addHelpText(
       'after',
       `${examples(
@@ -21,21 +21,21 @@ export function defineExec(command: Command, act: Act): void {
         `exec bot -- sh -c 'curl -s -H "Authorization: Bearer $DERIBIT_ACCESS_TOKEN" "$DERIBIT_URL/private/get_subaccounts"'`,
       )}
 
-The program finds:
-  DERIBIT_ACCESS_TOKEN  good until it expires: it is not renewed
+The environment of the program holds, instead of our own secrets:
+  DERIBIT_ACCESS_TOKEN  valid until it expires; it is not renewed
   DERIBIT_CLIENT_ID
   DERIBIT_URL           the HTTP endpoint, such as https://test.deribit.com/api/v2
 
-Its exit code is passed on, and 128+n where signal n ended it; 127 where there is no such program, 126 where it cannot
-be executed. Signals are handed on to it.`,
+deribit-keys passes signals on to the program and exits with its exit code, or with 128+n if signal n ended it. It exits
+with 127 if there is no such program, and with 126 if the program cannot be executed.`,
     )
     .action(
       act(
         async (cx, name: string, words: readonly string[], flags: ExecFlags) => {
           const [child = '', ...rest] = words;
           if (child === '') {
-            throw new DeribitKeysError('ERR_USAGE', 'the program to run has an empty name', {
-              hint: 'give it behind --, such as: exec bot -- python3 bot.py',
+            throw new DeribitKeysError('ERR_USAGE', 'the name of the program to run is empty', {
+              hint: 'name it after --, such as: deribit-keys exec bot -- python3 bot.py',
             });
           }
           const shared = flags.tokenStore !== undefined || Boolean(cx.host.env.DERIBIT_KEYS_TOKEN_STORE);

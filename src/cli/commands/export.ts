@@ -33,7 +33,7 @@ async function exportPublic(cx: Context, record: KeyRecord, asked: Format | unde
   const { serialisePublicKey } = await import('../../crypto/formats/index.js');
   const format = asked === 'openssh' ? 'ssh' : (asked ?? 'spki');
   if (format === 'pkcs8')
-    throw usage('PKCS#8 is a format of private keys', 'for the public key take spki, ssh, jwk, der or pkcs1');
+    throw usage('PKCS#8 is a format of private keys', 'use spki, ssh, jwk, der or pkcs1 for the public key');
   const comment = format === 'ssh' ? { comment: record.name } : {};
   const content = await serialisePublicKey(await readPublicKey(cx.store, record), { format, ...comment });
   return { format, isPublic: true, encrypted: false, content };
@@ -52,7 +52,7 @@ async function leavesUnder(
   if (!able && (flags.encrypt === true || record.encrypted)) {
     throw usage(
       `the format ${format} cannot be encrypted`,
-      'say --no-encrypt to write the private key in the clear, or take pkcs8 or openssh',
+      'use pkcs8 or openssh, or write the private key unencrypted with --no-encrypt',
     );
   }
   const { host, secrets } = cx;
@@ -89,11 +89,11 @@ async function exportPrivate(
 export function defineExport(command: Command, act: Act): void {
   eitherOr(command, 'encrypt')
     .argument('<name>')
-    .addOption(new Option('--format <format>', 'default pkcs8, with --public spki').choices(FORMATS))
-    .option('--public', 'the public half alone; spki and ssh are public always')
-    .option('--out <file>', 'a new file (0600); - for stdout, also on a terminal', notEmpty)
-    .option('--encrypt', 'encrypt it under a passphrase (pkcs8, openssh)')
-    .option('--no-encrypt', 'write an encrypted key in the clear')
+    .addOption(new Option('--format <format>', 'default pkcs8, or spki with --public').choices(FORMATS))
+    .option('--public', 'export only the public key (always so for spki and ssh)')
+    .option('--out <file>', 'write to this new file (mode 0600); - for stdout, even on a terminal', notEmpty)
+    .option('--encrypt', 'encrypt it with a passphrase (pkcs8 and openssh)')
+    .option('--no-encrypt', 'write an encrypted key unencrypted')
     .addOption(secretOption('newPassphrase'))
     .addHelpText(
       'after',
@@ -113,8 +113,8 @@ export function defineExport(command: Command, act: Act): void {
           const toStdout = flags.out === undefined || flags.out === '-';
           if (!isPublic && flags.out === undefined && cx.host.stdout.isTTY === true) {
             throw usage(
-              'a private key is not shown on a terminal unless you ask for it',
-              'write it to a file with --out <file>, or say --out -',
+              'a private key is shown on a terminal only with --out -',
+              'write it to a file with --out <file>, or show it with --out -',
             );
           }
           const exported = isPublic

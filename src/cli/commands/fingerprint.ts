@@ -25,9 +25,9 @@ export function defineFingerprint(command: Command, act: Act): void {
   command
     .argument(
       '<name|file|->',
-      'a key of the keystore; or a file (or stdin) with a public key, private key or certificate',
+      'name of a key, or a file (- for stdin) with a public key, a private key or a certificate',
     )
-    .addOption(new Option('--format <format>', 'the file is a bare Ed25519 seed').choices(['raw-seed']))
+    .addOption(new Option('--format <format>', 'read the file as a bare Ed25519 seed').choices(['raw-seed']))
     .addOption(secretOption('inputPassphrase'))
     .addHelpText(
       'after',
@@ -59,9 +59,9 @@ async function publicKeyIn(cx: Context, source: string, format: FingerprintFlags
   } catch (error) {
     const missing = isDeribitKeysError(error, 'ERR_KEY_UNREADABLE') && error.cause !== undefined;
     if (!missing || !isKeyName(source)) throw error;
-    throw new DeribitKeysError('ERR_NO_SUCH_NAME', `there is neither a key nor a readable file called "${source}"`, {
+    throw new DeribitKeysError('ERR_NO_SUCH_NAME', `"${source}" is neither a key of the keystore nor a readable file`, {
       cause: error,
-      hint: 'see what keys there are with: deribit-keys list',
+      hint: 'list the keys with: deribit-keys list',
     });
   }
 }

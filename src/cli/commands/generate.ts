@@ -37,10 +37,10 @@ async function generateElsewhere(
 export function defineGenerate(command: Command, act: Act): void {
   addKindOptions(
     eitherOr(command, 'encrypt')
-      .argument('<name>', 'what to call it here')
-      .addOption(new Option('--type <type>', 'default ed25519').choices(['ed25519', 'rsa']))
-      .addOption(new Option('--bits <bits>', 'for RSA; default 3072').choices(['2048', '3072', '4096']))
-      .option('--encrypt', 'encrypt the private key under a passphrase (default if one is given)')
+      .argument('<name>', 'name of the new key')
+      .addOption(new Option('--type <type>', 'algorithm (default ed25519)').choices(['ed25519', 'rsa']))
+      .addOption(new Option('--bits <bits>', 'length of an RSA key (default 3072)').choices(['2048', '3072', '4096']))
+      .option('--encrypt', 'encrypt the private key with a passphrase (default if one is given)')
       .option('--no-encrypt', 'store it unencrypted'),
     'generate',
   )
@@ -62,7 +62,7 @@ export function defineGenerate(command: Command, act: Act): void {
         cx.store.files(name);
         await cx.store.requireFree(name);
         const chosen = chosenKind({ ...flags }, 'generate');
-        if (type === 'rsa') cx.out.note(`making an RSA key of ${flags.bits ?? 3072} bits …`);
+        if (type === 'rsa') cx.out.note(`generating an RSA key of ${flags.bits ?? 3072} bits …`);
         const { encrypt } = flags;
         const key = { name, type, ...bits };
         if (chosen === null) {
@@ -72,7 +72,7 @@ export function defineGenerate(command: Command, act: Act): void {
           await showStoredKey(cx, await generateElsewhere(cx, key, chosen, encrypt));
         }
         cx.out.note(
-          `next: give the public key to Deribit (deribit-keys register ${name} --help, or its web page and deribit-keys link ${name})`,
+          `next: register the public key (deribit-keys register ${name} --help), or paste it into Deribit's web page and run: deribit-keys link ${name} --client-id <id>`,
         );
       }),
     );

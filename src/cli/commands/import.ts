@@ -31,10 +31,10 @@ async function requireNoPublicKey(cx: Context, key: PrivateKey): Promise<void> {
 
 export function defineImport(command: Command, act: Act): void {
   eitherOr(command, 'encrypt')
-    .argument('<name>', 'what to call it here')
+    .argument('<name>', 'name of the new key')
     .argument('<file|->', 'PKCS#8, PKCS#1, OpenSSH, PuTTY or JWK, as PEM or DER, also encrypted')
-    .addOption(new Option('--format <format>', 'the file is a bare Ed25519 seed').choices(['raw-seed']))
-    .option('--encrypt', 'encrypt it under a passphrase (default if one is given, or if the file is encrypted)')
+    .addOption(new Option('--format <format>', 'read the file as a bare Ed25519 seed').choices(['raw-seed']))
+    .option('--encrypt', 'encrypt it with a passphrase (default if one is given, or if the file is encrypted)')
     .option('--no-encrypt', 'store it unencrypted')
     .addOption(secretOption('inputPassphrase'))
     .addHelpText(

@@ -109,7 +109,7 @@ const MARKS: Readonly<Partial<Record<Action, string>>> = { stranger: '?', confli
 
 function show(cx: Context, result: PolicyResult): void {
   cx.out.result(result, () => result.changes.map((change) => line(change, cx.out.style)));
-  if (result.changes.length === 0) cx.out.note('nothing to do: all is as the policy says');
+  if (result.changes.length === 0) cx.out.note('nothing to do: everything matches the policy');
 }
 
 /** One change in one line; a note takes it without `style`, since it shows escape codes as they are. */
@@ -171,8 +171,8 @@ async function apply(work: Work, flags: PolicyFlags): Promise<PolicyResult> {
 export function definePlan(command: Command, act: Act): void {
   addLoginOptions(
     command
-      .argument('<file>', 'YAML or JSON; - for stdin')
-      .option('--prune', 'as apply --prune would do')
+      .argument('<file>', 'policy file in YAML or JSON; - for stdin')
+      .option('--prune', 'show what apply --prune would do')
       .option('--check', 'exit with 1 where there are changes'),
   )
     .addHelpText(
@@ -199,7 +199,7 @@ export function definePlan(command: Command, act: Act): void {
 export function defineApply(command: Command, act: Act): void {
   addLoginOptions(
     command
-      .argument('<file>', 'YAML or JSON; - for stdin')
+      .argument('<file>', 'policy file in YAML or JSON; - for stdin')
       .option('--prune', 'disable enabled keys that the policy does not name')
       .addOption(secretOption('newPassphrase', 'read the passphrase for new keys that have one from this file')),
   )

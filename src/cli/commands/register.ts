@@ -35,9 +35,9 @@ export function defineRegister(command: Command, act: Act): void {
     command
       .argument('<name>')
       .requiredOption('--scope <scope>', 'what the key may do, such as "account:read trade:read_write"')
-      .option('--label <label>', "the API key's name on Deribit (default: made from <name>)")
+      .option('--label <label>', 'name of the API key on Deribit (default: made from <name>)')
       .option('--feature <feature>', 'restricted_block_trades or block_trade_approval; may be repeated', collect)
-      .option('--ip <address>', 'an address or subnet for the whitelist; may be repeated', collect),
+      .option('--ip <address>', 'address or subnet of the whitelist; may be repeated', collect),
   )
     .addHelpText(
       'after',
@@ -63,7 +63,7 @@ export function defineRegister(command: Command, act: Act): void {
           login,
         });
         if (registration.adopted)
-          cx.out.note('the key was on the exchange already, from an interrupted run: it was taken over');
+          cx.out.note('the key was already on the exchange, from an interrupted run: it was adopted');
         showRegistration(cx.out, registration);
       }),
     );
@@ -72,10 +72,10 @@ export function defineRegister(command: Command, act: Act): void {
 export function defineLink(command: Command, act: Act): void {
   command
     .argument('<name>')
-    .requiredOption('--client-id <id>', 'the client id that Deribit shows for it', notEmpty)
-    .option('--tfa-code <code>', 'second factor: one code (env DERIBIT_TFA_CODE)', notEmpty)
+    .requiredOption('--client-id <id>', 'client id that Deribit shows for the key', notEmpty)
+    .option('--tfa-code <code>', 'second factor: a single code (env DERIBIT_TFA_CODE)', notEmpty)
     .option('--tfa-secret-file <file>', 'second factor: the base32 seed (env DERIBIT_TFA_SECRET)', notEmpty)
-    .option('--subaccount <id>', 'the subaccount that the key belongs to', wholeNumber(1))
+    .option('--subaccount <id>', 'subaccount that the key belongs to', wholeNumber(1))
     .addHelpText('after', examples('link bot --client-id AbCdEf12', 'link bot --client-id AbCdEf12 --env prod'))
     .action(
       act(async (cx, name: string, flags: LoginOptions & { clientId: string }) => {

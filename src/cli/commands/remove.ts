@@ -5,7 +5,9 @@ import type { Act } from '../program.js';
 import { confirm } from '../prompt.js';
 
 export function defineRemove(command: Command, act: Act): void {
-  addLoginOptions(command.argument('<name>').option('--purge', 'delete the files: the private key is gone then'))
+  addLoginOptions(
+    command.argument('<name>').option('--purge', 'delete the files, the private key included, instead of moving them'),
+  )
     .addHelpText('after', examples('remove old-bot', 'remove old-bot --purge --yes', 'remove old-bot --as admin'))
     .action(
       act(async (cx, name: string, flags: LoginOptions & { purge?: true }) => {
@@ -25,7 +27,7 @@ export function defineRemove(command: Command, act: Act): void {
         cx.out.result({ name, purged: purge, folder, linkedFile }, () =>
           folder === null ? `${name}: deleted` : `${name}: moved to ${folder}`,
         );
-        if (linkedFile !== null) cx.out.note(`${linkedFile} was left as it is: the keystore only had a link to it`);
+        if (linkedFile !== null) cx.out.note(`${linkedFile} was not changed: the keystore held only a link to it`);
       }),
     );
 }

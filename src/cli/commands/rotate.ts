@@ -155,10 +155,10 @@ function requireSense(name: string | undefined, flags: RotateFlags): void {
     throw new DeribitKeysError('ERR_USAGE', message, { hint });
   };
   if ((name === undefined) === (flags.all === undefined)) {
-    refuse('name one key, or say --all', 'deribit-keys rotate <name>, or deribit-keys rotate --all --older-than 90d');
+    refuse('name one key, or use --all', 'deribit-keys rotate <name>, or deribit-keys rotate --all --older-than 90d');
   }
   if (flags.olderThan !== undefined && flags.all === undefined) {
-    refuse('--older-than belongs to --all', 'leave it out, or say --all instead of a name');
+    refuse('--older-than belongs to --all', 'leave it out, or use --all instead of a name');
   }
   const elsewhere = flags.inFile || chosenKind({ ...flags }, 'rotate') !== null;
   if (flags.abort && (flags.all || flags.type || flags.bits || flags.grace !== undefined || elsewhere)) {
@@ -170,12 +170,18 @@ export function defineRotate(command: Command, act: Act): void {
   addKindOptions(
     command
       .argument('[name]')
-      .addOption(new Option('--type <type>', 'default: as the old key').choices(['ed25519', 'rsa']))
-      .addOption(new Option('--bits <bits>', 'for RSA; default: as the old key').choices(['2048', '3072', '4096']))
+      .addOption(new Option('--type <type>', 'algorithm (default: that of the old key)').choices(['ed25519', 'rsa']))
+      .addOption(
+        new Option('--bits <bits>', 'length of an RSA key (default: that of the old key)').choices([
+          '2048',
+          '3072',
+          '4096',
+        ]),
+      )
       .option('--grace <duration>', 'how long the old key stays enabled, such as 36h (default: not at all)', duration)
-      .option('--abort', 'go back to before an unfinished rotation')
-      .option('--all', 'every registered key of a certain age, and all rotations that are under way')
-      .option('--older-than <duration>', 'with --all; default 90d', duration),
+      .option('--abort', 'undo an unfinished rotation')
+      .option('--all', 'rotate every registered key of a certain age, and finish unfinished rotations')
+      .option('--older-than <duration>', 'age of the keys that --all rotates (default 90d)', duration),
     'rotate',
   );
   addLoginOptions(command)
@@ -183,14 +189,14 @@ export function defineRotate(command: Command, act: Act): void {
       'after',
       `${examples(
         'rotate bot --as admin',
-        'rotate bot --as admin --grace 24h   # the same again a day later removes the old key',
+        'rotate bot --as admin --grace 24h   # run it again a day later to remove the old key',
         'rotate bot --abort --as admin',
         'rotate bot --as admin --in-token --module /usr/lib/softhsm/libsofthsm2.so --token bots',
         'rotate --all --older-than 90d --as admin',
       )}
 
-Without a login the rotating key itself logs in, which needs account:read_write in its scope. A rotation that was
-interrupted goes on with the same command. The old pair is kept as <name>.<time>.
+Without login options the key itself logs in, which needs account:read_write in its scope. Run the same command again
+to continue an interrupted rotation. The old pair is kept as <name>.<time>.
 The successor is made where the old key lives, unless an option says otherwise. A file that follows a key without a file
 is not encrypted (deribit-keys passphrase <name> does it).`,
     )

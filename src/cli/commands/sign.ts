@@ -16,12 +16,12 @@ interface SignFlags {
 export function defineSign(command: Command, act: Act): void {
   command
     .argument('<name>')
-    .option('--client-id <id>', 'instead of the one on record', notEmpty)
-    .option('--timestamp <ms>', 'milliseconds since 1970 (default: now)', wholeNumber(0))
-    .option('--nonce <nonce>', 'default: random')
-    .option('--data <data>', 'default: empty')
-    .option('--scope <scope>', 'such as "session:bot" or "trade:read_write"')
-    .option('--state <state>', 'given back by the exchange')
+    .option('--client-id <id>', 'client id to use instead of the one on record', notEmpty)
+    .option('--timestamp <ms>', 'time in milliseconds since 1970 (default: now)', wholeNumber(0))
+    .option('--nonce <nonce>', 'nonce (default: random)')
+    .option('--data <data>', 'data to sign along (default: empty)')
+    .option('--scope <scope>', 'scope to request, such as "session:bot" or "trade:read_write"')
+    .option('--state <state>', 'text that the exchange returns unchanged')
     .addHelpText(
       'after',
       examples(
@@ -37,7 +37,7 @@ export function defineSign(command: Command, act: Act): void {
           const clientId = flags.clientId ?? record.clientId;
           if (clientId === null || clientId === '') {
             throw new DeribitKeysError('ERR_USAGE', `the key "${name}" is not registered, so it has no client id`, {
-              hint: 'register or link it first, or give --client-id',
+              hint: 'register or link it first, or name one with --client-id',
             });
           }
           const { timestamp: timestampMs, nonce, data, scope, state } = flags;

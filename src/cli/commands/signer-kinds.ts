@@ -38,7 +38,7 @@ export const ADD_COMMANDS: Readonly<Record<string, CommandEntry>> = Object.fromE
 
 function defineAdd(kind: AnySignerKind): Define {
   return (command, act) => {
-    command.argument('<name>', 'what to call it here');
+    command.argument('<name>', 'name of the new key');
     for (const option of optionsFor(kind, 'add')) {
       command.addOption(optionFrom(option).makeOptionMandatory(isRequired(option, 'add')));
     }

@@ -11,8 +11,8 @@ interface TokenFlags extends TokenStoreOptions {
 export function defineToken(command: Command, act: Act): void {
   addTokenStoreOptions(command)
     .argument('<name>')
-    .option('--scope <scope>', 'ask for this scope instead of all that the key allows')
-    .option('--no-cache', 'log in anew, and keep the token nowhere')
+    .option('--scope <scope>', 'request this scope (default: everything that the key allows)')
+    .option('--no-cache', 'log in again and do not store the token')
     .addHelpText(
       'after',
       examples(

@@ -47,7 +47,7 @@ function areOfOnePlace(records: readonly KeyRecord[]): boolean {
 
 export function defineVerify(command: Command, act: Act): void {
   addLoginOptions(
-    command.argument('[name...]', 'all keys where none is named').option('--all', 'all keys of the keystore'),
+    command.argument('[name...]', 'names of keys (default: all)').option('--all', 'all keys of the keystore'),
   )
     .addHelpText(
       'after',
