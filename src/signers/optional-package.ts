@@ -3,7 +3,7 @@ import { dirname, join, relative, sep } from 'node:path';
 import { signerError } from '../crypto/signer.js';
 
 /** The packages that only some signers, token stores and services need. */
-export type OptionalPackage =
+type OptionalPackage =
   | 'ssh2'
   | 'pkcs11js'
   | '@aws-sdk/client-kms'
@@ -51,7 +51,7 @@ export async function loadOptionalPackage(
 const PACKAGE = 'deribit-keys';
 
 /** Where a process runs from: the folder of this module (real, not through links) and the working directory. */
-export interface RunsFrom {
+interface RunsFrom {
   readonly module?: string | undefined;
   readonly cwd?: string | undefined;
 }

@@ -1,10 +1,11 @@
-import type { PublicKey } from '../crypto/keys.js';
+import type { KeyAlgorithm, PublicKey } from '../crypto/keys.js';
 import type { SecretLike } from '../crypto/secret.js';
 import { proveSigner, type Signer, signatureLength, signerError, verifySignature } from '../crypto/signer.js';
 import { interruptedError } from '../deribit/network-errors.js';
 import { DeribitKeysError } from '../errors.js';
 import { defined } from '../util/defined.js';
 import { onAbort } from '../util/on-abort.js';
+import type { LoadPackage } from './optional-package.js';
 
 /*
  * What the signers behind a network service (Vault, cloud KMS) have in common: how long a call may take, what a failure
@@ -19,6 +20,25 @@ export interface CallOptions {
   readonly timeoutMs?: number | undefined;
   /** Ends opening, and every later call, with `ERR_INTERRUPTED`. */
   readonly signal?: AbortSignal | undefined;
+}
+
+/** What the signers of all cloud services take. */
+export interface KmsSignerOptions extends CallOptions {
+  /** How the service's SDK is loaded; default: an ordinary import. */
+  readonly load?: LoadPackage | undefined;
+}
+
+/** A signer whose key a cloud service keeps. */
+export interface KmsSigner extends Signer {
+  /** The service's name of exactly this key and version. */
+  readonly keyId: string;
+}
+
+export interface GenerateInKmsOptions {
+  /** Default `ed25519`. */
+  readonly type?: KeyAlgorithm | undefined;
+  /** For RSA only; default 3072. */
+  readonly bits?: 2048 | 3072 | 4096 | undefined;
 }
 
 /** Why a service did not do what it was asked. */
@@ -83,7 +103,7 @@ const CANNOT_CONNECT =
   /UND_ERR|ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ECONNRESET|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|EPIPE|CERT|SSL|TLS/;
 
 /** The code of a network error, of Node's or in an error that wraps it; null where it is something else. */
-export function networkCode(error: unknown, depth = 0): string | null {
+function networkCode(error: unknown, depth = 0): string | null {
   if (!(error instanceof Error) || depth > 5) return null;
   const { code, cause, errors } = error as { code?: unknown; cause?: unknown; errors?: unknown };
   if (typeof code === 'string' && CANNOT_CONNECT.test(code)) return code;

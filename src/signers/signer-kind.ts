@@ -41,13 +41,13 @@ export interface NewKey extends GenerateOptions {
 }
 
 /** A key that was found, and where it is. */
-export interface HeldKey<L> {
+interface HeldKey<L> {
   readonly publicKey: PublicKey;
   readonly location: L;
 }
 
 /** A key that was made, and the hint for an error that keeps its record from being stored. */
-export interface MadeKey<L> extends HeldKey<L> {
+interface MadeKey<L> extends HeldKey<L> {
   readonly recover: string;
 }
 

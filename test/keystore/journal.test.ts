@@ -134,3 +134,14 @@ describe('the kind of key that follows', () => {
     );
   });
 });
+
+test('a journal says where a successor is made, also as earlier releases wrote it', () => {
+  const target = { kind: 'pkcs11', module: '/p11.so', token: 'bots' } as const;
+  const text = (kind: object) => JSON.stringify({ schema: 1, ...journal, kind: { ...journal.kind, ...kind } });
+  const expected = { ...journal, kind: { ...journal.kind, target } };
+  expect(parseJournal(text({ target }), 'file')).toEqual(expected);
+  expect(parseJournal(text({ place: target }), 'file')).toEqual(expected);
+  for (const wrong of [{ target: { kind: 'pkcs11' } }, { place: { kind: 'moon' } }, { target: null }]) {
+    expect(() => parseJournal(text(wrong), 'file')).toThrow(/"kind" is missing or not valid/);
+  }
+});

@@ -3,8 +3,16 @@ import { signerError } from '../../crypto/signer.js';
 import { DeribitKeysError } from '../../errors.js';
 import { defined } from '../../util/defined.js';
 import { type LoadPackage, loadOptionalPackage } from '../optional-package.js';
-import { type Call, callService, type KeyService, remoteSigner, serviceError } from '../remote-key.js';
-import type { GenerateInKmsOptions, KmsSigner, KmsSignerOptions } from './kms-options.js';
+import {
+  type Call,
+  callService,
+  type GenerateInKmsOptions,
+  type KeyService,
+  type KmsSigner,
+  type KmsSignerOptions,
+  remoteSigner,
+  serviceError,
+} from '../remote-key.js';
 
 export interface AwsKmsSignerOptions extends KmsSignerOptions {
   /** A key id, key ARN, `alias/<name>` or alias ARN. */

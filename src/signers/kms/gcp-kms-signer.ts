@@ -6,8 +6,16 @@ import { isLoopback } from '../../deribit/endpoints.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import { defined } from '../../util/defined.js';
 import { loadOptionalPackage } from '../optional-package.js';
-import { callService, type KeyService, remoteSigner, type ServiceFailure, serviceError } from '../remote-key.js';
-import type { GenerateInKmsOptions, KmsSigner, KmsSignerOptions } from './kms-options.js';
+import {
+  callService,
+  type GenerateInKmsOptions,
+  type KeyService,
+  type KmsSigner,
+  type KmsSignerOptions,
+  remoteSigner,
+  type ServiceFailure,
+  serviceError,
+} from '../remote-key.js';
 
 export interface GcpKmsSignerOptions extends KmsSignerOptions {
   /** The version: `projects/…/locations/…/keyRings/…/cryptoKeys/…/cryptoKeyVersions/1`. */

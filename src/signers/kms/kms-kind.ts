@@ -1,6 +1,7 @@
 import type { Signer } from '../../crypto/signer.js';
 import { DeribitKeysError } from '../../errors.js';
 import { defined } from '../../util/defined.js';
+import type { GenerateInKmsOptions, KmsSigner } from '../remote-key.js';
 import {
   fits,
   isText,
@@ -11,7 +12,6 @@ import {
   type SignerKind,
   textOf,
 } from '../signer-kind.js';
-import type { GenerateInKmsOptions, KmsSigner } from './kms-options.js';
 
 /** A cloud service, and what its keys are made in. */
 export interface KmsTarget {

@@ -79,7 +79,7 @@ export const VAULT: KeyService = {
 };
 
 /** The address without a trailing slash. @throws `ERR_USAGE` for no URL, one with a login, or plain HTTP beyond loopback */
-export function checkVaultAddress(address: string): string {
+function checkVaultAddress(address: string): string {
   const url = URL.canParse(address) ? new URL(address) : null;
   const refuse = (why: string, hint: string) =>
     new DeribitKeysError('ERR_USAGE', `the address of Vault ${why}`, { hint });
