@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, type Stats } from 'node:fs';
+import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync, readSync, type Stats } from 'node:fs';
 import { type FileHandle, link, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { DeribitKeysError } from '../errors.js';
@@ -34,11 +34,35 @@ export function errnoOf(error: unknown): string {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
 }
 
+/** Says whose `path` is, or the nearest folder above it that can be seen, if it is another user's. */
+function ownerOf(path: string): string {
+  const me = process.geteuid?.();
+  for (let at = path; ; at = dirname(at)) {
+    try {
+      const { uid } = lstatSync(at);
+      return uid === me || me === undefined ? '' : ` (${at} belongs to ${userName(uid)})`;
+    } catch {
+      if (dirname(at) === at) return '';
+    }
+  }
+}
+
+function userName(uid: number): string {
+  try {
+    const lines = readFileSync('/etc/passwd', 'utf8').split('\n');
+    const name = lines.map((line) => line.split(':')).find((fields) => fields[2] === String(uid))?.[0];
+    return name === undefined ? `uid ${uid}` : `the user ${name}`;
+  } catch {
+    return `uid ${uid}`;
+  }
+}
+
 /** Turns a file-system error into one sentence; errors that are ours already pass unchanged. */
 export function fileError(error: unknown, doing: string, path: string): DeribitKeysError {
   if (error instanceof DeribitKeysError) return error;
   const errno = errnoOf(error);
-  const reason = REASONS[errno] ?? (errno || 'the file system refused');
+  const denied = errno === 'EACCES' || errno === 'EPERM';
+  const reason = `${REASONS[errno] ?? (errno || 'the file system refused')}${denied ? ownerOf(path) : ''}`;
   return new DeribitKeysError('ERR_KEYSTORE_IO', `cannot ${doing} ${path}: ${reason}`, {
     cause: error,
     hint: 'nothing was changed in the keystore; fix that, then run the same command again',
@@ -158,7 +182,7 @@ export async function writeFlushed(
   await handle.close();
 }
 
-/** A path beside `path` for what is not whole yet. */
+/** A path beside `path` for what is not complete yet. */
 export function temporaryPath(path: string): string {
   return join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}${TEMPORARY_SUFFIX}`);
 }

@@ -61,7 +61,7 @@ async function parseStored(
 }
 
 /**
- * Opens the private key of `record`, having looked at who else can read its file, and proves that it is the record's.
+ * Opens the private key of `record` after checking who else can read its file, and proves that it is the record's.
  * @throws `ERR_KEY_UNREADABLE`, `ERR_PERMISSIONS`, `ERR_PASSPHRASE_REQUIRED`, `ERR_PASSPHRASE_WRONG`, `ERR_KEY_MISMATCH`
  *   and what reading a key can give
  */

@@ -45,7 +45,7 @@ describe('the audit log', () => {
     expect(damagedLines).toBe(1);
   });
 
-  it('takes lines of many at once, each whole', async () => {
+  it('takes lines from many writers at once, each complete', async () => {
     const store = newStore();
     await Promise.all(Array.from({ length: 50 }, (_, index) => store.audit({ action: `action ${index}` })));
     const { entries, damagedLines } = await readAudit(store.folder);

@@ -137,7 +137,7 @@ describe('a backup', () => {
     expect(readdirSync(join(path, '..'))).toEqual([]);
   });
 
-  it('is taken back where the audit log cannot be written', async () => {
+  it('is removed again if the audit log cannot be written', async () => {
     const store = newStore();
     await addKey(store, 'bot');
     const path = backupPath();

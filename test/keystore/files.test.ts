@@ -41,7 +41,7 @@ afterEach(() => {
 });
 
 describe('a file', () => {
-  it('is made whole or not at all, and never over another', async () => {
+  it('is made completely or not at all, and never over another', async () => {
     const path = join(temporaryFolder(), 'file');
     await createFile(path, 'one', 0o644);
     expect(statSync(path).mode & 0o777).toBe(0o644);
@@ -57,7 +57,7 @@ describe('a file', () => {
     expect(readdirSync(folder)).toEqual(['link']);
   });
 
-  it('that somebody else makes in between is not overwritten', async () => {
+  it('that another process makes in between is not overwritten', async () => {
     const folder = temporaryFolder();
     broken.link = 'EEXIST';
     expect(await codeOf(createFile(join(folder, 'file'), 'x'))).toBe('ERR_NAME_TAKEN');
@@ -73,7 +73,7 @@ describe('a file', () => {
     expect(readdirSync(folder)).toEqual([]);
   });
 
-  it('is replaced whole or not at all', async () => {
+  it('is replaced completely or not at all', async () => {
     const path = join(temporaryFolder(), 'file');
     writeFileSync(path, 'one');
     broken.rename = 'EIO';

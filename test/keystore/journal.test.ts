@@ -48,7 +48,7 @@ test('a journal is read back as it was written', async () => {
   expect((await store.list()).records).toEqual([]);
 });
 
-describe('a journal that is not whole is refused, naming what is wrong', () => {
+describe('a damaged journal is refused, naming what is wrong', () => {
   const fields = { schema: 1, ...journal };
   const wrong: readonly (readonly [string, Record<string, unknown>])[] = [
     ...Object.keys(fields).map((field) => [field, { ...fields, [field]: undefined }] as const),

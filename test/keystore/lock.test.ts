@@ -304,7 +304,7 @@ describe('the lock of a holder that is gone', () => {
     expect(filesOf(store)).toEqual(filesOfKey('bot'));
   });
 
-  it('is left alone while somebody who runs is clearing it away', async () => {
+  it('is left as it is while a running process is clearing it away', async () => {
     const folder = temporaryFolder();
     const content = await plant(folder, { pid: deadPid() });
     const right = join(folder, `.bot.lock.${createHash('sha256').update(content).digest('hex').slice(0, 12)}.tmp`);

@@ -59,7 +59,7 @@ it('keeps names apart that look like another key’s files', async () => {
   expect((await store.list()).records.map(({ name }) => name)).toEqual(['bot', 'bot.json']);
 });
 
-it('refuses a name that differs from another by case alone, and says which one', async () => {
+it('refuses a name that differs from another only by case, and says which one', async () => {
   const store = newStore();
   await addKey(store, 'Bot');
   const error = await errorOf(addKey(store, 'bOT'));

@@ -15,12 +15,12 @@ import { serialiseRecord } from '../../src/keystore/record.js';
 import { temporaryFolder } from '../support/cli.js';
 import { addKey, codeOf, errorOf, isRoot, newStore, sampleRecord } from './support.js';
 
-const STRANGER = 12_345;
+const OTHER_USER = 12_345;
 
 /** Makes the file another user's: by its owner as root, otherwise by who we say that we are. */
 function giveAway(path: string): void {
-  if (isRoot) chownSync(path, STRANGER, STRANGER);
-  else vi.spyOn(process, 'geteuid').mockReturnValue(STRANGER);
+  if (isRoot) chownSync(path, OTHER_USER, OTHER_USER);
+  else vi.spyOn(process, 'geteuid').mockReturnValue(OTHER_USER);
 }
 
 /** Puts a change into the keystore that deletes `victim.pem`. */
@@ -124,7 +124,7 @@ it('a new change that would pass through a symbolic link is not decided', async 
   await store.read('victim');
 });
 
-it('the audit log is not written through a symbolic link, alone or as a step of a change', async () => {
+it('the audit log is not written through a symbolic link, neither directly nor as a step of a change', async () => {
   const store = newStore();
   const target = join(temporaryFolder(), 'authorized_keys');
   writeFileSync(target, 'mine\n');

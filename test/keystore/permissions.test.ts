@@ -8,7 +8,7 @@ import { loadSigner } from '../../src/workflows/load-signer.js';
 import { cli, temporaryFolder } from '../support/cli.js';
 import { addKey, errorOf, isRoot, newStore } from './support.js';
 
-const STRANGER = 12_345;
+const OTHER_USER = 12_345;
 
 function keyFile(mode: number, folderMode = 0o700): string {
   const folder = join(temporaryFolder(), 'folder');
@@ -90,7 +90,7 @@ describe('a private key’s file', () => {
     expect(await verdictOf(swappable)).toBe('ERR_PERMISSIONS');
   });
 
-  it('is not looked at on a platform without modes', async () => {
+  it('is not checked on a platform without modes', async () => {
     vi.spyOn(process, 'platform', 'get').mockReturnValue('win32');
     expect(await verdictOf(keyFile(0o644))).toBe('the key');
   });
@@ -116,7 +116,7 @@ describe.skipIf(!isRoot)('with other users’ files (needs root)', () => {
     symlinkSync('..2026_11_23', join(mount, '..data'));
     symlinkSync('..data/key.pem', join(mount, 'key.pem'));
     chmodSync(mount, 0o1777);
-    me(STRANGER);
+    me(OTHER_USER);
     expect(await verdictOf(join(mount, 'key.pem'), policy)).toBe(verdict);
   });
 
@@ -129,25 +129,25 @@ describe.skipIf(!isRoot)('with other users’ files (needs root)', () => {
 
   it('a group may read a file of one’s own neither as a mount nor otherwise', async () => {
     const path = keyFile(0o440);
-    chownSync(path, STRANGER, STRANGER);
-    me(STRANGER);
+    chownSync(path, OTHER_USER, OTHER_USER);
+    me(OTHER_USER);
     for (const policy of ['strict', 'mounted'] as const) expect(await verdictOf(path, policy)).toBe('ERR_PERMISSIONS');
   });
 
-  it('a file, a folder and a link of a stranger are refused, each by name', async () => {
+  it('a file, a folder and a link of another user are refused, each by name', async () => {
     const file = keyFile(0o600);
-    chownSync(file, STRANGER, STRANGER);
+    chownSync(file, OTHER_USER, OTHER_USER);
     expect((await errorOf(readPrivateFile(file))).message).toMatch(
       /private key .* belongs to another user \(uid 12345\)/,
     );
 
     const inFolder = keyFile(0o600);
-    chownSync(join(inFolder, '..'), STRANGER, STRANGER);
+    chownSync(join(inFolder, '..'), OTHER_USER, OTHER_USER);
     expect((await errorOf(readPrivateFile(inFolder))).message).toMatch(/folder .* belongs to another user/);
 
     const link = join(temporaryFolder(), 'link.pem');
     symlinkSync(keyFile(0o600), link);
-    lchownSync(link, STRANGER, STRANGER);
+    lchownSync(link, OTHER_USER, OTHER_USER);
     expect((await errorOf(readPrivateFile(link))).message).toMatch(/symbolic link of another user/);
 
     for (const path of [file, inFolder, link]) expect(await verdictOf(path, 'any')).toBe('the key');
@@ -191,7 +191,7 @@ describe('commands and bots', () => {
     expect((await loadSigner({ file: privateKey })).algorithm).toBe('ed25519');
   });
 
-  it('a bot’s key file is looked at in the same way', async () => {
+  it('a bot’s key file is checked in the same way', async () => {
     const path = keyFile(0o600);
     writeFileSync(path, encodePrivateKeyPem(await generateKeyPair({ type: 'ed25519' })));
     expect((await loadSigner({ file: path })).algorithm).toBe('ed25519');

@@ -40,7 +40,7 @@ describe('a stored key', () => {
     expect((await readPublicKey(store, record)).equals(key.publicKey)).toBe(true);
   });
 
-  it('under a passphrase opens with it alone, here and in openssl', async () => {
+  it('under a passphrase opens only with it, here and in openssl', async () => {
     const store = newStore();
     const passphrase = new Secret('correct horse');
     const record = await generate(store, 'bot', { type: 'ed25519', passphrase });

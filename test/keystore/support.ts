@@ -47,12 +47,12 @@ export function sampleRecord(changes: Partial<KeyRecord> = {}): KeyRecord {
   };
 }
 
-/** The code of the error that `work` fails with; fails itself where it does not, or with a stranger's error. */
+/** The code of the error that `work` fails with; fails itself where it does not, or with an error that is not ours. */
 export async function codeOf(work: Promise<unknown> | (() => unknown)): Promise<ErrorCode> {
   return (await errorOf(work)).code;
 }
 
-/** The error that `work` fails with; fails itself where it does not, or with a stranger's error. */
+/** The error that `work` fails with; fails itself where it does not, or with an error that is not ours. */
 export async function errorOf(work: Promise<unknown> | (() => unknown)) {
   try {
     await (typeof work === 'function' ? work() : work);

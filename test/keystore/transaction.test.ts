@@ -151,7 +151,7 @@ describe('a change', () => {
     expect(filesOf(other)).toEqual(filesOfKey('bot'));
   });
 
-  it('of new files alone is taken back where one of the names is another’s', async () => {
+  it('of only new files is undone if one of the names is taken', async () => {
     const store = storeWith({});
     leaveDecided(store, [created('a', 'A'), created('b', 'B'), created('c', 'C')], 1);
     writeFileSync(join(store.folder, 'b'), 'ANOTHER’S');
@@ -160,7 +160,7 @@ describe('a change', () => {
     await store.withLock('bot', async () => {});
   });
 
-  it('of new files alone is taken back where a step fails, and says that nothing was changed', async () => {
+  it('of only new files is undone if a step fails, and says that nothing was changed', async () => {
     const store = storeWith({});
     mkdirSync(join(store.folder, 'audit.jsonl'));
     const error = await errorOf(
@@ -197,7 +197,7 @@ describe('a change', () => {
     expect(snapshot(store)).toEqual({ 'a.pem': 'A2', 'b.pem': 'B2' });
   });
 
-  it('that another command left all but done is never taken back for a failing line of the log', async () => {
+  it('that another command left all but done is never undone for a failing line of the log', async () => {
     const store = storeWith({});
     const steps: Step[] = [created('a', 'A'), { do: 'append', file: 'audit.jsonl', line: '{}' }];
     leaveDecided(store, steps, 1);

@@ -14,7 +14,7 @@ import { cli } from '../support/cli.js';
 
 /*
  * A round: a command of the built program is killed by SIGKILL, at a random moment or at a system call that was chosen;
- * what it leaves is looked at; the same command is run again; and what there is then is looked at.
+ * what it leaves is inspected; the same command is run again; and the result is inspected.
  */
 
 export const COMMANDS = ['generate', 'import', 'passphrase', 'register'] as const;
@@ -30,9 +30,9 @@ export interface Outcome {
   readonly command: CommandName;
   readonly killed: boolean;
   /** What was there afterwards: no key, the key, or a key with something left to be ended or cleaned. */
-  readonly found: 'nothing' | 'whole' | 'leftovers';
+  readonly found: 'nothing' | 'complete' | 'leftovers';
   /** What the same command said when it was run again. */
-  readonly again: 'done' | 'adopted' | 'whole already';
+  readonly again: 'done' | 'adopted' | 'complete already';
 }
 
 const SCOPE = 'account:read trade:read_write';
@@ -132,7 +132,7 @@ export async function usualMs(bench: Bench, command: CommandName): Promise<numbe
 const isOwn = (file: string) => file === '.gitignore' || file === 'audit.jsonl';
 const filesIn = (folder: string) => (existsSync(folder) ? readdirSync(folder).filter((file) => !isOwn(file)) : []);
 
-/** Every file that ends in .pem is a whole key, whatever happened: looked at before anything is put in order. */
+/** Every file that ends in .pem is a complete key, whatever happened: checked before anything is tidied. */
 async function expectWholeKeys({ keysDir }: Stage): Promise<void> {
   for (const file of filesIn(keysDir).filter((name) => name.endsWith('.pem') && !name.endsWith('.pub.pem'))) {
     const pem = readFileSync(join(keysDir, file), 'utf8');
@@ -167,7 +167,7 @@ async function lookAfterKill(stage: Stage): Promise<Outcome['found']> {
     expect(['pending', 'registered']).toContain(state);
   }
   if (left.length === 0) return 'nothing';
-  return left.join() === KEY_FILES.join() ? 'whole' : 'leftovers';
+  return left.join() === KEY_FILES.join() ? 'complete' : 'leftovers';
 }
 
 async function runAgain({ words, env, command }: Stage): Promise<Outcome['again']> {
@@ -178,7 +178,7 @@ async function runAgain({ words, env, command }: Stage): Promise<Outcome['again'
   }
   const { error } = JSON.parse(stderr) as { error: { code: string } };
   expect(`${exitCode} ${error.code}`).toBe(command === 'register' ? '1 ERR_STATE' : '1 ERR_NAME_TAKEN');
-  return 'whole already';
+  return 'complete already';
 }
 
 async function lookAtTheEnd(stage: Stage): Promise<void> {
