@@ -131,6 +131,33 @@ describe('an error that names no request', () => {
   );
 });
 
+test('in 200 rounds of lost answers and errors that name no request, no order is sent twice', async () => {
+  const w = await world();
+  const session = await w.open();
+  const faults = ['silent', 'drop-answer', 'stray-error', 'delay'];
+  let orders = 0;
+  let answered = 0;
+  for (let round = 0; round < 200; round += 1) {
+    const fault = faults[Math.floor(Math.random() * faults.length)];
+    const argument =
+      fault === 'stray-error' ? (round % 2 === 0 ? ':10028' : ':-32700') : fault === 'delay' ? ':10' : '';
+    w.sandbox.setFaults([`${fault}@private/buy${argument}x1`]);
+    const count = 1 + (round % 3);
+    const sent = Array.from({ length: count }, () =>
+      session.request(...BUY, { timeoutMs: 20 + Math.floor(Math.random() * 20) }),
+    );
+    orders += count;
+    for (const end of await Promise.allSettled(sent)) {
+      if (end.status === 'fulfilled') answered += 1;
+      else expect(end.reason.maybeSent ?? end.reason.rpc).toBeDefined();
+    }
+  }
+  const executed = w.calls().filter((call) => call.startsWith('private/buy')).length;
+  expect(executed).toBeLessThanOrEqual(orders);
+  expect(answered).toBeLessThanOrEqual(executed);
+  expect(answered).toBeGreaterThan(0);
+});
+
 describe('wrong arguments are refused before anything is sent', () => {
   test.each([
     ['timeoutMs', [Number.NaN, 0, -1, Number.POSITIVE_INFINITY, '1000', null]],
