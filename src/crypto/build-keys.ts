@@ -83,12 +83,12 @@ function requireLength(raw: Uint8Array, name: string): void {
   if (raw.length !== ED25519_LENGTH) throw invalid(`${name} has ${ED25519_LENGTH} bytes, this one ${raw.length}`);
 }
 
-/** What a public key is made of: the form in which every format gives it and takes it. */
+/** The numbers of a public key: what every format reads and writes. */
 export type PublicNumbers =
   | { readonly algorithm: 'ed25519'; readonly raw: Uint8Array }
   | ({ readonly algorithm: 'rsa' } & RsaPublicNumbers);
 
-/** What a private key is made of. `raw` is the public half of `seed`. */
+/** The numbers of a private key. `raw` is the public half of `seed`. */
 export type PrivateNumbers =
   | { readonly algorithm: 'ed25519'; readonly raw: Uint8Array; readonly seed: Uint8Array }
   | ({ readonly algorithm: 'rsa' } & RsaPrivateNumbers);

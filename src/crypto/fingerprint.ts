@@ -6,7 +6,7 @@ import { PrivateKey, PublicKey } from './keys.js';
  * Deribit's fingerprint, which `create_api_key` returns as `client_secret`: MD5 over the DER of the
  * SubjectPublicKeyInfo, as 16 lower-case hex pairs joined by colons. Takes a key, or that DER itself.
  *
- * MD5 serves to recognise your own key, not to trust a stranger's: where the public key is at hand, compare that.
+ * MD5 identifies a key of your own; it is no proof of anyone else's. Where the public key is shown, compare that.
  */
 export function fingerprint(key: PublicKey | PrivateKey | Uint8Array): string {
   const publicKey = key instanceof PrivateKey ? key.publicKey : key;

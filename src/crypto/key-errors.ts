@@ -1,6 +1,6 @@
 import { DeribitKeysError, type ErrorDetails } from '../errors.js';
 
-/** The largest input, in bytes or characters, that is looked at: no key file is near it. */
+/** The largest input that is read, in bytes or characters: no key file is near it. */
 const MAX_KEY_INPUT = 64 * 1024;
 
 /** `ERR_KEY_UNREADABLE`: these are not the bytes or the text of a key. */
@@ -11,7 +11,7 @@ export function unreadable(message: string, details?: ErrorDetails): DeribitKeys
   });
 }
 
-/** `ERR_KEY_INVALID`: a key, but one that cannot be right. */
+/** `ERR_KEY_INVALID`: a key whose numbers cannot be right. */
 export function invalid(message: string, details?: ErrorDetails): DeribitKeysError {
   return new DeribitKeysError('ERR_KEY_INVALID', message, {
     hint: 'do not use this key; make a new one with: deribit-keys generate <name>',

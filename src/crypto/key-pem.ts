@@ -20,8 +20,7 @@ export function encodePrivateKeyPem(privateKey: PrivateKey): string {
 /**
  * The private key in a PEM text whose one block is unencrypted PKCS#8: the quick way for keys that this package wrote,
  * without loading a DER reader. Any other format is for `parsePrivateKey`.
- *
- * Throws `ERR_KEY_UNREADABLE`, `ERR_KEY_UNSUPPORTED`, `ERR_KEY_INVALID`.
+ * @throws ERR_KEY_UNREADABLE, ERR_KEY_UNSUPPORTED, ERR_KEY_INVALID
  */
 export async function loadPkcs8Pem(text: string, engine: Engine = defaultEngine): Promise<PrivateKey> {
   const [block, ...more] = decodePem(text);

@@ -22,14 +22,14 @@ export interface RsaPrivateNumbers extends RsaPublicNumbers {
   readonly qi: bigint;
 }
 
-/** The unsigned big-endian number in `bytes`; none at all is 0. */
+/** The unsigned big-endian number in `bytes`; 0 for no bytes. */
 export function bytesToBigInt(bytes: Uint8Array): bigint {
   return bytes.length === 0 ? 0n : BigInt(`0x${bytesToHex(bytes)}`);
 }
 
 /**
  * `value` as unsigned big-endian bytes: as few as it needs (one for 0), or padded with leading zeros to `length`.
- * Throws RangeError where it is negative or does not fit.
+ * @throws RangeError where it is negative or does not fit
  */
 export function bigIntToBytes(value: bigint, length?: number): Uint8Array {
   if (value < 0n) throw new RangeError('a negative number has no unsigned bytes');

@@ -19,7 +19,7 @@ export const ONE_LINE =
   "give the key on one line: with \\n for each line break, or in base64: base64 < <file> | tr -d '\\n'";
 
 /**
- * The blocks of a PEM text, in their order; none where there is no BEGIN line.
+ * The blocks of a PEM text, in their order; empty where there is no BEGIN line.
  *
  * Tolerated: CRLF, a byte order mark, text around the blocks, newlines that became spaces, vanished, or became a literal
  * `\n`. Refused: input over 64 KB, a block without its END line, base64 that is not canonical (RFC 4648 §3.5).
@@ -67,7 +67,7 @@ function cutShort(label: string, body: string): DeribitKeysError {
     body.trim() === ''
       ? `the PEM block "${label}" has no END line: only its first line arrived`
       : `the PEM block "${label}" has no END line: it is cut short`,
-    { hint: `take the whole of it; in an environment variable or an env file, ${ONE_LINE}` },
+    { hint: `take all of it, from BEGIN to END; in an environment variable or an env file, ${ONE_LINE}` },
   );
 }
 
@@ -117,7 +117,7 @@ function headersByLine(body: string): SplitBody {
   return { headers, rest: lines.slice(at).join('\n') };
 }
 
-/** Headers in a body whose newlines became spaces: none of the values that matter has a space in it. */
+/** Headers in a body whose newlines became spaces: the values that matter have no space in them. */
 function headersByWord(body: string): SplitBody {
   const headers = new Map<string, string>();
   const header = /\s*([A-Za-z][A-Za-z0-9-]*):\s*(\S+)\s/y;

@@ -4,7 +4,7 @@ import { hasSmallFactor } from './primes.js';
 
 /** The shortest modulus that Deribit takes, in bits. */
 const MIN_RSA_BITS = 2048;
-/** The longest that is looked at: OpenSSL's own limit. */
+/** The longest that is read: OpenSSL's own limit. */
 const MAX_RSA_BITS = 16_384;
 
 // OpenSSL verifies nothing under a longer exponent once the modulus has more than 3072 bits.
@@ -13,9 +13,8 @@ const MAX_LARGE_EXPONENT_BITS = 64;
 
 /**
  * Checks what can be seen from the public numbers: 2048 to 16384 bits, an odd modulus without small factors, an odd
- * exponent of at least 3. Gives the length of the modulus in bits.
- *
- * Throws `ERR_KEY_UNSUPPORTED` for a size, `ERR_KEY_INVALID` for a number that cannot be right.
+ * exponent of at least 3. Returns the length of the modulus in bits.
+ * @throws ERR_KEY_UNSUPPORTED for a size, ERR_KEY_INVALID for a number that cannot be right
  */
 export function checkRsaPublic({ n, e }: RsaPublicNumbers): number {
   const bits = bitLength(n);
@@ -34,10 +33,9 @@ export function checkRsaPublic({ n, e }: RsaPublicNumbers): number {
 
 /**
  * Checks that the private numbers belong to the public ones and to each other (RFC 8017 §3.2), and that the modulus
- * cannot be factored by the sizes of its factors. Whether p and q are prime is left to the caller. Gives the length of
+ * cannot be factored by the sizes of its factors. Whether p and q are prime is left to the caller. Returns the length of
  * the modulus in bits.
- *
- * Throws as {@link checkRsaPublic}.
+ * @throws as {@link checkRsaPublic}
  */
 export function checkRsaPrivate(numbers: RsaPrivateNumbers): number {
   const bits = checkRsaPublic(numbers);

@@ -37,7 +37,7 @@ const QUOTES = /^(["'`\u2018\u2019\u201C\u201D]).*["'`\u2018\u2019\u201C\u201D]$
 /**
  * What happened to a client id or client secret on its way through a shell, an env file or a secrets manager, as the end
  * of a sentence: "is in quotes", "begins or ends with white space". Null where nothing is odd. The text itself is not
- * quoted. For secrets that Deribit makes, which have none of these; a passphrase may have them all.
+ * quoted. For secrets that Deribit makes, which have no such characters; a passphrase may have them all.
  */
 export function describeSpoiltText(text: string): string | null {
   if (text === '') return 'is empty';

@@ -2,7 +2,7 @@ const HIDDEN = '[secret]';
 
 /**
  * A string that does not leak: `console.log`, `util.inspect`, `JSON.stringify`, string conversion and object spread
- * show `[secret]` or nothing. Only {@link Secret.reveal} gives the value.
+ * show `[secret]` or nothing. Only {@link Secret.reveal} returns the value.
  */
 export class Secret {
   readonly #value: string;

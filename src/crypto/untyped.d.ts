@@ -1,4 +1,4 @@
-// The parts of node-forge that are imported one by one; @types/node-forge knows only the whole.
+// The parts of node-forge that are imported one by one; @types/node-forge only has the types of the package.
 
 declare module 'node-forge/lib/sha256.js' {
   import { md } from 'node-forge';

@@ -73,7 +73,7 @@ test('node-forge is loaded only for what WebCrypto does not have', () => {
   expect(loaders.every(({ kind }) => kind === 'dynamic-import')).toBe(true);
 });
 
-test('the bundle generates, loads, signs and verifies with the globals of a browser alone', async () => {
+test('the bundle generates, loads, signs and verifies with only the globals of a browser', async () => {
   const context = createContext({ ...WEB_GLOBALS });
   runInContext('globalThis.self = globalThis; globalThis.window = globalThis;', context);
   runInContext(code, context);

@@ -23,7 +23,7 @@ import { failure, hex } from './support.js';
 describe('DER that is not the one canonical encoding is refused', () => {
   test.each([
     ['nothing', ''],
-    ['a tag alone', '30'],
+    ['only a tag', '30'],
     ['fewer bytes than the length says', '300302'],
     ['data after the value', '050000'],
     ['a length of four bytes with the sign bit set', '0484ffffffff00'],
@@ -118,7 +118,7 @@ describe('an accessor refuses a node of another type by name', () => {
     ['OCTET STRING', () => octetStringOf(undefined, 'the thing')],
     ['OCTET STRING', () => octetStringOf(constructed(TAG.octetString, [], 'context'), 'the thing')],
     ['BIT STRING', () => bitStringOf(octetString(new Uint8Array(1)), 'the thing')],
-    ['BIT STRING of whole bytes', () => bitStringOf(primitive(TAG.bitString, hex('0180')), 'the thing')],
+    ['BIT STRING without unused bits', () => bitStringOf(primitive(TAG.bitString, hex('0180')), 'the thing')],
     ['OBJECT IDENTIFIER', () => oidOf(integer(1n), 'the thing')],
     ['negative', () => integerOf(primitive(TAG.integer, hex('ff')), 'the thing')],
   ])('%s', async (type, run) => {

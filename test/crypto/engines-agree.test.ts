@@ -141,7 +141,7 @@ describe('key derivation is the same on both engines', () => {
 describe('ciphers are the same on both engines', () => {
   const key = fc.oneof(bytes(16), bytes(24), bytes(32));
 
-  test('AES-CBC decrypts what either encrypted, and tells a wrong key by the padding alike', async () => {
+  test('AES-CBC decrypts what either encrypted, and both tell a wrong key by the padding', async () => {
     await fc.assert(
       fc.asyncProperty(key, bytes(16), fc.uint8Array({ maxLength: 200 }), fc.nat(31), async (secret, iv, data, at) => {
         const encrypted = await native.aesCbcEncrypt(secret, iv, data);
@@ -158,7 +158,7 @@ describe('ciphers are the same on both engines', () => {
     );
   });
 
-  test('AES-CTR encrypts and decrypts alike, with a counter that overflows as well', async () => {
+  test('AES-CTR encrypts and decrypts the same, also with a counter that overflows', async () => {
     await fc.assert(
       fc.asyncProperty(
         key,
@@ -174,7 +174,7 @@ describe('ciphers are the same on both engines', () => {
     );
   });
 
-  test('triple DES decrypts whatever it is given alike', async () => {
+  test('triple DES decrypts any data the same', async () => {
     await fc.assert(
       fc.asyncProperty(bytes(24), bytes(8), fc.integer({ min: 1, max: 20 }), async (secret, iv, blocks) => {
         const data = native.randomBytes(8 * blocks);

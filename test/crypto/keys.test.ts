@@ -155,7 +155,7 @@ test('a nonce is 24 hexadecimal digits, each a new one', () => {
   for (const nonce of nonces) expect(nonce).toMatch(/^[0-9a-f]{24}$/);
 });
 
-test('a wrapped secret shows itself to reveal alone', () => {
+test('only reveal shows a wrapped secret', () => {
   const secret = toSecret('hunter2-canary');
   expect(toSecret(secret)).toBe(secret);
   expect(secret.reveal()).toBe('hunter2-canary');

@@ -47,24 +47,24 @@ describe.each(ENGINES)('on the $name engine', (engine) => {
     expect(await verifySignature(key.publicKey, message, signature, engine)).toBe(true);
   });
 
-  test('HMAC-SHA-256 gives the documented signature of a symmetric key', async () => {
+  test('HMAC-SHA-256 computes the documented signature of a symmetric key', async () => {
     const mac = await engine.hmacSha256(utf8('AMANDASECRECT'), utf8('1576074319000\n1iqt2wls\n'));
     expect(bytesToHex(mac)).toBe('56590594f97921b09b18f166befe0d1319b198bbcdad7ca73382de2f88fe9aa1');
   });
 
-  test('SHA-256 gives the answer of FIPS 180-4', async () => {
+  test('SHA-256 computes the answer of FIPS 180-4', async () => {
     const digest = await engine.sha256(utf8('abc'));
     expect(bytesToHex(digest)).toBe('ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad');
   });
 
-  test('PBKDF2 gives the answer of RFC 7914 §11', async () => {
+  test('PBKDF2 computes the answer of RFC 7914 §11', async () => {
     const key = await engine.pbkdf2(utf8('passwd'), { hash: 'sha256', salt: utf8('salt'), iterations: 1, length: 64 });
     expect(bytesToHex(key)).toBe(
       '55ac046e56e3089fec1691c22544b605f94185216dde0465e68b9d57c20dacbc49ca9cccf179b645991664b39d77ef317c71b845b1e30bd509112041d3a19783',
     );
   });
 
-  test('scrypt gives the answer of RFC 7914 §12', async () => {
+  test('scrypt computes the answer of RFC 7914 §12', async () => {
     const cost = { cost: 1024, blockSize: 8, parallelization: 16 };
     const key = await engine.scrypt(utf8('password'), { ...cost, salt: utf8('NaCl'), length: 64 });
     expect(bytesToHex(key)).toBe(

@@ -42,7 +42,7 @@ const mutation: fc.Arbitrary<Mutation> = fc.oneof(
 
 const REFUSALS = ['ERR_KEY_UNREADABLE', 'ERR_KEY_UNSUPPORTED', 'ERR_KEY_INVALID'] as const;
 
-/** What `read` gives, or null where it refuses with an error of ours; any other error fails the test. */
+/** What `read` returns, or null where it refuses with an error of ours; any other error fails the test. */
 async function readOrRefused<T>(read: () => T | Promise<T>): Promise<T | null> {
   try {
     return await read();

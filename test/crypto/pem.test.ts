@@ -19,7 +19,7 @@ describe('a PEM block is read', () => {
   test.each([
     ['as it was written', PEM],
     ['with CRLF', PEM.replaceAll('\n', '\r\n')],
-    ['with CR alone', PEM.replaceAll('\n', '\r')],
+    ['with only CR', PEM.replaceAll('\n', '\r')],
     ['behind a byte order mark', `\ufeff${PEM}`],
     ['amid other text', `Key of Bob: x\nBag Attributes\n    localKeyID: 01\n${PEM}\nthe end: yes\n`],
     ['with newlines turned to spaces', PEM.trim().replaceAll('\n', ' ')],
@@ -88,7 +88,7 @@ describe('what is no PEM', () => {
   });
 });
 
-test('a header takes its whole line, whatever is in it, and however long the white space before it', () => {
+test('a header takes its complete line, whatever is in it, and however long the white space before it', () => {
   const value = 'x\u2028y\u2029z';
   for (let at = 0; at < 20; at++) {
     const text = PEM.replace('-----\n', `-----\nNote:${' '.repeat(64_000)}${value}\n\n`);

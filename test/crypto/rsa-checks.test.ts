@@ -57,12 +57,12 @@ function usable(make: () => bigint): bigint {
 }
 
 const prime = (bits: number): bigint => usable(() => generatePrimeSync(bits, { bigint: true }));
-const sound = numbersOf(2048);
-const { n, e, d, p, q } = sound;
+const valid = numbersOf(2048);
+const { n, e, d, p, q } = valid;
 
 describe.each(ENGINES)('on the $name engine', (engine) => {
-  test('sound numbers make a key, with the factors in either order', async () => {
-    const key = await privateKeyFromRsaNumbers(sound, engine);
+  test('valid numbers make a key, with the factors in either order', async () => {
+    const key = await privateKeyFromRsaNumbers(valid, engine);
     expect(key).toMatchObject({ algorithm: 'rsa', bits: 2048 });
     const swapped = await privateKeyFromRsaNumbers(fromFactors(q, p), engine);
     expect(swapped.publicKey.equals(key.publicKey)).toBe(true);
@@ -82,14 +82,14 @@ describe.each(ENGINES)('on the $name engine', (engine) => {
     }
   });
 
-  test('a private exponent that is right for one factor alone is refused', async () => {
+  test('a private exponent that is right for only one factor is refused', async () => {
     for (const [right, wrong] of [
       [p, q],
       [q, p],
     ] as const) {
       const changed = (d + right - 1n) % n;
       expect([(e * changed) % (right - 1n) === 1n, (e * changed) % (wrong - 1n) === 1n]).toEqual([true, false]);
-      const numbers = { ...sound, d: changed, dp: changed % (p - 1n), dq: changed % (q - 1n) };
+      const numbers = { ...valid, d: changed, dp: changed % (p - 1n), dq: changed % (q - 1n) };
       await failure('ERR_KEY_INVALID', () => privateKeyFromRsaNumbers(numbers, engine));
     }
   });
@@ -108,27 +108,27 @@ describe.each(ENGINES)('on the $name engine', (engine) => {
   test('d may be taken modulo the least common multiple of p - 1 and q - 1, or modulo their product', async () => {
     const product = (p - 1n) * (q - 1n);
     for (const modulus of [product, product / gcd(p - 1n, q - 1n)]) {
-      const key = await privateKeyFromRsaNumbers({ ...sound, d: inverse(e, modulus) }, engine);
+      const key = await privateKeyFromRsaNumbers({ ...valid, d: inverse(e, modulus) }, engine);
       expect(key.bits).toBe(2048);
     }
   });
 
   test.each([
-    ['an even modulus', { ...sound, n: n + 1n }, 'even'],
-    ['a modulus that is not the product', { ...sound, n: n + 2n }, ''],
-    ['another d', { ...sound, d: d + 2n }, 'do not belong together'],
-    ['d of 0', { ...sound, d: 0n }, 'do not belong together'],
-    ['d above the modulus', { ...sound, d: d + (p - 1n) * (q - 1n) * 2n }, 'do not belong together'],
-    ['another dp', { ...sound, dp: sound.dp + 2n }, 'do not belong together'],
-    ['another dq', { ...sound, dq: sound.dq + 2n }, 'do not belong together'],
-    ['another qi', { ...sound, qi: sound.qi + 1n }, 'do not belong together'],
-    ['the factors 1 and n', { ...sound, p: n, q: 1n }, 'do not belong together'],
-    ['the factors 0 and 0', { ...sound, p: 0n, q: 0n }, 'do not belong together'],
-    ['e of 0', { ...sound, e: 0n }, 'exponent'],
-    ['e of 1', { ...sound, e: 1n }, 'exponent'],
-    ['an even e', { ...sound, e: 65_536n }, 'even'],
-    ['e above the modulus', { ...sound, e: n + 2n }, 'exponent'],
-    ['another e', { ...sound, e: 3n }, 'do not belong together'],
+    ['an even modulus', { ...valid, n: n + 1n }, 'even'],
+    ['a modulus that is not the product', { ...valid, n: n + 2n }, ''],
+    ['another d', { ...valid, d: d + 2n }, 'do not belong together'],
+    ['d of 0', { ...valid, d: 0n }, 'do not belong together'],
+    ['d above the modulus', { ...valid, d: d + (p - 1n) * (q - 1n) * 2n }, 'do not belong together'],
+    ['another dp', { ...valid, dp: valid.dp + 2n }, 'do not belong together'],
+    ['another dq', { ...valid, dq: valid.dq + 2n }, 'do not belong together'],
+    ['another qi', { ...valid, qi: valid.qi + 1n }, 'do not belong together'],
+    ['the factors 1 and n', { ...valid, p: n, q: 1n }, 'do not belong together'],
+    ['the factors 0 and 0', { ...valid, p: 0n, q: 0n }, 'do not belong together'],
+    ['e of 0', { ...valid, e: 0n }, 'exponent'],
+    ['e of 1', { ...valid, e: 1n }, 'exponent'],
+    ['an even e', { ...valid, e: 65_536n }, 'even'],
+    ['e above the modulus', { ...valid, e: n + 2n }, 'exponent'],
+    ['another e', { ...valid, e: 3n }, 'do not belong together'],
   ] as const)('%s is refused', async (_, numbers, part) => {
     const { message } = await failure('ERR_KEY_INVALID', () => privateKeyFromRsaNumbers(numbers, engine));
     expect(message).toContain(part);

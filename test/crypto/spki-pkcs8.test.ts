@@ -164,7 +164,7 @@ describe('a structure that is not quite SPKI is refused', () => {
         sequence(sequence(RSA, nullNode()), bitString(writeDer(sequence(integer(1n), integer(1n), integer(1n))))),
       ),
     ],
-    ['bits that are not whole bytes', writeDer(sequence(sequence(ED25519), primitive(TAG.bitString, hex('0180'))))],
+    ['unused bits in the key', writeDer(sequence(sequence(ED25519), primitive(TAG.bitString, hex('0180'))))],
     ['no key', writeDer(sequence(sequence(ED25519)))],
   ])('with %s', async (_, der) => {
     await failure('ERR_KEY_UNREADABLE', () => decodeSpki(der));

@@ -175,7 +175,7 @@ export function octetString(contents: Uint8Array): DerNode {
   return primitive(TAG.octetString, contents);
 }
 
-/** A BIT STRING of whole bytes. */
+/** A BIT STRING without unused bits. */
 export function bitString(contents: Uint8Array): DerNode {
   return primitive(TAG.bitString, Uint8Array.of(0, ...contents));
 }
@@ -221,7 +221,7 @@ export function octetStringOf(node: DerNode | undefined, name: string): Uint8Arr
   return contentsOf(node, TAG.octetString, name, 'OCTET STRING');
 }
 
-/** The bytes of a BIT STRING of whole bytes. `tag` and `tagClass` are for an implicitly tagged one. */
+/** The bytes of a BIT STRING without unused bits. `tag` and `tagClass` are for an implicitly tagged one. */
 export function bitStringOf(
   node: DerNode | undefined,
   name: string,
@@ -229,7 +229,7 @@ export function bitStringOf(
   tagClass: DerNode['class'] = 'universal',
 ): Uint8Array {
   const contents = contentsOf(node, tag, name, 'BIT STRING', tagClass);
-  if (contents[0] !== 0) throw unreadable(`${name} is not a BIT STRING of whole bytes`);
+  if (contents[0] !== 0) throw unreadable(`${name} is not a BIT STRING without unused bits`);
   return contents.slice(1);
 }
 

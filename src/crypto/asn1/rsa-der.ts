@@ -31,14 +31,14 @@ export function encodeRsaPrivateKey({ n, e, d, p, q, dp, dq, qi }: RsaPrivateNum
   return writeDer(sequence(...[0n, n, e, d, p, q, dp, dq, qi].map(integer)));
 }
 
-/** The numbers in PKCS#1 RSAPublicKey DER, not yet checked. Throws `ERR_KEY_UNREADABLE`. */
+/** The numbers in PKCS#1 RSAPublicKey DER, not yet checked. @throws ERR_KEY_UNREADABLE */
 export function decodeRsaPublicKey(der: Uint8Array): RsaPublicNumbers {
   const children = sequenceOf(readDer(der, 'the RSA public key'), 'the RSA public key');
   if (children.length !== 2) throw unreadable(`an RSA public key has 2 numbers, this one ${children.length}`);
   return { n: integerOf(children[0], 'the RSA modulus'), e: integerOf(children[1], 'the RSA public exponent') };
 }
 
-/** The numbers in PKCS#1 RSAPrivateKey DER, not yet checked. Throws `ERR_KEY_UNREADABLE`, `ERR_KEY_UNSUPPORTED`. */
+/** The numbers in PKCS#1 RSAPrivateKey DER, not yet checked. @throws ERR_KEY_UNREADABLE, ERR_KEY_UNSUPPORTED */
 export function decodeRsaPrivateKey(der: Uint8Array): RsaPrivateNumbers {
   const [version, ...numbers] = sequenceOf(readDer(der, 'the RSA private key'), 'the RSA private key');
   const versionNumber = integerOf(version, 'the version of the RSA private key');

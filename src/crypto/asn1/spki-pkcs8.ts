@@ -34,9 +34,8 @@ const PUBLIC_KEY_TAG = 1;
 
 /**
  * The public key in SubjectPublicKeyInfo DER (RFC 5280 §4.1.2.7, RFC 8410 §4, RFC 3279 §2.3.1).
- *
- * Throws `ERR_KEY_UNREADABLE` for what is no such structure, `ERR_KEY_UNSUPPORTED` for a key of another algorithm or
- * size, by name, and `ERR_KEY_INVALID`.
+ * @throws ERR_KEY_UNREADABLE for another structure, ERR_KEY_UNSUPPORTED for a key of another algorithm or size, by name,
+ * ERR_KEY_INVALID
  */
 export function decodeSpki(der: Uint8Array): PublicKey {
   return spkiOf(readDer(der, 'the public key'));
@@ -54,8 +53,7 @@ export function spkiOf(node: DerNode): PublicKey {
 /**
  * The private key in unencrypted PKCS#8 DER: PrivateKeyInfo (RFC 5208 §5), or OneAsymmetricKey with the public half in it
  * (RFC 5958 §2), which must belong to the private one. Attributes are allowed and dropped.
- *
- * Throws as {@link decodeSpki}.
+ * @throws as {@link decodeSpki}
  */
 export async function decodePkcs8(der: Uint8Array, engine: Engine = defaultEngine): Promise<PrivateKey> {
   const [version, algorithmNode, keyNode, ...rest] = sequenceOf(readDer(der, 'the private key'), 'the private key');

@@ -5,8 +5,8 @@ const UTC_TIME = 23;
 const GENERALIZED_TIME = 24;
 
 /**
- * The SubjectPublicKeyInfo of an X.509 certificate (RFC 5280 §4.1). The signature, the dates and the names are not
- * looked at: a certificate is only a wrapper of its key here.
+ * The SubjectPublicKeyInfo of an X.509 certificate (RFC 5280 §4.1). Signature, dates and names are not checked: the
+ * certificate only carries the key.
  * @throws ERR_KEY_UNREADABLE
  */
 export function subjectPublicKeyInfo(node: DerNode): DerNode {

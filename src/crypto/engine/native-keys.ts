@@ -36,8 +36,8 @@ export function pooledRandomBytes(length: number): Bytes {
 }
 
 /**
- * The private key in PKCS#8 DER without a DER reader of our own: OpenSSL reads and writes it again, and where that gives
- * other bytes, or anything else is unusual, the answer is null and the caller reads it the long way.
+ * The private key in PKCS#8 DER, read by OpenSSL. Where OpenSSL writes it back as other bytes, or anything else is unusual,
+ * the result is null and the caller reads it with our own DER reader.
  */
 export async function quickPrivateKey(pkcs8: Uint8Array): Promise<PrivateKey | null> {
   try {

@@ -5,7 +5,7 @@ import { type CryptoKey, subtle } from './portable-platform.js';
 
 const AES_BLOCK = 16;
 
-// WebCrypto does AES; Chromium's does not do AES-192, and none does Triple DES. For these node-forge is loaded.
+// WebCrypto does AES; Chromium's has no AES-192, and no platform has Triple DES. For these node-forge is loaded.
 const forge = () => import('./portable-forge.js');
 
 export const aesCbcDecrypt: Engine['aesCbcDecrypt'] = async (key, iv, data) => {

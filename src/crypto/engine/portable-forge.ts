@@ -22,7 +22,7 @@ export function encrypt(name: 'AES-CBC' | 'AES-CTR', key: Uint8Array, iv: Uint8A
   return fromBinary(encryption.output.getBytes());
 }
 
-/** Decrypts complete blocks and removes their padding; null where there are none, or the padding is wrong. */
+/** Decrypts complete blocks and removes their padding; null where the data is not made of blocks, or the padding is wrong. */
 export function cbcDecrypt(
   name: 'AES-CBC' | '3DES-CBC',
   key: Uint8Array,

@@ -8,7 +8,7 @@ export type CryptoKey = Awaited<ReturnType<SubtleCrypto['importKey']>>;
 
 /**
  * WebCrypto of the platform.
- * @throws ERR_USAGE where there is none: browsers offer it only in secure contexts
+ * @throws ERR_USAGE where the platform has no WebCrypto: browsers offer it only in secure contexts
  */
 export function subtle(): SubtleCrypto {
   const platform: { readonly subtle?: SubtleCrypto } | undefined = globalThis.crypto;

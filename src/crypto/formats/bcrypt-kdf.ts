@@ -5,15 +5,21 @@ import { wireUint32 } from './ssh-wire.js';
 
 const HASH_LENGTH = 32;
 
+/** What is derived by bcrypt_pbkdf. */
+export interface BcryptParameters {
+  readonly salt: Uint8Array;
+  readonly rounds: number;
+  /** In bytes; at most 1,024. */
+  readonly length: number;
+}
+
 /**
- * bcrypt_pbkdf of OpenBSD (the KDF of OpenSSH's private key files): `length` bytes (at most 1,024) from a passphrase and
- * a salt that are not empty. Each round yields to the event loop.
+ * bcrypt_pbkdf of OpenBSD, the key derivation of OpenSSH's private key files, from a passphrase and a salt that are not
+ * empty. It lets other work run before each round, which takes some milliseconds.
  */
 export async function bcryptPbkdf(
   passphrase: Uint8Array,
-  salt: Uint8Array,
-  rounds: number,
-  length: number,
+  { salt, rounds, length }: BcryptParameters,
 ): Promise<Uint8Array> {
   const { default: bcrypt } = await import('bcrypt-pbkdf');
   const hash = (passphraseHash: Uint8Array, saltHash: Uint8Array): Uint8Array => {

@@ -27,7 +27,7 @@ export interface LegacyEncryption extends LegacyCipher {
 }
 
 /**
- * The encryption that the headers of a PEM block tell (RFC 1421 §4.6.1); null where there is none.
+ * The encryption that the headers of a PEM block name (RFC 1421 §4.6.1); null for an unencrypted block.
  * @throws ERR_KEY_UNSUPPORTED for other ciphers, by name; ERR_KEY_UNREADABLE for broken headers
  */
 export function readLegacyEncryption({ headers }: PemBlock): LegacyEncryption | null {

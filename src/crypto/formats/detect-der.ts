@@ -12,7 +12,7 @@ import type { Item } from './item.js';
 import { refuseCrl, refusePkcs7, refusePkcs12, refuseRequest } from './unsupported-formats.js';
 
 /**
- * The key or certificate that a DER document is, told by its structure alone.
+ * The key or certificate in a DER document, told by its structure.
  * @throws ERR_KEY_UNREADABLE for no DER or an unknown structure; ERR_KEY_UNSUPPORTED, by name, for well-known structures
  * that are no key of ours
  */

@@ -2,6 +2,7 @@ import { isDeribitKeysError } from '../../errors.js';
 import { refusedAlgorithm } from '../asn1/oids.js';
 import { looksLikePrivateKey } from '../asn1/spki-pkcs8.js';
 import { buildPublicKey } from '../build-keys.js';
+import { utf8Bytes } from '../bytes.js';
 import type { Engine } from '../engine/engine.js';
 import { requireSmall, unreadable } from '../key-errors.js';
 import type { PrivateKey } from '../keys.js';
@@ -71,11 +72,11 @@ function itemsOfBytes(bytes: Uint8Array, layers: number): readonly Item[] | null
 }
 
 function itemsOfText(input: string, layers: number): readonly Item[] | null {
+  const bytes = utf8Bytes(input.replace(/^[\s\uFEFF]+/, ''));
+  if (isPutty(bytes)) return [puttyItem(bytes)];
   const text = restoreKeyText(input);
   const refusal = refuseText(text);
   if (refusal !== null) throw refusal;
-  const utf8 = new TextEncoder().encode(text);
-  if (isPutty(utf8)) return [puttyItem(utf8)];
   const json = itemsOfJson(text, (each) => (layers === 0 ? null : itemsOfText(each, layers - 1)));
   if (json !== null) return json;
   if (text.includes('-----BEGIN ')) {
@@ -170,7 +171,7 @@ function legacyItem({ label, bytes }: PemBlock, encryption: LegacyEncryption): I
   };
 }
 
-/** The key in what a decryption gave; noise, or anything but an unencrypted private key, means a wrong passphrase. */
+/** The key in a decrypted content; noise, or anything but an unencrypted private key, means a wrong passphrase. */
 async function openDecrypted(plain: Uint8Array | null, engine: Engine): Promise<PrivateKey> {
   if (plain === null) throw wrongPassphrase();
   try {

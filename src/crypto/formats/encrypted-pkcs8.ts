@@ -48,7 +48,7 @@ export async function parseEncryptedPkcs8(
   return parseDecryptedPkcs8(pkcs8, engine);
 }
 
-/** The key in what a decryption gave. @throws ERR_PASSPHRASE_WRONG where it is no PKCS#8; else as `decodePkcs8` */
+/** The key in a decrypted content. @throws ERR_PASSPHRASE_WRONG where it is no PKCS#8; else as `decodePkcs8` */
 async function parseDecryptedPkcs8(pkcs8: Uint8Array, engine: Engine): Promise<PrivateKey> {
   try {
     return await decodePkcs8(pkcs8, engine);
@@ -76,8 +76,7 @@ async function decrypt(
  */
 export async function encryptPkcs8(
   pkcs8: Uint8Array,
-  passphrase: string,
-  iterations: number,
+  { passphrase, iterations }: { readonly passphrase: string; readonly iterations: number },
   engine: Engine,
 ): Promise<Uint8Array> {
   const salt = engine.randomBytes(SALT_LENGTH);

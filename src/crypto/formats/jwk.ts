@@ -7,12 +7,12 @@ import { notTogether, refuseAlgorithm, refuseKind, unreadable } from '../key-err
 import type { PrivateKey, PublicKey } from '../keys.js';
 import { bigIntToBytes, bytesToBigInt } from '../numbers.js';
 
-/** One JSON Web Key (RFC 7517 §4), its members not looked at. */
+/** One JSON Web Key (RFC 7517 §4), its members not checked yet. */
 export type Jwk = Readonly<Record<string, unknown>>;
 
 /**
  * The JWKs that a JSON value is: one, the members of a JWK set (RFC 7517 §5), an array of them, or the `key` in what Azure
- * Key Vault shows. Null where the value is none of these.
+ * Key Vault shows. Null for any other value.
  * @throws ERR_KEY_UNREADABLE for a set that holds other things
  */
 export function jwksIn(value: unknown): readonly Jwk[] | null {
@@ -40,13 +40,13 @@ export function isPrivateJwk(jwk: Jwk): boolean {
 
 /**
  * The private key of the one usable JWK among `jwks`.
- * @throws the key's own reason where there is only one; ERR_KEY_UNSUPPORTED where none or several are usable.
+ * @throws the key's own reason where there is only one; ERR_KEY_UNSUPPORTED where no key or more than one is usable.
  */
 export function parsePrivateJwks(jwks: readonly Jwk[], engine: Engine): Promise<PrivateKey> {
   return onlyUsable(jwks, async (jwk) => buildPrivateKey(readPrivate(jwk), engine));
 }
 
-/** As {@link parsePrivateJwks}, for public keys; of a private JWK, its public half, after the same checks. */
+/** As {@link parsePrivateJwks}, for public keys; a private JWK yields its public half, after the same checks. */
 export function parsePublicJwks(jwks: readonly Jwk[], engine: Engine): Promise<PublicKey> {
   return onlyUsable(jwks, async (jwk) =>
     isPrivateJwk(jwk) ? (await buildPrivateKey(readPrivate(jwk), engine)).publicKey : buildPublicKey(readPublic(jwk)),

@@ -42,7 +42,8 @@ export function restoreKeyText(input: string): string {
       : (ENTITIES.get(name) ?? whole),
   );
   text = decodeForm(text);
-  if (/=3D|[A-Za-z0-9+/]=\r?\n[A-Za-z0-9+/]/.test(text)) text = text.replace(/=\r?\n/g, '').replace(/=3D/gi, '=');
+  if (/=3D|BEGIN [^-\n]+-----[\sA-Za-z0-9+/]+=\r?\n[A-Za-z0-9+/]/.test(text))
+    text = text.replace(/=\r?\n/g, '').replace(/=3D/gi, '=');
   text = text.replace(/^>[> ]*/gm, '');
   return text.replace(MARKER, (whole, word: string, label: string) =>
     label.startsWith('SSH2 ') ? whole : `-----${word} ${label}-----`,
@@ -72,8 +73,8 @@ const WHOLE_TEXT =
   'a PEM key is everything from the line -----BEGIN …----- to the line -----END …-----, five hyphens on each side';
 
 /**
- * Why a text that was meant to be a key holds none, where what happened to it can be told; null where not. Nothing of the
- * text is quoted but words of the PEM format.
+ * Why no key is in a text that was meant to be one, where it shows what happened to the text; else null. The message quotes
+ * nothing of the text but words of the PEM format.
  */
 export function explainKeyText(text: string): DeribitKeysError | null {
   const begin = /-----BEGIN ([A-Z0-9 .#-]{1,64}?)-----/.exec(text);

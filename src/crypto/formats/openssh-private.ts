@@ -76,7 +76,7 @@ export function readOpensshEnvelope(bytes: Uint8Array): OpensshEnvelope {
   const secret = reader.string('private part');
   reader.end('private part');
   if (secret.length === 0 || secret.length % cipher.blockLength !== 0) {
-    throw damagedOpenssh('the private part is not a whole number of blocks');
+    throw damagedOpenssh('the private part is not a multiple of the block size');
   }
   const kdf = new WireReader(kdfOptions);
   const salt = encrypted ? kdf.string('salt') : new Uint8Array();
@@ -124,8 +124,7 @@ export async function parseOpensshPrivate(
  */
 export async function encodeOpensshPrivate(
   key: PrivateKey,
-  comment: string,
-  passphrase: string | undefined,
+  { comment, passphrase }: { readonly comment: string; readonly passphrase: string | undefined },
   engine: Engine,
 ): Promise<Uint8Array> {
   const cipher = passphrase === undefined ? NO_CIPHER : AES_256_CTR;
@@ -134,20 +133,24 @@ export async function encodeOpensshPrivate(
   const content = concatBytes(check, check, encodeNumbers(key), wireString(comment));
   const padding = Uint8Array.from({ length: -content.length & (cipher.blockLength - 1) }, (_, i) => i + 1);
   const plain = concatBytes(content, padding);
-  if (passphrase === undefined) return envelope('none', 'none', new Uint8Array(), publicBlob, plain);
+  if (passphrase === undefined)
+    return writeEnvelope({ cipher: 'none', kdf: 'none', kdfOptions: new Uint8Array(), publicBlob, secret: plain });
   const salt = engine.randomBytes(WRITTEN_SALT_LENGTH);
   const [aesKey, iv] = await derive({ cipher, rounds: WRITTEN_ROUNDS, salt }, passphrase);
   const kdfOptions = concatBytes(wireString(salt), wireUint32(WRITTEN_ROUNDS));
-  return envelope('aes256-ctr', 'bcrypt', kdfOptions, publicBlob, await engine.aesCtr(aesKey, iv, plain));
+  const secret = await engine.aesCtr(aesKey, iv, plain);
+  return writeEnvelope({ cipher: 'aes256-ctr', kdf: 'bcrypt', kdfOptions, publicBlob, secret });
 }
 
-function envelope(
-  cipher: string,
-  kdf: string,
-  kdfOptions: Uint8Array,
-  publicBlob: Uint8Array,
-  secret: Uint8Array,
-): Uint8Array {
+interface EnvelopeParts {
+  readonly cipher: string;
+  readonly kdf: string;
+  readonly kdfOptions: Uint8Array;
+  readonly publicBlob: Uint8Array;
+  readonly secret: Uint8Array;
+}
+
+function writeEnvelope({ cipher, kdf, kdfOptions, publicBlob, secret }: EnvelopeParts): Uint8Array {
   const texts = [wireString(cipher), wireString(kdf), wireString(kdfOptions)];
   return concatBytes(MAGIC, ...texts, wireUint32(1), wireString(publicBlob), wireString(secret));
 }
@@ -156,7 +159,7 @@ async function derive(
   { cipher, rounds, salt }: Pick<OpensshEnvelope, 'cipher' | 'rounds' | 'salt'>,
   passphrase: string,
 ): Promise<readonly [key: Uint8Array, iv: Uint8Array]> {
-  const derived = await bcryptPbkdf(utf8Bytes(passphrase), salt, rounds, cipher.keyLength + IV_LENGTH);
+  const derived = await bcryptPbkdf(utf8Bytes(passphrase), { salt, rounds, length: cipher.keyLength + IV_LENGTH });
   return [derived.slice(0, cipher.keyLength), derived.slice(cipher.keyLength)];
 }
 
@@ -197,7 +200,7 @@ function encodeNumbers(key: PrivateKey): Uint8Array {
   return concatBytes(wireString('ssh-rsa'), ...[n, e, d, qi, p, q].map(wireMpint));
 }
 
-/** The padding counts 1, 2, 3 …; some writers add a whole block, and PuTTY fills up to 16 bytes without a cipher too. */
+/** The padding counts 1, 2, 3 …; some writers add a complete block, and PuTTY fills up to 16 bytes without a cipher too. */
 function checkPadding(padding: Uint8Array): void {
   if (padding.length > MAX_PADDING || !padding.every((byte, i) => byte === i + 1)) {
     throw damagedOpenssh('its padding is wrong');

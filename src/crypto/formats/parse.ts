@@ -72,7 +72,7 @@ export async function parsePublicKey(input: string | Uint8Array, options: ParseO
   const key = await first.read(engine);
   for (const other of items) {
     if (other !== first && isPublic(other) && !(await other.read(engine)).equals(key)) {
-      throw refuseKind('several different public keys in one input', 'give the one key that is meant, alone');
+      throw refuseKind('several different public keys in one input', 'give only the key that is meant');
     }
   }
   return key;
@@ -123,7 +123,7 @@ function onlyPrivate(items: readonly Item[]): PrivateItem | null {
   return item ?? null;
 }
 
-/** The first public key or certificate; where there is none, the reason why the rest is refused. */
+/** The first public key or certificate. @throws the reason why the rest is refused where there is no such key */
 function onlyPublic(items: readonly Item[]): PublicItem {
   const item = items.find(isPublic);
   if (item !== undefined) return item;

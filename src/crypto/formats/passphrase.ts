@@ -12,14 +12,16 @@ export function encryptAgain(provider: 'default' | 'legacy' = 'default'): string
   return `encrypt it again: openssl pkcs8 -topk8 ${providers}-v2 aes-256-cbc -v2prf hmacWithSHA256 -iter ${MIN_ITERATIONS} -in <file> -out <new file>`;
 }
 
-/** The passphrase of an encrypted key. @throws ERR_PASSPHRASE_REQUIRED where there is none, or an empty one. */
+/** The passphrase of an encrypted key. @throws ERR_PASSPHRASE_REQUIRED where it is missing or empty */
 export function passphraseToRead(passphrase: SecretLike | undefined): string {
   const text = passphrase === undefined ? '' : toSecret(passphrase).reveal();
   if (text === '') {
     throw new DeribitKeysError(
       'ERR_PASSPHRASE_REQUIRED',
       `the key is encrypted, and ${passphrase === undefined ? 'no passphrase was given' : 'the passphrase is empty'}`,
-      { hint: 'give its passphrase: as the option passphrase, or to the command line by file, environment or prompt' },
+      {
+        hint: 'give the passphrase: in the library as the option passphrase, on the command line by file, environment or prompt',
+      },
     );
   }
   return text;
@@ -30,7 +32,7 @@ export function passphraseToWrite(passphrase: SecretLike): string {
   const text = toSecret(passphrase).reveal();
   if (text === '') {
     throw new DeribitKeysError('ERR_USAGE', 'the passphrase is empty', {
-      hint: 'give a passphrase of at least one character, or none at all to write the key unencrypted',
+      hint: 'give a passphrase of at least one character; to write the key unencrypted, give no passphrase',
     });
   }
   return text;

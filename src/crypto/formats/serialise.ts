@@ -40,17 +40,17 @@ export interface SerialisePublicOptions<F extends PublicFormat = PublicFormat> {
   readonly comment?: string | undefined;
 }
 
-/** What a format gives. */
+/** What a key is written as in a format: bytes for `der`, text for all others. */
 export type Serialised<F extends PrivateFormat | PublicFormat> = F extends 'der' ? Uint8Array<ArrayBuffer> : string;
 
 /**
- * Writes a private key: the secret itself, unless a passphrase is given. Text ends with a newline.
+ * Writes a private key, unencrypted unless a passphrase is given. Text ends with a newline.
  *
  * With a passphrase, `pkcs8` is encrypted by PBES2 (RFC 8018 §6.2) with PBKDF2-HMAC-SHA-256 and AES-256-CBC, and `openssh`
  * by bcrypt and AES-256-CTR. The derivation does not block.
  *
- * @throws ERR_USAGE for an empty passphrase or one that the format cannot take, for a comment or a number of iterations
- * that cannot be, and for `pkcs1` of an Ed25519 key
+ * @throws ERR_USAGE for an empty passphrase, for a passphrase, comment or number of iterations that the format does not
+ * allow, and for `pkcs1` of an Ed25519 key
  */
 export async function serialisePrivateKey<F extends PrivateFormat>(
   key: PrivateKey,
@@ -61,7 +61,7 @@ export async function serialisePrivateKey<F extends PrivateFormat>(
 
 /**
  * Writes a public key. Text ends with a newline.
- * @throws ERR_USAGE for a comment that cannot be, and for `pkcs1` of an Ed25519 key
+ * @throws ERR_USAGE for a comment that the format does not allow, and for `pkcs1` of an Ed25519 key
  */
 export async function serialisePublicKey<F extends PublicFormat>(
   key: PublicKey,
@@ -77,11 +77,14 @@ async function writePrivate(key: PrivateKey, options: SerialisePrivateOptions): 
   const comment = checkComment(options.comment, format === 'openssh', format);
   const iterations = checkIterations(options.iterations, format === 'pkcs8' && passphrase !== undefined);
   if (format === 'openssh') {
-    return encodePem('OPENSSH PRIVATE KEY', await encodeOpensshPrivate(key, comment, passphrase, engine));
+    return encodePem('OPENSSH PRIVATE KEY', await encodeOpensshPrivate(key, { comment, passphrase }, engine));
   }
   if (format === 'pkcs8') {
     if (passphrase === undefined) return encodePrivateKeyPem(key);
-    return encodePem('ENCRYPTED PRIVATE KEY', await encryptPkcs8(key.exposePkcs8(), passphrase, iterations, engine));
+    return encodePem(
+      'ENCRYPTED PRIVATE KEY',
+      await encryptPkcs8(key.exposePkcs8(), { passphrase, iterations }, engine),
+    );
   }
   if (passphrase !== undefined) {
     throw usage(`the format ${format} cannot be encrypted`, 'use the format pkcs8 or openssh, or give no passphrase');

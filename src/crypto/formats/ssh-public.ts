@@ -19,7 +19,7 @@ export function sshKeyType(blob: Uint8Array): string {
 }
 
 /**
- * Reads a public key blob, or the key of a certificate (whose signature and validity are not looked at).
+ * Reads a public key blob, or the key of a certificate (whose signature and validity are not checked).
  * @throws ERR_KEY_UNSUPPORTED for a type that Deribit does not take, ERR_KEY_UNREADABLE for broken or trailing data.
  */
 export function readSshPublicBlob(blob: Uint8Array): PublicNumbers {
@@ -87,7 +87,7 @@ export interface SshLine {
 
 /**
  * The keys of a text that is a .pub, authorized_keys or known_hosts file: options or hosts before the key and a comment
- * after it are passed over, as are blank lines and lines that begin with `#`. None where the text is something else.
+ * after it are ignored, as are blank lines and lines that begin with `#`. Empty where the text is something else.
  */
 export function findSshLines(text: string): readonly SshLine[] {
   const found: SshLine[] = [];

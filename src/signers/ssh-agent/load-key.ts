@@ -77,7 +77,7 @@ export async function removeKeyFromAgent(
  * OpenSSH's PROTOCOL.key), without the check numbers before it and the padding after it.
  */
 async function agentForm(key: PrivateKey, comment: string): Promise<Uint8Array> {
-  const { secret } = readOpensshEnvelope(await encodeOpensshPrivate(key, comment, undefined, engine));
+  const { secret } = readOpensshEnvelope(await encodeOpensshPrivate(key, { comment, passphrase: undefined }, engine));
   const reader = new WireReader(secret);
   reader.take(8, 'check numbers');
   const numbers = reader.name('key type') === 'ssh-rsa' ? 6 : 2;

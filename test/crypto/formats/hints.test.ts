@@ -200,6 +200,7 @@ describe.runIf(hasKeytool && hasOpenssl)('the command that the hint names works 
     shell(
       'keytool -genkeypair -alias bot -keyalg RSA -keysize 2048 -dname CN=bot -storetype JKS -keystore store.jks -storepass secret -keypass secret 2>/dev/null',
     );
+    shell('rm -f key.p12');
     const key = await follow('store.jks', {
       keytool: '-srcstorepass secret -deststorepass secret -noprompt',
       openssl: '-passin pass:secret -passout env:PASS',

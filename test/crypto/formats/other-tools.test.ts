@@ -49,7 +49,7 @@ vFJFaMZfwFY/zKbzBc973A==
 
 describe('what cannot be read inside an encrypted file is named by its own reason, under the right passphrase:', () => {
   const seal = async (inside: Uint8Array) =>
-    encodePem('ENCRYPTED PRIVATE KEY', await encryptPkcs8(inside, 'right', 1_000, native));
+    encodePem('ENCRYPTED PRIVATE KEY', await encryptPkcs8(inside, { passphrase: 'right', iterations: 1_000 }, native));
 
   test.each([
     ['an Ed25519 key with parameters', der(`3030 020100 3007 0603 2b6570 0500 0422 0420 ${seedHex}`), /has parameters/],

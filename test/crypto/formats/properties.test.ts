@@ -117,7 +117,7 @@ const mutations: fc.Arbitrary<Mutation> = fc
     }
   });
 
-describe('any mutation of any file is refused with a reason or read as a sound key', async () => {
+describe('any mutation of any file is refused with a reason or read as a valid key', async () => {
   const key = await privateKeyFromEd25519Seed(new Uint8Array(32).fill(5));
   const rsa = await generateKeyPair({ type: 'rsa', bits: 2048 });
   const utf8 = (content: string | Uint8Array) =>
@@ -133,10 +133,18 @@ describe('any mutation of any file is refused with a reason or read as a sound k
     for (const format of ['spki', 'der', 'ssh', 'jwk'] as const) {
       files.push([`${name} public ${format}`, utf8(await serialisePublicKey(each.publicKey, { format }))]);
     }
-    files.push([`${name} encrypted DER`, await encryptPkcs8(each.exposePkcs8(), 'p', 1_000, native)]);
+    files.push([
+      `${name} encrypted DER`,
+      await encryptPkcs8(each.exposePkcs8(), { passphrase: 'p', iterations: 1_000 }, native),
+    ]);
     files.push([
       `${name} encrypted PEM`,
-      utf8(encodePem('ENCRYPTED PRIVATE KEY', await encryptPkcs8(each.exposePkcs8(), 'p', 1_000, native))),
+      utf8(
+        encodePem(
+          'ENCRYPTED PRIVATE KEY',
+          await encryptPkcs8(each.exposePkcs8(), { passphrase: 'p', iterations: 1_000 }, native),
+        ),
+      ),
     ]);
     if (!hasOpenssl) continue;
     const pem = await serialisePrivateKey(each, { format: 'pkcs8' });

@@ -40,6 +40,13 @@ describe('a PuTTY key', () => {
     expect(await inspectKey(PPK)).toEqual({ kind: 'private', format: 'putty', encrypted: false });
   });
 
+  test('is read as it stands, with a public part that ends in =', async () => {
+    const text = PPK.replace('Comment: ed25519-key-20261125', 'Comment: x=');
+    await expectRefusal(parsePrivateKey(text), 'ERR_KEY_UNREADABLE', /MAC does not fit/);
+    const padded = PPK.replace('+T4P\n', '+T4PAA==\n');
+    await expectRefusal(parsePrivateKey(padded), 'ERR_KEY_UNREADABLE', /bytes follow|MAC does not fit/);
+  });
+
   test.each([
     ['a changed comment', PPK.replace('20261125', '20261126'), 'ERR_KEY_UNREADABLE', /MAC does not fit/],
     ['another MAC', PPK.replace('2c7439', '2c7438'), 'ERR_KEY_UNREADABLE', /MAC does not fit/],

@@ -40,7 +40,7 @@ describe.skipIf(!found)("pyca/cryptography's key files", () => {
   });
 
   const rows = VERDICTS.map(([path, asPrivate, asPublic, passphrase]) => ({ path, asPrivate, asPublic, passphrase }));
-  test.each(rows)('$path gives its verdict', async ({ path, asPrivate, asPublic, passphrase }) => {
+  test.each(rows)('$path has its verdict', async ({ path, asPrivate, asPublic, passphrase }) => {
     const bytes = readFileSync(join(ROOT, 'asymmetric', path));
     expect(await verdict(parsePrivateKey(bytes, { passphrase }))).toBe(asPrivate);
     expect(await verdict(parsePublicKey(bytes, { passphrase }))).toBe(asPublic ?? asPrivate);

@@ -232,7 +232,7 @@ describe('a JWK', () => {
     await expectRefusal(parse({ kty, n, e, d, ...rest, oth: [] }), 'ERR_KEY_UNSUPPORTED', /more than two primes/);
   });
 
-  test('set gives its one usable key', async () => {
+  test('set is read as its one usable key', async () => {
     const ec = { kty: 'EC', crv: 'P-256', x: 'AA', y: 'AA', d: 'AA' };
     const set = (...keys: unknown[]) => JSON.stringify({ keys });
     expect(await taken(set(await parts()))).toBe(true);
@@ -271,7 +271,7 @@ describe('a JWK', () => {
 });
 
 describe('a passphrase', () => {
-  test('may be wrapped, and is not looked at where nothing is encrypted', async () => {
+  test('may be wrapped, and is ignored where nothing is encrypted', async () => {
     const encrypted = await serialisePrivateKey(key, { format: 'pkcs8', passphrase: toSecret('s') });
     expect((await parsePrivateKey(encrypted, { passphrase: toSecret('s') })).publicKey.equals(key.publicKey)).toBe(
       true,

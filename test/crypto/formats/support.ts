@@ -29,7 +29,7 @@ export function hasProgram(name: string, argument: string): boolean {
 export const hasOpenssl = hasProgram('openssl', 'version');
 export const hasSshKeygen = hasProgram('ssh-keygen', '-?');
 
-/** Runs a program; gives its standard output. */
+/** Runs a program and returns its standard output. */
 export function run(program: string, args: readonly string[], input?: string | Uint8Array): Buffer {
   return execFileSync(program, args, { input: input ?? '', stdio: ['pipe', 'pipe', 'pipe'] });
 }
@@ -42,7 +42,7 @@ export function md5Fingerprint(spki: Uint8Array): string {
     .replace(/..(?=.)/g, '$&:');
 }
 
-/** The fingerprint that openssl gives for a private key file or text. */
+/** The fingerprint that openssl computes for a private key file or text. */
 export function opensslFingerprint(key: string | Uint8Array, ...args: readonly string[]): string {
   return md5Fingerprint(run('openssl', ['pkey', '-pubout', '-outform', 'DER', ...args], key));
 }
@@ -74,7 +74,7 @@ export function readText(folder: string, name: string): string {
   return readFileSync(join(folder, name), 'utf8');
 }
 
-/** Writes a file as ssh-keygen insists on: for its owner alone. */
+/** Writes a file as ssh-keygen insists on: only readable by its owner. */
 export function writeSecret(folder: string, name: string, content: string | Uint8Array): string {
   const path = join(folder, name);
   writeFileSync(path, content, { mode: 0o600 });

@@ -131,8 +131,8 @@ describe('an OpenSSH key', () => {
     }
   });
 
-  test('whose private part is no whole number of blocks is refused', async () => {
-    await expectRefusal(parsePrivateKey(build({ padding: [] })), 'ERR_KEY_UNREADABLE', /blocks/);
+  test('whose private part is not a multiple of the block size is refused', async () => {
+    await expectRefusal(parsePrivateKey(build({ padding: [] })), 'ERR_KEY_UNREADABLE', /block size/);
     const pem = (bytes: Uint8Array) =>
       `-----BEGIN OPENSSH PRIVATE KEY-----\n${Buffer.from(bytes).toString('base64')}\n-----END OPENSSH PRIVATE KEY-----`;
     await expectRefusal(

@@ -117,7 +117,7 @@ describe('an encrypted key holds a private key, or the passphrase counts as wron
   test.each(ENGINES)('by the $name engine', async (engine) => {
     const { encryptPkcs8 } = await import('../../../src/crypto/formats/encrypted-pkcs8.js');
     for (const inside of [key.publicKey.spki, new Uint8Array(48), new Uint8Array()]) {
-      const input = await encryptPkcs8(inside, 'p', 1_000, engine);
+      const input = await encryptPkcs8(inside, { passphrase: 'p', iterations: 1_000 }, engine);
       await expectRefusal(
         parsePrivateKey(input, { passphrase: 'p', engine }),
         'ERR_PASSPHRASE_WRONG',

@@ -78,7 +78,7 @@ describe('serialisePrivateKey', () => {
     );
   });
 
-  test('gives DER as bytes and all else as text that ends with a newline', async () => {
+  test('writes DER as bytes and all else as text that ends with a newline', async () => {
     for (const format of ['pkcs8', 'openssh', 'jwk', 'pkcs1'] as const) {
       expect(await serialisePrivateKey(rsa, { format })).toMatch(/[^\n]\n$/);
     }
@@ -123,9 +123,15 @@ describe('parsePrivateKey, of an encrypted PKCS#8 key', () => {
 
   test('checks the key inside as it checks an unencrypted one', async () => {
     const open = async (inside: Uint8Array) =>
-      parsePrivateKey(encodePem('ENCRYPTED PRIVATE KEY', await encryptPkcs8(inside, 'p', 100_000, native)), {
-        passphrase: 'p',
-      });
+      parsePrivateKey(
+        encodePem(
+          'ENCRYPTED PRIVATE KEY',
+          await encryptPkcs8(inside, { passphrase: 'p', iterations: 100_000 }, native),
+        ),
+        {
+          passphrase: 'p',
+        },
+      );
     await expectRefusal(open(new Uint8Array(48)), 'ERR_PASSPHRASE_WRONG', /^wrong passphrase/);
     const wrong = rsa.exposePkcs8();
     wrong[wrong.length - 1] = (wrong.at(-1) ?? 0) ^ 1;
