@@ -1,16 +1,19 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { request } from 'node:http';
+import { Agent, type IncomingMessage, request } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { DeribitKeysError } from '../../src/errors.js';
+import { startAuthServer } from '../../src/integrations/auth-server/auth-server.js';
 import { clientOf, narrowedScope, parseClients } from '../../src/integrations/auth-server/clients.js';
-import { isLocal, parseListen, passedSocket } from '../../src/integrations/auth-server/listen.js';
+import { isLocal, type ListenAddress, parseListen, passedSocket } from '../../src/integrations/auth-server/listen.js';
 import { bearerOf, hashesTo, hashOf } from '../../src/integrations/auth-server/secret-file.js';
+import type { ServedKey } from '../../src/integrations/auth-server/served-key.js';
 import { ManagedSession } from '../../src/integrations/ccxt/managed-session.js';
+import { memoryTokenStore } from '../../src/integrations/token-store/token-store.js';
 import type { Session } from '../../src/session/index.js';
 import { afterTest, caught, world } from '../session/support.js';
 import { type CliResult, temporaryFolder } from '../support/cli.js';
@@ -408,6 +411,53 @@ describe('auth-server', () => {
     const [only] = running;
     if (only !== undefined) expect((await ask(only, { path: '/v1/bot/token' })).status).toBe(200);
   });
+});
+
+test('a draining server answers what is under way, and tells its client not to use the connection again', async () => {
+  let isAsked = () => {};
+  let letGo = () => {};
+  const asked = new Promise<void>((resolve) => {
+    isAsked = resolve;
+  });
+  const login = new Promise<void>((resolve) => {
+    letGo = resolve;
+  });
+  const key: ServedKey = {
+    name: 'bot',
+    version: () => '1',
+    timestampMs: () => Date.now(),
+    login: async () => ({
+      purpose: { clientId: 'id', fingerprint: 'aa', url: 'http://localhost', scope: null },
+      registeredAtMs: null,
+      credentials: () => Promise.reject(new Error('not asked for')),
+      async renew() {
+        isAsked();
+        await login;
+        const nowMs = Date.now();
+        return {
+          accessToken: 'token',
+          refreshToken: null,
+          issuedAtMs: nowMs,
+          expiresAtMs: nowMs + 900_000,
+          scope: 'account:read',
+        };
+      },
+    }),
+  };
+  const address: ListenAddress = { kind: 'tcp', host: '127.0.0.1', port: 0 };
+  const server = await startAuthServer({ keys: [key], address, secret: 'secret', store: memoryTokenStore() });
+  const agent = new Agent({ keepAlive: true });
+  afterTest(async () => agent.destroy());
+  const reply = new Promise<IncomingMessage>((resolve, reject) => {
+    const headers = { authorization: 'Bearer secret' };
+    request(`${server.url}/v1/bot/token`, { method: 'POST', headers, agent }, resolve).on('error', reject).end();
+  });
+  await asked;
+  const closed = server.close();
+  letGo();
+  const { statusCode, headers } = await reply;
+  expect([statusCode, headers.connection]).toEqual([200, 'close']);
+  await closed;
 });
 
 test('connections that send half a request, or nothing, are ended and leave their places to others', async () => {

@@ -94,15 +94,13 @@ const OWNER: Omit<Client, 'secretHash'> = { name: 'owner', keys: null, scopes: n
  */
 export async function startAuthServer(options: AuthServerOptions): Promise<AuthServer> {
   const { keys, address, store, metrics = noMetrics, metricsAddress, onRequest } = options;
-  if (!isLocal(address) && options.tls === undefined) {
-    throw new DeribitKeysError('ERR_USAGE', 'other machines can reach this address, and it has no TLS', {
-      hint: 'listen on 127.0.0.1:PORT or unix:PATH, or give --tls-cert and --tls-key',
-    });
-  }
+  requireTls(address, options.tls);
   const desks = new Map(keys.map((key) => [key.name, new TokenDesk(key, store, metrics)]));
   const secretHash = hashOf(options.secret);
   let clients = options.clients ?? [];
   let draining = false;
+  let bound = address;
+  const underWay = new Set<ServerResponse>();
 
   function authenticated(request: IncomingMessage): Omit<Client, 'secretHash'> {
     const secret = bearerOf(request.headers.authorization);
@@ -113,7 +111,7 @@ export async function startAuthServer(options: AuthServerOptions): Promise<AuthS
 
   async function handle(request: IncomingMessage, response: ServerResponse, seen: { client: string | null }) {
     refuseBrowsers(request);
-    if (isLocal(address)) requireOwnHost(request, address);
+    if (isLocal(bound)) requireOwnHost(request, bound);
     const path = pathOf(request);
     if (path === '/healthz') return answer(response, 200, onlyGet(request, { ok: true }));
     if (path === '/readyz') {
@@ -155,7 +153,10 @@ export async function startAuthServer(options: AuthServerOptions): Promise<AuthS
     const startMs = performance.now();
     const seen: { client: string | null } = { client: null };
     let code: string | null = null;
+    underWay.add(response);
+    if (draining) response.setHeader('connection', 'close');
     response.once('close', () => {
+      underWay.delete(response);
       const ms = Math.round((performance.now() - startMs) * 1_000) / 1_000;
       const { statusCode: status } = response;
       metrics.request({ client: seen.client ?? '', route: routeOf(request), status, ms });
@@ -175,10 +176,20 @@ export async function startAuthServer(options: AuthServerOptions): Promise<AuthS
     ? createHttpsServer({ ...settings, ...contextOf(tls) }, onHttp)
     : createHttpServer(settings, onHttp);
   server.maxConnections = MAX_CONNECTIONS;
-  const url = await listen(server, address, tls ? 'https' : 'http');
+  const listening = await listen(server, address, tls ? 'https' : 'http');
+  const { url } = listening;
+  bound = listening.address;
+  try {
+    requireTls(bound, tls);
+  } catch (error) {
+    server.close();
+    throw error;
+  }
   const metricsServer = metricsAddress === undefined ? null : metricsOnly(metrics);
   const metricsUrl =
-    metricsServer === null || metricsAddress === undefined ? null : await listen(metricsServer, metricsAddress, 'http');
+    metricsServer === null || metricsAddress === undefined
+      ? null
+      : (await listen(metricsServer, metricsAddress, 'http')).url;
   return {
     url,
     metricsUrl,
@@ -189,6 +200,8 @@ export async function startAuthServer(options: AuthServerOptions): Promise<AuthS
     },
     async close({ drainMs = DRAIN_MS } = {}) {
       draining = true;
+      // a busy client would keep its connection until it is cut in the middle of a request
+      for (const response of underWay) if (!response.headersSent) response.setHeader('connection', 'close');
       const closed = Promise.all([server, metricsServer].map((one) => one && new Promise((done) => one.close(done))));
       server.closeIdleConnections();
       metricsServer?.closeAllConnections();
@@ -198,6 +211,13 @@ export async function startAuthServer(options: AuthServerOptions): Promise<AuthS
       await store.close();
     },
   };
+}
+
+function requireTls(address: ListenAddress, tls: TlsOptions | undefined): void {
+  if (isLocal(address) || tls !== undefined) return;
+  throw new DeribitKeysError('ERR_USAGE', 'other machines can reach this address, and it has no TLS', {
+    hint: 'listen on 127.0.0.1:PORT or unix:PATH, or give --tls-cert and --tls-key',
+  });
 }
 
 const contextOf = ({ cert, key, clientCa }: TlsOptions) => ({

@@ -18,7 +18,7 @@ const FIRST_PASSED_FD = 3;
 
 const LOOPBACK = /^(127\.\d{1,3}\.\d{1,3}\.\d{1,3}|localhost|::1)$/;
 
-/** Whether only this machine can connect to the address. */
+/** Whether only this machine can connect to the address; what systemd opened is known once it listens. */
 export function isLocal(address: ListenAddress): boolean {
   return address.kind !== 'tcp' || LOOPBACK.test(address.host);
 }
@@ -53,15 +53,23 @@ export function passedSocket(
   return isForUs ? { kind: 'fd', fd: FIRST_PASSED_FD } : null;
 }
 
+/** Where a server listens. */
+export interface Listening {
+  readonly url: string;
+  /** The address, with the port that was free; that of a socket that systemd opened is its real one. */
+  readonly address: ListenAddress;
+}
+
 /**
- * Starts to listen; resolves to the URL.
+ * Starts to listen.
  * @throws `ERR_LISTEN` where the port or the path is taken or cannot be listened on
  */
-export async function listen(server: Server, address: ListenAddress, scheme: 'http' | 'https'): Promise<string> {
+export async function listen(server: Server, address: ListenAddress, scheme: 'http' | 'https'): Promise<Listening> {
   if (address.kind === 'fd') {
     await started(server, () => server.listen({ fd: address.fd }), `the socket of systemd (descriptor ${address.fd})`);
     const bound = server.address();
-    return typeof bound === 'string' ? `unix:${bound}` : urlOf(bound, scheme);
+    if (bound === null || typeof bound === 'string') return unixAt(bound ?? '');
+    return tcpAt(bound.address, bound.port, scheme);
   }
   if (address.kind === 'unix') {
     const { path } = address;
@@ -73,16 +81,18 @@ export async function listen(server: Server, address: ListenAddress, scheme: 'ht
     } finally {
       await lock.release();
     }
-    return `unix:${path}`;
+    return unixAt(path);
   }
   const { host, port } = address;
   await started(server, () => server.listen(port, host), `port ${port} of ${host}`);
-  return urlOf({ address: host, port: (server.address() as AddressInfo).port }, scheme);
+  return tcpAt(host, (server.address() as AddressInfo).port, scheme);
 }
 
-function urlOf(bound: Pick<AddressInfo, 'address' | 'port'> | null, scheme: string): string {
-  const host = bound?.address ?? 'localhost';
-  return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${bound?.port ?? 0}`;
+const unixAt = (path: string): Listening => ({ url: `unix:${path}`, address: { kind: 'unix', path } });
+
+function tcpAt(host: string, port: number, scheme: string): Listening {
+  const url = `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`;
+  return { url, address: { kind: 'tcp', host, port } };
 }
 
 /** The socket is created during the call of `listen`: nobody else can open it, even for a moment. */
