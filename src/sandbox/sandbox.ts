@@ -6,6 +6,8 @@ import { Calls, type SandboxCall } from './core/calls.js';
 import { Credits } from './core/credits.js';
 import type { Exchange } from './core/exchange.js';
 import { signatureMaxAgeMs } from './core/guesses.js';
+import { Ledger } from './core/ledger.js';
+import { Market } from './core/market.js';
 import { type Order, Orders } from './core/orders.js';
 import { remarker } from './core/remarks.js';
 import { SecondFactor } from './core/second-factor.js';
@@ -73,6 +75,8 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     describeState(accounts, grants, { bootstrapClientId: bootstrap.clientId, port: server.port }),
   );
 
+  const orders = new Orders();
+
   const exchange: Exchange = {
     now,
     testnet: settings.testnet,
@@ -88,8 +92,10 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     credits: settings.credits === null ? null : new Credits(settings.credits),
     faults,
     calls: new Calls(settings.callLimit),
-    orders: new Orders(),
-    hub: new Hub(now),
+    orders,
+    market: new Market(orders, now),
+    ledger: new Ledger(orders),
+    hub: new Hub(),
     accessLog: new AccessLog(),
     remark: remarker(settings.onRemark, settings.stateFile !== null),
     saveNow: keeper.saveNow,

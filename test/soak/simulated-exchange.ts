@@ -8,6 +8,8 @@ import { AccessLog } from '../../src/sandbox/core/access-log.js';
 import { Accounts, makeKey } from '../../src/sandbox/core/accounts.js';
 import { Calls } from '../../src/sandbox/core/calls.js';
 import { type Connection, disconnect, type Exchange } from '../../src/sandbox/core/exchange.js';
+import { Ledger } from '../../src/sandbox/core/ledger.js';
+import { Market } from '../../src/sandbox/core/market.js';
 import { Orders } from '../../src/sandbox/core/orders.js';
 import { readPublicKey } from '../../src/sandbox/core/public-key.js';
 import { everything, parseMaxScope } from '../../src/sandbox/core/scope.js';
@@ -59,7 +61,9 @@ export class SimulatedExchange {
       get orders() {
         return simulated.#orders;
       },
-      hub: new Hub(now),
+      market: new Market(new Orders(), now),
+      ledger: new Ledger(new Orders()),
+      hub: new Hub(),
       accessLog: new AccessLog(),
       remark() {},
       saveNow() {},

@@ -1,58 +1,92 @@
+import type { AccessLogEntry } from '../core/access-log.js';
 import type { Connection } from '../core/exchange.js';
+import type { Report } from '../core/matching.js';
 import type { ScopeGroup } from '../core/scope.js';
 
-/** A channel that the sandbox has: how often it speaks, who may listen, and what it says the n-th time. */
+/** What happened: orders and trades of an account, or a login. */
+export type HubEvent = Report | { readonly accountId: number; readonly login: AccessLogEntry };
+
+/** A channel that the sandbox has: who may listen, and when it says what. It is opened anew for its first listener. */
 export interface Channel {
-  readonly everyMs: number;
   /** Scope groups of which the listener must be able to read one; null for a public channel. */
   readonly readableBy: readonly ScopeGroup[] | null;
-  data(count: number, nowMs: number): unknown;
+  /** What each listener is told on subscribing. */
+  first?(): readonly unknown[];
+  /** How often `tick` is asked what there is to say; `count` starts with 1. */
+  readonly everyMs?: number;
+  tick?(count: number): readonly unknown[];
+  /** What there is to say after an event. */
+  on?(event: HubEvent): readonly unknown[];
 }
 
 interface Topic {
-  readonly timer: NodeJS.Timeout;
+  readonly name: string;
+  readonly channel: Channel;
+  readonly timer: NodeJS.Timeout | null;
   readonly listeners: Set<Connection>;
 }
 
-/** Sends what channels say to those who subscribed. A channel has a timer only while a connection is subscribed to it. */
+/**
+ * Sends what channels say to those who subscribed, after the answer to the request that caused it. A channel has a timer
+ * only while a connection is subscribed to it.
+ */
 export class Hub {
   readonly #topics = new Map<string, Topic>();
-  readonly #now: () => number;
 
-  constructor(now: () => number) {
-    this.#now = now;
-  }
-
-  subscribe(connection: Connection, name: string, channel: Channel): void {
+  /** @param accountId whose private channel it is; that of another account is another one */
+  subscribe(connection: Connection, name: string, channel: Channel, accountId: number | null): void {
     connection.channels.set(name, channel.readableBy !== null);
-    const topic = this.#topics.get(name) ?? this.#open(name, channel);
-    topic.listeners.add(connection);
+    queueMicrotask(() => {
+      if (!connection.channels.has(name)) return;
+      const key = channel.readableBy === null ? name : `${name} ${accountId}`;
+      const topic = this.#topics.get(key) ?? this.#open(key, name, channel);
+      if (topic.listeners.has(connection)) return;
+      for (const data of topic.channel.first?.() ?? []) connection.send(notification(name, data));
+      topic.listeners.add(connection);
+    });
   }
 
   unsubscribe(connection: Connection, name: string): void {
     connection.channels.delete(name);
-    const topic = this.#topics.get(name);
-    topic?.listeners.delete(connection);
-    if (topic?.listeners.size !== 0) return;
-    clearInterval(topic.timer);
-    this.#topics.delete(name);
+    for (const [key, topic] of this.#topics) {
+      if (topic.name !== name || !topic.listeners.delete(connection) || topic.listeners.size > 0) continue;
+      if (topic.timer !== null) clearInterval(topic.timer);
+      this.#topics.delete(key);
+    }
   }
 
   unsubscribeAll(connection: Connection): void {
     for (const name of [...connection.channels.keys()]) this.unsubscribe(connection, name);
   }
 
-  #open(name: string, channel: Channel): Topic {
-    const listeners = new Set<Connection>();
+  /** Tells the channels that listen to events. */
+  report(event: HubEvent): void {
+    if (this.#topics.size === 0) return;
+    queueMicrotask(() => {
+      for (const topic of this.#topics.values()) send(topic, topic.channel.on?.(event) ?? []);
+    });
+  }
+
+  #open(key: string, name: string, channel: Channel): Topic {
     let count = 0;
-    const timer = setInterval(() => {
+    const onTime = () => {
       count += 1;
-      const data = channel.data(count, this.#now());
-      const text = JSON.stringify({ jsonrpc: '2.0', method: 'subscription', params: { channel: name, data } });
-      for (const listener of listeners) listener.send(text);
-    }, channel.everyMs);
-    const topic = { timer, listeners };
-    this.#topics.set(name, topic);
+      send(topic, channel.tick?.(count) ?? []);
+    };
+    const timer = channel.everyMs === undefined ? null : setInterval(onTime, channel.everyMs);
+    const topic: Topic = { name, channel, timer, listeners: new Set() };
+    this.#topics.set(key, topic);
     return topic;
   }
+}
+
+function send({ name, listeners }: Topic, messages: readonly unknown[]): void {
+  for (const data of messages) {
+    const text = notification(name, data);
+    for (const listener of listeners) listener.send(text);
+  }
+}
+
+function notification(channel: string, data: unknown): string {
+  return JSON.stringify({ jsonrpc: '2.0', method: 'subscription', params: { channel, data } });
 }

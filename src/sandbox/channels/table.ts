@@ -1,77 +1,178 @@
-import {
-  currencies,
-  describePortfolio,
-  describeTicker,
-  instrumentNamed,
-  listInstruments,
-  priceOf,
-} from '../core/market.js';
-import type { Channel } from './hub.js';
+import type { Exchange } from '../core/exchange.js';
+import { currencies, type Instrument, indexOf, instrumentNamed, listInstruments } from '../core/instruments.js';
+import { bestOf, describeTicker, isPerpetual } from '../core/market.js';
+import { bookChanges, groupedBook } from './books.js';
+import type { Channel, HubEvent } from './hub.js';
+import { userChannel } from './user.js';
 
-const rawMs = 100;
+const fastMs = 100;
 const slowMs = 1000;
 
+/** Where a channel is opened, and for whom: null without a login. */
+export interface ChannelContext {
+  readonly exchange: Exchange;
+  readonly accountId: number | null;
+}
+
 /** Channels whose names differ in their parameters only. */
-interface ChannelFamily {
+export interface ChannelFamily {
   /** As Deribit documents it. */
   readonly name: string;
   readonly pattern: RegExp;
   /** The channel with these parameters; null where one of them is unknown. */
-  open(...params: readonly string[]): Channel | null;
+  open(context: ChannelContext, ...params: readonly string[]): Channel | null;
 }
 
-const families: readonly ChannelFamily[] = [
-  {
-    name: 'ticker.{instrument_name}.{interval}',
-    pattern: /^ticker\.([A-Z_-]+)\.(raw|100ms|agg2)$/,
-    open(name, interval) {
-      const instrument = listInstruments(null, null).find((known) => known.instrument_name === name);
-      if (instrument === undefined) return null;
-      const everyMs = interval === 'agg2' ? slowMs : rawMs;
-      return { everyMs, readableBy: null, data: (_count, nowMs) => describeTicker(instrument, nowMs) };
+const interval = '(raw|100ms|agg2)';
+const anInstrument = '([A-Z0-9_-]+)';
+const aKind = '(any|future|option|spot|future_combo|option_combo)';
+
+const marketFamilies: readonly ChannelFamily[] = [
+  family('ticker.{instrument_name}.{interval}', `ticker\\.${anInstrument}\\.${interval}`, ({ exchange }, name, every) =>
+    ofInstrument(name, (instrument) => {
+      const say = () => [describeTicker(exchange.market, instrument, exchange.now())];
+      return { readableBy: null, first: say, everyMs: every === 'agg2' ? slowMs : fastMs, tick: say };
+    }),
+  ),
+  family('incremental_ticker.{instrument_name}', `incremental_ticker\\.${anInstrument}`, ({ exchange }, name) =>
+    ofInstrument(name, (instrument) => {
+      let last: Readonly<Record<string, unknown>> = {};
+      const say = (type: 'snapshot' | 'change') => {
+        const ticker = describeTicker(exchange.market, instrument, exchange.now());
+        const { instrument_name, timestamp } = ticker;
+        const changed = Object.entries(ticker).filter(([key, value]) => differ(value, last[key]));
+        last = ticker;
+        return [
+          type === 'snapshot'
+            ? { ...ticker, type }
+            : { ...Object.fromEntries(changed), instrument_name, timestamp, type },
+        ];
+      };
+      return { readableBy: null, first: () => say('snapshot'), everyMs: slowMs, tick: () => say('change') };
+    }),
+  ),
+  family('quote.{instrument_name}', `quote\\.${anInstrument}`, ({ exchange }, name) =>
+    ofInstrument(name, (instrument) => {
+      const say = () => {
+        const { bids, asks } = exchange.market.book(instrument);
+        return [{ instrument_name: name, timestamp: exchange.now(), ...bestOf(bids, asks) }];
+      };
+      return { readableBy: null, first: say, everyMs: slowMs, tick: say, on: ifAbout(instrument, say) };
+    }),
+  ),
+  family('book.{instrument_name}.{interval}', `book\\.${anInstrument}\\.${interval}`, ({ exchange }, name, every) =>
+    ofInstrument(name, (instrument) => bookChanges(exchange, instrument, every === 'agg2' ? slowMs : fastMs)),
+  ),
+  family(
+    'book.{instrument_name}.{group}.{depth}.{interval}',
+    `book\\.${anInstrument}\\.(none|\\d+)\\.(1|10|20)\\.(100ms|agg2)`,
+    ({ exchange }, name, group, depth, every) =>
+      ofInstrument(name, (instrument) => {
+        const everyMs = every === 'agg2' ? slowMs : fastMs;
+        return groupedBook(exchange, instrument, { group: Number(group) || null, depth: Number(depth), everyMs });
+      }),
+  ),
+  family('trades.{instrument_name}.{interval}', `trades\\.${anInstrument}\\.${interval}`, ({ exchange }, name) =>
+    ofInstrument(name, (instrument) => tradesOf(exchange, [instrument])),
+  ),
+  family(
+    'trades.{kind}.{currency}.{interval}',
+    `trades\\.${aKind}\\.([A-Za-z]+)\\.${interval}`,
+    ({ exchange }, kind, currency) => ofKind(kind, currency, (instruments) => tradesOf(exchange, instruments)),
+  ),
+  family(
+    'chart.trades.{instrument_name}.{resolution}',
+    `chart\\.trades\\.${anInstrument}\\.(1|3|5|10|15|30|60|120|180|360|720|1D)`,
+    ({ exchange }, name, resolution) =>
+      ofInstrument(name, (instrument) => {
+        const lengthMs = (resolution === '1D' ? 1440 : Number(resolution)) * 60_000;
+        return { readableBy: null, everyMs: slowMs, tick: () => [candle(exchange, instrument, lengthMs)] };
+      }),
+  ),
+  family('perpetual.{instrument_name}.{interval}', `perpetual\\.${anInstrument}\\.${interval}`, ({ exchange }, name) =>
+    ofInstrument(name, (instrument) => {
+      const say = () => [{ interest: 0, index_price: indexOf(instrument), timestamp: exchange.now() }];
+      return isPerpetual(instrument) ? { readableBy: null, everyMs: slowMs, tick: say } : null;
+    }),
+  ),
+  family(
+    'deribit_price_index.{index_name}',
+    'deribit_price_index\\.((btc|eth)_usd)',
+    ({ exchange }, index, base = '') => {
+      const price = indexOf(instrumentNamed(`${base.toUpperCase()}-PERPETUAL`));
+      const say = () => [{ index_name: index, price, timestamp: exchange.now() }];
+      return { readableBy: null, first: say, everyMs: slowMs, tick: say };
     },
-  },
-  {
-    name: 'deribit_price_index.{index_name}',
-    pattern: /^deribit_price_index\.((btc|eth)_usd)$/,
-    open(index = '', base = '') {
-      const price = priceOf(instrumentNamed(`${base.toUpperCase()}-PERPETUAL`));
-      const data = (_count: number, timestamp: number) => ({ index_name: index, price, timestamp });
-      return { everyMs: slowMs, readableBy: null, data };
-    },
-  },
-  {
-    name: 'user.portfolio.{currency}',
-    pattern: /^user\.portfolio\.([A-Za-z]+)$/,
-    open(currency = '') {
-      const wanted = currency.toUpperCase();
-      const listed = wanted === 'ANY' ? currencies : currencies.filter((known) => known === wanted);
-      if (listed.length === 0) return null;
-      const data = (count: number) => describePortfolio(listed[(count - 1) % listed.length] ?? wanted);
-      return { everyMs: slowMs, readableBy: ['account', 'trade'], data };
-    },
-  },
+  ),
+  // Nothing ever changes in these two.
+  family(
+    'instrument.state.{kind}.{currency}',
+    `instrument\\.state\\.${aKind}\\.([A-Za-z]+)`,
+    (_context, kind, currency) => ofKind(kind, currency, () => ({ readableBy: null })),
+  ),
+  family('platform_state', 'platform_state', () => ({ readableBy: null })),
+];
+
+const userFamilies: readonly ChannelFamily[] = (['orders', 'trades', 'changes'] as const).flatMap((what) => [
+  family(
+    `user.${what}.{instrument_name}.{interval}`,
+    `user\\.${what}\\.${anInstrument}\\.${interval}`,
+    ({ accountId }, name, every) => ofInstrument(name, (one) => userChannel(what, accountId, [one], every === 'raw')),
+  ),
+  family(
+    `user.${what}.{kind}.{currency}.{interval}`,
+    `user\\.${what}\\.(any|combo|future|option|spot|future_combo|option_combo)\\.([A-Za-z]+)\\.${interval}`,
+    ({ accountId }, kind, currency, every) =>
+      ofKind(kind, currency, (instruments) => userChannel(what, accountId, instruments, every === 'raw')),
+  ),
+]);
+
+const accountFamilies: readonly ChannelFamily[] = [
+  family('user.portfolio.{currency}', 'user\\.portfolio\\.([A-Za-z]+)', ({ exchange, accountId }, currency = '') => {
+    const wanted = currency.toUpperCase();
+    const listed = wanted === 'ANY' ? currencies : currencies.filter((known) => known === wanted);
+    if (listed.length === 0) return null;
+    const say = (one: string) => exchange.ledger.portfolio(accountId ?? 0, one);
+    return {
+      readableBy: ['account', 'trade'],
+      first: () => listed.map(say),
+      everyMs: slowMs,
+      tick: (count) => [say(listed[(count - 1) % listed.length] ?? wanted)],
+      on: (event) => {
+        if (event.accountId !== accountId || !('instrument' in event)) return [];
+        const { base_currency: base, quote_currency: quote } = event.instrument;
+        return listed.filter((one) => one === base || one === quote).map(say);
+      },
+    };
+  }),
+  family('user.access_log', 'user\\.access_log', ({ accountId }) => ({
+    readableBy: ['account'],
+    on: (event) => (event.accountId === accountId && 'login' in event ? [event.login] : []),
+  })),
 ];
 
 /** The sandbox's own channel, which counts from 1 while a connection is subscribed to it. */
-const counter: ChannelFamily = {
-  name: 'sandbox.counter.{interval}',
-  pattern: /^sandbox\.counter\.([1-9]\d{1,5})ms$/,
-  open: (everyMs) => ({
-    everyMs: Number(everyMs),
+const counter = family(
+  'sandbox.counter.{interval}',
+  'sandbox\\.counter\\.([1-9]\\d{1,5})ms',
+  ({ exchange }, everyMs) => ({
     readableBy: null,
-    data: (count, timestamp) => ({ count, timestamp }),
+    everyMs: Number(everyMs),
+    tick: (count) => [{ count, timestamp: exchange.now() }],
   }),
-};
+);
+
+const families = [...marketFamilies, ...userFamilies, ...accountFamilies];
 
 /** Every family of channels of the exchange. */
 export const channelNames: readonly string[] = families.map(({ name }) => name);
 
 /** The channel of that name; null for an unknown one. */
-export function findChannel(name: string): Channel | null {
+export function findChannel(context: ChannelContext, name: string): Channel | null {
   for (const { pattern, open } of [...families, counter]) {
     const match = pattern.exec(name);
-    if (match !== null) return open(...match.slice(1));
+    const channel = match === null ? null : open(context, ...match.slice(1));
+    if (channel !== null) return channel;
   }
   return null;
 }
@@ -79,4 +180,67 @@ export function findChannel(name: string): Channel | null {
 /** Whether a channel sends every change, which Deribit does for logged-in connections only. */
 export function isRaw(name: string): boolean {
   return name.endsWith('.raw');
+}
+
+function family(name: string, pattern: string, open: ChannelFamily['open']): ChannelFamily {
+  return { name, pattern: new RegExp(`^${pattern}$`), open };
+}
+
+function ofInstrument(name: string | undefined, open: (instrument: Instrument) => Channel | null): Channel | null {
+  const [instrument] = listInstruments({ instrument: name ?? '' });
+  return instrument === undefined ? null : open(instrument);
+}
+
+/** The channel of a kind and a currency; a kind without an instrument has a channel that stays silent. */
+function ofKind(
+  kind: string | undefined,
+  currency: string | undefined,
+  open: (instruments: readonly Instrument[]) => Channel,
+): Channel | null {
+  const wanted = (currency ?? '').toUpperCase();
+  if (wanted !== 'ANY' && !currencies.includes(wanted)) return null;
+  return open(listInstruments({ kind: kind ?? 'any', currency: wanted === 'ANY' ? null : wanted }));
+}
+
+/** What a channel says after an event, where that is about the orders or trades of an instrument. */
+function ifAbout(instrument: Instrument, say: () => readonly unknown[]): (event: HubEvent) => readonly unknown[] {
+  return (event) => ('instrument' in event && event.instrument === instrument ? say() : []);
+}
+
+/** The trades of instruments, in one list per instrument. */
+function tradesOf(exchange: Exchange, instruments: readonly Instrument[]): Channel {
+  const { market } = exchange;
+  const lastSeq = (instrument: Instrument) => market.trades(instrument).at(-1)?.trade_seq ?? 0;
+  const told = new Map(instruments.map((instrument) => [instrument, lastSeq(instrument)]));
+  const say = () =>
+    instruments.flatMap((instrument) => {
+      const after = told.get(instrument) ?? 0;
+      const fresh = market.trades(instrument).filter(({ trade_seq: seq }) => seq > after);
+      told.set(instrument, lastSeq(instrument));
+      return fresh.length === 0 ? [] : [fresh];
+    });
+  const on = (event: HubEvent) => ('instrument' in event && event.trades.length > 0 ? say() : []);
+  return { readableBy: null, everyMs: slowMs, tick: say, on };
+}
+
+/** The candle that is open now, of the trades that are remembered. */
+function candle(exchange: Exchange, instrument: Instrument, lengthMs: number): Readonly<Record<string, number>> {
+  const tick = Math.floor(exchange.now() / lengthMs) * lengthMs;
+  const trades = exchange.market.trades(instrument);
+  const inside = trades.filter(({ timestamp }) => timestamp >= tick);
+  const prices = (inside.length === 0 ? trades.slice(-1) : inside).map(({ price }) => price);
+  const volume = inside.reduce((sum, { amount }) => sum + amount, 0);
+  return {
+    tick,
+    open: prices[0] ?? 0,
+    high: Math.max(...prices),
+    low: Math.min(...prices),
+    close: prices.at(-1) ?? 0,
+    volume,
+    cost: volume,
+  };
+}
+
+function differ(one: unknown, other: unknown): boolean {
+  return JSON.stringify(one) !== JSON.stringify(other);
 }

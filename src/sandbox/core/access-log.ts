@@ -17,10 +17,13 @@ export class AccessLog {
   readonly #byAccount = new Map<number, AccessLogEntry[]>();
   #nextId = 1;
 
-  add(accountId: number, entry: { timestamp: number; ip: string; isSuccess: boolean; clientId: string }): void {
+  add(
+    accountId: number,
+    entry: { timestamp: number; ip: string; isSuccess: boolean; clientId: string },
+  ): AccessLogEntry {
     const entries = this.#byAccount.get(accountId) ?? [];
     const result = entry.isSuccess ? 'success' : 'failure';
-    entries.push({
+    const added = {
       id: this.#nextId++,
       timestamp: entry.timestamp,
       ip: entry.ip,
@@ -29,9 +32,11 @@ export class AccessLog {
       country: 'unknown',
       city: 'unknown',
       data: { client_id: entry.clientId },
-    });
+    } as const;
+    entries.push(added);
     if (entries.length > mostEntries) entries.shift();
     this.#byAccount.set(accountId, entries);
+    return added;
   }
 
   /** Newest first. */

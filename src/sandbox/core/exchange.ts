@@ -4,6 +4,9 @@ import type { AccessLog } from './access-log.js';
 import type { Accounts, AddKeyRequest, ApiKeyAnswer } from './accounts.js';
 import type { Calls } from './calls.js';
 import type { Credits } from './credits.js';
+import type { Ledger } from './ledger.js';
+import type { Market } from './market.js';
+import { reportOrders } from './matching.js';
 import type { Orders } from './orders.js';
 import type { Params } from './params.js';
 import type { Remark } from './remarks.js';
@@ -31,6 +34,8 @@ export interface Exchange {
   readonly faults: Faults;
   readonly calls: Calls;
   readonly orders: Orders;
+  readonly market: Market;
+  readonly ledger: Ledger;
   readonly hub: Hub;
   readonly accessLog: AccessLog;
   readonly control: Control;
@@ -130,7 +135,11 @@ export interface Connection {
 export function disconnect(exchange: Exchange, connection: Connection): void {
   const account = connection.grant === null ? null : exchange.accounts.actor(connection.grant.accountId);
   const cancels = connection.cancelOnDisconnect ?? account?.cancelOnDisconnect ?? false;
-  if (cancels && !connection.loggedOut) exchange.orders.cancelOf(connection.id, exchange.now());
+  if (cancels && !connection.loggedOut) {
+    for (const [accountId, orders] of exchange.orders.cancelOf(connection.id, exchange.now())) {
+      reportOrders(exchange, accountId, orders);
+    }
+  }
   exchange.hub.unsubscribeAll(connection);
   exchange.grants.revokeConnection(connection.id);
 }

@@ -28,7 +28,10 @@ function logged(exchange: Exchange, call: Call, attempt: () => Grant): Grant {
     return grant;
   } finally {
     const entry = { timestamp: exchange.now(), ip: call.peer, isSuccess, clientId: key?.clientId ?? '' };
-    if (key !== undefined) exchange.accessLog.add(key.accountId, entry);
+    if (key !== undefined) {
+      const login = exchange.accessLog.add(key.accountId, entry);
+      exchange.hub.report({ accountId: key.accountId, login });
+    }
   }
 }
 

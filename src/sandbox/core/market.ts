@@ -1,199 +1,256 @@
-import { invalidParam } from './errors.js';
+import { type Instrument, indexOf, priceOf, rounded } from './instruments.js';
+import type { Order, OrderEntry, Orders } from './orders.js';
 
-interface CurrencyFacts {
-  readonly name: string;
-  readonly index: number;
-  readonly balance: number;
-  readonly feePrecision: number;
-  /** The chain that it lives on, in the exchange's words. */
-  readonly coinType: 'BITCOIN' | 'ETHER';
+/** A price, and the amount that is offered or wanted at it. */
+export type Level = readonly [price: number, amount: number];
+
+export interface Book {
+  /** Another one after every change. */
+  readonly changeId: number;
+  /** The best price first. */
+  readonly bids: readonly Level[];
+  readonly asks: readonly Level[];
 }
 
-const facts: Readonly<Record<string, CurrencyFacts>> = {
-  BTC: { name: 'Bitcoin', index: 50_000, balance: 10, feePrecision: 4, coinType: 'BITCOIN' },
-  ETH: { name: 'Ethereum', index: 2_500, balance: 100, feePrecision: 6, coinType: 'ETHER' },
-  USDC: { name: 'USD Coin', index: 1, balance: 100_000, feePrecision: 6, coinType: 'ETHER' },
-};
-
-export const currencies = Object.keys(facts);
-
-/** Facts of a currency; -32602 for one that the sandbox does not have. */
-export function currencyFacts(currency: string): CurrencyFacts {
-  const found = Object.hasOwn(facts, currency) ? facts[currency] : undefined;
-  if (found === undefined) throw invalidParam('currency', 'unknown currency');
-  return found;
+/** What an incoming order can be filled with: a resting order, or a quote of the market maker (`entry: null`). */
+export interface Offer {
+  readonly price: number;
+  readonly amount: number;
+  readonly entry: OrderEntry | null;
 }
 
-/** `public/get_currencies`. */
-export function describeCurrencies(): readonly unknown[] {
-  return currencies.map((currency) => {
-    const { name, feePrecision, coinType } = currencyFacts(currency);
-    return {
-      currency,
-      currency_long: name,
-      coin_type: coinType,
-      in_cross_collateral_pool: false,
-      fee_precision: feePrecision,
-      min_confirmations: 1,
-      min_withdrawal_fee: 0.0001,
-      withdrawal_fee: 0.0001,
-      withdrawal_priorities: [],
-    };
-  });
-}
-
-interface InstrumentTerms {
+export interface PublicTrade {
+  readonly trade_seq: number;
+  readonly trade_id: string;
+  readonly timestamp: number;
   readonly instrument_name: string;
-  readonly instrument_id: number;
-  readonly kind: 'future' | 'spot';
-  readonly base_currency: string;
-  readonly quote_currency: string;
-  readonly settlement_currency?: string;
-  readonly instrument_type: 'reversed' | 'linear';
-  readonly tick_size: number;
-  readonly min_trade_amount: number;
-  readonly contract_size: number;
+  readonly direction: 'buy' | 'sell';
+  readonly amount: number;
+  readonly price: number;
+  readonly mark_price: number;
+  readonly index_price: number;
+  readonly tick_direction: number;
 }
 
-const terms: readonly InstrumentTerms[] = [
-  perpetual('BTC', 1, 0.5, 10),
-  perpetual('ETH', 2, 0.05, 1),
-  {
-    instrument_name: 'BTC_USDC',
-    instrument_id: 3,
-    kind: 'spot',
-    base_currency: 'BTC',
-    quote_currency: 'USDC',
-    instrument_type: 'linear',
-    tick_size: 1,
-    min_trade_amount: 0.0001,
-    // an integer in the description of the API, whatever the kind
-    contract_size: 1,
-  },
-];
+interface Tape {
+  readonly trades: PublicTrade[];
+  seq: number;
+  /** The second up to which the market maker's trades are on it. */
+  untilS: number;
+}
 
-function perpetual(currency: string, id: number, tickSize: number, contractSize: number): InstrumentTerms {
-  return {
-    instrument_name: `${currency}-PERPETUAL`,
-    instrument_id: id,
-    kind: 'future',
-    base_currency: currency,
-    quote_currency: 'USD',
-    settlement_currency: currency,
-    instrument_type: 'reversed',
-    tick_size: tickSize,
-    min_trade_amount: contractSize,
-    contract_size: contractSize,
+const depth = 10;
+const firstTrades = 100;
+const mostTrades = 1000;
+
+/**
+ * A market whose prices stand still. A market maker quotes ten levels on each side of the mark price and trades once a
+ * second at that price. Its quotes come back as soon as they are filled, but never at a price that crosses a resting order.
+ */
+export class Market {
+  readonly #orders: Orders;
+  readonly #now: () => number;
+  readonly #tapes = new Map<string, Tape>();
+  readonly #changes = new Map<string, { text: string; id: number }>();
+
+  constructor(orders: Orders, now: () => number) {
+    this.#orders = orders;
+    this.#now = now;
+  }
+
+  /** What an order of that direction meets, best price first, and at one price the oldest first. */
+  offersFor(direction: Order['direction'], instrument: Instrument): readonly Offer[] {
+    const { buy, sell } = this.#resting(instrument);
+    const [own, across] = direction === 'buy' ? [sell, buy] : [buy, sell];
+    const sign = direction === 'buy' ? 1 : -1;
+    const pulledUpTo = Math.max(...across.map(({ order }) => order.price * sign), Number.NEGATIVE_INFINITY);
+    const quotes = this.#quotes(instrument, sign).filter(({ price }) => price * sign > pulledUpTo);
+    const resting = own.map((entry) => {
+      const { price, amount, filled_amount } = entry.order;
+      return { price, amount: rounded(amount - filled_amount), entry };
+    });
+    return [...resting, ...quotes].sort((a, b) => (a.price - b.price) * sign);
+  }
+
+  /** The book as it is now. */
+  book(instrument: Instrument): Book {
+    const bids = levelsOf(this.offersFor('sell', instrument));
+    const asks = levelsOf(this.offersFor('buy', instrument));
+    const text = JSON.stringify([bids, asks]);
+    const last = this.#changes.get(instrument.instrument_name) ?? { text, id: 1 };
+    const id = last.text === text ? last.id : last.id + 1;
+    this.#changes.set(instrument.instrument_name, { text, id });
+    return { changeId: id, bids, asks };
+  }
+
+  /** The last trades, oldest first. */
+  trades(instrument: Instrument): readonly PublicTrade[] {
+    return this.#tape(instrument).trades;
+  }
+
+  /** Puts a trade on the tape; its direction is the taker's. */
+  print(instrument: Instrument, trade: Pick<PublicTrade, 'direction' | 'amount' | 'price'>): PublicTrade {
+    return append(this.#tape(instrument), instrument, trade, this.#now());
+  }
+
+  #tape(instrument: Instrument): Tape {
+    const nowS = Math.floor(this.#now() / 1000);
+    const known = this.#tapes.get(instrument.instrument_name);
+    const tape = known ?? { trades: [], seq: 0, untilS: nowS - firstTrades };
+    this.#tapes.set(instrument.instrument_name, tape);
+    for (let second = Math.max(tape.untilS, nowS - firstTrades) + 1; second <= nowS; second += 1) {
+      const direction = second % 2 === 0 ? 'buy' : 'sell';
+      const amount = instrument.min_trade_amount;
+      append(tape, instrument, { direction, amount, price: priceOf(instrument) }, second * 1000);
+    }
+    tape.untilS = Math.max(tape.untilS, nowS);
+    return tape;
+  }
+
+  #resting({ instrument_name: name }: Instrument): Record<Order['direction'], readonly OrderEntry[]> {
+    const entries = this.#orders.open().filter(({ order }) => order.instrument_name === name);
+    return {
+      buy: entries.filter(({ order }) => order.direction === 'buy'),
+      sell: entries.filter(({ order }) => order.direction === 'sell'),
+    };
+  }
+
+  /** The market maker's side: asks for 1, bids for -1. Its deepest level changes every second, so that feeds have changes. */
+  #quotes(instrument: Instrument, sign: 1 | -1): readonly Offer[] {
+    const { tick_size: tick, min_trade_amount: smallest } = instrument;
+    const odd = Math.floor(this.#now() / 1000) % 2;
+    return Array.from({ length: depth }, (_, i) => ({
+      price: rounded(priceOf(instrument) + sign * tick * (i + 1)),
+      amount: rounded(smallest * (100 * (i + 1) + (i === depth - 1 ? odd : 0))),
+      entry: null,
+    }));
+  }
+}
+
+function append(
+  tape: Tape,
+  instrument: Instrument,
+  { direction, amount, price }: Pick<PublicTrade, 'direction' | 'amount' | 'price'>,
+  timestamp: number,
+): PublicTrade {
+  tape.seq += 1;
+  const last = tape.trades.at(-1)?.price ?? price;
+  const trade = {
+    trade_seq: tape.seq,
+    trade_id: String(instrument.instrument_id * 1_000_000_000 + tape.seq),
+    timestamp,
+    instrument_name: instrument.instrument_name,
+    direction,
+    amount,
+    price,
+    mark_price: priceOf(instrument),
+    index_price: indexOf(instrument),
+    // 0 for a plus tick, 1 for the same price after one, 2 for a minus tick
+    tick_direction: price > last ? 0 : price < last ? 2 : 1,
+    ...(instrument.kind === 'future' ? { contracts: amount / instrument.contract_size } : {}),
+    ...(instrument.kind === 'option' ? { iv: impliedVolatility } : {}),
   };
+  tape.trades.push(trade);
+  if (tape.trades.length > mostTrades) tape.trades.shift();
+  return trade;
 }
 
-/** An instrument with the fields that are the same for all. */
-export type Instrument = ReturnType<typeof complete>;
-
-function complete(instrument: InstrumentTerms) {
-  const isFuture = instrument.kind === 'future';
-  return {
-    ...instrument,
-    price_index: `${instrument.base_currency}_${isFuture ? 'usd' : 'usdc'}`.toLowerCase(),
-    counter_currency: instrument.quote_currency,
-    settlement_period: 'perpetual',
-    expiration_timestamp: 32_503_708_800_000,
-    ...(isFuture ? { max_leverage: 50 } : {}),
-    creation_timestamp: 1_534_167_754_000,
-    is_active: true,
-    rfq: false,
-    maker_commission: 0,
-    taker_commission: 0.0005,
-    block_trade_commission: 0.0003,
-    tick_size_steps: [],
-  };
+function levelsOf(offers: readonly Offer[]): readonly Level[] {
+  const amounts = new Map<number, number>();
+  for (const { price, amount } of offers) amounts.set(price, rounded((amounts.get(price) ?? 0) + amount));
+  return [...amounts];
 }
 
-const instruments: ReadonlyMap<string, Instrument> = new Map(
-  terms.map((instrument) => [instrument.instrument_name, complete(instrument)]),
-);
+const impliedVolatility = 60;
 
-export function listInstruments(currency: string | null, kind: string | null): readonly Instrument[] {
-  const all = currency === null || currency === 'any';
-  if (!all) currencyFacts(currency);
-  return [...instruments.values()].filter(
-    (instrument) =>
-      (all || instrument.base_currency === currency || instrument.settlement_currency === currency) &&
-      (kind === null || kind === 'any' || instrument.kind === kind),
-  );
-}
-
-/** The instrument of that name; -32602 for one that the sandbox does not have. */
-export function instrumentNamed(name: string): Instrument {
-  const found = instruments.get(name);
-  if (found === undefined) throw invalidParam('instrument_name', 'wrong format');
-  return found;
-}
-
-/** The last price: always the index price of the base currency. */
-export function priceOf(instrument: Instrument): number {
-  return currencyFacts(instrument.base_currency).index;
-}
+/** A perpetual's funding, which never changes. */
+export const funding8h = 0.0001;
 
 /** `public/ticker`, and the data of the `ticker.…` channels. */
-export function describeTicker(instrument: Instrument, nowMs: number): Readonly<Record<string, unknown>> {
+export function describeTicker(
+  market: Market,
+  instrument: Instrument,
+  nowMs: number,
+): Readonly<Record<string, unknown>> {
+  const { bids, asks } = market.book(instrument);
+  const trades = market.trades(instrument);
   const price = priceOf(instrument);
+  const index = indexOf(instrument);
+  const [high, low] = [Math.max(...trades.map((one) => one.price)), Math.min(...trades.map((one) => one.price))];
+  const volume = rounded(trades.reduce((sum, { amount }) => sum + amount, 0));
   return {
     instrument_name: instrument.instrument_name,
     timestamp: nowMs,
     state: 'open',
-    last_price: price,
+    last_price: trades.at(-1)?.price ?? price,
     mark_price: price,
-    index_price: price,
+    index_price: index,
     settlement_price: price,
-    estimated_delivery_price: price,
-    best_bid_price: price - instrument.tick_size,
-    best_bid_amount: instrument.min_trade_amount * 100,
-    best_ask_price: price + instrument.tick_size,
-    best_ask_amount: instrument.min_trade_amount * 100,
-    min_price: price * 0.9,
-    max_price: price * 1.1,
+    estimated_delivery_price: index,
+    ...bestOf(bids, asks),
+    ...bandOf(instrument),
     open_interest: 0,
-    stats: { high: price, low: price, volume: 0, volume_usd: 0, volume_notional: 0, price_change: 0 },
+    stats: { high, low, volume, volume_usd: volume, volume_notional: volume, price_change: 0 },
+    ...(isPerpetual(instrument) ? { current_funding: 0, funding_8h: funding8h, interest_value: 0 } : {}),
+    ...(instrument.kind === 'option' ? optionFacts(instrument, index) : {}),
   };
 }
 
-/** What `private/get_account_summary` says of one currency, and `user.portfolio.…` sends. */
-export function describePortfolio(currency: string): Readonly<Record<string, unknown>> {
-  const { balance } = currencyFacts(currency);
+export function isPerpetual({ instrument_name: name }: Instrument): boolean {
+  return name.endsWith('-PERPETUAL');
+}
+
+/** The fields of the best bid and ask, null where there is none. */
+export function bestOf(bids: readonly Level[], asks: readonly Level[]): Readonly<Record<string, number | null>> {
+  const [[bid, wanted] = [null, 0]] = bids;
+  const [[ask, offered] = [null, 0]] = asks;
+  return { best_bid_price: bid, best_bid_amount: wanted, best_ask_price: ask, best_ask_amount: offered };
+}
+
+/** The lowest price for a sale, and the highest for a purchase. */
+export function bandOf(instrument: Instrument): { readonly min_price: number; readonly max_price: number } {
+  const price = priceOf(instrument);
+  return { min_price: rounded(price * 0.9), max_price: rounded(price * 1.1) };
+}
+
+function optionFacts({ option_type: type }: Instrument, index: number): Readonly<Record<string, unknown>> {
   return {
-    currency,
-    balance,
-    equity: balance,
-    available_funds: balance,
-    available_withdrawal_funds: balance,
-    margin_balance: balance,
-    maintenance_margin: 0,
-    initial_margin: 0,
-    projected_initial_margin: 0,
-    projected_maintenance_margin: 0,
-    session_rpl: 0,
-    session_upl: 0,
-    total_pl: 0,
-    delta_total: 0,
-    projected_delta_total: 0,
-    futures_pl: 0,
-    futures_session_rpl: 0,
-    futures_session_upl: 0,
-    options_pl: 0,
-    options_session_rpl: 0,
-    options_session_upl: 0,
-    options_value: 0,
-    options_delta: 0,
-    options_gamma: 0,
-    options_theta: 0,
-    options_vega: 0,
-    options_gamma_map: {},
-    options_theta_map: {},
-    options_vega_map: {},
-    locked_balance: 0,
-    margin_model: 'segregated_sm',
-    portfolio_margining_enabled: false,
-    cross_collateral_enabled: false,
+    mark_iv: impliedVolatility,
+    bid_iv: impliedVolatility - 1,
+    ask_iv: impliedVolatility + 1,
+    interest_rate: 0,
+    underlying_price: index,
+    greeks: { delta: type === 'put' ? -0.5 : 0.5, gamma: 0.00001, rho: 10, theta: -10, vega: 50 },
+  };
+}
+
+/** `public/get_book_summary_by_…`, of one instrument. */
+export function describeSummary(
+  market: Market,
+  instrument: Instrument,
+  nowMs: number,
+): Readonly<Record<string, unknown>> {
+  const {
+    best_bid_price: bid,
+    best_ask_price: ask,
+    stats,
+    last_price: last,
+    ...ticker
+  } = describeTicker(market, instrument, nowMs);
+  const names = ['mark_price', 'open_interest', 'estimated_delivery_price', 'current_funding', 'funding_8h', 'mark_iv'];
+  return {
+    ...(stats as object),
+    ...Object.fromEntries(names.flatMap((name) => (ticker[name] === undefined ? [] : [[name, ticker[name]]]))),
+    instrument_name: instrument.instrument_name,
+    base_currency: instrument.base_currency,
+    quote_currency: instrument.quote_currency,
+    bid_price: bid,
+    ask_price: ask,
+    mid_price: priceOf(instrument),
+    last,
+    creation_timestamp: nowMs,
+    ...(instrument.kind === 'option'
+      ? { underlying_index: 'index_price', underlying_price: indexOf(instrument), interest_rate: 0 }
+      : {}),
   };
 }

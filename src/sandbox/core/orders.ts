@@ -4,21 +4,30 @@ export interface Order {
   readonly instrument_name: string;
   readonly direction: 'buy' | 'sell';
   readonly order_type: 'limit' | 'market';
-  readonly order_state: 'open' | 'filled' | 'cancelled';
+  readonly order_state: 'open' | 'filled' | 'rejected' | 'cancelled';
+  readonly cancel_reason?: 'user_request' | 'cancel_on_disconnect';
   readonly amount: number;
+  readonly contracts: number;
   readonly filled_amount: number;
   readonly price: number;
   readonly average_price: number;
   readonly label: string;
-  readonly time_in_force: 'good_til_cancelled';
+  readonly time_in_force: TimeInForce;
   readonly post_only: boolean;
+  readonly reject_post_only: boolean;
   readonly reduce_only: boolean;
+  readonly replaced: boolean;
   readonly api: true;
+  readonly web: false;
   readonly creation_timestamp: number;
   readonly last_update_timestamp: number;
 }
 
-interface Entry {
+export const timesInForce = ['good_til_cancelled', 'good_til_day', 'fill_or_kill', 'immediate_or_cancel'] as const;
+export type TimeInForce = (typeof timesInForce)[number];
+
+/** An order and whose it is. */
+export interface OrderEntry {
   readonly accountId: number;
   /** The WebSocket connection that placed it. */
   readonly connectionId: number | null;
@@ -29,7 +38,9 @@ const mostOrders = 100_000;
 
 /** Every order that was taken, oldest first; the oldest are forgotten when there are too many. */
 export class Orders {
-  readonly #orders = new Map<string, Entry>();
+  readonly #orders = new Map<string, OrderEntry>();
+  /** The open ones, in the order in which they rest in the book. */
+  readonly #open = new Map<string, OrderEntry>();
   #next = 1;
 
   takeId(): string {
@@ -38,10 +49,17 @@ export class Orders {
 
   /** @param connectionId of the connection that places it; an order that is put again keeps its own */
   put(accountId: number, order: Order, connectionId: number | null = null): Order {
-    const known = this.#orders.get(order.order_id);
-    this.#orders.set(order.order_id, { accountId, order, connectionId: known?.connectionId ?? connectionId });
+    const { order_id: id } = order;
+    const known = this.#orders.get(id);
+    const entry = { accountId, order, connectionId: known?.connectionId ?? connectionId };
+    this.#orders.set(id, entry);
+    if (order.order_state === 'open') this.#open.set(id, entry);
+    else this.#open.delete(id);
     const [oldest] = this.#orders.keys();
-    if (this.#orders.size > mostOrders && oldest !== undefined) this.#orders.delete(oldest);
+    if (this.#orders.size > mostOrders && oldest !== undefined) {
+      this.#orders.delete(oldest);
+      this.#open.delete(oldest);
+    }
     return order;
   }
 
@@ -50,12 +68,26 @@ export class Orders {
     return entry?.accountId === accountId ? entry.order : undefined;
   }
 
-  /** Cancels the open orders that a connection placed. */
-  cancelOf(connectionId: number, nowMs: number): void {
-    for (const { accountId, order, connectionId: placedBy } of [...this.#orders.values()]) {
-      if (placedBy !== connectionId || order.order_state !== 'open') continue;
-      this.put(accountId, { ...order, order_state: 'cancelled', last_update_timestamp: nowMs });
+  /** All open orders, or those of one account. */
+  open(accountId?: number): readonly OrderEntry[] {
+    const entries = [...this.#open.values()];
+    return accountId === undefined ? entries : entries.filter((entry) => entry.accountId === accountId);
+  }
+
+  /** Cancels the open orders that a connection placed, and returns them by account. */
+  cancelOf(connectionId: number, nowMs: number): ReadonlyMap<number, readonly Order[]> {
+    const cancelled = new Map<number, Order[]>();
+    const change = {
+      order_state: 'cancelled',
+      cancel_reason: 'cancel_on_disconnect',
+      last_update_timestamp: nowMs,
+    } as const;
+    for (const entry of this.open()) {
+      if (entry.connectionId !== connectionId) continue;
+      const order = this.put(entry.accountId, { ...entry.order, ...change });
+      cancelled.set(entry.accountId, [...(cancelled.get(entry.accountId) ?? []), order]);
     }
+    return cancelled;
   }
 
   /** Those of one account, or of all. */

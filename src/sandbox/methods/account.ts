@@ -1,21 +1,21 @@
 import type { Account } from '../core/accounts.js';
 import { invalidParam, RpcError } from '../core/errors.js';
 import { type Exchange, type Methods, type PrivateCall, privateMethod } from '../core/exchange.js';
-import { currencies, describePortfolio } from '../core/market.js';
+import { currencies } from '../core/instruments.js';
 import { optionalBoolean, optionalInteger, requiredString } from '../core/params.js';
 
 /** What an account holds, and which accounts there are. */
 export const accountMethods: Methods = {
   'private/get_account_summary': privateMethod('account', 'read', (exchange, call) => {
     const account = subject(exchange, call);
-    const summary = describePortfolio(requiredString(call.params, 'currency'));
+    const summary = exchange.ledger.portfolio(account.id, requiredString(call.params, 'currency'));
     return { ...summary, ...identity(account), security_keys_enabled: exchange.secondFactor !== null };
   }),
 
   'private/get_account_summaries': privateMethod('account', 'read', (exchange, call) => {
     const account = subject(exchange, call);
     const flags = { security_keys_enabled: exchange.secondFactor !== null };
-    return { ...identity(account), ...flags, summaries: currencies.map(describePortfolio) };
+    return { ...identity(account), ...flags, summaries: summaries(exchange, account) };
   }),
 
   'private/get_access_log': privateMethod('account', 'read', (exchange, call) => {
@@ -36,7 +36,7 @@ export const accountMethods: Methods = {
       receive_notifications: false,
       security_keys_enabled: exchange.secondFactor !== null,
       security_keys_assignments: [],
-      ...(withPortfolio ? { portfolio: portfolio() } : {}),
+      ...(withPortfolio ? { portfolio: portfolio(exchange, account) } : {}),
     }));
   }),
 };
@@ -57,6 +57,12 @@ function identity(account: Account): Readonly<Record<string, unknown>> {
   return { id, type, username, system_name: username, email: `${username}@sandbox.invalid` };
 }
 
-function portfolio(): Readonly<Record<string, unknown>> {
-  return Object.fromEntries(currencies.map((currency) => [currency.toLowerCase(), describePortfolio(currency)]));
+function summaries(exchange: Exchange, { id }: Account): readonly unknown[] {
+  return currencies.map((currency) => exchange.ledger.portfolio(id, currency));
+}
+
+function portfolio(exchange: Exchange, { id }: Account): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(
+    currencies.map((currency) => [currency.toLowerCase(), exchange.ledger.portfolio(id, currency)]),
+  );
 }

@@ -1,26 +1,158 @@
-import { type Methods, publicMethod } from '../core/exchange.js';
-import { currencyFacts, describeCurrencies, describeTicker, instrumentNamed, listInstruments } from '../core/market.js';
-import { optionalString, requiredString } from '../core/params.js';
+import { invalidParam } from '../core/errors.js';
+import { type Exchange, type Methods, publicMethod } from '../core/exchange.js';
+import {
+  currencies,
+  currencyFacts,
+  describeCurrencies,
+  expiry,
+  type Instrument,
+  indexOf,
+  instrumentNamed,
+  listInstruments,
+  priceOf,
+} from '../core/instruments.js';
+import { describeSummary, describeTicker, funding8h, isPerpetual } from '../core/market.js';
+import { optionalInteger, optionalString, type Params, requiredInteger, requiredString } from '../core/params.js';
 
-/** A market in which nothing ever moves. */
+const hourMs = 3_600_000;
+const dayMs = 24 * hourMs;
+const mostCandles = 5000;
+const mostHours = 744;
+const resolutions = ['1', '3', '5', '10', '15', '30', '60', '120', '180', '360', '720', '1D'];
+const indexNames = ['btc_usd', 'eth_usd', 'btc_usdc'];
+
+/** A market whose prices stand still. */
 export const marketMethods: Methods = {
   'public/get_currencies': publicMethod(() => describeCurrencies()),
 
   'public/get_instruments': publicMethod((_exchange, { params }) =>
-    listInstruments(optionalString(params, 'currency'), optionalString(params, 'kind')),
+    listInstruments({ currency: optionalString(params, 'currency'), kind: optionalString(params, 'kind') }),
   ),
 
-  'public/get_instrument': publicMethod((_exchange, { params }) =>
-    instrumentNamed(requiredString(params, 'instrument_name')),
-  ),
+  'public/get_instrument': publicMethod((_exchange, { params }) => instrumentOf(params)),
+
+  'public/get_contract_size': publicMethod((_exchange, { params }) => {
+    const { contract_size } = instrumentOf(params);
+    return { contract_size };
+  }),
+
+  'public/get_expirations': publicMethod((_exchange, { params }) => {
+    requiredString(params, 'currency');
+    return { future: [expiry, 'PERPETUAL'], option: [expiry] };
+  }),
 
   'public/ticker': publicMethod((exchange, { params }) =>
-    describeTicker(instrumentNamed(requiredString(params, 'instrument_name')), exchange.now()),
+    describeTicker(exchange.market, instrumentOf(params), exchange.now()),
   ),
 
+  'public/get_order_book': publicMethod((exchange, { params }) => orderBook(exchange, params, instrumentOf(params))),
+
+  'public/get_order_book_by_instrument_id': publicMethod((exchange, { params }) => {
+    const id = requiredInteger(params, 'instrument_id');
+    const instrument = listInstruments({}).find((one) => one.instrument_id === id);
+    if (instrument === undefined) throw invalidParam('instrument_id', 'unknown instrument');
+    return orderBook(exchange, params, instrument);
+  }),
+
+  'public/get_book_summary_by_currency': publicMethod((exchange, { params }) =>
+    listInstruments({ currency: requiredString(params, 'currency'), kind: optionalString(params, 'kind') }).map(
+      (instrument) => describeSummary(exchange.market, instrument, exchange.now()),
+    ),
+  ),
+
+  'public/get_book_summary_by_instrument': publicMethod((exchange, { params }) => [
+    describeSummary(exchange.market, instrumentOf(params), exchange.now()),
+  ]),
+
   'public/get_index_price': publicMethod((_exchange, { params }) => {
-    const [base = ''] = requiredString(params, 'index_name').split('_');
-    const { index } = currencyFacts(base.toUpperCase());
+    const { index } = currencyFacts(baseOf(requiredString(params, 'index_name')));
     return { index_price: index, estimated_delivery_price: index };
   }),
+  'public/get_index_price_names': publicMethod(() => indexNames),
+  'public/get_supported_index_names': publicMethod(() => indexNames),
+
+  'public/get_delivery_prices': publicMethod((exchange, { params }) => {
+    const { index } = currencyFacts(baseOf(requiredString(params, 'index_name')));
+    const yesterday = new Date(exchange.now() - dayMs).toISOString().slice(0, 10);
+    return { data: [{ date: yesterday, delivery_price: index }], records_total: 1 };
+  }),
+
+  'public/get_tradingview_chart_data': publicMethod((exchange, { params }) => candles(exchange, params)),
+
+  'public/get_funding_rate_history': publicMethod((_exchange, { params }) => {
+    const instrument = perpetualOf(params);
+    return hoursOf(params).map((timestamp) => ({
+      timestamp,
+      interest_1h: funding8h / 8,
+      interest_8h: funding8h,
+      index_price: indexOf(instrument),
+      prev_index_price: indexOf(instrument),
+    }));
+  }),
+  'public/get_funding_rate_value': publicMethod((_exchange, { params }) => {
+    perpetualOf(params);
+    return (hoursOf(params).length * funding8h) / 8;
+  }),
+  'public/get_funding_chart_data': publicMethod((exchange, { params }) => {
+    const instrument = perpetualOf(params);
+    const timestamp = Math.floor(exchange.now() / hourMs) * hourMs;
+    const data = [{ timestamp, index_price: indexOf(instrument), interest_8h: funding8h }];
+    return { current_interest: 0, interest_8h: funding8h, data };
+  }),
+
+  'public/get_historical_volatility': publicMethod((exchange, { params }) => {
+    currencyFacts(requiredString(params, 'currency'));
+    const hour = Math.floor(exchange.now() / hourMs) * hourMs;
+    return [[hour, 60]];
+  }),
+
+  'public/get_trade_volumes': publicMethod(() =>
+    currencies.map((currency) => ({ currency, calls_volume: 0, puts_volume: 0, futures_volume: 0, spot_volume: 0 })),
+  ),
 };
+
+function instrumentOf(params: Params): Instrument {
+  return instrumentNamed(requiredString(params, 'instrument_name'));
+}
+
+function perpetualOf(params: Params): Instrument {
+  const instrument = instrumentOf(params);
+  if (!isPerpetual(instrument)) throw invalidParam('instrument_name', 'must be a perpetual');
+  return instrument;
+}
+
+function baseOf(indexName: string): string {
+  const [base = ''] = indexName.split('_');
+  return base.toUpperCase();
+}
+
+function orderBook(exchange: Exchange, params: Params, instrument: Instrument): unknown {
+  const depth = optionalInteger(params, 'depth') ?? 20;
+  const { changeId, bids, asks } = exchange.market.book(instrument);
+  const ticker = describeTicker(exchange.market, instrument, exchange.now());
+  return { ...ticker, change_id: changeId, bids: bids.slice(0, depth), asks: asks.slice(0, depth) };
+}
+
+/** Flat candles, as many as were asked for, up to now. */
+function candles(exchange: Exchange, params: Params): unknown {
+  const instrument = instrumentOf(params);
+  const resolution = requiredString(params, 'resolution');
+  if (!resolutions.includes(resolution)) throw invalidParam('resolution', 'unknown resolution');
+  const lengthMs = (resolution === '1D' ? 1440 : Number(resolution)) * 60_000;
+  const start = requiredInteger(params, 'start_timestamp');
+  const end = Math.min(requiredInteger(params, 'end_timestamp'), exchange.now());
+  const last = Math.floor(end / lengthMs);
+  const first = Math.max(Math.ceil(start / lengthMs), last - mostCandles + 1);
+  const ticks = Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => (first + i) * lengthMs);
+  const prices = ticks.map(() => priceOf(instrument));
+  const volume = ticks.map(() => (instrument.min_trade_amount * lengthMs) / 1000);
+  const status = ticks.length === 0 ? 'no_data' : 'ok';
+  return { status, ticks, open: prices, high: prices, low: prices, close: prices, volume, cost: volume };
+}
+
+/** The full hours between the request's timestamps, the last month of them at most. */
+function hoursOf(params: Params): readonly number[] {
+  const last = Math.floor(requiredInteger(params, 'end_timestamp') / hourMs);
+  const first = Math.max(Math.ceil(requiredInteger(params, 'start_timestamp') / hourMs), last - mostHours + 1);
+  return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => (first + i) * hourMs);
+}

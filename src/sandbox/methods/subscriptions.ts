@@ -32,14 +32,17 @@ function overWebsocket(kind: 'public' | 'private', handler: Handler): Method {
 function subscribe(exchange: Exchange, call: Call, grant: Grant | null): readonly string[] {
   const names = requiredStrings(call.params, 'channels');
   if (grant === null && names.some(isRaw) && !isLoggedIn(exchange, call)) throw errorOf(13_778);
+  const accountId = grant?.accountId ?? null;
   const given = names.flatMap((name) => {
-    const channel = findChannel(name);
+    const channel = findChannel({ exchange, accountId }, name);
     if (channel === null) exchange.remark('unknown-channel', name);
     return channel === null || (grant === null && channel.readableBy !== null) ? [] : [{ name, channel }];
   });
   for (const { channel } of given) checkReadable(channel, grant);
   const { connection } = call;
-  if (connection !== null) for (const { name, channel } of given) exchange.hub.subscribe(connection, name, channel);
+  if (connection !== null) {
+    for (const { name, channel } of given) exchange.hub.subscribe(connection, name, channel, accountId);
+  }
   return [...new Set(given.map(({ name }) => name))];
 }
 

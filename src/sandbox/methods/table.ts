@@ -5,6 +5,7 @@ import { authenticationMethods } from './authentication.js';
 import { connectionMethods } from './connection.js';
 import { controlMethods } from './control.js';
 import { generalMethods } from './general.js';
+import { historyMethods } from './history.js';
 import { marketMethods } from './market.js';
 import { subscriptionMethods } from './subscriptions.js';
 import { tradeMethods } from './trade.js';
@@ -18,6 +19,7 @@ export const exchangeMethods = tableOf(
   accountMethods,
   marketMethods,
   tradeMethods,
+  historyMethods,
   subscriptionMethods,
 );
 /** The sandbox's own methods, which exist with `faultApi` only. */

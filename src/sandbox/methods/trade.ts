@@ -1,127 +1,187 @@
-import { invalidParam, missingParam, RpcError } from '../core/errors.js';
+import { errorOf, invalidParam, missingParam } from '../core/errors.js';
 import { type Exchange, type Methods, type PrivateCall, privateMethod } from '../core/exchange.js';
-import { currencyFacts, type Instrument, instrumentNamed, priceOf } from '../core/market.js';
-import type { Order } from '../core/orders.js';
-import { optionalBoolean, optionalNumber, optionalString, requiredString } from '../core/params.js';
+import { type Instrument, instrumentNamed, listInstruments } from '../core/instruments.js';
+import { cancelOrders, type Placer, place, replace } from '../core/matching.js';
+import { type Order, timesInForce } from '../core/orders.js';
+import { optionalBoolean, optionalNumber, optionalString, type Params, requiredString } from '../core/params.js';
 
-/** Orders: a market order is filled at once, a limit order stays open until it is cancelled. */
+type Handler = (exchange: Exchange, call: PrivateCall) => unknown;
+const reads = (handle: Handler) => privateMethod('trade', 'read', handle);
+const trades = (handle: Handler) => privateMethod('trade', 'read_write', handle);
+
+/** Orders: they are matched with the market maker's quotes and with other accounts' orders. */
 export const tradeMethods: Methods = {
-  'private/buy': privateMethod('trade', 'read_write', (exchange, call) => place(exchange, call, 'buy')),
-  'private/sell': privateMethod('trade', 'read_write', (exchange, call) => place(exchange, call, 'sell')),
-
-  'private/cancel': privateMethod('trade', 'read_write', (exchange, call) => {
-    const order = ownOrder(exchange, call);
-    if (order.order_state !== 'open') throw new RpcError(11_044, 'not_open_order');
-    return cancel(exchange, call, order);
-  }),
-
-  'private/cancel_all': privateMethod('trade', 'read_write', (exchange, call) => {
-    const open = openOrders(exchange, call);
-    for (const order of open) cancel(exchange, call, order);
-    return open.length;
-  }),
-
-  'private/get_order_state': privateMethod('trade', 'read', (exchange, call) => ownOrder(exchange, call)),
-
-  'private/get_open_orders': privateMethod('trade', 'read', (exchange, call) => openOrders(exchange, call)),
-
-  'private/get_open_orders_by_currency': privateMethod('trade', 'read', (exchange, call) => {
-    const currency = requiredString(call.params, 'currency');
-    currencyFacts(currency);
-    return openOrders(exchange, call).filter(
-      (order) => instrumentNamed(order.instrument_name).base_currency === currency,
-    );
-  }),
-
-  'private/get_open_orders_by_instrument': privateMethod('trade', 'read', (exchange, call) => {
+  'private/buy': trades((exchange, call) => order(exchange, call, 'buy')),
+  'private/sell': trades((exchange, call) => order(exchange, call, 'sell')),
+  'private/edit': trades((exchange, call) => edit(exchange, call, openOrder(exchange, call))),
+  'private/edit_by_label': trades((exchange, call) => {
+    const label = requiredString(call.params, 'label');
     const { instrument_name: name } = instrumentNamed(requiredString(call.params, 'instrument_name'));
-    return openOrders(exchange, call).filter((order) => order.instrument_name === name);
+    const [found] = openOrders(exchange, call, (one) => one.label === label && one.instrument_name === name);
+    if (found === undefined) throw errorOf(10_004);
+    return edit(exchange, call, found);
+  }),
+  'private/close_position': trades(closePosition),
+
+  'private/cancel': trades((exchange, call) => {
+    const [cancelled] = cancelOrders(exchange, call.grant.accountId, [openOrder(exchange, call)]);
+    return cancelled;
+  }),
+  'private/cancel_by_label': trades((exchange, call) => {
+    const label = requiredString(call.params, 'label');
+    return cancelAll(exchange, call, (one) => one.label === label);
+  }),
+  'private/cancel_all': trades((exchange, call) => cancelAll(exchange, call)),
+  'private/cancel_all_by_currency': trades((exchange, call) => {
+    requiredString(call.params, 'currency');
+    return cancelAll(exchange, call);
+  }),
+  'private/cancel_all_by_currency_pair': trades((exchange, call) => {
+    const pair = requiredString(call.params, 'currency_pair');
+    return cancelAll(exchange, call, (one) => instrumentNamed(one.instrument_name).price_index === pair);
+  }),
+  'private/cancel_all_by_kind_or_type': trades((exchange, call) => cancelAll(exchange, call)),
+  'private/cancel_all_by_instrument': trades((exchange, call) => {
+    instrumentNamed(requiredString(call.params, 'instrument_name'));
+    return cancelAll(exchange, call);
   }),
 
-  'private/get_positions': privateMethod('trade', 'read', (_exchange, { params }) => {
-    const currency = optionalString(params, 'currency');
-    if (currency !== null && currency !== 'any') currencyFacts(currency);
-    return [];
+  'private/get_order_state': reads(ownOrder),
+  'private/get_order_state_by_label': reads((exchange, call) => {
+    const chosen = isChosen(call.params);
+    const label = requiredString(call.params, 'label');
+    return exchange.orders.list(call.grant.accountId).filter((one) => one.label === label && chosen(one));
+  }),
+  'private/get_open_orders': reads((exchange, call) => openOrders(exchange, call)),
+  'private/get_open_orders_by_currency': reads((exchange, call) => {
+    requiredString(call.params, 'currency');
+    return openOrders(exchange, call);
+  }),
+  'private/get_open_orders_by_instrument': reads((exchange, call) => {
+    instrumentNamed(requiredString(call.params, 'instrument_name'));
+    return openOrders(exchange, call);
+  }),
+  'private/get_open_orders_by_label': reads((exchange, call) => {
+    const label = requiredString(call.params, 'label');
+    return openOrders(exchange, call, (one) => one.label === label);
+  }),
+
+  'private/get_position': reads((exchange, { params, grant }) =>
+    exchange.ledger.describePosition(grant.accountId, instrumentNamed(requiredString(params, 'instrument_name'))),
+  ),
+  'private/get_positions': reads((exchange, { params, grant }) => {
+    const [currency, kind] = [optionalString(params, 'currency'), optionalString(params, 'kind')];
+    const chosen = listInstruments({ currency, kind });
+    const held = exchange.ledger.held(grant.accountId).filter((instrument) => chosen.includes(instrument));
+    return held.map((instrument) => exchange.ledger.describePosition(grant.accountId, instrument));
   }),
 };
 
-function place(exchange: Exchange, call: PrivateCall, direction: 'buy' | 'sell'): unknown {
-  const { params, grant } = call;
+function order(exchange: Exchange, call: PrivateCall, direction: Order['direction']): unknown {
+  const { params } = call;
   const instrument = instrumentNamed(requiredString(params, 'instrument_name'));
-  const contracts = optionalNumber(params, 'contracts');
-  const amount = optionalNumber(params, 'amount') ?? (contracts === null ? null : contracts * instrument.contract_size);
+  const amount = amountOf(params, instrument);
   if (amount === null) throw missingParam('amount');
-  if (amount <= 0) throw invalidParam('amount', 'must be positive');
-  const type = optionalString(params, 'type') ?? 'limit';
-  if (type !== 'limit' && type !== 'market') throw invalidParam('type', 'unknown order type');
-  const limit = optionalNumber(params, 'price');
-  if (type === 'limit' && limit === null) throw missingParam('price');
+  const type = typeOf(params);
+  const price = optionalNumber(params, 'price');
+  if (type === 'limit' && price === null) throw missingParam('price');
   const label = optionalString(params, 'label') ?? '';
   if (label.length > 64) throw invalidParam('label', 'at most 64 characters');
-  const postOnly = optionalBoolean(params, 'post_only') ?? false;
-  const reduceOnly = optionalBoolean(params, 'reduce_only') ?? false;
-  const nowMs = exchange.now();
-  const isFilled = type === 'market';
-  const price = limit ?? priceOf(instrument);
-  const order: Order = {
-    order_id: exchange.orders.takeId(),
-    instrument_name: instrument.instrument_name,
-    direction,
-    order_type: type,
-    order_state: isFilled ? 'filled' : 'open',
-    amount,
-    filled_amount: isFilled ? amount : 0,
-    price,
-    average_price: isFilled ? price : 0,
-    label,
-    time_in_force: 'good_til_cancelled',
-    post_only: postOnly,
-    reduce_only: reduceOnly,
-    api: true,
-    creation_timestamp: nowMs,
-    last_update_timestamp: nowMs,
-  };
-  return {
-    order: exchange.orders.put(grant.accountId, order, call.connection?.id ?? null),
-    trades: isFilled ? [trade(order, instrument)] : [],
-  };
-}
-
-function trade(order: Order, instrument: Instrument): Readonly<Record<string, unknown>> {
-  const { order_id, instrument_name, direction, amount, price, label, order_type } = order;
-  return {
-    trade_id: `${order_id}-1`,
-    trade_seq: 1,
-    order_id,
-    order_type,
-    instrument_name,
+  const wanted = optionalString(params, 'time_in_force') ?? 'good_til_cancelled';
+  const timeInForce = timesInForce.find((known) => known === wanted);
+  if (timeInForce === undefined) throw invalidParam('time_in_force', 'unknown time in force');
+  const flag = (name: string) => optionalBoolean(params, name) ?? false;
+  return place(exchange, placer(call), {
+    instrument,
     direction,
     amount,
-    price,
+    type,
+    price: type === 'market' ? null : price,
     label,
-    state: 'filled',
-    liquidity: 'T',
-    fee: 0,
-    fee_currency: instrument.settlement_currency ?? instrument.quote_currency,
-    mark_price: price,
-    index_price: price,
-    tick_direction: 0,
-    matching_id: null,
-    timestamp: order.creation_timestamp,
-  };
+    timeInForce,
+    postOnly: type === 'limit' && flag('post_only'),
+    rejectPostOnly: flag('reject_post_only'),
+    reduceOnly: flag('reduce_only'),
+  });
 }
 
-function cancel(exchange: Exchange, { grant }: PrivateCall, order: Order): Order {
-  const last_update_timestamp = exchange.now();
-  return exchange.orders.put(grant.accountId, { ...order, order_state: 'cancelled', last_update_timestamp });
+function edit(exchange: Exchange, call: PrivateCall, found: Order): unknown {
+  const { params } = call;
+  return replace(exchange, placer(call), found, {
+    amount: amountOf(params, instrumentNamed(found.instrument_name)),
+    price: optionalNumber(params, 'price'),
+    postOnly: optionalBoolean(params, 'post_only'),
+  });
+}
+
+function closePosition(exchange: Exchange, call: PrivateCall): unknown {
+  const instrument = instrumentNamed(requiredString(call.params, 'instrument_name'));
+  const type = typeOf({ ...call.params, values: { type: requiredString(call.params, 'type') } });
+  const price = optionalNumber(call.params, 'price');
+  if (type === 'limit' && price === null) throw missingParam('price');
+  const size = exchange.ledger.sizeOf(call.grant.accountId, instrument);
+  if (size === 0) throw errorOf(10_010);
+  return place(exchange, placer(call), {
+    instrument,
+    direction: size > 0 ? 'sell' : 'buy',
+    amount: Math.abs(size),
+    type,
+    price: type === 'market' ? null : price,
+    label: '',
+    timeInForce: 'good_til_cancelled',
+    postOnly: false,
+    rejectPostOnly: false,
+    reduceOnly: true,
+  });
+}
+
+function placer({ grant, connection }: PrivateCall): Placer {
+  return { accountId: grant.accountId, connectionId: connection?.id ?? null };
+}
+
+/** The amount, or that of the contracts; null where neither is given. */
+function amountOf(params: Params, instrument: Instrument): number | null {
+  const contracts = optionalNumber(params, 'contracts');
+  return optionalNumber(params, 'amount') ?? (contracts === null ? null : contracts * instrument.contract_size);
+}
+
+function typeOf(params: Params): Order['order_type'] {
+  const type = optionalString(params, 'type') ?? 'limit';
+  if (type !== 'limit' && type !== 'market') throw invalidParam('type', 'unknown order type');
+  return type;
 }
 
 function ownOrder(exchange: Exchange, { params, grant }: PrivateCall): Order {
-  const order = exchange.orders.get(grant.accountId, requiredString(params, 'order_id'));
-  if (order === undefined) throw new RpcError(10_004, 'order_not_found');
-  return order;
+  const found = exchange.orders.get(grant.accountId, requiredString(params, 'order_id'));
+  if (found === undefined) throw errorOf(10_004);
+  return found;
 }
 
-function openOrders(exchange: Exchange, { grant }: PrivateCall): readonly Order[] {
-  return exchange.orders.list(grant.accountId).filter((order) => order.order_state === 'open');
+function openOrder(exchange: Exchange, call: PrivateCall): Order {
+  const found = ownOrder(exchange, call);
+  if (found.order_state !== 'open') throw errorOf(11_044);
+  return found;
+}
+
+function cancelAll(exchange: Exchange, call: PrivateCall, also: (order: Order) => boolean = () => true): number {
+  return cancelOrders(exchange, call.grant.accountId, openOrders(exchange, call, also)).length;
+}
+
+function openOrders(exchange: Exchange, call: PrivateCall, also: (order: Order) => boolean = () => true) {
+  const chosen = isChosen(call.params);
+  const orders = exchange.orders.open(call.grant.accountId).map((entry) => entry.order);
+  return orders.filter((one) => chosen(one) && also(one));
+}
+
+/** Whether an order is of the request's `instrument_name`, `currency`, `kind` and `type`, as far as it names them. */
+export function isChosen(params: Params): (order: Pick<Order, 'instrument_name' | 'order_type'>) => boolean {
+  const type = optionalString(params, 'type') ?? 'all';
+  const chosen = new Set(
+    listInstruments({
+      instrument: optionalString(params, 'instrument_name'),
+      currency: optionalString(params, 'currency'),
+      kind: optionalString(params, 'kind'),
+    }).map((instrument) => instrument.instrument_name),
+  );
+  return (one) => chosen.has(one.instrument_name) && (type === 'all' || type === one.order_type);
 }

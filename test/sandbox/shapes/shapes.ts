@@ -66,6 +66,14 @@ function part(shape: Shape | undefined, ...fields: readonly string[]): Shape {
   return field === undefined ? shape : part((shape as Readonly<Record<string, Shape>>)[field], ...rest);
 }
 
+const bookFields = { instrument_name: 'string', timestamp: 'integer', change_id: 'integer' };
+const changes = {
+  instrument_name: 'string',
+  orders: ['@order'],
+  trades: ['@user_trade'],
+  positions: ['@position_with_elp'],
+};
+
 /**
  * The shape of a notification's data, by family of channels, with a channel of it. The description has no channels: where
  * Deribit documents a channel with the fields of a method's result, that method's shape is taken.
@@ -75,6 +83,54 @@ export const channelShapes: Readonly<Record<string, { readonly example: string; 
     example: 'ticker.BTC-PERPETUAL.100ms',
     shape: part(resultShapes['public/ticker']),
   },
+  'incremental_ticker.{instrument_name}': {
+    example: 'incremental_ticker.BTC-PERPETUAL',
+    shape: { ...(part(resultShapes['public/ticker']) as object), type: '=snapshot|change' },
+  },
+  'quote.{instrument_name}': {
+    example: 'quote.BTC-PERPETUAL',
+    shape: {
+      instrument_name: 'string',
+      timestamp: 'integer',
+      best_bid_price: 'number?',
+      best_bid_amount: 'number',
+      best_ask_price: 'number?',
+      best_ask_amount: 'number',
+    },
+  },
+  'book.{instrument_name}.{interval}': {
+    example: 'book.BTC-PERPETUAL.raw',
+    shape: { ...bookFields, type: '=snapshot|change', 'prev_change_id?': 'integer', bids: [['any']], asks: [['any']] },
+  },
+  'book.{instrument_name}.{group}.{depth}.{interval}': {
+    example: 'book.BTC-PERPETUAL.10.10.100ms',
+    shape: { ...bookFields, bids: [['number']], asks: [['number']] },
+  },
+  'trades.{instrument_name}.{interval}': { example: 'trades.BTC-PERPETUAL.raw', shape: ['@public_trade'] },
+  'trades.{kind}.{currency}.{interval}': { example: 'trades.any.any.100ms', shape: ['@public_trade'] },
+  'chart.trades.{instrument_name}.{resolution}': {
+    example: 'chart.trades.BTC-PERPETUAL.1',
+    shape: {
+      tick: 'integer',
+      open: 'number',
+      high: 'number',
+      low: 'number',
+      close: 'number',
+      volume: 'number',
+      cost: 'number',
+    },
+  },
+  'perpetual.{instrument_name}.{interval}': {
+    example: 'perpetual.BTC-PERPETUAL.100ms',
+    shape: { interest: 'number', index_price: 'number', timestamp: 'integer' },
+  },
+  'user.orders.{instrument_name}.{interval}': { example: 'user.orders.BTC-PERPETUAL.raw', shape: '@order' },
+  'user.orders.{kind}.{currency}.{interval}': { example: 'user.orders.any.any.100ms', shape: ['@order'] },
+  'user.trades.{instrument_name}.{interval}': { example: 'user.trades.BTC-PERPETUAL.raw', shape: ['@user_trade'] },
+  'user.trades.{kind}.{currency}.{interval}': { example: 'user.trades.future.BTC.100ms', shape: ['@user_trade'] },
+  'user.changes.{instrument_name}.{interval}': { example: 'user.changes.BTC-PERPETUAL.raw', shape: changes },
+  'user.changes.{kind}.{currency}.{interval}': { example: 'user.changes.any.any.raw', shape: changes },
+  'user.access_log': { example: 'user.access_log', shape: '@access_log' },
   'deribit_price_index.{index_name}': {
     example: 'deribit_price_index.btc_usd',
     shape: { index_name: 'string', price: 'number', timestamp: 'integer' },

@@ -1,0 +1,242 @@
+import { errorOf, invalidParam, RpcError } from './errors.js';
+import type { Exchange } from './exchange.js';
+import { type Instrument, instrumentNamed, rounded } from './instruments.js';
+import type { UserTrade } from './ledger.js';
+import { bandOf, type Offer } from './market.js';
+import type { Order, TimeInForce } from './orders.js';
+
+/** An order as a client asks for it. */
+export interface OrderRequest {
+  readonly instrument: Instrument;
+  readonly direction: Order['direction'];
+  readonly amount: number;
+  readonly type: Order['order_type'];
+  /** Null only for a market order. */
+  readonly price: number | null;
+  readonly label: string;
+  readonly timeInForce: TimeInForce;
+  readonly postOnly: boolean;
+  readonly rejectPostOnly: boolean;
+  readonly reduceOnly: boolean;
+}
+
+/** What became of an account's orders by one request. */
+export interface Report {
+  readonly accountId: number;
+  readonly instrument: Instrument;
+  readonly orders: readonly Order[];
+  readonly trades: readonly UserTrade[];
+  /** As they are afterwards, where there were trades. */
+  readonly positions: readonly unknown[];
+}
+
+/** Who places an order: the WebSocket connection is null for HTTP. */
+export interface Placer {
+  readonly accountId: number;
+  readonly connectionId: number | null;
+}
+
+/** `private/buy` and `private/sell`. @throws RpcError for an order that is not taken; then nothing has changed */
+export function place(exchange: Exchange, placer: Placer, request: OrderRequest): OrderAnswer {
+  const { instrument, label, timeInForce, postOnly, rejectPostOnly, reduceOnly, type, direction } = request;
+  checkSteps(request);
+  const { accountId } = placer;
+  const size = exchange.ledger.sizeOf(accountId, instrument);
+  const closable = direction === 'buy' ? -size : size;
+  if (reduceOnly && closable <= 0) throw new RpcError(11_030, 'other_reject reduce_only');
+  const amount = reduceOnly ? Math.min(request.amount, closable) : request.amount;
+  const nowMs = exchange.now();
+  const order: Order = {
+    order_id: exchange.orders.takeId(),
+    instrument_name: instrument.instrument_name,
+    direction,
+    order_type: type,
+    order_state: 'open',
+    amount,
+    contracts: rounded(amount / instrument.contract_size),
+    filled_amount: 0,
+    price: request.price ?? worstPrice(instrument, direction),
+    average_price: 0,
+    label,
+    time_in_force: timeInForce,
+    post_only: postOnly,
+    reject_post_only: rejectPostOnly,
+    reduce_only: reduceOnly,
+    replaced: false,
+    api: true,
+    web: false,
+    creation_timestamp: nowMs,
+    last_update_timestamp: nowMs,
+  };
+  return enter(exchange, placer, order);
+}
+
+/** `private/edit`: the open order with another amount or price. @throws RpcError as `place` does; then the order is as it was */
+export function replace(
+  exchange: Exchange,
+  placer: Placer,
+  order: Order,
+  change: { readonly amount: number | null; readonly price: number | null; readonly postOnly: boolean | null },
+): OrderAnswer {
+  const instrument = instrumentNamed(order.instrument_name);
+  const amount = change.amount ?? order.amount;
+  const price = change.price ?? order.price;
+  checkSteps({ instrument, direction: order.direction, amount, price, type: 'limit' });
+  if (amount <= order.filled_amount) throw errorOf(11_008);
+  const changed = {
+    ...order,
+    amount,
+    contracts: rounded(amount / instrument.contract_size),
+    price,
+    post_only: change.postOnly ?? order.post_only,
+    replaced: true,
+    last_update_timestamp: exchange.now(),
+  };
+  // It must not be in its own way, neither in the book nor among what funds are kept for.
+  exchange.orders.put(placer.accountId, { ...order, order_state: 'cancelled' });
+  try {
+    return enter(exchange, placer, changed);
+  } catch (error) {
+    exchange.orders.put(placer.accountId, order);
+    throw error;
+  }
+}
+
+/** Cancels open orders, all of one account, and reports them. */
+export function cancelOrders(exchange: Exchange, accountId: number, orders: readonly Order[]): readonly Order[] {
+  const last_update_timestamp = exchange.now();
+  const cancelled = orders.map((order) =>
+    exchange.orders.put(accountId, {
+      ...order,
+      order_state: 'cancelled',
+      cancel_reason: 'user_request',
+      last_update_timestamp,
+    }),
+  );
+  reportOrders(exchange, accountId, cancelled);
+  return cancelled;
+}
+
+/** Tells the account's channels of orders that changed without a trade. */
+export function reportOrders(exchange: Exchange, accountId: number, orders: readonly Order[]): void {
+  for (const name of new Set(orders.map((order) => order.instrument_name))) {
+    const those = orders.filter((order) => order.instrument_name === name);
+    exchange.hub.report({ accountId, instrument: instrumentNamed(name), orders: those, trades: [], positions: [] });
+  }
+}
+
+interface OrderAnswer {
+  readonly order: Order;
+  readonly trades: readonly UserTrade[];
+}
+
+/** @throws RpcError for an amount or a price that is not on its grid, or a price outside the band */
+function checkSteps({
+  instrument,
+  amount,
+  price,
+  type,
+  direction,
+}: Pick<OrderRequest, 'instrument' | 'amount' | 'price' | 'type' | 'direction'>): void {
+  const { min_trade_amount: step, tick_size: tick, kind } = instrument;
+  if (amount <= 0) throw invalidParam('amount', 'must be positive');
+  if (!isMultiple(amount, step)) throw invalidParam('amount', 'must be a multiple of the minimum order size');
+  if (type === 'market' || price === null) return;
+  if (price <= 0) throw invalidParam('price', 'must be positive');
+  if (!isMultiple(price, tick)) throw invalidParam('price', 'must conform to tick size');
+  const { min_price: lowest, max_price: highest } = bandOf(instrument);
+  if (kind === 'option') return;
+  if (direction === 'buy' && price > highest) throw errorOf(10_007);
+  if (direction === 'sell' && price < lowest) throw errorOf(10_005);
+}
+
+function isMultiple(value: number, step: number): boolean {
+  const steps = value / step;
+  return Math.abs(steps - Math.round(steps)) < 1e-6;
+}
+
+/** How far a market order goes: to the end of the band. */
+function worstPrice(instrument: Instrument, direction: Order['direction']): number {
+  const { min_price: lowest, max_price: highest } = bandOf(instrument);
+  return direction === 'buy' ? highest : lowest;
+}
+
+/** Fills an order as far as the book lets it, and leaves the rest in the book unless it may not rest. */
+function enter(exchange: Exchange, placer: Placer, asked: Order): OrderAnswer {
+  const { accountId } = placer;
+  const instrument = instrumentNamed(asked.instrument_name);
+  const offers = exchange.market.offersFor(asked.direction, instrument);
+  const order = asked.post_only ? aside(asked, offers, instrument) : asked;
+  const open = rounded(order.amount - order.filled_amount);
+  const crossing = offers.filter(({ price }) => isWithin(order, price));
+  const available = crossing.reduce((sum, { amount, entry }) => sum + (entry?.accountId === accountId ? 0 : amount), 0);
+  const isKilled = order.time_in_force === 'fill_or_kill' && available < open;
+  if (!isKilled) checkFunds(exchange, accountId, order, crossing[0]?.price ?? order.price);
+  const reports = new Map<number, { orders: Order[]; trades: UserTrade[] }>();
+  const reportOf = (id: number) => {
+    const report = reports.get(id) ?? { orders: [], trades: [] };
+    reports.set(id, report);
+    return report;
+  };
+  let taker = order;
+  for (const { price, amount: offered, entry } of isKilled ? [] : crossing) {
+    const left = rounded(taker.amount - taker.filled_amount);
+    if (left <= 0) break;
+    if (entry?.accountId === accountId) {
+      // Deribit's default against self-trading: the order in the book gives way.
+      reportOf(accountId).orders.push(exchange.orders.put(accountId, { ...entry.order, order_state: 'cancelled' }));
+      continue;
+    }
+    const amount = Math.min(left, offered);
+    const trade = exchange.market.print(instrument, { direction: order.direction, amount, price });
+    taker = filled(taker, amount, price, trade.timestamp);
+    const mine = { accountId, instrument, order: taker, trade, liquidity: 'T' } as const;
+    reportOf(accountId).trades.push(exchange.ledger.fill(mine));
+    if (entry === null) continue;
+    const maker = exchange.orders.put(entry.accountId, filled(entry.order, amount, price, trade.timestamp));
+    const theirs = { accountId: entry.accountId, instrument, order: maker, trade, liquidity: 'M' } as const;
+    const report = reportOf(entry.accountId);
+    report.orders.push(maker);
+    report.trades.push(exchange.ledger.fill(theirs));
+  }
+  const mayRest = order.order_type === 'limit' && order.time_in_force.startsWith('good_til');
+  if (taker.order_state === 'open' && !mayRest) taker = { ...taker, order_state: 'cancelled' };
+  exchange.orders.put(accountId, taker, placer.connectionId);
+  const own = reportOf(accountId);
+  own.orders.push(taker);
+  for (const [id, report] of reports) {
+    const hasPosition = report.trades.length > 0 && instrument.kind !== 'spot';
+    const positions = hasPosition ? [exchange.ledger.describePosition(id, instrument)] : [];
+    exchange.hub.report({ accountId: id, instrument, ...report, positions });
+  }
+  return { order: taker, trades: own.trades };
+}
+
+/** A post-only order that would be filled: one tick away from the book's other side. @throws RpcError 11054 if it must not move */
+function aside(order: Order, [best]: readonly Offer[], { tick_size: tick }: Instrument): Order {
+  if (best === undefined || !isWithin(order, best.price)) return order;
+  if (order.reject_post_only) throw errorOf(11_054);
+  return { ...order, price: rounded(best.price + (order.direction === 'buy' ? -tick : tick)) };
+}
+
+function isWithin({ direction, price: limit }: Order, price: number): boolean {
+  return direction === 'buy' ? price <= limit : price >= limit;
+}
+
+/** @throws RpcError 10009 */
+function checkFunds(exchange: Exchange, accountId: number, order: Order, price: number): void {
+  const { direction, amount, filled_amount: done, instrument_name: name } = order;
+  const need = exchange.ledger.need(accountId, instrumentNamed(name), direction, amount - done, price);
+  if (need.amount > exchange.ledger.available(accountId, need.currency)) throw errorOf(10_009);
+}
+
+function filled(order: Order, amount: number, price: number, nowMs: number): Order {
+  const total = rounded(order.filled_amount + amount);
+  return {
+    ...order,
+    filled_amount: total,
+    average_price: rounded((order.average_price * order.filled_amount + price * amount) / total),
+    order_state: total >= order.amount ? 'filled' : 'open',
+    last_update_timestamp: nowMs,
+  };
+}
