@@ -49,7 +49,7 @@ export interface AuthServerOptions {
 }
 
 export interface AuthServer {
-  /** `http(s)://HOST:PORT`, or `unix:PATH`. */
+  /** `http(s)://HOST:PORT`, `unix:PATH`, or `fd:3` for a Unix socket that systemd opened. */
   readonly url: string;
   readonly metricsUrl: string | null;
   /** Takes other clients or certificates from now on; requests under way are not touched. */

@@ -55,6 +55,7 @@ export function passedSocket(
 
 /** Where a server listens. */
 export interface Listening {
+  /** `http(s)://HOST:PORT`, `unix:PATH`, or `fd:3` for a Unix socket that systemd opened. */
   readonly url: string;
   /** The address, with the port that was free; that of a socket that systemd opened is its real one. */
   readonly address: ListenAddress;
@@ -68,8 +69,10 @@ export async function listen(server: Server, address: ListenAddress, scheme: 'ht
   if (address.kind === 'fd') {
     await started(server, () => server.listen({ fd: address.fd }), `the socket of systemd (descriptor ${address.fd})`);
     const bound = server.address();
-    if (bound === null || typeof bound === 'string') return unixAt(bound ?? '');
-    return tcpAt(bound.address, bound.port, scheme);
+    // of a Unix socket that was opened elsewhere, Node.js does not know the path
+    return bound === null || typeof bound === 'string'
+      ? { url: `fd:${address.fd}`, address }
+      : tcpAt(bound.address, bound.port, scheme);
   }
   if (address.kind === 'unix') {
     const { path } = address;
@@ -81,14 +84,12 @@ export async function listen(server: Server, address: ListenAddress, scheme: 'ht
     } finally {
       await lock.release();
     }
-    return unixAt(path);
+    return { url: `unix:${path}`, address };
   }
   const { host, port } = address;
   await started(server, () => server.listen(port, host), `port ${port} of ${host}`);
   return tcpAt(host, (server.address() as AddressInfo).port, scheme);
 }
-
-const unixAt = (path: string): Listening => ({ url: `unix:${path}`, address: { kind: 'unix', path } });
 
 function tcpAt(host: string, port: number, scheme: string): Listening {
   const url = `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`;
