@@ -81,6 +81,7 @@ const catalogue = {
   'reset-asymmetric': { phase: 'handling', argument: ['same', 'symmetric'], methods: ['private/reset_api_key'] },
   'long-names': { phase: 'handling', argument: 'none', methods: named },
   'scope-array-refused': { phase: 'handling', argument: 'none', methods: scoped },
+  'raw-without-login': { phase: 'handling', argument: 'none', methods: ['public/subscribe'] },
   'fingerprint-digest': { phase: 'answer', argument: ['sha256', 'pem'], methods: keyAnswers },
 } as const satisfies Readonly<Record<string, FaultKind>>;
 

@@ -137,12 +137,13 @@ function orderHistory(subject: Subject) {
   };
 }
 
-/** The last daily settlement of each perpetual. */
+/** The last daily settlement of each perpetual; there were no deliveries and no bankruptcies. */
 function settlements(exchange: Exchange, params: Params): unknown {
   const chosen = isChosen({ ...params, values: { ...params.values, type: null } });
   const timestamp = Math.floor((exchange.now() - settledAtMs) / dayMs) * dayMs + settledAtMs;
+  const type = optionalString(params, 'type') ?? 'settlement';
   const settled = listInstruments({}).filter(
-    (instrument) => isPerpetual(instrument) && chosen({ ...instrument, order_type: 'limit' }),
+    (instrument) => type === 'settlement' && isPerpetual(instrument) && chosen({ ...instrument, order_type: 'limit' }),
   );
   return {
     settlements: settled.map((instrument) => ({

@@ -79,9 +79,9 @@ export const marketMethods: Methods = {
 
   'public/get_tradingview_chart_data': publicMethod((exchange, { params }) => candles(exchange, params)),
 
-  'public/get_funding_rate_history': publicMethod((_exchange, { params }) => {
+  'public/get_funding_rate_history': publicMethod((exchange, { params }) => {
     const instrument = perpetualOf(params);
-    return hoursOf(params).map((timestamp) => ({
+    return hoursOf(exchange, params).map((timestamp) => ({
       timestamp,
       interest_1h: funding8h / 8,
       interest_8h: funding8h,
@@ -89,9 +89,9 @@ export const marketMethods: Methods = {
       prev_index_price: indexOf(instrument),
     }));
   }),
-  'public/get_funding_rate_value': publicMethod((_exchange, { params }) => {
+  'public/get_funding_rate_value': publicMethod((exchange, { params }) => {
     perpetualOf(params);
-    return (hoursOf(params).length * funding8h) / 8;
+    return (hoursOf(exchange, params).length * funding8h) / 8;
   }),
   'public/get_funding_chart_data': publicMethod((exchange, { params }) => {
     const instrument = perpetualOf(params);
@@ -150,9 +150,9 @@ function candles(exchange: Exchange, params: Params): unknown {
   return { status, ticks, open: prices, high: prices, low: prices, close: prices, volume, cost: volume };
 }
 
-/** The full hours between the request's timestamps, the last month of them at most. */
-function hoursOf(params: Params): readonly number[] {
-  const last = Math.floor(requiredInteger(params, 'end_timestamp') / hourMs);
+/** The full hours between the request's timestamps and before now, the last month of them at most. */
+function hoursOf(exchange: Exchange, params: Params): readonly number[] {
+  const last = Math.floor(Math.min(requiredInteger(params, 'end_timestamp'), exchange.now()) / hourMs);
   const first = Math.max(Math.ceil(requiredInteger(params, 'start_timestamp') / hourMs), last - mostHours + 1);
   return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => (first + i) * hourMs);
 }

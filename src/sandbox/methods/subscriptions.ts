@@ -31,7 +31,8 @@ function overWebsocket(kind: 'public' | 'private', handler: Handler): Method {
  */
 function subscribe(exchange: Exchange, call: Call, grant: Grant | null): readonly string[] {
   const names = requiredStrings(call.params, 'channels');
-  if (grant === null && names.some(isRaw) && !isLoggedIn(exchange, call)) throw errorOf(13_778);
+  const mayBeRaw = grant !== null || isLoggedIn(exchange, call) || call.struck.has('raw-without-login');
+  if (!mayBeRaw && names.some(isRaw)) throw errorOf(13_778);
   const accountId = grant?.accountId ?? null;
   const given = names.flatMap((name) => {
     const channel = findChannel({ exchange, accountId }, name);

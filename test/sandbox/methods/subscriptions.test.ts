@@ -72,6 +72,9 @@ it('keeps private channels to those who are logged in and may read', async () =>
 it('keeps raw channels to those who are logged in', async () => {
   const channels = ['ticker.BTC-PERPETUAL.raw', 'sandbox.counter.100ms'];
   expect((await socket.request('public/subscribe', { channels }))?.error).toMatchObject({ code: 13_778 });
+  sandbox.setFaults(['raw-without-login']);
+  expect((await socket.request('public/subscribe', { channels }))?.result).toEqual(channels);
+  sandbox.clearFaults();
   await socket.request('public/auth', bootstrap(sandbox));
   expect((await socket.request('public/subscribe', { channels }))?.result).toEqual(channels);
 });
