@@ -1,6 +1,5 @@
 /// <reference types="node" preserve="true" />
 export * from './crypto/index.js';
-export { type Account, accountOf, call } from './deribit/account.js';
 export {
   type ApiKey,
   type ApiKeyChange,
@@ -17,10 +16,13 @@ export {
   resetApiKey,
 } from './deribit/api-keys.js';
 export {
+  type Account,
   type AuthParams,
   type AuthParamsOptions,
+  accountOf,
   buildAuthParams,
   type Credentials,
+  call,
   exchangeToken,
   forkToken,
   type Login,
@@ -46,7 +48,7 @@ export {
   scopesEqual,
 } from './deribit/scope.js';
 export type { SecondFactor, SecondFactorChallenge } from './deribit/second-factor.js';
-export { promptSecondFactor, singleCodeSecondFactor, totpSecondFactor } from './deribit/second-factor-providers.js';
+export { promptSecondFactor, singleCodeSecondFactor, totpSecondFactor } from './deribit/second-factor.js';
 export type { RequestOptions, Transport } from './deribit/transport.js';
 export { DeribitKeysError, type ErrorCode, type ErrorDetails, isDeribitKeysError, type RpcFailure } from './errors.js';
 export type { KeyRecord } from './keystore/record.js';

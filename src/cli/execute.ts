@@ -1,9 +1,8 @@
 import { type Command, CommanderError } from 'commander';
 import { DeribitKeysError } from '../errors.js';
 import { VERSION } from '../version.js';
-import { CheckFailed, ExitWith } from './check-failed.js';
 import { createContext } from './context.js';
-import { EXIT } from './exit-codes.js';
+import { CheckFailed, EXIT, ExitWith } from './exit-codes.js';
 import type { Host } from './host.js';
 import type { GlobalOptions } from './options.js';
 import { createPrinter, type Printer } from './output.js';

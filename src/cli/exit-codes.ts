@@ -1,4 +1,4 @@
-import type { ErrorCode } from '../errors.js';
+import type { DeribitKeysError, ErrorCode } from '../errors.js';
 
 /** What a script may rely on. */
 export const EXIT = {
@@ -54,4 +54,22 @@ const BY_CODE: Readonly<Record<ErrorCode, number>> = {
 /** The exit code for an error's code. */
 export function exitCodeOf(code: ErrorCode): number {
   return BY_CODE[code];
+}
+
+/** Ends a command with exit code 1 when its result, printed already, says that something is wrong. */
+export class CheckFailed extends Error {
+  override readonly name = 'CheckFailed';
+}
+
+/** Ends a command with the exit code of a program that it ran, or that it could not run, which is `told`. */
+export class ExitWith extends Error {
+  override readonly name = 'ExitWith';
+  readonly exitCode: number;
+  readonly told: DeribitKeysError | undefined;
+
+  constructor(exitCode: number, told?: DeribitKeysError) {
+    super(`exit code ${exitCode}`);
+    this.exitCode = exitCode;
+    this.told = told;
+  }
 }

@@ -1,6 +1,10 @@
 import type { Endpoint } from '../deribit/endpoints.js';
-import type { SecondFactor } from '../deribit/second-factor.js';
-import { promptSecondFactor, singleCodeSecondFactor, totpSecondFactor } from '../deribit/second-factor-providers.js';
+import {
+  promptSecondFactor,
+  type SecondFactor,
+  singleCodeSecondFactor,
+  totpSecondFactor,
+} from '../deribit/second-factor.js';
 import { DeribitKeysError } from '../errors.js';
 import type { KeyRecord } from '../keystore/record.js';
 import type { AccountLogin, WorkflowContext } from '../workflows/context.js';

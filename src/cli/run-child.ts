@@ -2,8 +2,9 @@ import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import type { Stream } from 'node:stream';
 import { DeribitKeysError } from '../errors.js';
-import { ExitWith } from './check-failed.js';
+import { ExitWith } from './exit-codes.js';
 import type { Host } from './host.js';
+import { withoutOwnSecrets } from './secret-sources.js';
 
 /** A stream of this process is handed down as it is; another one is fed from a pipe. */
 function handDown(own: Stream, given: Stream): 'inherit' | 'pipe' {
@@ -85,4 +86,25 @@ export function runChild(
       resolve(exitCodeOf(code, signal));
     });
   });
+}
+
+/** What a program that is run with a token finds in its environment. */
+export interface ChildLogin {
+  readonly accessToken: string;
+  readonly clientId: string;
+  /** The HTTP endpoint. */
+  readonly url: string;
+}
+
+/** Returns the environment for a program that we run with a token. */
+export function childEnvironment(
+  env: Readonly<Record<string, string | undefined>>,
+  { accessToken, clientId, url }: ChildLogin,
+): Record<string, string> {
+  return {
+    ...withoutOwnSecrets(env),
+    DERIBIT_ACCESS_TOKEN: accessToken,
+    DERIBIT_CLIENT_ID: clientId,
+    DERIBIT_URL: url,
+  };
 }

@@ -1,13 +1,10 @@
 import { spawn } from 'node:child_process';
 import type { Stats } from 'node:fs';
 import { join } from 'node:path';
-import { Secret } from '../crypto/secret.js';
-import { decodeSecretText } from '../crypto/secret-text.js';
+import { decodeSecretText, Secret } from '../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { errnoOf } from '../keystore/files.js';
-import { describeSharedFile } from '../keystore/permissions.js';
-import { readInput } from '../keystore/read-input.js';
-import { withoutOwnSecrets } from './child-environment.js';
+import { describeSharedFile, readInput } from '../keystore/permissions.js';
 import type { Output } from './host.js';
 
 const MAX_SECRET_BYTES = 4096;
@@ -108,7 +105,7 @@ function outputOf(
 ): Promise<{ readonly output: Buffer; readonly failure: string | null }> {
   return new Promise((resolve, reject) => {
     const child = spawn(program, argv, {
-      env: withoutOwnSecrets(env),
+      env,
       // stdin may be the key that is imported; a program that asks for a PIN opens the terminal for it
       stdio: ['ignore', 'pipe', stderr === undefined ? 'ignore' : stderr === process.stderr ? 'inherit' : 'pipe'],
     });

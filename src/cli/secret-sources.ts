@@ -103,6 +103,15 @@ export const SECRET_VARIABLES: ReadonlySet<string> = new Set([
   'DERIBIT_KEYS_TOKEN_STORE',
 ]);
 
+/** Returns the environment for a program that we run: ours, without our own secrets. */
+export function withoutOwnSecrets(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  const kept = Object.entries(env).filter(
+    // Windows does not tell names apart by case
+    (entry): entry is [string, string] => entry[1] !== undefined && !SECRET_VARIABLES.has(entry[0].toUpperCase()),
+  );
+  return Object.fromEntries(kept);
+}
+
 /** The options that hold the passphrases of many keys, beside `--passphrase-file`; only one of the three is given. */
 export const PER_KEY_OPTIONS = [
   ['passphrase-command', '<command>', 'run this for the passphrase of a key; the name of the key is its last argument'],
@@ -149,7 +158,9 @@ function sourcesOf(name: SecretName, { env, flags, ...io }: SecretContext, key: 
   if (perKey && key !== undefined) {
     const command = flag('passphrase-command');
     if (command !== undefined) {
-      add(true, ({ readFromCommand }) => readFromCommand(command, baseName(key), { env, ...io }));
+      add(true, ({ readFromCommand }) =>
+        readFromCommand(command, baseName(key), { env: withoutOwnSecrets(env), ...io }),
+      );
     }
     const folder = flag('passphrase-dir');
     if (folder !== undefined) add(true, ({ readFromFolder }) => readFromFolder(folder, baseName(key), what, io));

@@ -32,7 +32,7 @@ export async function tokenSource(
   { scope, shared = false }: TokenOptions = {},
 ): Promise<TokenSource> {
   const [{ requireClientId }, { selectEndpoint }, { httpUrlOf, resolveEndpoint }] = await Promise.all([
-    import('../workflows/account/authenticate.js'),
+    import('../workflows/account/account.js'),
     import('../workflows/endpoint-selection.js'),
     import('../deribit/endpoints.js'),
   ]);
@@ -64,7 +64,7 @@ export async function tokenSource(
       });
     },
     async renew(expiring = null, onRenewed) {
-      const { renewToken, sharedScope } = await import('../integrations/token-store/renew.js');
+      const { renewToken, sharedScope } = await import('../integrations/token-store/token-store.js');
       const { connect, clock, nowMs, signal, onNote } = cx.workflow;
       return renewToken(
         {
@@ -107,7 +107,7 @@ export async function namedTokenStore(cx: Context, flags: TokenStoreOptions): Pr
     });
   }
   const { readPrivateFile } = await import('../keystore/permissions.js');
-  const { parseKeyFile } = await import('../integrations/token-store/sealed.js');
+  const { parseKeyFile } = await import('../integrations/token-store/redis-token-store.js');
   const key = parseKeyFile(await readPrivateFile(keyFile, cx.permissions), keyFile);
   return redisTokenStore({ url, key, ...(cx.host.load === undefined ? {} : { load: cx.host.load }) });
 }

@@ -1,13 +1,21 @@
 import { Point } from '@noble/ed25519';
 import { engine as defaultEngine } from '#engine';
 import { bitStringOf, octetStringOf, readDer, sequenceOf } from './asn1/der.js';
-import { ED25519_LENGTH, ed25519Pkcs8, ed25519Spki, rawEd25519PublicKey, rawEd25519Seed } from './asn1/ed25519-der.js';
-import { decodeRsaPrivateKey, decodeRsaPublicKey, rsaPkcs8, rsaSpki } from './asn1/rsa-der.js';
-import { equalBytes } from './bytes.js';
+import {
+  decodeRsaPrivateKey,
+  decodeRsaPublicKey,
+  ED25519_LENGTH,
+  ed25519Pkcs8,
+  ed25519Spki,
+  rawEd25519PublicKey,
+  rawEd25519Seed,
+  rsaPkcs8,
+  rsaSpki,
+} from './asn1/key-der.js';
+import { equalBytes, type RsaPrivateNumbers, type RsaPublicNumbers } from './bytes.js';
 import type { Engine } from './engine/engine.js';
 import { invalid } from './key-errors.js';
 import { PrivateKey, PublicKey } from './keys.js';
-import type { RsaPrivateNumbers, RsaPublicNumbers } from './numbers.js';
 import { checkRsaPrivate, checkRsaPublic } from './rsa-checks.js';
 
 /**

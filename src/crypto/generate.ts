@@ -1,6 +1,6 @@
 import { engine as defaultEngine } from '#engine';
 import { DeribitKeysError } from '../errors.js';
-import { ED25519_LENGTH } from './asn1/ed25519-der.js';
+import { ED25519_LENGTH } from './asn1/key-der.js';
 import { decodePkcs8 } from './asn1/spki-pkcs8.js';
 import { privateKeyFromEd25519Seed } from './build-keys.js';
 import type { Engine } from './engine/engine.js';

@@ -4,7 +4,7 @@ export {
   publicKeyFromEd25519,
   publicKeyFromRsa,
 } from './build-keys.js';
-export type { Bytes } from './bytes.js';
+export type { Bytes, RsaPrivateNumbers, RsaPublicNumbers } from './bytes.js';
 export {
   type CallbackSignerOptions,
   type CryptoKeySignerOptions,
@@ -34,6 +34,5 @@ export { type GenerateOptions, generateKeyPair, RSA_SIZES, type RsaSize } from '
 export { encodePublicKeyPem } from './key-pem.js';
 export { type KeyAlgorithm, PrivateKey, PublicKey } from './keys.js';
 export { randomNonce } from './nonce.js';
-export type { RsaPrivateNumbers, RsaPublicNumbers } from './numbers.js';
 export { Secret, type SecretLike, toSecret } from './secret.js';
 export { type LocalSigner, localSigner, type Signer, verifySignature } from './signer.js';

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { Secret } from '../crypto/secret.js';
 import { DeribitKeysError } from '../errors.js';
-import type { Account } from './account.js';
+import type { Account } from './auth.js';
 import { isRecord } from './json-rpc.js';
 import { formatScope, type Scope } from './scope.js';
 import { type SecondFactorOptions, withSecondFactor } from './second-factor.js';

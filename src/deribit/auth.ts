@@ -1,8 +1,8 @@
 import { Secret } from '../crypto/secret.js';
 import { isDeribitKeysError } from '../errors.js';
 import { defined } from '../util/defined.js';
-import { type Account, call } from './account.js';
 import { buildAuthParams, type Credentials } from './auth-params.js';
+import { clockCommand, describeOffset, type ExchangeClock, getTime, withClockCorrection } from './clock.js';
 import { protocolError } from './json-rpc.js';
 import { fieldsOf } from './shapes.js';
 import type { RequestOptions, Transport } from './transport.js';
@@ -137,4 +137,69 @@ async function authenticate(
     enabledFeatures: fields.strings('enabled_features'),
     mandatoryTfaStatus: fields.optionalString('mandatory_tfa_status'),
   };
+}
+
+/** Somebody who is logged in. */
+export interface Account {
+  readonly transport: Transport;
+  /** Null on a WebSocket connection that has logged in: then the connection itself is the proof. */
+  readonly accessToken: Secret | null;
+}
+
+export type CallOptions = Pick<RequestOptions, 'signal' | 'timeoutMs'>;
+
+/** The account of a login that was made over `transport`; over a WebSocket no token needs to be sent any more. */
+export function accountOf(transport: Transport, login: { readonly accessToken: Secret }): Account {
+  return { transport, accessToken: transport.kind === 'websocket' ? null : login.accessToken };
+}
+
+/** Asks in the account's name; rejects as {@link Transport.request} does. */
+export function call(
+  { transport, accessToken }: Account,
+  method: string,
+  params: Readonly<Record<string, unknown>> = {},
+  { signal, timeoutMs }: CallOptions = {},
+): Promise<unknown> {
+  return transport.request(method, params, {
+    ...(signal === undefined ? {} : { signal }),
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    ...(accessToken === null ? {} : { accessToken }),
+  });
+}
+
+/** What a login needs beside its credentials. */
+export interface SignInContext {
+  readonly clock: ExchangeClock;
+  readonly signal?: AbortSignal;
+  /** Told when the login was signed by the exchange's clock. */
+  readonly onNote?: (note: string) => void;
+}
+
+/**
+ * Logs in by signature; where that is refused and the local clock is far off, once more by the exchange's clock, which
+ * later logins of this context use from the start. The exchange's clock is not used where it is more than a day away.
+ * @throws as {@link login} does
+ */
+export async function signIn(
+  { clock, signal, onNote }: SignInContext,
+  transport: Transport,
+  credentials: Credentials,
+  scope?: string | undefined,
+): Promise<Login> {
+  const options = defined({ signal });
+  return withClockCorrection({
+    clock,
+    attempt: () => login(transport, credentials, { ...options, scope, timestampMs: clock.timestampMs() }),
+    read: () =>
+      clock
+        .read(() => getTime(transport, options))
+        .catch((unread: unknown) => {
+          if (isDeribitKeysError(unread, 'ERR_INTERRUPTED')) throw unread;
+          return null;
+        }),
+    onCorrected: ({ offsetMs }) =>
+      onNote?.(
+        `the clock here is ${describeOffset(offsetMs)}: signed by the exchange's; set it with: ${clockCommand()}`,
+      ),
+  });
 }

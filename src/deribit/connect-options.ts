@@ -1,5 +1,9 @@
+import { X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import * as tls from 'node:tls';
+import { DeribitKeysError } from '../errors.js';
 import { requireNumber, requireObject, requireSignal } from '../util/checks.js';
-import type { ProxyOptions } from './proxy.js';
+import { isLoopback } from './endpoints.js';
 
 /** What both transports take. */
 export interface ConnectOptions extends ProxyOptions {
@@ -40,4 +44,96 @@ export function checkConnectOptions<T extends ConnectOptions>(
     timeoutMs: requireNumber('timeoutMs', options.timeoutMs ?? DEFAULT_TIMEOUT_MS, 1),
     maxReplyBytes: requireNumber('maxReplyBytes', options.maxReplyBytes ?? DEFAULT_MAX_REPLY_BYTES, 1),
   };
+}
+
+/** The environment variables that name a proxy; lower case wins, as it does for curl. */
+export interface ProxyEnvironment {
+  readonly HTTPS_PROXY?: string | undefined;
+  readonly https_proxy?: string | undefined;
+  readonly NO_PROXY?: string | undefined;
+  readonly no_proxy?: string | undefined;
+}
+
+export interface ProxyOptions {
+  /** URL of an HTTP proxy (`http:` or `https:`, with its credentials where it wants some); null for none. */
+  readonly proxy?: string | null | undefined;
+  /** Read where `proxy` is left out, and for encrypted traffic to other machines only. */
+  readonly env?: ProxyEnvironment | undefined;
+}
+
+/**
+ * The proxy to go through, or null. `NO_PROXY` is a list of host names (each covers its subdomains), with or without
+ * a port, separated by commas or spaces; `*` covers all.
+ * @throws `ERR_USAGE` for a URL that is not an HTTP proxy's
+ */
+export function proxyFor(url: string, { proxy, env }: ProxyOptions): string | null {
+  const target = new URL(url);
+  const chosen = proxy === undefined ? fromEnvironment(target, env ?? {}) : proxy;
+  if (chosen === null || chosen === '') return null;
+  const text = chosen.includes('://') ? chosen : `http://${chosen}`;
+  if (!URL.canParse(text) || !/^https?:$/.test(new URL(text).protocol)) {
+    throw new DeribitKeysError('ERR_USAGE', "the proxy's URL is not of the form http://host:port", {
+      hint: 'only HTTP proxies are supported; set NO_PROXY to go around it',
+    });
+  }
+  return text;
+}
+
+function fromEnvironment(target: URL, env: ProxyEnvironment): string | null {
+  if (isLoopback(target) || !/^(wss|https):$/.test(target.protocol)) return null;
+  const exceptions = (env.no_proxy || env.NO_PROXY || '').toLowerCase().split(/[\s,]+/);
+  const host = target.hostname.toLowerCase();
+  const port = target.port || '443';
+  const excepted = exceptions.some((entry) => {
+    const [, name = '', only] = /^\*?\.?([^:]+)(?::(\d+))?$/.exec(entry) ?? [];
+    if (entry === '*') return true;
+    return name !== '' && (host === name || host.endsWith(`.${name}`)) && (only === undefined || only === port);
+  });
+  return excepted ? null : env.https_proxy || env.HTTPS_PROXY || null;
+}
+
+/**
+ * TLS options that trust the certificate authorities in `ca` (PEM) beside those that Node.js trusts: its own, and those
+ * of NODE_EXTRA_CA_CERTS.
+ * @throws `ERR_USAGE` for text that holds no certificate
+ */
+export function trustOf(ca: string): { readonly ca: string[] } {
+  const blocks = certificatesIn(ca);
+  if (blocks.length === 0 || !blocks.every(isCertificate)) {
+    throw new DeribitKeysError('ERR_USAGE', 'the certificate authority given as ca cannot be read', {
+      hint: 'give PEM text with BEGIN CERTIFICATE blocks',
+      maybeSent: false,
+    });
+  }
+  return { ca: [...trustedByDefault(process.env.NODE_EXTRA_CA_CERTS), ...blocks] };
+}
+
+/** Setting `ca` replaces what Node.js trusts, so it is listed here; from Node.js 22.15 on it says itself what that is. */
+function trustedByDefault(extraFile: string | undefined): readonly string[] {
+  const { getCACertificates } = tls as unknown as { getCACertificates?: (type: 'default') => string[] };
+  const known = getCACertificates?.('default') ?? tls.rootCertificates;
+  return [...new Set([...known, ...extraCertificates(extraFile)])];
+}
+
+/** Node.js itself only warns where the file cannot be read. */
+function extraCertificates(file: string | undefined): readonly string[] {
+  if (file === undefined || file === '') return [];
+  try {
+    return certificatesIn(readFileSync(file, 'utf8')).filter(isCertificate);
+  } catch {
+    return [];
+  }
+}
+
+function certificatesIn(text: string): readonly string[] {
+  return text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+}
+
+/** TLS skips what it cannot read. */
+function isCertificate(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).raw.length > 0;
+  } catch {
+    return false;
+  }
 }

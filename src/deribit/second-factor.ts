@@ -1,5 +1,7 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { type SecretLike, toSecret } from '../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
-import { type Account, type CallOptions, call } from './account.js';
+import { type Account, type CallOptions, call } from './auth.js';
 import { isRecord } from './json-rpc.js';
 import { interruptedError } from './network-errors.js';
 import { fieldsOf, listOf } from './shapes.js';
@@ -132,4 +134,147 @@ function endless(method: string): DeribitKeysError {
       hint: "check the clock, and try the code on Deribit's web page",
     },
   );
+}
+
+export interface TotpOptions {
+  /** Milliseconds since the epoch. */
+  readonly nowMs?: (() => number) | undefined;
+  /** Resolves after so many milliseconds, or rejects when the signal fires. */
+  readonly sleep?: ((ms: number, signal?: AbortSignal) => Promise<void>) | undefined;
+}
+
+const STEP_MS = 30_000;
+/** What a prompt may be given wrong in form, for one challenge. */
+const MAX_TYPOS = 3;
+
+/**
+ * Codes from the seed of an authenticator app (RFC 6238: SHA-1, 30 s, 6 digits), in base32 or in an `otpauth:` URI. Spaces, hyphens, lower case
+ * and missing padding are fine; `ERR_USAGE` for a seed that is none. Codes count once, so
+ * no step's is given twice: where the current one is spent, the next is waited for, with a note, and calls at once take
+ * turns. A code that does not match is not repeated unless its step passed on the way.
+ */
+export function totpSecondFactor(seed: SecretLike, options: TotpOptions = {}): SecondFactor {
+  const text = normaliseSeed(toSecret(seed).reveal());
+  const nowMs = options.nowMs ?? Date.now;
+  const sleep = options.sleep ?? sleepFor;
+  let lastStep = Number.NEGATIVE_INFINITY;
+  let lastTurn: Promise<unknown> = Promise.resolve();
+
+  const nextCode = async ({ reason, refusal, note, signal }: SecondFactorChallenge): Promise<string> => {
+    let step = stepOf(nowMs());
+    if (refusal !== null && reason === 'tfa_code_not_matched' && step === lastStep) throw refusal;
+    if (step <= lastStep) {
+      const waitMs = (lastStep + 1) * STEP_MS - nowMs();
+      note(`the current code was used already: waiting ${Math.ceil(waitMs / 1000)} s for the next one`);
+      await sleep(waitMs, signal);
+      step = Math.max(lastStep + 1, stepOf(nowMs()));
+    }
+    lastStep = step;
+    const { TOTP, Secret: Seed } = await import('otpauth');
+    return new TOTP({ secret: Seed.fromBase32(text) }).generate({ timestamp: step * STEP_MS });
+  };
+
+  return (challenge) => {
+    const turn = lastTurn.then(() => nextCode(challenge));
+    lastTurn = turn.catch(() => {});
+    return turn;
+  };
+}
+
+/**
+ * One code that the user has at hand. It answers the first challenge; a second one is `ERR_SECOND_FACTOR_REQUIRED`,
+ * a refused code its refusal. `ERR_USAGE` for anything but six digits.
+ */
+export function singleCodeSecondFactor(code: SecretLike): SecondFactor {
+  const digits = digitsOf(toSecret(code).reveal());
+  if (digits === null) {
+    throw new DeribitKeysError('ERR_USAGE', 'the second-factor code is not six digits', {
+      hint: 'copy it from the authenticator app; for its seed there is an option of its own',
+    });
+  }
+  let used = false;
+  return async (challenge) => {
+    if (challenge.refusal !== null) throw challenge.refusal;
+    if (used) {
+      throw new DeribitKeysError('ERR_SECOND_FACTOR_REQUIRED', `${challenge.method} wants another second-factor code`, {
+        hint: 'a single code answers one request only: give the seed instead, so that each gets its own',
+        maybeSent: false,
+      });
+    }
+    used = true;
+    return digits;
+  };
+}
+
+/** Codes typed by a person. `ask` shows a question; what it gives is asked for again where it is not six digits. */
+export function promptSecondFactor(
+  ask: (question: string, challenge: SecondFactorChallenge) => Promise<string>,
+): SecondFactor {
+  return async (challenge) => {
+    let question = questionFor(challenge);
+    for (let typos = 0; typos <= MAX_TYPOS; typos += 1) {
+      const digits = digitsOf(await ask(question, challenge));
+      if (digits !== null) return digits;
+      question = 'A code has six digits. Second-factor code: ';
+    }
+    throw new DeribitKeysError('ERR_SECOND_FACTOR_REQUIRED', 'no second-factor code was given', {
+      hint: 'type the six digits that the authenticator app shows',
+      maybeSent: false,
+    });
+  };
+}
+
+function questionFor({ method, reason }: SecondFactorChallenge): string {
+  if (reason === null) return `Second-factor code for ${method}: `;
+  if (reason === 'used_tfa_code') return 'That code was used already. The next one, once the app shows it: ';
+  if (reason === 'challenge_timeout') return 'That took too long. A fresh code: ';
+  return 'That code was refused. Second-factor code: ';
+}
+
+function stepOf(timeMs: number): number {
+  return Math.floor(timeMs / STEP_MS);
+}
+
+function digitsOf(text: string): string | null {
+  const digits = text.replace(/\s/g, '');
+  return /^\d{6}$/.test(digits) ? digits : null;
+}
+
+/** RFC 4648 §6 without padding; lengths that no number of whole bytes has are refused. */
+function normaliseSeed(seed: string): string {
+  const isUri = /^\s*otpauth:/i.test(seed);
+  const text = (isUri ? seedInUri(seed.trim()) : seed).replace(/[\s-]/g, '').replace(/=+$/, '').toUpperCase();
+  if (!/^[A-Z2-7]+$/.test(text) || [1, 3, 6].includes(text.length % 8)) {
+    throw new DeribitKeysError('ERR_USAGE', `the second-factor seed (${seed.length} characters) is not base32`, {
+      hint: 'give the secret that Deribit showed when the authenticator app was set up: letters A to Z and digits 2 to 7',
+    });
+  }
+  return text;
+}
+
+/** The seed in an `otpauth:` URI, as password managers and QR codes hold it. @throws `ERR_USAGE` for codes of another kind */
+function seedInUri(uri: string): string {
+  const refuse = (why: string) =>
+    new DeribitKeysError('ERR_USAGE', `the otpauth: URI of the second factor ${why}`, {
+      hint: 'Deribit takes six digits that change every 30 seconds (TOTP, SHA-1): give its URI or its base32 seed',
+    });
+  if (!URL.canParse(uri)) throw refuse('cannot be parsed');
+  const url = new URL(uri);
+  const { searchParams } = url;
+  if (url.host.toLowerCase() !== 'totp') throw refuse('is not one of time-based codes (otpauth://totp/…)');
+  const isOther = (name: string, value: string) => (searchParams.get(name) ?? value).toUpperCase() !== value;
+  if (isOther('digits', '6') || isOther('period', '30') || isOther('algorithm', 'SHA1')) {
+    throw refuse('asks for other digits, another period or another algorithm');
+  }
+  const secret = searchParams.get('secret');
+  if (secret === null || secret === '') throw refuse('has no secret in it');
+  return secret;
+}
+
+async function sleepFor(ms: number, signal?: AbortSignal): Promise<void> {
+  try {
+    await delay(ms, undefined, signal === undefined ? {} : { signal });
+  } catch {
+    throw interruptedError('waiting for the next code', { maybeSent: false });
+  }
 }

@@ -11,8 +11,8 @@ import { fileNames, type Keystore, recordStep } from './keystore.js';
 import { foldName, isKeyName } from './names.js';
 import { passphraseIdentity, passphraseRecipient } from './passphrase-stanza.js';
 import { MAX_RECORD_BYTES, parseRecord } from './record.js';
-import { RETIRED_FOLDER } from './retire.js';
 import type { Step } from './steps.js';
+import { RETIRED_FOLDER } from './stored-keys.js';
 import { hasUnfinishedChange } from './transaction.js';
 
 /*

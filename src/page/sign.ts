@@ -1,8 +1,7 @@
 import { localSigner, parsePrivateKey } from '../crypto/index.js';
 import { type AuthParams, buildAuthParams } from '../deribit/auth-params.js';
-import { openKey, refuseNoFile } from './compare.js';
+import { keyFileField, openKey, refuseNoFile } from './compare.js';
 import { copies, find, markField, onSubmit, refuseField } from './dom.js';
-import { keyFileField } from './key-file.js';
 
 const ENDPOINTS = { curl: 'https://test.deribit.com/api/v2', 'curl-prod': 'https://www.deribit.com/api/v2' } as const;
 

@@ -16,7 +16,7 @@ export { type Pkcs11Signer, type Pkcs11SignerOptions, pkcs11Signer } from './pkc
 export type { PinSource } from './pkcs11/token.js';
 export type { CallOptions, GenerateInKmsOptions, KmsSigner, KmsSignerOptions, SecretProvider } from './remote-key.js';
 export type { AgentIdentity, AgentKeyChoice } from './ssh-agent/identities.js';
-export { type LoadKeyOptions, loadKeyIntoAgent, removeKeyFromAgent } from './ssh-agent/load-key.js';
+export { type LoadKeyOptions, loadKeyIntoAgent, removeKeyFromAgent } from './ssh-agent/identities.js';
 export { type SshAgentSigner, type SshAgentSignerOptions, sshAgentSigner } from './ssh-agent/ssh-agent-signer.js';
 export type { VaultAuth, VaultOptions } from './vault/vault-client.js';
 export {

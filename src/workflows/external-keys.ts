@@ -13,7 +13,7 @@ import {
   type SignerLocation,
   type SignerTarget,
 } from '../signers/kinds.js';
-import type { MakeSuccessor } from './rotation/successor.js';
+import type { MakeSuccessor } from './rotation/start.js';
 
 /**
  * Opens the signer of a key that lives outside of the keystore, and proves that it is the one of the record.

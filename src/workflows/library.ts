@@ -173,7 +173,7 @@ export interface RotationRequest extends Pick<RotateRequest, 'name' | 'type' | '
  */
 export async function rotate(context: Context, request: RotationRequest): Promise<Rotation> {
   const { store, passphraseOf, access } = innerOf(context.keystore);
-  const { localSuccessor } = await import('./rotation/successor.js');
+  const { localSuccessor } = await import('./rotation/start.js');
   const { successorAnywhere } = await import('./external-keys.js');
   const makeSuccessor = successorAnywhere(store, localSuccessor(store, passphraseOf), access);
   const { login, ...rest } = request;

@@ -2,11 +2,9 @@ import type { Signer } from '../crypto/signer.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { requireNoRotation } from '../keystore/journal.js';
 import type { KeyRecord } from '../keystore/record.js';
-import { linkTarget, type RetiredKey, retireKey } from '../keystore/retire.js';
-import { readPublicKey } from '../keystore/stored-keys.js';
-import { accountKeys, withAccount } from './account/account.js';
+import { linkTarget, type RetiredKey, readPublicKey, retireKey } from '../keystore/stored-keys.js';
+import { accountKeys, onBehalfOf, withAccount } from './account/account.js';
 import { matchKeys } from './account/match-key.js';
-import { onBehalfOf } from './account/subaccount.js';
 import type { AccountLogin, WorkflowContext } from './context.js';
 import { proveLogin } from './registration/proof.js';
 

@@ -1,6 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { inspect } from 'node:util';
 import { describe, expect, test, vi } from 'vitest';
+import { bigIntToBytes, bitLength, bytesToBigInt, modPow } from '../../src/crypto/bytes.js';
 import {
   fingerprint,
   generateKeyPair,
@@ -15,9 +16,8 @@ import {
   toSecret,
 } from '../../src/crypto/index.js';
 import { encodePrivateKeyPem, loadPkcs8Pem } from '../../src/crypto/key-pem.js';
-import { bigIntToBytes, bitLength, bytesToBigInt, modPow } from '../../src/crypto/numbers.js';
 import { encodePem } from '../../src/crypto/pem.js';
-import { passesMillerRabin } from '../../src/crypto/primes.js';
+import { passesMillerRabin } from '../../src/crypto/rsa-checks.js';
 import { ENGINES, failure, native, rsaKey, utf8 } from './support.js';
 
 // RFC 8410 §10.3

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { rawEd25519PublicKey } from '../../src/crypto/asn1/ed25519-der.js';
+import { rawEd25519PublicKey } from '../../src/crypto/asn1/key-der.js';
 import { decodeSpki } from '../../src/crypto/asn1/spki-pkcs8.js';
 import { privateKeyFromEd25519Seed, publicKeyFromEd25519 } from '../../src/crypto/build-keys.js';
 import { bytesToHex } from '../../src/crypto/bytes.js';

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { ed25519Pkcs8 } from '../../src/crypto/asn1/ed25519-der.js';
+import { ed25519Pkcs8 } from '../../src/crypto/asn1/key-der.js';
 import { parsePrivateKey, serialisePrivateKey } from '../../src/crypto/formats/index.js';
 import { generateKeyPair } from '../../src/crypto/generate.js';
 import { localSigner, verifySignature } from '../../src/crypto/signer.js';

@@ -1,10 +1,10 @@
 import { checkPrimeSync, generateKeyPairSync, generatePrimeSync } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import { rsaPkcs8 } from '../../src/crypto/asn1/rsa-der.js';
+import { rsaPkcs8 } from '../../src/crypto/asn1/key-der.js';
 import { decodePkcs8 } from '../../src/crypto/asn1/spki-pkcs8.js';
 import { privateKeyFromRsaNumbers, publicKeyFromRsa } from '../../src/crypto/build-keys.js';
+import { bigIntToBytes, bitLength, bytesToBigInt, type RsaPrivateNumbers } from '../../src/crypto/bytes.js';
 import { loadPkcs8Pem } from '../../src/crypto/key-pem.js';
-import { bigIntToBytes, bitLength, bytesToBigInt, type RsaPrivateNumbers } from '../../src/crypto/numbers.js';
 import { encodePem } from '../../src/crypto/pem.js';
 import { localSigner, verifySignature } from '../../src/crypto/signer.js';
 import type { ErrorCode } from '../../src/errors.js';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { decodeSecretText, describeSpoiltText } from '../../src/crypto/secret-text.js';
+import { decodeSecretText, describeSpoiltText } from '../../src/crypto/secret.js';
 import { hex, utf8 } from './support.js';
 
 const utf16le = (text: string) => new Uint8Array(Buffer.from(text, 'utf16le'));

@@ -14,7 +14,7 @@ import {
   TAG,
   writeDer,
 } from '../../src/crypto/asn1/der.js';
-import { decodeRsaPrivateKey, encodeRsaPublicKey } from '../../src/crypto/asn1/rsa-der.js';
+import { decodeRsaPrivateKey, encodeRsaPublicKey } from '../../src/crypto/asn1/key-der.js';
 import { decodePkcs8, decodeSpki } from '../../src/crypto/asn1/spki-pkcs8.js';
 import { privateKeyFromEd25519Seed, publicKeyFromEd25519 } from '../../src/crypto/build-keys.js';
 import { concatBytes } from '../../src/crypto/bytes.js';

@@ -4,11 +4,11 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { generateKeyPair } from '../../src/crypto/generate.js';
 import { Secret } from '../../src/crypto/secret.js';
-import type { Signer } from '../../src/crypto/signer.js';
-import { localSigner } from '../../src/crypto/signer.js';
-import { accountOf, call } from '../../src/deribit/account.js';
+import { localSigner, type Signer } from '../../src/crypto/signer.js';
 import {
+  accountOf,
   buildAuthParams,
+  call,
   exchangeToken,
   forkToken,
   login,

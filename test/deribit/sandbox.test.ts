@@ -4,13 +4,12 @@ import { generateKeyPair } from '../../src/crypto/generate.js';
 import { encodePublicKeyPem } from '../../src/crypto/key-pem.js';
 import { Secret } from '../../src/crypto/secret.js';
 import { localSigner } from '../../src/crypto/signer.js';
-import { accountOf } from '../../src/deribit/account.js';
 import * as apiKeys from '../../src/deribit/api-keys.js';
-import { login, logout, refreshLogin } from '../../src/deribit/auth.js';
+import { accountOf, login, logout, refreshLogin } from '../../src/deribit/auth.js';
 import { connect } from '../../src/deribit/connect.js';
 import { resolveEndpoint } from '../../src/deribit/endpoints.js';
 import { scopesEqual } from '../../src/deribit/scope.js';
-import { totpSecondFactor } from '../../src/deribit/second-factor-providers.js';
+import { totpSecondFactor } from '../../src/deribit/second-factor.js';
 import { startSandbox } from '../../src/sandbox/index.js';
 import { failure } from './servers.js';
 

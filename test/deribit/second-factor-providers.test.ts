@@ -2,12 +2,12 @@ import { execFileSync } from 'node:child_process';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Secret } from '../../src/crypto/secret.js';
-import { withSecondFactor } from '../../src/deribit/second-factor.js';
 import {
   promptSecondFactor,
   singleCodeSecondFactor,
   totpSecondFactor,
-} from '../../src/deribit/second-factor-providers.js';
+  withSecondFactor,
+} from '../../src/deribit/second-factor.js';
 import { accountOn, again, challengeWith, clock, exchange, METHOD, SEED } from './challenges.js';
 import { failure, shown } from './servers.js';
 

@@ -12,7 +12,7 @@ import { clientOf, narrowedScope, parseClients } from '../../src/integrations/au
 import { isLocal, type ListenAddress, parseListen, passedSocket } from '../../src/integrations/auth-server/listen.js';
 import { bearerOf, hashesTo, hashOf } from '../../src/integrations/auth-server/secret-file.js';
 import type { ServedKey } from '../../src/integrations/auth-server/served-key.js';
-import { ManagedSession } from '../../src/integrations/ccxt/managed-session.js';
+import { ManagedSession } from '../../src/integrations/ccxt/rest.js';
 import { memoryTokenStore } from '../../src/integrations/token-store/token-store.js';
 import type { Session } from '../../src/session/index.js';
 import { afterTest, caught, world } from '../session/support.js';

@@ -3,8 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { redisTokenStore } from '../../src/integrations/token-store/redis-token-store.js';
-import { parseKeyFile, sealer } from '../../src/integrations/token-store/sealed.js';
+import { parseKeyFile, redisTokenStore, sealer } from '../../src/integrations/token-store/redis-token-store.js';
 import {
   isUsable,
   memoryTokenStore,

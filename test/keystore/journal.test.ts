@@ -12,7 +12,7 @@ import {
 } from '../../src/keystore/journal.js';
 import { openKeystore } from '../../src/keystore/keystore.js';
 import { localRecord } from '../../src/keystore/record.js';
-import { successorKind } from '../../src/workflows/rotation/successor.js';
+import { successorKind } from '../../src/workflows/rotation/start.js';
 import { temporaryFolder } from '../support/cli.js';
 
 const journal: RotationJournal = {

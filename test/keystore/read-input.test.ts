@@ -3,8 +3,7 @@ import { chmodSync, createWriteStream, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import { localSigner } from '../../src/crypto/signer.js';
-import { describeSharedFile, readPrivateFile } from '../../src/keystore/permissions.js';
-import { readInput } from '../../src/keystore/read-input.js';
+import { describeSharedFile, readInput, readPrivateFile } from '../../src/keystore/permissions.js';
 import { loadSigner } from '../../src/workflows/load-signer.js';
 import { cli, temporaryFolder } from '../support/cli.js';
 import { builtProgram, canRun } from '../support/program.js';

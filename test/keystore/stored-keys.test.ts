@@ -6,11 +6,11 @@ import { generateKeyPair } from '../../src/crypto/generate.js';
 import { Secret } from '../../src/crypto/secret.js';
 import { readAudit } from '../../src/keystore/audit-log.js';
 import { openPrivateKey } from '../../src/keystore/open-key.js';
-import { retireKey } from '../../src/keystore/retire.js';
 import {
   changePassphrase,
   readPublicKey,
   requirePrivateFile,
+  retireKey,
   storeKey,
   storePublicKey,
 } from '../../src/keystore/stored-keys.js';

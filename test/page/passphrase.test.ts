@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { passphraseStrength, suggestPassphrase } from '../../src/page/passphrase.js';
+import { passphraseStrength, suggestPassphrase } from '../../src/page/create.js';
 
 describe('the strength of a passphrase', () => {
   it.each([

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { concurrencyLimit } from '../../src/signers/concurrency-limit.js';
 import { ed25519Point, isEdwards25519 } from '../../src/signers/pkcs11/key-objects.js';
+import { concurrencyLimit } from '../../src/signers/signer-kind.js';
 
 describe('concurrencyLimit', () => {
   it('runs all work, in order, and never more than the limit at once, also where some of it fails', async () => {

@@ -15,7 +15,7 @@ import { generate } from '../../src/workflows/generate.js';
 import { proveLogin } from '../../src/workflows/registration/proof.js';
 import { register } from '../../src/workflows/registration/register.js';
 import { abortRotation, type Rotation, rotate } from '../../src/workflows/rotation/rotate.js';
-import { localSuccessor } from '../../src/workflows/rotation/successor.js';
+import { localSuccessor } from '../../src/workflows/rotation/start.js';
 
 /** Counts the writes to the keystore, and dies before or after one of them, as a process that is killed does. */
 export interface CrashPlan {

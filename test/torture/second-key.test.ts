@@ -10,7 +10,7 @@ import { generate } from '../../src/workflows/generate.js';
 import { applyPolicy } from '../../src/workflows/policy/apply-policy.js';
 import { parsePolicy } from '../../src/workflows/policy/parse-policy.js';
 import { register } from '../../src/workflows/registration/register.js';
-import { localSuccessor } from '../../src/workflows/rotation/successor.js';
+import { localSuccessor } from '../../src/workflows/rotation/start.js';
 import { type Bench, openBench } from '../support/workbench.js';
 
 /*

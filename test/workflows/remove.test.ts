@@ -107,7 +107,7 @@ describe('removing a key', () => {
   it('looks once at the account: one code of the second factor does', async () => {
     const world = await openWorld('ws', { tfaSecret: 'JBSWY3DPEHPK3PXP' });
     let codes = 0;
-    const { totpSecondFactor } = await import('../../src/deribit/second-factor-providers.js');
+    const { totpSecondFactor } = await import('../../src/deribit/second-factor.js');
     const seed = totpSecondFactor(new Secret('JBSWY3DPEHPK3PXP'));
     const context = {
       ...world.context,

@@ -17,7 +17,7 @@ export function defineAgentLoad(command: Command, act: Act): void {
     .addHelpText('after', examples('agent-load bot --lifetime 12h', 'agent-load bot --confirm'))
     .action(
       act(async (cx, name: string, flags: AgentLoadFlags) => {
-        const { loadKeyIntoAgent } = await import('../../signers/ssh-agent/load-key.js');
+        const { loadKeyIntoAgent } = await import('../../signers/ssh-agent/identities.js');
         const { parseDuration } = await import('../../util/duration.js');
         const { requirePrivateFile } = await import('../../keystore/stored-keys.js');
         const lifetimeS = flags.lifetime === undefined ? undefined : parseDuration(flags.lifetime) / 1000;

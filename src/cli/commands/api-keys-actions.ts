@@ -47,7 +47,7 @@ async function openAccountWork(
   flags: LoginOptions,
   choices: readonly KeyChoice[],
 ): Promise<{ workflow: WorkflowContext; login: AccountLogin }> {
-  const { onBehalfOf } = await import('../../workflows/account/subaccount.js');
+  const { onBehalfOf } = await import('../../workflows/account/account.js');
   const records = choices.flatMap(({ record }) => (record === null ? [] : [record]));
   const base = await accountLogin(cx, flags, ...records);
   const login = records.reduce(onBehalfOf, base);

@@ -20,7 +20,7 @@ export function defineAuth(command: Command, act: Act): void {
     )
     .action(
       act(async (cx, name: string, flags: AuthFlags) => {
-        const { authenticate } = await import('../../workflows/account/authenticate.js');
+        const { authenticate } = await import('../../workflows/account/account.js');
         const { selectEndpoint } = await import('../../workflows/endpoint-selection.js');
         const record = await cx.store.read(name);
         const endpoint = selectEndpoint(cx.target, record);

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { DeribitKeysError } from '../../errors.js';
 import { VERSION } from '../../version.js';
 import type { Fact } from '../../workflows/conformance/conformance.js';
-import { CheckFailed } from '../check-failed.js';
+import { CheckFailed } from '../exit-codes.js';
 import { accountLogin, withSecondFactor } from '../login.js';
 import { addLoginOptions, examples, type LoginOptions, notEmpty } from '../options.js';
 import { inLine, type Printer, table } from '../output.js';

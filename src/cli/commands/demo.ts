@@ -46,7 +46,7 @@ async function tell(
 ): Promise<Story> {
   const { generate } = await import('../../workflows/generate.js');
   const { register } = await import('../../workflows/registration/register.js');
-  const { authenticate } = await import('../../workflows/account/authenticate.js');
+  const { authenticate } = await import('../../workflows/account/account.js');
   const { withTransport } = await import('../../workflows/account/account.js');
   const transport = endpoint.url.startsWith('ws') ? 'WebSocket' : 'HTTP';
   const kind = algorithm === 'rsa' ? ({ type: 'rsa', bits: 2048 } as const) : ({ type: 'ed25519' } as const);

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { DeribitKeysError } from '../../errors.js';
-import { ExitWith } from '../check-failed.js';
+import { ExitWith } from '../exit-codes.js';
 import { addTokenStoreOptions, examples, type TokenStoreOptions } from '../options.js';
 import type { Act } from '../program.js';
 import { validToken } from '../token.js';
@@ -42,7 +42,7 @@ with 127 if there is no such program, and with 126 if the program cannot be exec
           const { source, token } = await validToken(cx, name, { ...flags, cache: shared });
           const { clientId, url } = source;
           const { accessToken } = token;
-          const { childEnvironment } = await import('../child-environment.js');
+          const { childEnvironment } = await import('../run-child.js');
           const { runChild } = await import('../run-child.js');
           const exitCode = await runChild(
             cx.host,

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import { rawEd25519Seed } from '../../crypto/asn1/ed25519-der.js';
+import { rawEd25519Seed } from '../../crypto/asn1/key-der.js';
 import type { PrivateKey } from '../../crypto/keys.js';
 import type { Secret } from '../../crypto/secret.js';
 import { DeribitKeysError } from '../../errors.js';

@@ -6,9 +6,8 @@ import { parseDuration } from '../../util/duration.js';
 import type { AccountLogin, WorkflowContext } from '../../workflows/context.js';
 import type { Rotation } from '../../workflows/rotation/rotate.js';
 import type { FailedRotation } from '../../workflows/rotation/rotate-all.js';
-import { CheckFailed } from '../check-failed.js';
-import type { Context } from '../context.js';
-import { keyContext } from '../key-context.js';
+import { type Context, keyContext } from '../context.js';
+import { CheckFailed } from '../exit-codes.js';
 import { accountLogin, keyLogin, saysLogin, withSecondFactor } from '../login.js';
 import { addLoginOptions, examples, type LoginOptions } from '../options.js';
 import { fields, inLine, table } from '../output.js';
@@ -53,7 +52,7 @@ async function ownLogin(
   flags: LoginOptions,
   record: KeyRecord,
 ): Promise<AccountLogin> {
-  const { requireClientId } = await import('../../workflows/account/authenticate.js');
+  const { requireClientId } = await import('../../workflows/account/account.js');
   const { selectEndpoint } = await import('../../workflows/endpoint-selection.js');
   const endpoint = selectEndpoint(cx.target, record);
   const { subaccount } = flags;

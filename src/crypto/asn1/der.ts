@@ -1,7 +1,6 @@
 import type { DeribitKeysError } from '../../errors.js';
-import { concatBytes } from '../bytes.js';
+import { bigIntToBytes, bytesToBigInt, concatBytes } from '../bytes.js';
 import { requireSmall, unreadable } from '../key-errors.js';
-import { bigIntToBytes, bytesToBigInt } from '../numbers.js';
 
 /** One value of a DER document (X.690), with its contents either as child nodes or as bytes. */
 export interface DerNode {

@@ -2,7 +2,7 @@ import type { DeribitKeysError } from '../../errors.js';
 import { unsupported } from '../key-errors.js';
 import type { KeyAlgorithm } from '../keys.js';
 import { type DerNode, isTag, oidOf, TAG } from './der.js';
-import { RSA_OID } from './rsa-der.js';
+import { RSA_OID } from './key-der.js';
 
 const ACCEPTED: ReadonlyMap<string, KeyAlgorithm> = new Map([
   ['1.3.101.112', 'ed25519'],

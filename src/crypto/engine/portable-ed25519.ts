@@ -1,8 +1,6 @@
 import { getPublicKeyAsync, Point, signAsync } from '@noble/ed25519';
-import { ed25519Pkcs8, rawEd25519PublicKey, rawEd25519Seed } from '../asn1/ed25519-der.js';
-import type { Bytes } from '../bytes.js';
-import { base64urlToBytes, concatBytes, equalBytes, ownBuffer } from '../bytes.js';
-import { bytesToBigInt } from '../numbers.js';
+import { ed25519Pkcs8, rawEd25519PublicKey, rawEd25519Seed } from '../asn1/key-der.js';
+import { type Bytes, base64urlToBytes, bytesToBigInt, concatBytes, equalBytes, ownBuffer } from '../bytes.js';
 import { type CryptoKey, subtle } from './portable-platform.js';
 
 const ALGORITHM = 'Ed25519';

@@ -5,9 +5,7 @@ import jsbn from 'node-forge/lib/jsbn.js';
 import rsa from 'node-forge/lib/rsa.js';
 import sha256 from 'node-forge/lib/sha256.js';
 import util from 'node-forge/lib/util.js';
-import type { Bytes } from '../bytes.js';
-import { fromBinary, toBinary } from '../bytes.js';
-import { modPow, type RsaPrivateNumbers } from '../numbers.js';
+import { type Bytes, fromBinary, modPow, type RsaPrivateNumbers, toBinary } from '../bytes.js';
 
 // What WebCrypto does not offer, or not everywhere. This module is loaded when it is needed.
 

@@ -1,8 +1,15 @@
 import { bitStringOf, octetStringOf, readDer, sequenceOf } from '../asn1/der.js';
-import { decodeRsaPrivateKey, decodeRsaPublicKey } from '../asn1/rsa-der.js';
-import type { Bytes } from '../bytes.js';
-import { concatBytes, equalBytes, ownBuffer } from '../bytes.js';
-import { bigIntToBytes, bitLength, bytesToBigInt, modPow } from '../numbers.js';
+import { decodeRsaPrivateKey, decodeRsaPublicKey } from '../asn1/key-der.js';
+import {
+  type Bytes,
+  bigIntToBytes,
+  bitLength,
+  bytesToBigInt,
+  concatBytes,
+  equalBytes,
+  modPow,
+  ownBuffer,
+} from '../bytes.js';
 import { type CryptoKey, subtle } from './portable-platform.js';
 
 const ALGORITHM = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' } as const;

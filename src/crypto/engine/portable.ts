@@ -1,10 +1,16 @@
-import { ownBuffer } from '../bytes.js';
-import { bitLength } from '../numbers.js';
-import { passesMillerRabin } from '../primes.js';
+import { bitLength, ownBuffer } from '../bytes.js';
+import { passesMillerRabin } from '../rsa-checks.js';
 import type { Engine } from './engine.js';
-import { aesCbcDecrypt, aesCbcDecryptBlocks, aesCbcEncrypt, aesCtr, tripleDesCbcDecrypt } from './portable-ciphers.js';
+import {
+  aesCbcDecrypt,
+  aesCbcDecryptBlocks,
+  aesCbcEncrypt,
+  aesCtr,
+  pbkdf2,
+  scrypt,
+  tripleDesCbcDecrypt,
+} from './portable-ciphers.js';
 import { ed25519PublicKey, ed25519Signer, verifyEd25519 } from './portable-ed25519.js';
-import { pbkdf2, scrypt } from './portable-kdf.js';
 import { pause, randomBytes, subtle } from './portable-platform.js';
 import { generateRsa, rsaSigner, verifyRsa } from './portable-rsa.js';
 

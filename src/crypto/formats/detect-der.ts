@@ -1,14 +1,19 @@
 import type { DeribitKeysError } from '../../errors.js';
 import { berOutline, type DerNode, integerOf, isTag, type OutlineValue, readDer, TAG } from '../asn1/der.js';
+import { decodeRsaPrivateKey, decodeRsaPublicKey } from '../asn1/key-der.js';
 import { refusedAlgorithm, refusedEcKey } from '../asn1/oids.js';
-import { decodeRsaPrivateKey, decodeRsaPublicKey } from '../asn1/rsa-der.js';
-import { decodePkcs8, spkiOf } from '../asn1/spki-pkcs8.js';
-import { isCertificateRequest, isRevocationList, subjectPublicKeyInfo } from '../asn1/x509.js';
+import {
+  decodePkcs8,
+  isCertificateRequest,
+  isRevocationList,
+  spkiOf,
+  subjectPublicKeyInfo,
+} from '../asn1/spki-pkcs8.js';
 import { privateKeyFromRsaNumbers, publicKeyFromRsa } from '../build-keys.js';
 import { equalBytes } from '../bytes.js';
 import { refuseAlgorithm, unreadable } from '../key-errors.js';
+import type { Item } from './detect-format.js';
 import { parseEncryptedPkcs8 } from './encrypted-pkcs8.js';
-import type { Item } from './item.js';
 import { refuseCrl, refusePkcs7, refusePkcs12, refuseRequest } from './unsupported-formats.js';
 
 /**

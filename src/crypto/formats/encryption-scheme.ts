@@ -2,8 +2,8 @@ import { type DerNode, integerOf, isTag, octetStringOf, oidOf, sequenceOf, TAG }
 import { utf8Bytes } from '../bytes.js';
 import type { Engine, PbkdfHash } from '../engine/engine.js';
 import { refuseKind, unreadable } from '../key-errors.js';
+import { pkcs12Kdf } from './key-derivation.js';
 import { encryptAgain, limitCost, MAX_ITERATIONS } from './passphrase.js';
-import { pkcs12Kdf } from './pkcs12-kdf.js';
 
 /** Bytes to derive from a passphrase. */
 export interface DerivationRequest {

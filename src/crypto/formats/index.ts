@@ -1,4 +1,4 @@
-export type { KeyFormat } from './item.js';
+export type { KeyFormat } from './detect-format.js';
 export { inspectKey, type KeyDescription, type ParseOptions, parsePrivateKey, parsePublicKey } from './parse.js';
 export {
   type PrivateFormat,

@@ -1,7 +1,7 @@
 import type { DeribitKeysError } from '../../errors.js';
 import { unreadable } from '../key-errors.js';
 import { ONE_LINE } from '../pem.js';
-import { encodingOf } from '../secret-text.js';
+import { encodingOf } from '../secret.js';
 
 /** The text in a key file: UTF-16 where it is that (Windows PowerShell writes it), else UTF-8, whatever else is in it. */
 export function decodeKeyText(bytes: Uint8Array): string {

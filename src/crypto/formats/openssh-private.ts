@@ -4,10 +4,19 @@ import type { Engine } from '../engine/engine.js';
 import { notTogether, refuseKind } from '../key-errors.js';
 import type { PrivateKey } from '../keys.js';
 import type { SecretLike } from '../secret.js';
-import { bcryptPbkdf } from './bcrypt-kdf.js';
+import { bcryptPbkdf } from './key-derivation.js';
 import { limitCost, passphraseToRead, wrongPassphrase } from './passphrase.js';
-import { checkSshKeyType, readSshPublicBlob, sshKeyType, writeSshPublicBlob } from './ssh-public.js';
-import { damagedOpenssh, WireReader, wireMpint, wireString, wireUint32 } from './ssh-wire.js';
+import {
+  checkSshKeyType,
+  damagedOpenssh,
+  readSshPublicBlob,
+  sshKeyType,
+  WireReader,
+  wireMpint,
+  wireString,
+  wireUint32,
+  writeSshPublicBlob,
+} from './ssh-public.js';
 
 const MAGIC = utf8Bytes('openssh-key-v1\0');
 /** Some seconds: ssh-keygen's own number is 16 or 24, and a round costs about 14 ms. */

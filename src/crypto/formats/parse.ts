@@ -5,8 +5,7 @@ import type { Engine } from '../engine/engine.js';
 import { refuseKind, unreadable } from '../key-errors.js';
 import type { PrivateKey, PublicKey } from '../keys.js';
 import type { SecretLike } from '../secret.js';
-import { detectFormat } from './detect-format.js';
-import type { Item, KeyFormat, PrivateItem, PublicItem } from './item.js';
+import { detectFormat, type Item, type KeyFormat, type PrivateItem, type PublicItem } from './detect-format.js';
 import { parseRawSeed, refuseRawPublic, warnOfSeed } from './raw-ed25519.js';
 
 /** How to read a key. */

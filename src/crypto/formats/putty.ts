@@ -7,10 +7,17 @@ import type { Engine } from '../engine/engine.js';
 import { notTogether, refuseKind, unreadable } from '../key-errors.js';
 import type { PrivateKey } from '../keys.js';
 import type { SecretLike } from '../secret.js';
-import type { Item } from './item.js';
+import type { Item } from './detect-format.js';
 import { limitCost, passphraseToRead, wrongPassphrase } from './passphrase.js';
-import { checkSshKeyType, readSshPublicBlob, type SshKeyType, sshKeyType } from './ssh-public.js';
-import { WireReader, wireString, wireUint32 } from './ssh-wire.js';
+import {
+  checkSshKeyType,
+  readSshPublicBlob,
+  type SshKeyType,
+  sshKeyType,
+  WireReader,
+  wireString,
+  wireUint32,
+} from './ssh-public.js';
 
 const MAGIC = 'PuTTY-User-Key-File-';
 const CONVERT = 'convert it: puttygen <file> -O private-openssh-new -o <new file>';

@@ -1,11 +1,11 @@
 import { isDeribitKeysError } from '../../errors.js';
-import { ED25519_LENGTH } from '../asn1/ed25519-der.js';
+import { ED25519_LENGTH } from '../asn1/key-der.js';
 import { privateKeyFromEd25519Seed, publicKeyFromEd25519 } from '../build-keys.js';
 import { anyBase64ToBytes, base58ToBytes, hexToBytes } from '../bytes.js';
 import type { Engine } from '../engine/engine.js';
 import { requireSmall, unreadable } from '../key-errors.js';
 import type { PrivateKey, PublicKey } from '../keys.js';
-import type { Item } from './item.js';
+import type { Item } from './detect-format.js';
 import { decodeKeyText, restoreKeyText } from './key-text.js';
 
 /** Length in bytes of a seed with its public key behind it, as libsodium, Go, Solana and Coinbase keep a secret key. */

@@ -1,6 +1,6 @@
 import { engine as defaultEngine } from '#engine';
 import { DeribitKeysError } from '../../errors.js';
-import { encodeRsaPrivateKey, encodeRsaPublicKey } from '../asn1/rsa-der.js';
+import { encodeRsaPrivateKey, encodeRsaPublicKey } from '../asn1/key-der.js';
 import { privateNumbers, publicNumbers } from '../build-keys.js';
 import type { Engine } from '../engine/engine.js';
 import { encodePrivateKeyPem, encodePublicKeyPem } from '../key-pem.js';

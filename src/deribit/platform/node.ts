@@ -3,8 +3,8 @@ import type { ClientRequest, Agent as HttpAgent } from 'node:http';
 import { debuglog } from 'node:util';
 import type { Dispatcher } from 'undici';
 import { onAbort } from '../../util/on-abort.js';
+import { proxyFor } from '../connect-options.js';
 import { placeOf, statusError } from '../network-errors.js';
-import { proxyFor } from '../proxy.js';
 import type {
   FrameFault,
   HttpClient,
@@ -47,7 +47,7 @@ function addressOptions(timeoutMs: number) {
 }
 
 async function trust(ca: string | undefined) {
-  return ca === undefined ? {} : (await import('../trust.js')).trustOf(ca);
+  return ca === undefined ? {} : (await import('../connect-options.js')).trustOf(ca);
 }
 
 /**

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { publicKeyFromRsa } from '../../crypto/build-keys.js';
-import { bytesToBigInt } from '../../crypto/numbers.js';
+import { bytesToBigInt } from '../../crypto/bytes.js';
 import { signerError } from '../../crypto/signer.js';
 import { isLoopback } from '../../deribit/endpoints.js';
 import { DeribitKeysError } from '../../errors.js';

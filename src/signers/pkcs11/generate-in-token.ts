@@ -15,12 +15,11 @@ import {
   CKO_PRIVATE_KEY,
   CKO_PUBLIC_KEY,
   type Handle,
+  openModule,
 } from './cryptoki.js';
 import { findObjects, isSet, type Session, templateOf } from './key-objects.js';
-import { openModule } from './module.js';
 import { openSession } from './pkcs11-signer.js';
-import { closeSession } from './session-pool.js';
-import { findToken, hasMechanism, logIn, type PinSource, type TokenChoice, tokenError } from './token.js';
+import { closeSession, findToken, hasMechanism, logIn, type PinSource, type TokenChoice, tokenError } from './token.js';
 
 export type GenerateInTokenOptions = TokenChoice & {
   readonly module: string;

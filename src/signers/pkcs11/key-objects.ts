@@ -1,8 +1,7 @@
 import { publicKeyFromEd25519, publicKeyFromRsa } from '../../crypto/build-keys.js';
-import { bytesToHex } from '../../crypto/bytes.js';
+import { bytesToBigInt, bytesToHex } from '../../crypto/bytes.js';
 import { parsePublicKey } from '../../crypto/formats/index.js';
 import type { PublicKey } from '../../crypto/keys.js';
-import { bytesToBigInt } from '../../crypto/numbers.js';
 import { signerError } from '../../crypto/signer.js';
 import { DeribitKeysError } from '../../errors.js';
 import {

@@ -1,5 +1,4 @@
-import type { Signer } from '../../crypto/signer.js';
-import { proveSigner, signatureLength, signerError } from '../../crypto/signer.js';
+import { proveSigner, type Signer, signatureLength, signerError } from '../../crypto/signer.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { LoadPackage } from '../optional-package.js';
 import {
@@ -9,18 +8,20 @@ import {
   CKU_CONTEXT_SPECIFIC,
   type Cryptoki,
   ckrOf,
+  openModule,
   SESSION_LOST,
 } from './cryptoki.js';
 import { findTokenKey, type TokenKey, type TokenKeyChoice } from './key-objects.js';
-import { openModule } from './module.js';
-import { closeSession, type SessionPool, sessionPool } from './session-pool.js';
 import {
+  closeSession,
   findToken,
   hasMechanism,
   logIn,
   type PinSource,
   pinError,
   pinFor,
+  type SessionPool,
+  sessionPool,
   type Token,
   type TokenChoice,
   tokenError,

@@ -2,9 +2,11 @@ import { type Secret, toSecret } from '../../crypto/secret.js';
 import { signerError } from '../../crypto/signer.js';
 import { DeribitKeysError } from '../../errors.js';
 import type { SecretProvider } from '../remote-key.js';
+import { concurrencyLimit } from '../signer-kind.js';
 import {
   CKF_LOGIN_REQUIRED,
   CKF_PROTECTED_AUTHENTICATION_PATH,
+  CKF_SERIAL_SESSION,
   CKF_TOKEN_INITIALIZED,
   CKF_USER_PIN_COUNT_LOW,
   CKF_USER_PIN_FINAL_TRY,
@@ -189,4 +191,52 @@ export function tokenError(token: Token, what: string, cause: unknown): DeribitK
     'see the documentation of the module for this code, and check the token',
     cause,
   );
+}
+
+/** The sessions of one token. Each operation has its own; one stays open, because the login ends with the last. */
+export interface SessionPool {
+  /** Runs `work` with its own session, which is closed if it fails: an operation may be half done in it. */
+  use<T>(work: (session: Handle) => Promise<T>): Promise<T>;
+  /** Closes the idle sessions now, and those in use when they are done. */
+  close(): void;
+}
+
+/** The size of the thread pool of Node.js. */
+const SESSIONS = 4;
+
+/** Closes a session, which may be closed already. */
+export function closeSession(cryptoki: Cryptoki, session: Handle): void {
+  try {
+    cryptoki.C_CloseSession(session);
+  } catch {
+    // it is closed either way
+  }
+}
+
+/** @param first an open session, which the pool takes over */
+export function sessionPool(cryptoki: Cryptoki, token: Token, first: Handle): SessionPool {
+  const { maxSessionCount } = cryptoki.C_GetTokenInfo(token.slot);
+  const idle = [first];
+  let closed = false;
+  const limited = concurrencyLimit(maxSessionCount > 0 ? Math.min(SESSIONS, maxSessionCount) : SESSIONS);
+  const close = (session: Handle) => closeSession(cryptoki, session);
+  return {
+    use: (work) =>
+      limited(async () => {
+        const session = idle.pop() ?? cryptoki.C_OpenSession(token.slot, CKF_SERIAL_SESSION);
+        try {
+          const result = await work(session);
+          if (closed) close(session);
+          else idle.push(session);
+          return result;
+        } catch (error) {
+          close(session);
+          throw error;
+        }
+      }),
+    close() {
+      closed = true;
+      for (const session of idle.splice(0)) close(session);
+    },
+  };
 }

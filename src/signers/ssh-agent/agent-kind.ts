@@ -82,7 +82,7 @@ export const AGENT_KIND: SignerKind<AgentLocation, AgentTarget> = {
     const { generateKeyPair } = await import('../../crypto/generate.js');
     const { connectAgent } = await import('./connection.js');
     const { listIdentities } = await import('./identities.js');
-    const { loadKeyIntoAgent, removeKeyFromAgent } = await import('./load-key.js');
+    const { loadKeyIntoAgent, removeKeyFromAgent } = await import('./identities.js');
     const { sshAgentSigner } = await import('./ssh-agent-signer.js');
     const lifetime = textOf(values, 'lifetime');
     const lifetimeS = lifetime === null ? undefined : parseDuration(lifetime) / 1000;

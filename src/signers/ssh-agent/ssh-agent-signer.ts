@@ -1,8 +1,8 @@
 import type { Signer } from '../../crypto/signer.js';
 import { proveSigner, signatureLength, signerError } from '../../crypto/signer.js';
 import type { DeribitKeysError } from '../../errors.js';
-import { concurrencyLimit } from '../concurrency-limit.js';
 import type { LoadPackage } from '../optional-package.js';
+import { concurrencyLimit } from '../signer-kind.js';
 import { type AgentConnection, connectAgent } from './connection.js';
 import { type AgentIdentity, type AgentKeyChoice, chooseIdentity, identityKey, listIdentities } from './identities.js';
 

@@ -1,13 +1,12 @@
-import { type Account, accountOf, call } from '../../deribit/account.js';
 import { type ApiKey, listReadableApiKeys } from '../../deribit/api-keys.js';
-import { exchangeToken, type Login } from '../../deribit/auth.js';
-import type { Endpoint } from '../../deribit/endpoints.js';
+import { type Account, accountOf, call, exchangeToken, type Login, signIn } from '../../deribit/auth.js';
+import { type Endpoint, httpUrlOf } from '../../deribit/endpoints.js';
 import { parseScope } from '../../deribit/scope.js';
 import { fieldsOf } from '../../deribit/shapes.js';
-import { signIn } from '../../deribit/sign-in.js';
 import type { Transport } from '../../deribit/transport.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { AuditNote } from '../../keystore/keystore.js';
+import type { KeyRecord } from '../../keystore/record.js';
 import { defined } from '../../util/defined.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 
@@ -149,4 +148,62 @@ export async function enterSubaccount(
     `the exchange was asked for the subaccount ${subaccount} and returned the account ${id}`,
     { hint: 'nothing was changed; see the ids of the subaccounts on Deribit’s web page' },
   );
+}
+
+/** The subaccount that a login acts on; null for the main account, or where it is not known. */
+export function subaccountOf({ subaccount, homeSubaccount }: AccountLogin): number | null {
+  return subaccount ?? homeSubaccount ?? null;
+}
+
+/**
+ * The login for work on the key of `record`: on the subaccount that it belongs to, unless the login names one.
+ * @throws `ERR_USAGE` where the login names another subaccount than the record
+ */
+export function onBehalfOf(login: AccountLogin, record: KeyRecord): AccountLogin {
+  if (record.subaccount === null) return login;
+  if (login.subaccount !== undefined && login.subaccount !== record.subaccount) {
+    throw new DeribitKeysError(
+      'ERR_USAGE',
+      `the key "${record.name}" belongs to the subaccount ${record.subaccount}, not to ${login.subaccount}`,
+      { hint: 'leave out --subaccount: a registered key knows where it belongs' },
+    );
+  }
+  return { ...login, subaccount: record.subaccount };
+}
+
+/** The client id of a key that can log in. @throws `ERR_STATE` for one that is not registered. */
+export function requireClientId(record: KeyRecord): string {
+  if (record.removedAt !== null) {
+    throw new DeribitKeysError(
+      'ERR_STATE',
+      `the key "${record.name}" was removed from the exchange on ${record.removedAt}`,
+      {
+        hint: 'generate and register another; see which can log in with: deribit-keys list',
+      },
+    );
+  }
+  if (record.clientId !== null && record.state !== 'local') return record.clientId;
+  throw new DeribitKeysError('ERR_STATE', `the key "${record.name}" is not registered`, {
+    hint: `register it (deribit-keys register ${record.name} --help), or link it to a client id from Deribit's web page`,
+  });
+}
+
+/**
+ * Logs in with a stored key. With `outlives`, over HTTP whatever the endpoint says: a token of a WebSocket connection
+ * would die with it.
+ * @throws `ERR_STATE`, `ERR_UNAUTHORIZED`, and what the network and the signer can give
+ */
+export async function authenticate(
+  context: WorkflowContext,
+  record: KeyRecord,
+  endpoint: Endpoint,
+  options: { readonly scope?: string | undefined; readonly outlives?: boolean } = {},
+): Promise<{ readonly clientId: string; readonly login: Login }> {
+  const clientId = requireClientId(record);
+  const signer = await context.signerOf(record);
+  const target = options.outlives ? { ...endpoint, url: httpUrlOf(endpoint.url) } : endpoint;
+  return withTransport(context, target, async (transport) => ({
+    clientId,
+    login: await signIn(context, transport, { clientId, signer }, options.scope),
+  }));
 }

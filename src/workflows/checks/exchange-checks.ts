@@ -1,11 +1,10 @@
 import type { PublicKey } from '../../crypto/keys.js';
 import type { Signer } from '../../crypto/signer.js';
 import { type ApiKey, listApiKeys } from '../../deribit/api-keys.js';
-import { type Login, login } from '../../deribit/auth.js';
+import { type Login, login, signIn } from '../../deribit/auth.js';
 import { CLOCK_LIMIT_MS, clockCommand } from '../../deribit/clock.js';
 import type { Endpoint } from '../../deribit/endpoints.js';
 import { parseScope } from '../../deribit/scope.js';
-import { signIn } from '../../deribit/sign-in.js';
 import { type DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { openAccount, requestOptions, withTransport } from '../account/account.js';

@@ -1,5 +1,5 @@
-import { call } from '../../deribit/account.js';
 import { type ApiKey, listApiKeys } from '../../deribit/api-keys.js';
+import { call } from '../../deribit/auth.js';
 import {
   CLOCK_LIMIT_MS,
   clockCommand,
@@ -11,7 +11,7 @@ import {
 import type { Endpoint } from '../../deribit/endpoints.js';
 import { isRecord } from '../../deribit/json-rpc.js';
 import { protectedOptions, requestOptions, withAccount, withTransport } from '../account/account.js';
-import { DOCUMENTED_KEY_LIMIT as MAX_API_KEYS } from '../account/key-limit.js';
+import { DOCUMENTED_KEY_LIMIT as MAX_API_KEYS } from '../account/api-keys.js';
 import { shownFingerprint } from '../account/match-key.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { asFound, type Finding, fixOf, notesOn, ownCommand } from './finding.js';

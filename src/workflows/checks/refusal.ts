@@ -1,5 +1,4 @@
-import type { Secret } from '../../crypto/secret.js';
-import { describeSpoiltText } from '../../crypto/secret-text.js';
+import { describeSpoiltText, type Secret } from '../../crypto/secret.js';
 import {
   CLOCK_LIMIT_MS,
   clockCommand,

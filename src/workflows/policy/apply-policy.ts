@@ -1,20 +1,18 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Secret } from '../../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import type { Keystore, LockedKey } from '../../keystore/keystore.js';
 import type { PermissionPolicy } from '../../keystore/permissions.js';
-import { retireKey } from '../../keystore/retire.js';
-import { changePassphrase } from '../../keystore/stored-keys.js';
-import { type AccountKey, listAccountKeys } from '../account/api-keys.js';
+import { changePassphrase, retireKey } from '../../keystore/stored-keys.js';
+import { type AccountKey, isKeyLimitRefusal, listAccountKeys, noRoom, roomForKeys } from '../account/api-keys.js';
 import { changeKey } from '../account/change-api-key.js';
-import { isKeyLimitRefusal, noRoom, roomForKeys } from '../account/key-limit.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { generate } from '../generate.js';
 import { link } from '../registration/link.js';
 import { register } from '../registration/register.js';
 import { type RotateRequest, rotate } from '../rotation/rotate.js';
-import { withHeldLocks } from './held-locks.js';
+import type { KeyPolicy, Policy } from './parse-policy.js';
 import { type Change, planSteps, type Step } from './plan-policy.js';
-import type { KeyPolicy, Policy } from './policy.js';
 import { isUnchanged, type Snapshot, takeSnapshot } from './snapshot.js';
 
 /** What the work on one key needs: it may have a passphrase of its own. */
@@ -264,4 +262,23 @@ async function bringRecordUpToDate(context: WorkflowContext, name: string, key: 
     const { keyId, scope, label, features, ipWhitelist } = key;
     await locked.save({ ...record, keyId, scope, label, features, ipWhitelist }, { action: 'record' });
   });
+}
+
+/** The keystore for work that holds the locks of some keys already: it does not wait for its own locks. */
+export function withHeldLocks(store: Keystore, held: readonly LockedKey[]): Keystore {
+  const heldKey = (name: string) => held.find((key) => key.name === name);
+  const withLocks: Keystore['withLocks'] = (names, work) => {
+    const missing = names.filter((name) => heldKey(name) === undefined);
+    const inOrder = (taken: readonly LockedKey[]) =>
+      names.flatMap((name) => heldKey(name) ?? taken.find((key) => key.name === name) ?? []);
+    return missing.length === 0 ? work(inOrder([])) : store.withLocks(missing, (taken) => work(inOrder(taken)));
+  };
+  return {
+    ...store,
+    withLocks,
+    withLock: (name, work) => {
+      const key = heldKey(name);
+      return key === undefined ? store.withLock(name, work) : work(key);
+    },
+  };
 }

@@ -3,7 +3,7 @@ import type { KeyRecord } from '../../keystore/record.js';
 import { formatDuration } from '../../util/duration.js';
 import type { AccountKey } from '../account/api-keys.js';
 import { kindOf } from '../checks/key-checks.js';
-import type { KeyPolicy } from './policy.js';
+import type { KeyPolicy } from './parse-policy.js';
 import type { KeySnapshot, Snapshot } from './snapshot.js';
 
 /**

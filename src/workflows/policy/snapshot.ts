@@ -3,15 +3,14 @@ import { sameEndpoint } from '../../deribit/endpoints.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import { listJournals, type RotationJournal } from '../../keystore/journal.js';
 import type { KeyRecord } from '../../keystore/record.js';
+import { subaccountOf } from '../account/account.js';
 import { type AccountKey, listAccountKeys } from '../account/api-keys.js';
 import { isKeyOf } from '../account/match-key.js';
-import { subaccountOf } from '../account/subaccount.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { endpointOfRecord } from '../endpoint-selection.js';
 import { proveLogin } from '../registration/proof.js';
-import { isInGrace } from '../rotation/grace.js';
-import { readOrNull } from '../rotation/inspect.js';
-import type { KeyPolicy, Policy } from './policy.js';
+import { isInGrace, readOrNull } from '../rotation/inspect.js';
+import type { KeyPolicy, Policy } from './parse-policy.js';
 
 /** The state of one key of the policy. */
 export interface KeySnapshot {

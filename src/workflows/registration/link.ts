@@ -1,8 +1,7 @@
 import type { ApiKey } from '../../deribit/api-keys.js';
-import type { Login } from '../../deribit/auth.js';
+import { type Login, signIn } from '../../deribit/auth.js';
 import type { Endpoint } from '../../deribit/endpoints.js';
 import { normaliseScope, parseScope } from '../../deribit/scope.js';
-import { signIn } from '../../deribit/sign-in.js';
 import type { Transport } from '../../deribit/transport.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';

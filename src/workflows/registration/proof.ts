@@ -1,11 +1,15 @@
+import type { PublicKey } from '../../crypto/keys.js';
 import type { Signer } from '../../crypto/signer.js';
-import type { Login } from '../../deribit/auth.js';
+import { type ApiKey, editApiKey } from '../../deribit/api-keys.js';
+import { type Login, signIn } from '../../deribit/auth.js';
 import type { Endpoint } from '../../deribit/endpoints.js';
-import { compareScopes } from '../../deribit/scope.js';
-import { signIn } from '../../deribit/sign-in.js';
-import { isDeribitKeysError } from '../../errors.js';
-import { withTransport } from '../account/account.js';
+import { compareScopes, normaliseScope } from '../../deribit/scope.js';
+import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import type { KeyRecord } from '../../keystore/record.js';
+import { notRecorded, protectedOptions, withTransport } from '../account/account.js';
+import { compareKey } from '../account/match-key.js';
 import type { WorkflowContext } from '../context.js';
+import { type Attempt, rollBack } from './rollback.js';
 
 /** One sentence for each way in which a granted scope differs from the one asked for. */
 export function scopeDifferences(asked: string, granted: string): string[] {
@@ -32,4 +36,146 @@ export async function proveLogin(
     if (isDeribitKeysError(error, 'ERR_UNAUTHORIZED')) return null;
     throw error;
   }
+}
+
+export interface Registration {
+  readonly name: string;
+  readonly environment: string | null;
+  readonly clientId: string;
+  readonly keyId: number | null;
+  readonly fingerprint: string;
+  /** Null where the exchange did not show what to compare. */
+  readonly fingerprintVerified: boolean | null;
+  readonly publicKeyVerified: boolean | null;
+  readonly loginVerified: boolean;
+  readonly scope: string;
+  /** Whether the key was on the exchange already. */
+  readonly adopted: boolean;
+}
+
+/** What a key is registered with. */
+export interface Plan {
+  readonly scope: string;
+  readonly label: string;
+  readonly features: readonly string[];
+  readonly ipWhitelist: readonly string[];
+  readonly asShown: boolean;
+  readonly publicKey: PublicKey;
+  readonly signer: Signer;
+}
+
+/** The hint after a failure that leaves the key on the exchange. */
+export const lookAgain = (name: string) =>
+  `run the same command again: it looks for the key of "${name}" on the exchange before it creates one`;
+
+/** A key of the exchange that is to be proved. */
+export interface Candidate {
+  readonly pending: KeyRecord;
+  readonly plan: Plan;
+  readonly apiKey: ApiKey;
+  readonly adopted: boolean;
+  /** Whether an attempt of this keystore created it: it may be removed again then. */
+  readonly ours: boolean;
+}
+
+/**
+ * Proves a key that was created or found, sets its whitelist, and records it.
+ * @throws `ERR_PROOF_FAILED` where something differs; a key of ours is removed again then
+ */
+export async function proveAndFinish(attempt: Attempt, candidate: Candidate): Promise<Registration> {
+  const { context, login, locked } = attempt;
+  const { pending, plan, apiKey, adopted, ours } = candidate;
+  const compared = await compareKey(apiKey, plan.publicKey);
+  const differences = [...compared.differences, ...scopeDifferences(plan.scope, apiKey.maxScope)];
+  // a key that was just made has no whitelist yet, whatever the answer says
+  const alreadyRestricted = adopted && apiKey.ipWhitelist.length > 0;
+  if (apiKey.enabled === false) differences.push('the key: it is disabled');
+  const proof = differences.length > 0 ? null : await proveLogin(context, login.endpoint, apiKey.clientId, plan.signer);
+  if (proof !== null) {
+    differences.push(...scopeDifferences(plan.scope, proof.scope).map((difference) => `the login: ${difference}`));
+  } else if (differences.length === 0 && !alreadyRestricted) {
+    differences.push('the login: the exchange refuses a login signed with the private key');
+  }
+  if (differences.length > 0) {
+    if (!ours) throw notOurs(candidate, differences);
+    await rollBack(attempt, { pending, apiKey, differences });
+  }
+  if (proof === null) {
+    if (compared.fingerprintVerified === null && compared.publicKeyVerified === null) throw unproved(candidate);
+    context.onNote?.('the login was refused: this address may not be in the whitelist of the key');
+  }
+
+  if (plan.ipWhitelist.length > 0) await restrict(attempt, plan, apiKey);
+  const scope = normaliseScope(apiKey.maxScope);
+  const registered: KeyRecord = {
+    ...pending,
+    state: 'registered',
+    scope,
+    label: apiKey.label === '' ? plan.label : apiKey.label,
+    features: apiKey.features,
+    ipWhitelist: plan.ipWhitelist.length > 0 ? plan.ipWhitelist : apiKey.ipWhitelist,
+    registeredAt: context.store.now().toISOString(),
+  };
+  await locked.save(registered, { action: 'register' }).catch((error: unknown) => {
+    throw notRecorded(
+      error,
+      `the exchange has the key "${pending.name}" as ${apiKey.clientId}`,
+      lookAgain(pending.name),
+    );
+  });
+  return {
+    name: registered.name,
+    environment: registered.environment,
+    clientId: apiKey.clientId,
+    keyId: apiKey.keyId,
+    fingerprint: registered.fingerprint,
+    fingerprintVerified: compared.fingerprintVerified,
+    publicKeyVerified: compared.publicKeyVerified,
+    loginVerified: proof !== null,
+    scope,
+    adopted,
+  };
+}
+
+/** A key with this public half that somebody else created: it is left as it is, and the record does not mention it. */
+function notOurs(
+  { pending: { name }, apiKey: { keyId, clientId, label } }: Candidate,
+  differences: readonly string[],
+): DeribitKeysError {
+  return new DeribitKeysError(
+    'ERR_PROOF_FAILED',
+    `the account has the public key of "${name}" as ${clientId} ("${label}"), but not as asked; ${differences.join('; ')}`,
+    {
+      hint: `if that key is meant: deribit-keys link ${name} --client-id ${clientId}; else remove it (id ${keyId}) and register again`,
+    },
+  );
+}
+
+/** The exchange shows nothing of the key, and its whitelist keeps the login from proving it. */
+function unproved({ pending: { name }, apiKey: { keyId, clientId } }: Candidate): DeribitKeysError {
+  return new DeribitKeysError(
+    'ERR_PROOF_FAILED',
+    `nothing proves that ${clientId} is the key "${name}": the exchange shows neither its public key nor its fingerprint, and refuses the login`,
+    {
+      hint: `run the same command again from an address in the whitelist of the key ${keyId}, or with a login that has account:read_write`,
+    },
+  );
+}
+
+async function restrict({ context, account }: Attempt, plan: Plan, apiKey: ApiKey): Promise<void> {
+  const { ipWhitelist, asShown } = plan;
+  const edited = await editApiKey(
+    account,
+    { keyId: apiKey.keyId, scope: apiKey.maxScope, ipWhitelist, asShown },
+    protectedOptions(context),
+  );
+  const [asked, set] = [[...ipWhitelist].sort().join(' '), [...edited.ipWhitelist].sort().join(' ')];
+  if (asked === set) return;
+  throw new DeribitKeysError(
+    'ERR_PROOF_FAILED',
+    `the exchange did not set the whitelist of ${apiKey.clientId} as asked: it shows "${set}"`,
+    {
+      hint: 'look at the key on Deribit’s web page; run the same command again to try once more',
+    },
+  );
 }

@@ -5,12 +5,11 @@ import { formatScope, normaliseScope, parseScope, scopesEqual } from '../../deri
 import { certainlyNotDone, DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import { asLocal, type KeyRecord } from '../../keystore/record.js';
 import { readPublicKey } from '../../keystore/stored-keys.js';
-import { messageOf, notRecorded, outcomeOf, protectedOptions, withAccount } from '../account/account.js';
-import { subaccountOf } from '../account/subaccount.js';
+import { messageOf, notRecorded, outcomeOf, protectedOptions, subaccountOf, withAccount } from '../account/account.js';
 import { type AccountLogin, UNCERTAIN_MS, type WorkflowContext } from '../context.js';
 import { endpointFields, endpointOfRecord } from '../endpoint-selection.js';
 import { findAfterAttempt, findKeys, newSearch, requireOnlyOne, type Sought } from './find-key.js';
-import { lookAgain, type Plan, proveAndFinish, type Registration } from './finish-registration.js';
+import { lookAgain, type Plan, proveAndFinish, type Registration } from './proof.js';
 import { type Attempt, removeTwins } from './rollback.js';
 
 /*

@@ -5,8 +5,8 @@ import { readFileOrNull } from '../../keystore/files.js';
 import { deleteJournal, type RotationJournal, writeJournal } from '../../keystore/journal.js';
 import { fileNames, type Keystore, type LockedKey, noteOn, recordStep } from '../../keystore/keystore.js';
 import type { KeyRecord } from '../../keystore/record.js';
-import { stepsToRetire } from '../../keystore/retire.js';
 import type { Step } from '../../keystore/steps.js';
+import { stepsToRetire } from '../../keystore/stored-keys.js';
 
 const MAX_NAME = 64;
 

@@ -4,17 +4,21 @@ import { type RotationJournal, readJournal, writeJournal } from '../../keystore/
 import type { LockedKey } from '../../keystore/keystore.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { kindOf } from '../../signers/kinds.js';
-import { withAccount } from '../account/account.js';
-import { isKeyLimitRefusal, noRoom } from '../account/key-limit.js';
-import { onBehalfOf } from '../account/subaccount.js';
+import { onBehalfOf, withAccount } from '../account/account.js';
+import { isKeyLimitRefusal, noRoom } from '../account/api-keys.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { register } from '../registration/register.js';
 import { finishAbort, finishRotation, goBack, type PromotedWork, type RotationWork, requireLogin } from './finish.js';
-import { graceEndMs, isInGrace } from './grace.js';
-import { inspectKeys, readOrNull } from './inspect.js';
+import { graceEndMs, inspectKeys, isInGrace, readOrNull } from './inspect.js';
 import { promote } from './promote.js';
-import { beginRotation, type ListWith, requireRotatable } from './start.js';
-import { type MakeSuccessor, type SuccessorChoice, successorKind } from './successor.js';
+import {
+  beginRotation,
+  type ListWith,
+  type MakeSuccessor,
+  requireRotatable,
+  type SuccessorChoice,
+  successorKind,
+} from './start.js';
 
 /*
  * A rotation, as its journal tells it (see keystore/journal.ts). Both keys are enabled from the moment that the successor

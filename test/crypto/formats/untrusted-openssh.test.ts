@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { privateKeyFromEd25519Seed, privateNumbers } from '../../../src/crypto/build-keys.js';
 import { concatBytes } from '../../../src/crypto/bytes.js';
 import { parsePrivateKey, parsePublicKey } from '../../../src/crypto/formats/index.js';
-import { wireMpint, wireString, wireUint32 } from '../../../src/crypto/formats/ssh-wire.js';
+import { wireMpint, wireString, wireUint32 } from '../../../src/crypto/formats/ssh-public.js';
 import { generateKeyPair } from '../../../src/crypto/generate.js';
 import { expectRefusal } from './support.js';
 

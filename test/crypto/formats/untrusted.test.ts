@@ -1,11 +1,11 @@
 import { createCipheriv, createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { type DerNode, integer, nullNode, octetString, oid, sequence, writeDer } from '../../../src/crypto/asn1/der.js';
-import { encodeRsaPrivateKey } from '../../../src/crypto/asn1/rsa-der.js';
+import { encodeRsaPrivateKey } from '../../../src/crypto/asn1/key-der.js';
 import { privateKeyFromEd25519Seed, privateNumbers } from '../../../src/crypto/build-keys.js';
 import { concatBytes } from '../../../src/crypto/bytes.js';
 import { parsePrivateKey, parsePublicKey, serialisePrivateKey } from '../../../src/crypto/formats/index.js';
-import { WireReader, wireUint32 } from '../../../src/crypto/formats/ssh-wire.js';
+import { WireReader, wireUint32 } from '../../../src/crypto/formats/ssh-public.js';
 import { generateKeyPair } from '../../../src/crypto/generate.js';
 import { decodePem } from '../../../src/crypto/pem.js';
 import { ENGINES, expectRefusal } from './support.js';

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { Secret } from '../../../src/crypto/secret.js';
 import type { Transport } from '../../../src/deribit/transport.js';
 import { DeribitKeysError } from '../../../src/errors.js';
-import { authenticate } from '../../../src/workflows/account/authenticate.js';
+import { authenticate } from '../../../src/workflows/account/account.js';
 import { explainRefusal } from '../../../src/workflows/checks/refusal.js';
 import type { WorkflowContext } from '../../../src/workflows/context.js';
 import { openWorld } from '../support.js';

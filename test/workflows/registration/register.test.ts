@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { generateKeyPair } from '../../../src/crypto/generate.js';
 import { Secret } from '../../../src/crypto/secret.js';
 import { localSigner } from '../../../src/crypto/signer.js';
-import { totpSecondFactor } from '../../../src/deribit/second-factor-providers.js';
+import { totpSecondFactor } from '../../../src/deribit/second-factor.js';
 import { certainlyNotDone, DeribitKeysError, isDeribitKeysError } from '../../../src/errors.js';
 import { readAudit } from '../../../src/keystore/audit-log.js';
 import { generate } from '../../../src/workflows/generate.js';
