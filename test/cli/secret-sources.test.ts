@@ -2,8 +2,8 @@ import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { SECRETS } from '../../src/cli/secret-sources.js';
 import { splitCommand } from '../../src/cli/secret-readers.js';
+import { SECRETS } from '../../src/cli/secret-sources.js';
 import { type Sandbox, startSandbox } from '../../src/sandbox/index.js';
 import { type CliOptions, cli, temporaryFolder } from '../support/cli.js';
 
