@@ -4,97 +4,26 @@ import { channelNames } from '../../../src/sandbox/channels/table.js';
 import { type Sandbox, startSandbox } from '../../../src/sandbox/index.js';
 import { methodNames } from '../../../src/sandbox/methods/table.js';
 import { type Answer, bootstrap, ed25519, type Json, post, record, Socket, token } from '../client.js';
+import {
+  account,
+  apiKey,
+  type Check,
+  exactly,
+  flag,
+  instrument,
+  integer,
+  listOf,
+  money,
+  number,
+  ok,
+  order,
+  shaped,
+  someOf,
+  text,
+  tokens,
+  versioned,
+} from '../shapes/checks.js';
 import { channelShapes, mismatches, resultShapes } from '../shapes/shapes.js';
-
-type Check = (value: unknown) => boolean;
-type Shape = Readonly<Record<string, Check>>;
-
-const text: Check = (value) => typeof value === 'string';
-const flag: Check = (value) => typeof value === 'boolean';
-const number: Check = (value) => typeof value === 'number' && Number.isFinite(value);
-const integer: Check = (value) => Number.isSafeInteger(value);
-const matching =
-  (pattern: RegExp): Check =>
-  (value) =>
-    typeof value === 'string' && pattern.test(value);
-const exactly =
-  (expected: unknown): Check =>
-  (value) =>
-    value === expected;
-const optional =
-  (check: Check): Check =>
-  (value) =>
-    value === undefined || check(value);
-const listOf =
-  (check: Check): Check =>
-  (value) =>
-    Array.isArray(value) && value.every(check);
-const someOf =
-  (check: Check): Check =>
-  (value) =>
-    listOf(check)(value) && (value as unknown[]).length > 0;
-const shaped =
-  (shape: Shape): Check =>
-  (value) => {
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
-    const object = value as Json;
-    return Object.entries(shape).every(([name, check]) => check(object[name]));
-  };
-
-// What protocol.md's sections on tokens and API keys say of the answers.
-const scopeWord = '((account|trade|wallet|block_trade|block_rfq|custody):(none|read|read_write))';
-const apiKey = shaped({
-  id: integer,
-  timestamp: integer,
-  client_id: matching(/^[A-Za-z0-9_-]{8,}$/),
-  client_secret: matching(/^([0-9a-f]{2}(:[0-9a-f]{2}){15}|[A-Za-z0-9_-]{20,})$/),
-  public_key: optional(matching(/^-----BEGIN PUBLIC KEY-----[A-Za-z0-9+/= ]+-----END PUBLIC KEY-----$/)),
-  max_scope: matching(new RegExp(`^${scopeWord}( ${scopeWord})*$`)),
-  enabled: flag,
-  default: optional(flag),
-  name: matching(/^[A-Za-z0-9_]{0,16}$/),
-  enabled_features: listOf(matching(/^(restricted_block_trades|block_trade_approval)$/)),
-  ip_whitelist: listOf(text),
-});
-const tokens = shaped({
-  access_token: matching(/^\d{13}\.[^.]{8}\.[A-Za-z0-9_-]+$/),
-  refresh_token: matching(/^\d{13}\.[^.]{8}\.[A-Za-z0-9_-]+$/),
-  expires_in: integer,
-  scope: (value) => text(value) && String(value) === String(value).split(' ').sort().join(' '),
-  token_type: exactly('bearer'),
-  state: optional(text),
-  sid: optional(text),
-  enabled_features: optional(listOf(text)),
-});
-const money = {
-  currency: text,
-  equity: number,
-  balance: number,
-  available_funds: number,
-  maintenance_margin: number,
-  initial_margin: number,
-};
-const account = { id: integer, type: matching(/^(main|subaccount)$/), username: text, email: text, system_name: text };
-const order = {
-  order_id: text,
-  instrument_name: text,
-  direction: text,
-  order_state: text,
-  amount: number,
-  label: text,
-};
-const versioned = shaped({ version: text });
-const instrument = shaped({
-  instrument_name: text,
-  kind: text,
-  base_currency: text,
-  quote_currency: text,
-  tick_size: number,
-  contract_size: number,
-  min_trade_amount: number,
-  is_active: flag,
-});
-const ok = exactly('ok');
 
 /** In the description these have no result, or they are left out of it. */
 const notDescribed = ['private/logout'];
