@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Sandbox, startSandbox } from '../../../src/sandbox/index.js';
 import { bootstrap, record, Socket } from '../client.js';
 
@@ -99,4 +99,99 @@ it('tells whoever runs it which channels and methods are unknown', async () => {
   ]);
   other.close();
   await told.close();
+});
+
+describe('the book', () => {
+  type Change = readonly [action: string, price: number, amount: number];
+  interface BookMessage {
+    readonly type: string;
+    readonly change_id: number;
+    readonly prev_change_id?: number;
+    readonly bids: readonly Change[];
+    readonly asks: readonly Change[];
+  }
+  const channel = 'book.BTC-PERPETUAL.100ms';
+  const bookOf = (from: Socket) =>
+    from.answers.flatMap(({ params }) => (params?.channel === channel ? [params.data as BookMessage] : []));
+
+  /** The bids that a client has after the messages; it fails where one of them does not follow from the one before. */
+  function replay(messages: readonly BookMessage[]): ReadonlyMap<number, number> {
+    const bids = new Map<number, number>();
+    for (const [i, { type, prev_change_id, bids: changes }] of messages.entries()) {
+      expect(type).toBe(i === 0 ? 'snapshot' : 'change');
+      expect(prev_change_id).toBe(messages[i - 1]?.change_id);
+      for (const [action, price, amount] of changes) {
+        expect(bids.has(price)).toBe(action !== 'new');
+        if (action === 'delete') bids.delete(price);
+        else bids.set(price, amount);
+      }
+    }
+    return bids;
+  }
+
+  it('is a snapshot and gapless changes, also for those who join later', async () => {
+    await socket.request('public/auth', bootstrap(sandbox));
+    await socket.request('public/subscribe', { channels: [channel] });
+    const order = { instrument_name: 'BTC-PERPETUAL', amount: 70, price: 50_000 };
+    await socket.request('private/buy', order);
+    await socket.until(() => bookOf(socket).find(({ bids }) => bids.some(([, price]) => price === 50_000)));
+    const other = await Socket.open(sandbox);
+    await other.request('public/subscribe', { channels: [channel] });
+    await socket.request('private/cancel_all');
+    const gone = ({ bids }: BookMessage) => bids.some(([action]) => action === 'delete');
+    await Promise.all([socket.until(() => bookOf(socket).find(gone)), other.until(() => bookOf(other).find(gone))]);
+    const { result } = (await socket.request('public/get_order_book', { instrument_name: 'BTC-PERPETUAL' })) ?? {};
+    const best = (record(result).bids as number[][]).slice(0, 9);
+    for (const each of [socket, other])
+      expect([...replay(bookOf(each))].filter(([price]) => price > 49_995)).toEqual(best);
+    expect(bookOf(other)[0]?.bids).toContainEqual(['new', 50_000, 70]);
+    other.close();
+  });
+
+  it('is grouped to rounder prices, never better than the real ones', async () => {
+    await socket.request('public/subscribe', { channels: ['book.BTC-PERPETUAL.10.1.100ms'] });
+    const data = await socket.until(() => heard('book.BTC-PERPETUAL.10.1.100ms')[0]);
+    expect(data).toMatchObject({ bids: [[49_990, expect.any(Number)]], asks: [[50_010, expect.any(Number)]] });
+  });
+});
+
+it('tells an account of its own orders, trades and logins only', async () => {
+  const other = await Socket.open(sandbox);
+  const sub = sandbox.addKey({ accountId: Number(sandbox.accountIds[1]) });
+  const login = { grant_type: 'client_credentials', client_id: sub.client_id, client_secret: sub.client_secret };
+  await other.request('public/auth', login);
+  await socket.request('public/auth', bootstrap(sandbox));
+  const channels = ['user.changes.any.any.raw', 'user.trades.BTC-PERPETUAL.raw', 'user.access_log'];
+  for (const each of [socket, other]) {
+    expect((await each.request('private/subscribe', { channels }))?.result).toEqual(channels);
+  }
+  await socket.request('private/buy', { instrument_name: 'BTC-PERPETUAL', amount: 10, price: 50_000, label: 'maker' });
+  await other.request('private/sell', { instrument_name: 'BTC-PERPETUAL', amount: 10, type: 'market', label: 'taker' });
+  await socket.request('private/buy', { instrument_name: 'ETH-PERPETUAL', amount: 1, type: 'market', label: 'eth' });
+  await other.request('public/auth', login);
+  await other.until(() => other.answers.find(({ params }) => params?.channel === 'user.access_log'));
+  expect(heard('user.changes.any.any.raw')).toMatchObject([
+    { orders: [{ label: 'maker', order_state: 'open' }], trades: [], positions: [] },
+    { orders: [{ label: 'maker', order_state: 'filled' }], trades: [{ liquidity: 'M' }], positions: [{ size: 10 }] },
+    { instrument_name: 'ETH-PERPETUAL', orders: [{ label: 'eth' }] },
+  ]);
+  expect(heard('user.trades.BTC-PERPETUAL.raw')).toMatchObject([[{ label: 'maker' }]]);
+  expect(heard('user.access_log')).toEqual([]);
+  const told = other.answers.filter(({ params }) => params?.channel === 'user.changes.any.any.raw');
+  expect(told.map(({ params }) => params?.data)).toMatchObject([{ trades: [{ label: 'taker', liquidity: 'T' }] }]);
+  other.close();
+});
+
+it('tells of orders that are cancelled with the connection that placed them', async () => {
+  const other = await Socket.open(sandbox);
+  for (const each of [socket, other]) await each.request('public/auth', bootstrap(sandbox));
+  await socket.request('private/subscribe', { channels: ['user.orders.BTC-PERPETUAL.raw'] });
+  await other.request('private/enable_cancel_on_disconnect', { scope: 'connection' });
+  await other.request('private/buy', { instrument_name: 'BTC-PERPETUAL', amount: 10, price: 40_000 });
+  other.close();
+  await socket.until(() => heard('user.orders.BTC-PERPETUAL.raw')[1]);
+  expect(heard('user.orders.BTC-PERPETUAL.raw')).toMatchObject([
+    { order_state: 'open' },
+    { order_state: 'cancelled', cancel_reason: 'cancel_on_disconnect' },
+  ]);
 });
