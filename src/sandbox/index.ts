@@ -1,9 +1,8 @@
 export type { AddKeyRequest, ApiKeyAnswer } from './core/accounts.js';
-export type { SandboxCall } from './core/calls.js';
 export type { CreditOptions } from './core/credits.js';
 export { SandboxError } from './core/errors.js';
 export type { Order } from './core/orders.js';
-export type { Remark } from './core/remarks.js';
+export type { Remark, SandboxCall } from './core/records.js';
 export type { SecondFactorKind } from './core/second-factor.js';
 export { type FaultName, type FaultSpec, faultNames, formatFault, parseFault } from './faults/catalogue.js';
 export { type Sandbox, type SandboxKey, startSandbox } from './sandbox.js';

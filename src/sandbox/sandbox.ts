@@ -1,15 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Hub } from './channels/hub.js';
-import { AccessLog } from './core/access-log.js';
 import { type AddKeyRequest, type ApiKey, type ApiKeyAnswer, addKeyOfWebPage, describeKey } from './core/accounts.js';
-import { Calls, type SandboxCall } from './core/calls.js';
 import { Credits } from './core/credits.js';
 import type { Exchange } from './core/exchange.js';
 import { signatureMaxAgeMs } from './core/guesses.js';
 import { Ledger } from './core/ledger.js';
 import { Market } from './core/market.js';
 import { type Order, Orders } from './core/orders.js';
-import { remarker } from './core/remarks.js';
+import { AccessLog, Calls, remarker, type SandboxCall } from './core/records.js';
 import { SecondFactor } from './core/second-factor.js';
 import { Replays } from './core/signature.js';
 import { describeState, keepState, openState } from './core/state-file.js';

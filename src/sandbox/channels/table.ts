@@ -1,9 +1,8 @@
 import type { Exchange } from '../core/exchange.js';
 import { currencies, type Instrument, indexOf, instrumentNamed, listInstruments } from '../core/instruments.js';
 import { bestOf, describeTicker, isPerpetual } from '../core/market.js';
-import { bookChanges, groupedBook } from './books.js';
+import { bookChanges, groupedBook, userChannel } from './feeds.js';
 import type { Channel, HubEvent } from './hub.js';
-import { userChannel } from './user.js';
 
 const fastMs = 100;
 const slowMs = 1000;

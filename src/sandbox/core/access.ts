@@ -1,5 +1,4 @@
-import type { ApiKey } from './accounts.js';
-import { isAllowed } from './accounts.js';
+import { type ApiKey, isAllowed } from './accounts.js';
 import { invalidCredentials, RpcError, unauthorized } from './errors.js';
 import type { Call, Exchange } from './exchange.js';
 import { optionalString } from './params.js';

@@ -1,8 +1,7 @@
 import { BlockList, isIP } from 'node:net';
-import { randomText } from './encoding.js';
 import { SandboxError } from './errors.js';
-import { type RegisteredKey, readPublicKey } from './public-key.js';
 import { everything, formatScope, type Levels, parseMaxScope } from './scope.js';
+import { type RegisteredKey, randomText, readPublicKey } from './signature.js';
 
 /** How many subaccounts there can be beside the main account. */
 export const mostSubaccounts = 1000;

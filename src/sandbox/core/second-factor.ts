@@ -1,8 +1,8 @@
 import { createHash, createHmac } from 'node:crypto';
-import { randomText } from './encoding.js';
 import { errorOf, type RpcError } from './errors.js';
 import { secondFactorLockS, wrongCodesUntilLock } from './guesses.js';
 import { optionalString, type Params } from './params.js';
+import { randomText } from './signature.js';
 
 /** `tfa`: codes of an authenticator; `hardware`: a security key only; `missing`: demanded, but never set up. */
 export type SecondFactorKind = 'tfa' | 'hardware' | 'missing';

@@ -1,6 +1,13 @@
-import { createHash, createHmac, timingSafeEqual, verify } from 'node:crypto';
+import {
+  createHash,
+  createHmac,
+  createPublicKey,
+  type KeyObject,
+  randomFillSync,
+  timingSafeEqual,
+  verify,
+} from 'node:crypto';
 import type { ApiKey } from './accounts.js';
-import { decodeBase64url } from './encoding.js';
 import { signatureMaxAgeMs, signatureMaxAheadMs } from './guesses.js';
 
 /** Whether a signature of that time may be considered now. */
@@ -110,4 +117,100 @@ export class Replays {
 function entryEnd(clientId: string, nonce: string): string {
   const short = nonce.length > longestPlainNonce ? createHash('sha256').update(nonce).digest('base64') : nonce;
   return `\n${clientId}\n${short}`;
+}
+
+const base64url = /^[A-Za-z0-9_-]+$/;
+const base32Alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
+
+/** Bytes of base64url without padding (RFC 4648 §5); null for anything else, unused trailing bits included. */
+export function decodeBase64url(text: string): Uint8Array | null {
+  if (!base64url.test(text) || text.length % 4 === 1) return null;
+  const bytes = Buffer.from(text, 'base64url');
+  return bytes.toString('base64url') === text ? bytes : null;
+}
+
+/** Bytes of base32 (RFC 4648 §6), upper or lower case, spaces and padding ignored; null for anything else. */
+export function decodeBase32(text: string): Uint8Array | null {
+  const digits = text.replace(/\s/g, '').replace(/=+$/, '').toUpperCase();
+  if (digits.length === 0) return null;
+  const bytes: number[] = [];
+  let buffer = 0;
+  let bits = 0;
+  for (const digit of digits) {
+    const value = base32Alphabet.indexOf(digit);
+    if (value < 0) return null;
+    buffer = ((buffer << 5) | value) & 0xfff;
+    bits += 5;
+    if (bits >= 8) {
+      bits -= 8;
+      bytes.push((buffer >> bits) & 0xff);
+    }
+  }
+  return Uint8Array.from(bytes);
+}
+
+const pool = Buffer.allocUnsafe(8192);
+let used = pool.length;
+
+/** `bytes` random bytes (at most 8192) in base64url; drawn from a pool, since a call of the generator costs more. */
+export function randomText(bytes: number): string {
+  if (used + bytes > pool.length) {
+    randomFillSync(pool);
+    used = 0;
+  }
+  const text = pool.toString('base64url', used, used + bytes);
+  pool.fill(0, used, used + bytes);
+  used += bytes;
+  return text;
+}
+
+/** A token in the exchange's form: `<expiry in ms>.<8 characters>.<base64url>`. */
+export function randomToken(expiresMs: number): string {
+  return `${expiresMs}.${randomText(6)}.${randomText(33)}`;
+}
+
+const pem = /^\s*-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]+?)\s*-----END PUBLIC KEY-----\s*$/;
+const smallestRsaBits = 2048;
+
+/** The public half of an asymmetric API key, as the exchange keeps it. */
+export interface RegisteredKey {
+  readonly keyObject: KeyObject;
+  /** SPKI PEM with its newlines turned to spaces, as Deribit answers it. */
+  readonly pem: string;
+  /** MD5 over the SubjectPublicKeyInfo DER: 16 lower-case hex pairs joined by colons. */
+  readonly fingerprint: string;
+  /** Bytes of a signature: 64 for Ed25519, the modulus' length for RSA. */
+  readonly signatureBytes: number;
+}
+
+/** Reads an SPKI PEM of Ed25519 or of RSA with at least 2048 bits; null for everything else. Newlines may be spaces. */
+export function readPublicKey(text: string): RegisteredKey | null {
+  const body = pem.exec(text)?.[1]?.replace(/\s+/g, '');
+  if (body === undefined) return null;
+  const der = Buffer.from(body, 'base64');
+  if (der.toString('base64') !== body) return null;
+  try {
+    const keyObject = createPublicKey({ key: der, format: 'der', type: 'spki' });
+    const signatureBytes = signatureLength(keyObject);
+    if (signatureBytes === null || !keyObject.export({ format: 'der', type: 'spki' }).equals(der)) return null;
+    return { keyObject, pem: spacedPem(der), fingerprint: md5Pairs(der), signatureBytes };
+  } catch {
+    return null;
+  }
+}
+
+function signatureLength(key: KeyObject): number | null {
+  if (key.asymmetricKeyType === 'ed25519') return 64;
+  const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
+  return key.asymmetricKeyType === 'rsa' && bits >= smallestRsaBits ? Math.ceil(bits / 8) : null;
+}
+
+function spacedPem(der: Buffer): string {
+  const lines = der.toString('base64').match(/.{1,64}/g) ?? [];
+  return ['-----BEGIN PUBLIC KEY-----', ...lines, '-----END PUBLIC KEY-----'].join(' ');
+}
+
+function md5Pairs(der: Buffer): string {
+  const digest = createHash('md5').update(der).digest('hex');
+  return (digest.match(/../g) ?? []).join(':');
 }

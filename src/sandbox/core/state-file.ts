@@ -3,8 +3,8 @@ import { dirname } from 'node:path';
 import { Accounts, type ApiKey, makeKey, mostSubaccounts, parseIpList } from './accounts.js';
 import { SandboxError } from './errors.js';
 import { isRecord } from './params.js';
-import { readPublicKey } from './public-key.js';
 import { everything, formatScope, parseMaxScope } from './scope.js';
+import { readPublicKey } from './signature.js';
 import { type Grant, Grants } from './tokens.js';
 
 const version = 1;

@@ -1,7 +1,7 @@
 import type { ApiKey } from './accounts.js';
-import { randomText, randomToken } from './encoding.js';
 import { pairsInAll, pairsPerConnection, refreshExtraS } from './guesses.js';
 import type { Levels } from './scope.js';
+import { randomText, randomToken } from './signature.js';
 
 /** The result of a login: a pair of tokens and what they allow. */
 export interface Grant {

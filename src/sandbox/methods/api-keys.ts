@@ -1,6 +1,5 @@
 import { allowedLevels } from '../core/access.js';
 import { type ApiKey, describeKey, makeKey, parseIpList } from '../core/accounts.js';
-import { randomText } from '../core/encoding.js';
 import { invalidParam, missingParam, RpcError } from '../core/errors.js';
 import { type Exchange, type Methods, type PrivateCall, type PrivateMethod, privateMethod } from '../core/exchange.js';
 import { duplicateKey, hiddenSecret, noSuchKey, resetOfAsymmetricKey, tooManyKeys } from '../core/guesses.js';
@@ -13,8 +12,8 @@ import {
   requiredInteger,
   requiredString,
 } from '../core/params.js';
-import { type RegisteredKey, readPublicKey } from '../core/public-key.js';
 import { type Levels, parseMaxScope, within } from '../core/scope.js';
+import { type RegisteredKey, randomText, readPublicKey } from '../core/signature.js';
 import type { Grant } from '../core/tokens.js';
 
 const knownFeatures = new Set(['restricted_block_trades', 'block_trade_approval']);

@@ -1,8 +1,7 @@
 import { missingParam } from '../core/errors.js';
 import { type Exchange, type Methods, type PrivateCall, privateMethod, publicMethod } from '../core/exchange.js';
 import { currencyFacts, indexOf, instrumentNamed, listInstruments, priceOf } from '../core/instruments.js';
-import type { PublicTrade } from '../core/market.js';
-import { isPerpetual } from '../core/market.js';
+import { isPerpetual, type PublicTrade } from '../core/market.js';
 import {
   optionalBoolean,
   optionalInteger,

@@ -4,7 +4,6 @@ import { apiKeyMethods } from './api-keys.js';
 import { authenticationMethods } from './authentication.js';
 import { connectionMethods } from './connection.js';
 import { controlMethods } from './control.js';
-import { generalMethods } from './general.js';
 import { historyMethods } from './history.js';
 import { marketMethods } from './market.js';
 import { subscriptionMethods } from './subscriptions.js';
@@ -12,7 +11,6 @@ import { tradeMethods } from './trade.js';
 
 /** Methods of the exchange, by name. */
 export const exchangeMethods = tableOf(
-  generalMethods,
   authenticationMethods,
   apiKeyMethods,
   connectionMethods,

@@ -1,10 +1,10 @@
 import { mostSubaccounts } from '../core/accounts.js';
 import { type CreditOptions, documentedCredits } from '../core/credits.js';
-import { decodeBase32 } from '../core/encoding.js';
 import { SandboxError } from '../core/errors.js';
 import { defaultExpiresInS } from '../core/guesses.js';
-import type { Remark } from '../core/remarks.js';
+import type { Remark } from '../core/records.js';
 import type { SecondFactorKind } from '../core/second-factor.js';
+import { decodeBase32 } from '../core/signature.js';
 
 /** How a sandbox is set up. Everything has a default. */
 export interface SandboxOptions {

@@ -1,9 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { isAllowed, makeKey, parseIpList } from '../../../src/sandbox/core/accounts.js';
-import { Calls } from '../../../src/sandbox/core/calls.js';
-import { decodeBase32, decodeBase64url } from '../../../src/sandbox/core/encoding.js';
 import { Orders } from '../../../src/sandbox/core/orders.js';
+import { Calls } from '../../../src/sandbox/core/records.js';
 import {
   formatScope,
   narrow,
@@ -12,7 +11,7 @@ import {
   scopeGroups,
   within,
 } from '../../../src/sandbox/core/scope.js';
-import { Replays } from '../../../src/sandbox/core/signature.js';
+import { decodeBase32, decodeBase64url, Replays } from '../../../src/sandbox/core/signature.js';
 import { Grants, type GrantTerms } from '../../../src/sandbox/core/tokens.js';
 
 describe('memory stays bounded', () => {

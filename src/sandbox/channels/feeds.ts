@@ -3,6 +3,29 @@ import { type Instrument, rounded } from '../core/instruments.js';
 import type { Book, Level } from '../core/market.js';
 import type { Channel } from './hub.js';
 
+/**
+ * `user.orders.…`, `user.trades.…` and `user.changes.…` of one account. They speak right after each request, whatever
+ * their interval; `user.orders.….raw` sends every order as a message of its own.
+ */
+export function userChannel(
+  what: 'orders' | 'trades' | 'changes',
+  accountId: number | null,
+  instruments: readonly Instrument[],
+  isRaw: boolean,
+): Channel {
+  return {
+    readableBy: ['trade'],
+    on(event) {
+      if (event.accountId !== accountId || !('instrument' in event)) return [];
+      const { instrument, orders, trades, positions } = event;
+      if (!instruments.includes(instrument)) return [];
+      if (what === 'changes') return [{ instrument_name: instrument.instrument_name, orders, trades, positions }];
+      if (what === 'trades') return trades.length === 0 ? [] : [trades];
+      return isRaw ? orders : [orders];
+    },
+  };
+}
+
 type Change = readonly [action: 'new' | 'change' | 'delete', price: number, amount: number];
 
 /** `book.{instrument_name}.{interval}`: a snapshot on subscribing, then changes, each with the number of the one before. */
