@@ -205,11 +205,25 @@ function enter(exchange: Exchange, placer: Placer, asked: Order): OrderAnswer {
   const own = reportOf(accountId);
   own.orders.push(taker);
   for (const [id, report] of reports) {
+    report.orders.push(...trimReduceOnly(exchange, id, instrument));
     const hasPosition = report.trades.length > 0 && instrument.kind !== 'spot';
     const positions = hasPosition ? [exchange.ledger.describePosition(id, instrument)] : [];
     exchange.hub.report({ accountId: id, instrument, ...report, positions });
   }
   return { order: taker, trades: own.trades };
+}
+
+/** Cuts open reduce-only orders to what is left of the position, and cancels those that nothing is left for. */
+function trimReduceOnly(exchange: Exchange, accountId: number, instrument: Instrument): readonly Order[] {
+  const size = exchange.ledger.sizeOf(accountId, instrument);
+  return exchange.orders.open(accountId).flatMap(({ order }) => {
+    if (!order.reduce_only || order.instrument_name !== instrument.instrument_name) return [];
+    const closable = order.direction === 'buy' ? -size : size;
+    if (rounded(order.amount - order.filled_amount) <= closable) return [];
+    const amount = rounded(order.filled_amount + Math.max(0, closable));
+    const change = closable > 0 ? { amount } : ({ order_state: 'cancelled' } as const);
+    return [exchange.orders.put(accountId, { ...order, ...change })];
+  });
 }
 
 /** A post-only order that would be filled: one tick away from the book's other side. @throws RpcError 11054 if it must not move */

@@ -101,6 +101,16 @@ describe('an order', () => {
     expect((await ask('private/get_positions')).result).toEqual([]);
   });
 
+  it('that only reduces a position and rests in the book shrinks with it', async () => {
+    await ask('private/sell', { instrument_name: perpetual, amount: 20, type: 'market' });
+    const { order } = await buy({ amount: 20, price: 49_000, reduce_only: true });
+    const { order_id } = record(order);
+    await buy({ amount: 10, type: 'market' });
+    expect((await ask('private/get_order_state', { order_id })).result).toMatchObject({ amount: 10 });
+    await buy({ amount: 10, type: 'market' });
+    expect((await ask('private/get_order_state', { order_id })).result).toMatchObject({ order_state: 'cancelled' });
+  });
+
   it('that the account has no funds for, or that is outside the price band, is refused', async () => {
     expect(await buy({ amount: 20_000_000, price: 30_000 })).toEqual({ error: 10_009 });
     expect(await buy({ price: 56_000 })).toEqual({ error: 10_007 });
