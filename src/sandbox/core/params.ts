@@ -48,6 +48,10 @@ export function requiredString(params: Params, name: string): string {
   return required(optionalString(params, name), name);
 }
 
+export function requiredNumber(params: Params, name: string): number {
+  return required(optionalNumber(params, name), name);
+}
+
 export function requiredInteger(params: Params, name: string): number {
   return required(optionalInteger(params, name), name);
 }

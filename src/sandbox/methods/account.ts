@@ -1,8 +1,9 @@
 import type { Account } from '../core/accounts.js';
 import { invalidParam, RpcError } from '../core/errors.js';
 import { type Exchange, type Methods, type PrivateCall, privateMethod } from '../core/exchange.js';
-import { currencies } from '../core/instruments.js';
+import { currencies, instrumentNamed, listInstruments } from '../core/instruments.js';
 import { optionalBoolean, optionalInteger, requiredString } from '../core/params.js';
+import type { Grant } from '../core/tokens.js';
 
 /** What an account holds, and which accounts there are. */
 export const accountMethods: Methods = {
@@ -25,11 +26,26 @@ export const accountMethods: Methods = {
     return { data: entries.slice(offset, offset + count), records_total: entries.length };
   }),
 
+  'private/get_subaccounts_details': privateMethod('account', 'read', (exchange, { params, grant }) => {
+    const chosen = listInstruments({ currency: requiredString(params, 'currency') });
+    const withOrders = optionalBoolean(params, 'with_open_orders') ?? false;
+    return visibleTo(exchange, grant).map(({ id }) => {
+      const held = exchange.ledger.held(id).filter((instrument) => chosen.includes(instrument));
+      const open = exchange.orders.open(id).map(({ order }) => order);
+      const listed = open.filter(({ instrument_name: name }) => chosen.includes(instrumentNamed(name)));
+      const positions = held.map((instrument) => exchange.ledger.describePosition(id, instrument));
+      return { uid: id, positions, ...(withOrders ? { open_orders: listed } : {}) };
+    });
+  }),
+
+  // The description calls it `enabled`, its example `locked`.
+  'private/get_user_locks': privateMethod('account', 'read', () =>
+    currencies.map((currency) => ({ currency, enabled: false, locked: false })),
+  ),
+
   'private/get_subaccounts': privateMethod('account', 'read', (exchange, call) => {
-    const own = exchange.accounts.actor(call.grant.accountId);
-    const shown = own.type === 'main' ? exchange.accounts.all : [own];
     const withPortfolio = optionalBoolean(call.params, 'with_portfolio') ?? false;
-    return shown.map((account) => ({
+    return visibleTo(exchange, call.grant).map((account) => ({
       ...identity(account),
       is_password: account.type === 'main',
       login_enabled: account.type === 'main',
@@ -40,6 +56,12 @@ export const accountMethods: Methods = {
     }));
   }),
 };
+
+/** The caller's account, and for a main account all of its subaccounts. */
+function visibleTo(exchange: Exchange, { accountId }: Grant): readonly Account[] {
+  const own = exchange.accounts.actor(accountId);
+  return own.type === 'main' ? exchange.accounts.all : [own];
+}
 
 /** The caller's account, or the subaccount that a main account asks about. */
 function subject(exchange: Exchange, { params, grant }: PrivateCall): Account {

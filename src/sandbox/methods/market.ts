@@ -12,7 +12,14 @@ import {
   priceOf,
 } from '../core/instruments.js';
 import { describeSummary, describeTicker, funding8h, isPerpetual } from '../core/market.js';
-import { optionalInteger, optionalString, type Params, requiredInteger, requiredString } from '../core/params.js';
+import {
+  optionalBoolean,
+  optionalInteger,
+  optionalString,
+  type Params,
+  requiredInteger,
+  requiredString,
+} from '../core/params.js';
 
 const hourMs = 3_600_000;
 const dayMs = 24 * hourMs;
@@ -25,9 +32,10 @@ const indexNames = ['btc_usd', 'eth_usd', 'btc_usdc'];
 export const marketMethods: Methods = {
   'public/get_currencies': publicMethod(() => describeCurrencies()),
 
-  'public/get_instruments': publicMethod((_exchange, { params }) =>
-    listInstruments({ currency: optionalString(params, 'currency'), kind: optionalString(params, 'kind') }),
-  ),
+  'public/get_instruments': publicMethod((_exchange, { params }) => {
+    const chosen = { currency: optionalString(params, 'currency'), kind: optionalString(params, 'kind') };
+    return optionalBoolean(params, 'expired') === true ? [] : listInstruments(chosen);
+  }),
 
   'public/get_instrument': publicMethod((_exchange, { params }) => instrumentOf(params)),
 
@@ -71,6 +79,11 @@ export const marketMethods: Methods = {
   'public/get_index_price_names': publicMethod(() => indexNames),
   'public/get_supported_index_names': publicMethod(() => indexNames),
 
+  'public/get_index_chart_data': publicMethod((exchange, { params }) => {
+    const { index } = currencyFacts(baseOf(requiredString(params, 'index_name')));
+    const hour = Math.floor(exchange.now() / hourMs);
+    return Array.from({ length: 24 }, (_, i) => [(hour - 23 + i) * hourMs, index]);
+  }),
   'public/get_delivery_prices': publicMethod((exchange, { params }) => {
     const { index } = currencyFacts(baseOf(requiredString(params, 'index_name')));
     const yesterday = new Date(exchange.now() - dayMs).toISOString().slice(0, 10);

@@ -1,9 +1,17 @@
 import { errorOf, invalidParam, missingParam } from '../core/errors.js';
 import { type Exchange, type Methods, type PrivateCall, privateMethod } from '../core/exchange.js';
 import { type Instrument, instrumentNamed, listInstruments } from '../core/instruments.js';
+import { bandOf } from '../core/market.js';
 import { cancelOrders, type Placer, place, replace } from '../core/matching.js';
 import { type Order, timesInForce } from '../core/orders.js';
-import { optionalBoolean, optionalNumber, optionalString, type Params, requiredString } from '../core/params.js';
+import {
+  optionalBoolean,
+  optionalNumber,
+  optionalString,
+  type Params,
+  requiredNumber,
+  requiredString,
+} from '../core/params.js';
 
 type Handler = (exchange: Exchange, call: PrivateCall) => unknown;
 const reads = (handle: Handler) => privateMethod('trade', 'read', handle);
@@ -69,6 +77,13 @@ export const tradeMethods: Methods = {
   'private/get_position': reads((exchange, { params, grant }) =>
     exchange.ledger.describePosition(grant.accountId, instrumentNamed(requiredString(params, 'instrument_name'))),
   ),
+  'private/get_margins': reads((exchange, { params, grant }) => {
+    const instrument = instrumentNamed(requiredString(params, 'instrument_name'));
+    const [amount, price] = [requiredNumber(params, 'amount'), requiredNumber(params, 'price')];
+    const need = (direction: Order['direction']) =>
+      exchange.ledger.need(grant.accountId, instrument, direction, amount, price).amount;
+    return { buy: need('buy'), sell: need('sell'), ...bandOf(instrument) };
+  }),
   'private/get_positions': reads((exchange, { params, grant }) => {
     const [currency, kind] = [optionalString(params, 'currency'), optionalString(params, 'kind')];
     const chosen = listInstruments({ currency, kind });

@@ -114,6 +114,15 @@ const cases: Readonly<Record<string, Case>> = {
     check: placed,
   },
   'private/get_position': { params: byInstrument, check: shaped({ size: exactly(-10), direction: exactly('sell') }) },
+  'private/get_margins': {
+    params: () => ({ ...byInstrument(), amount: 100, price: 50_000 }),
+    check: shaped({ buy: number }),
+  },
+  'private/get_subaccounts_details': {
+    params: () => ({ ...byCurrency(), with_open_orders: true }),
+    check: someOf(shaped({ uid: integer })),
+  },
+  'private/get_user_locks': { check: someOf(shaped({ enabled: flag })) },
   'private/get_positions': { params: byCurrency, check: someOf(shaped({ size: number })) },
   'private/get_user_trades_by_currency': { params: byCurrency, check: trades },
   'private/get_user_trades_by_currency_and_time': { params: () => ({ ...byCurrency(), ...span() }), check: trades },
@@ -151,6 +160,10 @@ const cases: Readonly<Record<string, Case>> = {
   'public/get_book_summary_by_instrument': { params: byInstrument, check: someOf(shaped({ last: number })) },
   'public/get_index_price_names': { check: someOf(text) },
   'public/get_supported_index_names': { check: someOf(text) },
+  'public/get_index_chart_data': {
+    params: () => ({ index_name: 'btc_usd', range: '1d' }),
+    check: someOf(someOf(number)),
+  },
   'public/get_delivery_prices': {
     params: () => ({ index_name: 'btc_usd' }),
     check: shaped({ data: someOf(shaped({})) }),
