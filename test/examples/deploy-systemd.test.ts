@@ -1,4 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
@@ -13,6 +14,7 @@ import { freePort } from '../support/redis.js';
 const units = fileURLToPath(new URL('../../examples/deploy/systemd', import.meta.url));
 const hasSystemd = await canRun('systemd-analyze', '--version');
 const hasActivation = hasSystemd && (await canRun('systemd-socket-activate', '--version'));
+const hasNotify = hasSystemd && (await canRun('systemd-notify', '--version')) && (await canRun('python3', '--version'));
 const services = ['deribit-keys-auth.service', 'deribit-keys-rotate.service'];
 
 beforeAll(() => {
@@ -72,6 +74,49 @@ describe.skipIf(!hasSystemd)('the systemd units', () => {
     expect(made.status).toBe(0);
     const text = services.map((name) => readFileSync(join(units, name), 'utf8')).join('');
     expect(new Set(text.match(/^(User|Group)=.*$/gm))).toEqual(new Set(['User=deribit-keys', 'Group=deribit-keys']));
+  });
+});
+
+/** Prints what a service tells the socket of sd_notify(3), one message a line; descriptors (barriers) are closed at once. */
+const LISTENER = `
+import os, socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind(sys.argv[1])
+print('bound', flush=True)
+while True:
+    text, ancillary, _, _ = s.recvmsg(4096, 1024)
+    for _, kind, data in ancillary:
+        if kind == socket.SCM_RIGHTS: os.close(int.from_bytes(data[:4], sys.byteorder))
+    print(text.decode().replace('\\n', ' '), flush=True)
+`;
+
+describe.skipIf(!hasNotify)('the auth server under Type=notify', () => {
+  const program = builtProgram();
+
+  test('says when it is ready and when it stops, with its own process id', async () => {
+    const s = await shop();
+    const socket = join(temporaryFolder(), 'notify');
+    const listener = spawn('python3', ['-c', LISTENER, socket], { stdio: ['ignore', 'pipe', 'inherit'] });
+    afterTest(async () => {
+      listener.kill('SIGKILL');
+      await once(listener, 'close');
+    });
+    let heard = '';
+    listener.stdout.on('data', (text) => {
+      heard += String(text);
+    });
+    const poll = { timeout: 60_000 };
+    await expect.poll(() => heard, poll).toBe('bound\n');
+    const server = spawn(process.execPath, [program.path, 'auth-server', 'bot'], {
+      env: { PATH: process.env.PATH ?? '', DERIBIT_KEYS_DIR: s.keysDir, NOTIFY_SOCKET: socket },
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
+    const ended = once(server, 'close');
+    await expect.poll(() => heard, poll).toContain('READY=1');
+    expect(heard).toContain(`MAINPID=${server.pid}`);
+    server.kill('SIGTERM');
+    expect(await ended).toEqual([0, null]);
+    await expect.poll(() => heard, poll).toContain('STOPPING=1');
   });
 });
 
