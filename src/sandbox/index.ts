@@ -1,9 +1,9 @@
+export type { CreditOptions } from './core/access.js';
 export type { AddKeyRequest, ApiKeyAnswer } from './core/accounts.js';
-export type { CreditOptions } from './core/credits.js';
 export { SandboxError } from './core/errors.js';
 export type { Order } from './core/orders.js';
 export type { Remark, SandboxCall } from './core/records.js';
 export type { SecondFactorKind } from './core/second-factor.js';
-export { type FaultName, type FaultSpec, faultNames, formatFault, parseFault } from './faults/catalogue.js';
+export { type FaultName, type FaultSpec, faultNames, formatFault, parseFault } from './faults/faults.js';
 export { type Sandbox, type SandboxKey, startSandbox } from './sandbox.js';
 export type { LimitOptions, SandboxOptions } from './server/options.js';

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Hub } from './channels/hub.js';
+import { Credits } from './core/access.js';
 import { type AddKeyRequest, type ApiKey, type ApiKeyAnswer, addKeyOfWebPage, describeKey } from './core/accounts.js';
-import { Credits } from './core/credits.js';
 import type { Exchange } from './core/exchange.js';
 import { signatureMaxAgeMs } from './core/guesses.js';
 import { Ledger } from './core/ledger.js';

@@ -1,7 +1,7 @@
 import type { Hub } from '../channels/hub.js';
 import type { Faults, Struck } from '../faults/faults.js';
+import type { Credits } from './access.js';
 import type { Accounts, AddKeyRequest, ApiKeyAnswer } from './accounts.js';
-import type { Credits } from './credits.js';
 import type { Ledger } from './ledger.js';
 import type { Market } from './market.js';
 import { reportOrders } from './matching.js';

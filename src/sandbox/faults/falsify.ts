@@ -1,6 +1,5 @@
 import { createHash, createPublicKey, generateKeyPairSync } from 'node:crypto';
-import type { FaultName } from './catalogue.js';
-import type { Struck } from './faults.js';
+import type { FaultName, Struck } from './faults.js';
 
 const otherScope = 'account:read';
 const anotherScope = 'trade:read';

@@ -1,4 +1,4 @@
-import { type FaultName, type FaultSpec, kindOf, type Phase, parseFault } from './catalogue.js';
+import { SandboxError } from '../core/errors.js';
 
 /** What strikes one request: each fault's name with its argument or that argument's default, null where it has none. */
 export type Struck = ReadonlyMap<FaultName, string | null>;
@@ -71,4 +71,158 @@ function strikes(
 function argumentOf({ name, arg }: FaultSpec): string | null {
   const { argument } = kindOf(name);
   return arg ?? (typeof argument === 'string' ? null : argument[0]);
+}
+
+/**
+ * When a fault is looked for: as the request comes in, once it may be handled (logged in, scope and second factor passed),
+ * or with its result at hand. `always`: it holds for everything until it is cleared.
+ */
+export type Phase = 'request' | 'handling' | 'answer' | 'always';
+
+/** What stands after the colon. Of a list of words the first is the default. */
+type Argument = 'none' | 'count' | 'count?' | 'integer' | 'scope?' | readonly [string, ...string[]];
+
+interface FaultKind {
+  readonly phase: Phase;
+  readonly argument: Argument;
+  /** The methods that it strikes where it names none; absent: all. */
+  readonly methods?: readonly string[];
+  /** Strikes `public/auth` with a refresh token, or only without one. */
+  readonly refresh?: boolean;
+}
+
+const login = ['public/auth'];
+const create = ['private/create_api_key'];
+const list = ['private/list_api_keys'];
+const keyAnswers = [
+  ...create,
+  ...list,
+  'private/edit_api_key',
+  'private/enable_api_key',
+  'private/disable_api_key',
+  'private/reset_api_key',
+  'private/change_scope_in_api_key',
+  'private/change_api_key_name',
+];
+const named = [...create, 'private/edit_api_key', 'private/change_api_key_name'];
+const scoped = [...create, 'private/edit_api_key', 'private/change_scope_in_api_key'];
+
+/** Ways to hide a field: of every key, or of the keys that the caller is not logged in with. */
+const hidden = ['absent', 'empty', 'masked', 'absent-others', 'empty-others', 'masked-others'] as const;
+
+/** Every fault. The README says what each does. */
+const catalogue = {
+  // the connection and the answer
+  'cut-before': { phase: 'request', argument: 'none' },
+  'cut-after': { phase: 'request', argument: 'none' },
+  silent: { phase: 'request', argument: 'none' },
+  'drop-answer': { phase: 'request', argument: 'none' },
+  'late-cut': { phase: 'handling', argument: 'count' },
+  'late-502': { phase: 'handling', argument: 'count' },
+  'late-silent': { phase: 'handling', argument: 'count' },
+  'stop-reading': { phase: 'request', argument: 'count?' },
+  delay: { phase: 'request', argument: 'count' },
+  duplicate: { phase: 'request', argument: 'none' },
+  reorder: { phase: 'request', argument: 'none' },
+  garbage: { phase: 'request', argument: 'none' },
+  huge: { phase: 'request', argument: 'count?' },
+  'wrong-testnet': { phase: 'request', argument: 'none' },
+  clock: { phase: 'always', argument: 'integer' },
+  // refusals
+  error: { phase: 'request', argument: 'integer' },
+  'stray-error': { phase: 'request', argument: 'integer' },
+  'refuse-login': { phase: 'request', argument: 'none', methods: login, refresh: false },
+  'refuse-refresh': { phase: 'request', argument: 'none', methods: login, refresh: true },
+  // what answers say of keys
+  'wrong-fingerprint': { phase: 'answer', argument: 'none', methods: keyAnswers },
+  'wrong-public-key': { phase: 'answer', argument: 'none', methods: keyAnswers },
+  'other-scope': { phase: 'answer', argument: 'scope?', methods: keyAnswers },
+  'swap-key': { phase: 'handling', argument: 'none', methods: create },
+  'hide-secret': { phase: 'answer', argument: hidden, methods: keyAnswers },
+  'hide-public-key': { phase: 'answer', argument: hidden, methods: keyAnswers },
+  'hide-key': { phase: 'answer', argument: hidden, methods: keyAnswers },
+  'hide-enabled': { phase: 'answer', argument: 'none', methods: keyAnswers },
+  'fingerprint-form': { phase: 'answer', argument: ['upper', 'bare', 'spaced'], methods: keyAnswers },
+  // deviations: what the exchange may do otherwise than the sandbox
+  'signature-encoding': { phase: 'handling', argument: ['hex', 'base64', 'base64url', 'any'], methods: login },
+  'nonce-once': { phase: 'handling', argument: 'none', methods: login },
+  'replay-accepted': { phase: 'handling', argument: 'none', methods: login },
+  'future-tolerance': { phase: 'handling', argument: 'count', methods: login },
+  'stale-accepted': { phase: 'handling', argument: 'none', methods: login },
+  'signature-error': { phase: 'handling', argument: 'integer', methods: login },
+  'duplicate-key-refused': { phase: 'handling', argument: 'none', methods: create },
+  'reset-asymmetric': { phase: 'handling', argument: ['same', 'symmetric'], methods: ['private/reset_api_key'] },
+  'long-names': { phase: 'handling', argument: 'none', methods: named },
+  'scope-array-refused': { phase: 'handling', argument: 'none', methods: scoped },
+  'raw-without-login': { phase: 'handling', argument: 'none', methods: ['public/subscribe'] },
+  'fingerprint-digest': { phase: 'answer', argument: ['sha256', 'pem'], methods: keyAnswers },
+} as const satisfies Readonly<Record<string, FaultKind>>;
+
+export type FaultName = keyof typeof catalogue;
+
+/** The names of all faults. */
+export const faultNames = Object.keys(catalogue) as readonly FaultName[];
+
+/** What is to be known of a fault. */
+export function kindOf(name: FaultName): FaultKind {
+  return catalogue[name];
+}
+
+/** A fault as it was asked for: `name[@method][:arg][+skip][xtimes]`. */
+export interface FaultSpec {
+  readonly name: FaultName;
+  /** The one method that it strikes; null for all that it can. */
+  readonly method: string | null;
+  readonly arg: string | null;
+  /** How many requests pass before it strikes. */
+  readonly skip: number;
+  /** How many requests it strikes; null for all. */
+  readonly times: number | null;
+}
+
+const grammar =
+  /^([a-z0-9-]+?)(?:@([a-z]+\/[a-z0-9_]+?))?(?::(-?\d{1,15}|[a-z_]+:[a-z_]+(?: [a-z_]+:[a-z_]+)*|[a-z][a-z0-9-]*?))?(?:\+(\d{1,9}))?(?:x(\d{1,9}))?$/;
+
+/** Reads `name[@method][:arg][+skip][xtimes]`. @throws SandboxError `ERR_USAGE` */
+export function parseFault(spec: string): FaultSpec {
+  const match = grammar.exec(spec);
+  if (match === null) throw usage('a fault is not of the form name[@method][:arg][+skip][xtimes]');
+  const [, word, method = null, arg = null, skip = '0', times] = match;
+  const name = faultNames.find((known) => known === word);
+  if (name === undefined) throw usage('a fault has an unknown name');
+  checkArgument(name, kindOf(name).argument, arg);
+  if (kindOf(name).phase === 'always' && (method !== null || skip !== '0' || times !== undefined)) {
+    throw usage(`the fault ${name} holds for everything: it takes no method, skip or times`);
+  }
+  if (times !== undefined && Number(times) === 0) throw usage('a fault cannot strike zero times');
+  return { name, method, arg, skip: Number(skip), times: times === undefined ? null : Number(times) };
+}
+
+function checkArgument(name: FaultName, wanted: Argument, arg: string | null): void {
+  const isInteger = arg !== null && /^-?\d+$/.test(arg);
+  const isCount = isInteger && !arg.startsWith('-');
+  if (typeof wanted !== 'string') {
+    if (arg !== null && !wanted.includes(arg)) throw usage(`the fault ${name} takes one of ${wanted.join(', ')}`);
+    return;
+  }
+  if (wanted === 'none' && arg !== null) throw usage(`the fault ${name} takes no argument`);
+  if (wanted === 'integer' && !isInteger) throw usage(`the fault ${name} needs an integer, as in ${name}:10040`);
+  if (wanted === 'count' && !isCount) throw usage(`the fault ${name} needs a number, as in ${name}:100`);
+  if (wanted === 'count?' && arg !== null && !isCount) throw usage(`the fault ${name} takes a number`);
+  if (wanted === 'scope?' && arg !== null && !arg.includes(':')) {
+    throw usage(`the fault ${name} takes a scope, as in ${name}:trade:read`);
+  }
+}
+
+/** The text that {@link parseFault} reads back to the same. */
+export function formatFault(spec: FaultSpec): string {
+  const method = spec.method === null ? '' : `@${spec.method}`;
+  const arg = spec.arg === null ? '' : `:${spec.arg}`;
+  const skip = spec.skip === 0 ? '' : `+${spec.skip}`;
+  const times = spec.times === null ? '' : `x${spec.times}`;
+  return `${spec.name}${method}${arg}${skip}${times}`;
+}
+
+function usage(message: string): SandboxError {
+  return new SandboxError('ERR_USAGE', message, `the faults are: ${faultNames.join(', ')}`);
 }

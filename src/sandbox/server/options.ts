@@ -1,5 +1,5 @@
+import { type CreditOptions, documentedCredits } from '../core/access.js';
 import { mostSubaccounts } from '../core/accounts.js';
-import { type CreditOptions, documentedCredits } from '../core/credits.js';
 import { SandboxError } from '../core/errors.js';
 import { defaultExpiresInS } from '../core/guesses.js';
 import type { Remark } from '../core/records.js';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { kindOf } from '../../../src/sandbox/faults/catalogue.js';
+import { kindOf } from '../../../src/sandbox/faults/faults.js';
 import {
   type FaultName,
   faultNames,
