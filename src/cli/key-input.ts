@@ -28,8 +28,14 @@ function tooLarge(what: string): DeribitKeysError {
   );
 }
 
-async function readSource(cx: Context, source: string, isPrivate: boolean): Promise<Uint8Array> {
-  if (source === '-') return readStdin(cx);
+/** What was read of a file or of stdin, and the sentence about a file that other users can read. */
+interface Source {
+  readonly bytes: Uint8Array;
+  readonly shared: string | null;
+}
+
+async function readSource(cx: Context, source: string): Promise<Source> {
+  if (source === '-') return { bytes: await readStdin(cx), shared: null };
   const { signal } = cx.host;
   let shared: string | null = null;
   const check = (stats: Stats) => {
@@ -38,8 +44,7 @@ async function readSource(cx: Context, source: string, isPrivate: boolean): Prom
   };
   try {
     const bytes = await readInput(source, { maxBytes: MAX_INPUT_BYTES, check, signal });
-    if (isPrivate && shared !== null) cx.out.note(shared);
-    return bytes;
+    return { bytes, shared };
   } catch (error) {
     const hint = 'name a key file, or - for stdin';
     if (isDeribitKeysError(error, 'ERR_KEYSTORE_IO')) throw error.with({ code: 'ERR_KEY_UNREADABLE', hint });
@@ -51,7 +56,7 @@ async function readSource(cx: Context, source: string, isPrivate: boolean): Prom
 
 /**
  * Reads a key from a file or (`-`) from stdin, and asks for its passphrase if it needs one.
- * @param key the name that it will have in the keystore, for a private key: its file is told about if others can read it
+ * @param key the name that it will have in the keystore, for a private key: a note says so if others can read its file
  * @throws `ERR_KEY_UNREADABLE`, and what `parse` does
  */
 export async function readKeyInput<T>(
@@ -60,14 +65,25 @@ export async function readKeyInput<T>(
   parse: (bytes: Uint8Array, passphrase: Secret | null) => Promise<T>,
   key?: string,
 ): Promise<T> {
-  const bytes = await readSource(cx, source, key !== undefined);
+  const { bytes, shared } = await readSource(cx, source);
+  const tellIfShared = () => {
+    if (key !== undefined && shared !== null) cx.out.note(shared);
+  };
   try {
-    return await parse(bytes, null);
+    const parsed = await parse(bytes, null);
+    tellIfShared();
+    return parsed;
   } catch (error) {
     if (!isDeribitKeysError(error, 'ERR_PASSPHRASE_REQUIRED')) throw error;
   }
+  tellIfShared();
   const { host, secrets } = cx;
   const what = source === '-' ? 'the key on stdin' : `the key in ${source}`;
   const names = ['inputPassphrase', 'passphrase'] as const;
-  return withPassphrase({ host, secrets, what, names, key }, (passphrase) => parse(bytes, passphrase));
+  try {
+    return await withPassphrase({ host, secrets, what, names, key }, (passphrase) => parse(bytes, passphrase));
+  } catch (error) {
+    if (!isDeribitKeysError(error, 'ERR_PASSPHRASE_WRONG')) throw error;
+    throw error.with({ message: `wrong passphrase for ${what}, or it is damaged` });
+  }
 }

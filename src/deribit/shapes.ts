@@ -72,6 +72,7 @@ function kindOf(value: unknown): string {
   if (value === undefined) return 'missing';
   if (value === null) return 'null';
   if (Array.isArray(value)) return 'a list';
+  if (typeof value === 'number' && !Number.isFinite(value)) return 'out of range';
   return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
 }
 

@@ -119,9 +119,12 @@ export function requireKeptMode(path: string, { mode }: Stats, keystore: string)
   );
 }
 
-/** A folder in which anybody can swap files protects none of them. */
-function checkFolder(path: string, me: number): void {
-  const folder = dirname(path);
+/**
+ * Refuses a folder in which others can replace a private key.
+ * @throws `ERR_PERMISSIONS`
+ */
+export function requireSafeFolder(folder: string): void {
+  if (!hasFileModes()) return;
   const stats = statSync(folder);
   if ((stats.mode & WRITABLE_BY_ALL) !== 0 && (stats.mode & STICKY) === 0) {
     throw refusal(
@@ -129,7 +132,7 @@ function checkFolder(path: string, me: number): void {
       `run: chmod go-w ${quoted(folder)}`,
     );
   }
-  if (stats.uid !== me && stats.uid !== 0) {
+  if (stats.uid !== process.geteuid?.() && stats.uid !== 0) {
     throw refusal(
       `the folder ${folder} of the private key belongs to another user (uid ${stats.uid})`,
       'run as that user, keep keys in a folder of your own, or use --allow-insecure-permissions',
@@ -151,7 +154,7 @@ export async function readPrivateFile(path: string, policy: PermissionPolicy = '
       if (checks) checkFile(path, stats, me, policy);
     };
     if (checks) {
-      checkFolder(path, me);
+      requireSafeFolder(dirname(path));
       const link = await statOrNull(path);
       if (link?.isSymbolicLink()) {
         if (link.uid !== me && link.uid !== 0) {
@@ -161,7 +164,7 @@ export async function readPrivateFile(path: string, policy: PermissionPolicy = '
           );
         }
         // an open pipe has no folder
-        if (!isPipe) checkFolder(realpathSync(path), me);
+        if (!isPipe) requireSafeFolder(dirname(realpathSync(path)));
       }
     }
     return isPipe ? await readInput(path, { check }) : readChecked(path, check);

@@ -15,7 +15,7 @@ import {
 } from './files.js';
 import type { Lock } from './lock.js';
 import { foldName } from './names.js';
-import { requireKeptMode, requireOwnChange } from './permissions.js';
+import { requireKeptMode, requireOwnChange, requireSafeFolder } from './permissions.js';
 import {
   applyStep,
   foldersBelow,
@@ -143,13 +143,16 @@ async function stage(staging: string, steps: readonly Step[]): Promise<readonly 
   return logged;
 }
 
+const createsPrivateKey = (step: Step) =>
+  step.do === 'create' && step.file.endsWith('.pem') && !step.file.endsWith('.pub.pem');
+
 /** What a change is made in. */
 export interface ChangeContext {
   readonly root: string;
   /** The key whose lock is held, after which the log is named. */
   readonly name: string;
   readonly lock: Pick<Lock, 'check'>;
-  /** Whether a file system that ignores modes is accepted. */
+  /** Whether a file system that ignores modes is accepted, and a folder in which others can replace files. */
   readonly anyMode?: boolean | undefined;
 }
 
@@ -167,7 +170,11 @@ export async function change(
   const logged = await explaining('write', staging, async () => {
     try {
       const staged = await stage(staging, steps);
-      if (!anyMode) for (const path of [staging, join(staging, LOG)]) requireKeptMode(path, await lstat(path), root);
+      if (!anyMode) {
+        for (const path of [staging, join(staging, LOG)]) requireKeptMode(path, await lstat(path), root);
+        // after the modes: where they are not kept, a chmod changes nothing
+        if (steps.some(createsPrivateKey)) requireSafeFolder(root);
+      }
       for (const step of steps) {
         await requireNoLinks(root, step);
         if (step.do === 'create' && (await statOrNull(inside(root, step.file))) !== null) throw taken(step.file);

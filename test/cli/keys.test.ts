@@ -324,6 +324,26 @@ describe('import', () => {
     expect(inKeys()).toEqual(['bot.json', 'bot.pem', 'bot.pub.pem']);
   });
 
+  it('names the file whose passphrase is wrong, and warns of a shared file only where it holds a private key', async () => {
+    const made = await json(['generate', 'bot', '--passphrase-file', secret]);
+    const copy = join(folder, 'copy.pem');
+    writeFileSync(copy, readFileSync(join(keysDir, 'bot.pem')));
+    chmodSync(copy, 0o644);
+    const wrong = { env: { DERIBIT_KEYS_INPUT_PASSPHRASE: 'battery staple' } };
+    expect(await fails(['import', 'new', copy], wrong)).toMatchObject({
+      exitCode: 3,
+      code: 'ERR_PASSPHRASE_WRONG',
+      message: `wrong passphrase for the key in ${copy}, or it is damaged`,
+    });
+    const note = `other users can read ${copy} (mode 0644)`;
+    expect((await run(['import', 'new', copy], wrong)).stderr).toContain(note);
+    expect((await run(['import', 'new', copy, '--input-passphrase-file', secret])).stderr).toContain(note);
+    writeFileSync(copy, String(made.publicKey));
+    const refused = await run(['import', 'another', copy]);
+    expect(refused.exitCode).toBe(3);
+    expect(refused.stderr).not.toContain('other users');
+  });
+
   it('takes a bare seed only when it is told that it is one', async () => {
     const seed = join(folder, 'seed');
     writeFileSync(seed, Buffer.alloc(32, 7));

@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, lchownSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, lchownSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { generateKeyPair } from '../../src/crypto/generate.js';
@@ -155,6 +155,20 @@ describe.skipIf(!isRoot)('with other users’ files (needs root)', () => {
 });
 
 describe('commands and bots', () => {
+  it('no private key is written to a folder in which anybody can replace it', async () => {
+    const folder = temporaryFolder();
+    chmodSync(folder, 0o777);
+    const generated = await cli(['generate', 'bot', '--keys-dir', folder]);
+    expect(generated.exitCode).toBe(3);
+    expect(generated.stderr).toContain(`anybody can replace files in the folder ${folder} (mode 0777)`);
+    expect(generated.stderr).toContain(`run: chmod go-w ${folder}`);
+    expect(readdirSync(folder).filter((file) => file.startsWith('bot'))).toEqual([]);
+    const told = await cli(['generate', 'bot', '--keys-dir', folder, '--allow-insecure-permissions']);
+    expect(told.exitCode).toBe(0);
+    chmodSync(folder, 0o755);
+    expect((await cli(['generate', 'second', '--keys-dir', folder])).exitCode).toBe(0);
+  });
+
   it('a stored key that others can read signs only with --allow-insecure-permissions', async () => {
     const store = newStore();
     await addKey(store, 'bot');

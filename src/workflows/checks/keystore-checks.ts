@@ -234,7 +234,7 @@ function rotation(journal: RotationJournal, nowMs: number, by: string): Finding 
       `${ownCommand('rotate', name, '--abort')} ${by}`,
     );
   }
-  if (promotedAt === null) return notes.bad('rotation', `its rotation of ${journal.startedAt} is not ended`, goOn);
+  if (promotedAt === null) return notes.bad('rotation', `its rotation of ${journal.startedAt} is not finished`, goOn);
   const due = new Date(graceEndMs(journal) ?? 0).toISOString();
   return isInGrace(journal, nowMs)
     ? notes.good('rotation', `the old key stays enabled until ${due}`)
