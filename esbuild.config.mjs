@@ -25,7 +25,23 @@ const lazyChildProcess = {
 const asNode = {
   name: 'as-node',
   resolveId: (id) => (id === '#engine' ? resolve('dist/crypto/engine/native.js') : null),
+  // `import()` would start the loader of ES modules for it
+  renderDynamicImport: ({ targetModuleId }) =>
+    targetModuleId === 'commander' ? { left: 'Promise.resolve(require(', right: '))' } : null,
   resolveImportMeta: (property) => (property === 'dirname' ? '__dirname' : null),
+};
+
+/**
+ * Loads these parts of Node.js when they are used: a command that reads a file needs no more than `node:fs`. rollup writes
+ * each use as a property of the loaded module.
+ */
+const lazyBuiltins = {
+  name: 'lazy-builtins',
+  renderChunk: (code) =>
+    code.replace(
+      /^var (\w+) = require\('(node:(?:fs\/promises|crypto|os))'\);$/gm,
+      "var $1 = new Proxy({}, { get: (_, name) => require('$2')[name] });",
+    ),
 };
 
 /** Every module that runs when `entry` is loaded. */
@@ -52,7 +68,7 @@ const bundle = await rollup({
   input: { 'deribit-keys': 'dist/cli/main.js' },
   external: (id) =>
     id.startsWith('node:') || Object.keys(dependencies).some((name) => id === name || id.startsWith(`${name}/`)),
-  plugins: [asNode],
+  plugins: [asNode, lazyBuiltins],
   onwarn({ code, message }) {
     if (code !== 'UNRESOLVED_IMPORT') process.stderr.write(`${message}\n`);
   },

@@ -1,12 +1,13 @@
-import { type Command, CommanderError } from 'commander';
+import type { Command, CommanderError } from 'commander';
 import { DeribitKeysError } from '../errors.js';
+import { defined } from '../util/defined.js';
 import { VERSION } from '../version.js';
 import { createContext } from './context.js';
 import { CheckFailed, EXIT, ExitWith } from './exit-codes.js';
 import type { Host } from './host.js';
-import type { GlobalOptions } from './options.js';
+import { type GlobalOptions, type PlainCall, readPlainCall } from './options.js';
 import { createPrinter, type Printer } from './output.js';
-import { type CommandGroup, createProgram } from './program.js';
+import { type CommandGroup, createProgram, type PlainCommand, perform } from './program.js';
 
 /** What the completion scripts call, with the words of the line; the last one is to be completed. */
 export const COMPLETE = '__complete';
@@ -41,9 +42,30 @@ function calledAs(command: Command): string {
   return command.parent === null ? command.name() : `${calledAs(command.parent)} ${command.name()}`;
 }
 
+/** A complaint of commander's; the class is not imported, because plain calls do without commander. */
+function isCommanderError(error: unknown): error is CommanderError {
+  return error instanceof Error && 'code' in error && String(error.code).startsWith('commander.');
+}
+
+/** The command that a plain call runs, and what its words say; null for a call that commander has to read. */
+async function findPlainCall(
+  groups: readonly CommandGroup[],
+  argv: readonly string[],
+): Promise<(PlainCall & Pick<PlainCommand, 'work' | 'act'>) | null> {
+  for (const { plain = {} } of groups) {
+    for (const [name, load] of Object.entries(plain)) {
+      if (!argv.includes(name)) continue;
+      const { operands, options, work, act } = await load();
+      const call = readPlainCall(argv, name, { operands: operands.length, options });
+      if (call !== null) return { ...call, work, ...defined({ act }) };
+    }
+  }
+  return null;
+}
+
 /** commander's complaint about the call of `command` as an error of ours. */
-function usageError(error: CommanderError, command: Command): DeribitKeysError {
-  const hint = `see: ${calledAs(command)} --help`;
+function usageError(error: CommanderError, command: Command | undefined): DeribitKeysError {
+  const hint = `see: ${command === undefined ? 'deribit-keys' : calledAs(command)} --help`;
   if (error.code === 'commander.help') {
     return new DeribitKeysError('ERR_USAGE', 'no command, or an unknown one', { hint });
   }
@@ -72,24 +94,35 @@ export async function execute(groups: readonly CommandGroup[], argv: readonly st
     for (const line of await suggestions(groups, argv.slice(1), host.env)) host.stdout.write(`${line}\n`);
     return EXIT.done;
   }
-  const program = await createProgram(
-    groups,
-    (command) => {
-      const options = command.optsWithGlobals<GlobalOptions>();
-      printer = printerFor(host, options);
-      return createContext(host, printer, program.opts<GlobalOptions>(), command.optsWithGlobals());
-    },
-    words,
-  );
-  const quiet = { writeOut: (text: string) => void host.stdout.write(text), writeErr: () => {}, outputError: () => {} };
-  let complaining = program;
-  for (const command of withSubcommands(program)) {
-    command.configureOutput(quiet).exitOverride((error) => {
-      complaining = command;
-      throw error;
-    });
-  }
+  const open = (globals: GlobalOptions, flags: GlobalOptions) => {
+    printer = printerFor(host, flags);
+    return createContext(host, printer, globals, { ...flags });
+  };
+  let complaining: Command | undefined;
   try {
+    const plain = await findPlainCall(groups, argv);
+    if (plain !== null) {
+      const { operands, globals, flags, work, act } = plain;
+      const cx = open(globals, { ...flags, ...globals });
+      await perform(cx, () => work(cx, operands, flags), act);
+      return EXIT.done;
+    }
+    const program: Command = await createProgram(
+      groups,
+      (command) => open(program.opts<GlobalOptions>(), command.optsWithGlobals<GlobalOptions>()),
+      words,
+    );
+    const quiet = {
+      writeOut: (text: string) => void host.stdout.write(text),
+      writeErr: () => {},
+      outputError: () => {},
+    };
+    for (const command of withSubcommands(program)) {
+      command.configureOutput(quiet).exitOverride((error) => {
+        complaining = command;
+        throw error;
+      });
+    }
     if (argv.length === 0) {
       host.stderr.write(program.helpInformation());
       return EXIT.usage;
@@ -102,11 +135,11 @@ export async function execute(groups: readonly CommandGroup[], argv: readonly st
       if (error.told !== undefined) printer.error(error.told);
       return error.exitCode;
     }
-    if (error instanceof CommanderError) {
+    if (isCommanderError(error)) {
       if (error.code === 'commander.helpDisplayed' || (error.code === 'commander.help' && error.exitCode === 0)) {
         return EXIT.done;
       }
-      if (error.code === 'commander.help' && complaining !== program && !json) {
+      if (error.code === 'commander.help' && complaining?.parent && !json) {
         host.stderr.write(complaining.helpInformation());
         return EXIT.usage;
       }

@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Command, Option } from 'commander';
 import { camelCase, PER_KEY_OPTIONS, SECRETS, type SecretName } from './secret-sources.js';
 
 /** Options of every command, accepted before or after its name. */
@@ -20,12 +20,40 @@ export interface GlobalOptions {
   readonly allowMounted?: true;
 }
 
+/** An option as data: for commander, and for calls that are read without it. */
+export interface OptionSpec {
+  /** As commander writes it: `--scope <scope>`. */
+  readonly flags: string;
+  readonly description: string;
+  readonly parse?: (text: string) => unknown;
+  readonly choices?: readonly string[];
+  /** Names of options that it does not go together with. */
+  readonly conflicts?: readonly string[];
+}
+
+/** The option as commander has it. The class comes with the command: this module is loaded by calls without commander. */
+export function optionOf(command: Command, { flags, description, parse, choices, conflicts }: OptionSpec): Option {
+  const option = command.createOption(flags, description);
+  if (choices !== undefined) option.choices(choices);
+  if (parse !== undefined) option.argParser(parse);
+  return conflicts === undefined ? option : option.conflicts([...conflicts]);
+}
+
+export function addOptions(command: Command, options: readonly OptionSpec[]): Command {
+  for (const option of options) command.addOption(optionOf(command, option));
+  return command;
+}
+
+/** What commander recognises as a value that an option does not accept: it adds the name of the option. */
+const invalidValue = (message: string) =>
+  Object.assign(new Error(message), { code: 'commander.invalidArgument', exitCode: 1 });
+
 /** Parses a whole number from `least` to `most`; commander names the option if it is something else. */
 export function wholeNumber(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
   return (text) => {
     const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
     if (value >= least && value <= most) return value;
-    throw new InvalidArgumentError(
+    throw invalidValue(
       `It must be a whole number from ${least}${most === Number.MAX_SAFE_INTEGER ? ' up' : ` to ${most}`}.`,
     );
   };
@@ -34,7 +62,7 @@ export function wholeNumber(least: number, most = Number.MAX_SAFE_INTEGER): (tex
 /** Refuses an empty text, such as a shell variable that is not set. */
 export function notEmpty(text: string): string {
   if (text !== '') return text;
-  throw new InvalidArgumentError('It must not be empty.');
+  throw invalidValue('It must not be empty.');
 }
 
 /** Makes `--name` together with `--no-name` a usage error; call it before the options are added. */
@@ -55,54 +83,124 @@ export function collect(value: string, before: readonly string[] = []): readonly
   return [...before, value];
 }
 
+const secretSpec = (name: SecretName, help: string = SECRETS[name].help): OptionSpec => ({
+  flags: `--${SECRETS[name].option} <file>`,
+  description: `${help} (env ${SECRETS[name].variable})`,
+  parse: notEmpty,
+});
+
 /** The option that names a file with this secret; `help` replaces what the list says of it. */
-export function secretOption(name: SecretName, help: string = SECRETS[name].help): Option {
-  const { option, variable } = SECRETS[name];
-  return new Option(`--${option} <file>`, `${help} (env ${variable})`).argParser(notEmpty);
+export function secretOption(command: Command, name: SecretName, help?: string): Option {
+  return optionOf(command, secretSpec(name, help));
 }
 
-const perKeyOption = ([name, value, help]: (typeof PER_KEY_OPTIONS)[number]) =>
-  new Option(`--${name} ${value}`, help).argParser(notEmpty);
+const perKeySpec = ([name, value, help]: (typeof PER_KEY_OPTIONS)[number]): OptionSpec => ({
+  flags: `--${name} ${value}`,
+  description: help,
+  parse: notEmpty,
+});
 
-export function addGlobalOptions(program: Command): void {
-  program
-    .option('--keys-dir <dir>', 'folder of the keystore (env DERIBIT_KEYS_DIR; default ./keys)', notEmpty)
-    .addOption(
-      new Option('--env <environment>', 'environment of Deribit (env DERIBIT_ENV; default test)').choices([
-        'test',
-        'prod',
-      ]),
-    )
-    .option(
-      '--url <url>',
-      'full endpoint: a ws:, wss:, http: or https: URL (env DERIBIT_KEYS_URL; overrides --env)',
-      notEmpty,
-    )
-    .option(
-      '--ca-file <file>',
-      'also trust the certificate authorities in this PEM file (env DERIBIT_KEYS_CA_FILE)',
-      notEmpty,
-    )
-    .option('--json', 'print one JSON document on stdout, and errors as JSON on stderr')
-    .option('--yes', 'answer every confirmation with yes')
-    .addOption(
-      new Option('--timeout <ms>', 'time limit for each answer (default 15000)').argParser(wholeNumber(1, 86_400_000)),
-    )
-    .addOption(
-      new Option('--verbose', 'print more on stderr: each request, and the causes of errors').conflicts('quiet'),
-    )
-    .option('--quiet', 'print no notes and no progress')
-    .addOption(secretOption('passphrase').conflicts(PER_KEY_OPTIONS.map(([name]) => camelCase(name))))
-    .addOption(perKeyOption(PER_KEY_OPTIONS[0]).conflicts(camelCase(PER_KEY_OPTIONS[1][0])))
-    .addOption(perKeyOption(PER_KEY_OPTIONS[1]))
-    .addOption(secretOption('pin'))
-    .addOption(secretOption('vaultToken'))
-    .addOption(secretOption('vaultSecretId'))
-    .option(
-      '--allow-mounted',
-      'accept a private key mounted by Kubernetes or Docker: owned by root, readable by a group',
-    )
-    .option('--allow-insecure-permissions', 'skip the check of who else can read a private key');
+/** The options of every command. */
+export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
+  {
+    flags: '--keys-dir <dir>',
+    description: 'folder of the keystore (env DERIBIT_KEYS_DIR; default ./keys)',
+    parse: notEmpty,
+  },
+  {
+    flags: '--env <environment>',
+    description: 'environment of Deribit (env DERIBIT_ENV; default test)',
+    choices: ['test', 'prod'],
+  },
+  {
+    flags: '--url <url>',
+    description: 'full endpoint: a ws:, wss:, http: or https: URL (env DERIBIT_KEYS_URL; overrides --env)',
+    parse: notEmpty,
+  },
+  {
+    flags: '--ca-file <file>',
+    description: 'also trust the certificate authorities in this PEM file (env DERIBIT_KEYS_CA_FILE)',
+    parse: notEmpty,
+  },
+  { flags: '--json', description: 'print one JSON document on stdout, and errors as JSON on stderr' },
+  { flags: '--yes', description: 'answer every confirmation with yes' },
+  {
+    flags: '--timeout <ms>',
+    description: 'time limit for each answer (default 15000)',
+    parse: wholeNumber(1, 86_400_000),
+  },
+  {
+    flags: '--verbose',
+    description: 'print more on stderr: each request, and the causes of errors',
+    conflicts: ['quiet'],
+  },
+  { flags: '--quiet', description: 'print no notes and no progress' },
+  { ...secretSpec('passphrase'), conflicts: PER_KEY_OPTIONS.map(([name]) => camelCase(name)) },
+  { ...perKeySpec(PER_KEY_OPTIONS[0]), conflicts: [camelCase(PER_KEY_OPTIONS[1][0])] },
+  perKeySpec(PER_KEY_OPTIONS[1]),
+  secretSpec('pin'),
+  secretSpec('vaultToken'),
+  secretSpec('vaultSecretId'),
+  {
+    flags: '--allow-mounted',
+    description: 'accept a private key mounted by Kubernetes or Docker: owned by root, readable by a group',
+  },
+  { flags: '--allow-insecure-permissions', description: 'skip the check of who else can read a private key' },
+];
+
+/** A call that {@link readPlainCall} understood. */
+export interface PlainCall {
+  readonly operands: readonly string[];
+  readonly globals: GlobalOptions;
+  readonly flags: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Reads the words of a call that consists of the command `name`, `operands` arguments and known long options, each given
+ * once, as commander reads it, but without loading commander.
+ * @returns null for any other call: commander reads it, or says what is wrong with it
+ */
+export function readPlainCall(
+  argv: readonly string[],
+  name: string,
+  { operands: count, options }: { readonly operands: number; readonly options: readonly OptionSpec[] },
+): PlainCall | null {
+  const globals: Record<string, unknown> = {};
+  const flags: Record<string, unknown> = {};
+  const operands: string[] = [];
+  const used: OptionSpec[] = [];
+  const words = argv.values();
+  for (const word of words) {
+    if (word !== '' && !word.startsWith('-')) {
+      operands.push(word);
+      continue;
+    }
+    const [, long, attached] = /^(--[a-z-]+)(?:=(.*))?$/s.exec(word) ?? [];
+    const isIt = (option: OptionSpec) => option.flags.split(' ')[0] === long;
+    const general = GLOBAL_OPTIONS.find(isIt);
+    const option = general ?? (operands.length > 0 ? options.find(isIt) : undefined);
+    if (long === undefined || option === undefined || used.includes(option)) return null;
+    used.push(option);
+    const values = option === general ? globals : flags;
+    const key = camelCase(long.slice(2));
+    if (!option.flags.includes(' ')) {
+      if (attached !== undefined) return null;
+      values[key] = true;
+      continue;
+    }
+    const text = attached ?? words.next().value;
+    if (text === undefined || (attached === undefined && text.startsWith('-'))) return null;
+    if (option.choices?.includes(text) === false) return null;
+    try {
+      values[key] = option.parse === undefined ? text : option.parse(text);
+    } catch {
+      return null;
+    }
+  }
+  const [called, ...rest] = operands;
+  if (called !== name || rest.length !== count) return null;
+  if (used.some(({ conflicts }) => conflicts?.some((other) => other in globals || other in flags))) return null;
+  return { operands: rest, globals, flags };
 }
 
 /** What `--as` and its kin were given. */
@@ -121,11 +219,11 @@ export function addLoginOptions(command: Command): Command {
   return command
     .optionsGroup('Login options:')
     .option('--as <name>', 'log in with this registered key of the keystore', notEmpty)
-    .addOption(secretOption('asPassphrase'))
+    .addOption(secretOption(command, 'asPassphrase'))
     .option('--client-id <id>', 'log in with this symmetric key and its secret (env DERIBIT_CLIENT_ID)', notEmpty)
-    .addOption(secretOption('clientSecret'))
+    .addOption(secretOption(command, 'clientSecret'))
     .option('--tfa-code <code>', 'second factor: a single code (env DERIBIT_TFA_CODE)', notEmpty)
-    .addOption(secretOption('tfaSeed'))
+    .addOption(secretOption(command, 'tfaSeed'))
     .option('--subaccount <id>', 'act on this subaccount of the main account', wholeNumber(1));
 }
 

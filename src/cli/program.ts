@@ -1,9 +1,9 @@
-import { Command } from 'commander';
+import type { Command } from 'commander';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { onAbort } from '../util/on-abort.js';
 import { VERSION } from '../version.js';
 import type { Context } from './context.js';
-import { addGlobalOptions, examples } from './options.js';
+import { addOptions, examples, GLOBAL_OPTIONS, type OptionSpec } from './options.js';
 
 /** Makes the context of a command from the options of its call. */
 export type Open = (command: Command) => Context;
@@ -40,9 +40,27 @@ async function waitForWork(work: Promise<void>, signal: AbortSignal, graceMs: nu
   }
 }
 
+/** Does the work of a command in its context: cleans up first what commands that died have left. */
+export async function perform(
+  cx: Context,
+  work: () => Promise<void>,
+  { tidy = true, graceMs = GRACE_MS }: ActOptions = {},
+): Promise<void> {
+  cx.host.setGrace?.(graceMs + LAST_WORDS_MS);
+  const run = async () => {
+    if (tidy) await cx.store.tidy();
+    await work();
+  };
+  try {
+    await waitForWork(run(), cx.host.signal, graceMs);
+  } catch (error) {
+    throw await explained(cx, error);
+  }
+}
+
 /**
- * Makes an action of commander's: it opens the context, cleans up what commands that died have left, and runs `work` with
- * the command's arguments and options. A login that the exchange refuses without a reason is explained.
+ * Makes an action of commander's: it opens the context and runs `work` with the command's arguments and options. A login
+ * that the exchange refuses without a reason is explained.
  */
 export type Act = <A extends readonly unknown[]>(
   work: (cx: Context, ...args: A) => Promise<void>,
@@ -50,22 +68,10 @@ export type Act = <A extends readonly unknown[]>(
 ) => (...args: [...A, Command]) => Promise<void>;
 
 function actIn(open: Open): Act {
-  return <A extends readonly unknown[]>(
-    work: (cx: Context, ...args: A) => Promise<void>,
-    { tidy = true, graceMs = GRACE_MS }: ActOptions = {},
-  ) =>
+  return <A extends readonly unknown[]>(work: (cx: Context, ...args: A) => Promise<void>, options?: ActOptions) =>
     async (...all: [...A, Command]) => {
       const cx = open(all.at(-1) as Command);
-      cx.host.setGrace?.(graceMs + LAST_WORDS_MS);
-      const run = async () => {
-        if (tidy) await cx.store.tidy();
-        await work(cx, ...(all.slice(0, -1) as unknown as A));
-      };
-      try {
-        await waitForWork(run(), cx.host.signal, graceMs);
-      } catch (error) {
-        throw await explained(cx, error);
-      }
+      await perform(cx, () => work(cx, ...(all.slice(0, -1) as unknown as A)), options);
     };
 }
 
@@ -80,6 +86,31 @@ async function explained(cx: Context, error: unknown): Promise<unknown> {
 /** Adds arguments, options and the action of a command. */
 export type Define = (command: Command, act: Act) => void;
 
+/** A command that is simple enough to run without commander, where its call is plain. */
+export interface PlainCommand {
+  /** As commander writes them: `<name>`. */
+  readonly operands: readonly string[];
+  readonly options: readonly OptionSpec[];
+  /** What the help says after the options. */
+  readonly help: string;
+  readonly work: (cx: Context, operands: readonly string[], flags: Readonly<Record<string, unknown>>) => Promise<void>;
+  readonly act?: ActOptions;
+}
+
+/** The same command for commander. */
+export function definePlain({ operands, options, help, work, act: how }: PlainCommand): Define {
+  return (command, act) => {
+    for (const operand of operands) command.argument(operand);
+    addOptions(command, options)
+      .addHelpText('after', help)
+      .action(
+        act(async (cx, ...args: readonly unknown[]) => {
+          await work(cx, args.slice(0, -1) as string[], args.at(-1) as Readonly<Record<string, unknown>>);
+        }, how),
+      );
+  };
+}
+
 /** What a command does, in a few words, and what loads it. */
 export type CommandEntry = readonly [summary: string, load: () => Promise<Define>];
 
@@ -87,6 +118,8 @@ export type CommandEntry = readonly [summary: string, load: () => Promise<Define
 export interface CommandGroup {
   readonly title: string;
   readonly commands: Readonly<Record<string, CommandEntry>>;
+  /** Those of them that a plain call runs without commander. */
+  readonly plain?: Readonly<Record<string, () => Promise<PlainCommand>>>;
   /** More of them, from a table that is loaded only for the help and for names with this prefix. */
   readonly more?: { readonly prefix: string; readonly load: () => Promise<Readonly<Record<string, CommandEntry>>> };
 }
@@ -120,6 +153,7 @@ export async function createProgram(
   open: Open,
   words?: readonly string[],
 ): Promise<Command> {
+  const { Command } = await import('commander');
   const program = new Command('deribit-keys')
     .description('Create, register, verify and use asymmetric API keys for Deribit.')
     .version(VERSION, '-V, --version', 'print the version')
@@ -128,7 +162,7 @@ export async function createProgram(
     .showHelpAfterError(false)
     .addHelpText('afterAll', ({ command }) => (command.parent === null ? '' : EVERYWHERE))
     .addHelpText('after', examples('demo', 'generate bot', 'link bot --client-id AbCdEf12', 'auth bot'));
-  addGlobalOptions(program);
+  addOptions(program, GLOBAL_OPTIONS);
   const act = actIn(open);
   for (const { title, name, summary, load, called } of await entriesFor(groups, words)) {
     const command = program.command(name).description(summary).helpGroup(title);

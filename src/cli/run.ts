@@ -36,6 +36,7 @@ export const COMMANDS: readonly CommandGroup[] = [
       ],
       restore: ['Restore keys from a backup', async () => (await import('./commands/backup.js')).defineRestore],
     },
+    plain: { list: async () => (await import('./commands/list.js')).LIST },
   },
   {
     title: 'Keys in an agent, a token or a cloud service:',
@@ -77,6 +78,7 @@ export const COMMANDS: readonly CommandGroup[] = [
         async () => (await import('./commands/auth-server.js')).defineAuthServer,
       ],
     },
+    plain: { sign: async () => (await import('./commands/sign.js')).SIGN },
   },
   {
     title: 'Account:',

@@ -70,11 +70,12 @@ function primesBelow(limit: number): readonly bigint[] {
   return primes.map(BigInt);
 }
 
-const SMALL_PRIMES = primesBelow(TRIAL_LIMIT);
+let smallPrimes: readonly bigint[] | undefined;
 
 /** Whether one of the primes below 752 divides `n` (NIST SP 800-89 §5.3.3). */
 export function hasSmallFactor(n: bigint): boolean {
-  return SMALL_PRIMES.some((prime) => n % prime === 0n);
+  smallPrimes ??= primesBelow(TRIAL_LIMIT);
+  return smallPrimes.some((prime) => n % prime === 0n);
 }
 
 /** How to test a number for being prime. */

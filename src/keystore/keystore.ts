@@ -195,8 +195,10 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
   /** Waits for files that are being changed; a change whose maker died is finished here. */
   const read = async (name: string): Promise<KeyRecord> => {
     requireKeyName(name);
-    const deadlineMs = performance.now() + waitMs;
+    // the clock is loaded by its first use, and few reads have to wait
+    let deadlineMs: number | undefined;
     while (await hasUnfinishedChange(root, name)) {
+      deadlineMs ??= performance.now() + waitMs;
       const patient = performance.now() >= deadlineMs;
       try {
         await withLocks([name], async () => {}, patient ? waitMs : 0);

@@ -17,7 +17,7 @@ const requestFor = ({ host, secrets }: Context, what: string): SecretRequest => 
 export function defineBackup(command: Command, act: Act): void {
   command
     .argument('<file>', 'new file: an existing one is not overwritten')
-    .addOption(secretOption('backupPassphrase'))
+    .addOption(secretOption(command, 'backupPassphrase'))
     .addHelpText('after', examples('backup keys-2026-11.age', 'backup keys.age --backup-passphrase-file secret.txt'))
     .action(
       act(async (cx, file: string) => {
@@ -48,7 +48,7 @@ export function defineRestore(command: Command, act: Act): void {
   command
     .argument('<file>')
     .argument('[name...]', 'only these keys; otherwise every key, what was retired, and the audit log if there is none')
-    .addOption(secretOption('backupPassphrase'))
+    .addOption(secretOption(command, 'backupPassphrase'))
     .addHelpText(
       'after',
       examples('restore keys-2026-11.age', 'restore keys-2026-11.age bot', 'restore keys.age --keys-dir ./restored'),

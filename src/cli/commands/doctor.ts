@@ -96,7 +96,7 @@ export function defineDoctor(command: Command, act: Act): void {
     command
       .argument('[name...]', 'names of keys (default: all)')
       .option('--file <file>', 'start from a key file in any format')
-      .addOption(secretOption('inputPassphrase'))
+      .addOption(secretOption(command, 'inputPassphrase'))
       .option('--error <code>', "start from an error: Deribit's number or one of our codes")
       .option('--max-age <duration>', 'age from which a registered key is too old', '365d')
       .option('--offline', 'do not contact an exchange')

@@ -94,7 +94,7 @@ export function defineExport(command: Command, act: Act): void {
     .option('--out <file>', 'write to this new file (mode 0600); - for stdout, even on a terminal', notEmpty)
     .option('--encrypt', 'encrypt it with a passphrase (pkcs8 and openssh)')
     .option('--no-encrypt', 'write an encrypted key unencrypted')
-    .addOption(secretOption('newPassphrase'))
+    .addOption(secretOption(command, 'newPassphrase'))
     .addHelpText(
       'after',
       examples(

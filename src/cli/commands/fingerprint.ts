@@ -28,7 +28,7 @@ export function defineFingerprint(command: Command, act: Act): void {
       'name of a key, or a file (- for stdin) with a public key, a private key or a certificate',
     )
     .addOption(new Option('--format <format>', 'read the file as a bare Ed25519 seed').choices(['raw-seed']))
-    .addOption(secretOption('inputPassphrase'))
+    .addOption(secretOption(command, 'inputPassphrase'))
     .addHelpText(
       'after',
       examples(

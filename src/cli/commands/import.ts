@@ -36,7 +36,7 @@ export function defineImport(command: Command, act: Act): void {
     .addOption(new Option('--format <format>', 'read the file as a bare Ed25519 seed').choices(['raw-seed']))
     .option('--encrypt', 'encrypt it with a passphrase (default if one is given, or if the file is encrypted)')
     .option('--no-encrypt', 'store it unencrypted')
-    .addOption(secretOption('inputPassphrase'))
+    .addOption(secretOption(command, 'inputPassphrase'))
     .addHelpText(
       'after',
       examples(

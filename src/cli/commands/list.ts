@@ -1,59 +1,55 @@
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import type { DamagedRecord } from '../../keystore/keystore.js';
 import { KEY_STATES, type KeyRecord, type KeyState } from '../../keystore/record.js';
 import type { Context } from '../context.js';
 import { examples } from '../options.js';
 import { NARROW, table } from '../output.js';
-import type { Act } from '../program.js';
-import { recordLines } from '../show-record.js';
+import { type Act, definePlain, type PlainCommand } from '../program.js';
 
 function tellDamaged(cx: Context, damaged: readonly DamagedRecord[]): void {
   for (const { error } of damaged) cx.out.note(`warning: ${error.message}`);
 }
 
-export function defineList(command: Command, act: Act): void {
-  command
-    .addOption(new Option('--state <state>', 'only keys in this state').choices(KEY_STATES))
-    .addHelpText(
-      'after',
-      `${examples('list', 'list --state registered', 'list --json | jq -r ".[] | select(.state == \\"registered\\").name"')}
+export const LIST: PlainCommand = {
+  operands: [],
+  options: [{ flags: '--state <state>', description: 'only keys in this state', choices: KEY_STATES }],
+  help: `${examples('list', 'list --state registered', 'list --json | jq -r ".[] | select(.state == \\"registered\\").name"')}
 ${NARROW}
 Damaged records are named on stderr and left out of the JSON; doctor and verify --all report them and exit 1.`,
-    )
-    .action(
-      act(async (cx, { state }: { readonly state?: KeyState }) => {
-        const { records: all, damaged } = await cx.store.list();
-        const isRetired = (record: KeyRecord) => Number(record.state === 'retired');
-        const records = all
-          .filter((record) => state === undefined || record.state === state)
-          .sort((one, other) => isRetired(one) - isRetired(other));
-        cx.out.result(records, () =>
-          records.length === 0
-            ? ''
-            : table(
-                cx.out,
-                ['NAME', 'ALGORITHM', 'FINGERPRINT', 'STATE', 'ENVIRONMENT', 'CLIENT ID', 'SCOPE'],
-                records.map((record) => [
-                  record.name,
-                  record.bits === null ? record.algorithm : `${record.algorithm}-${record.bits}`,
-                  record.fingerprint,
-                  record.state,
-                  record.environment ?? '-',
-                  record.clientId ?? '-',
-                  record.scope ?? '-',
-                ]),
-                ['FINGERPRINT', 'SCOPE'],
-              ),
-        );
-        if (all.length === 0)
-          cx.out.note(
-            `no keys in ${cx.store.folder}; create one with: deribit-keys generate <name>, or name another keystore with --keys-dir <dir>`,
-          );
-        else if (records.length === 0) cx.out.note(`no keys in the state ${state}`);
-        tellDamaged(cx, damaged);
-      }),
+  async work(cx, _, { state }: { readonly state?: KeyState }) {
+    const { records: all, damaged } = await cx.store.list();
+    const isRetired = (record: KeyRecord) => Number(record.state === 'retired');
+    const records = all
+      .filter((record) => state === undefined || record.state === state)
+      .sort((one, other) => isRetired(one) - isRetired(other));
+    cx.out.result(records, () =>
+      records.length === 0
+        ? ''
+        : table(
+            cx.out,
+            ['NAME', 'ALGORITHM', 'FINGERPRINT', 'STATE', 'ENVIRONMENT', 'CLIENT ID', 'SCOPE'],
+            records.map((record) => [
+              record.name,
+              record.bits === null ? record.algorithm : `${record.algorithm}-${record.bits}`,
+              record.fingerprint,
+              record.state,
+              record.environment ?? '-',
+              record.clientId ?? '-',
+              record.scope ?? '-',
+            ]),
+            ['FINGERPRINT', 'SCOPE'],
+          ),
     );
-}
+    if (all.length === 0)
+      cx.out.note(
+        `no keys in ${cx.store.folder}; create one with: deribit-keys generate <name>, or name another keystore with --keys-dir <dir>`,
+      );
+    else if (records.length === 0) cx.out.note(`no keys in the state ${state}`);
+    tellDamaged(cx, damaged);
+  },
+};
+
+export const defineList = definePlain(LIST);
 
 export function defineShow(command: Command, act: Act): void {
   command
@@ -62,6 +58,7 @@ export function defineShow(command: Command, act: Act): void {
     .action(
       act(async (cx, name: string) => {
         const record = await cx.store.read(name);
+        const { recordLines } = await import('../show-record.js');
         cx.out.result(record, () => recordLines(record));
       }),
     );

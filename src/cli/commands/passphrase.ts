@@ -12,7 +12,7 @@ interface PassphraseFlags {
 export function definePassphrase(command: Command, act: Act): void {
   command
     .argument('<name>')
-    .addOption(secretOption('newPassphrase'))
+    .addOption(secretOption(command, 'newPassphrase'))
     .option('--remove', 'store the key unencrypted')
     .addHelpText(
       'after',

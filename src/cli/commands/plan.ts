@@ -200,7 +200,9 @@ export function defineApply(command: Command, act: Act): void {
     command
       .argument('<file>', 'policy file in YAML or JSON; - for stdin')
       .option('--prune', 'disable enabled keys that the policy does not name')
-      .addOption(secretOption('newPassphrase', 'read the passphrase for new keys that have one from this file')),
+      .addOption(
+        secretOption(command, 'newPassphrase', 'read the passphrase for new keys that have one from this file'),
+      ),
   )
     .addHelpText(
       'after',
