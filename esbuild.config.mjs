@@ -1,9 +1,9 @@
 // Bundles the program, after `tsc`, so that it starts quickly: rollup puts the modules together that are used together,
 // and esbuild minifies each of these chunks and makes one of commander. All are CommonJS, which Node.js loads sooner.
 // The other packages are loaded by the commands that use them.
-import { chmodSync, readFileSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { join, relative, resolve } from 'node:path';
 import { build, transform } from 'esbuild';
 import { rollup } from 'rollup';
 
@@ -31,15 +31,31 @@ const asNode = {
   resolveImportMeta: (property) => (property === 'dirname' ? '__dirname' : null),
 };
 
+/** The files of the kinds of signers. */
+const KINDS = readdirSync('dist/signers', { recursive: true })
+  .filter((file) => /-kind\.js$/.test(file))
+  .map((file) => `signers/${file.replaceAll('\\', '/').slice(0, -'.js'.length)}`);
+
+/** Modules that most calls name but few call: changes of the keystore, keys that are no files, the readers of DER, JSON-RPC. */
+const RARE = {
+  changes: ['keystore/transaction', 'keystore/lock', 'keystore/steps', 'keystore/holder', 'keystore/audit-log'],
+  kinds: ['signers/kinds', ...KINDS],
+  der: ['crypto/asn1/der', 'crypto/asn1/key-der', 'crypto/rsa-checks'],
+  rpc: ['deribit/clock', 'deribit/json-rpc', 'deribit/rpc-codes', 'deribit/shapes'],
+};
+
 /**
- * Loads these parts of Node.js when they are used: a command that reads a file needs no more than `node:fs`. rollup writes
- * each use as a property of the loaded module.
+ * Loads the rare chunks and these parts of Node.js when they are used. rollup writes each use as a property of the loaded
+ * module, and none of our modules does anything when it is loaded.
  */
-const lazyBuiltins = {
-  name: 'lazy-builtins',
+const lazyRequire = {
+  name: 'lazy-require',
   renderChunk: (code) =>
     code.replace(
-      /^var (\w+) = require\('(node:(?:fs\/promises|crypto|os))'\);$/gm,
+      new RegExp(
+        `^var (\\w+) = require\\('(node:(?:fs/promises|crypto|os)|\\./(?:${Object.keys(RARE).join('|')})\\.cjs)'\\);$`,
+        'gm',
+      ),
       "var $1 = new Proxy({}, { get: (_, name) => require('$2')[name] });",
     ),
 };
@@ -55,11 +71,14 @@ function loadedBy(entry, { getModuleInfo }, found = new Set()) {
 /** What `sign` loads, which bots run at each login, for a key that is not encrypted. */
 const SIGN = ['cli/commands/sign.js', 'deribit/auth-params.js', 'keystore/open-key.js', 'crypto/signer.js'];
 
-/** Three chunks are made by hand: what `--version` loads, what every command loads, and `sign`. rollup makes the others. */
+/** Besides the rare ones, three chunks are made by hand: what `--version` loads, what every command loads, and `sign`. rollup makes the others. */
 function chunkOf(id, api) {
   const isLoadedBy = (name) => loadedBy(resolve('dist', name), api).has(id);
   if (id === resolve('dist/cli/main.js')) return null;
   if (isLoadedBy('cli/main.js')) return 'base';
+  const name = relative(resolve('dist'), id).replaceAll('\\', '/');
+  const rare = Object.entries(RARE).find(([, modules]) => modules.some((module) => name === `${module}.js`));
+  if (rare !== undefined) return rare[0];
   if (isLoadedBy('cli/run.js')) return 'core';
   return SIGN.some(isLoadedBy) ? 'sign' : null;
 }
@@ -68,9 +87,9 @@ const bundle = await rollup({
   input: { 'deribit-keys': 'dist/cli/main.js' },
   external: (id) =>
     id.startsWith('node:') || Object.keys(dependencies).some((name) => id === name || id.startsWith(`${name}/`)),
-  plugins: [asNode, lazyBuiltins],
+  plugins: [asNode, lazyRequire],
   onwarn({ code, message }) {
-    if (code !== 'UNRESOLVED_IMPORT') process.stderr.write(`${message}\n`);
+    if (code !== 'UNRESOLVED_IMPORT' && code !== 'CIRCULAR_CHUNK') process.stderr.write(`${message}\n`);
   },
 });
 const { output } = await bundle.generate({

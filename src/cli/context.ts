@@ -182,6 +182,7 @@ export function createContext(
     return watched(transport, out);
   };
 
+  let clock: ExchangeClock | undefined;
   const workflow: WorkflowContext = {
     store,
     connect: connectTo,
@@ -194,7 +195,10 @@ export function createContext(
     signal: host.signal,
     onNote: out.note,
     nowMs: Date.now,
-    clock: new ExchangeClock(),
+    get clock() {
+      clock ??= new ExchangeClock();
+      return clock;
+    },
     uncertainMs: uncertainMsFrom(host),
   };
 

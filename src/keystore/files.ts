@@ -1,8 +1,19 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync, readSync, type Stats } from 'node:fs';
-import { type FileHandle, link, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  type Stats,
+} from 'node:fs';
+import { type FileHandle, link, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { DeribitKeysError } from '../errors.js';
+import { foldName } from './names.js';
 
 /** The files of a keystore are small: no more than this is read. */
 export const MAX_FILE_BYTES = 64 * 1024;
@@ -88,10 +99,18 @@ export async function statOrNull(path: string): Promise<Stats | null> {
   }
 }
 
+/** Where the decided change of a key is kept until it is done (transaction.ts). */
+export const commitFolder = (root: string, name: string) => join(root, `.${foldName(name)}.commit`);
+
+/** Whether a change of `name` is decided but not yet done. */
+export async function hasUnfinishedChange(root: string, name: string): Promise<boolean> {
+  return (await statOrNull(commitFolder(root, name))) !== null;
+}
+
 /** The names in a folder; none where there is no such folder. */
 export async function namesIn(folder: string): Promise<string[]> {
   try {
-    return await readdir(folder);
+    return readdirSync(folder);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return [];
     throw fileError(error, 'read', folder);

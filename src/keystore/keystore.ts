@@ -12,13 +12,21 @@ import {
   auditLine,
   noteOn,
 } from './audit-log.js';
-import { errnoOf, makePrivateFolder, namesIn, readFileOrNull, replaceFile, statOrNull } from './files.js';
+import {
+  errnoOf,
+  hasUnfinishedChange,
+  makePrivateFolder,
+  namesIn,
+  readFileOrNull,
+  replaceFile,
+  statOrNull,
+} from './files.js';
 import { DEFAULT_LOCK_WAIT_MS, KEY_LOCK, keyLock, type Lock, type LockFile, takeLock } from './lock.js';
 import { foldName, isKeyName, requireKeyName } from './names.js';
 import { requireOwnFile } from './permissions.js';
 import { type KeyRecord, MAX_RECORD_BYTES, parseRecord, serialiseRecord } from './record.js';
 import type { Step } from './steps.js';
-import { change, finishChanges, hasUnfinishedChange, isLeftover, ownerOfLeftover } from './transaction.js';
+import { change, finishChanges, isLeftover, ownerOfLeftover } from './transaction.js';
 
 export { type AuditNote, noteOn } from './audit-log.js';
 
@@ -159,7 +167,7 @@ function absolutePath(folder: string): string {
 export function openKeystore(folder: string, options: KeystoreOptions = {}): Keystore {
   const root = absolutePath(folder);
   const now = options.now ?? (() => new Date());
-  const waitMs = options.lockWaitMs ?? DEFAULT_LOCK_WAIT_MS;
+  const { lockWaitMs: waitMs } = options;
 
   const files = (name: string): KeyFiles => {
     const { privateKey, publicKey, record } = fileNames(requireKeyName(name));
@@ -198,7 +206,7 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
     // the clock is loaded by its first use, and few reads have to wait
     let deadlineMs: number | undefined;
     while (await hasUnfinishedChange(root, name)) {
-      deadlineMs ??= performance.now() + waitMs;
+      deadlineMs ??= performance.now() + (waitMs ?? DEFAULT_LOCK_WAIT_MS);
       const patient = performance.now() >= deadlineMs;
       try {
         await withLocks([name], async () => {}, patient ? waitMs : 0);
@@ -311,8 +319,8 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
       return { records, damaged };
     },
     async tidy() {
-      const entries = await namesIn(root).catch(() => []);
-      const unfinished = entries.filter((entry) => isLeftover(entry) || /^\..*\.(commit|lock)$/.test(entry));
+      const entries = (await namesIn(root).catch(() => [])).filter((entry) => entry.startsWith('.'));
+      const unfinished = entries.filter((entry) => isLeftover(entry) || /\.(commit|lock)$/.test(entry));
       for (const id of new Set(unfinished.map(ownerOfLeftover))) {
         if (id === null || !(isKeyName(id) || KEY_LOCK.test(id))) continue;
         await withLockFiles([{ id, what: id }], async () => {}, 0).catch(() => {});

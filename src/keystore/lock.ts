@@ -175,7 +175,7 @@ export interface LockOptions {
    * How long a lock is waited for whose holder runs. One whose holder cannot be seen is watched until its lease is renewed
    * or over, at most a minute more; with 0 neither is waited for.
    */
-  readonly waitMs?: number;
+  readonly waitMs?: number | undefined;
   /** Ends the wait with `ERR_INTERRUPTED`. */
   readonly signal?: AbortSignal | undefined;
   /** Called once where the wait goes on beyond `waitMs`, with a sentence that says what is waited for. */

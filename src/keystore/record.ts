@@ -104,7 +104,8 @@ const STORED_KEY: { readonly [F in keyof StoredKey]: Field<StoredKey[F]> } = {
   encrypted: { is: (value) => typeof value === 'boolean' },
   createdAt: { is: isTime },
   restoredAt: { is: orNull(isTime), whenAbsent: null },
-  signer: { is: orNull(isSignerLocation) },
+  // named only here: most keys are files, and the kinds of signers are loaded for the others
+  signer: { is: (value) => value === null || isSignerLocation(value) },
 };
 
 const EXCHANGE_STATE: { readonly [F in keyof ExchangeState]: ExchangeField<ExchangeState[F]> } = {

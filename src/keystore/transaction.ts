@@ -2,6 +2,7 @@ import { lstat, mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DeribitKeysError } from '../errors.js';
 import {
+  commitFolder,
   errnoOf,
   explaining,
   fileError,
@@ -45,7 +46,6 @@ import {
 
 const LOG = 'steps.json';
 const MAX_LOG_BYTES = 16 * 1024 * 1024;
-const commitFolder = (root: string, name: string) => join(root, `.${foldName(name)}.commit`);
 
 /**
  * Whether what was begun can be undone: nothing old was touched, and every new file is still known as ours by what is
@@ -188,11 +188,6 @@ export async function change(
     }
   });
   await applyDecided(root, folder, logged, { fresh: true });
-}
-
-/** Whether a change of `name` is decided but not yet done. */
-export async function hasUnfinishedChange(root: string, name: string): Promise<boolean> {
-  return (await statOrNull(commitFolder(root, name))) !== null;
 }
 
 function noFolder(path: string): DeribitKeysError {

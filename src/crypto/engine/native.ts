@@ -27,10 +27,6 @@ import type { Engine } from './engine.js';
 const MAX_CHECK_PRIME_BITS = 2048;
 const ROUNDS_ABOVE = 2;
 
-const checkPrimeAsync = promisify<bigint, boolean>(checkPrime);
-const generateKeyPairAsync = promisify(generateKeyPair);
-const pbkdf2Async = promisify(pbkdf2);
-
 const AES_BLOCK = 16;
 const DES_BLOCK = 8;
 
@@ -151,7 +147,7 @@ export const engine: Engine = {
   randomBytes: pooledRandomBytes,
 
   async generateRsaPkcs8(bits) {
-    const { privateKey } = await generateKeyPairAsync('rsa', {
+    const { privateKey } = await promisify(generateKeyPair)('rsa', {
       modulusLength: bits,
       publicExponent: 0x10001,
       publicKeyEncoding: { format: 'der', type: 'spki' },
@@ -167,7 +163,7 @@ export const engine: Engine = {
 
   async isProbablePrime(candidate) {
     return bitLength(candidate) <= MAX_CHECK_PRIME_BITS
-      ? checkPrimeAsync(candidate)
+      ? promisify<bigint, boolean>(checkPrime)(candidate)
       : passesMillerRabin(candidate, { rounds: ROUNDS_ABOVE, randomBytes: pooledRandomBytes, pause: setImmediate });
   },
 
@@ -191,7 +187,7 @@ export const engine: Engine = {
   },
 
   async pbkdf2(password, { hash, salt, iterations, length }) {
-    return plainBytes(await pbkdf2Async(password, salt, iterations, length, hash));
+    return plainBytes(await promisify(pbkdf2)(password, salt, iterations, length, hash));
   },
 
   scrypt(password, { salt, cost, blockSize, parallelization, length }) {
