@@ -8,6 +8,12 @@ import { median, row } from './measure.mjs';
 
 const program = fileURLToPath(new URL('../../dist/bin/deribit-keys.cjs', import.meta.url));
 const ROUNDS = 25;
+const COMMANDS = {
+  '--version': { words: ['--version'], atMost: 1.05 },
+  '--help': { words: ['--help'], atMost: 1.35 },
+  list: { words: ['list'], atMost: 1.35 },
+  sign: { words: ['sign', 'bot', '--client-id', 'AbCdEf12'], atMost: 1.25 },
+};
 
 function timeOf(words, options) {
   const start = process.hrtime.bigint();
@@ -22,19 +28,20 @@ export async function bench() {
     timeOf([program, 'generate', 'bot'], { cwd });
     const contenders = {
       bare: ['-e', '0'],
-      version: [program, '--version'],
-      sign: [program, 'sign', 'bot', '--client-id', 'AbCdEf12'],
+      ...Object.fromEntries(Object.entries(COMMANDS).map(([name, { words }]) => [name, [program, ...words]])),
     };
-    const times = { bare: [], version: [], sign: [] };
+    const times = Object.fromEntries(Object.keys(contenders).map((name) => [name, []]));
     for (let round = 0; round < ROUNDS; round += 1) {
       for (const [name, words] of Object.entries(contenders)) times[name].push(timeOf(words, { cwd }));
     }
-    const against = (name) => median(times[name].map((ms, round) => ms / times.bare[round]));
-    const detail = (name) => `${median(times[name]).toFixed(0)} ms : ${median(times.bare).toFixed(0)} ms`;
-    return [
-      row('process `--version`, beside node -e 0', against('version'), { atMost: 1.35 }, detail('version')),
-      row('process `sign`, beside node -e 0', against('sign'), { atMost: 1.5 }, detail('sign')),
-    ];
+    return Object.entries(COMMANDS).map(([name, { atMost }]) =>
+      row(
+        `process \`${name}\`, beside node -e 0`,
+        median(times[name].map((ms, round) => ms / times.bare[round])),
+        { atMost },
+        `${median(times[name]).toFixed(0)} ms : ${median(times.bare).toFixed(0)} ms`,
+      ),
+    );
   } finally {
     rmSync(cwd, { recursive: true, force: true });
   }
