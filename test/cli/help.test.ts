@@ -1,8 +1,11 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
 import { createProgram } from '../../src/cli/program.js';
 import { COMMANDS } from '../../src/cli/run.js';
-import { cli } from '../support/cli.js';
+import { cli, temporaryFolder } from '../support/cli.js';
 
 const everything = () =>
   createProgram(COMMANDS, () => {
@@ -118,4 +121,27 @@ it.each([['help'], ['help', 'sign'], ['--help']])('%j exits 0', async (...argv) 
   const { exitCode, stdout } = await cli(argv);
   expect(exitCode).toBe(0);
   expect(stdout).toContain('Usage: deribit-keys');
+});
+
+describe('the man page', () => {
+  it.skipIf(process.platform === 'win32')('is where man finds it after a global install', () => {
+    const { bin, man, version } = JSON.parse(readFileSync('package.json', 'utf8')) as {
+      bin: Record<string, string>;
+      man: readonly string[];
+      version: string;
+    };
+    const folder = temporaryFolder();
+    const write = (path: string, text: string) => {
+      mkdirSync(dirname(join(folder, 'package', path)), { recursive: true });
+      writeFileSync(join(folder, 'package', path), text);
+    };
+    // npm links the man page only of a package with a program, and only where `man` is a list
+    write('package.json', JSON.stringify({ name: 'deribit-keys', version, bin, man }));
+    for (const path of Object.values(bin)) write(path, '#!/usr/bin/env node\n');
+    write('dist/man/deribit-keys.1', '.TH DERIBIT-KEYS 1\n');
+    const npm = (...words: string[]) => execFileSync('npm', [...words, '--offline', '--silent'], { cwd: folder });
+    npm('pack', './package');
+    npm('install', '--global', '--prefix', join(folder, 'prefix'), `./deribit-keys-${version}.tgz`);
+    expect(readFileSync(join(folder, 'prefix/share/man/man1/deribit-keys.1'), 'utf8')).toContain('DERIBIT-KEYS');
+  });
 });
