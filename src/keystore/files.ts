@@ -244,7 +244,9 @@ export async function publish(temporary: string, path: string): Promise<void> {
 }
 
 const fileTaken = (path: string) =>
-  new DeribitKeysError('ERR_NAME_TAKEN', `${path} exists already: nothing is overwritten`);
+  new DeribitKeysError('ERR_NAME_TAKEN', `${path} exists already: nothing is overwritten`, {
+    hint: 'take another name, or move that file away',
+  });
 
 /** @throws `ERR_NAME_TAKEN` where anything stands at `path` */
 export async function requireNoFile(path: string): Promise<void> {

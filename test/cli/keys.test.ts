@@ -406,7 +406,11 @@ describe('export', () => {
     });
     expect(statSync(pkcs8).mode & 0o777).toBe(0o600);
     expect(openssl('pkey', '-in', pkcs8, '-pubout').stdout).toBe(readFileSync(join(keysDir, 'bot.pub.pem'), 'utf8'));
-    expect(await fails(['export', 'bot', '--out', pkcs8])).toMatchObject({ exitCode: 1, code: 'ERR_NAME_TAKEN' });
+    expect(await fails(['export', 'bot', '--out', pkcs8])).toMatchObject({
+      exitCode: 1,
+      code: 'ERR_NAME_TAKEN',
+      hint: 'take another name, or move that file away',
+    });
     const ssh = join(folder, 'id_bot');
     await json(['export', 'bot', '--format', 'openssh', '--out', ssh]);
     expect(spawnSync('ssh-keygen', ['-y', '-f', ssh], { encoding: 'utf8' }).stdout).toMatch(/^ssh-ed25519 /);

@@ -80,7 +80,7 @@ describe('a passphrase that is given', () => {
     await run(['generate', 'other', '--passphrase-file', passphrase]);
     const input = join(env.DERIBIT_KEYS_DIR ?? '', 'other.pem');
     const imported = await run(['import', 'bot', input, '--no-encrypt', '--passphrase-file', passphrase]);
-    expect(imported).toMatchObject({ exitCode: 0, stderr: '' });
+    expect(imported).toMatchObject({ exitCode: 0, stderr: 'note: the same key is stored as other\n' });
     expect(isEncrypted('bot')).toBe(false);
   });
 
