@@ -86,7 +86,10 @@ function chunkOf(id, api) {
 const bundle = await rollup({
   input: { 'deribit-keys': 'dist/cli/main.js' },
   external: (id) =>
-    id.startsWith('node:') || Object.keys(dependencies).some((name) => id === name || id.startsWith(`${name}/`)),
+    id.startsWith('node:') ||
+    // the package holds the sandbox already
+    id.endsWith('/sandbox/index.js') ||
+    Object.keys(dependencies).some((name) => id === name || id.startsWith(`${name}/`)),
   plugins: [asNode, lazyRequire],
   onwarn({ code, message }) {
     if (code !== 'UNRESOLVED_IMPORT' && code !== 'CIRCULAR_CHUNK') process.stderr.write(`${message}\n`);
@@ -97,7 +100,8 @@ const { output } = await bundle.generate({
   interop: 'auto',
   entryFileNames: '[name].cjs',
   chunkFileNames: '[name].cjs',
-  paths: { commander: './commander.cjs' },
+  paths: (id) =>
+    id === 'commander' ? './commander.cjs' : id.endsWith('/sandbox/index.js') ? '../sandbox/index.js' : id,
   manualChunks: chunkOf,
   minifyInternalExports: true,
   // else each chunk would load what its lazy chunks need

@@ -2,7 +2,7 @@
 // for `import` and one for `require`, and modules that no entry point reaches are deleted (the command line is bundled).
 import { mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative, sep } from 'node:path';
-import { build } from 'esbuild';
+import { build, transform } from 'esbuild';
 import { rollup } from 'rollup';
 import { dts } from 'rollup-plugin-dts';
 
@@ -62,7 +62,11 @@ function dropEmpty(folder) {
 const isBundled = (path) => path.startsWith(join('dist', 'bin') + sep) || !/\.(js|d\.ts|map)$/.test(path);
 
 for (const path of filesIn('dist')) {
-  if (!isBundled(path) && !reached.has(path)) rmSync(path);
+  if (isBundled(path)) continue;
+  if (!reached.has(path)) rmSync(path);
+  // the comments stand in the declarations
+  else if (path.endsWith('.js'))
+    writeFileSync(path, (await transform(readFileSync(path, 'utf8'), { target: 'es2022' })).code);
 }
 dropEmpty('dist');
 for (const { fileName, code, isEntry } of output) {

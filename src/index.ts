@@ -1,4 +1,3 @@
-/// <reference types="node" preserve="true" />
 export * from './crypto/index.js';
 export {
   type ApiKey,

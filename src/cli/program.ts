@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
-import { onAbort } from '../util/on-abort.js';
+import { onAbort } from '../util/checks.js';
 import { VERSION } from '../version.js';
 import type { Context } from './context.js';
 import { addOptions, examples, GLOBAL_OPTIONS, type OptionSpec } from './options.js';

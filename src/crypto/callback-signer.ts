@@ -1,6 +1,6 @@
 import { DeribitKeysError } from '../errors.js';
 import { ownBuffer } from './bytes.js';
-import { type CryptoKey, subtle } from './engine/portable-platform.js';
+import { type CryptoKey, subtle } from './engine/portable-signatures.js';
 import { parsePublicKey } from './formats/lazy.js';
 import { PublicKey } from './keys.js';
 import { proveSigner, type Signer, signatureLength, signerError } from './signer.js';

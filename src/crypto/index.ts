@@ -11,7 +11,7 @@ export {
   callbackSigner,
   cryptoKeySigner,
 } from './callback-signer.js';
-export type { CryptoKey } from './engine/portable-platform.js';
+export type { CryptoKey } from './engine/portable-signatures.js';
 export { fingerprint } from './fingerprint.js';
 export type {
   KeyDescription,

@@ -1,6 +1,6 @@
 import { platform } from '#platform';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
-import { onAbort } from '../util/on-abort.js';
+import { onAbort } from '../util/checks.js';
 import { type ConnectOptions, checkConnectOptions, startTimer } from './connect-options.js';
 import { type Endpoint, httpUrlOf } from './endpoints.js';
 import { changesNothing, decodeFrame, encodeRequest, type Params, protocolError, resultOf } from './json-rpc.js';

@@ -1,5 +1,5 @@
 import { DeribitKeysError } from '../errors.js';
-import { closestWord } from '../util/closest-word.js';
+import { closestWord } from '../util/text.js';
 
 /** What a word of a scope may allow, from nothing upwards. */
 export type AccessLevel = 'none' | 'read' | 'read_write';

@@ -149,7 +149,7 @@ const MAX_TYPOS = 3;
 
 /**
  * Codes from the seed of an authenticator app (RFC 6238: SHA-1, 30 s, 6 digits), in base32 or in an `otpauth:` URI. Spaces, hyphens, lower case
- * and missing padding are fine; `ERR_USAGE` for a seed that is none. Codes count once, so
+ * and missing padding are fine; `ERR_USAGE` for a text that is not a seed. Codes count once, so
  * no step's is given twice: where the current one is spent, the next is waited for, with a note, and calls at once take
  * turns. A code that does not match is not repeated unless its step passed on the way.
  */

@@ -1,6 +1,6 @@
 import { platform } from '#platform';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
-import { onAbort } from '../util/on-abort.js';
+import { onAbort } from '../util/checks.js';
 import { type ConnectOptions, checkConnectOptions, startTimer } from './connect-options.js';
 import { type Endpoint, websocketUrlOf } from './endpoints.js';
 import {

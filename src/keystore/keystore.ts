@@ -2,7 +2,7 @@ import type { Stats } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
-import { closestWord } from '../util/closest-word.js';
+import { closestWord } from '../util/text.js';
 import {
   AUDIT_FILE,
   type AuditEntry,

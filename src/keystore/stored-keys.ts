@@ -180,7 +180,7 @@ export async function linkTarget(path: string): Promise<string | null> {
 }
 
 /**
- * The steps that put a key's files away into a dated folder, from where they can be had back. Of a symbolic link only the
+ * The steps that move a key’s files to a dated folder, where they can be restored from. Of a symbolic link only the
  * link goes: the file behind it stays where it is.
  */
 export async function stepsToRetire(

@@ -1,5 +1,4 @@
-import { requireNumber, requireObject } from '../util/checks.js';
-import { onAbort } from '../util/on-abort.js';
+import { onAbort, requireNumber, requireObject } from '../util/checks.js';
 import type { Time } from './time.js';
 
 /** A pool of credits, as Deribit counts them: every call costs some, time refills it. */

@@ -1,7 +1,7 @@
 import { interruptedError } from '../deribit/network-errors.js';
 import type { Transport } from '../deribit/transport.js';
 import { DeribitKeysError } from '../errors.js';
-import { onAbort } from '../util/on-abort.js';
+import { onAbort } from '../util/checks.js';
 import { isSpentToken, notSent, outcomeOf } from './failures.js';
 import type { CreditPool } from './rate-limits.js';
 import type { SessionRequestOptions } from './session.js';

@@ -1,6 +1,6 @@
 import type { LocalClock } from '../deribit/clock.js';
 import { startTimer } from '../deribit/connect-options.js';
-import { onAbort } from '../util/on-abort.js';
+import { onAbort } from '../util/checks.js';
 
 /** Clocks and timers; a test supplies its own. */
 export interface Time extends LocalClock {

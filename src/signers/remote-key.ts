@@ -3,8 +3,8 @@ import type { SecretLike } from '../crypto/secret.js';
 import { proveSigner, type Signer, signatureLength, signerError, verifySignature } from '../crypto/signer.js';
 import { interruptedError } from '../deribit/network-errors.js';
 import { DeribitKeysError } from '../errors.js';
+import { onAbort } from '../util/checks.js';
 import { defined } from '../util/defined.js';
-import { onAbort } from '../util/on-abort.js';
 import type { LoadPackage } from './optional-package.js';
 
 /*

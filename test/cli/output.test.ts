@@ -167,7 +167,7 @@ it('a sandbox that was interrupted before it started ends at once', async () => 
   expect((await cli(['sandbox'], { signal: abort.signal })).exitCode).toBe(0);
 });
 
-it('a sandbox whose state file is none is told', async () => {
+it('a state file that is not one is reported', async () => {
   const { exitCode, stderr } = await cli(['sandbox', '--state', temporaryFolder()]);
   expect(exitCode).toBe(1);
   expect(stderr).toMatch(/^error: /);

@@ -216,7 +216,7 @@ describe('a login', () => {
     );
   });
 
-  it('can be had by the secret itself, a refresh, an exchange and a fork', async () => {
+  it('comes by the secret itself, a refresh, an exchange and a fork', async () => {
     const { transport, asked } = fakeTransport(() => answer);
     const token = new Secret('canary-token');
     const all = [

@@ -72,7 +72,7 @@ describe('an endpoint', () => {
     expect(shown(error)).not.toContain('canary');
   });
 
-  it('refuses an environment that is none', async () => {
+  it('refuses an unknown environment', async () => {
     for (const environment of ['live', 'toString', '__proto__']) {
       await failure(() => resolveEndpoint({ environment: environment as 'test' }), 'ERR_USAGE');
     }

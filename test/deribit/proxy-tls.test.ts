@@ -119,7 +119,7 @@ describe.each(['wss', 'https'] as const)('over %s', (scheme) => {
   });
 
   it.each(['canary', '-----BEGIN CERTIFICATE-----\nY2FuYXJ5\n-----END CERTIFICATE-----\n', ''])(
-    'an authority that is none is refused: %j',
+    'a text that is not a certificate is refused: %j',
     async (ca) => {
       const error = await failure(ask(secure(scheme, 1), { ca }), 'ERR_USAGE');
       expect(shown(error)).not.toContain('canary');

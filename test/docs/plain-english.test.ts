@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 
 /** Where the words must not stand: pages, and folders of sources whose strings are looked through. */
-const PLACES = ['src/cli', 'examples/README.md'];
+const PLACES = ['README.md', 'SECURITY.md', 'CHANGELOG.md', '.github', 'examples', 'src'];
 
 /** Words that read like a translation, and what to write instead. */
 const WORDS: readonly (readonly [RegExp, string])[] = [
@@ -23,8 +23,8 @@ const WORDS: readonly (readonly [RegExp, string])[] = [
 
 function files(place: string): string[] {
   if (!existsSync(place)) return [];
-  if (!statSync(place).isDirectory()) return [place];
-  return readdirSync(place).flatMap((name) => files(join(place, name)));
+  if (!statSync(place).isDirectory()) return /\.(ts|md|yml)$/.test(place) ? [place] : [];
+  return readdirSync(place).flatMap((name) => (name === 'node_modules' ? [] : files(join(place, name))));
 }
 
 /** The strings of a source without what stands in `${…}`; a page as it is. */

@@ -9,7 +9,12 @@ import { describe, expect, test } from 'vitest';
 import { DeribitKeysError } from '../../src/errors.js';
 import { startAuthServer } from '../../src/integrations/auth-server/auth-server.js';
 import { clientOf, narrowedScope, parseClients } from '../../src/integrations/auth-server/clients.js';
-import { isLocal, type ListenAddress, parseListen, passedSocket } from '../../src/integrations/auth-server/listen.js';
+import {
+  isLocal,
+  type ListenAddress,
+  parseListen,
+  passedSocket,
+} from '../../src/integrations/auth-server/local-http.js';
 import { bearerOf, hashesTo, hashOf } from '../../src/integrations/auth-server/secret-file.js';
 import type { ServedKey } from '../../src/integrations/auth-server/served-key.js';
 import { ManagedSession } from '../../src/integrations/ccxt/rest.js';

@@ -197,7 +197,7 @@ describe('a key that leaves the keystore', () => {
   const retire = (store: ReturnType<typeof newStore>, name: string, purge: boolean) =>
     store.withLock(name, async (locked) => retireKey(store, locked, await locked.read(), { purge }));
 
-  it('goes to a folder of the day with all its files, where it can be had back from', async () => {
+  it('moves to a folder of the day with all its files, and can be restored from there', async () => {
     const store = newStore({ now: () => new Date('2026-11-23T23:59:59Z') });
     const { key } = await addKey(store, 'bot');
     const { folder, linkedFile } = await retire(store, 'bot', false);

@@ -381,7 +381,7 @@ describe('a request', () => {
     expect(await caught(session.request('nonsense'))).toMatchObject({ code: 'ERR_USAGE', maybeSent: false });
   });
 
-  test.each(['public/auth', 'private/logout'])('for %s is the session’s own affair', async (method) => {
+  test.each(['public/auth', 'private/logout'])('for %s are refused: the session makes them itself', async (method) => {
     const w = await world();
     const session = await w.open();
     expect(await caught(session.request(method))).toMatchObject({ code: 'ERR_USAGE', maybeSent: false });

@@ -63,7 +63,7 @@ export class Ledger {
   }
 }
 
-/** A generator of pseudo-random numbers from 0 up to 1 (mulberry32), so that a run can be had again. */
+/** A generator of pseudo-random numbers from 0 up to 1 (mulberry32), so that a run can be repeated. */
 export function seeded(seed: number): () => number {
   let state = seed >>> 0;
   return () => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { closestWord } from '../../src/util/closest-word.js';
+import { closestWord } from '../../src/util/text.js';
 
 describe('closestWord', () => {
   it.each([

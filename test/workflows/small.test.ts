@@ -6,7 +6,7 @@ import { generateKeyPair } from '../../src/crypto/generate.js';
 import { encodePrivateKeyPem } from '../../src/crypto/key-pem.js';
 import { Secret } from '../../src/crypto/secret.js';
 import { localSigner, verifySignature } from '../../src/crypto/signer.js';
-import { formatDuration, parseDuration } from '../../src/util/duration.js';
+import { formatDuration, parseDuration } from '../../src/util/text.js';
 import { authenticate } from '../../src/workflows/account/account.js';
 import { endpointFields, endpointOfRecord, selectEndpoint } from '../../src/workflows/endpoint-selection.js';
 import { loadSigner } from '../../src/workflows/load-signer.js';

@@ -18,7 +18,7 @@ export function defineAgentLoad(command: Command, act: Act): void {
     .action(
       act(async (cx, name: string, flags: AgentLoadFlags) => {
         const { loadKeyIntoAgent } = await import('../../signers/ssh-agent/identities.js');
-        const { parseDuration } = await import('../../util/duration.js');
+        const { parseDuration } = await import('../../util/text.js');
         const { requirePrivateFile } = await import('../../keystore/stored-keys.js');
         const lifetimeS = flags.lifetime === undefined ? undefined : parseDuration(flags.lifetime) / 1000;
         const record = await cx.store.read(name);

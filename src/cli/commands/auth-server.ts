@@ -137,7 +137,7 @@ async function serve(cx: Context, names: readonly string[], flags: AuthServerFla
   const [{ startAuthServer }, { parseListen, passedSocket }, { createSecretFile }, { memoryTokenStore }] =
     await Promise.all([
       import('../../integrations/auth-server/auth-server.js'),
-      import('../../integrations/auth-server/listen.js'),
+      import('../../integrations/auth-server/local-http.js'),
       import('../../integrations/auth-server/secret-file.js'),
       import('../../integrations/token-store/token-store.js'),
     ]);

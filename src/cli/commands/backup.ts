@@ -47,7 +47,10 @@ async function requireFile(file: string): Promise<void> {
 export function defineRestore(command: Command, act: Act): void {
   command
     .argument('<file>')
-    .argument('[name...]', 'only these keys; otherwise every key, what was retired, and the audit log if there is none')
+    .argument(
+      '[name...]',
+      'only these keys; otherwise every key, retired pairs, and the audit log where the keystore has no own',
+    )
     .addOption(secretOption(command, 'backupPassphrase'))
     .addHelpText(
       'after',

@@ -121,7 +121,7 @@ ${examples(
       act(
         async (cx, names: readonly string[], flags: DoctorFlags) => {
           const { doctor } = await import('../../workflows/checks/doctor.js');
-          const { parseDuration } = await import('../../util/duration.js');
+          const { parseDuration } = await import('../../util/text.js');
           const login = loginFlags(cx, flags);
           const { file } = flags;
           const diagnosis = await doctor(

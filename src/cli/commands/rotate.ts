@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Endpoint } from '../../deribit/endpoints.js';
 import { DeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
-import { parseDuration } from '../../util/duration.js';
+import { parseDuration } from '../../util/text.js';
 import type { AccountLogin, WorkflowContext } from '../../workflows/context.js';
 import type { Rotation } from '../../workflows/rotation/rotate.js';
 import type { FailedRotation } from '../../workflows/rotation/rotate-all.js';

@@ -4,7 +4,7 @@ import { sha224, sha512_224, sha512_256 } from '@noble/hashes/sha2.js';
 import { DeribitKeysError } from '../../errors.js';
 import { type Bytes, concatBytes, ownBuffer } from '../bytes.js';
 import type { Engine } from './engine.js';
-import { type CryptoKey, subtle } from './portable-platform.js';
+import { type CryptoKey, subtle } from './portable-signatures.js';
 
 const AES_BLOCK = 16;
 

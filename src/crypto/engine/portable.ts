@@ -10,9 +10,17 @@ import {
   scrypt,
   tripleDesCbcDecrypt,
 } from './portable-ciphers.js';
-import { ed25519PublicKey, ed25519Signer, verifyEd25519 } from './portable-ed25519.js';
-import { pause, randomBytes, subtle } from './portable-platform.js';
-import { generateRsa, rsaSigner, verifyRsa } from './portable-rsa.js';
+import {
+  ed25519PublicKey,
+  ed25519Signer,
+  generateRsa,
+  pause,
+  randomBytes,
+  rsaSigner,
+  subtle,
+  verifyEd25519,
+  verifyRsa,
+} from './portable-signatures.js';
 
 // A round on a longer number takes so long that more of them would take seconds, and errs far less.
 const LONG_PRIME_BITS = 2048;

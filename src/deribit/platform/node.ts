@@ -2,7 +2,7 @@ import { channel } from 'node:diagnostics_channel';
 import type { ClientRequest, Agent as HttpAgent } from 'node:http';
 import { debuglog } from 'node:util';
 import type { Dispatcher } from 'undici';
-import { onAbort } from '../../util/on-abort.js';
+import { onAbort } from '../../util/checks.js';
 import { proxyFor } from '../connect-options.js';
 import { placeOf, statusError } from '../network-errors.js';
 import type {

@@ -1,5 +1,5 @@
 import { DeribitKeysError } from '../../errors.js';
-import { onAbort } from '../../util/on-abort.js';
+import { onAbort } from '../../util/checks.js';
 import type { ConnectOptions } from '../connect-options.js';
 import type { HttpClient, Platform, Post, PostAnswer, Socket, SocketHandlers, SocketOptions } from './platform.js';
 

@@ -5,8 +5,18 @@ import { parseScope } from '../../deribit/scope.js';
 import { DeribitKeysError } from '../../errors.js';
 import type { TokenStore } from '../token-store/token-store.js';
 import { type Client, clientOf, narrowedScope } from './clients.js';
-import { isLocal, type ListenAddress, listen } from './listen.js';
-import { answer, answerText, Refusal, readJson, refusalOf, refuseBrowsers, requireOwnHost } from './local-http.js';
+import {
+  answer,
+  answerText,
+  isLocal,
+  type ListenAddress,
+  listen,
+  Refusal,
+  readJson,
+  refusalOf,
+  refuseBrowsers,
+  requireOwnHost,
+} from './local-http.js';
 import { type Metrics, noMetrics } from './metrics.js';
 import { bearerOf, hashesTo, hashOf } from './secret-file.js';
 import { type ServedKey, TokenDesk } from './served-key.js';

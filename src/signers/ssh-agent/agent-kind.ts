@@ -1,5 +1,5 @@
 import { DeribitKeysError } from '../../errors.js';
-import { parseDuration } from '../../util/duration.js';
+import { parseDuration } from '../../util/text.js';
 import { fits, isText, isTextOrNull, type SignerAccess, type SignerKind, textOf } from '../signer-kind.js';
 import type { SshAgentSigner } from './ssh-agent-signer.js';
 

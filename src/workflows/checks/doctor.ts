@@ -26,7 +26,7 @@ export interface DoctorRequest {
   /** The login for the account's own view of its keys; null where none was given. */
   readonly login: (records: readonly KeyRecord[]) => Promise<AccountLogin | null>;
   readonly target: EndpointSelection;
-  /** The login options for commands that mend, such as `--as admin`; a placeholder where left out. */
+  /** The login options for commands that fix what is wrong, such as `--as admin`; a placeholder where left out. */
   readonly loginWords?: string | undefined;
   /** From which age on a registered key is too old. */
   readonly maxAgeMs: number;
@@ -46,8 +46,8 @@ export interface Diagnosis {
 
 /**
  * Looks for what is wrong, changes nothing but what dead commands left behind, and gives each check's finding with the
- * command that mends it.
- * @throws `ERR_USAGE` for a starting point that is none, `ERR_INTERRUPTED`; all else stands in the findings
+ * command that fixes it.
+ * @throws `ERR_USAGE` for a starting point that leads nowhere, `ERR_INTERRUPTED`; all else stands in the findings
  */
 export async function doctor(context: WorkflowContext, request: DoctorRequest): Promise<Diagnosis> {
   const { clientId, target, loginWords: by = '--as <another key>' } = request;
@@ -165,7 +165,7 @@ const MEANING: Readonly<Record<ErrorCode, string>> = {
   ERR_LOCKED: 'another command works on the same key',
   ERR_LOCK_LOST: 'another command took the key over: this one stopped',
   ERR_STATE: 'the key is not in a state that allows this',
-  ERR_LISTEN: 'a port or socket to listen on is taken, or cannot be had',
+  ERR_LISTEN: 'a port or socket to listen on is taken, or cannot be opened',
   ERR_NETWORK: 'the exchange cannot be reached: name, network, proxy or TLS',
   ERR_TIMEOUT: 'no answer came in time',
   ERR_CONNECTION_CLOSED: 'the connection ended before the answer',

@@ -37,7 +37,7 @@ export interface RemoteRequest {
   readonly login: () => Promise<AccountLogin | null>;
   /** Where to go for what belongs nowhere. */
   readonly fallback: () => Endpoint;
-  /** The login options for a command that mends. */
+  /** The login options for a command that fixes what is wrong. */
   readonly by: string;
 }
 
@@ -85,7 +85,7 @@ async function loginOf({
 
 type EndpointViews = ReadonlyMap<string, EndpointView>;
 
-/** Each endpointView that a key or the login belongs to; where there is none, the one that the user's words lead to. */
+/** Each endpointView that a key or the login belongs to; without any, the one that the user's words lead to. */
 async function visit(
   context: WorkflowContext,
   request: RemoteRequest,

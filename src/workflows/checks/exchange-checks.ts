@@ -100,7 +100,7 @@ export async function checkOnExchange(evidence: Evidence): Promise<Finding[]> {
   return [...found, verdict(it, found.find(({ ok }) => ok === false) ?? null)];
 }
 
-const unseen = 'not looked at: it needs a login with account:read';
+const unseen = 'not checked: it needs a login with account:read';
 const seeMore = ({ record, by }: Case) => `${ownCommand('doctor', record.name)} ${by}`;
 
 async function knownClientId(it: Case): Promise<Finding> {

@@ -48,7 +48,7 @@ export async function checkEndpoint(context: WorkflowContext, endpoint: Endpoint
     };
   } catch (thrown) {
     const error = asFound(thrown);
-    const clock = notes.skipped('clock', 'not looked at: the exchange does not answer');
+    const clock = notes.skipped('clock', 'not checked: the exchange does not answer');
     const findings =
       error.code === 'ERR_WRONG_ENVIRONMENT'
         ? [

@@ -14,7 +14,7 @@ import { describe, kindOf, modeOf, type Stage, stageFindings } from './key-check
 export interface FileRequest {
   readonly path: string;
   readonly permissions: PermissionPolicy;
-  /** Asked for where the file is encrypted; null where none can be had. */
+  /** Asked for where the file is encrypted; null where none is available. */
   readonly passphrase: () => Promise<Secret | null>;
 }
 
@@ -53,7 +53,7 @@ export async function checkFile(request: FileRequest, records: readonly KeyRecor
           ? notes.good(stage, 'the passphrase opens it')
           : notes.remark(stage, 'the private key is not encrypted', ownCommand('import', 'bot', path, '--encrypt'));
       case 'strength':
-        return notes.good(stage, key === null ? 'not looked at' : kindOf(key.publicKey));
+        return notes.good(stage, key === null ? 'not checked' : kindOf(key.publicKey));
       default:
         return notes.good(stage, path);
     }

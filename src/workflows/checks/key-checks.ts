@@ -228,7 +228,7 @@ export async function stageFindings(opening: {
   const at = stages.indexOf(failed);
   return stages.map((stage, place) => {
     if (place < at) return good(stage);
-    if (place > at) return notes.skipped(stage, `not looked at: see "${failed}"`);
+    if (place > at) return notes.skipped(stage, `not checked: see "${failed}"`);
     const found = failure.code === 'ERR_PASSPHRASE_REQUIRED' ? notes.skipped : notes.bad;
     return found(stage, failure.message, fix(stage, failure));
   });

@@ -9,7 +9,7 @@ import { foldName, isKeyName } from '../../keystore/names.js';
 import { hasFileModes } from '../../keystore/permissions.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { isLeftover, ownerOfLeftover } from '../../keystore/transaction.js';
-import { formatDuration } from '../../util/duration.js';
+import { formatDuration } from '../../util/text.js';
 import { type EndpointSelection, endpointOfRecord, selectEndpoint } from '../endpoint-selection.js';
 import { graceEndMs, isInGrace } from '../rotation/inspect.js';
 import { asFound, type Finding, fixOf, notesOn, ownCommand, shellWord } from './finding.js';
@@ -88,7 +88,7 @@ async function checkFolder(folder: string): Promise<Finding> {
     return note.bad(check, `others can replace files in ${folder} (mode ${shown})`, fix);
   }
   if ((mode & OPEN_TO_OTHERS) !== 0) return note.remark(check, `others can look into it (mode ${shown})`, fix);
-  return note.good(check, `its owner's alone (mode ${shown})`);
+  return note.good(check, `only its owner can use it (mode ${shown})`);
 }
 
 function checkLeftovers(folder: string, entries: readonly string[]): Finding {
@@ -149,7 +149,7 @@ function damagedRecord(folder: string, name: string, entries: readonly string[],
   return notes.bad('record', error.message, fix);
 }
 
-/** How far the key has come, by its record. `by` are the login options for a command that mends. */
+/** How far the key has come, by its record. `by` are the login options for a command that fixes it. */
 export function registration(record: KeyRecord, by: string): Finding {
   const notes = notesOn(record.name);
   const check = 'registration';

@@ -4,7 +4,7 @@ import type { Environment } from '../../deribit/endpoints.js';
 import { formatScope, parseScope } from '../../deribit/scope.js';
 import { DeribitKeysError } from '../../errors.js';
 import { foldName, requireKeyName } from '../../keystore/names.js';
-import { parseDuration } from '../../util/duration.js';
+import { parseDuration } from '../../util/text.js';
 
 /** A larger file is not read as a policy. */
 export const MAX_POLICY_BYTES = 64 * 1024;

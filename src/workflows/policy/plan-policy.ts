@@ -1,6 +1,6 @@
 import { scopesEqual } from '../../deribit/scope.js';
 import type { KeyRecord } from '../../keystore/record.js';
-import { formatDuration } from '../../util/duration.js';
+import { formatDuration } from '../../util/text.js';
 import type { AccountKey } from '../account/api-keys.js';
 import { kindOf } from '../checks/key-checks.js';
 import type { KeyPolicy } from './parse-policy.js';

@@ -134,7 +134,7 @@ test('rotating several keys asks for a code for the list once', async () => {
 describe('on the command line, exit code 6 tells that', () => {
   const list = (env: Record<string, string> = {}) => desk.run(['api-keys', 'list'], { env });
 
-  test('a second factor is wanted and none can be had', async () => {
+  test('a second factor is asked for and none is available', async () => {
     await open();
     const result = await list();
     expect([result.exitCode, result.error().code]).toEqual([6, 'ERR_SECOND_FACTOR_REQUIRED']);

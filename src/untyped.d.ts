@@ -52,3 +52,10 @@ declare module 'bcrypt-pbkdf' {
   const bcryptPbkdf: BcryptPbkdf;
   export = bcryptPbkdf;
 }
+// The part of undici that is imported by file.
+
+declare module 'undici/lib/dispatcher/agent.js' {
+  import { Agent } from 'undici';
+
+  export = Agent;
+}
