@@ -31,7 +31,7 @@ export {
   logout,
   refreshLogin,
 } from './deribit/auth.js';
-export { getTime, getVersion } from './deribit/clock.js';
+export { type ClockReading, type ExchangeClock, getTime, getVersion, type KeptReading } from './deribit/clock.js';
 export { connect } from './deribit/connect.js';
 export type { ConnectOptions } from './deribit/connect-options.js';
 export { type Endpoint, type EndpointChoice, type Environment, resolveEndpoint } from './deribit/endpoints.js';
@@ -50,10 +50,21 @@ export type { SecondFactor, SecondFactorChallenge } from './deribit/second-facto
 export { promptSecondFactor, singleCodeSecondFactor, totpSecondFactor } from './deribit/second-factor.js';
 export type { RequestOptions, Transport } from './deribit/transport.js';
 export { DeribitKeysError, type ErrorCode, type ErrorDetails, isDeribitKeysError, type RpcFailure } from './errors.js';
+export { type RedisTokenStoreOptions, redisTokenStore } from './integrations/token-store/redis-token-store.js';
+export {
+  memoryTokenStore,
+  type SharedTokenOptions,
+  type StoredToken,
+  sharedToken,
+  type TokenLock,
+  type TokenPurpose,
+  type TokenStore,
+} from './integrations/token-store/token-store.js';
 export type { KeyRecord } from './keystore/record.js';
 export * from './session/index.js';
 export * from './signers/index.js';
 export { VERSION } from './version.js';
+export type { Check, Verification } from './workflows/checks/verify.js';
 export type { AccountLogin } from './workflows/context.js';
 export {
   abortRotation,
@@ -67,6 +78,8 @@ export {
   type RotationRequest,
   register,
   rotate,
+  type VerifyRequest,
+  verify,
 } from './workflows/library.js';
 export { type LoadSignerOptions, loadSigner } from './workflows/load-signer.js';
 export type { RegisterRequest, Registration } from './workflows/registration/register.js';

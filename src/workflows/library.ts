@@ -10,6 +10,7 @@ import type { PermissionPolicy } from '../keystore/permissions.js';
 import type { KeyRecord } from '../keystore/record.js';
 import type { SignerAccess } from '../signers/kinds.js';
 import { defined } from '../util/defined.js';
+import type { Verification } from './checks/verify.js';
 import type { AccountLogin, WorkflowContext } from './context.js';
 import type { link as linkIn } from './registration/link.js';
 import type { RegisterRequest, Registration } from './registration/register.js';
@@ -159,6 +160,29 @@ export async function register(context: Context, request: RegisterRequest): Prom
 export async function link(context: Context, request: Parameters<typeof linkIn>[1]): Promise<Registration> {
   const workflow = await import('./registration/link.js');
   return workflow.link(context, request);
+}
+
+export interface VerifyRequest {
+  /** All keys of the keystore where left out. */
+  readonly names?: readonly string[] | undefined;
+  /** Adds what the account shows of the keys; its scope must hold `account:read`. */
+  readonly account?: AccountLogin | undefined;
+}
+
+/**
+ * Proves keys again: that their files are intact and belong together, and that a signed login grants the scope on record. What
+ * is wrong with a key stands in the result.
+ * @throws `ERR_NO_SUCH_NAME`, `ERR_RECORD_DAMAGED`, `ERR_INTERRUPTED`, and what the login of `account` throws
+ */
+export async function verify(
+  context: Context,
+  { names, account }: VerifyRequest = {},
+): Promise<readonly Verification[]> {
+  const { keystore } = context;
+  const records =
+    names === undefined ? await keystore.list() : await Promise.all(names.map((name) => keystore.get(name)));
+  const workflow = await import('./checks/verify.js');
+  return workflow.verify(context, records, defined({ account }));
 }
 
 /** A rotation; `login` is for the account of the key, and may be the rotating key itself. */

@@ -11,6 +11,7 @@ import {
   register,
   resolveEndpoint,
   rotate,
+  verify,
 } from '../../src/index.js';
 import { type Sandbox, startSandbox } from '../../src/sandbox/index.js';
 import { codeOf } from '../keystore/support.js';
@@ -60,6 +61,9 @@ it('A program links a key whose public half was pasted into the web page', async
     endpoint: login.endpoint,
   });
   expect(linked).toMatchObject({ clientId: pasted.client_id, fingerprintVerified: true, adopted: true });
+  const [verified] = await verify(createContext({ keystore }));
+  expect(verified).toMatchObject({ name: 'bot', ok: true });
+  expect(verified?.checks.map(({ check }) => check)).toContain('login');
 });
 
 it('A context is refused for a keystore that this package did not open', () => {
