@@ -93,7 +93,7 @@ describe('exec', () => {
     const calls = s.calls();
     const empty = await s.run(['exec', 'bot', '--json', '--', '']);
     expect(empty.exitCode).toBe(2);
-    expect(empty.error()).toMatchObject({ code: 'ERR_USAGE', message: 'the program to run has an empty name' });
+    expect(empty.error()).toMatchObject({ code: 'ERR_USAGE', message: 'the name of the program to run is empty' });
     expect(s.calls()).toEqual(calls);
     s.sandbox.setFaults(['refuse-login']);
     const refused = await s.run(['exec', 'bot', '--', node, '-e', 'console.log("ran")']);

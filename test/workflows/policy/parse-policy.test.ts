@@ -133,7 +133,7 @@ describe('A policy is refused, its place named and its value not shown, where', 
       /^keys\[0\]\.scope .*belong to a session/,
     ],
     ['the type is another', key('type: dsa'), /^keys\[0\]\.type of the policy must be one of ed25519, rsa/],
-    ['bits are given without rsa', key('bits: 2048'), /^keys\[0\]\.bits of the policy belongs to the type rsa/],
+    ['bits are given without rsa', key('bits: 2048'), /^keys\[0\]\.bits of the policy is only for the type rsa/],
     ['bits are another number', key('type: rsa, bits: 1024'), /^keys\[0\]\.bits of the policy must be one of 2048/],
     [
       'the label is too long',
