@@ -13,9 +13,9 @@ import type { LoginAttempt } from '../workflows/checks/refusal.js';
 import type { WorkflowContext } from '../workflows/context.js';
 import type { EndpointSelection } from '../workflows/endpoint-selection.js';
 import type { KeyContext } from '../workflows/policy/apply-policy.js';
-import type { Host } from './host.js';
 import type { GlobalOptions } from './options.js';
 import type { Printer } from './output.js';
+import type { Host } from './program.js';
 import { type SecretFinder, type SecretName, secretFinder } from './secret-sources.js';
 
 /** A private key, and the passphrase that opened it; null for a key that has none. */

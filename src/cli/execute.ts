@@ -4,10 +4,9 @@ import { defined } from '../util/defined.js';
 import { VERSION } from '../version.js';
 import { createContext } from './context.js';
 import { CheckFailed, EXIT, ExitWith } from './exit-codes.js';
-import type { Host } from './host.js';
 import { type GlobalOptions, type PlainCall, readPlainCall } from './options.js';
 import { createPrinter, type Printer } from './output.js';
-import { type CommandGroup, createProgram, type PlainCommand, perform } from './program.js';
+import { type CommandGroup, createProgram, type Host, type PlainCommand, perform } from './program.js';
 
 /** What the completion scripts call, with the words of the line; the last one is to be completed. */
 export const COMPLETE = '__complete';

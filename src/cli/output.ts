@@ -1,6 +1,6 @@
 import { DeribitKeysError } from '../errors.js';
 import { EXIT, exitCodeOf } from './exit-codes.js';
-import type { Output } from './host.js';
+import type { Output } from './program.js';
 
 /*
  * Everything that the program prints goes through here.

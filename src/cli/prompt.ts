@@ -1,5 +1,5 @@
 import { DeribitKeysError } from '../errors.js';
-import type { Host, Input, Output } from './host.js';
+import type { Host, Input, Output } from './program.js';
 
 const CTRL_C = '\u0003';
 const CTRL_D = '\u0004';

@@ -3,7 +3,7 @@ import { constants } from 'node:os';
 import type { Stream } from 'node:stream';
 import { DeribitKeysError } from '../errors.js';
 import { ExitWith } from './exit-codes.js';
-import type { Host } from './host.js';
+import type { Host } from './program.js';
 import { withoutOwnSecrets } from './secret-sources.js';
 
 /** A stream of this process is handed down as it is; another one is fed from a pipe. */

@@ -1,6 +1,5 @@
 import { execute } from './execute.js';
-import type { Host } from './host.js';
-import type { CommandGroup } from './program.js';
+import type { CommandGroup, Host } from './program.js';
 
 /** All commands, in the order of the help text. Each module is loaded by the calls that need it. */
 export const COMMANDS: readonly CommandGroup[] = [

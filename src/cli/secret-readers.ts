@@ -5,7 +5,7 @@ import { decodeSecretText, Secret } from '../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { errnoOf } from '../keystore/files.js';
 import { describeSharedFile, readInput } from '../keystore/permissions.js';
-import type { Output } from './host.js';
+import type { Output } from './program.js';
 
 const MAX_SECRET_BYTES = 4096;
 /** A password manager may ask for a PIN or a touch. */

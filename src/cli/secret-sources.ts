@@ -1,6 +1,6 @@
 import { Secret } from '../crypto/secret.js';
 import { DeribitKeysError } from '../errors.js';
-import type { Output } from './host.js';
+import type { Output } from './program.js';
 
 /*
  * Every secret that the program takes, and every place that it may come from: this file is the only one that knows them.

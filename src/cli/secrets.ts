@@ -1,6 +1,6 @@
 import { Secret } from '../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
-import type { Host } from './host.js';
+import type { Host } from './program.js';
 import { ask, canAsk, say } from './prompt.js';
 import { notGiven, SECRETS, type SecretFinder, type SecretName } from './secret-sources.js';
 

@@ -1,6 +1,3 @@
-import { X509Certificate } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-import * as tls from 'node:tls';
 import { DeribitKeysError } from '../errors.js';
 import { requireNumber, requireObject, requireSignal } from '../util/checks.js';
 import { isLoopback } from './endpoints.js';
@@ -90,50 +87,4 @@ function fromEnvironment(target: URL, env: ProxyEnvironment): string | null {
     return name !== '' && (host === name || host.endsWith(`.${name}`)) && (only === undefined || only === port);
   });
   return excepted ? null : env.https_proxy || env.HTTPS_PROXY || null;
-}
-
-/**
- * TLS options that trust the certificate authorities in `ca` (PEM) beside those that Node.js trusts: its own, and those
- * of NODE_EXTRA_CA_CERTS.
- * @throws `ERR_USAGE` for text that holds no certificate
- */
-export function trustOf(ca: string): { readonly ca: string[] } {
-  const blocks = certificatesIn(ca);
-  if (blocks.length === 0 || !blocks.every(isCertificate)) {
-    throw new DeribitKeysError('ERR_USAGE', 'the certificate authority given as ca cannot be read', {
-      hint: 'give PEM text with BEGIN CERTIFICATE blocks',
-      maybeSent: false,
-    });
-  }
-  return { ca: [...trustedByDefault(process.env.NODE_EXTRA_CA_CERTS), ...blocks] };
-}
-
-/** Setting `ca` replaces what Node.js trusts, so it is listed here; from Node.js 22.15 on it says itself what that is. */
-function trustedByDefault(extraFile: string | undefined): readonly string[] {
-  const { getCACertificates } = tls as unknown as { getCACertificates?: (type: 'default') => string[] };
-  const known = getCACertificates?.('default') ?? tls.rootCertificates;
-  return [...new Set([...known, ...extraCertificates(extraFile)])];
-}
-
-/** Node.js itself only warns where the file cannot be read. */
-function extraCertificates(file: string | undefined): readonly string[] {
-  if (file === undefined || file === '') return [];
-  try {
-    return certificatesIn(readFileSync(file, 'utf8')).filter(isCertificate);
-  } catch {
-    return [];
-  }
-}
-
-function certificatesIn(text: string): readonly string[] {
-  return text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
-}
-
-/** TLS skips what it cannot read. */
-function isCertificate(pem: string): boolean {
-  try {
-    return new X509Certificate(pem).raw.length > 0;
-  } catch {
-    return false;
-  }
 }

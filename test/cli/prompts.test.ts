@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { PassThrough, Writable } from 'node:stream';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { Host } from '../../src/cli/host.js';
+import type { Host } from '../../src/cli/program.js';
 import { ask, canAsk, confirm } from '../../src/cli/prompt.js';
 import { secretFinder } from '../../src/cli/secret-sources.js';
 import { requireNewPassphrase, withPassphrase } from '../../src/cli/secrets.js';

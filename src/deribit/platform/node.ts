@@ -47,7 +47,7 @@ function addressOptions(timeoutMs: number) {
 }
 
 async function trust(ca: string | undefined) {
-  return ca === undefined ? {} : (await import('../connect-options.js')).trustOf(ca);
+  return ca === undefined ? {} : (await import('../trust.js')).trustOf(ca);
 }
 
 /**
