@@ -99,7 +99,7 @@ describe('a session in a browser or worker', () => {
 
   test('is an entry of the package, and bundles nothing of Node.js', () => {
     const { exports, imports } = JSON.parse(readFileSync(path('package.json'), 'utf8'));
-    expect(exports['./session'].default).toBe('./dist/session/index.js');
+    expect(exports['./session'].import.default).toBe('./dist/session/index.js');
     expect(imports['#platform'].default).toBe('./dist/deribit/platform/web.js');
     expect(code).not.toMatch(/require\("(node:|ws|undici|https-proxy-agent)/);
     expect(code.length).toBeGreaterThan(10_000);
