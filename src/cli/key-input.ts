@@ -1,7 +1,7 @@
 import type { Stats } from 'node:fs';
 import type { Secret } from '../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
-import { errnoOf } from '../keystore/files.js';
+import { errnoOf } from '../keystore/file-errors.js';
 import { describeSharedFile, readInput } from '../keystore/permissions.js';
 import type { Context } from './context.js';
 import { withPassphrase } from './secrets.js';

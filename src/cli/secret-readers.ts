@@ -3,7 +3,7 @@ import type { Stats } from 'node:fs';
 import { join } from 'node:path';
 import { decodeSecretText, Secret } from '../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
-import { errnoOf } from '../keystore/files.js';
+import { errnoOf } from '../keystore/file-errors.js';
 import { describeSharedFile, readInput } from '../keystore/permissions.js';
 import type { Output } from './program.js';
 

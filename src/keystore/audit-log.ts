@@ -3,7 +3,8 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { hostname, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { DeribitKeysError } from '../errors.js';
-import { errnoOf, explaining, makePrivateFolder, readFileOrNull, statOrNull } from './files.js';
+import { errnoOf, explaining } from './file-errors.js';
+import { makePrivateFolder, readFileOrNull, statOrNull } from './files.js';
 import type { KeyRecord } from './record.js';
 
 /** One line of the audit log: what was done to the keystore or the exchange. It holds no secret. */

@@ -1,6 +1,6 @@
 import { readFile, readlink } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { errnoOf } from './files.js';
+import { errnoOf } from './file-errors.js';
 
 /** Who holds a lock, as its file says it. */
 export interface Holder {

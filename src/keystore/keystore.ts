@@ -12,21 +12,14 @@ import {
   auditLine,
   noteOn,
 } from './audit-log.js';
-import {
-  errnoOf,
-  hasUnfinishedChange,
-  makePrivateFolder,
-  namesIn,
-  readFileOrNull,
-  replaceFile,
-  statOrNull,
-} from './files.js';
+import { errnoOf } from './file-errors.js';
+import { makePrivateFolder, namesIn, readFileOrNull, replaceFile, statOrNull } from './files.js';
 import { DEFAULT_LOCK_WAIT_MS, KEY_LOCK, keyLock, type Lock, type LockFile, takeLock } from './lock.js';
-import { foldName, isKeyName, requireKeyName } from './names.js';
+import { fileNames, foldName, isKeyName, recordedNames, requireFreeNames, requireKeyName } from './names.js';
 import { requireOwnFile } from './permissions.js';
 import { type KeyRecord, MAX_RECORD_BYTES, parseRecord, serialiseRecord } from './record.js';
 import type { Step } from './steps.js';
-import { change, finishChanges, isLeftover, ownerOfLeftover } from './transaction.js';
+import { change, finishChanges, hasUnfinishedChange, isLeftover, ownerOfLeftover } from './transaction.js';
 
 export { type AuditNote, noteOn } from './audit-log.js';
 
@@ -119,33 +112,7 @@ export function recordStep(record: KeyRecord, how: 'create' | 'replace' = 'repla
   return { do: how, file: fileNames(record.name).record, content: serialiseRecord(record) };
 }
 
-const RECORD = '.json';
 const CHANGE_POLL_MS = 10;
-const SUFFIXES = [RECORD, '.pem', '.pub.pem'] as const;
-
-/** Where a token of a key is kept while it is valid, relative to the keystore. */
-export const tokenFileName = (name: string) => `.${name}.token.json`;
-
-/** The names of a key's files, relative to the keystore. */
-export function fileNames(name: string): { privateKey: string; publicKey: string; record: string } {
-  return { privateKey: `${name}.pem`, publicKey: `${name}.pub.pem`, record: `${name}${RECORD}` };
-}
-
-function nameTaken(name: string, entry: string, suffix: string, finished: boolean): DeribitKeysError {
-  const existing = entry.slice(0, -suffix.length);
-  if (foldName(suffix) !== RECORD) {
-    return new DeribitKeysError('ERR_NAME_TAKEN', `a file ${entry} exists already: nothing is overwritten`, {
-      hint: 'take another name, or move that file away',
-    });
-  }
-  const how = finished ? 'is there now, complete: an interrupted run was finished' : 'exists already';
-  return new DeribitKeysError('ERR_NAME_TAKEN', `the key "${existing}" ${how}`, {
-    hint:
-      existing === name
-        ? `see it with: deribit-keys show ${existing}`
-        : `take a name that differs from "${existing}" by more than case`,
-  });
-}
 
 /** @throws `ERR_USAGE` for a relative path where the working directory was deleted */
 function absolutePath(folder: string): string {
@@ -175,9 +142,7 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
   };
 
   const noSuchName = async (name: string): Promise<DeribitKeysError> => {
-    const names = (await namesIn(root))
-      .filter((entry) => entry.endsWith(RECORD))
-      .map((entry) => entry.slice(0, -RECORD.length));
+    const names = recordedNames(await namesIn(root));
     const near = closestWord(name, names);
     const stray = (await statOrNull(join(root, `${name}.pem`))) !== null;
     const hint = stray
@@ -219,13 +184,7 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
   };
 
   const requireFree = async (names: readonly string[], finished: boolean): Promise<void> => {
-    const entries = new Map((await namesIn(root)).map((entry) => [foldName(entry), entry]));
-    for (const name of names) {
-      for (const suffix of SUFFIXES) {
-        const entry = entries.get(foldName(name) + suffix);
-        if (entry !== undefined) throw nameTaken(name, entry, suffix, finished);
-      }
-    }
+    requireFreeNames(names, await namesIn(root), finished);
   };
 
   const entryOf = (note: AuditNote): AuditEntry => auditEntry(note, now(), options.as ?? null);
@@ -305,8 +264,7 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
     async list() {
       const records: KeyRecord[] = [];
       const damaged: DamagedRecord[] = [];
-      const entries = (await namesIn(root)).filter((entry) => entry.endsWith(RECORD));
-      for (const name of entries.map((entry) => entry.slice(0, -RECORD.length)).sort()) {
+      for (const name of recordedNames(await namesIn(root)).sort()) {
         if (!isKeyName(name)) continue;
         try {
           records.push(await read(name));

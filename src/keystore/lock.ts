@@ -3,15 +3,8 @@ import { link, lutimes, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DeribitKeysError } from '../errors.js';
-import {
-  errnoOf,
-  explaining,
-  lacksHardLinks,
-  readFileOrNull,
-  TEMPORARY_SUFFIX,
-  temporaryPath,
-  writeFlushed,
-} from './files.js';
+import { errnoOf, explaining } from './file-errors.js';
+import { lacksHardLinks, readFileOrNull, TEMPORARY_SUFFIX, temporaryPath, writeFlushed } from './files.js';
 import { type Fate, fateOf, type Holder, parseHolder, thisMachine, thisProcess } from './holder.js';
 import { foldName } from './names.js';
 

@@ -3,7 +3,8 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DeribitKeysError } from '../errors.js';
-import { errnoOf, fileError, MAX_FILE_BYTES, readChecked, readHandle, statOrNull, tooLarge } from './files.js';
+import { errnoOf, fileError } from './file-errors.js';
+import { MAX_FILE_BYTES, readChecked, readHandle, statOrNull, tooLarge } from './files.js';
 
 /**
  * How strictly the file of a private key is checked.

@@ -1,11 +1,8 @@
 import { lstat, mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DeribitKeysError } from '../errors.js';
+import { errnoOf, explaining, fileError } from './file-errors.js';
 import {
-  commitFolder,
-  errnoOf,
-  explaining,
-  fileError,
   flushFolder,
   namesIn,
   readFileOrNull,
@@ -46,6 +43,14 @@ import {
 
 const LOG = 'steps.json';
 const MAX_LOG_BYTES = 16 * 1024 * 1024;
+
+/** Where the decided change of a key is kept until it is done (transaction.ts). */
+const commitFolder = (root: string, name: string) => join(root, `.${foldName(name)}.commit`);
+
+/** Whether a change of `name` is decided but not yet done. */
+export async function hasUnfinishedChange(root: string, name: string): Promise<boolean> {
+  return (await statOrNull(commitFolder(root, name))) !== null;
+}
 
 /**
  * Whether what was begun can be undone: nothing old was touched, and every new file is still known as ours by what is
@@ -116,7 +121,7 @@ function unfinished(error: unknown, root: string): DeribitKeysError {
 
 function taken(file: string): DeribitKeysError {
   return new DeribitKeysError('ERR_NAME_TAKEN', `${file} exists already: nothing is overwritten`, {
-    hint: 'take another name, or move that file away',
+    hint: 'choose another name, or move that file away',
   });
 }
 

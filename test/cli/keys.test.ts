@@ -409,7 +409,7 @@ describe('export', () => {
     expect(await fails(['export', 'bot', '--out', pkcs8])).toMatchObject({
       exitCode: 1,
       code: 'ERR_NAME_TAKEN',
-      hint: 'take another name, or move that file away',
+      hint: 'choose another name, or move that file away',
     });
     const ssh = join(folder, 'id_bot');
     await json(['export', 'bot', '--format', 'openssh', '--out', ssh]);

@@ -27,9 +27,8 @@ vi.mock('node:fs/promises', async (original) => {
   return { ...real, open, link: failing('link'), rename: failing('rename') };
 });
 
-const { createFile, errnoOf, explaining, fileError, readFileOrNull, replaceFile } = await import(
-  '../../src/keystore/files.js'
-);
+const { errnoOf, explaining, fileError } = await import('../../src/keystore/file-errors.js');
+const { createFile, readFileOrNull, replaceFile } = await import('../../src/keystore/files.js');
 const { takeLock } = await import('../../src/keystore/lock.js');
 const { generate } = await import('../../src/workflows/generate.js');
 

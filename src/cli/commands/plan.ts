@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { Secret } from '../../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
-import { errnoOf } from '../../keystore/files.js';
+import { errnoOf } from '../../keystore/file-errors.js';
 import { readInput } from '../../keystore/permissions.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import type { AccountLogin, WorkflowContext } from '../../workflows/context.js';

@@ -3,7 +3,8 @@ import { rmSync } from 'node:fs';
 import { readdir, readFile, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
-import { fileError, makePrivateFolder, writeFlushed } from '../../keystore/files.js';
+import { fileError } from '../../keystore/file-errors.js';
+import { makePrivateFolder, writeFlushed } from '../../keystore/files.js';
 import { type Lock, takeLock } from '../../keystore/lock.js';
 import { hasFileModes } from '../../keystore/permissions.js';
 

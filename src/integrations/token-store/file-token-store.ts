@@ -3,8 +3,9 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeribitKeysError } from '../../errors.js';
 import { readHandle, replaceFile } from '../../keystore/files.js';
-import { type Keystore, tokenFileName } from '../../keystore/keystore.js';
+import type { Keystore } from '../../keystore/keystore.js';
 import { takeLock } from '../../keystore/lock.js';
+import { tokenFileName } from '../../keystore/names.js';
 import { hasFileModes } from '../../keystore/permissions.js';
 import { parseStoredToken, type StoredToken, type TokenPurpose, type TokenStore } from './token-store.js';
 
