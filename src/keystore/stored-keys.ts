@@ -12,7 +12,7 @@ import { readFileOrNull, statOrNull } from './files.js';
 import { requireNoRotation } from './journal.js';
 import { type Keystore, type LockedKey, recordStep } from './keystore.js';
 import { fileNames, tokenFileName } from './names.js';
-import { mismatch, type OpenOptions, openPrivateKey } from './open-key.js';
+import { mismatch } from './open-key.js';
 import { type KeyRecord, localRecord } from './record.js';
 import type { Step } from './steps.js';
 
@@ -101,29 +101,35 @@ export async function readPublicKey(store: Keystore, record: KeyRecord): Promise
   return key;
 }
 
+/** A change of a key's passphrase. */
+export interface PassphraseChange {
+  readonly name: string;
+  /** The new passphrase; null stores the key unencrypted. */
+  readonly next: Secret | null;
+  /** Opens the key, or returns what was opened before. Called while the key's lock is held. */
+  readonly open: (record: KeyRecord) => Promise<PrivateKey>;
+}
+
 /**
- * Sets, changes or (with null) drops the passphrase. The old file stays until the new one is proved to open.
- * @throws what {@link openPrivateKey} does, and `ERR_STATE` for a key that has no private file of its own
+ * Sets, changes or removes a key's passphrase. The old file stays until the new one is proved to open.
+ * @throws `ERR_STATE` for a key that has no private file of its own, `ERR_KEY_MISMATCH` if `open` returns another key, and
+ *   what `open` does
  */
-export async function changePassphrase(
-  store: Keystore,
-  name: string,
-  next: Secret | null,
-  options: OpenOptions = {},
-): Promise<KeyRecord> {
+export async function changePassphrase(store: Keystore, { name, next, open }: PassphraseChange): Promise<KeyRecord> {
   return store.withLock(name, async (locked) => {
     const record = await locked.read();
     requirePrivateFile(record);
     await requireNoRotation(store, name);
-    await requireOwnFile(store.files(name).privateKey, {
+    const { privateKey: path } = store.files(name);
+    await requireOwnFile(path, {
       why: 'its passphrase cannot be changed here',
       hint: 'change the file that it points to, or import that file under a name of its own',
     });
-    const key = await openPrivateKey(store, record, options);
+    const key = await open(record);
+    if (fingerprint(key.publicKey) !== record.fingerprint) throw mismatch(record, path, 'its fingerprint is another');
     const changed: KeyRecord = { ...record, encrypted: next !== null };
-    const names = fileNames(name);
     await locked.change(
-      [{ do: 'replace', file: names.privateKey, content: await storedPem(key, next) }, recordStep(changed)],
+      [{ do: 'replace', file: fileNames(name).privateKey, content: await storedPem(key, next) }, recordStep(changed)],
       noteOn(next === null ? 'decrypt' : 'encrypt', record),
     );
     return changed;

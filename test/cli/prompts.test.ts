@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { PassThrough, Writable } from 'node:stream';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { engine } from '#engine';
 import type { Host } from '../../src/cli/program.js';
 import { ask, canAsk, confirm } from '../../src/cli/prompt.js';
 import { secretFinder } from '../../src/cli/secret-sources.js';
@@ -239,6 +240,43 @@ describe('on a terminal', () => {
     expect(given).toMatchObject({ exitCode: 3, asked: 0, stdout: '' });
     const broken = await onTerminal(sign, env, (_question, number) => (number === 1 ? '\u0003' : 'house'));
     expect(broken).toMatchObject({ exitCode: 130, asked: 2, stdout: '' });
+  });
+
+  it('a typed passphrase opens the key once: nothing is derived from it a second time', async () => {
+    const sandbox = await startSandbox();
+    sandboxes.push(sandbox);
+    const env = { ...keys(), DERIBIT_KEYS_URL: sandbox.wsUrl };
+    const login = { DERIBIT_CLIENT_ID: sandbox.clientId, DERIBIT_CLIENT_SECRET: sandbox.clientSecret };
+    const exported = join(temporaryFolder(), 'bot.pem');
+    const horse = { ...env, DERIBIT_KEYS_PASSPHRASE: 'horse' };
+    for (const argv of [
+      ['generate', 'bot', '--encrypt'],
+      ['export', 'bot', '--out', exported],
+    ]) {
+      expect((await cli(argv, { env: horse })).exitCode).toBe(0);
+    }
+    for (const [argv, more] of [
+      [['sign', 'bot', '--client-id', 'x'], {}],
+      [['fingerprint', exported], {}],
+      [['import', 'other', exported], {}],
+      [['export', 'bot', '--out', '-'], {}],
+      [['register', 'bot', '--scope', 'account:read_write trade:read'], login],
+      [['auth', 'bot'], {}],
+      [['verify', 'bot'], {}],
+      [['api-keys', 'list', '--as', 'bot'], {}],
+      [['doctor', 'bot'], {}],
+      [['rotate', 'bot', '--grace', '1m'], {}],
+      [['passphrase', 'other'], {}],
+      [['passphrase', 'other', '--remove'], {}],
+    ] as const) {
+      const derive = vi.spyOn(engine, 'pbkdf2');
+      const run = await onTerminal(argv, { ...env, ...more }, () => 'horse');
+      const salts = derive.mock.calls.map(([, { salt }]) => Buffer.from(salt).toString('hex'));
+      derive.mockRestore();
+      expect({ argv, stderr: run.stderr, exitCode: run.exitCode }).toMatchObject({ argv, exitCode: 0 });
+      // a key that is encrypted anew has another salt; the file that was opened is the first one
+      expect({ argv, count: salts.filter((salt) => salt === salts[0]).length }).toEqual({ argv, count: 1 });
+    }
   });
 
   it('remove --purge asks, and a no keeps the key', async () => {

@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { generateKeyPair } from '../../src/crypto/generate.js';
 import { Secret } from '../../src/crypto/secret.js';
 import { readAudit } from '../../src/keystore/audit-log.js';
+import type { Keystore } from '../../src/keystore/keystore.js';
 import { openPrivateKey } from '../../src/keystore/open-key.js';
 import {
   changePassphrase,
@@ -19,6 +20,8 @@ import { temporaryFolder } from '../support/cli.js';
 import { addKey, codeOf, errorOf, filesOf, filesOfKey, newStore } from './support.js';
 
 const given = (text: string) => async () => new Secret(text);
+const change = (store: Keystore, name: string, next: Secret | null, passphrase?: () => Promise<Secret>) =>
+  changePassphrase(store, { name, next, open: (record) => openPrivateKey(store, record, { passphrase }) });
 const AGENT = { kind: 'ssh-agent', fingerprint: 'SHA256:x', comment: null, socket: null } as const;
 
 describe('a stored key', () => {
@@ -134,7 +137,7 @@ describe('a stored key', () => {
     expect(filesOf(store)).toEqual(['hsm.json', 'hsm.pub.pem']);
     expect((await readPublicKey(store, record)).equals(key.publicKey)).toBe(true);
     expect(await codeOf(() => requirePrivateFile(record))).toBe('ERR_STATE');
-    expect(await codeOf(changePassphrase(store, 'hsm', new Secret('x')))).toBe('ERR_STATE');
+    expect(await codeOf(change(store, 'hsm', new Secret('x')))).toBe('ERR_STATE');
     expect(await codeOf(storePublicKey(store, 'hsm', key.publicKey, AGENT))).toBe('ERR_NAME_TAKEN');
   });
 });
@@ -143,11 +146,11 @@ describe('a passphrase', () => {
   it('is set, changed and removed', async () => {
     const store = newStore();
     const { key } = await addKey(store, 'bot');
-    const one = await changePassphrase(store, 'bot', new Secret('one'));
+    const one = await change(store, 'bot', new Secret('one'));
     expect(one.encrypted).toBe(true);
-    const two = await changePassphrase(store, 'bot', new Secret('two'), { passphrase: given('one') });
+    const two = await change(store, 'bot', new Secret('two'), given('one'));
     expect(await codeOf(openPrivateKey(store, two, { passphrase: given('one') }))).toBe('ERR_PASSPHRASE_WRONG');
-    const none = await changePassphrase(store, 'bot', null, { passphrase: given('two') });
+    const none = await change(store, 'bot', null, given('two'));
     expect(none.encrypted).toBe(false);
     expect((await openPrivateKey(store, none)).publicKey.equals(key.publicKey)).toBe(true);
     const { entries } = await readAudit(store.folder);
@@ -155,13 +158,20 @@ describe('a passphrase', () => {
     expect(filesOf(store)).toEqual(filesOfKey('bot'));
   });
 
+  it('is not changed with a key that is not the one of the record', async () => {
+    const store = newStore();
+    await addKey(store, 'bot');
+    const other = await generateKeyPair({ type: 'ed25519' });
+    const changed = changePassphrase(store, { name: 'bot', next: new Secret('one'), open: async () => other });
+    expect(await codeOf(changed)).toBe('ERR_KEY_MISMATCH');
+    expect(readFileSync(store.files('bot').privateKey, 'utf8')).toContain('BEGIN PRIVATE KEY');
+  });
+
   it('that is wrong changes nothing', async () => {
     const store = newStore();
     await generate(store, 'bot', { type: 'ed25519', passphrase: new Secret('one') });
     const before = readFileSync(store.files('bot').privateKey, 'utf8');
-    expect(await codeOf(changePassphrase(store, 'bot', null, { passphrase: given('two') }))).toBe(
-      'ERR_PASSPHRASE_WRONG',
-    );
+    expect(await codeOf(change(store, 'bot', null, given('two')))).toBe('ERR_PASSPHRASE_WRONG');
     expect(readFileSync(store.files('bot').privateKey, 'utf8')).toBe(before);
     expect((await store.read('bot')).encrypted).toBe(true);
   });
@@ -169,7 +179,7 @@ describe('a passphrase', () => {
   it('that is empty is refused, and the key stays as it was', async () => {
     const store = newStore();
     await addKey(store, 'bot');
-    await codeOf(changePassphrase(store, 'bot', new Secret('')));
+    await codeOf(change(store, 'bot', new Secret('')));
     expect(readFileSync(store.files('bot').privateKey, 'utf8')).toContain('BEGIN PRIVATE KEY');
     await codeOf(
       generateKeyPair({ type: 'ed25519' }).then((key) =>
@@ -187,7 +197,7 @@ describe('a passphrase', () => {
     writeFileSync(target, readFileSync(privateKey), { mode: 0o600 });
     rmSync(privateKey);
     symlinkSync(target, privateKey);
-    const error = await errorOf(changePassphrase(store, 'bot', new Secret('one')));
+    const error = await errorOf(change(store, 'bot', new Secret('one')));
     expect(error.code).toBe('ERR_STATE');
     expect(error.message).toContain('symbolic link');
   });

@@ -30,15 +30,12 @@ export function definePassphrase(command: Command, act: Act): void {
         const { changePassphrase, requirePrivateFile } = await import('../../keystore/stored-keys.js');
         const record = await cx.store.read(name);
         requirePrivateFile(record);
-        const { host, secrets, permissions } = cx;
-        const opened = record.encrypted ? (await cx.openKey(record)).passphrase : null;
+        const { host, secrets } = cx;
+        const { key } = await cx.openKey(record);
         const names = ['newPassphrase', ...(record.encrypted ? [] : ['passphrase' as const])] as const;
         const what = `the key "${name}"`;
         const next = flags.remove ? null : await requireNewPassphrase({ host, secrets, what, names, key: name });
-        const { encrypted } = await changePassphrase(cx.store, name, next, {
-          permissions,
-          ...(opened === null ? {} : { passphrase: async () => opened }),
-        });
+        const { encrypted } = await changePassphrase(cx.store, { name, next, open: async () => key });
         cx.out.result({ name, encrypted }, () => `${name}: ${encrypted ? 'encrypted' : 'not encrypted'}`);
       }),
     );

@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Secret } from '../../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { Keystore, LockedKey } from '../../keystore/keystore.js';
+import { openPrivateKey } from '../../keystore/open-key.js';
 import type { PermissionPolicy } from '../../keystore/permissions.js';
 import { changePassphrase, retireKey } from '../../keystore/stored-keys.js';
 import { type AccountKey, isKeyLimitRefusal, listAccountKeys, noRoom, roomForKeys } from '../account/api-keys.js';
@@ -195,8 +196,10 @@ async function makeStep(request: ApplyRequest, means: KeyContext, step: Step): P
     case 'record':
       return bringRecordUpToDate(context, name, await find(context, login, step));
     case 'encrypt':
-      await changePassphrase(context.store, name, await request.newPassphrase(name), {
-        permissions: request.permissions,
+      await changePassphrase(context.store, {
+        name,
+        next: await request.newPassphrase(name),
+        open: (record) => openPrivateKey(context.store, record, { permissions: request.permissions }),
       });
       return;
     case 'rotate': {
