@@ -1,23 +1,48 @@
 // Bundles the program, after `tsc`, so that it starts quickly: rollup puts the modules together that are used together,
-// and esbuild minifies each of these chunks and makes one of commander. All are CommonJS, which Node.js loads sooner.
-// The other packages are loaded by the commands that use them.
+// and esbuild minifies each of these chunks and makes one of commander and one of what backups need. All are CommonJS, which
+// Node.js loads sooner. The other packages are loaded by the commands that use them.
 import { chmodSync, readdirSync, readFileSync } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
 import { build, transform } from 'esbuild';
 import { rollup } from 'rollup';
+import { notices } from './src/page/notices.mjs';
 
 const { dependencies } = JSON.parse(readFileSync('package.json', 'utf8'));
 const OUT = join('dist', 'bin');
 
-/** commander loads this for subcommands that are programs of their own; it is slow to load, and none of ours is one. */
-const lazyChildProcess = {
-  name: 'lazy-child-process',
+/** Packages that are bundled: to the file that each lies in. */
+const BUNDLED = { commander: 'commander', 'age-encryption': 'backup-format', nanotar: 'backup-format' };
+/** What these files export. */
+const CONTENTS = {
+  commander: "export * from 'commander';",
+  'backup-format':
+    "export { Decrypter, Encrypter, Stanza } from 'age-encryption'; export { createTar, parseTar } from 'nanotar';",
+};
+
+/**
+ * Modules that the bundled packages load and that never run here: commander starts subcommands that are programs of their
+ * own, which none of ours is; age encrypts to public keys, and backups are encrypted to a passphrase.
+ */
+const unused = {
+  name: 'unused',
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^node:child_process$/ }, () => ({ path: 'child-process', namespace: 'lazy' }));
-    onLoad({ filter: /.*/, namespace: 'lazy' }, () => ({
-      contents: "exports.spawn = (...words) => require('node:child_process').spawn(...words);",
+    onResolve({ filter: /^(node:child_process|@noble\/curves\/.+|@noble\/post-quantum\/.+)$/ }, () => ({
+      path: 'unused',
+      namespace: 'unused',
     }));
+    onLoad({ filter: /.*/, namespace: 'unused' }, () => ({ contents: 'module.exports = {};' }));
+  },
+};
+
+/** The entry points of the bundled packages. */
+const contents = {
+  name: 'contents',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /.*/ }, ({ path, kind }) =>
+      kind === 'entry-point' ? { path, namespace: 'contents' } : undefined,
+    );
+    onLoad({ filter: /.*/, namespace: 'contents' }, ({ path }) => ({ contents: CONTENTS[path], resolveDir: '.' }));
   },
 };
 
@@ -27,7 +52,7 @@ const asNode = {
   resolveId: (id) => (id === '#engine' ? resolve('dist/crypto/engine/native.js') : null),
   // `import()` would start the loader of ES modules for it
   renderDynamicImport: ({ targetModuleId }) =>
-    targetModuleId === 'commander' ? { left: 'Promise.resolve(require(', right: '))' } : null,
+    targetModuleId in BUNDLED ? { left: 'Promise.resolve(require(', right: '))' } : null,
   resolveImportMeta: (property) => (property === 'dirname' ? '__dirname' : null),
 };
 
@@ -89,6 +114,7 @@ const bundle = await rollup({
     id.startsWith('node:') ||
     // the package holds the sandbox already
     id.endsWith('/sandbox/index.js') ||
+    id in BUNDLED ||
     Object.keys(dependencies).some((name) => id === name || id.startsWith(`${name}/`)),
   plugins: [asNode, lazyRequire],
   onwarn({ code, message }) {
@@ -101,7 +127,7 @@ const { output } = await bundle.generate({
   entryFileNames: '[name].cjs',
   chunkFileNames: '[name].cjs',
   paths: (id) =>
-    id === 'commander' ? './commander.cjs' : id.endsWith('/sandbox/index.js') ? '../sandbox/index.js' : id,
+    id in BUNDLED ? `./${BUNDLED[id]}.cjs` : id.endsWith('/sandbox/index.js') ? '../sandbox/index.js' : id,
   manualChunks: chunkOf,
   minifyInternalExports: true,
   // else each chunk would load what its lazy chunks need
@@ -109,17 +135,18 @@ const { output } = await bundle.generate({
 });
 await bundle.close();
 await rm(OUT, { recursive: true, force: true });
-const options = { platform: 'node', target: 'node20', format: 'cjs', minify: true, logLevel: 'warning' };
-await build({
+const options = { platform: 'node', target: 'node20', format: 'cjs', minify: true, lineLimit: 200, logLevel: 'warning' };
+const { metafile } = await build({
   ...options,
-  stdin: {
-    contents: "export * from 'commander';",
-    resolveDir: '.',
-  },
-  outfile: join(OUT, 'commander.cjs'),
+  entryPoints: Object.keys(CONTENTS),
+  outdir: OUT,
+  outExtension: { '.js': '.cjs' },
   bundle: true,
-  plugins: [lazyChildProcess],
+  metafile: true,
+  legalComments: 'none',
+  plugins: [contents, unused],
 });
+await writeFile(join(OUT, 'THIRD-PARTY-NOTICES.txt'), `${await notices(Object.keys(metafile.inputs))}\n`);
 for (const { fileName, code } of output) {
   const { code: minified } = await transform(code, options);
   await writeFile(join(OUT, fileName), minified);

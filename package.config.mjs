@@ -1,12 +1,12 @@
-// The last step of the build: makes of dist/ what a user installs. The declarations of each entry point become one file
-// for `import` and one for `require`, and modules that no entry point reaches are deleted (the command line is bundled).
-import { mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
-import { basename, dirname, join, relative, sep } from 'node:path';
-import { build, transform } from 'esbuild';
+// The last step of the build: makes of dist/ what a user installs. The modules of each entry point become one file and
+// its declarations another, with files beside them for what several share and what is loaded when it is used.
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { transform } from 'esbuild';
 import { rollup } from 'rollup';
 import { dts } from 'rollup-plugin-dts';
 
-const { exports } = JSON.parse(readFileSync('package.json', 'utf8'));
+const { exports, imports } = JSON.parse(readFileSync('package.json', 'utf8'));
 
 /** Every file that package.json's `exports` name, by a predicate on their path. */
 function targets(value, wanted) {
@@ -17,64 +17,44 @@ const unique = (paths) => [...new Set(paths)];
 const declarations = unique(targets(exports, (path) => path.endsWith('.d.ts')));
 const modules = unique(targets(exports, (path) => path.startsWith('./dist/') && path.endsWith('.js')));
 
-const bundle = await rollup({
-  input: Object.fromEntries(declarations.map((path) => [path.slice('./dist/'.length, -'.d.ts'.length), path])),
-  plugins: [dts()],
-  external: (id) => !id.startsWith('.') && !id.startsWith('/') && !id.startsWith('#'),
-  onwarn: (warning) => {
-    process.stderr.write(`${warning.message}\n`);
-  },
-});
-const { output } = await bundle.generate({ format: 'es', chunkFileNames: 'types/[name].ts' });
-await bundle.close();
+async function bundleOf(paths, ending, inputOptions, outputOptions) {
+  const bundle = await rollup({
+    input: Object.fromEntries(paths.map((path) => [path.slice('./dist/'.length, -ending.length), path])),
+    external: (id) => !id.startsWith('.') && !id.startsWith('/'),
+    onwarn: (warning) => {
+      process.stderr.write(`${warning.message}\n`);
+    },
+    ...inputOptions,
+  });
+  const { output } = await bundle.generate({ format: 'es', ...outputOptions });
+  await bundle.close();
+  return output;
+}
 
-/** What the entry points reach, by their imports; engines that `imports` of package.json choose are entry points too. */
-const { metafile } = await build({
-  entryPoints: [...modules, ...engines()],
-  bundle: true,
-  write: false,
-  metafile: true,
-  format: 'esm',
-  platform: 'node',
-  packages: 'external',
-  outdir: 'dist',
-  logLevel: 'warning',
-});
-function engines() {
-  return unique(
-    targets(JSON.parse(readFileSync('package.json', 'utf8')).imports, (path) => path.startsWith('./dist/')),
-  );
-}
-const reached = new Set(Object.keys(metafile.inputs).map((path) => relative('.', path)));
+const types = await bundleOf(declarations, '.d.ts', { plugins: [dts()] }, { chunkFileNames: 'types/[name].ts' });
 
-function filesIn(folder) {
-  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) =>
-    entry.isDirectory() ? filesIn(join(folder, entry.name)) : [join(folder, entry.name)],
-  );
-}
-function dropEmpty(folder) {
-  for (const entry of readdirSync(folder, { withFileTypes: true })) {
-    if (entry.isDirectory()) dropEmpty(join(folder, entry.name));
-  }
-  if (readdirSync(folder).length === 0) rmdirSync(folder);
-}
-/** Bundled programs and pages are complete in themselves. */
-const isBundled = (path) => path.startsWith(join('dist', 'bin') + sep) || !/\.(js|d\.ts|map)$/.test(path);
+/** The modules that `imports` of package.json chooses from, by the platform, are entry points too. */
+const platforms = unique(targets(imports, (path) => path.startsWith('./dist/')));
 
-for (const path of filesIn('dist')) {
-  if (isBundled(path)) continue;
-  if (!reached.has(path)) rmSync(path);
-  // the comments stand in the declarations
-  else if (path.endsWith('.js'))
-    writeFileSync(path, (await transform(readFileSync(path, 'utf8'), { target: 'es2022' })).code);
+/** The code, in as few files as the entry points and what is loaded later allow. */
+const code = await bundleOf([...modules, ...platforms], '.js', {}, { hoistTransitiveImports: false });
+
+// bundled programs and pages are complete in themselves
+for (const entry of readdirSync('dist')) {
+  if (!['bin', 'man', 'page'].includes(entry)) rmSync(join('dist', entry), { recursive: true });
 }
-dropEmpty('dist');
-for (const { fileName, code, isEntry } of output) {
-  write(fileName, code);
+for (const { fileName, code: text } of code) {
+  // the comments stand in the declarations; short lines, so that a crash prints little
+  const { code: smaller } = await transform(text, { target: 'es2022', minify: true, lineLimit: 120 });
+  write(fileName, smaller);
+}
+for (const { fileName, code, isEntry } of types) {
+  // one copy of the declarations for `import` and `require`: a type is the same type in both
   write(fileName.replace(/\.ts$/, '.cts'), code.replace(/(from '\.[^']*)\.js'/g, "$1.cjs'"));
   if (!isEntry) continue;
-  // for `require`, types and code must both be CommonJS; Node.js loads the ES module behind it
   const name = basename(fileName, '.d.ts');
+  write(fileName, `export * from './${name}.cjs';\n`);
+  // for `require`, types and code must both be CommonJS; Node.js loads the ES module behind it
   write(join(dirname(fileName), `${name}.cjs`), `module.exports = require('./${name}.js');\n`);
 }
 function write(fileName, code) {

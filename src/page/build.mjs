@@ -3,10 +3,11 @@
 //
 //   node src/page/build.mjs [file]      default: dist/page/deribit-keys.html
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build, transform } from 'esbuild';
+import { notices } from './notices.mjs';
 
 const folder = dirname(fileURLToPath(import.meta.url));
 const root = resolve(folder, '../..');
@@ -17,22 +18,6 @@ const target = ['chrome111', 'firefox121', 'safari16.4'];
 const STYLES = ['base', 'forms', 'answers', 'sheet'];
 
 const hashOf = (text) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
-
-/** The licence of each package in the bundle, as its copyright holders ask for. */
-async function notices(inputs) {
-  const folders = new Set(
-    inputs.flatMap((input) => /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(input)?.slice(1, 2) ?? []),
-  );
-  const texts = [...folders].sort().map(async (path) => {
-    const { name, version } = JSON.parse(await readFile(join(root, path, 'package.json'), 'utf8'));
-    const file = (await readdir(join(root, path))).find((entry) => /^licen[cs]e/i.test(entry));
-    if (file === undefined) throw new Error(`${name} has no licence file`);
-    const text = await readFile(join(root, path, file), 'utf8');
-    // node-forge offers the BSD licence or the GPL: it is used under the former
-    return `${name} ${version}\n\n${text.replace(/^\s*GNU GENERAL PUBLIC LICENSE[\s\S]*/m, '').trim()}`;
-  });
-  return (await Promise.all(texts)).join('\n\n=====\n\n').replaceAll('\r', '').replaceAll('-->', '->');
-}
 
 async function script() {
   const { outputFiles, metafile } = await build({
@@ -78,7 +63,7 @@ async function page() {
     csp: `<meta http-equiv="Content-Security-Policy" content="${policy}">`,
     style: `<style>${style}</style>`,
     version,
-    script: `<script>${code}</script>\n<!--\nThis page includes:\n\n${await notices(inputs)}\n-->`,
+    script: `<script>${code}</script>\n<!--\nThis page includes:\n\n${(await notices(inputs)).replaceAll('-->', '->')}\n-->`,
   };
   return html.replace(/<!-- (\w+) -->/g, (_, name) => {
     if (parts[name] === undefined) throw new Error(`page.html asks for an unknown part: ${name}`);
