@@ -135,7 +135,14 @@ const { output } = await bundle.generate({
 });
 await bundle.close();
 await rm(OUT, { recursive: true, force: true });
-const options = { platform: 'node', target: 'node20', format: 'cjs', minify: true, lineLimit: 200, logLevel: 'warning' };
+const options = {
+  platform: 'node',
+  target: 'node20',
+  format: 'cjs',
+  minify: true,
+  lineLimit: 200,
+  logLevel: 'warning',
+};
 const { metafile } = await build({
   ...options,
   entryPoints: Object.keys(CONTENTS),
