@@ -61,7 +61,7 @@ export class Hub {
 
   /** Tells the channels that listen to events. */
   report(event: HubEvent): void {
-    if (this.#topics.size === 0) return;
+    // after the subscriptions that were asked for before
     queueMicrotask(() => {
       for (const topic of this.#topics.values()) send(topic, topic.channel.on?.(event) ?? []);
     });

@@ -1,6 +1,15 @@
 import type { Exchange } from '../core/exchange.js';
-import { currencies, type Instrument, indexOf, instrumentNamed, listInstruments } from '../core/instruments.js';
-import { bestOf, describeTicker, isPerpetual } from '../core/market.js';
+import {
+  currencies,
+  currencyFacts,
+  expiryMs,
+  type Instrument,
+  indexOf,
+  isListed,
+  listInstruments,
+  priceOf,
+} from '../core/instruments.js';
+import { bestOf, describeTicker, impliedVolatility, isPerpetual } from '../core/market.js';
 import { bookChanges, groupedBook, userChannel } from './feeds.js';
 import type { Channel, HubEvent } from './hub.js';
 
@@ -94,14 +103,32 @@ const marketFamilies: readonly ChannelFamily[] = [
       return isPerpetual(instrument) ? { readableBy: null, everyMs: slowMs, tick: say } : null;
     }),
   ),
-  family(
-    'deribit_price_index.{index_name}',
-    'deribit_price_index\\.((btc|eth)_usd)',
-    ({ exchange }, index, base = '') => {
-      const price = indexOf(instrumentNamed(`${base.toUpperCase()}-PERPETUAL`));
-      const say = () => [{ index_name: index, price, timestamp: exchange.now() }];
-      return { readableBy: null, first: say, everyMs: slowMs, tick: say };
-    },
+  indexFamily('deribit_price_index', (index, price, timestamp) => ({ index_name: index, price, timestamp })),
+  indexFamily('deribit_price_statistics', (index, price) => ({
+    index_name: index,
+    high24h: price,
+    low24h: price,
+    change24h: 0,
+    high_volatility: false,
+  })),
+  indexFamily('deribit_volatility_index', (index, _price, timestamp) => ({
+    index_name: index,
+    volatility: impliedVolatility,
+    timestamp,
+  })),
+  indexFamily('estimated_expiration_price', (_index, price, timestamp) => ({
+    seconds: Math.max(0, Math.ceil((expiryMs - timestamp) / 1000)),
+    price,
+    is_estimated: false,
+  })),
+  indexFamily('markprice.options', (index) =>
+    listInstruments({ kind: 'option' })
+      .filter((option) => option.price_index === index)
+      .map((option) => ({
+        instrument_name: option.instrument_name,
+        mark_price: priceOf(option),
+        iv: impliedVolatility / 100,
+      })),
   ),
   // Nothing ever changes in these two.
   family(
@@ -185,6 +212,16 @@ function family(name: string, pattern: string, open: ChannelFamily['open']): Cha
   return { name, pattern: new RegExp(`^${pattern}$`), open };
 }
 
+/** The channels of an index: what they say at once and every second of its price, which stands still. */
+function indexFamily(name: string, say: (index: string, price: number, nowMs: number) => unknown): ChannelFamily {
+  const pattern = `${name.replace('.', '\\.')}\\.((btc|eth)_usdc?)`;
+  return family(`${name}.{index_name}`, pattern, ({ exchange }, index = '', base = '') => {
+    const { index: price } = currencyFacts(base.toUpperCase());
+    const tick = () => [say(index, price, exchange.now())];
+    return { readableBy: null, first: tick, everyMs: slowMs, tick };
+  });
+}
+
 function ofInstrument(name: string | undefined, open: (instrument: Instrument) => Channel | null): Channel | null {
   const [instrument] = listInstruments({ instrument: name ?? '' });
   return instrument === undefined ? null : open(instrument);
@@ -197,7 +234,7 @@ function ofKind(
   open: (instruments: readonly Instrument[]) => Channel,
 ): Channel | null {
   const wanted = (currency ?? '').toUpperCase();
-  if (wanted !== 'ANY' && !currencies.includes(wanted)) return null;
+  if (wanted !== 'ANY' && !isListed(wanted)) return null;
   return open(listInstruments({ kind: kind ?? 'any', currency: wanted === 'ANY' ? null : wanted }));
 }
 

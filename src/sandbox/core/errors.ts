@@ -41,6 +41,7 @@ const messages: Readonly<Record<number, string>> = {
   10030: 'must_be_websocket_request',
   10040: 'retry',
   11008: 'already_filled',
+  11030: 'other_reject reduce_only',
   11044: 'not_open_order',
   11051: 'system_maintenance',
   11054: 'post_only_reject',

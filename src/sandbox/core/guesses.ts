@@ -61,3 +61,55 @@ export function noSuchKey(): RpcError {
 export function onlyOverWebsocket(): RpcError {
   return errorOf(10_030);
 }
+
+/** Which code an order is refused with. Neither the codes nor when each is used has been checked against the exchange. */
+const orderRefusals = {
+  'no such order': 10_004,
+  'price too low': 10_005,
+  'price too high': 10_007,
+  'not enough funds': 10_009,
+  'no position to close': 10_010,
+  'filled already': 11_008,
+  'nothing to reduce': 11_030,
+  'not open': 11_044,
+  'would be filled': 11_054,
+} as const;
+
+/** The refusal of an order, of a change of one, or of its cancellation. */
+export function orderRefused(why: keyof typeof orderRefusals): RpcError {
+  return errorOf(orderRefusals[why]);
+}
+
+/** How far from the mark price an order of a future or a spot pair may be, as a fraction of it. */
+export const priceBand = 0.1;
+
+/** By how much a future's initial margin is smaller than its value: one rate for every size of position. */
+export const leverage = 50;
+
+/** The initial margin of a short option, by amount; a long one is paid for and needs none. */
+export const optionMargin = 0.15;
+
+/** What part of the initial margin the maintenance margin is. */
+export const maintenanceShare = 0.5;
+
+/** What a taker pays, as a fraction: of the value of futures and spot, of the underlying of options. Makers pay nothing. */
+export const takerCommission = { future: 0.0005, spot: 0.0005, option: 0.0003 } as const;
+
+/** The largest part of an option's price that its commission is. */
+export const optionFeeCap = 1 / 8;
+
+/** The answer of a cancellation that is asked for in detail: a group for each instrument and type. */
+export function cancelledInDetail<T extends { readonly instrument_name: string; readonly order_type: string }>(
+  orders: readonly T[],
+  currencyOf: (order: T) => string,
+): readonly unknown[] {
+  const groups = new Map<string, Readonly<Record<string, unknown>> & { readonly result: T[] }>();
+  for (const order of orders) {
+    const { instrument_name, order_type: type } = order;
+    const key = `${instrument_name} ${type}`;
+    const group = groups.get(key) ?? { currency: currencyOf(order), type, instrument_name, result: [] as T[] };
+    group.result.push(order);
+    groups.set(key, group);
+  }
+  return [...groups.values()];
+}

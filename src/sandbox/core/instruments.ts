@@ -1,4 +1,5 @@
 import { invalidParam } from './errors.js';
+import { leverage, takerCommission } from './guesses.js';
 
 interface CurrencyFacts {
   readonly name: string;
@@ -17,11 +18,23 @@ const facts: Readonly<Record<string, CurrencyFacts>> = {
 
 export const currencies = Object.keys(facts);
 
+/** Currencies that Deribit has and clients ask for, in which the sandbox has no instrument. */
+const withoutInstruments: readonly string[] = ['USDT', 'EURR', 'SOL'];
+
+/** Whether instruments can be asked for by this currency. */
+export function isListed(currency: string): boolean {
+  return currencies.includes(currency) || withoutInstruments.includes(currency);
+}
+
 /** Facts of a currency; -32602 for one that the sandbox does not have. */
 export function currencyFacts(currency: string): CurrencyFacts {
   const found = Object.hasOwn(facts, currency) ? facts[currency] : undefined;
-  if (found === undefined) throw invalidParam('currency', 'unknown currency');
+  if (found === undefined) throw unknownCurrency();
   return found;
+}
+
+function unknownCurrency() {
+  return invalidParam('currency', 'unknown currency');
 }
 
 /** `public/get_currencies`. */
@@ -55,18 +68,20 @@ interface InstrumentTerms {
   readonly tick_size: number;
   readonly min_trade_amount: number;
   readonly contract_size: number;
-  readonly taker_commission: number;
   readonly option_type?: 'call' | 'put';
   readonly strike?: number;
 }
 
 /** The one expiry of dated instruments, in instrument names and in ms since the epoch. */
 export const expiry = '27DEC30';
-const expiryMs = Date.UTC(2030, 11, 27, 8);
+export const expiryMs = Date.UTC(2030, 11, 27, 8);
 const neverMs = 32_503_708_800_000;
 
 /** What an option costs, in its base currency: always, so that prices stay deterministic. */
 const optionPrice = 0.05;
+
+/** Of spot pairs and linear perpetuals: the description of the API has an integer, whatever the kind. */
+const integerContractSize = 1;
 
 const terms: readonly InstrumentTerms[] = [
   future('BTC-PERPETUAL', 1, 0.5, 10),
@@ -80,15 +95,15 @@ const terms: readonly InstrumentTerms[] = [
     instrument_type: 'linear',
     tick_size: 1,
     min_trade_amount: 0.0001,
-    // an integer in the description of the API, whatever the kind
-    contract_size: 1,
-    taker_commission: 0.0005,
+    contract_size: integerContractSize,
   },
   future(`BTC-${expiry}`, 4, 0.5, 10),
   option('BTC', 5, 50_000, 'call', 0.1),
   option('BTC', 6, 50_000, 'put', 0.1),
   option('ETH', 7, 2_500, 'call', 1),
   option('ETH', 8, 2_500, 'put', 1),
+  linearPerpetual('BTC', 9, 0.5, 0.001),
+  linearPerpetual('ETH', 10, 0.05, 0.01),
 ];
 
 function future(name: string, id: number, tickSize: number, contractSize: number): InstrumentTerms {
@@ -104,7 +119,22 @@ function future(name: string, id: number, tickSize: number, contractSize: number
     tick_size: tickSize,
     min_trade_amount: contractSize,
     contract_size: contractSize,
-    taker_commission: 0.0005,
+  };
+}
+
+/** Traded in its base currency, settled in USDC. */
+function linearPerpetual(currency: string, id: number, tickSize: number, smallest: number): InstrumentTerms {
+  return {
+    instrument_name: `${currency}_USDC-PERPETUAL`,
+    instrument_id: id,
+    kind: 'future',
+    base_currency: currency,
+    quote_currency: 'USDC',
+    settlement_currency: 'USDC',
+    instrument_type: 'linear',
+    tick_size: tickSize,
+    min_trade_amount: smallest,
+    contract_size: integerContractSize,
   };
 }
 
@@ -120,7 +150,6 @@ function option(currency: string, id: number, strike: number, type: 'call' | 'pu
     tick_size: 0.0005,
     min_trade_amount: smallest,
     contract_size: 1,
-    taker_commission: 0.0003,
     option_type: type,
     strike,
   };
@@ -134,23 +163,21 @@ function complete(instrument: InstrumentTerms) {
   const isDated = name.includes(expiry);
   return {
     ...instrument,
-    price_index: `${base}_${kind === 'spot' ? 'usdc' : 'usd'}`.toLowerCase(),
+    price_index: `${base}_${quote === 'USDC' ? 'usdc' : 'usd'}`.toLowerCase(),
     counter_currency: kind === 'option' ? 'USD' : quote,
     settlement_period: isDated ? 'month' : 'perpetual',
     expiration_timestamp: isDated ? expiryMs : neverMs,
-    ...(kind === 'future' ? { max_leverage: leverage, future_type: 'reversed' } : {}),
+    ...(kind === 'future' ? { max_leverage: leverage, future_type: instrument.instrument_type } : {}),
     creation_timestamp: 1_534_167_754_000,
     is_active: true,
     state: 'open',
     rfq: false,
     maker_commission: 0,
+    taker_commission: takerCommission[kind],
     block_trade_commission: 0.0003,
     tick_size_steps: [],
   };
 }
-
-/** By how much a future's margin is smaller than its value. */
-export const leverage = 50;
 
 const instruments: ReadonlyMap<string, Instrument> = new Map(
   terms.map((instrument) => [instrument.instrument_name, complete(instrument)]),
@@ -166,9 +193,9 @@ export interface Selection {
 /** Kinds that Deribit has, those included of which there is no instrument here. */
 export const kinds: readonly string[] = ['future', 'option', 'spot', 'future_combo', 'option_combo'];
 
-/** Those of the selection; a spot pair belongs to both of its currencies. @throws RpcError -32602 */
+/** Those of the selection; a spot pair belongs to both of its currencies, others to that in which they settle. @throws RpcError -32602 */
 export function listInstruments({ instrument = null, currency = null, kind = null }: Selection): readonly Instrument[] {
-  if (currency !== null && currency !== 'any') currencyFacts(currency);
+  if (currency !== null && currency !== 'any' && !isListed(currency)) throw unknownCurrency();
   if (kind !== null && kind !== 'any' && kind !== 'combo' && !kinds.includes(kind)) {
     throw invalidParam('kind', 'unknown kind');
   }
@@ -177,7 +204,7 @@ export function listInstruments({ instrument = null, currency = null, kind = nul
   return [...instruments.values()].filter(
     (one) =>
       matches(instrument, one.instrument_name) &&
-      matches(currency, one.base_currency, one.quote_currency) &&
+      matches(currency, ...(one.kind === 'spot' ? [one.base_currency, one.quote_currency] : [bookedIn(one)])) &&
       matches(kind, one.kind),
   );
 }
@@ -199,13 +226,21 @@ export function priceOf(instrument: Instrument): number {
   return instrument.kind === 'option' ? optionPrice : indexOf(instrument);
 }
 
+/** A reversed future: its amounts are in USD, and its profits in its base currency. */
+export function isReversed({ kind, instrument_type: type }: Instrument): boolean {
+  return kind === 'future' && type === 'reversed';
+}
+
 /** What an amount is worth, in the currency that profits and fees are booked in. */
 export function worthOf(instrument: Instrument, amount: number, price: number): number {
-  return instrument.kind === 'future' ? amount / price : amount * price;
+  return isReversed(instrument) ? amount / price : amount * price;
 }
 
 /** The currency that profits and fees are booked in. */
-export function bookedIn({ settlement_currency: settled, quote_currency: quote }: Instrument): string {
+export function bookedIn({
+  settlement_currency: settled,
+  quote_currency: quote,
+}: Pick<Instrument, 'settlement_currency' | 'quote_currency'>): string {
   return settled ?? quote;
 }
 

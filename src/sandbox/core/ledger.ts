@@ -1,3 +1,4 @@
+import { leverage, maintenanceShare, optionMargin } from './guesses.js';
 import {
   bookedIn,
   currencies,
@@ -5,13 +6,14 @@ import {
   type Instrument,
   indexOf,
   instrumentNamed,
-  leverage,
+  isReversed,
   priceOf,
   rounded,
+  worthOf,
 } from './instruments.js';
 import type { PublicTrade } from './market.js';
 import type { Order, Orders } from './orders.js';
-import { feeOf, floatingOf, marginOf, moved, nothing, optionMargin, type Position, profitOf } from './position.js';
+import { feeOf, floatingOf, marginOf, moved, nothing, type Position, profitOf } from './position.js';
 
 /** A trade as those who made it see it. */
 export interface UserTrade extends PublicTrade {
@@ -89,7 +91,9 @@ export class Ledger {
     if (kind === 'spot') {
       return direction === 'buy' ? { currency: quote, amount: amount * price } : { currency: base, amount };
     }
-    if (kind === 'future') return { currency: base, amount: added / price / leverage };
+    if (kind === 'future') {
+      return { currency: bookedIn(instrument), amount: worthOf(instrument, added, price) / leverage };
+    }
     return { currency: base, amount: direction === 'buy' ? amount * price : added * optionMargin };
   }
 
@@ -165,21 +169,22 @@ export class Ledger {
     const floating = rounded(floatingOf(instrument, { size, averagePrice, realized }));
     const margin = rounded(marginOf(instrument, size));
     const isFuture = instrument.kind === 'future';
+    const inBase = rounded(isReversed(instrument) ? size / mark : size);
     return {
       instrument_name: instrument.instrument_name,
       kind: instrument.kind,
       direction: size > 0 ? 'buy' : size < 0 ? 'sell' : 'zero',
       size,
-      ...(isFuture ? { size_currency: rounded(size / mark), leverage } : {}),
+      ...(isFuture ? { size_currency: inBase, leverage } : {}),
       average_price: averagePrice,
       mark_price: mark,
       index_price: indexOf(instrument),
       settlement_price: mark,
       estimated_liquidation_price: 0,
       initial_margin: margin,
-      maintenance_margin: rounded(margin / 2),
+      maintenance_margin: rounded(margin * maintenanceShare),
       open_orders_margin: 0,
-      delta: isFuture ? rounded(size / mark) : rounded(size * 0.5),
+      delta: isFuture ? inBase : rounded(size * 0.5),
       floating_profit_loss: floating,
       realized_profit_loss: realized,
       realized_funding: 0,
@@ -276,7 +281,7 @@ export class Ledger {
       const need = this.need(accountId, instrumentNamed(order.instrument_name), direction, amount - filled, price);
       if (need.currency === currency) kept += need.amount;
     }
-    return { initial: rounded(positions + kept), maintenance: rounded(positions / 2) };
+    return { initial: rounded(positions + kept), maintenance: rounded(positions * maintenanceShare) };
   }
 }
 

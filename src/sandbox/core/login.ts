@@ -105,7 +105,7 @@ function wrongSignature(struck: Struck): RpcError {
 
 /** An integer, or its digits as a string, which some public clients send. */
 function readTimestamp(params: Params): number {
-  return requiredInteger({ ...params, loose: true }, 'timestamp');
+  return requiredInteger(params, 'timestamp');
 }
 
 /** The digits that were signed: those of a string as sent, else the integer's own. */

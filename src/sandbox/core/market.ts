@@ -1,3 +1,4 @@
+import { priceBand } from './guesses.js';
 import { type Instrument, indexOf, priceOf, rounded } from './instruments.js';
 import type { Order, OrderEntry, Orders } from './orders.js';
 
@@ -161,7 +162,8 @@ function levelsOf(offers: readonly Offer[]): readonly Level[] {
   return [...amounts];
 }
 
-const impliedVolatility = 60;
+/** Of every option, and of the volatility indices, in percent. */
+export const impliedVolatility = 60;
 
 /** A perpetual's funding, which never changes. */
 export const funding8h = 0.0001;
@@ -210,7 +212,7 @@ export function bestOf(bids: readonly Level[], asks: readonly Level[]): Readonly
 /** The lowest price for a sale, and the highest for a purchase. */
 export function bandOf(instrument: Instrument): { readonly min_price: number; readonly max_price: number } {
   const price = priceOf(instrument);
-  return { min_price: rounded(price * 0.9), max_price: rounded(price * 1.1) };
+  return { min_price: rounded(price * (1 - priceBand)), max_price: rounded(price * (1 + priceBand)) };
 }
 
 function optionFacts({ option_type: type }: Instrument, index: number): Readonly<Record<string, unknown>> {

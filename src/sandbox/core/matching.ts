@@ -1,5 +1,6 @@
-import { errorOf, invalidParam, RpcError } from './errors.js';
+import { invalidParam } from './errors.js';
 import type { Exchange } from './exchange.js';
+import { orderRefused } from './guesses.js';
 import { type Instrument, instrumentNamed, rounded } from './instruments.js';
 import type { UserTrade } from './ledger.js';
 import { bandOf, type Offer } from './market.js';
@@ -43,7 +44,7 @@ export function place(exchange: Exchange, placer: Placer, request: OrderRequest)
   const { accountId } = placer;
   const size = exchange.ledger.sizeOf(accountId, instrument);
   const closable = direction === 'buy' ? -size : size;
-  if (reduceOnly && closable <= 0) throw new RpcError(11_030, 'other_reject reduce_only');
+  if (reduceOnly && closable <= 0) throw orderRefused('nothing to reduce');
   const amount = reduceOnly ? Math.min(request.amount, closable) : request.amount;
   const nowMs = exchange.now();
   const order: Order = {
@@ -82,7 +83,7 @@ export function replace(
   const amount = change.amount ?? order.amount;
   const price = change.price ?? order.price;
   checkSteps({ instrument, direction: order.direction, amount, price, type: 'limit' });
-  if (amount <= order.filled_amount) throw errorOf(11_008);
+  if (amount <= order.filled_amount) throw orderRefused('filled already');
   const changed = {
     ...order,
     amount,
@@ -146,8 +147,8 @@ function checkSteps({
   if (!isMultiple(price, tick)) throw invalidParam('price', 'must conform to tick size');
   const { min_price: lowest, max_price: highest } = bandOf(instrument);
   if (kind === 'option') return;
-  if (direction === 'buy' && price > highest) throw errorOf(10_007);
-  if (direction === 'sell' && price < lowest) throw errorOf(10_005);
+  if (direction === 'buy' && price > highest) throw orderRefused('price too high');
+  if (direction === 'sell' && price < lowest) throw orderRefused('price too low');
 }
 
 function isMultiple(value: number, step: number): boolean {
@@ -226,10 +227,10 @@ function trimReduceOnly(exchange: Exchange, accountId: number, instrument: Instr
   });
 }
 
-/** A post-only order that would be filled: one tick away from the book's other side. @throws RpcError 11054 if it must not move */
+/** A post-only order that would be filled: one tick away from the book's other side. @throws RpcError if it must not move */
 function aside(order: Order, [best]: readonly Offer[], { tick_size: tick }: Instrument): Order {
   if (best === undefined || !isWithin(order, best.price)) return order;
-  if (order.reject_post_only) throw errorOf(11_054);
+  if (order.reject_post_only) throw orderRefused('would be filled');
   return { ...order, price: rounded(best.price + (order.direction === 'buy' ? -tick : tick)) };
 }
 
@@ -237,11 +238,11 @@ function isWithin({ direction, price: limit }: Order, price: number): boolean {
   return direction === 'buy' ? price <= limit : price >= limit;
 }
 
-/** @throws RpcError 10009 */
+/** @throws RpcError where the account has not enough of what the order needs */
 function checkFunds(exchange: Exchange, accountId: number, order: Order, price: number): void {
   const { direction, amount, filled_amount: done, instrument_name: name } = order;
   const need = exchange.ledger.need(accountId, instrumentNamed(name), direction, amount - done, price);
-  if (need.amount > exchange.ledger.available(accountId, need.currency)) throw errorOf(10_009);
+  if (need.amount > exchange.ledger.available(accountId, need.currency)) throw orderRefused('not enough funds');
 }
 
 function filled(order: Order, amount: number, price: number, nowMs: number): Order {

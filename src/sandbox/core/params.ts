@@ -22,7 +22,9 @@ export function optionalInteger(params: Params, name: string): number | null {
 export function optionalNumber(params: Params, name: string): number | null {
   const value = params.values[name] ?? null;
   if (value === null) return null;
-  const number = params.loose && typeof value === 'string' && value.trim() !== '' ? Number(value) : value;
+  // Clients send timestamps as text too, as an example in the description of the API does.
+  const mayBeText = params.loose || name.endsWith('timestamp');
+  const number = mayBeText && typeof value === 'string' && value.trim() !== '' ? Number(value) : value;
   if (typeof number !== 'number' || !Number.isFinite(number)) throw invalidParam(name, 'must be a number');
   return number;
 }

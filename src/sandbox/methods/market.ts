@@ -1,4 +1,4 @@
-import { invalidParam } from '../core/errors.js';
+import { invalidParam, missingParam } from '../core/errors.js';
 import { type Exchange, type Methods, publicMethod } from '../core/exchange.js';
 import {
   currencies,
@@ -11,7 +11,7 @@ import {
   listInstruments,
   priceOf,
 } from '../core/instruments.js';
-import { describeSummary, describeTicker, funding8h, isPerpetual } from '../core/market.js';
+import { describeSummary, describeTicker, funding8h, impliedVolatility, isPerpetual } from '../core/market.js';
 import {
   optionalBoolean,
   optionalInteger,
@@ -25,8 +25,11 @@ const hourMs = 3_600_000;
 const dayMs = 24 * hourMs;
 const mostCandles = 5000;
 const mostHours = 744;
+const markHistoryS = 300;
+/** Seconds, or a day. */
+const volatilityResolutions = ['1', '60', '3600', '43200', '1D'];
 const resolutions = ['1', '3', '5', '10', '15', '30', '60', '120', '180', '360', '720', '1D'];
-const indexNames = ['btc_usd', 'eth_usd', 'btc_usdc'];
+const indexNames = ['btc_usd', 'eth_usd', 'btc_usdc', 'eth_usdc'];
 
 /** A market whose prices stand still. */
 export const marketMethods: Methods = {
@@ -113,6 +116,21 @@ export const marketMethods: Methods = {
     return { current_interest: 0, interest_8h: funding8h, data };
   }),
 
+  'public/get_mark_price_history': publicMethod((exchange, { params }) => {
+    const price = priceOf(instrumentOf(params));
+    const seconds = ticksOf(exchange, params, 1000, markHistoryS);
+    return seconds.map((timestamp) => [timestamp, price]).reverse();
+  }),
+
+  'public/get_volatility_index_data': publicMethod((exchange, { params }) => {
+    currencyFacts(requiredString(params, 'currency'));
+    const asked = params.values.resolution ?? null;
+    if (asked === null) throw missingParam('resolution');
+    if (!volatilityResolutions.includes(String(asked))) throw invalidParam('resolution', 'unknown resolution');
+    const ticks = ticksOf(exchange, params, asked === '1D' ? dayMs : Number(asked) * 1000, mostCandles);
+    return { data: ticks.map((tick) => [tick, ...Array(4).fill(impliedVolatility)]), continuation: null };
+  }),
+
   'public/get_historical_volatility': publicMethod((exchange, { params }) => {
     currencyFacts(requiredString(params, 'currency'));
     const hour = Math.floor(exchange.now() / hourMs) * hourMs;
@@ -152,11 +170,7 @@ function candles(exchange: Exchange, params: Params): unknown {
   const resolution = requiredString(params, 'resolution');
   if (!resolutions.includes(resolution)) throw invalidParam('resolution', 'unknown resolution');
   const lengthMs = (resolution === '1D' ? 1440 : Number(resolution)) * 60_000;
-  const start = requiredInteger(params, 'start_timestamp');
-  const end = Math.min(requiredInteger(params, 'end_timestamp'), exchange.now());
-  const last = Math.floor(end / lengthMs);
-  const first = Math.max(Math.ceil(start / lengthMs), last - mostCandles + 1);
-  const ticks = Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => (first + i) * lengthMs);
+  const ticks = ticksOf(exchange, params, lengthMs, mostCandles);
   const prices = ticks.map(() => priceOf(instrument));
   const volume = ticks.map(() => (instrument.min_trade_amount * lengthMs) / 1000);
   const status = ticks.length === 0 ? 'no_data' : 'ok';
@@ -165,7 +179,12 @@ function candles(exchange: Exchange, params: Params): unknown {
 
 /** The full hours between the request's timestamps and before now, the last month of them at most. */
 function hoursOf(exchange: Exchange, params: Params): readonly number[] {
-  const last = Math.floor(Math.min(requiredInteger(params, 'end_timestamp'), exchange.now()) / hourMs);
-  const first = Math.max(Math.ceil(requiredInteger(params, 'start_timestamp') / hourMs), last - mostHours + 1);
-  return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => (first + i) * hourMs);
+  return ticksOf(exchange, params, hourMs, mostHours);
+}
+
+/** The multiples of a length between the request's timestamps and before now: the last `most` of them, oldest first. */
+function ticksOf(exchange: Exchange, params: Params, lengthMs: number, most: number): readonly number[] {
+  const last = Math.floor(Math.min(requiredInteger(params, 'end_timestamp'), exchange.now()) / lengthMs);
+  const first = Math.max(Math.ceil(requiredInteger(params, 'start_timestamp') / lengthMs), last - most + 1);
+  return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => (first + i) * lengthMs);
 }

@@ -1,6 +1,7 @@
-import { errorOf, invalidParam, missingParam } from '../core/errors.js';
+import { invalidParam, missingParam } from '../core/errors.js';
 import { type Exchange, type Methods, type PrivateCall, privateMethod } from '../core/exchange.js';
-import { type Instrument, instrumentNamed, listInstruments } from '../core/instruments.js';
+import { cancelledInDetail, orderRefused } from '../core/guesses.js';
+import { bookedIn, type Instrument, instrumentNamed, listInstruments } from '../core/instruments.js';
 import { bandOf } from '../core/market.js';
 import { cancelOrders, type Placer, place, replace } from '../core/matching.js';
 import { type Order, timesInForce } from '../core/orders.js';
@@ -8,6 +9,7 @@ import {
   optionalBoolean,
   optionalNumber,
   optionalString,
+  optionalStrings,
   type Params,
   requiredNumber,
   requiredString,
@@ -26,7 +28,7 @@ export const tradeMethods: Methods = {
     const label = requiredString(call.params, 'label');
     const { instrument_name: name } = instrumentNamed(requiredString(call.params, 'instrument_name'));
     const [found] = openOrders(exchange, call, (one) => one.label === label && one.instrument_name === name);
-    if (found === undefined) throw errorOf(10_004);
+    if (found === undefined) throw orderRefused('no such order');
     return edit(exchange, call, found);
   }),
   'private/close_position': trades(closePosition),
@@ -45,10 +47,18 @@ export const tradeMethods: Methods = {
     return cancelAll(exchange, call);
   }),
   'private/cancel_all_by_currency_pair': trades((exchange, call) => {
-    const pair = requiredString(call.params, 'currency_pair');
+    const pair = requiredString(call.params, 'currency_pair').toLowerCase();
     return cancelAll(exchange, call, (one) => instrumentNamed(one.instrument_name).price_index === pair);
   }),
-  'private/cancel_all_by_kind_or_type': trades((exchange, call) => cancelAll(exchange, call)),
+  'private/cancel_all_by_kind_or_type': trades((exchange, call) => {
+    const { values, loose } = call.params;
+    // one currency, or a list of them
+    const isOne = typeof values.currency === 'string' && !loose;
+    const currencies = isOne ? [values.currency] : (optionalStrings(call.params, 'currency') ?? [null]);
+    const each = currencies.map((currency) => isChosen({ loose, values: { ...values, currency } }));
+    const params = { loose, values: { ...values, currency: null } };
+    return cancelAll(exchange, { ...call, params }, (one) => each.some((chosen) => chosen(one)));
+  }),
   'private/cancel_all_by_instrument': trades((exchange, call) => {
     instrumentNamed(requiredString(call.params, 'instrument_name'));
     return cancelAll(exchange, call);
@@ -135,7 +145,7 @@ function closePosition(exchange: Exchange, call: PrivateCall): unknown {
   const price = optionalNumber(call.params, 'price');
   if (type === 'limit' && price === null) throw missingParam('price');
   const size = exchange.ledger.sizeOf(call.grant.accountId, instrument);
-  if (size === 0) throw errorOf(10_010);
+  if (size === 0) throw orderRefused('no position to close');
   return place(exchange, placer(call), {
     instrument,
     direction: size > 0 ? 'sell' : 'buy',
@@ -168,18 +178,22 @@ function typeOf(params: Params): Order['order_type'] {
 
 function ownOrder(exchange: Exchange, { params, grant }: PrivateCall): Order {
   const found = exchange.orders.get(grant.accountId, requiredString(params, 'order_id'));
-  if (found === undefined) throw errorOf(10_004);
+  if (found === undefined) throw orderRefused('no such order');
   return found;
 }
 
 function openOrder(exchange: Exchange, call: PrivateCall): Order {
   const found = ownOrder(exchange, call);
-  if (found.order_state !== 'open') throw errorOf(11_044);
+  if (found.order_state !== 'open') throw orderRefused('not open');
   return found;
 }
 
-function cancelAll(exchange: Exchange, call: PrivateCall, also: (order: Order) => boolean = () => true): number {
-  return cancelOrders(exchange, call.grant.accountId, openOrders(exchange, call, also)).length;
+/** How many were cancelled; with `detailed` the orders, a group for each instrument and type. */
+function cancelAll(exchange: Exchange, call: PrivateCall, also: (order: Order) => boolean = () => true): unknown {
+  const detailed = optionalBoolean(call.params, 'detailed') ?? false;
+  const cancelled = cancelOrders(exchange, call.grant.accountId, openOrders(exchange, call, also));
+  if (!detailed) return cancelled.length;
+  return cancelledInDetail(cancelled, ({ instrument_name: name }) => bookedIn(instrumentNamed(name)));
 }
 
 function openOrders(exchange: Exchange, call: PrivateCall, also: (order: Order) => boolean = () => true) {

@@ -1,7 +1,9 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { afterTest, world } from '../../session/support.js';
+import { runProcess } from '../../support/program.js';
 
 afterEach(() => vi.unstubAllEnvs());
 
@@ -93,6 +95,50 @@ describe.skipIf(ccxws === null)(ccxws === null ? skipped('ccxws') : 'ccxws', () 
     expect(candle).toMatchObject({ close: '50000.00000000' });
     expect(snapshot).toMatchObject({ asks: { length: 10 }, bids: { length: 10 } });
     expect(update).toMatchObject({ bids: [{ price: '49995.00000000' }], asks: [{ price: '50005.00000000' }] });
+    expect(sandbox.calls.filter(({ outcome }) => outcome !== 'ok')).toEqual([]);
+  });
+});
+
+const v2ws = fixture<unknown>('deribit-v2-ws');
+
+/** The example of deribit-v2-ws with an order. Its URL is fixed, so that the WebSocket that it loads goes elsewhere. */
+const v2wsScript = `
+const load = require('node:module').createRequire(process.env.FIXTURE);
+const Socket = load('ws');
+load.cache[load.resolve('ws')].exports = class extends Socket { constructor() { super(process.env.URL); } };
+const deribit = load('deribit-v2-ws');
+(async () => {
+  await deribit.connect();
+  await deribit.isReady;
+  await deribit.authenticate(process.env.ID, process.env.SECRET);
+  const index = new Promise((resolve) => deribit.subscribe('public', 'deribit_price_index.btc_usd', resolve));
+  const change = new Promise((resolve) => deribit.subscribe('private', 'user.orders.BTC-PERPETUAL.raw', resolve));
+  const order = { instrument_name: 'BTC-PERPETUAL', amount: 10, type: 'market', label: 'v2' };
+  const bought = await deribit.request('private/buy', order);
+  const position = await deribit.request('private/get_position', { instrument_name: 'BTC-PERPETUAL' });
+  const told = { index: await index, change: await change, bought: bought.result, position: position.result };
+  process.stdout.write(JSON.stringify(told), () => process.exit());
+})();`;
+
+describe.skipIf(v2ws === null)(v2ws === null ? skipped('deribit-v2-ws') : 'deribit-v2-ws', () => {
+  test.each(Array.from({ length: 15 }, (_, i) => i))('connects, logs in, subscribes and trades %s', async () => {
+    // it reads the life of a token in milliseconds and renews at once what lives for less than ten minutes of these
+    const { sandbox } = await world({ expiresInS: 31_536_000 });
+    const { exitCode, stdout, stderr } = await runProcess(process.execPath, ['-e', v2wsScript], {
+      env: {
+        FIXTURE: fileURLToPath(new URL('../../fixtures/deribit-v2-ws/package.json', import.meta.url)),
+        URL: sandbox.wsUrl,
+        ID: sandbox.clientId,
+        SECRET: sandbox.clientSecret,
+      },
+    });
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
+    expect(JSON.parse(stdout)).toMatchObject({
+      index: { index_name: 'btc_usd', price: 50_000 },
+      change: { label: 'v2', order_state: 'filled' },
+      bought: { order: { order_state: 'filled' }, trades: [{ price: 50_000.5 }] },
+      position: { size: 10, direction: 'buy' },
+    });
     expect(sandbox.calls.filter(({ outcome }) => outcome !== 'ok')).toEqual([]);
   });
 });

@@ -52,7 +52,7 @@ describe('nautilus_trader', () => {
         });
       }
     }
-    expect(counts).toEqual([3, 4, 1, 0, 0]);
+    expect(counts).toEqual([5, 4, 1, 0, 0]);
     const summaries = (await post(sandbox, 'private/get_account_summaries', {}, await token(sandbox))).result;
     expect(record(summaries).summaries).toHaveLength(3);
   });
@@ -157,5 +157,95 @@ describe('hummingbot', () => {
       trades: [{ label: 'DRBT-2' }],
       positions: [{ size: -10 }],
     });
+  });
+});
+
+describe('gocryptotrader', () => {
+  it('loads the pairs of every kind and the limits of every currency, over HTTP', async () => {
+    expect((await get(sandbox, 'public/get_time')).result).toEqual(expect.any(Number));
+    for (const kind of ['future', 'option', 'spot', 'future_combo', 'option_combo']) {
+      const { result: pairs } = await get(sandbox, `public/get_instruments?currency=any&kind=${kind}`);
+      for (const pair of pairs as Json[])
+        expect(pair).toMatchObject({ is_active: true, instrument_name: expect.anything() });
+      for (const currency of ['BTC', 'ETH', 'SOL', 'USDC', 'USDT', 'EURR']) {
+        const { result: rules } = await get(sandbox, `public/get_instruments?currency=${currency}&kind=${kind}`);
+        for (const rule of rules as Json[]) {
+          expect(rule).toMatchObject({ tick_size: expect.any(Number), min_trade_amount: expect.any(Number) });
+        }
+      }
+    }
+    const { result: currencies } = await get(sandbox, 'public/get_currencies');
+    const bearer = { authorization: `Bearer ${await token(sandbox)}` };
+    for (const { currency } of currencies as Json[]) {
+      const { result: summary } = await get(sandbox, `private/get_account_summary?currency=${currency}`, bearer);
+      expect(summary).toMatchObject({ balance: expect.any(Number), available_funds: expect.any(Number) });
+    }
+  });
+
+  it('logs in by a signature with a timestamp in text, and has every channel that it subscribes confirmed', async () => {
+    await result('public/set_heartbeat', { interval: 15 });
+    const { timestamp, ...login } = signed(sandbox.clientId, sandbox.clientSecret);
+    await result('public/auth', { ...login, timestamp: String(timestamp) });
+    const each = (...names: readonly string[]) =>
+      ['BTC_USDC', 'BTC-PERPETUAL', 'BTC_USDC-PERPETUAL'].flatMap((pair) =>
+        names.map((name) => name.replace('{pair}', pair)),
+      );
+    const open = each('chart.trades.{pair}.1D', 'book.{pair}.100ms', 'ticker.{pair}.100ms', 'trades.{pair}.100ms');
+    expect(await result('public/subscribe', { channels: open })).toEqual(open);
+    const own = each('user.orders.{pair}.100ms', 'user.trades.{pair}.100ms');
+    expect(await result('private/subscribe', { channels: own })).toEqual(own);
+    const more = [
+      'deribit_volatility_index.btc_usd',
+      'markprice.options.btc_usd',
+      'estimated_expiration_price.btc_usd',
+    ];
+    await confirmed('public/subscribe', ...more, 'deribit_price_statistics.btc_usd', 'perpetual.BTC-PERPETUAL.100ms');
+    expect(await heard('book.BTC_USDC-PERPETUAL.100ms')).toMatchObject({
+      type: 'snapshot',
+      change_id: expect.any(Number),
+    });
+    for (const channel of more) expect(await heard(channel)).toBeDefined();
+  });
+
+  it('trades, asks for candles and history, and cancels in detail', async () => {
+    const login = signed(sandbox.clientId, sandbox.clientSecret);
+    await result('public/auth', { ...login });
+    const [named, now] = [{ instrument_name: 'BTC_USDC-PERPETUAL' }, Date.now()];
+    const span = { start_timestamp: now - 3_600_000, end_timestamp: now };
+    await result('public/get_order_book', { ...named, depth: 50 });
+    await result('public/get_book_summary_by_instrument', named);
+    expect(await result('public/get_tradingview_chart_data', { ...named, ...span, resolution: '1' })).toMatchObject({
+      status: 'ok',
+      ticks: { length: 60 },
+    });
+    const history = { ...named, ...span, sorting: 'asc', count: 100, include_old: true };
+    expect(await result('public/get_last_trades_by_instrument_and_time', history)).toMatchObject({
+      trades: { length: 100 },
+    });
+    const open = {
+      ...named,
+      amount: 0.01,
+      type: 'limit',
+      price: 49_000,
+      label: 'gct',
+      post_only: false,
+      reduce_only: false,
+    };
+    const { order } = record(await result('private/buy', open));
+    const { order_id: id } = record(order);
+    await result('private/edit', { order_id: id, amount: 0.02, price: 48_000, post_only: false });
+    expect(await result('private/get_open_orders_by_instrument', { ...named, type: 'all' })).toMatchObject([
+      { amount: 0.02 },
+    ]);
+    expect(await result('private/get_order_state', { order_id: id })).toMatchObject({ order_state: 'open' });
+    const all = { ...named, type: 'all', detailed: true, include_combos: true };
+    expect(await result('private/cancel_all_by_instrument', all)).toMatchObject([
+      { ...named, currency: 'USDC', type: 'limit', result: [{ order_id: id, order_state: 'cancelled' }] },
+    ]);
+    const past = { ...named, count: 100, offset: 0, include_old: true, include_unfilled: true };
+    expect(await result('private/get_order_history_by_instrument', past)).toMatchObject([{ order_id: id }]);
+    expect(await result('private/get_positions', { currency: 'USDC', kind: 'future' })).toEqual([]);
+    expect(await result('public/get_funding_rate_history', { ...named, ...span })).toHaveLength(1);
+    expect(await result('public/get_mark_price_history', { ...named, ...span })).toHaveLength(300);
   });
 });

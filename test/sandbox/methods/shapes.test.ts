@@ -181,6 +181,14 @@ const cases: Readonly<Record<string, Case>> = {
     params: () => ({ ...byInstrument(), length: '8h' }),
     check: shaped({ data: someOf(shaped({})) }),
   },
+  'public/get_mark_price_history': {
+    params: () => ({ instrument_name: 'BTC-27DEC30-50000-C', ...span() }),
+    check: someOf(listOf(number)),
+  },
+  'public/get_volatility_index_data': {
+    params: () => ({ ...byCurrency(), ...span(), resolution: '3600' }),
+    check: shaped({ data: someOf(listOf(number)), continuation: exactly(null) }),
+  },
   'public/get_historical_volatility': { params: byCurrency, check: someOf(someOf(number)) },
   'public/get_trade_volumes': { check: someOf(shaped({ currency: text })) },
   'private/cancel': { params: () => ({ order_id: orderId }), check: shaped(order) },

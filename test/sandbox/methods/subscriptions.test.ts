@@ -195,3 +195,15 @@ it('tells of orders that are cancelled with the connection that placed them', as
     { order_state: 'cancelled', cancel_reason: 'cancel_on_disconnect' },
   ]);
 });
+
+it('tells of an order that comes in the same packet as the first subscription', async () => {
+  await socket.request('public/auth', bootstrap(sandbox));
+  const [channel, name] = ['user.orders.BTC-PERPETUAL.raw', 'BTC-PERPETUAL'];
+  for (let round = 1; round <= 20; round += 1) {
+    socket.send('private/unsubscribe_all');
+    socket.send('private/subscribe', { channels: [channel] });
+    socket.send('private/buy', { instrument_name: name, amount: 10, price: 40_000, label: String(round) });
+    const told = () => heard(channel).find((order) => record(order).label === String(round));
+    expect(await socket.until(told)).toBeDefined();
+  }
+});

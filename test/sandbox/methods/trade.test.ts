@@ -164,6 +164,35 @@ it('books fees, profits and premiums', async () => {
   expect(log).toMatchObject({ logs: [{ side: 'close sell', position: 0 }, { side: 'open buy' }], continuation: null });
 });
 
+it('books a perpetual that settles in USDC in USDC, by its price and not the reciprocal', async () => {
+  const linear = { instrument_name: 'BTC_USDC-PERPETUAL' };
+  const usdc = async () => record((await ask('private/get_account_summary', { currency: 'USDC' })).result);
+  expect((await ask('private/buy', { ...linear, amount: 0.5, type: 'market' })).result).toMatchObject({
+    trades: [
+      { price: 50_000.5, amount: 0.1, fee: 2.500025, fee_currency: 'USDC' },
+      { price: 50_001, amount: 0.2 },
+      { price: 50_001.5, amount: 0.2 },
+    ],
+  });
+  expect((await ask('private/get_position', linear)).result).toMatchObject({
+    size: 0.5,
+    size_currency: 0.5,
+    average_price: 50_001.1,
+    floating_profit_loss: -0.55,
+    initial_margin: 500,
+    maintenance_margin: 250,
+  });
+  const fee = 12.500275;
+  expect(await usdc()).toMatchObject({ balance: 100_000 - fee, equity: 100_000 - fee - 0.55, initial_margin: 500 });
+  expect((await ask('private/get_account_summary', { currency: 'BTC' })).result).toMatchObject({ balance: 10 });
+  const closed = record((await ask('private/close_position', { ...linear, type: 'market' })).result);
+  const profits = (closed.trades as readonly Json[]).map(({ profit_loss: profit }) => Number(profit));
+  expect(profits.reduce((sum, profit) => sum + profit, 0)).toBeCloseTo(-0.55 - 0.55, 6);
+  expect((await ask('private/get_position', linear)).result).toMatchObject({ size: 0, direction: 'zero' });
+  const tooMuch = await ask('private/buy', { ...linear, amount: 101, price: 50_000 });
+  expect(tooMuch.error?.code).toBe(10_009);
+});
+
 it('asks for currencies and instruments that it has', async () => {
   for (const [method, params, param] of [
     ['private/get_account_summary', {}, 'currency'],
@@ -175,7 +204,7 @@ it('asks for currencies and instruments that it has', async () => {
     expect((await ask(method, params)).error).toMatchObject({ code: -32_602, data: { param } });
   }
   expect((await ask('public/get_instruments', { kind: 'spot' })).result).toHaveLength(1);
-  expect((await ask('public/get_instruments')).result).toHaveLength(8);
+  expect((await ask('public/get_instruments')).result).toHaveLength(10);
   expect((await ask('private/get_positions')).result).toEqual([]);
 });
 

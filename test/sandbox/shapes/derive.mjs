@@ -1,5 +1,6 @@
 /**
- * Derives `deribit.json` (required fields and types of every method's result) from Deribit's OpenAPI description.
+ * Derives `deribit.json` (required fields and types of every method's result, and the parameters that a generated client
+ * sends) from Deribit's OpenAPI description.
  *
  *     node test/sandbox/shapes/derive.mjs OPENAPI.json && npx biome format --write test/sandbox/shapes/deribit.json
  *
@@ -18,6 +19,7 @@ const description = JSON.parse(readFileSync(process.argv[2], 'utf8'));
 const { schemas, responses } = description.components;
 const types = {};
 const methods = {};
+const requests = {};
 const examplesFollowed = [];
 const requiredButNotInExample = [];
 
@@ -26,6 +28,7 @@ for (const [path, { get, post }] of Object.entries(description.paths)) {
   if (leftOut.test(method)) continue;
   const content = resolved((get ?? post).responses['200'], responses).content?.['application/json'];
   if (content?.schema === undefined) continue;
+  requests[method] = requestOf(get ?? post);
   const { result = {} } = propertiesOf(resolved(content.schema, schemas));
   methods[method] = shapeOf(result);
   for (const { value } of Object.values(content.examples ?? {})) {
@@ -39,6 +42,7 @@ writeFileSync(
     source: "Deribit's public OpenAPI description (docs.deribit.com), August 2026, by derive.mjs",
     examplesFollowed,
     requiredButNotInExample,
+    requests: sorted(requests),
     methods: sorted(methods),
     types: sorted(types),
   }),
@@ -46,6 +50,20 @@ writeFileSync(
 
 function resolved(node, pool) {
   return node?.$ref === undefined ? node : resolved(pool[node.$ref.split('/').at(-1)], pool);
+}
+
+/** The parameters of the description's example; those that are required and not in it, of the first word or type. */
+function requestOf({ parameters = [], requestBody }) {
+  const [example] = Object.values(requestBody?.content?.['application/json']?.examples ?? {});
+  const required = parameters
+    .map((parameter) => resolved(parameter, description.components.parameters ?? {}))
+    .filter((parameter) => parameter.required)
+    .map(({ name, schema }) => [name, sampleOf(resolved(schema, schemas))]);
+  return { ...Object.fromEntries(required), ...example?.value?.params };
+}
+
+function sampleOf({ example, enum: words, type }) {
+  return example ?? words?.[0] ?? { string: 'x', array: [] }[type] ?? 1;
 }
 
 function propertiesOf(schema) {

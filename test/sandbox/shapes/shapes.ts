@@ -135,6 +135,28 @@ export const channelShapes: Readonly<Record<string, { readonly example: string; 
     example: 'deribit_price_index.btc_usd',
     shape: { index_name: 'string', price: 'number', timestamp: 'integer' },
   },
+  'deribit_price_statistics.{index_name}': {
+    example: 'deribit_price_statistics.btc_usd',
+    shape: {
+      index_name: 'string',
+      high24h: 'number',
+      low24h: 'number',
+      change24h: 'number',
+      high_volatility: 'boolean',
+    },
+  },
+  'deribit_volatility_index.{index_name}': {
+    example: 'deribit_volatility_index.eth_usd',
+    shape: { index_name: 'string', volatility: 'number', timestamp: 'integer' },
+  },
+  'estimated_expiration_price.{index_name}': {
+    example: 'estimated_expiration_price.btc_usd',
+    shape: { seconds: 'integer', price: 'number', is_estimated: 'boolean' },
+  },
+  'markprice.options.{index_name}': {
+    example: 'markprice.options.btc_usd',
+    shape: [{ instrument_name: 'string', mark_price: 'number', iv: 'number' }],
+  },
   'user.portfolio.{currency}': {
     example: 'user.portfolio.any',
     shape: part(resultShapes['private/get_account_summaries'], 'summaries'),
