@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type Sandbox, type SandboxOptions, startSandbox } from '../../src/sandbox/index.js';
 import { type CliOptions, cli, temporaryFolder } from '../support/cli.js';
+import { until } from '../support/outcomes.js';
 
 const SCOPE = 'account:read trade:read_write';
 const SEED = 'JBSWY3DPEHPK3PXP';
@@ -214,11 +215,12 @@ describe('what goes wrong', () => {
   });
 
   it('is exit 130 where the user breaks it off', async () => {
-    const { fails, json } = await openDesk('ws', { faults: ['silent'] });
+    const { fails, json, sandbox } = await openDesk('ws', { faults: ['silent'] });
     const abort = new AbortController();
-    setTimeout(() => abort.abort(), 200);
-    const error = await fails(['register', 'bot', '--scope', SCOPE], { signal: abort.signal });
-    expect(error).toMatchObject({ exitCode: 130, code: 'ERR_INTERRUPTED' });
+    const error = fails(['register', 'bot', '--scope', SCOPE], { signal: abort.signal });
+    await until(() => sandbox.calls.length > 0);
+    abort.abort();
+    expect(await error).toMatchObject({ exitCode: 130, code: 'ERR_INTERRUPTED' });
     expect(await json(['show', 'bot'])).toMatchObject({ state: 'local' });
   });
 });

@@ -5,6 +5,7 @@ import { SIGN } from '../../src/cli/commands/sign.js';
 import type { Context } from '../../src/cli/context.js';
 import { GLOBAL_OPTIONS, type PlainCall, readPlainCall } from '../../src/cli/options.js';
 import { createProgram, definePlain, type PlainCommand } from '../../src/cli/program.js';
+import { propertyRuns } from '../support/property-runs.js';
 
 const COMMANDS = { sign: SIGN, list: LIST } as const;
 type Name = keyof typeof COMMANDS;
@@ -135,7 +136,7 @@ describe('A plain call, read without commander,', () => {
           expect(call).toEqual(await withCommander(name, argv));
         },
       ),
-      { numRuns: 2000 },
+      { numRuns: propertyRuns(1000) },
     );
     expect(understood).toBeGreaterThan(100);
   });

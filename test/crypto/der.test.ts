@@ -18,6 +18,7 @@ import {
   writeDer,
 } from '../../src/crypto/asn1/der.js';
 import { bytesToHex } from '../../src/crypto/bytes.js';
+import { propertyRuns } from '../support/property-runs.js';
 import { failure, hex } from './support.js';
 
 describe('DER that is not the one canonical encoding is refused', () => {
@@ -174,6 +175,6 @@ test('any bytes are refused as unreadable, or are the encoding of what was read'
         expect(writeDer(read)).toEqual(bytes);
       },
     ),
-    { numRuns: 2000 },
+    { numRuns: propertyRuns(2000) },
   );
 });

@@ -6,6 +6,7 @@ import { concatBytes } from '../../src/crypto/bytes.js';
 import type { PbkdfHash } from '../../src/crypto/engine/engine.js';
 import type { PublicKey } from '../../src/crypto/keys.js';
 import { localSigner, verifySignature } from '../../src/crypto/signer.js';
+import { propertyRuns } from '../support/property-runs.js';
 import { hex, native, portable, rsaKey, utf8 } from './support.js';
 
 const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length });
@@ -23,7 +24,7 @@ describe('what one engine signs, the other verifies', () => {
         expect(await verifySignature(key.publicKey, data, signature, native)).toBe(true);
         expect(publicKeyFromEd25519(key.publicKey.spki.slice(-32)).equals(key.publicKey)).toBe(true);
       }),
-      { numRuns: 50 },
+      { numRuns: propertyRuns(25) },
     );
   });
 
@@ -38,7 +39,7 @@ describe('what one engine signs, the other verifies', () => {
         expect(await verifySignature(key.publicKey, data, signature, portable)).toBe(true);
         expect(await verifySignature(key.publicKey, data, signature, native)).toBe(true);
       }),
-      { numRuns: bits === 2048 ? 10 : 3 },
+      { numRuns: propertyRuns(bits === 2048 ? 8 : 2) },
     );
   });
 });
@@ -54,7 +55,7 @@ describe('a signature that was changed is refused by both engines', () => {
         expect(await verifySignature(key.publicKey, data, changed, native)).toBe(false);
         expect(await verifySignature(key.publicKey, data, changed, portable)).toBe(false);
       }),
-      { numRuns: 60 },
+      { numRuns: propertyRuns(30) },
     );
     for (const wrongLength of [new Uint8Array(), signature.slice(1), concatBytes(Uint8Array.of(0), signature)]) {
       expect(await verifySignature(key.publicKey, data, wrongLength, native)).toBe(false);

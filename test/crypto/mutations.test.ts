@@ -7,6 +7,7 @@ import type { PrivateKey } from '../../src/crypto/keys.js';
 import { decodePem } from '../../src/crypto/pem.js';
 import { localSigner, verifySignature } from '../../src/crypto/signer.js';
 import { isDeribitKeysError } from '../../src/errors.js';
+import { propertyRuns } from '../support/property-runs.js';
 import { ENGINES, rsaKey, utf8 } from './support.js';
 
 type Mutation = (data: Uint8Array) => Uint8Array;
@@ -75,7 +76,7 @@ describe.each(ENGINES)('on the $name engine', (engine) => {
           const signature = await localSigner(key, engine).sign(message);
           expect(await verifySignature(key.publicKey, message, signature, engine)).toBe(true);
         }),
-        { numRuns: 150 },
+        { numRuns: propertyRuns(75) },
       );
       expect(refused).toBeGreaterThan(10);
     },
@@ -98,7 +99,7 @@ describe.each(ENGINES)('on the $name engine', (engine) => {
           expect(quick === null).toBe(slow === null);
           if (quick !== null && slow !== null) expect(quick.exposePkcs8()).toEqual(slow.exposePkcs8());
         }),
-        { numRuns: 150 },
+        { numRuns: propertyRuns(75) },
       );
     },
   );
@@ -112,7 +113,7 @@ test.each(KEYS)('a changed %s public key is refused, or is written as it was rea
       const key = await readOrRefused(() => decodeSpki(changed));
       if (key !== null) expect(key.spki).toEqual(changed);
     }),
-    { numRuns: 400 },
+    { numRuns: propertyRuns(200) },
   );
 });
 
@@ -122,6 +123,6 @@ test.each(KEYS)('a changed public %s PEM is refused or read', async (_, make) =>
     fc.asyncProperty(mutation, async (mutate) => {
       await readOrRefused(() => decodePem(new TextDecoder().decode(mutate(pem))).map(({ bytes }) => decodeSpki(bytes)));
     }),
-    { numRuns: 400 },
+    { numRuns: propertyRuns(200) },
   );
 });

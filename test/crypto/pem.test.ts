@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { base64ToBytes } from '../../src/crypto/bytes.js';
 import { decodePem, encodePem } from '../../src/crypto/pem.js';
+import { propertyRuns } from '../support/property-runs.js';
 import { failure, utf8 } from './support.js';
 
 const DATA = Uint8Array.from({ length: 100 }, (_, i) => (i * 7) % 256);
@@ -119,7 +120,7 @@ test('every text is read or refused as unreadable, however it repeats itself', a
         expect(error).toMatchObject({ code: 'ERR_KEY_UNREADABLE' });
       }
     }),
-    { numRuns: 400 },
+    { numRuns: propertyRuns(400) },
   );
 });
 
@@ -139,6 +140,6 @@ test('base64 is read exactly where the platform would write it so', () => {
       const expected = Buffer.from(text, 'base64').toString('base64') === text;
       expect(base64ToBytes(text) !== null).toBe(expected);
     }),
-    { numRuns: 1000 },
+    { numRuns: propertyRuns(1000) },
   );
 });

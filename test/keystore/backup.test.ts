@@ -13,6 +13,7 @@ import type { Keystore } from '../../src/keystore/keystore.js';
 import { retireKey, storePublicKey } from '../../src/keystore/stored-keys.js';
 import { generate } from '../../src/workflows/generate.js';
 import { cli, temporaryFolder } from '../support/cli.js';
+import { propertyRuns } from '../support/property-runs.js';
 import { addKey, codeOf, errorOf, filesOf, filesOfKey, newStore } from './support.js';
 
 vi.setConfig({ testTimeout: 120_000 });
@@ -242,7 +243,7 @@ describe('restoring', () => {
         const error = await restoreBackup(newStore(), await forge(tar), PASSPHRASE).catch((thrown: unknown) => thrown);
         expect(isDeribitKeysError(error)).toBe(true);
       }),
-      { numRuns: 60 },
+      { numRuns: propertyRuns(60) },
     );
   });
 

@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { isDeribitKeysError } from '../../src/errors.js';
 import { asLocal, type KeyRecord, parseRecord, serialiseRecord } from '../../src/keystore/record.js';
 import { cli } from '../support/cli.js';
+import { propertyRuns } from '../support/property-runs.js';
 import { addKey, codeOf, errorOf, newStore, sampleRecord } from './support.js';
 
 const AGENT = { kind: 'ssh-agent', fingerprint: 'SHA256:x', comment: null, socket: '/run/agent' } as const;
@@ -172,7 +173,7 @@ describe('a record', () => {
           expect(isDeribitKeysError(error, 'ERR_RECORD_DAMAGED', 'ERR_RECORD_NEWER')).toBe(true);
         }
       }),
-      { numRuns: 1000 },
+      { numRuns: propertyRuns(1000) },
     );
     expect(read).toBeGreaterThan(0);
   });
@@ -187,7 +188,7 @@ describe('a record', () => {
           expect(isDeribitKeysError(error, 'ERR_RECORD_DAMAGED', 'ERR_RECORD_NEWER')).toBe(true);
         }
       }),
-      { numRuns: 500 },
+      { numRuns: propertyRuns(500) },
     );
   });
 });

@@ -15,6 +15,7 @@ import { describe, expect, it } from 'vitest';
 import { type Keystore, openKeystore } from '../../src/keystore/keystore.js';
 import type { Step } from '../../src/keystore/steps.js';
 import { isLeftover, ownerOfLeftover } from '../../src/keystore/transaction.js';
+import { propertyRuns } from '../support/property-runs.js';
 import { addKey, codeOf, errorOf, filesOf, filesOfKey, newStore } from './support.js';
 
 const change = (store: Keystore, steps: readonly Step[]) => store.withLock('bot', (locked) => locked.change(steps));
@@ -274,7 +275,7 @@ describe('a change', () => {
           Object.entries(snapshot(store)).filter(([file]) => !file.endsWith('.gitignore'));
         expect(contents(killed)).toEqual(contents(whole));
       }),
-      { numRuns: 40 },
+      { numRuns: propertyRuns(40) },
     );
   });
 });

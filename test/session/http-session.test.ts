@@ -1,12 +1,25 @@
 import { describe, expect, test } from 'vitest';
 import { openHttp } from '../../src/deribit/http-transport.js';
 import { systemTime } from '../../src/session/time.js';
+import { thrownBy, until } from '../support/outcomes.js';
 import { caught, next, type World, world } from './support.js';
 
 const SUMMARY = ['private/get_account_summary', { currency: 'BTC' }] as const;
 const BUY = ['private/buy', { instrument_name: 'BTC-PERPETUAL', amount: 10, type: 'market' }] as const;
 const logins = (w: World) => w.calls().filter((call) => call.startsWith('public/auth'));
 const open = (w: World, options: Parameters<World['open']>[0] = {}) => w.open({ url: w.sandbox.httpUrl, ...options });
+
+/** A clock that moves on together with the one of the exchange. */
+function movable(w: World) {
+  let aheadMs = 0;
+  return {
+    time: { ...systemTime, nowMs: () => Date.now() + aheadMs },
+    pass(ms: number): void {
+      aheadMs += ms;
+      w.sandbox.setFaults([`clock:${aheadMs}`]);
+    },
+  };
+}
 
 describe('a session over HTTP', () => {
   test('logs in once, sends its token with private requests alone, and tells it', async () => {
@@ -43,16 +56,17 @@ describe('a session over HTTP', () => {
   });
 
   test('renews its token in passing, and waits for that only when it is about to expire', async () => {
-    const w = await world({ expiresInS: 1 });
-    const session = await open(w);
+    const w = await world({ expiresInS: 1_000 });
+    const { time, pass } = movable(w);
+    const session = await open(w, { time });
     const first = await session.accessToken();
     const refreshed = next(session, 'refresh');
-    await new Promise((resolve) => setTimeout(resolve, 820));
+    pass(850_000);
     await session.accessToken();
     await refreshed;
     expect(await session.accessToken()).not.toBe(first);
+    pass(970_000);
     w.sandbox.addFault('refuse-refresh');
-    await new Promise((resolve) => setTimeout(resolve, 950));
     const { equity } = await session.request<{ readonly equity: number }>(...SUMMARY);
     expect(equity).toBeGreaterThan(0);
     expect(logins(w)).toEqual(['public/auth ok', 'public/auth ok', 'public/auth 13009', 'public/auth ok']);
@@ -60,10 +74,9 @@ describe('a session over HTTP', () => {
 
   test('signs anew for a token that has long expired, or that the clocks say has', async () => {
     const w = await world();
-    let jumpMs = 0;
-    const session = await open(w, { time: { ...systemTime, nowMs: () => Date.now() + jumpMs } });
-    jumpMs = 3_600_000;
-    w.sandbox.addFault(`clock:${jumpMs}`);
+    const { time, pass } = movable(w);
+    const session = await open(w, { time });
+    pass(3_600_000);
     await session.request(...SUMMARY);
     expect(w.calls()).toEqual(['public/auth ok', 'public/auth ok', 'private/get_account_summary ok']);
   });
@@ -92,8 +105,8 @@ describe('a session over HTTP', () => {
     const w = await world();
     const session = await open(w);
     const restarted = w.sandbox.restart(150);
-    // until the connection that was kept alive is seen to be closed
-    await new Promise((resolve) => setTimeout(resolve, 30));
+    // the connection that was kept alive is seen to be closed
+    await until(async () => (await thrownBy(fetch(w.sandbox.httpUrl))) instanceof Error);
     expect(await session.request(...BUY)).toMatchObject({ order: { order_state: 'filled' } });
     await restarted;
     expect(w.sandbox.orders()).toHaveLength(1);
@@ -108,9 +121,10 @@ describe('a session over HTTP', () => {
   });
 
   test('says that a request was not sent where its token cannot be renewed', async () => {
-    const w = await world({ expiresInS: 1 });
-    const session = await open(w, { timeoutMs: 300 });
-    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    const w = await world({ expiresInS: 1_000 });
+    const { time, pass } = movable(w);
+    const session = await open(w, { time });
+    pass(1_000_000);
     w.sandbox.addFault('error@public/auth:11051');
     expect(await caught(session.request(...BUY))).toMatchObject({
       code: 'ERR_RPC',

@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import type { Signer } from '../../src/crypto/signer.js';
 import { openSession } from '../../src/session/index.js';
 import { FakeTime } from '../support/fake-time.js';
+import { until } from '../support/outcomes.js';
 import { afterTest, all, caught, next, type World, world } from './support.js';
 
 const logins = (w: World) => w.calls().filter((call) => call.startsWith('public/auth'));
@@ -397,7 +398,8 @@ describe('a request', () => {
     });
     const stop = new AbortController();
     const stopped = caught(session.request(...BUY, { signal: stop.signal }));
-    setTimeout(() => stop.abort(), 20);
+    await until(() => w.sandbox.orders().length === 2);
+    stop.abort();
     expect(await stopped).toMatchObject({ code: 'ERR_INTERRUPTED', maybeSent: true });
     expect(w.sandbox.orders()).toHaveLength(2);
   });

@@ -10,13 +10,10 @@ test('three simulated days of cuts, refusals, expiries and restarts lose no orde
   expect(report.unknown).toBeGreaterThan(0);
   expect(report.refreshes).toBeGreaterThan(100);
   expect(report.reconnects).toBeGreaterThan(20);
-}, 120_000);
+});
 
 test('a few seconds of the same on real sockets lose no order, send none twice and leave nothing open', async () => {
-  const report = await soak({ seconds: 6, seed: 11 });
+  const report = await soak({ seconds: 3, seed: 11, atLeast: { orders: 4, reads: 50, logins: 10 } });
   expect(report.violations).toEqual([]);
   expect(report.left).toEqual({ requests: 0, resources: [] });
-  expect(report.orders).toBeGreaterThan(3);
-  expect(report.reads.done).toBeGreaterThan(50);
-  expect(report.refreshes + report.logins).toBeGreaterThan(8);
-}, 60_000);
+});

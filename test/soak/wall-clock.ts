@@ -9,6 +9,8 @@ import { Ledger, seeded } from './ledger.js';
 export interface WallClockOptions {
   readonly seconds: number;
   readonly seed: number;
+  /** It goes on beyond its time until there were so many of each. */
+  readonly atLeast?: { readonly orders: number; readonly reads: number; readonly logins: number };
   /** In this process where left out. */
   readonly start?: (publicKeyPem: string) => Promise<SoakExchange>;
   /** Called about once a minute with the heap in use, in bytes, after a collection where there can be one. */
@@ -38,6 +40,7 @@ const ORDERS_AMONG_REQUESTS = 0.1;
 export async function soak({
   seconds,
   seed,
+  atLeast = { orders: 0, reads: 0, logins: 0 },
   start = exchangeHere,
   onMinute,
 }: WallClockOptions): Promise<WallClockReport> {
@@ -81,9 +84,13 @@ export async function soak({
 
   const startMs = performance.now();
   const passedS = () => (performance.now() - startMs) / 1000;
-  const isOver = () => passedS() >= seconds;
   let label = 0;
   const reads = { sent: 0, done: 0, failed: 0 };
+  const isOver = () =>
+    passedS() >= seconds &&
+    ledger.sent >= atLeast.orders &&
+    reads.done >= atLeast.reads &&
+    tally.login + tally.refresh >= atLeast.logins;
   const trading = (async () => {
     const waiting = new Set<Promise<void>>();
     while (!isOver()) {

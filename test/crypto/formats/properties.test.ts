@@ -14,6 +14,7 @@ import { generateKeyPair } from '../../../src/crypto/generate.js';
 import { PrivateKey, PublicKey } from '../../../src/crypto/keys.js';
 import { encodePem } from '../../../src/crypto/pem.js';
 import { DeribitKeysError } from '../../../src/errors.js';
+import { propertyRuns } from '../../support/property-runs.js';
 import { ENGINES, hasOpenssl, hasSshKeygen, native, readText, run, temporaryFolder } from './support.js';
 
 const seeds = fc.uint8Array({ minLength: 32, maxLength: 32 });
@@ -35,7 +36,7 @@ describe.each(ENGINES)('parse(serialise(x)) = x, by the $name engine', (engine) 
           expect(again.exposePkcs8()).toEqual(key.exposePkcs8());
         }
       }),
-      { numRuns: 30 },
+      { numRuns: propertyRuns(20) },
     );
     const rsa = await generateKeyPair({ type: 'rsa', bits: 2048 });
     for (const format of ['pkcs8', 'der', 'jwk', 'openssh', 'pkcs1'] as const) {
@@ -61,7 +62,7 @@ describe.each(ENGINES)('parse(serialise(x)) = x, by the $name engine', (engine) 
           }
         }
       }),
-      { numRuns: 30 },
+      { numRuns: propertyRuns(20) },
     );
     const again = await parsePublicKey(await serialisePublicKey(rsa.publicKey, { format: 'pkcs1' }));
     expect(again.equals(rsa.publicKey)).toBe(true);
@@ -77,7 +78,7 @@ describe.each(ENGINES)('parse(serialise(x)) = x, by the $name engine', (engine) 
           expect(again.exposePkcs8()).toEqual(key.exposePkcs8());
         }
       }),
-      { numRuns: 4 },
+      { numRuns: propertyRuns(2) },
     );
   });
 });
@@ -192,7 +193,7 @@ describe('any mutation of any file is refused with a reason or read as a valid k
           }
         }
       }),
-      { numRuns: 100 },
+      { numRuns: propertyRuns(25) },
     );
     expect(refused).toBeGreaterThan(0);
   });

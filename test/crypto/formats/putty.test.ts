@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { inspectKey, parsePrivateKey, parsePublicKey } from '../../../src/crypto/formats/index.js';
 import { DeribitKeysError } from '../../../src/errors.js';
+import { propertyRuns } from '../../support/property-runs.js';
 import { ENGINES, expectRefusal, hasProgram, readText, run, temporaryFolder } from './support.js';
 
 // By PuTTYgen 0.78, with its default comment.
@@ -102,7 +103,7 @@ Private-MAC: ${'00'.repeat(32)}
           expect(error).toBeInstanceOf(DeribitKeysError);
         }
       }),
-      { numRuns: 500 },
+      { numRuns: propertyRuns(200) },
     );
   });
 });

@@ -9,6 +9,7 @@ import {
   type Sandbox,
   startSandbox,
 } from '../../../src/sandbox/index.js';
+import { propertyRuns } from '../../support/property-runs.js';
 import { bootstrap, ed25519, get, type Json, post, record, Socket, signed, token } from '../client.js';
 
 let sandbox: Sandbox;
@@ -80,7 +81,7 @@ describe('a spec', () => {
           expect(error).toMatchObject({ name: 'SandboxError', code: 'ERR_USAGE', hint: expect.any(String) });
         }
       }),
-      { numRuns: 500 },
+      { numRuns: propertyRuns(500) },
     );
   });
 

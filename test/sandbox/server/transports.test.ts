@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import WebSocket from 'ws';
 import { type Sandbox, startSandbox } from '../../../src/sandbox/index.js';
+import { propertyRuns } from '../../support/property-runs.js';
 import { bootstrap, get, post, record, Socket, token } from '../client.js';
 
 let sandbox: Sandbox;
@@ -198,7 +199,7 @@ describe('WebSocket', () => {
           expect(JSON.parse(String(answer)).error).toMatchObject({ code: expect.any(Number) });
         },
       ),
-      { numRuns: 200 },
+      { numRuns: propertyRuns(200) },
     );
   });
 

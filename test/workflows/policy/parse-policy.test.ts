@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import { isDeribitKeysError } from '../../../src/errors.js';
 import { MAX_POLICY_BYTES, parsePolicy } from '../../../src/workflows/policy/parse-policy.js';
+import { propertyRuns } from '../../support/property-runs.js';
 
 function refusal(text: string): { code: string; message: string; hint: string } {
   try {
@@ -265,7 +266,7 @@ describe('Whatever is written', () => {
           expect(isDeribitKeysError(error, 'ERR_USAGE')).toBe(true);
         }
       }),
-      { numRuns: 2000 },
+      { numRuns: propertyRuns(2000) },
     );
   });
 
@@ -285,7 +286,7 @@ describe('Whatever is written', () => {
           }
         },
       ),
-      { numRuns: 1000 },
+      { numRuns: propertyRuns(1000) },
     );
   });
 });

@@ -5,6 +5,7 @@ import { type Verification, verify } from '../../../src/workflows/checks/verify.
 import { generate } from '../../../src/workflows/generate.js';
 import { link } from '../../../src/workflows/registration/link.js';
 import { errorOf } from '../../keystore/support.js';
+import { until } from '../../support/outcomes.js';
 import { openWorld, SCOPE, type Via, type World } from '../support.js';
 
 const VIAS: readonly Via[] = ['ws', 'http'];
@@ -210,9 +211,10 @@ describe('verifying', () => {
     await world.register();
     world.sandbox.setFaults(['silent']);
     const abort = new AbortController();
-    setTimeout(() => abort.abort(), 100);
-    const running = verify({ ...world.context, signal: abort.signal }, [await world.store.read('bot')]);
-    expect(await errorOf(running)).toMatchObject({ code: 'ERR_INTERRUPTED' });
+    const running = errorOf(verify({ ...world.context, signal: abort.signal }, [await world.store.read('bot')]));
+    await until(() => world.sandbox.calls.at(-1)?.outcome === 'silent');
+    abort.abort();
+    expect(await running).toMatchObject({ code: 'ERR_INTERRUPTED' });
   });
 
   it('goes to another endpoint where it is told to', async () => {

@@ -10,6 +10,7 @@ import { readAudit } from '../../../src/keystore/audit-log.js';
 import { generate } from '../../../src/workflows/generate.js';
 import { labelFor } from '../../../src/workflows/registration/register.js';
 import { errorOf } from '../../keystore/support.js';
+import { until } from '../../support/outcomes.js';
 import { openWorld, SCOPE, type Via, type World } from '../support.js';
 
 const CREATE = 'private/create_api_key';
@@ -242,7 +243,8 @@ describe('a registration that is hit', () => {
       const world = await openWorld('ws', { faults: [fault] });
       const abort = new AbortController();
       const running = world.register({}, { signal: abort.signal });
-      setTimeout(() => abort.abort(), 150);
+      await until(() => world.sandbox.calls.some(({ outcome }) => outcome === 'silent'));
+      abort.abort();
       expect(await errorOf(running)).toMatchObject({ code: 'ERR_INTERRUPTED' });
       expect((await world.store.read('bot')).state).toBe(state);
     }

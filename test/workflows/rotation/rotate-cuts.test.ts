@@ -4,6 +4,7 @@ import { isDeribitKeysError } from '../../../src/errors.js';
 import { readJournal } from '../../../src/keystore/journal.js';
 import { startSandbox } from '../../../src/sandbox/index.js';
 import { temporaryFolder } from '../../support/cli.js';
+import { propertyRuns } from '../../support/property-runs.js';
 import { type Bench, Crash, expectSettled, loginOf, makeKey, openBench, waysIn } from '../../support/workbench.js';
 
 /** One interrupted run: what is called, and what breaks it off. */
@@ -91,7 +92,7 @@ test('whatever breaks rotations off, there is always a way in, and the end is on
         }
       },
     ),
-    { numRuns: Number(process.env.ROTATION_RUNS ?? 30) },
+    { numRuns: propertyRuns(20) },
   );
   expect(broken).toBeGreaterThan(0);
 }, 1_200_000);
