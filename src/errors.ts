@@ -65,7 +65,7 @@ export interface ErrorDetails {
 }
 
 /** What `DeribitKeysError.with` changes. */
-export interface ErrorContext extends Omit<ErrorDetails, 'cause'> {
+interface ErrorContext extends Omit<ErrorDetails, 'cause'> {
   readonly code?: ErrorCode;
   readonly message?: string;
 }

@@ -32,7 +32,7 @@ export interface OptionSpec {
 }
 
 /** The option as commander has it. The class comes with the command: this module is loaded by calls without commander. */
-export function optionOf(command: Command, { flags, description, parse, choices, conflicts }: OptionSpec): Option {
+function optionOf(command: Command, { flags, description, parse, choices, conflicts }: OptionSpec): Option {
   const option = command.createOption(flags, description);
   if (choices !== undefined) option.choices(choices);
   if (parse !== undefined) option.argParser(parse);

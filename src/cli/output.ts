@@ -23,7 +23,7 @@ const CODES: Readonly<Record<Style, readonly [number, number]>> = {
   yellow: [33, 39],
 };
 
-export interface PrinterOptions {
+interface PrinterOptions {
   readonly json: boolean;
   readonly verbose: boolean;
   /** No notes. */
@@ -88,7 +88,7 @@ export function jsonLine(value: unknown): string {
 }
 
 /** An error of ours; anything else is a mistake of this program, and told as such. */
-export function asOurError(error: unknown): DeribitKeysError {
+function asOurError(error: unknown): DeribitKeysError {
   if (error instanceof DeribitKeysError) return error;
   const what = error instanceof Error ? error.name : typeof error;
   return new DeribitKeysError('ERR_INTERNAL', `something went wrong inside deribit-keys (${what})`, {

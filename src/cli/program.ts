@@ -7,10 +7,10 @@ import type { Context } from './context.js';
 import { addOptions, examples, GLOBAL_OPTIONS, type OptionSpec } from './options.js';
 
 /** Makes the context of a command from the options of its call. */
-export type Open = (command: Command) => Context;
+type Open = (command: Command) => Context;
 
 /** What an action may choose. */
-export interface ActOptions {
+interface ActOptions {
   /** Whether leftovers of commands that died are cleaned up first; default true. */
   readonly tidy?: boolean;
   /** How long it may take to clean up when it is interrupted; default 600 ms. */

@@ -89,7 +89,7 @@ export function runChild(
 }
 
 /** What a program that is run with a token finds in its environment. */
-export interface ChildLogin {
+interface ChildLogin {
   readonly accessToken: string;
   readonly clientId: string;
   /** The HTTP endpoint. */

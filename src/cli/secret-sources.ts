@@ -95,7 +95,7 @@ export type SecretName = keyof typeof SECRETS;
 const kindOf = (name: SecretName): SecretKind => SECRETS[name];
 
 /** The environment variables that hold secrets of ours, in upper case. */
-export const SECRET_VARIABLES: ReadonlySet<string> = new Set([
+const SECRET_VARIABLES: ReadonlySet<string> = new Set([
   ...Object.values(SECRETS).map(({ variable }) => variable),
   'DERIBIT_PRIVATE_KEY',
   'DERIBIT_TFA_CODE',
@@ -119,7 +119,7 @@ export const PER_KEY_OPTIONS = [
 ] as const;
 
 /** What the program was called with, as far as it can lead to a secret. */
-export interface SecretContext {
+interface SecretContext {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** The options of the command and of the program, by commander's names. */
   readonly flags: Readonly<Record<string, unknown>>;

@@ -80,7 +80,7 @@ export async function requireNewPassphrase({ host, secrets, what, names, key }: 
 }
 
 /** How a key is to be stored. */
-export interface NewKeyRequest {
+interface NewKeyRequest {
   readonly name: string;
   /** What `--encrypt` or `--no-encrypt` says, if one was given. */
   readonly encrypt: boolean | undefined;

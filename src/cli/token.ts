@@ -7,7 +7,7 @@ import type { Context } from './context.js';
 import type { TokenStoreOptions } from './options.js';
 
 /** Where a stored key logs in to, over HTTP: a token issued there outlives the program. */
-export interface TokenSource {
+interface TokenSource {
   readonly record: KeyRecord;
   readonly clientId: string;
   /** The HTTP endpoint. */
@@ -19,7 +19,7 @@ export interface TokenSource {
   renew(expiring?: StoredToken | null, onRenewed?: (how: 'login' | 'refresh') => void): Promise<StoredToken>;
 }
 
-export interface TokenOptions {
+interface TokenOptions {
   readonly scope?: string | undefined;
   /** Whether several processes share the token, so that it should belong to a session of their own. */
   readonly shared?: boolean | undefined;

@@ -73,13 +73,13 @@ function primesBelow(limit: number): readonly bigint[] {
 let smallPrimes: readonly bigint[] | undefined;
 
 /** Whether one of the primes below 752 divides `n` (NIST SP 800-89 §5.3.3). */
-export function hasSmallFactor(n: bigint): boolean {
+function hasSmallFactor(n: bigint): boolean {
   smallPrimes ??= primesBelow(TRIAL_LIMIT);
   return smallPrimes.some((prime) => n % prime === 0n);
 }
 
 /** How to test a number for being prime. */
-export interface MillerRabinOptions {
+interface MillerRabinOptions {
   readonly rounds: number;
   readonly randomBytes: (length: number) => Uint8Array;
   /** Lets other work run; called before each round. */

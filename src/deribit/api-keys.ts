@@ -29,7 +29,7 @@ export interface ApiKey {
   readonly timestampMs: number | null;
 }
 
-export type ApiKeyOptions = SecondFactorOptions;
+type ApiKeyOptions = SecondFactorOptions;
 
 interface Unchecked {
   /**

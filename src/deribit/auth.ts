@@ -28,7 +28,7 @@ export interface Login {
   readonly mandatoryTfaStatus: string | null;
 }
 
-export type LoginRequestOptions = Pick<RequestOptions, 'signal' | 'timeoutMs'>;
+type LoginRequestOptions = Pick<RequestOptions, 'signal' | 'timeoutMs'>;
 
 export interface LoginOptions extends LoginRequestOptions {
   readonly scope?: string | undefined;

@@ -138,7 +138,7 @@ export type ClockFinding =
   | { readonly kind: 'unread' }
   | { readonly kind: 'agrees' | 'corrected' | 'too-far'; readonly offsetMs: number };
 
-export interface ClockedLogin<T> {
+interface ClockedLogin<T> {
   readonly clock: ExchangeClock;
   /** Reads `clock`; null where it cannot be read. What it throws is thrown instead of the refusal. */
   readonly read: () => Promise<KeptReading | null>;

@@ -16,11 +16,11 @@ export interface ConnectOptions extends ProxyOptions {
   readonly ca?: string | undefined;
 }
 
-export const DEFAULT_TIMEOUT_MS = 15_000;
-export const DEFAULT_MAX_REPLY_BYTES = 4 * 1024 * 1024;
+const DEFAULT_TIMEOUT_MS = 15_000;
+const DEFAULT_MAX_REPLY_BYTES = 4 * 1024 * 1024;
 
 /** The longest that a timer can be set to; it would fire at once beyond that. */
-export const LONGEST_TIMER_MS = 2 ** 31 - 1;
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** Starts the timer of a timeout. */
 export function startTimer(timeoutMs: number, onTimeout: () => void): ReturnType<typeof setTimeout> {
@@ -44,14 +44,14 @@ export function checkConnectOptions<T extends ConnectOptions>(
 }
 
 /** The environment variables that name a proxy; lower case wins, as it does for curl. */
-export interface ProxyEnvironment {
+interface ProxyEnvironment {
   readonly HTTPS_PROXY?: string | undefined;
   readonly https_proxy?: string | undefined;
   readonly NO_PROXY?: string | undefined;
   readonly no_proxy?: string | undefined;
 }
 
-export interface ProxyOptions {
+interface ProxyOptions {
   /** URL of an HTTP proxy (`http:` or `https:`, with its credentials where it wants some); null for none. */
   readonly proxy?: string | null | undefined;
   /** Read where `proxy` is left out, and for encrypted traffic to other machines only. */

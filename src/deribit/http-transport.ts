@@ -8,13 +8,13 @@ import { interruptedError, networkError, placeOf, statusError, timeoutError } fr
 import type { HttpClient } from './platform/platform.js';
 import { checkRequest, type RequestOptions, type Transport } from './transport.js';
 
-export interface HttpOptions extends ConnectOptions {
+interface HttpOptions extends ConnectOptions {
   /** Replaces the platform's HTTP client; `proxy`, `env` and `ca` have no effect then. */
   readonly client?: HttpClient | undefined;
 }
 
 /** A transport without a connection: one POST per request. */
-export interface HttpTransport extends Transport {
+interface HttpTransport extends Transport {
   readonly kind: 'http';
 }
 

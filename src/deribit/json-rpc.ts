@@ -18,7 +18,7 @@ export interface Reply {
 }
 
 /** What a frame turned out to be. */
-export type Frame =
+type Frame =
   | { readonly kind: 'reply'; readonly reply: Reply }
   | { readonly kind: 'notification'; readonly notification: Notification }
   /** No JSON-RPC; `id` where it at least says what it answers. */

@@ -1,7 +1,7 @@
 import type { ErrorCode } from '../errors.js';
 
 /** What a code of Deribit's JSON-RPC means to us. */
-export interface RpcCode {
+interface RpcCode {
   readonly code: ErrorCode;
   readonly hint: string;
   /** Whether the same request may well succeed a little later. */

@@ -5,7 +5,7 @@ import { isRecord, protocolError } from './json-rpc.js';
  * The fields of an object that the exchange sent, read one by one. What is missing or of another type is
  * `ERR_PROTOCOL` naming the method and the field, never the value; fields that are not read do not matter.
  */
-export class Fields {
+class Fields {
   readonly #method: string;
   readonly #value: Readonly<Record<string, unknown>>;
   readonly #at: string;

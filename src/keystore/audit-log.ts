@@ -23,7 +23,7 @@ export interface AuditEntry {
 }
 
 /** The user and the host that an action was done by, and the key that was logged in with (`--as`). */
-export interface Actor {
+interface Actor {
   readonly user: string | null;
   readonly host: string;
   readonly as: string | null;

@@ -103,7 +103,7 @@ function namesOf(files: readonly string[]): readonly string[] {
 }
 
 /** How a backup is written or read. */
-export interface BackupOptions {
+interface BackupOptions {
   /** Ends the work with `ERR_INTERRUPTED`. */
   readonly signal?: AbortSignal | undefined;
 }

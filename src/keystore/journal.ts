@@ -19,7 +19,7 @@ import type { Step } from './steps.js';
  *                         +--> (none)
  */
 
-export const ROTATION_SCHEMA = 1;
+const ROTATION_SCHEMA = 1;
 
 /** What the successor is registered with. */
 export interface SuccessorPlan {

@@ -32,7 +32,7 @@ import { foldName } from './names.js';
 
 const RENEW_EVERY_MS = 5_000;
 /** How long a lease is watched without a change before it counts as over. */
-export const LEASE_MS = 60_000;
+const LEASE_MS = 60_000;
 /** The longest time between two looks that counts as watched: a watcher that was stopped itself saw nothing. */
 const LONGEST_LOOK_MS = 1_000;
 const POLL_MS = 40;
@@ -163,7 +163,7 @@ function heldByAnother(holder: Holder | null, here: string, what: string, path: 
 }
 
 /** How a lock is waited for. */
-export interface LockOptions {
+interface LockOptions {
   /**
    * How long a lock is waited for whose holder runs. One whose holder cannot be seen is watched until its lease is renewed
    * or over, at most a minute more; with 0 neither is waited for.

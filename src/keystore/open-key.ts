@@ -13,9 +13,9 @@ import type { KeyRecord } from './record.js';
  */
 
 /** Asked for a passphrase only where one is needed. */
-export type PassphraseSource = () => Promise<Secret>;
+type PassphraseSource = () => Promise<Secret>;
 
-export interface OpenOptions {
+interface OpenOptions {
   readonly passphrase?: PassphraseSource | undefined;
   readonly permissions?: PermissionPolicy | undefined;
 }

@@ -186,7 +186,7 @@ const PIPE_POLL_MS = 15;
 /** An open pipe by its descriptor: it had a writer, so one that has none any more has ended. */
 const OPEN_PIPE = /^\/(dev\/(stdin$|fd\/)|proc\/[^/]+\/fd\/)/;
 
-export interface InputOptions {
+interface InputOptions {
   readonly maxBytes?: number;
   /** Can refuse what was opened. */
   readonly check?: (stats: Stats) => void;

@@ -5,17 +5,17 @@ import { isSignerLocation, type SignerLocation } from '../signers/kinds.js';
 import { isKeyName } from './names.js';
 
 /** The version of the record's form that this program writes. */
-export const RECORD_SCHEMA = 1;
+const RECORD_SCHEMA = 1;
 
 /** A larger record is neither written nor read. */
 export const MAX_RECORD_BYTES = 1024 * 1024;
 
 export const KEY_STATES = ['local', 'pending', 'registered', 'retired'] as const;
 export type KeyState = (typeof KEY_STATES)[number];
-export type RecordEnvironment = 'test' | 'prod';
+type RecordEnvironment = 'test' | 'prod';
 
 /** What a key is, whatever the exchange knows of it. Times are ISO 8601 in UTC; what does not apply is null. */
-export interface StoredKey {
+interface StoredKey {
   readonly name: string;
   readonly algorithm: KeyAlgorithm;
   /** Length of the RSA modulus; null for Ed25519. */
@@ -32,7 +32,7 @@ export interface StoredKey {
 }
 
 /** What the exchange knows of a key. Its texts are data: they are kept as the exchange says them. */
-export interface ExchangeState {
+interface ExchangeState {
   readonly state: KeyState;
   readonly environment: RecordEnvironment | null;
   /** The endpoint, where it is not the environment's own. */

@@ -102,7 +102,7 @@ export async function readPublicKey(store: Keystore, record: KeyRecord): Promise
 }
 
 /** A change of a key's passphrase. */
-export interface PassphraseChange {
+interface PassphraseChange {
   readonly name: string;
   /** The new passphrase; null stores the key unencrypted. */
   readonly next: Secret | null;

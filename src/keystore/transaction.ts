@@ -152,7 +152,7 @@ const createsPrivateKey = (step: Step) =>
   step.do === 'create' && step.file.endsWith('.pem') && !step.file.endsWith('.pub.pem');
 
 /** What a change is made in. */
-export interface ChangeContext {
+interface ChangeContext {
   readonly root: string;
   /** The key whose lock is held, after which the log is named. */
   readonly name: string;

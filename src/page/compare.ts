@@ -142,7 +142,7 @@ const FORMATS: Partial<Record<KeyFormat, string>> = {
 };
 
 /** A key file as the user chose it. */
-export interface ChosenKey {
+interface ChosenKey {
   readonly bytes: Uint8Array;
   readonly passphrase: string | undefined;
   /** What it is, in words. */
@@ -150,7 +150,7 @@ export interface ChosenKey {
 }
 
 /** A field for a key file, with one for its passphrase where it is encrypted. */
-export interface KeyFileField {
+interface KeyFileField {
   /** What was chosen. Null where nothing was, or where it cannot be read, which is shown already. */
   read(): ChosenKey | null;
   /** Puts the focus on the passphrase, as the thing that is wrong. */
@@ -158,7 +158,7 @@ export interface KeyFileField {
   focus(): void;
 }
 
-export interface KeyFileOptions {
+interface KeyFileOptions {
   /** Stands above the field, and names its parts for the accessibility tree. */
   readonly id: string;
   readonly label: string;

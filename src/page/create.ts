@@ -18,7 +18,7 @@ const WORDS = {
 } as const;
 
 /** What the other tabs may be asked for from here. */
-export interface CreateOptions {
+interface CreateOptions {
   /** Opens the tab Compare with this text as what Deribit shows. */
   compareWith(text: string): void;
 }
@@ -201,7 +201,7 @@ function passphraseFields(): { read(): string | undefined; clear(): void } {
 }
 
 /** How well a passphrase resists guessing. */
-export interface Strength {
+interface Strength {
   readonly level: 'weak' | 'fair' | 'good' | 'strong';
   /** A careful estimate: two to this power guesses. */
   readonly bits: number;

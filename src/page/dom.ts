@@ -76,7 +76,7 @@ export function markField(field: HTMLInputElement | HTMLTextAreaElement): void {
 }
 
 /** A form whose work takes a moment. */
-export interface Task {
+interface Task {
   readonly form: HTMLFormElement;
   readonly button: HTMLButtonElement;
   readonly errors: HTMLElement;

@@ -11,7 +11,7 @@ import { type SessionContext, SessionCore } from './session-core.js';
 import { pause } from './time.js';
 import type { CurrentToken } from './token-manager.js';
 
-export type PrepareHttp = (endpoint: Endpoint, options: ConnectOptions) => Transport | Promise<Transport>;
+type PrepareHttp = (endpoint: Endpoint, options: ConnectOptions) => Transport | Promise<Transport>;
 
 /**
  * A session over HTTP: a token, and requests that carry it. There is no connection to lose and no timer: a request that

@@ -2,7 +2,7 @@ import type { Signer } from '../crypto/signer.js';
 import { DeribitKeysError } from '../errors.js';
 
 /** A client id and what signs for it. */
-export interface SessionKey {
+interface SessionKey {
   readonly clientId: string;
   readonly signer: Signer;
 }

@@ -48,7 +48,7 @@ export class AnswerTimes {
 }
 
 /** What waits, and for how long. */
-export interface Wait {
+interface Wait {
   /** For messages: a method, or "the access token". */
   readonly what: string;
   readonly withinMs: number;

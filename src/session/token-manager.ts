@@ -18,7 +18,7 @@ import { elapsedMs, type Mark, mark, type Time } from './time.js';
 
 const CLOCKS_AGREE_MS = 1_000;
 
-export interface TokenManagerContext {
+interface TokenManagerContext {
   readonly key: KeySource;
   readonly scope: string | undefined;
   readonly time: Time;

@@ -6,7 +6,7 @@ import { DeribitKeysError } from '../errors.js';
 import { type PermissionPolicy, readPrivateFile } from '../keystore/permissions.js';
 
 /** The variable that `env: true` reads. */
-export const PRIVATE_KEY_VARIABLE = 'DERIBIT_PRIVATE_KEY';
+const PRIVATE_KEY_VARIABLE = 'DERIBIT_PRIVATE_KEY';
 
 interface Source {
   /** A private key file, in any format that `parsePrivateKey` reads. */

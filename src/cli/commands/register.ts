@@ -13,7 +13,7 @@ interface RegisterFlags extends LoginOptions {
 }
 
 /** Prints what was registered or linked, each proof with its verdict. */
-export function showRegistration(out: Printer, registration: Registration): void {
+function showRegistration(out: Printer, registration: Registration): void {
   const proof = (verified: boolean | null) =>
     verified === null ? 'not shown by the exchange' : verified ? 'verified' : 'NOT verified';
   out.result(registration, () =>

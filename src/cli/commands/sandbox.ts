@@ -178,7 +178,7 @@ export function defineSandbox(command: Command, act: Act): void {
 }
 
 /** The files of `sandbox --init`, ready to be used as the README does. */
-export interface SandboxFolder {
+interface SandboxFolder {
   readonly stateFile: string;
   readonly caFile: string;
   /** The commands that set the environment, for `.` (source). */
@@ -192,7 +192,7 @@ export interface SandboxFolder {
  * Makes the folder, 0700, or takes the one of an earlier run.
  * @throws `ERR_USAGE` where files of that name are there that no sandbox wrote
  */
-export function openSandboxFolder(folder: string): SandboxFolder {
+function openSandboxFolder(folder: string): SandboxFolder {
   const path = (name: string) => resolve(folder, name);
   const files: SandboxFolder = {
     stateFile: path('state.json'),
@@ -218,7 +218,7 @@ export function openSandboxFolder(folder: string): SandboxFolder {
 }
 
 /** Writes what is only known once the sandbox runs. @throws `ERR_KEYSTORE_IO` */
-export function writeSandboxFolder(files: SandboxFolder, sandbox: Sandbox): void {
+function writeSandboxFolder(files: SandboxFolder, sandbox: Sandbox): void {
   const { clientId, clientSecret, tfaSecret, wsUrl, caFile } = sandbox;
   const variables: Readonly<Record<string, string | null>> = {
     DERIBIT_KEYS_URL: wsUrl,

@@ -5,7 +5,7 @@ import type { KeyAlgorithm, PrivateKey } from '../keys.js';
 export type PbkdfHash = 'sha1' | 'sha224' | 'sha256' | 'sha384' | 'sha512' | 'sha512-224' | 'sha512-256';
 
 /** The parameters of PBKDF2 (RFC 8018 §5.2); `length` in bytes. */
-export interface Pbkdf2Parameters {
+interface Pbkdf2Parameters {
   readonly hash: PbkdfHash;
   readonly salt: Uint8Array;
   readonly iterations: number;
@@ -13,20 +13,20 @@ export interface Pbkdf2Parameters {
 }
 
 /** The cost of scrypt (RFC 7914 §2): N, r and p. It needs 128 * N * r bytes of memory. */
-export interface ScryptCost {
+interface ScryptCost {
   readonly cost: number;
   readonly blockSize: number;
   readonly parallelization: number;
 }
 
 /** The parameters of scrypt; `length` in bytes. */
-export interface ScryptParameters extends ScryptCost {
+interface ScryptParameters extends ScryptCost {
   readonly salt: Uint8Array;
   readonly length: number;
 }
 
 /** A checked public key: its algorithm and canonical SubjectPublicKeyInfo. */
-export interface VerificationKey {
+interface VerificationKey {
   readonly algorithm: KeyAlgorithm;
   readonly spki: Uint8Array;
 }

@@ -30,23 +30,23 @@ const ROUNDS_ABOVE = 2;
 const AES_BLOCK = 16;
 const DES_BLOCK = 8;
 
-export const aesCbcDecrypt: Engine['aesCbcDecrypt'] = async (key, iv, data) =>
+const aesCbcDecrypt: Engine['aesCbcDecrypt'] = async (key, iv, data) =>
   isBlocks(data, AES_BLOCK) ? finish(createDecipheriv(`aes-${key.length * 8}-cbc`, key, iv), data) : null;
 
-export const aesCbcDecryptBlocks: Engine['aesCbcDecryptBlocks'] = async (key, iv, data) =>
+const aesCbcDecryptBlocks: Engine['aesCbcDecryptBlocks'] = async (key, iv, data) =>
   isBlocks(data, AES_BLOCK)
     ? finish(createDecipheriv(`aes-${key.length * 8}-cbc`, key, iv).setAutoPadding(false), data)
     : null;
 
-export const tripleDesCbcDecrypt: Engine['tripleDesCbcDecrypt'] = async (key, iv, data) =>
+const tripleDesCbcDecrypt: Engine['tripleDesCbcDecrypt'] = async (key, iv, data) =>
   isBlocks(data, DES_BLOCK) ? finish(createDecipheriv('des-ede3-cbc', key, iv), data) : null;
 
-export const aesCbcEncrypt: Engine['aesCbcEncrypt'] = async (key, iv, data) => {
+const aesCbcEncrypt: Engine['aesCbcEncrypt'] = async (key, iv, data) => {
   const cipher = createCipheriv(`aes-${key.length * 8}-cbc`, key, iv);
   return concatBytes(cipher.update(data), cipher.final());
 };
 
-export const aesCtr: Engine['aesCtr'] = async (key, iv, data) =>
+const aesCtr: Engine['aesCtr'] = async (key, iv, data) =>
   plainBytes(createCipheriv(`aes-${key.length * 8}-ctr`, key, iv).update(data));
 
 function isBlocks(data: Uint8Array, block: number): boolean {
@@ -64,13 +64,13 @@ function finish(decipher: Decipher, data: Uint8Array): Bytes | null {
 }
 
 /** The key object for PKCS#8 DER. */
-export function privateKeyObject(pkcs8: Uint8Array): KeyObject {
+function privateKeyObject(pkcs8: Uint8Array): KeyObject {
   const key = Buffer.from(pkcs8.buffer, pkcs8.byteOffset, pkcs8.byteLength);
   return createPrivateKey({ key, format: 'der', type: 'pkcs8' });
 }
 
 /** The bytes of a Buffer as a plain Uint8Array over the same memory. */
-export function plainBytes(buffer: Buffer): Bytes {
+function plainBytes(buffer: Buffer): Bytes {
   return new Uint8Array(buffer.buffer as ArrayBuffer, buffer.byteOffset, buffer.byteLength);
 }
 
@@ -81,7 +81,7 @@ const pool = new Uint8Array(POOL_SIZE);
 let used = POOL_SIZE;
 
 /** Random bytes; short ones come from a pool, since a call of the generator costs more than a nonce may. */
-export function pooledRandomBytes(length: number): Bytes {
+function pooledRandomBytes(length: number): Bytes {
   if (length > MAX_FROM_POOL) return randomFillSync(new Uint8Array(length));
   if (used + length > POOL_SIZE) {
     randomFillSync(pool);
@@ -97,7 +97,7 @@ export function pooledRandomBytes(length: number): Bytes {
  * The private key in PKCS#8 DER, read by OpenSSL. Where OpenSSL writes it back as other bytes, or anything else is unusual,
  * the result is null and the caller reads it with our own DER reader.
  */
-export async function quickPrivateKey(pkcs8: Uint8Array): Promise<PrivateKey | null> {
+async function quickPrivateKey(pkcs8: Uint8Array): Promise<PrivateKey | null> {
   try {
     const key = privateKeyObject(pkcs8);
     if (!equalBytes(key.export({ format: 'der', type: 'pkcs8' }), pkcs8)) return null;

@@ -75,7 +75,7 @@ function littleEndian(bytes: Uint8Array): bigint {
 }
 
 // Named by the values, so that they exist with the types of Node.js and with those of the DOM.
-export type SubtleCrypto = typeof globalThis.crypto.subtle;
+type SubtleCrypto = typeof globalThis.crypto.subtle;
 export type CryptoKey = Awaited<ReturnType<SubtleCrypto['importKey']>>;
 
 /**

@@ -220,7 +220,7 @@ export interface PublicItem {
 }
 
 /** Something else that may stand beside a key, such as parameters. Without a key it is refused with this error. */
-export interface OtherItem {
+interface OtherItem {
   readonly kind: 'other';
   readonly refusal: Error;
 }

@@ -6,7 +6,7 @@ import { pkcs12Kdf } from './key-derivation.js';
 import { encryptAgain, limitCost, MAX_ITERATIONS } from './passphrase.js';
 
 /** Bytes to derive from a passphrase. */
-export interface DerivationRequest {
+interface DerivationRequest {
   readonly passphrase: string;
   /** What the bytes are for: only PKCS#12's derivation has different ones for different purposes. */
   readonly purpose: 'key' | 'iv';
@@ -14,7 +14,7 @@ export interface DerivationRequest {
 }
 
 /** A key derivation with the parameters that a file has for it. */
-export type Derivation = (request: DerivationRequest, engine: Engine) => Promise<Uint8Array>;
+type Derivation = (request: DerivationRequest, engine: Engine) => Promise<Uint8Array>;
 
 /** How an EncryptedPrivateKeyInfo is encrypted. `iv` is null where it is derived (PBES1). */
 export interface EncryptionScheme {

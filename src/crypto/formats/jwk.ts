@@ -9,14 +9,14 @@ import type { Item } from './detect-format.js';
 import { bytesInArray, rawItem } from './raw-ed25519.js';
 
 /** One JSON Web Key (RFC 7517 §4), its members not checked yet. */
-export type Jwk = Readonly<Record<string, unknown>>;
+type Jwk = Readonly<Record<string, unknown>>;
 
 /**
  * The JWKs that a JSON value is: one, the members of a JWK set (RFC 7517 §5), an array of them, or the `key` in what Azure
  * Key Vault shows. Null for any other value.
  * @throws ERR_KEY_UNREADABLE for a set that holds other things
  */
-export function jwksIn(value: unknown): readonly Jwk[] | null {
+function jwksIn(value: unknown): readonly Jwk[] | null {
   if (isObject(value)) {
     if (Object.hasOwn(value, 'kty')) return [value];
     if (Object.hasOwn(value, 'key')) return isObject(value.key) ? jwksIn(value.key) : null;
@@ -35,7 +35,7 @@ function membersOf(keys: readonly unknown[]): readonly Jwk[] {
 }
 
 /** Whether the key has a private part. */
-export function isPrivateJwk(jwk: Jwk): boolean {
+function isPrivateJwk(jwk: Jwk): boolean {
   return Object.hasOwn(jwk, 'd');
 }
 
@@ -43,12 +43,12 @@ export function isPrivateJwk(jwk: Jwk): boolean {
  * The private key of the one usable JWK among `jwks`.
  * @throws the key's own reason where there is only one; ERR_KEY_UNSUPPORTED where no key or more than one is usable.
  */
-export function parsePrivateJwks(jwks: readonly Jwk[], engine: Engine): Promise<PrivateKey> {
+function parsePrivateJwks(jwks: readonly Jwk[], engine: Engine): Promise<PrivateKey> {
   return onlyUsable(jwks, async (jwk) => buildPrivateKey(readPrivate(jwk), engine));
 }
 
 /** As {@link parsePrivateJwks}, for public keys; a private JWK yields its public half, after the same checks. */
-export function parsePublicJwks(jwks: readonly Jwk[], engine: Engine): Promise<PublicKey> {
+function parsePublicJwks(jwks: readonly Jwk[], engine: Engine): Promise<PublicKey> {
   return onlyUsable(jwks, async (jwk) =>
     isPrivateJwk(jwk) ? (await buildPrivateKey(readPrivate(jwk), engine)).publicKey : buildPublicKey(readPublic(jwk)),
   );

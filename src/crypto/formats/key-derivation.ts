@@ -7,7 +7,7 @@ import { wireUint32 } from './ssh-public.js';
 const HASH_LENGTH = 32;
 
 /** What is derived by bcrypt_pbkdf. */
-export interface BcryptParameters {
+interface BcryptParameters {
   readonly salt: Uint8Array;
   readonly rounds: number;
   /** In bytes; at most 1,024. */
@@ -50,7 +50,7 @@ const BLOCK_LENGTH = 64;
 const YIELD_EVERY = 5_000;
 
 /** What is derived: the parameters of PKCS#12's derivation (RFC 7292 §B). */
-export interface Pkcs12Parameters {
+interface Pkcs12Parameters {
   readonly salt: Uint8Array;
   readonly iterations: number;
   /** What the bytes are for (RFC 7292 §B.3). */

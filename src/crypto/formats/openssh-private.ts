@@ -45,7 +45,7 @@ const CIPHERS: ReadonlyMap<string, Cipher> = new Map([
 ]);
 
 /** What an OpenSSH private key file shows without its passphrase (OpenSSH's PROTOCOL.key). */
-export interface OpensshEnvelope {
+interface OpensshEnvelope {
   readonly encrypted: boolean;
   readonly cipher: Cipher;
   readonly rounds: number;

@@ -55,7 +55,7 @@ export function insideEncryption(error: unknown, isPrivateKey: boolean): unknown
 }
 
 /** Something that a file may ask for, and how much of it is given. */
-export interface Cost {
+interface Cost {
   /** Such as "PBKDF2 iterations". */
   readonly what: string;
   readonly most: number;

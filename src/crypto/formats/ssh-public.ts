@@ -79,7 +79,7 @@ function skipCertificate(reader: WireReader): void {
 }
 
 /** A public key line of OpenSSH, its key not read yet. */
-export interface SshLine {
+interface SshLine {
   readonly type: string;
   readonly certificate: boolean;
   readonly base64: string;

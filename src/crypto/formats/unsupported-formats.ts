@@ -55,7 +55,7 @@ function includesBytes(bytes: Uint8Array, part: Uint8Array): boolean {
 }
 
 /** How a document is written, as openssl's `-inform` has it. */
-export type Armour = 'PEM' | 'DER';
+type Armour = 'PEM' | 'DER';
 
 export function refusePkcs7(form: Armour): DeribitKeysError {
   const hint = `take the certificates out of it: openssl pkcs7 -inform ${form} -in <file> -print_certs ${OUT}`;

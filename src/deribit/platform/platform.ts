@@ -53,7 +53,7 @@ export interface SocketOptions extends Omit<ConnectOptions, 'timeoutMs'> {
 }
 
 /** Something that happened, for diagnostics; never a secret, a parameter or a result. */
-export interface TraceEvent {
+interface TraceEvent {
   readonly kind: 'connect' | 'disconnect' | 'request' | 'answer' | 'session';
   readonly [detail: string]: string | number | boolean | null;
 }

@@ -43,7 +43,7 @@ export interface TlsOptions {
   readonly clientCa?: string | undefined;
 }
 
-export interface AuthServerOptions {
+interface AuthServerOptions {
   readonly keys: readonly ServedKey[];
   readonly address: ListenAddress;
   /** What the operator's own programs present as `Authorization: Bearer`: all keys, all scopes, and `/metrics`. */
@@ -58,7 +58,7 @@ export interface AuthServerOptions {
   readonly onRequest?: ((entry: RequestEntry) => void) | undefined;
 }
 
-export interface AuthServer {
+interface AuthServer {
   /** `http(s)://HOST:PORT`, `unix:PATH`, or `fd:3` for a Unix socket that systemd opened. */
   readonly url: string;
   readonly metricsUrl: string | null;

@@ -165,7 +165,7 @@ export function passedSocket(
 }
 
 /** Where a server listens. */
-export interface Listening {
+interface Listening {
   /** `http(s)://HOST:PORT`, `unix:PATH`, or `fd:3` for a Unix socket that systemd opened. */
   readonly url: string;
   /** The address, with the port that was free; that of a socket that systemd opened is its real one. */

@@ -9,7 +9,7 @@ import { type Lock, takeLock } from '../../keystore/lock.js';
 import { hasFileModes } from '../../keystore/permissions.js';
 
 /** A bearer secret: 256 random bits as base64url. */
-export function newBearer(): string {
+function newBearer(): string {
   return randomBytes(32).toString('base64url');
 }
 
@@ -30,7 +30,7 @@ export function hashesTo(text: string, hash: string): boolean {
 }
 
 /** A file with the server's secret, which exists while the server runs. */
-export interface SecretFile {
+interface SecretFile {
   readonly path: string;
   readonly secret: string;
   /** Deletes the file, if it still holds this secret. */

@@ -10,7 +10,7 @@ import {
 import type { Metrics } from './metrics.js';
 
 /** A key as its record describes it at the moment. */
-export interface KeyLogin {
+interface KeyLogin {
   readonly purpose: TokenPurpose;
   /** Milliseconds since the epoch; null where the record does not say. */
   readonly registeredAtMs: number | null;
@@ -31,7 +31,7 @@ export interface ServedKey {
 }
 
 /** What a probe is told of a key. */
-export interface KeyStatus {
+interface KeyStatus {
   readonly name: string;
   readonly ready: boolean;
   /** ISO 8601; null before the first login. */

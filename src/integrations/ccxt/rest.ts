@@ -17,7 +17,7 @@ export type CcxtLogin = CcxtLoginOptions &
     | { readonly keystore: FollowedKeystore; readonly name: string }
   );
 
-export interface CcxtLoginOptions {
+interface CcxtLoginOptions {
   /** What to ask for; all that the key allows where left out. */
   readonly scope?: string | undefined;
   /** For a host that is not one of Deribit's: which of the two it counts as; `test` where left out. */

@@ -5,7 +5,7 @@ import { defined } from '../../util/defined.js';
 import { parseStoredToken, type TokenPurpose, type TokenStore } from './token-store.js';
 
 /** What is used of a client of the package `redis`, alone, in a cluster or behind Sentinel. */
-export interface RedisClient {
+interface RedisClient {
   readonly isOpen: boolean;
   connect(): Promise<unknown>;
   get(key: string): Promise<unknown>;
@@ -198,7 +198,7 @@ const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 
 /** Encrypts what leaves the host, under a key that the hosts of a fleet share. */
-export interface Sealer {
+interface Sealer {
   /** A name that does not tell what it stands for. */
   nameOf(text: string): string;
   /** AES-256-GCM, bound to `context`: it opens under the same context only. Base64. */

@@ -167,7 +167,7 @@ export function parseStoredToken(value: unknown): StoredToken | null {
   return { accessToken, refreshToken: isToken(refreshToken) ? refreshToken : null, issuedAtMs, expiresAtMs, scope };
 }
 
-export interface RenewOptions extends SignInContext {
+interface RenewOptions extends SignInContext {
   /** Opens a transport over HTTP: a token issued there does not end with a connection. */
   readonly connect: (endpoint: Endpoint) => Promise<Transport>;
   readonly endpoint: Endpoint;

@@ -17,13 +17,13 @@ const fastMs = 100;
 const slowMs = 1000;
 
 /** Where a channel is opened, and for whom: null without a login. */
-export interface ChannelContext {
+interface ChannelContext {
   readonly exchange: Exchange;
   readonly accountId: number | null;
 }
 
 /** Channels whose names differ in their parameters only. */
-export interface ChannelFamily {
+interface ChannelFamily {
   /** As Deribit documents it. */
   readonly name: string;
   readonly pattern: RegExp;

@@ -49,7 +49,7 @@ export interface ApiKeyAnswer {
   readonly public_key?: string;
 }
 
-export type NewKey = Pick<ApiKey, 'id' | 'accountId' | 'publicKey' | 'maxScope' | 'timestampMs'> & Partial<ApiKey>;
+type NewKey = Pick<ApiKey, 'id' | 'accountId' | 'publicKey' | 'maxScope' | 'timestampMs'> & Partial<ApiKey>;
 
 /** A key with defaults for what was not given: a random id and secret, enabled, without whitelist. */
 export function makeKey(parts: NewKey): ApiKey {

@@ -46,7 +46,7 @@ export interface Exchange {
 }
 
 /** What the sandbox's own methods can do to the server around the exchange. */
-export interface Control {
+interface Control {
   dropConnections(): void;
   restart(downMs: number): void;
   addKey(request: AddKeyRequest): ApiKeyAnswer;

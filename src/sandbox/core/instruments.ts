@@ -184,14 +184,14 @@ const instruments: ReadonlyMap<string, Instrument> = new Map(
 );
 
 /** Which instruments a request or a channel is about. `any`, or null, stands for all. */
-export interface Selection {
+interface Selection {
   readonly instrument?: string | null;
   readonly currency?: string | null;
   readonly kind?: string | null;
 }
 
 /** Kinds that Deribit has, those included of which there is no instrument here. */
-export const kinds: readonly string[] = ['future', 'option', 'spot', 'future_combo', 'option_combo'];
+const kinds: readonly string[] = ['future', 'option', 'spot', 'future_combo', 'option_combo'];
 
 /** Those of the selection; a spot pair belongs to both of its currencies, others to that in which they settle. @throws RpcError -32602 */
 export function listInstruments({ instrument = null, currency = null, kind = null }: Selection): readonly Instrument[] {

@@ -32,7 +32,7 @@ export interface UserTrade extends PublicTrade {
 }
 
 /** A line of `private/get_transaction_log`. */
-export type LogEntry = Readonly<Record<string, unknown>> & {
+type LogEntry = Readonly<Record<string, unknown>> & {
   readonly id: number;
   readonly timestamp: number;
   readonly currency: string;
@@ -46,7 +46,7 @@ interface AccountBooks {
 }
 
 /** One side of a trade. */
-export interface Fill {
+interface Fill {
   readonly accountId: number;
   readonly instrument: Instrument;
   /** The order after the trade. */
@@ -285,7 +285,7 @@ export class Ledger {
   }
 }
 
-export interface Need {
+interface Need {
   readonly currency: string;
   readonly amount: number;
 }

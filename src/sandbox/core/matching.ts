@@ -7,7 +7,7 @@ import { bandOf, type Offer } from './market.js';
 import type { Order, TimeInForce } from './orders.js';
 
 /** An order as a client asks for it. */
-export interface OrderRequest {
+interface OrderRequest {
   readonly instrument: Instrument;
   readonly direction: Order['direction'];
   readonly amount: number;

@@ -157,7 +157,7 @@ export function describeState(
 }
 
 /** Writes, flushes and renames, so that the file is complete at any moment; readable by its owner only. */
-export function writeState(file: string, text: string): void {
+function writeState(file: string, text: string): void {
   const temporary = `${file}.${process.pid}.tmp`;
   try {
     rmSync(temporary, { force: true });
@@ -196,7 +196,7 @@ interface StateSettings {
   readonly clientSecret: string | null;
 }
 
-export interface OpenState {
+interface OpenState {
   /** The port of the last run. */
   readonly port: number | null;
   readonly accounts: Accounts;

@@ -25,7 +25,7 @@ export interface Grant {
   readonly sinceMs: number;
 }
 
-export interface Session {
+interface Session {
   readonly name: string;
   readonly sid: string;
 }

@@ -77,7 +77,7 @@ function argumentOf({ name, arg }: FaultSpec): string | null {
  * When a fault is looked for: as the request comes in, once it may be handled (logged in, scope and second factor passed),
  * or with its result at hand. `always`: it holds for everything until it is cleared.
  */
-export type Phase = 'request' | 'handling' | 'answer' | 'always';
+type Phase = 'request' | 'handling' | 'answer' | 'always';
 
 /** What stands after the colon. Of a list of words the first is the default. */
 type Argument = 'none' | 'count' | 'count?' | 'integer' | 'scope?' | readonly [string, ...string[]];

@@ -149,7 +149,7 @@ function stopReading(socket: Socket, deafMs: number, later: Later): void {
 }
 
 /** The parts of an HTTP request that its signature covers. */
-export interface SignedParts {
+interface SignedParts {
   readonly verb: string;
   /** Path and query as they were sent. */
   readonly uri: string;
@@ -157,7 +157,7 @@ export interface SignedParts {
 }
 
 /** Who an `Authorization` header names: Bearer, Basic or `deri-hmac-sha256`. @throws RpcError 13004 for a wrong secret */
-export function readAuthorization(
+function readAuthorization(
   exchange: Exchange,
   header: string | undefined,
   parts: SignedParts,

@@ -24,7 +24,7 @@ export interface Origin {
   readonly loose: boolean;
 }
 
-export type Body = { readonly result: unknown } | { readonly error: RpcError };
+type Body = { readonly result: unknown } | { readonly error: RpcError };
 
 /** What a request is answered with, and what the calls say of it. */
 export interface Answer {

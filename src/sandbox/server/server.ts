@@ -16,7 +16,7 @@ const websocketPath = '/ws/api/v2';
 /** Far above the 32 kB that get an answer: beyond it the connection is closed with 1009. */
 const largestFrame = 16 * 1024 * 1024;
 
-export interface ServerSettings extends HttpSettings {
+interface ServerSettings extends HttpSettings {
   readonly connectionsPerIp: number | null;
   readonly silentMs: number | null;
   readonly certificate: ServerCertificate | null;

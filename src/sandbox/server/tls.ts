@@ -29,7 +29,7 @@ export interface ServerCertificate {
 }
 
 /** A new ECDSA P-256 authority, whose private key is forgotten at once, and a certificate of it for 127.0.0.1. */
-export function makeServerCertificate(): ServerCertificate {
+function makeServerCertificate(): ServerCertificate {
   const authority = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const server = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const issuer = { name: caName, ...authority };
@@ -127,7 +127,7 @@ function hex(digits: string): Uint8Array {
 }
 
 /** A certificate in use, and the file with its authority's. */
-export interface Tls {
+interface Tls {
   readonly certificate: ServerCertificate;
   readonly caFile: string;
   remove(): void;

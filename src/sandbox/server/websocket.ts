@@ -14,7 +14,7 @@ const gatewayFailed = 1011;
 const reorderedAtLatestMs = 200;
 
 /** What a connection needs of the server. */
-export interface WebsocketSettings {
+interface WebsocketSettings {
   readonly later: Later;
   /** A connection that sends nothing for so long, and is subscribed to nothing, is cut; null for never. */
   readonly silentMs: number | null;

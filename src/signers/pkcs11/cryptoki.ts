@@ -50,12 +50,12 @@ export interface Cryptoki {
 }
 
 /** The package itself. */
-export interface Pkcs11Js {
+interface Pkcs11Js {
   readonly PKCS11: new () => Cryptoki;
 }
 
 /** Numbers of PKCS#11 v3.0, by their names there. */
-export const CKF_OS_LOCKING_OK = 0x2;
+const CKF_OS_LOCKING_OK = 0x2;
 export const CKF_RW_SESSION = 0x2;
 export const CKF_SERIAL_SESSION = 0x4;
 export const CKF_LOGIN_REQUIRED = 0x4;
@@ -103,7 +103,7 @@ export const CKM_EC_EDWARDS_KEY_PAIR_GEN = 0x1055;
 export const CKM_EDDSA = 0x1057;
 
 export const CKR_USER_ALREADY_LOGGED_IN = 0x100;
-export const CKR_CRYPTOKI_ALREADY_INITIALIZED = 0x191;
+const CKR_CRYPTOKI_ALREADY_INITIALIZED = 0x191;
 
 /** Failures of a PIN that was given. */
 export const PIN_WRONG: ReadonlySet<number> = new Set([

@@ -60,7 +60,7 @@ export function findObjects({ cryptoki, handle }: Session, template: readonly At
 }
 
 /** The bytes of an attribute; null if the object has none or does not show it. */
-export function attribute({ cryptoki, handle }: Session, object: Handle, type: number): Buffer | null {
+function attribute({ cryptoki, handle }: Session, object: Handle, type: number): Buffer | null {
   try {
     const value = cryptoki.C_GetAttributeValue(handle, object, [{ type }])[0]?.value ?? null;
     return value === null || value.length === 0 ? null : value;

@@ -89,7 +89,7 @@ export function openAccount(transport: Transport, clientId: string, made: Login)
 }
 
 /** @throws `ERR_UNAUTHORIZED` where the login's scope does not allow `level` on the account. */
-export function requireAccountScope(account: OpenAccount, level: 'read' | 'read_write'): void {
+function requireAccountScope(account: OpenAccount, level: 'read' | 'read_write'): void {
   const granted = parseScope(account.login.scope, 'exchange').resources.get('account') ?? 'none';
   if (granted === 'read_write' || granted === level) return;
   throw new DeribitKeysError(
@@ -134,7 +134,7 @@ export async function accountIdOf(context: WorkflowContext, account: OpenAccount
  * there. Whether the connection itself changes over is not documented, so each request carries the new token.
  * @throws `ERR_PROOF_FAILED` where the exchange shows another account, `ERR_RPC` where there is no such subaccount
  */
-export async function enterSubaccount(
+async function enterSubaccount(
   context: WorkflowContext,
   account: OpenAccount,
   subaccount: number,

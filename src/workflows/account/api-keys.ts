@@ -20,7 +20,7 @@ import { isKeyOf, shownFingerprint } from './match-key.js';
  * - `no-whitelist`: it can be used from any address
  * - `disabled`: it cannot log in
  */
-export type Mark = 'login' | 'stranger' | 'symmetric' | 'over-powered' | 'no-whitelist' | 'disabled';
+type Mark = 'login' | 'stranger' | 'symmetric' | 'over-powered' | 'no-whitelist' | 'disabled';
 
 /** A key of the account, as the commands show it. */
 export interface AccountKey {
@@ -46,7 +46,7 @@ const POWERS = ['account', 'wallet', 'custody'] as const;
 const BEST_FIRST: readonly KeyState[] = ['registered', 'pending', 'retired', 'local'];
 
 /** Whether a scope lets its key move money out, or make and change API keys. */
-export function isOverPowered(scope: string): boolean {
+function isOverPowered(scope: string): boolean {
   const { resources } = parseScope(scope, 'exchange');
   return POWERS.some((power) => resources.get(power) === 'read_write');
 }

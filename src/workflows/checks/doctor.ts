@@ -16,7 +16,7 @@ import { age, checkKeystore, type KeystoreView, placeOfRecord, registration, rot
  * The checks are listed in finding.ts.
  */
 
-export interface DoctorRequest {
+interface DoctorRequest {
   /** Names of the keystore; all of them where neither a name nor another starting point is given. */
   readonly names: readonly string[];
   readonly file?: FileRequest | undefined;
@@ -190,7 +190,7 @@ const isErrorCode = (text: string): text is ErrorCode => Object.hasOwn(MEANING, 
  * What an error means: one of this program's codes (`ERR_…`), or a number of Deribit's JSON-RPC.
  * @throws `ERR_USAGE` for text that is neither
  */
-export function explainCode(text: string): Finding {
+function explainCode(text: string): Finding {
   const notes = notesOn(null);
   const own = text.toUpperCase();
   if (isErrorCode(own)) return notes.skipped('error', `${own}: ${MEANING[own]}`);

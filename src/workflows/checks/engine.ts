@@ -30,7 +30,7 @@ export interface CheckedKey {
   readonly endpoint: Endpoint | null;
 }
 
-export interface RemoteRequest {
+interface RemoteRequest {
   readonly keys: readonly CheckedKey[];
   /** A key that is no record's, with the client id that it may have. */
   readonly unmanaged: { readonly file: FileView | null; readonly clientId: string | null } | null;

@@ -16,7 +16,7 @@ import type { EndpointView } from './exchange-views.js';
 import { asFound, type Finding, fixOf, type Notes, notesOn, ownCommand } from './finding.js';
 
 /** One attempt to log in with a key. */
-export interface Attempt {
+interface Attempt {
   /** Null where it was not granted. */
   readonly login: Login | null;
   readonly error: DeribitKeysError | null;
@@ -24,7 +24,7 @@ export interface Attempt {
   readonly apiKeys: readonly ApiKey[] | null;
 }
 
-export interface LoginTry {
+interface LoginTry {
   readonly endpoint: Endpoint;
   readonly clientId: string;
   readonly signer: Signer;
@@ -60,7 +60,7 @@ export async function tryLogin(
 }
 
 /** What there is to judge a registered key by. */
-export interface Evidence {
+interface Evidence {
   readonly record: KeyRecord;
   readonly clientId: string;
   readonly publicKey: PublicKey | null;

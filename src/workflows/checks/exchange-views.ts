@@ -107,7 +107,7 @@ function keysLeft(apiKeys: readonly ApiKey[]): Finding {
 }
 
 /** Keys of the account that have the same public key: each can log in, and one of them was not meant to exist. */
-export async function twinsAmong(apiKeys: readonly ApiKey[]): Promise<readonly (readonly ApiKey[])[]> {
+async function twinsAmong(apiKeys: readonly ApiKey[]): Promise<readonly (readonly ApiKey[])[]> {
   const byFingerprint = new Map<string, ApiKey[]>();
   for (const key of apiKeys) {
     const shown = await shownFingerprint(key);

@@ -4,7 +4,7 @@ import { type DeribitKeysError, isDeribitKeysError } from '../../errors.js';
  * Every check of `verify` and `doctor`, in the order in which a failure explains the others: the first one that failed is
  * the culprit.
  */
-export const CHECKS = {
+const CHECKS = {
   error: 'what an error code means',
   keystore: "the keystore's folder can be read",
   'folder-permissions': 'others cannot replace files in it',

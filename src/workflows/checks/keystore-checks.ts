@@ -203,7 +203,7 @@ export function age(record: KeyRecord, nowMs: number, maxAgeMs: number, by: stri
 }
 
 /** What the journals say of the rotations that are under way. */
-export interface RotationView {
+interface RotationView {
   readonly findings: readonly Finding[];
   /** Names of keys that are the successors in them: no command but `rotate` is for them. */
   readonly successors: ReadonlySet<string>;

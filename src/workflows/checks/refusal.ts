@@ -11,7 +11,7 @@ import type { Endpoint } from '../../deribit/endpoints.js';
 import { isRefusedLogin } from '../../deribit/json-rpc.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { requestOptions, withTransport } from '../account/account.js';
-import type { AccountLogin, WorkflowContext } from '../context.js';
+import type { WorkflowContext } from '../context.js';
 import { asFound, ownCommand } from './finding.js';
 
 /** A login as it was tried. */
@@ -22,12 +22,6 @@ export interface LoginAttempt {
   readonly record: KeyRecord | null;
   /** The shared secret that signed instead; null where a private key did. */
   readonly secret: Secret | null;
-}
-
-/** The login that is behind work on an account; `record` is the key's, where the keystore has it. */
-export function attemptOf({ endpoint, credentials }: AccountLogin, record: KeyRecord | null): LoginAttempt {
-  const secret = 'clientSecret' in credentials ? credentials.clientSecret : null;
-  return { endpoint, clientId: credentials.clientId, record: secret === null ? record : null, secret };
 }
 
 /**

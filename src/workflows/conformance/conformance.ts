@@ -26,7 +26,7 @@ export interface Conformance {
   readonly cleaned: boolean;
 }
 
-export interface ConformanceOptions {
+interface ConformanceOptions {
   /** Called when a fact is settled. */
   readonly onFact?: (fact: Fact) => void;
 }

@@ -13,7 +13,7 @@ export interface LabKeys {
 }
 
 /** A question to the exchange, and the answer that this package and its sandbox assume. */
-export interface Probe {
+interface Probe {
   readonly fact: string;
   readonly expected: string;
   /** Resolves to null where the exchange does not show enough to tell. */

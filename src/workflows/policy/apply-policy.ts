@@ -21,7 +21,7 @@ export interface KeyContext extends Pick<RotateRequest, 'makeSuccessor'> {
   readonly context: WorkflowContext;
 }
 
-export interface ApplyRequest {
+interface ApplyRequest {
   readonly policy: Policy;
   readonly login: AccountLogin;
   /** Whether keys that the policy does not name are disabled. */
@@ -268,7 +268,7 @@ async function bringRecordUpToDate(context: WorkflowContext, name: string, key: 
 }
 
 /** The keystore for work that holds the locks of some keys already: it does not wait for its own locks. */
-export function withHeldLocks(store: Keystore, held: readonly LockedKey[]): Keystore {
+function withHeldLocks(store: Keystore, held: readonly LockedKey[]): Keystore {
   const heldKey = (name: string) => held.find((key) => key.name === name);
   const withLocks: Keystore['withLocks'] = (names, work) => {
     const missing = names.filter((name) => heldKey(name) === undefined);

@@ -32,7 +32,7 @@ export interface Sought {
 }
 
 /** What the looks for a key in one run have shown. */
-export interface SearchMemory {
+interface SearchMemory {
   /** Client ids whose login was refused for the key: they are not tried again. */
   readonly refused: Set<string>;
   /** Whether the exchange wants a second factor for the list. */

@@ -69,7 +69,7 @@ export const lookAgain = (name: string) =>
   `run the same command again: it looks for the key of "${name}" on the exchange before it creates one`;
 
 /** A key of the exchange that is to be proved. */
-export interface Candidate {
+interface Candidate {
   readonly pending: KeyRecord;
   readonly plan: Plan;
   readonly apiKey: ApiKey;

@@ -9,7 +9,7 @@ import type { AccountLogin, WorkflowContext } from '../context.js';
 import { findAfterAttempt, newSearch } from '../registration/find-key.js';
 
 /** What the account that a rotation belongs to has of its two keys; null for one that is gone, or never was. */
-export interface RotatingKeys {
+interface RotatingKeys {
   readonly old: ApiKey | null;
   readonly successor: ApiKey | null;
 }

@@ -15,9 +15,9 @@ export interface FailedRotation extends Omit<Rotation, 'state'> {
 }
 
 /** What one rotation of several needs. */
-export type RotationContext = Pick<RotateRequest, 'login' | 'makeSuccessor'> & { readonly context: WorkflowContext };
+type RotationContext = Pick<RotateRequest, 'login' | 'makeSuccessor'> & { readonly context: WorkflowContext };
 
-export interface RotateAllRequest extends Pick<RotateRequest, 'type' | 'bits' | 'graceMs'> {
+interface RotateAllRequest extends Pick<RotateRequest, 'type' | 'bits' | 'graceMs'> {
   readonly store: Keystore;
   /** Called for each key before it is rotated. */
   readonly onStart?: (record: KeyRecord, number: number, of: number) => void;

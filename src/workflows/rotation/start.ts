@@ -99,7 +99,7 @@ async function inspect(
 export type ListWith = (login: AccountLogin, list: () => Promise<readonly ApiKey[]>) => Promise<readonly ApiKey[]>;
 
 /** A rotation that is to begin. */
-export interface Beginning {
+interface Beginning {
   readonly locked: LockedKey;
   readonly record: KeyRecord;
   readonly login: AccountLogin;
