@@ -51,15 +51,6 @@ export { promptSecondFactor, singleCodeSecondFactor, totpSecondFactor } from './
 export type { RequestOptions, Transport } from './deribit/transport.js';
 export { DeribitKeysError, type ErrorCode, type ErrorDetails, isDeribitKeysError, type RpcFailure } from './errors.js';
 export { type RedisTokenStoreOptions, redisTokenStore } from './integrations/token-store/redis-token-store.js';
-export {
-  memoryTokenStore,
-  type SharedTokenOptions,
-  type StoredToken,
-  sharedToken,
-  type TokenLock,
-  type TokenPurpose,
-  type TokenStore,
-} from './integrations/token-store/token-store.js';
 export type { KeyRecord } from './keystore/record.js';
 export * from './session/index.js';
 export * from './signers/index.js';

@@ -1,8 +1,8 @@
 import type { Endpoint } from '../deribit/endpoints.js';
 import { DeribitKeysError } from '../errors.js';
-import type { StoredToken, TokenPurpose, TokenStore } from '../integrations/token-store/token-store.js';
 import type { KeyRecord } from '../keystore/record.js';
 import type { Session } from '../session/session.js';
+import type { StoredToken, TokenPurpose, TokenStore } from '../session/token-store.js';
 import type { Context } from './context.js';
 import type { TokenStoreOptions } from './options.js';
 
@@ -64,7 +64,7 @@ export async function tokenSource(
       });
     },
     async renew(expiring = null, onRenewed) {
-      const { renewToken, sharedScope } = await import('../integrations/token-store/token-store.js');
+      const { renewToken, sharedScope } = await import('../session/token-store.js');
       const { connect, clock, nowMs, signal, onNote } = cx.workflow;
       return renewToken(
         {
@@ -126,7 +126,7 @@ export async function validToken(
   name: string,
   { cache, ...flags }: TokenStoreOptions & { readonly scope?: string | undefined; readonly cache: boolean },
 ): Promise<{ readonly source: TokenSource; readonly token: StoredToken }> {
-  const { sharedToken } = await import('../integrations/token-store/token-store.js');
+  const { sharedToken } = await import('../session/token-store.js');
   const { fileTokenStore } = await import('../integrations/token-store/file-token-store.js');
   const named = cache ? await namedTokenStore(cx, flags) : null;
   const source = await tokenSource(cx, name, { scope: flags.scope, shared: named !== null });

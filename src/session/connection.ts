@@ -7,6 +7,7 @@ import type { LoginReason } from './events.js';
 import { isFinal } from './failures.js';
 import type { SessionContext } from './session-core.js';
 import { Backoff, type Cancellation, pause, type Time } from './time.js';
+import type { TokenManager } from './token-manager.js';
 
 export type Connect = NonNullable<SessionContext['options']['connectWebSocket']>;
 
@@ -46,7 +47,7 @@ export async function connectAndLogIn(
     tokens.signIn(early(endpoint.url, connecting), reason),
   );
   loggedIn.catch(() => {});
-  const transport = await connecting;
+  const transport = withSharedToken(await connecting, tokens);
   const close = () => void transport.close();
   if (stop.aborted) close();
   else stop.on(close);
@@ -66,6 +67,26 @@ export async function connectAndLogIn(
     await transport.close();
     throw error;
   }
+}
+
+/** What is decided by who asks. */
+const needsLogin = (method: string) => method.startsWith('private/') || method === 'public/subscribe';
+
+/** A connection that is not logged in itself: its requests carry the token that sessions share. */
+function withSharedToken(connection: WebSocketTransport, tokens: TokenManager): WebSocketTransport {
+  if (!tokens.isShared) return connection;
+  return {
+    kind: connection.kind,
+    url: connection.url,
+    closed: connection.closed,
+    onNotification: (listener) => connection.onNotification(listener),
+    onClose: (listener) => connection.onClose(listener),
+    close: () => connection.close(),
+    request(method, params, options) {
+      const accessToken = needsLogin(method) ? tokens.current()?.accessToken : undefined;
+      return connection.request(method, params, { ...options, ...defined({ accessToken }) });
+    },
+  };
 }
 
 /** Waits for `work`, but not longer than the connection lives: a signer that never answers must not outlive it. */
@@ -90,6 +111,7 @@ export async function keepTokenFresh(
   { time, random, clock, tokens }: SessionContext,
   transport: Transport,
   stop: Cancellation,
+  onRenewed: () => void,
 ): Promise<void> {
   const busy = new Backoff({}, random);
   let waitMs = tokens.dueInMs;
@@ -102,6 +124,7 @@ export async function keepTokenFresh(
     try {
       await (moved ? tokens.signIn(transport, 'rotated') : tokens.renew(transport));
       if (!clock.isFresh) tokens.readClock(transport).catch(() => {});
+      onRenewed();
       busy.reset();
       waitMs = tokens.dueInMs;
     } catch (error) {

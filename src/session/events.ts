@@ -19,6 +19,10 @@ export interface SessionEvents {
   };
   /** A token was renewed by its refresh token. */
   readonly refresh: { readonly scope: string; readonly expiresInS: number };
+  /** A token that another session logged in for was taken from the token store. */
+  readonly shared: { readonly scope: string; readonly expiresInS: number };
+  /** The token store could not be reached: the token in use serves on, or the session logged in only for itself. */
+  readonly unshared: { readonly error: DeribitKeysError };
   /** A connection was lost, or an attempt to connect failed; the next one comes in `retryInMs`. */
   readonly disconnect: {
     readonly error: DeribitKeysError | null;

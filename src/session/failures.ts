@@ -12,6 +12,7 @@ const PASSING: readonly ErrorCode[] = [
   'ERR_NOT_SENT',
   // a signer that is elsewhere may be away for a while
   'ERR_SIGNER',
+  'ERR_TOKEN_STORE',
 ];
 
 /**

@@ -6,6 +6,7 @@ import { openSharedSession, type Shared } from './open-session.js';
 import { CreditPool, type CreditRate, DOCUMENTED_RATE, FleetScheduler } from './rate-limits.js';
 import type { Session, SessionOptions } from './session.js';
 import { systemTime, type Time } from './time.js';
+import type { TokenStore } from './token-store.js';
 
 /** What the exchange allows to one address; Deribit's documented limits where left out. */
 export interface FleetOptions {
@@ -17,6 +18,8 @@ export interface FleetOptions {
   readonly connectsAtOnce?: number | undefined;
   /** For logins, which count against the address, and for requests, which count against each key; null for no limit. */
   readonly rate?: CreditRate | null | undefined;
+  /** For sessions that name none; see {@link SessionOptions.tokenStore}. Sessions that share a token count as one of their key. */
+  readonly tokenStore?: TokenStore | undefined;
   readonly time?: Time | undefined;
 }
 
@@ -52,10 +55,10 @@ export function openFleet(options: FleetOptions = {}): Fleet {
   const pools = new Map<string, CreditPool | null>();
   const sessions = new Set<Session>();
   /** Client ids of sessions that are open or opening, with whether they hold a connection. */
-  const places = new Set<{ readonly clientId: string; readonly isConnection: boolean }>();
+  const places = new Set<{ readonly clientId: string; readonly isConnection: boolean; readonly isShared: boolean }>();
   let isClosed = false;
 
-  const takePlace = (clientId: string, isConnection: boolean) => {
+  const takePlace = (clientId: string, isConnection: boolean, isShared: boolean) => {
     if (isClosed) throw usage('the fleet is closed', 'open another one');
     const all = [...places];
     if (isConnection && all.filter((place) => place.isConnection).length >= maxConnections) {
@@ -64,10 +67,13 @@ export function openFleet(options: FleetOptions = {}): Fleet {
         'raise maxConnections where the exchange allows this address more, or give an https: URL',
       );
     }
-    if (all.filter((place) => place.clientId === clientId).length >= maxSessionsPerKey) {
+    const ofKey = all.filter((place) => place.clientId === clientId);
+    const joins = isShared && ofKey.some((place) => place.isShared);
+    const inUse = ofKey.filter((place) => !place.isShared).length + (ofKey.some((place) => place.isShared) ? 1 : 0);
+    if (!joins && inUse >= maxSessionsPerKey) {
       throw usage(`the key ${clientId} has ${maxSessionsPerKey} sessions already`, 'use another key for more');
     }
-    const place = { clientId, isConnection };
+    const place = { clientId, isConnection, isShared };
     places.add(place);
     return place;
   };
@@ -77,7 +83,7 @@ export function openFleet(options: FleetOptions = {}): Fleet {
     clocks.set(host, clock);
     const credits = pools.has(clientId) ? (pools.get(clientId) ?? null) : newPool();
     pools.set(clientId, credits);
-    return { scheduler, clock, credits };
+    return { scheduler, clock, credits, tokenStore: options.tokenStore };
   };
 
   return {
@@ -85,7 +91,8 @@ export function openFleet(options: FleetOptions = {}): Fleet {
     async openSession(given) {
       const { url } = resolveEndpoint({ url: given.url, environment: given.environment });
       const { host, protocol } = new URL(url);
-      const place = takePlace(given.clientId, protocol.startsWith('ws'));
+      const isShared = (given.tokenStore ?? options.tokenStore) !== undefined;
+      const place = takePlace(given.clientId, protocol.startsWith('ws'), isShared);
       try {
         const session = await openSharedSession({ ...given, time }, sharedFor(host, given.clientId));
         sessions.add(session);

@@ -15,3 +15,12 @@ export type {
 } from './session.js';
 export type { ChannelListener, ChannelMessage } from './subscriptions.js';
 export type { BackoffOptions, Time } from './time.js';
+export {
+  memoryTokenStore,
+  type SharedTokenOptions,
+  type StoredToken,
+  sharedToken,
+  type TokenLock,
+  type TokenPurpose,
+  type TokenStore,
+} from './token-store.js';

@@ -2,7 +2,7 @@ import type { Signer } from '../crypto/signer.js';
 import { DeribitKeysError } from '../errors.js';
 
 /** A client id and what signs for it. */
-interface SessionKey {
+export interface SessionKey {
   readonly clientId: string;
   readonly signer: Signer;
 }

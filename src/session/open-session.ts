@@ -2,7 +2,7 @@ import { platform } from '#platform';
 import type { Signer } from '../crypto/signer.js';
 import { ExchangeClock } from '../deribit/clock.js';
 import { checkConnectOptions } from '../deribit/connect-options.js';
-import { isWebSocketUrl, resolveEndpoint } from '../deribit/endpoints.js';
+import { httpUrlOf, isWebSocketUrl, resolveEndpoint } from '../deribit/endpoints.js';
 import { parseScope } from '../deribit/scope.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { requireNumber, requireObject } from '../util/checks.js';
@@ -16,6 +16,7 @@ import type { KeystoreSessionOptions, Session, SessionOptions } from './session.
 import type { SessionContext, SessionCore } from './session-core.js';
 import { systemTime, type Time } from './time.js';
 import { TokenManager } from './token-manager.js';
+import type { TokenStore } from './token-store.js';
 
 /** A signed timestamp is accepted for this long. */
 const SIGNATURE_LIFE_MS = 60_000;
@@ -25,6 +26,7 @@ export interface Shared {
   readonly scheduler: Scheduler;
   readonly clock: ExchangeClock;
   readonly credits: CreditPool | null;
+  readonly tokenStore: TokenStore | undefined;
 }
 
 /**
@@ -114,6 +116,7 @@ function limitedKey(key: KeySource, time: Time): KeySource {
 /** @throws `ERR_USAGE` for bad options */
 function sessionContext(options: KeylessOptions, key: KeySource, shared?: Shared): SessionContext {
   const { scope, url, environment, rate, cancelOnDisconnect } = options;
+  const tokenStore = options.tokenStore ?? shared?.tokenStore;
   if (scope !== undefined) parseScope(scope);
   if (cancelOnDisconnect !== undefined && !['connection', 'account'].includes(cancelOnDisconnect)) {
     throw usage('cancelOnDisconnect is neither "connection" nor "account"', 'leave it out to change nothing');
@@ -124,6 +127,7 @@ function sessionContext(options: KeylessOptions, key: KeySource, shared?: Shared
     requireNumber('backoff.longestMs', longestMs, 1);
   }
   const endpoint = resolveEndpoint({ url, environment });
+  if (tokenStore !== undefined) checkShared(scope, tokenStore);
   if (cancelOnDisconnect !== undefined && !isWebSocketUrl(endpoint.url)) {
     throw usage('cancelOnDisconnect needs a connection', 'open the session with a ws: or wss: URL');
   }
@@ -155,8 +159,21 @@ function sessionContext(options: KeylessOptions, key: KeySource, shared?: Shared
       random,
       clock,
       events,
+      shared:
+        tokenStore === undefined
+          ? null
+          : { store: tokenStore, url: httpUrlOf(endpoint.url), whenAway: options.tokenStoreAway ?? 'login' },
     }),
   };
+}
+
+function checkShared(scope: string | undefined, store: TokenStore): void {
+  if (typeof store?.get !== 'function' || typeof store.put !== 'function' || typeof store.lock !== 'function') {
+    throw usage('tokenStore is not a token store', 'make one with redisTokenStore or memoryTokenStore');
+  }
+  if (scope?.split(/\s+/).includes('connection')) {
+    throw usage('a token of the scope "connection" cannot be shared', 'leave "connection" or tokenStore out');
+  }
 }
 
 /** A session's event for diagnostics: of an error its code only. */

@@ -177,6 +177,8 @@ export interface RequestContext {
   requireOpen(): void;
   /** Sees every failure before the caller does. */
   onFailure(error: unknown): void;
+  /** How often a request that is refused for its token (13009) is sent again with another one. */
+  readonly mostTokens: number;
   /** Makes sure that there is a newer token than that of `generation`. */
   replaceToken(generation: number): Promise<void>;
 }
@@ -202,7 +204,7 @@ export async function sendRequest(
   const leftMs = () => timeoutMs - (time.monotonicMs() - startMs);
   const neededMs = () => answers.neededMs(timeoutMs);
   let busy: Backoff | null = null;
-  let replaced = false;
+  let replaced = 0;
   for (;;) {
     session.requireOpen();
     if (signal?.aborted) throw interruptedError(`the request ${method}`, { maybeSent: false });
@@ -212,8 +214,8 @@ export async function sendRequest(
       return await request.send(attempt);
     } catch (error) {
       session.onFailure(error);
-      if (isSpentToken(error) && !replaced) {
-        replaced = true;
+      if (isSpentToken(error) && replaced < session.mostTokens) {
+        replaced += 1;
         await session.replaceToken(attempt.generation);
         continue;
       }

@@ -68,6 +68,7 @@ export abstract class SessionCore implements Session {
     this.#requests = {
       ...{ timeoutMs, queueLimit, time, random, credits, answers },
       ended: this.ended,
+      mostTokens: context.tokens.attempts,
       requireOpen: () => this.requireOpen(),
       onFailure: (error) => {
         if (isDeribitKeysError(error, 'ERR_WRONG_ENVIRONMENT')) this.end(error);
@@ -128,9 +129,10 @@ export abstract class SessionCore implements Session {
     if (logout && this.#ending === null) {
       const { tokens } = this.context;
       const accessToken = this.kind === 'http' ? tokens.current()?.accessToken : undefined;
+      const params = { invalidate_token: !tokens.isShared };
       // a WebSocket is closed as the answer
       await this.transport
-        ?.request('private/logout', { invalidate_token: true }, defined({ timeoutMs: LOGOUT_MS, accessToken }))
+        ?.request('private/logout', params, defined({ timeoutMs: LOGOUT_MS, accessToken }))
         .catch(() => {});
     }
     this.end(null);
@@ -170,6 +172,7 @@ export abstract class SessionCore implements Session {
     if (this.#ending !== null) return;
     this.#ending = { error: error === null ? null : endOf(error, '') };
     this.#end.abort();
+    this.context.tokens.end();
     this.onEnding();
   }
 

@@ -9,6 +9,7 @@ import type { FollowedKeystore } from './key-source.js';
 import type { CreditRate } from './rate-limits.js';
 import type { ChannelListener } from './subscriptions.js';
 import type { BackoffOptions, Time } from './time.js';
+import type { TokenStore } from './token-store.js';
 
 /** How a session connects, logs in and waits. All but `clientId` and `signer` may be left out. */
 export interface SessionOptions extends Omit<ConnectOptions, 'signal' | 'onReached'> {
@@ -20,6 +21,17 @@ export interface SessionOptions extends Omit<ConnectOptions, 'signal' | 'onReach
   readonly signer: Signer;
   /** What to ask for; all that the key allows where left out. See the `login` event for what was granted. */
   readonly scope?: string | undefined;
+  /**
+   * Where sessions of many processes share one token per key, endpoint and scope, as `redisTokenStore` returns it. One of
+   * them at a time logs in or refreshes, and the exchange counts all as one session (`session:deribit_keys`, unless `scope`
+   * names another). Its owner closes the store.
+   */
+  readonly tokenStore?: TokenStore | undefined;
+  /**
+   * While the store cannot be reached, a token in use serves on. A session that needs another one logs in for itself
+   * (`login`, the default) or waits for the store (`refuse`).
+   */
+  readonly tokenStoreAway?: 'login' | 'refuse' | undefined;
   /** Closes the session, and gives up opening it. */
   readonly signal?: AbortSignal | undefined;
   /** How long a first login is attempted while the exchange is busy or cuts the connection; 30 s. */
@@ -147,7 +159,8 @@ export interface Session {
    *
    * By default it does not log out but only closes the connection, which voids a connection's token and triggers
    * cancel-on-disconnect where that is enabled; over HTTP and under a `session:NAME` scope the token stays valid until it
-   * expires. With `logout: true` it sends `private/logout`: the tokens are invalidated and orders stay.
+   * expires. With `logout: true` it sends `private/logout`: the tokens are invalidated, unless they are shared through a
+   * token store, and orders stay.
    */
   close(options?: CloseOptions): Promise<void>;
 }

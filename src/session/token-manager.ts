@@ -1,22 +1,28 @@
-import type { Secret } from '../crypto/secret.js';
-import { type Login, login, refreshLogin } from '../deribit/auth.js';
-import {
-  type ClockFinding,
-  type ExchangeClock,
-  getTime,
-  type KeptReading,
-  withClockCorrection,
-} from '../deribit/clock.js';
+import { fingerprint } from '../crypto/fingerprint.js';
+import { Secret } from '../crypto/secret.js';
+import { type Login, refreshLogin } from '../deribit/auth.js';
+import type { ExchangeClock, KeptReading } from '../deribit/clock.js';
 import { isRefusedLogin, isTransientRefusal } from '../deribit/json-rpc.js';
 import { compareScopes } from '../deribit/scope.js';
 import type { Transport } from '../deribit/transport.js';
-import { type DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import type { Emitter, LoginReason, SessionEvents } from './events.js';
-import { isFinal } from './failures.js';
-import type { KeySource } from './key-source.js';
+import type { KeySource, SessionKey } from './key-source.js';
+import { SignedLogin } from './signed-login.js';
 import { elapsedMs, type Mark, mark, type Time } from './time.js';
+import {
+  renewAfterMs,
+  type SharedTokens,
+  type StoredToken,
+  sharedScope,
+  sharedToken,
+  usableForMs,
+} from './token-store.js';
 
 const CLOCKS_AGREE_MS = 1_000;
+
+/** How long a token in use serves on before a store that was away is asked again. */
+const STORE_AWAY_MS = 5_000;
 
 interface TokenManagerContext {
   readonly key: KeySource;
@@ -25,6 +31,8 @@ interface TokenManagerContext {
   readonly random: () => number;
   readonly clock: ExchangeClock;
   readonly events: Emitter<SessionEvents>;
+  /** Null for tokens that the session keeps to itself. */
+  readonly shared: SharedTokens | null;
 }
 
 /** An access token that has not expired, until when it is valid (milliseconds since the epoch, local clock), and for what. */
@@ -35,8 +43,10 @@ export interface CurrentToken {
 }
 
 interface Token {
+  readonly clientId: string;
   readonly access: Secret;
-  readonly refresh: Secret;
+  /** Null where the store does not keep it. */
+  readonly refresh: Secret | null;
   readonly scope: string;
   readonly since: Mark;
   readonly lifeMs: number;
@@ -50,19 +60,22 @@ interface Token {
  *                          ^                        |                  |
  *                          └── renew: refresh, or signIn where refused ┘
  *
- * However many ask, one request is under way at a time, and all of them get what it gives.
+ * However many ask, one request is under way at a time, and all of them get what it gives. With a token store that is
+ * true of all sessions that use it: both arrows first look for a token that another one has put there.
  */
 export class TokenManager {
   readonly #context: TokenManagerContext;
   #token: Token | null = null;
   #generation = 0;
   #flight: { readonly transport: Transport; readonly promise: Promise<void> } | null = null;
-  /** Logins in a row that were refused while the clock could not be read. */
-  #unexplained = 0;
-  #reported: KeptReading | null = null;
+  readonly #login: SignedLogin;
+  readonly #ended = new AbortController();
 
   constructor(context: TokenManagerContext) {
+    const { key, time, clock, events } = context;
+    const advice = key.followMs === null ? '; openSession({ keystore, name }) follows rotations' : '';
     this.#context = context;
+    this.#login = new SignedLogin({ time, clock, events, advice });
   }
 
   get clientId(): string {
@@ -112,27 +125,45 @@ export class TokenManager {
     return token === null ? 0 : Math.max(0, token.renewAfterMs - elapsedMs(this.#context.time, token.since));
   }
 
-  /** Drops the token: it died with its connection. */
+  /** Whether the token is one that other sessions use, too: it does not belong to a connection. */
+  get isShared(): boolean {
+    return this.#context.shared !== null;
+  }
+
+  /** How many tokens in a row may be refused: one from a store may be no better than the one that it replaces. */
+  get attempts(): number {
+    return this.isShared ? 2 : 1;
+  }
+
+  /** Drops the token of a connection, which died with it. */
   forget(): void {
-    this.#token = null;
+    if (!this.isShared) this.#token = null;
+  }
+
+  /** Ends the wait for the login of another session. */
+  end(): void {
+    this.#ended.abort();
   }
 
   /** Logs in by signature; once more where it is refused and the clock, then compared, is far off. */
   signIn(transport: Transport, reason: LoginReason): Promise<void> {
-    return this.#once(transport, () => this.#sign(transport, reason));
+    const { shared } = this.#context;
+    return this.#once(transport, () =>
+      shared === null ? this.#sign(transport, reason) : this.#share(shared, transport, reason),
+    );
   }
 
   /** Trades the refresh token for a new pair, or logs in by signature where that is refused. */
   renew(transport: Transport): Promise<void> {
-    return this.#once(transport, () => this.#refresh(transport));
+    const { shared } = this.#context;
+    return this.#once(transport, () =>
+      shared === null ? this.#refresh(transport) : this.#share(shared, transport, 'expired'),
+    );
   }
 
   /** Compares the clocks. Throws as the transport does. */
-  async readClock(transport: Transport): Promise<KeptReading> {
-    const reading = await this.#context.clock.read(() => getTime(transport));
-    if (reading !== this.#reported) this.#context.events.emit('clock', reading);
-    this.#reported = reading;
-    return reading;
+  readClock(transport: Transport): Promise<KeptReading> {
+    return this.#login.readClock(transport);
   }
 
   /** What hangs on a connection that is gone does not hold up the next one. */
@@ -147,63 +178,121 @@ export class TokenManager {
 
   async #refresh(transport: Transport): Promise<void> {
     const token = this.#token;
-    if (token === null || this.#leftMs(token) <= 0) return this.#sign(transport, 'expired');
+    if (token === null || token.refresh === null || this.#leftMs(token) <= 0) return this.#sign(transport, 'expired');
+    if (!(await this.#refreshed(transport, token.refresh))) await this.#sign(transport, 'refresh-refused');
+  }
+
+  /** False where the exchange does not accept the refresh token any more. */
+  async #refreshed(transport: Transport, refresh: Secret): Promise<boolean> {
     const since = mark(this.#context.time);
     try {
-      const made = await refreshLogin(transport, token.refresh);
+      const made = await refreshLogin(transport, refresh);
       this.#keep(made, since);
       this.#context.events.emit('refresh', { scope: made.scope, expiresInS: made.expiresInS });
+      return true;
     } catch (error) {
       if (!isDeribitKeysError(error) || error.rpc === undefined || isTransientRefusal(error)) throw error;
-      await this.#sign(transport, 'refresh-refused');
+      return false;
     }
   }
 
   async #sign(transport: Transport, reason: LoginReason): Promise<void> {
     try {
-      await this.#signOnce(transport, reason);
+      await this.#signOnce(transport, reason, await this.#context.key.current());
     } catch (error) {
       // the successor may have got the name after the key was read
       if (!isRefusedLogin(error) || !(await this.hasMoved())) throw error;
-      await this.#signOnce(transport, 'rotated');
+      await this.#signOnce(transport, 'rotated', await this.#context.key.current());
     }
   }
 
-  async #signOnce(transport: Transport, reason: LoginReason): Promise<void> {
-    await withClockCorrection({
-      clock: this.#context.clock,
-      attempt: () => this.#attempt(transport, reason),
-      read: () => this.readClock(transport).catch((unread: unknown) => this.#onUnread(unread)),
-      explain: (refused, finding) => this.#explained(refused, finding),
-    });
-    this.#unexplained = 0;
-  }
-
-  /** A refusal may be about the clock as long as that was not read: the next attempt tries, once. */
-  #onUnread(error: unknown): null {
-    this.#unexplained += 1;
-    if (!isFinal(error) && this.#unexplained < 2) throw error;
-    return null;
-  }
-
-  #explained(refusal: DeribitKeysError, finding: ClockFinding): DeribitKeysError {
-    return refusal.with({
-      message: `${refusal.message} (client id ${this.clientId}; ${clockWords(finding)})`,
-      hint:
-        'check that the client id belongs to this key and environment, that the API key is enabled and was not rotated, and its IP whitelist' +
-        (this.followMs === null ? '; openSession({ keystore, name }) follows rotations' : ''),
-    });
-  }
-
-  async #attempt(transport: Transport, reason: LoginReason): Promise<void> {
-    const { key, scope, time, clock, events } = this.#context;
+  /** Takes the token of the store; where that is none, or the one in hand that is due or was refused, makes the next one. */
+  async #share(shared: SharedTokens, transport: Transport, reason: LoginReason): Promise<void> {
+    const { key, scope, time, events } = this.#context;
     const credentials = await key.current();
-    const since = mark(time);
-    const made = await login(transport, credentials, { scope, timestampMs: clock.timestampMs() });
-    const tookMs = time.monotonicMs() - since.monotonicMs;
-    this.#keep(made, mark(time));
+    const { clientId, signer } = credentials;
+    const own = this.#token?.clientId === clientId ? this.#token.access.reveal() : undefined;
+    const isInUse = own !== undefined && reason !== 'unauthorized' && this.isUsable;
+    // it does not belong to the connection that was lost
+    if (isInUse && reason === 'reconnect') return;
+    try {
+      const token = await sharedToken({
+        store: shared.store,
+        purpose: { clientId, fingerprint: fingerprint(signer.publicKey), url: shared.url, scope: scope ?? null },
+        ...(reason === 'unauthorized' ? { refused: own } : { due: own }),
+        whenAway: isInUse ? 'refuse' : shared.whenAway,
+        renew: (expiring) => this.#renewShared(transport, reason, credentials, expiring),
+        nowMs: () => time.nowMs(),
+        signal: this.#ended.signal,
+        onNote: (_, error) => events.emit('unshared', { error }),
+      });
+      this.#adopt(token, clientId);
+    } catch (error) {
+      if (isInUse && isDeribitKeysError(error, 'ERR_TOKEN_STORE')) return this.#postpone(error);
+      if (!isRefusedLogin(error) || reason === 'rotated' || !(await this.hasMoved())) throw error;
+      await this.#share(shared, transport, 'rotated');
+    }
+  }
+
+  async #renewShared(
+    transport: Transport,
+    reason: LoginReason,
+    credentials: SessionKey,
+    expiring: StoredToken | null,
+  ): Promise<StoredToken> {
+    const refresh = expiring?.refreshToken ?? null;
+    if (refresh === null) await this.#signOnce(transport, reason, credentials);
+    else if (!(await this.#refreshed(transport, new Secret(refresh)))) {
+      await this.#signOnce(transport, 'refresh-refused', credentials);
+    }
+    const token = this.#token;
+    if (token === null) throw new DeribitKeysError('ERR_INTERNAL', 'there is no token after a login');
+    const { access, since, lifeMs, scope } = token;
+    return {
+      accessToken: access.reveal(),
+      refreshToken: token.refresh?.reveal() ?? null,
+      issuedAtMs: since.wallMs,
+      expiresAtMs: since.wallMs + lifeMs,
+      scope,
+    };
+  }
+
+  /** Uses a token from the store, unless it is the one in use already. */
+  #adopt({ accessToken, refreshToken, issuedAtMs, expiresAtMs, scope }: StoredToken, clientId: string): void {
+    if (this.#token?.access.reveal() === accessToken) return;
+    const { time, random, events } = this.#context;
+    const lifeMs = expiresAtMs - issuedAtMs;
+    const now = mark(time);
+    const ageMs = Math.max(0, now.wallMs - issuedAtMs);
+    this.#generation += 1;
+    this.#token = {
+      clientId,
+      access: new Secret(accessToken),
+      refresh: refreshToken === null ? null : new Secret(refreshToken),
+      scope,
+      since: { wallMs: now.wallMs - ageMs, monotonicMs: now.monotonicMs - ageMs },
+      lifeMs,
+      renewAfterMs: renewAfterMs(lifeMs, random),
+    };
+    events.emit('shared', { scope, expiresInS: Math.round((lifeMs - ageMs) / 1000) });
+  }
+
+  /** The token in use serves on; the store is asked again a little later. */
+  #postpone(error: DeribitKeysError): void {
+    const token = this.#token;
+    if (token !== null) {
+      this.#token = { ...token, renewAfterMs: elapsedMs(this.#context.time, token.since) + STORE_AWAY_MS };
+    }
+    this.#context.events.emit('unshared', { error });
+  }
+
+  async #signOnce(transport: Transport, reason: LoginReason, credentials: SessionKey): Promise<void> {
+    const scope = this.isShared ? sharedScope(this.#context.scope) : this.#context.scope;
+    const made = await this.#login.make({ transport, credentials, scope });
+    this.#keep(made, mark(this.#context.time));
     const missing = scope === undefined ? [] : compareScopes(scope, made.scope).missing;
-    events.emit('login', { reason, scope: made.scope, missing, expiresInS: made.expiresInS, tookMs });
+    const { expiresInS, tookMs } = made;
+    this.#context.events.emit('login', { reason, scope: made.scope, missing, expiresInS, tookMs });
   }
 
   /** A life that is no positive number counts as one second, so that renewing never turns into a loop. */
@@ -211,6 +300,7 @@ export class TokenManager {
     const lifeMs = Math.max(1, made.expiresInS) * 1000;
     this.#generation += 1;
     this.#token = {
+      clientId: this.clientId,
       access: made.accessToken,
       refresh: made.refreshToken,
       scope: made.scope,
@@ -223,28 +313,4 @@ export class TokenManager {
   #leftMs(token: Token): number {
     return token.lifeMs - elapsedMs(this.#context.time, token.since);
   }
-}
-
-function clockWords(finding: ClockFinding): string {
-  if (finding.kind === 'unread') return 'the clocks could not be compared';
-  const off = `off by ${Math.round(finding.offsetMs)} ms`;
-  if (finding.kind === 'too-far') return `the clock is ${off}, too far to be corrected`;
-  return `the clock is not the reason (${off}${finding.kind === 'corrected' ? ', which was corrected' : ''})`;
-}
-
-/** A token is renewed at a moment between these fractions of its life, drawn at random so that a fleet spreads out. */
-const RENEW_FROM = 0.6;
-const RENEW_SPREAD = 0.2;
-/** A token with no more than this part of its life left, or this time if that is shorter, is not handed out. */
-const LAST_PART = 0.1;
-const LAST_MS = 60_000;
-
-/** How long after its login a token is renewed. */
-export function renewAfterMs(lifeMs: number, random: () => number = Math.random): number {
-  return lifeMs * (RENEW_FROM + RENEW_SPREAD * random());
-}
-
-/** How long after its login a token is still handed out to somebody who will use it in a moment. */
-export function usableForMs(lifeMs: number): number {
-  return lifeMs - Math.min(LAST_MS, lifeMs * LAST_PART);
 }

@@ -38,6 +38,7 @@ export class WebSocketSession extends SessionCore {
   readonly #deliver = (notification: Notification) => this.#subscriptions.deliver(notification);
   readonly #opened: Promise<void>;
   #onOpened: (() => void) | null = null;
+  #isResubscribing = false;
   protected transport: WebSocketTransport | null = null;
 
   constructor(context: SessionContext, connect: Connect) {
@@ -117,6 +118,7 @@ export class WebSocketSession extends SessionCore {
     if (line === null || this.context.tokens.generation !== generation) return;
     try {
       await this.context.tokens.signIn(line, 'unauthorized');
+      this.#onRenewed();
     } catch (error) {
       if (!isFinal(error)) return this.#drop(line);
       this.end(error);
@@ -169,7 +171,7 @@ export class WebSocketSession extends SessionCore {
       const transport = await this.#comeUp(reason, stop);
       onReady();
       this.#queue.open(transport);
-      const renewing = keepTokenFresh(this.context, transport, stop);
+      const renewing = keepTokenFresh(this.context, transport, stop, () => this.#onRenewed());
       renewing.catch((error: unknown) => (isFinal(error) ? this.end(error) : this.#drop(transport)));
       const { code } = await transport.closed;
       return cutError(this.url, code);
@@ -192,7 +194,7 @@ export class WebSocketSession extends SessionCore {
       this.transport = transport;
       const { cancelOnDisconnect: scope } = options;
       if (scope !== undefined) {
-        await asLoggedIn(transport.request('private/enable_cancel_on_disconnect', { scope }));
+        await this.#asLoggedIn(transport, () => transport.request('private/enable_cancel_on_disconnect', { scope }));
       }
       await this.#restore(transport);
       return transport;
@@ -211,11 +213,36 @@ export class WebSocketSession extends SessionCore {
   }
 
   async #restore(transport: Transport): Promise<void> {
-    const refused = await asLoggedIn(this.#subscriptions.reconcile(transport));
+    const refused = await this.#asLoggedIn(transport, () => this.#subscriptions.reconcile(transport));
     const [first] = refused.values();
     if (first !== undefined) {
       this.context.events.emit('unsubscribed', { channels: [...refused.keys()], error: first });
     }
+  }
+
+  /** 13009 right after a login is not a refused login, which would be final. A token from a store is replaced. */
+  async #asLoggedIn<T>(transport: Transport, work: () => Promise<T>): Promise<T> {
+    const { tokens } = this.context;
+    for (let left = tokens.isShared ? tokens.attempts : 0; ; left -= 1) {
+      try {
+        return await work();
+      } catch (error) {
+        if (!isSpentToken(error)) throw error;
+        if (left === 0) throw uselessLogin(error);
+        await tokens.signIn(transport, 'unauthorized');
+      }
+    }
+  }
+
+  /** That a private channel outlives the shared token it was asked for with is not documented: all are asked for again. */
+  #onRenewed(): void {
+    if (!this.context.tokens.isShared || this.#isResubscribing) return;
+    this.#isResubscribing = true;
+    this.#subscriptions.forget();
+    const end = () => {
+      this.#isResubscribing = false;
+    };
+    this.#reconcile().then(end, end);
   }
 
   /** Gives up a connection that is closed or of no use; `#supervise` opens the next one. */
@@ -267,11 +294,4 @@ export class WebSocketSession extends SessionCore {
     const answer = await this.sendRequest({ method, send, mayRepeat }, {});
     return answer as ReadonlyMap<string, DeribitKeysError>;
   }
-}
-
-/** 13009 right after a login is not a refused login, which would be final. */
-async function asLoggedIn<T>(work: Promise<T>): Promise<T> {
-  return work.catch((error: unknown) => {
-    throw isSpentToken(error) ? uselessLogin(error) : error;
-  });
 }

@@ -18,8 +18,8 @@ import {
 import { bearerOf, hashesTo, hashOf } from '../../src/integrations/auth-server/secret-file.js';
 import type { ServedKey } from '../../src/integrations/auth-server/served-key.js';
 import { ManagedSession } from '../../src/integrations/ccxt/rest.js';
-import { memoryTokenStore } from '../../src/integrations/token-store/token-store.js';
 import type { Session } from '../../src/session/index.js';
+import { memoryTokenStore } from '../../src/session/token-store.js';
 import { afterTest, caught, world } from '../session/support.js';
 import { type CliResult, temporaryFolder } from '../support/cli.js';
 import { isTaken, type Shop, shop } from './support.js';

@@ -13,7 +13,7 @@ import {
   sharedToken,
   type TokenPurpose,
   type TokenStore,
-} from '../../src/integrations/token-store/token-store.js';
+} from '../../src/session/token-store.js';
 import { hasRedis, loadRedis, type RedisServer, startRedis } from '../support/redis.js';
 import { isTaken, shop } from './support.js';
 

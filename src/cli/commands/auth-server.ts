@@ -139,7 +139,7 @@ async function serve(cx: Context, names: readonly string[], flags: AuthServerFla
       import('../../integrations/auth-server/auth-server.js'),
       import('../../integrations/auth-server/local-http.js'),
       import('../../integrations/auth-server/secret-file.js'),
-      import('../../integrations/token-store/token-store.js'),
+      import('../../session/token-store.js'),
     ]);
   const passed = flags.listen === undefined ? passedSocket(cx.host.env) : null;
   const address = passed ?? parseListen(flags.listen ?? '127.0.0.1:0');

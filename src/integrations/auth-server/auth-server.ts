@@ -3,7 +3,7 @@ import { createServer as createHttpsServer, type Server as HttpsServer } from 'n
 import { type AuthParamsOptions, buildAuthParams } from '../../deribit/auth.js';
 import { parseScope } from '../../deribit/scope.js';
 import { DeribitKeysError } from '../../errors.js';
-import type { TokenStore } from '../token-store/token-store.js';
+import type { TokenStore } from '../../session/token-store.js';
 import { type Client, clientOf, narrowedScope } from './clients.js';
 import {
   answer,

@@ -6,7 +6,7 @@ import {
   sharedToken,
   type TokenPurpose,
   type TokenStore,
-} from '../token-store/token-store.js';
+} from '../../session/token-store.js';
 import type { Metrics } from './metrics.js';
 
 /** A key as its record describes it at the moment. */

@@ -7,6 +7,7 @@ import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { FollowedKeystore } from '../../session/key-source.js';
 import { openSession } from '../../session/open-session.js';
 import type { Session } from '../../session/session.js';
+import type { TokenStore } from '../../session/token-store.js';
 import { defined } from '../../util/defined.js';
 import { asCcxtError, type CcxtExchange, failureIn } from './exchange.js';
 
@@ -22,6 +23,8 @@ interface CcxtLoginOptions {
   readonly scope?: string | undefined;
   /** For a host that is not one of Deribit's: which of the two it counts as; `test` where left out. */
   readonly environment?: Environment | undefined;
+  /** For REST: where processes share one token. A WebSocket connection of ccxt logs in for itself. */
+  readonly tokenStore?: TokenStore | undefined;
 }
 
 /** 13009: the request was refused for its token, hence not handled. */
@@ -63,7 +66,7 @@ function transportOf(exchange: CcxtExchange, endpoint: Endpoint): Transport {
 
 /** Adds a Bearer token to private REST requests of `exchange`: from signed logins, and renewed before it expires. */
 export function signRest(exchange: CcxtExchange, login: CcxtLogin): void {
-  const { scope, environment } = login;
+  const { scope, environment, tokenStore } = login;
   const key =
     'keystore' in login
       ? { keystore: login.keystore, name: login.name }
@@ -77,6 +80,7 @@ export function signRest(exchange: CcxtExchange, login: CcxtLogin): void {
         environment,
         ...key,
         scope,
+        tokenStore,
         openWithinMs: 0,
         connectHttp: async () => transportOf(exchange, endpoint),
       });

@@ -4,7 +4,7 @@ import { startTimer } from '../../deribit/connect-options.js';
 import { isRefusedLogin, rpcError } from '../../deribit/json-rpc.js';
 import { DeribitKeysError, type RpcFailure } from '../../errors.js';
 import { fixedKey, followKey, type KeySource } from '../../session/key-source.js';
-import { renewAfterMs, usableForMs } from '../../session/token-manager.js';
+import { renewAfterMs, usableForMs } from '../../session/token-store.js';
 import { asCcxtError, type CcxtClient, type CcxtStreaming, type Message } from './exchange.js';
 import type { CcxtLogin } from './rest.js';
 

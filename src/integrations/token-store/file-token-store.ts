@@ -7,7 +7,7 @@ import type { Keystore } from '../../keystore/keystore.js';
 import { takeLock } from '../../keystore/lock.js';
 import { tokenFileName } from '../../keystore/names.js';
 import { hasFileModes } from '../../keystore/permissions.js';
-import { parseStoredToken, type StoredToken, type TokenPurpose, type TokenStore } from './token-store.js';
+import { parseStoredToken, type StoredToken, type TokenPurpose, type TokenStore } from '../../session/token-store.js';
 
 const SCHEMA = 2;
 

@@ -1,8 +1,8 @@
 import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { parseStoredToken, type TokenPurpose, type TokenStore } from '../../session/token-store.js';
 import { type LoadPackage, loadOptionalPackage } from '../../signers/optional-package.js';
 import { defined } from '../../util/defined.js';
-import { parseStoredToken, type TokenPurpose, type TokenStore } from './token-store.js';
 
 /** What is used of a client of the package `redis`, alone, in a cluster or behind Sentinel. */
 interface RedisClient {
@@ -58,8 +58,10 @@ export async function redisTokenStore(options: RedisTokenStoreOptions): Promise<
   let connecting: Promise<unknown> | null = null;
   let awayUntilMs = 0;
 
-  async function ask<T>(command: () => Promise<T>): Promise<T> {
+  /** @param onLate called where the command is carried out after all, when nobody waits for it any more */
+  async function ask<T>(command: () => Promise<T>, onLate?: () => void): Promise<T> {
     if (performance.now() < awayUntilMs) throw away(name);
+    let sent = null as Promise<T> | null;
     try {
       return await within(timeoutMs, async () => {
         if (!client.isOpen) {
@@ -68,9 +70,11 @@ export async function redisTokenStore(options: RedisTokenStoreOptions): Promise<
           });
         }
         await connecting;
-        return command();
+        sent = command();
+        return sent;
       });
     } catch (cause) {
+      if (onLate !== undefined) sent?.then(onLate, () => {});
       awayUntilMs = performance.now() + AWAY_MS;
       throw away(name, cause);
     }
@@ -100,10 +104,12 @@ export async function redisTokenStore(options: RedisTokenStoreOptions): Promise<
     async lock(purpose) {
       const at = nameOf('lock', purpose);
       const holder = randomBytes(16).toString('hex');
-      if ((await ask(() => client.set(at, holder, { PX: LEASE_MS, NX: true }))) === null) return null;
+      const release = () => client.eval(RELEASE, { keys: [at], arguments: [holder] });
+      const take = () => client.set(at, holder, { PX: LEASE_MS, NX: true });
+      if ((await ask(take, () => void release().catch(() => {}))) === null) return null;
       return {
         async release() {
-          await ask(() => client.eval(RELEASE, { keys: [at], arguments: [holder] }));
+          await ask(release);
         },
       };
     },

@@ -1,11 +1,12 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { type Credentials, type Login, refreshLogin, type SignInContext, signIn } from '../../deribit/auth.js';
-import type { Endpoint } from '../../deribit/endpoints.js';
-import { isTransientRefusal } from '../../deribit/json-rpc.js';
-import type { Transport } from '../../deribit/transport.js';
-import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
-import { usableForMs } from '../../session/token-manager.js';
-import { defined } from '../../util/defined.js';
+import { Secret } from '../crypto/secret.js';
+import { type Credentials, type Login, refreshLogin, type SignInContext, signIn } from '../deribit/auth.js';
+import type { Endpoint } from '../deribit/endpoints.js';
+import { isTransientRefusal } from '../deribit/json-rpc.js';
+import { interruptedError } from '../deribit/network-errors.js';
+import type { Transport } from '../deribit/transport.js';
+import { type DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { defined } from '../util/defined.js';
+import { pause, systemTime } from './time.js';
 
 /** What a token was issued for; it serves nothing else. */
 export interface TokenPurpose {
@@ -54,6 +55,14 @@ export interface TokenStore {
   close(): Promise<void>;
 }
 
+/** The store of a session. */
+export interface SharedTokens {
+  readonly store: TokenStore;
+  /** The HTTP endpoint. */
+  readonly url: string;
+  readonly whenAway: 'login' | 'refuse';
+}
+
 export interface SharedTokenOptions {
   readonly store: TokenStore;
   readonly purpose: TokenPurpose;
@@ -61,17 +70,36 @@ export interface SharedTokenOptions {
   readonly renew: (expiring: StoredToken | null) => Promise<StoredToken>;
   /** A token that the exchange refused: it is replaced, unless another process did so already. */
   readonly refused?: string | undefined;
+  /** A token that is still valid and is to be renewed now, unless another process did so already. */
+  readonly due?: string | undefined;
   /** What to do while the store cannot be reached: log in without it (the default), or throw `ERR_TOKEN_STORE`. */
   readonly whenAway?: 'login' | 'refuse' | undefined;
   readonly nowMs?: (() => number) | undefined;
-  /** Told, as a sentence, why a token was not shared. */
-  readonly onNote?: ((note: string) => void) | undefined;
+  /** Told, as a sentence, why a token was not shared, and the error behind it. */
+  readonly onNote?: ((note: string, error: DeribitKeysError) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 const POLL_MS = 100;
-/** A login takes a few seconds at the most; after this, a process no longer waits for another one's. */
-const WAIT_MS = 30_000;
+/** After this, a process no longer waits for another one's login: longer than the lock of a holder that died. */
+const WAIT_MS = 40_000;
+
+/** A token is renewed at a moment between these fractions of its life, drawn at random so that a fleet spreads out. */
+const RENEW_FROM = 0.6;
+const RENEW_SPREAD = 0.2;
+/** How long after its login a token is renewed. */
+export function renewAfterMs(lifeMs: number, random: () => number = Math.random): number {
+  return lifeMs * (RENEW_FROM + RENEW_SPREAD * random());
+}
+
+/** A token with no more than this part of its life left, or this time if that is shorter, is not handed out. */
+const LAST_PART = 0.1;
+const LAST_MS = 60_000;
+
+/** How long after its login a token is still handed out to somebody who will use it in a moment. */
+export function usableForMs(lifeMs: number): number {
+  return lifeMs - Math.min(LAST_MS, lifeMs * LAST_PART);
+}
 
 /** Whether `token` will do for a request that is about to be sent. A clock that was set back cannot tell its age. */
 export function isUsable(token: StoredToken, nowMs: number): boolean {
@@ -85,10 +113,11 @@ export function isUsable(token: StoredToken, nowMs: number): boolean {
  * @throws what `renew` throws; `ERR_TOKEN_STORE` with `whenAway: 'refuse'`; `ERR_INTERRUPTED`
  */
 export async function sharedToken(options: SharedTokenOptions): Promise<StoredToken> {
-  const { store, purpose, renew, refused, whenAway = 'login', nowMs = Date.now, onNote, signal } = options;
+  const { store, purpose, renew, refused, due, whenAway = 'login', nowMs = Date.now, onNote, signal } = options;
   const stored = async (): Promise<StoredToken | null> => {
     const token = await store.get(purpose);
-    return token === null || token.accessToken === refused || !isUsable(token, nowMs()) ? null : token;
+    if (token === null || token.accessToken === refused || token.accessToken === due) return null;
+    return isUsable(token, nowMs()) ? token : null;
   };
   try {
     const giveUpAt = performance.now() + WAIT_MS;
@@ -97,15 +126,12 @@ export async function sharedToken(options: SharedTokenOptions): Promise<StoredTo
       if (token !== null) return token;
       const lock = await store.lock(purpose);
       if (lock !== null || performance.now() > giveUpAt) return await renewLocked(lock);
-      await sleep(POLL_MS * (0.5 + Math.random()), undefined, { signal }).catch(() => {
-        throw new DeribitKeysError('ERR_INTERRUPTED', 'interrupted while another process renews the token', {
-          maybeSent: false,
-        });
-      });
+      await pause(systemTime, POLL_MS * (0.5 + Math.random()), signal);
+      if (signal?.aborted) throw interruptedError('the wait for another process that logs in', { maybeSent: false });
     }
   } catch (error) {
     if (!isDeribitKeysError(error, 'ERR_TOKEN_STORE') || whenAway === 'refuse') throw error;
-    onNote?.(`${error.message}: logging in without it`);
+    onNote?.(`${error.message}: logging in without it`, error);
     return renew(null);
   }
 
@@ -117,7 +143,7 @@ export async function sharedToken(options: SharedTokenOptions): Promise<StoredTo
       const token = await renew(expiring?.accessToken === refused ? null : expiring);
       await store.put(purpose, token).catch((error: unknown) => {
         if (!isDeribitKeysError(error)) throw error;
-        onNote?.(`the token was not stored: ${error.message}`);
+        onNote?.(`the token was not stored: ${error.message}`, error);
       });
       return token;
     } finally {
@@ -225,7 +251,6 @@ async function refreshed(
 ): Promise<Login | null> {
   if (expiring?.refreshToken == null) return null;
   try {
-    const { Secret } = await import('../../crypto/secret.js');
     return await refreshLogin(transport, new Secret(expiring.refreshToken), options);
   } catch (error) {
     if (!isDeribitKeysError(error) || error.rpc === undefined || isTransientRefusal(error)) throw error;

@@ -1,0 +1,96 @@
+import { type Credentials, type Login, login } from '../deribit/auth.js';
+import {
+  type ClockFinding,
+  type ExchangeClock,
+  getTime,
+  type KeptReading,
+  withClockCorrection,
+} from '../deribit/clock.js';
+import type { Transport } from '../deribit/transport.js';
+import type { DeribitKeysError } from '../errors.js';
+import type { Emitter, SessionEvents } from './events.js';
+import { isFinal } from './failures.js';
+import type { Time } from './time.js';
+
+interface SignedLoginContext {
+  readonly time: Time;
+  readonly clock: ExchangeClock;
+  readonly events: Emitter<SessionEvents>;
+  /** Added to the hint for a refused login. */
+  readonly advice: string;
+}
+
+/** What a login is made with. */
+interface LoginRequest {
+  readonly transport: Transport;
+  readonly credentials: Credentials;
+  readonly scope: string | undefined;
+}
+
+interface MadeLogin extends Login {
+  /** From its request to the answer, without what corrected the clock. */
+  readonly tookMs: number;
+}
+
+/** Logs in by signature, and compares the clocks where that is refused. */
+export class SignedLogin {
+  readonly #context: SignedLoginContext;
+  /** Logins in a row that were refused while the clock could not be read. */
+  #unexplained = 0;
+  #reported: KeptReading | null = null;
+
+  constructor(context: SignedLoginContext) {
+    this.#context = context;
+  }
+
+  /**
+   * Logs in; once more where that is refused and the clock, then compared, is far off.
+   * @throws as `login` does; the message of a refusal says what the clocks have to do with it
+   */
+  async make(request: LoginRequest): Promise<MadeLogin> {
+    const made = await withClockCorrection({
+      clock: this.#context.clock,
+      attempt: () => this.#attempt(request),
+      read: () => this.readClock(request.transport).catch((unread: unknown) => this.#onUnread(unread)),
+      explain: (refused, finding) => this.#explained(request.credentials.clientId, refused, finding),
+    });
+    this.#unexplained = 0;
+    return made;
+  }
+
+  /** Compares the clocks. Throws as the transport does. */
+  async readClock(transport: Transport): Promise<KeptReading> {
+    const reading = await this.#context.clock.read(() => getTime(transport));
+    if (reading !== this.#reported) this.#context.events.emit('clock', reading);
+    this.#reported = reading;
+    return reading;
+  }
+
+  /** A refusal may be about the clock as long as that was not read: the next attempt tries, once. */
+  #onUnread(error: unknown): null {
+    this.#unexplained += 1;
+    if (!isFinal(error) && this.#unexplained < 2) throw error;
+    return null;
+  }
+
+  #explained(clientId: string, refusal: DeribitKeysError, finding: ClockFinding): DeribitKeysError {
+    return refusal.with({
+      message: `${refusal.message} (client id ${clientId}; ${clockWords(finding)})`,
+      hint: `check that the client id belongs to this key and environment, that the API key is enabled and was not rotated, and its IP whitelist${this.#context.advice}`,
+    });
+  }
+
+  async #attempt({ transport, credentials, scope }: LoginRequest): Promise<MadeLogin> {
+    const { time, clock } = this.#context;
+    const startMs = time.monotonicMs();
+    const made = await login(transport, credentials, { scope, timestampMs: clock.timestampMs() });
+    return { ...made, tookMs: time.monotonicMs() - startMs };
+  }
+}
+
+function clockWords(finding: ClockFinding): string {
+  if (finding.kind === 'unread') return 'the clocks could not be compared';
+  const off = `off by ${Math.round(finding.offsetMs)} ms`;
+  if (finding.kind === 'too-far') return `the clock is ${off}, too far to be corrected`;
+  return `the clock is not the reason (${off}${finding.kind === 'corrected' ? ', which was corrected' : ''})`;
+}
