@@ -8,7 +8,7 @@ import { build, transform } from 'esbuild';
 import { rollup } from 'rollup';
 import { notices } from './src/page/notices.mjs';
 
-const { dependencies } = JSON.parse(readFileSync('package.json', 'utf8'));
+const { dependencies, imports } = JSON.parse(readFileSync('package.json', 'utf8'));
 const OUT = join('dist', 'bin');
 
 /** Packages that are bundled: to the file that each lies in. */
@@ -46,10 +46,10 @@ const contents = {
   },
 };
 
-/** What rollup does not know: the engine that package.json's `imports` chooses, and where a module lies. */
+/** What rollup does not know: what package.json's `imports` choose for Node.js, and where a module lies. */
 const asNode = {
   name: 'as-node',
-  resolveId: (id) => (id === '#engine' ? resolve('dist/crypto/engine/native.js') : null),
+  resolveId: (id) => (id in imports ? resolve(imports[id].node) : null),
   // `import()` would start the loader of ES modules for it
   renderDynamicImport: ({ targetModuleId }) =>
     targetModuleId in BUNDLED ? { left: 'Promise.resolve(require(', right: '))' } : null,

@@ -22,7 +22,7 @@ export const ONE_LINE =
  * The blocks of a PEM text, in their order; empty where there is no BEGIN line.
  *
  * Tolerated: CRLF, a byte order mark, text around the blocks, newlines that became spaces, vanished, or became a literal
- * `\n`. Refused: input over 64 KB, a block without its END line, base64 that is not canonical (RFC 4648 §3.5).
+ * `\n`, a BEGIN line that stands there twice. Refused: input over 64 KB, a block without its END line, base64 that is not canonical (RFC 4648 §3.5).
  *
  * @throws ERR_KEY_UNREADABLE
  */
@@ -40,7 +40,7 @@ export function decodePem(text: string): PemBlock[] {
     const bodyAt = begin.index + begin[0].length;
     const endAt = unfolded.indexOf(end, bodyAt);
     if (endAt === -1) throw cutShort(label, unfolded.slice(bodyAt));
-    blocks.push(decodeBody(label, unfolded.slice(bodyAt, endAt)));
+    blocks.push(decodeBody(label, unfolded.slice(bodyAt, endAt).replace(begin[0], '')));
     from = endAt + end.length;
   }
 }

@@ -86,9 +86,10 @@ export function describeSpoiltText(text: string): string | null {
   if (QUOTES.test(text)) return 'is in quotes, which are not part of it';
   if (/^(["'`])|(["'`])$/.test(text)) return 'has a quote at one end, which is not part of it';
   if (/\\[rn]/.test(text)) return 'has a \\n or \\r written out in it';
-  if (/^(?:(?:export|set)\s+\w+|[A-Z][A-Z0-9]*_[A-Z0-9_]+)=./.test(text)) {
+  if (/^(?:(?:export|set)\s+)?[A-Za-z]\w*=[^=]/.test(text)) {
     return 'is a line "NAME=value": only what follows the = belongs to it';
   }
+  if (/^\{.*:.*\}$/s.test(text) && !text.startsWith('{{')) return 'is JSON: only the value in it belongs here';
   if (/^\$\{?[A-Za-z_(]|^%\w+%$|^\{\{.*\}\}$|^<[^<>]*>$/s.test(text))
     return 'is a placeholder that was not replaced by its value';
   if (/^\*{3,}$/.test(text)) return 'consists of asterisks: it was masked by the program that printed it';

@@ -59,6 +59,8 @@ const AT_ANY_TIME: ReadonlyMap<string, Explanation> = new Map([
  * anything was sent, else as told.
  */
 export function networkError(place: string, failure: unknown, { maybeSent }: Sent): DeribitKeysError {
+  const status = proxyStatusOf(failure);
+  if (status !== null) return statusError(place, status, { maybeSent: false });
   const { code, syscall } = originOf(failure);
   const before = BEFORE_SENDING.get(code);
   const { sentence, hint } = before ??
@@ -112,6 +114,13 @@ function explainStatus(status: number): { readonly what: string; readonly hint: 
   }
   if (status >= 500) return { what: 'is not available', hint: 'try again later' };
   return { what: 'refused the request', hint: 'check the URL, and whether this address may use it' };
+}
+
+/** The HTTP status with which a proxy refused to connect, as undici's error has it in its message; null for all else. */
+function proxyStatusOf(failure: unknown): number | null {
+  if (!(failure instanceof Error)) return null;
+  const status = /^Proxy response \((\d{3})\) !== 200 when HTTP Tunneling/.exec(failure.message)?.[1];
+  return status === undefined ? proxyStatusOf(failure.cause) : Number(status);
 }
 
 /** Node's code of a failure or of what caused it, at most a few steps down, with the system call that failed. */

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { type SecretLike, toSecret } from '../crypto/secret.js';
+import { describeSpoiltText, type SecretLike, toSecret } from '../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { type Account, type CallOptions, call } from './auth.js';
 import { isRecord } from './json-rpc.js';
@@ -240,13 +240,25 @@ function digitsOf(text: string): string | null {
   return /^\d{6}$/.test(digits) ? digits : null;
 }
 
+const SEED_HINT =
+  'give the secret that Deribit showed when the authenticator app was set up: letters A to Z and digits 2 to 7';
+
+/** What was given instead of a seed, where that is plain, as the end of a sentence. */
+function describeNoSeed(text: string): string | null {
+  if (/^\d{6}$/.test(text)) return 'is a code of six digits: give it with --tfa-code instead';
+  if (/^otpauth-migration:/i.test(text)) return 'is an export of Google Authenticator, which may hold many seeds';
+  return /^[A-Za-z2-7\s=-]+$/.test(text) ? null : describeSpoiltText(text);
+}
+
 /** RFC 4648 §6 without padding; lengths that no number of whole bytes has are refused. */
 function normaliseSeed(seed: string): string {
   const isUri = /^\s*otpauth:/i.test(seed);
+  const known = isUri ? null : describeNoSeed(seed.trim());
+  if (known !== null) throw new DeribitKeysError('ERR_USAGE', `the second-factor seed ${known}`, { hint: SEED_HINT });
   const text = (isUri ? seedInUri(seed.trim()) : seed).replace(/[\s-]/g, '').replace(/=+$/, '').toUpperCase();
   if (!/^[A-Z2-7]+$/.test(text) || [1, 3, 6].includes(text.length % 8)) {
     throw new DeribitKeysError('ERR_USAGE', `the second-factor seed (${seed.length} characters) is not base32`, {
-      hint: 'give the secret that Deribit showed when the authenticator app was set up: letters A to Z and digits 2 to 7',
+      hint: SEED_HINT,
     });
   }
   return text;

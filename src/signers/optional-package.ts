@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, sep } from 'node:path';
 import { signerError } from '../crypto/signer.js';
 
@@ -79,8 +79,10 @@ export function npmCommand(
   if (parts.includes('.pnpm')) return command === 'install' ? `pnpm add ${words}` : `pnpm rebuild ${words}`;
   if (!isInstalled) {
     const clone = cloneAbove(module);
+    // npm removes what an earlier --no-save installed, unless it is named again
+    const others = command === 'install' && clone !== null ? installedPeers(clone, names) : [];
     const only = command === 'install' ? ' --no-save --save-dev' : '';
-    return `npm ${command} ${words}${only}${clone === null ? '' : prefixed(clone, cwd)}`;
+    return `npm ${command} ${[words, ...others].join(' ')}${only}${clone === null ? '' : prefixed(clone, cwd)}`;
   }
   const home = parts.slice(0, at).join(sep) || sep;
   if (parts.includes('_npx') && command === 'install') {
@@ -116,6 +118,19 @@ function prefixed(folder: string, cwd: string): string {
     if (nearest === folder) return '';
   }
   return ` --prefix ${quoted(folder)}`;
+}
+
+/** The optional peers that are in a clone, besides `names` and those that its package.json lists for development. */
+function installedPeers(clone: string, names: readonly string[]): readonly string[] {
+  const listed: { peerDependencies?: object; devDependencies?: object } = JSON.parse(
+    readFileSync(join(clone, 'package.json'), 'utf8'),
+  );
+  return Object.keys(listed.peerDependencies ?? {}).filter(
+    (peer) =>
+      !names.some((name) => name === peer || name.startsWith(`${peer}@`)) &&
+      !Object.hasOwn(listed.devDependencies ?? {}, peer) &&
+      existsSync(join(clone, 'node_modules', peer)),
+  );
 }
 
 /** The clone that `module` is in, by its package.json. */

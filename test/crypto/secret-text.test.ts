@@ -63,6 +63,8 @@ describe('describeSpoiltText', () => {
     ['sec\u200Bret', /invisible/],
     ['DERIBIT_CLIENT_SECRET=secret', /NAME=value/],
     ['export X=secret', /NAME=value/],
+    ['client_id=secret', /NAME=value/],
+    ['{"client_secret":"secret"}', /is JSON/],
     ['$' + '{SECRET}', /placeholder/],
     ['$SECRET', /placeholder/],
     ['{{ secret }}', /placeholder/],
@@ -76,7 +78,7 @@ describe('describeSpoiltText', () => {
     expect(describeSpoiltText(text)).toMatch(expected);
   });
 
-  test.each(['AbCd1234', 'q0Kx-_7Yd2Zk', '8f:2a:11', 'a=b', 'abc='])('finds nothing odd in %j', (text) => {
+  test.each(['AbCd1234', 'q0Kx-_7Yd2Zk', '8f:2a:11', 'abc=', 'abc=='])('finds nothing odd in %j', (text) => {
     expect(describeSpoiltText(text)).toBeNull();
   });
 

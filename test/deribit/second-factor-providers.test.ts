@@ -146,6 +146,18 @@ describe('codes from a seed', () => {
     },
   );
 
+  it.each([
+    ['123456', /^the second-factor seed is a code of six digits: give it with --tfa-code instead$/],
+    ['otpauth-migration://offline?data=canary', /is an export of Google Authenticator/],
+    ['"JBSWY3DPEHPK3PXP"', /is in quotes/],
+    ['DERIBIT_TFA_SECRET=JBSWY3DPEHPK3PXP', /is a line "NAME=value"/],
+    ['{"secret":"JBSWY3DPEHPK3PXP"}', /is JSON/],
+  ])('need a seed: %s is named as what it is', async (text, message) => {
+    const error = await failure(() => totpSecondFactor(text), 'ERR_USAGE');
+    expect(error.message).toMatch(message);
+    expect(shown(error)).not.toMatch(/JBSWY3DP|canary/);
+  });
+
   it('come from every seed of whole bytes, and any other text is refused without being shown', async () => {
     await fc.assert(
       fc.asyncProperty(fc.uint8Array({ minLength: 1, maxLength: 64 }), async (bytes) => {

@@ -79,6 +79,15 @@ describe('npmCommand', () => {
     expect(command('clone/dist/bin', '', 'rebuild')).toBe('npm rebuild ssh2 --prefix ~/clone');
   });
 
+  it('is for the clone with the peers that are there, which npm would remove', () => {
+    const { home, command } = world('clone', 'clone/node_modules/pkcs11js', 'clone/node_modules/redis');
+    const peerDependencies = { ssh2: '1', pkcs11js: '2', redis: '5', '@azure/identity': '4' };
+    const listed = { peerDependencies, devDependencies: { redis: '5' } };
+    writeFileSync(join(home, 'clone/package.json'), JSON.stringify(listed));
+    expect(command('clone/dist/bin', 'clone')).toBe('npm install ssh2 pkcs11js --no-save --save-dev');
+    expect(command('clone/dist/bin', 'clone', 'rebuild')).toBe('npm rebuild ssh2');
+  });
+
   it('is of npx and pnpm where they run it', () => {
     const { command } = world('app', 'cache/_npx/ab');
     expect(command(`cache/_npx/ab/${inside}`, 'app')).toBe(

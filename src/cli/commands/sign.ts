@@ -1,3 +1,4 @@
+import { describeSpoiltText } from '../../crypto/secret.js';
 import { DeribitKeysError } from '../../errors.js';
 import { examples, notEmpty, wholeNumber } from '../options.js';
 import { jsonLine } from '../output.js';
@@ -38,6 +39,10 @@ export const SIGN: PlainCommand = {
       throw new DeribitKeysError('ERR_USAGE', `the key "${name}" is not registered, so it has no client id`, {
         hint: 'register or link it first, or name one with --client-id',
       });
+    }
+    const spoilt = describeSpoiltText(clientId);
+    if (spoilt !== null) {
+      throw new DeribitKeysError('ERR_USAGE', `the client id ${spoilt}`, { hint: 'give it as Deribit shows it' });
     }
     const { timestamp: timestampMs, nonce, data, scope, state } = flags;
     const signer = await cx.workflow.signerOf(record);

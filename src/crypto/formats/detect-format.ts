@@ -22,6 +22,8 @@ import { refuseLabel, refuseMagic, refuseText, refuseUnknownLabel } from './unsu
 const SEQUENCE = 0x30;
 /** The shortest text that is taken for base64 or hexadecimal of something. */
 const MIN_ENCODED_LENGTH = 32;
+/** `-----BEGIN` in base64, and all that belongs to it, as the values of a Kubernetes secret are written in YAML. */
+const PEM_IN_BASE64 = /\bLS0tLS1CRUdJTi[A-Za-z0-9+/]{20,}={0,2}/g;
 /** How many layers of base64, JSON strings and `NAME=` are taken off. */
 const MAX_LAYERS = 3;
 
@@ -106,7 +108,9 @@ function itemsInside(text: string, layers: number): readonly Item[] | null {
     if (items !== null) return items;
   }
   const bytes = text.length < MIN_ENCODED_LENGTH ? null : bytesInText(text);
-  return bytes === null ? null : itemsOfBytes(bytes, layers);
+  if (bytes !== null) return itemsOfBytes(bytes, layers);
+  const items = text.match(PEM_IN_BASE64)?.flatMap((each) => (each === text ? [] : (itemsInside(each, layers) ?? [])));
+  return items === undefined || items.length === 0 ? null : items;
 }
 
 function itemOfBlock(block: PemBlock): Item {

@@ -12,18 +12,23 @@ import { bytesInArray, rawItem } from './raw-ed25519.js';
 type Jwk = Readonly<Record<string, unknown>>;
 
 /**
- * The JWKs that a JSON value is: one, the members of a JWK set (RFC 7517 §5), an array of them, or the `key` in what Azure
- * Key Vault shows. Null for any other value.
+ * The JWKs that a JSON value is: one, the members of a JWK set (RFC 7517 §5), an array of them, or the first of these
+ * inside another document, such as the `key` in what Azure Key Vault shows. Null for any other value.
  * @throws ERR_KEY_UNREADABLE for a set that holds other things
  */
 function jwksIn(value: unknown): readonly Jwk[] | null {
-  if (isObject(value)) {
-    if (Object.hasOwn(value, 'kty')) return [value];
-    if (Object.hasOwn(value, 'key')) return isObject(value.key) ? jwksIn(value.key) : null;
-    return Object.hasOwn(value, 'keys') && Array.isArray(value.keys) ? membersOf(value.keys) : null;
+  const isSet = isObject(value) && !Object.hasOwn(value, 'kty') && Object.hasOwn(value, 'keys');
+  return isSet && Array.isArray(value.keys) ? membersOf(value.keys) : nestedJwks(value, MAX_DEPTH);
+}
+
+function nestedJwks(value: unknown, depth: number): readonly Jwk[] | null {
+  if (Array.isArray(value)) {
+    return value.some((each) => isObject(each) && Object.hasOwn(each, 'kty')) ? membersOf(value) : null;
   }
-  const isSet = Array.isArray(value) && value.some((each) => isObject(each) && Object.hasOwn(each, 'kty'));
-  return isSet ? membersOf(value) : null;
+  if (!isObject(value)) return null;
+  if (Object.hasOwn(value, 'kty')) return [value];
+  const inner = depth === 0 ? [] : Object.entries(value).filter(([name]) => name !== '__proto__');
+  return inner.map(([, each]) => nestedJwks(each, depth - 1)).find((found) => found !== null) ?? null;
 }
 
 function membersOf(keys: readonly unknown[]): readonly Jwk[] {
@@ -215,6 +220,8 @@ export function itemsOfJson(text: string, detect: (text: string) => readonly Ite
   if (value === undefined) return null;
   const jwks = jwksIn(value);
   if (jwks !== null) {
+    const [only] = jwks;
+    if (jwks.length === 1 && only !== undefined && !isPrivateJwk(only)) checkKind(only);
     return jwks.some(isPrivateJwk)
       ? [{ kind: 'private', format: 'jwk', encrypted: false, open: (_, engine) => parsePrivateJwks(jwks, engine) }]
       : [{ kind: 'public', format: 'jwk', encrypted: false, read: (engine) => parsePublicJwks(jwks, engine) }];

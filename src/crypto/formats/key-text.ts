@@ -100,6 +100,11 @@ export function explainKeyText(text: string): DeribitKeysError | null {
       hint: 'give the content of the file; in the library, loadSigner({ file }) takes a name',
     });
   }
+  if (/^(?:[a-z][a-z0-9+.-]{1,20}:\/\/|arn:[a-z-]{1,20}:)\S{1,2000}$/i.test(text)) {
+    return unreadable('this is the address of a key (a URL or an ARN), not the key', {
+      hint: 'fetch what it names, and give that; a key that stays in AWS KMS: deribit-keys add-kms --help',
+    });
+  }
   if (/^\$\{?[A-Za-z_(]|^\$\(|^%\w+%$|^\{\{.*\}\}$|^<[\w -]+>$/s.test(text)) {
     return unreadable('this is a placeholder that was not replaced by the key', {
       hint: 'check that the variable is set where the program runs, and that the shell or template expands it',

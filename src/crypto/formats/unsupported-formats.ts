@@ -39,6 +39,7 @@ const refuseTpm = named(
   'a key that is bound to a TPM',
   'it works only on that machine, through its TPM: make a key with deribit-keys generate <name>',
 );
+const refuseCose = named('a COSE key (CBOR)', 'export it as a JWK or in PEM with the tool that made it');
 const refuseSsh2Public = named('an SSH2 public key (RFC 4716)', 'convert it: ssh-keygen -i -f <file> > <new file>');
 
 /** OIDs of RC2 and RC4 in PKCS#12 (RFC 7292 §C), which OpenSSL 3 reads only with its legacy provider. */
@@ -144,7 +145,10 @@ const TEXTS: readonly (readonly [RegExp, Refusal])[] = [
       'for algorithm 15 (ED25519), what follows "PrivateKey:" is a seed: give it with --format raw-seed',
     ),
   ],
-  [/^== ed25519v1-(?:secret|public): type0 ==/, named('a key of a Tor onion service', `it holds no seed: ${MAKE_KEY}`)],
+  [
+    /\bx25519:[A-Z2-7]{52}\b/,
+    named("a key of Tor's client authorization", `its key is for X25519, which cannot sign: ${MAKE_KEY}`),
+  ],
   [
     /<(?:RSAKeyValue|RSAParameters|ECKeyValue|DSAKeyValue)\b/i,
     named('an XML key of .NET', 'export it as PEM: RSA.ExportPkcs8PrivateKeyPem()'),
@@ -167,6 +171,12 @@ const TEXTS: readonly (readonly [RegExp, Refusal])[] = [
     named('a Git LFS pointer, not the file itself', 'fetch the file: git lfs pull'),
   ],
   [/^suiprivkey1[a-z0-9]+$|^S[A-Z2-7]{55}$/, named('a wallet key of another network (Sui, Stellar)', MAKE_KEY)],
+  [/^[xyztuv]p(?:rv|ub)[1-9A-HJ-NP-Za-km-z]{100,112}$/, named('an extended key of a wallet (BIP 32)', MAKE_KEY)],
+  [/^S[ACNOUX][A-Z2-7]{56}$/, named('a key of NATS (nkey)', MAKE_KEY)],
+  [
+    /^(?:did:key:)?z[1-9A-HJ-NP-Za-km-z]{46,}(?:#\S+)?$/,
+    named('a key in multibase (did:key)', 'export it as a JWK or in PEM with the tool that made it'),
+  ],
   [/^[5KL][1-9A-HJ-NP-Za-km-z]{50,51}$/, named('a Bitcoin key (WIF)', MAKE_KEY)],
   [
     /^(?:[a-z]{3,8}\s+){11}(?:(?:[a-z]{3,8}\s+){12})?[a-z]{3,8}$/,
@@ -198,6 +208,10 @@ const MAGICS: readonly (readonly [Uint8Array, Refusal])[] = [
   ],
   [utf8Bytes('RSA2'), named('a key blob of Windows CNG', 'export it as PEM: RSA.ExportPkcs8PrivateKeyPem()')],
   [utf8Bytes('RSA3'), named('a key blob of Windows CNG', 'export it as PEM: RSA.ExportPkcs8PrivateKeyPem()')],
+  [utf8Bytes('== ed25519v1-'), named('a key of a Tor onion service', `it holds no seed: ${MAKE_KEY}`)],
+  [utf8Bytes('%PDF-'), named('a PDF document', GIVE_KEY)],
+  [hexToBytes('89504e47'), named('a picture', GIVE_KEY)],
+  [hexToBytes('ffd8ff'), named('a picture', GIVE_KEY)],
   [hexToBytes('1f8b'), named('a gzip file', 'unpack it first: gunzip <file>')],
   [hexToBytes('504b0304'), named('a zip file', 'unpack it first: unzip <file>')],
   [hexToBytes('fd377a585a00'), named('an xz file', 'unpack it first: unxz <file>')],
@@ -211,7 +225,25 @@ const MAGICS: readonly (readonly [Uint8Array, Refusal])[] = [
 
 /** The refusal of bytes that are some other well-known thing than DER; null for all else. */
 export function refuseMagic(bytes: Uint8Array): DeribitKeysError | null {
-  return MAGICS.find(([magic]) => equalBytes(bytes.subarray(0, magic.length), magic))?.[1]() ?? sshBlob(bytes);
+  const refuse = MAGICS.find(([magic]) => equalBytes(bytes.subarray(0, magic.length), magic))?.[1];
+  if (refuse !== undefined) return refuse();
+  if (isCose(bytes)) return refuseCose();
+  return isPgp(bytes) ? refusePgp() : sshBlob(bytes);
+}
+
+/** A COSE key in CBOR (RFC 9052 §7): a map of two to eight members, whose first, `kty`, is OKP, EC2, RSA or Symmetric. */
+function isCose([map = 0, label, type = 0]: Uint8Array): boolean {
+  return map >= 0xa2 && map <= 0xa8 && label === 1 && type >= 1 && type <= 4;
+}
+
+/** A PGP key (RFC 9580 §4.2, §5.5): a secret or public key packet of version 4 to 6, longer than bare keys are. */
+function isPgp(bytes: Uint8Array): boolean {
+  const [tag = 0, length = 0] = bytes;
+  if (bytes.length <= 64) return false;
+  const isShort = tag === 0x94 || tag === 0x98 || ((tag === 0xc5 || tag === 0xc6) && length < 192);
+  const isLong = tag === 0x95 || tag === 0x99 || ((tag === 0xc5 || tag === 0xc6) && length < 224);
+  const version = bytes[isShort ? 2 : 3] ?? 0;
+  return (isShort || isLong) && version >= 4 && version <= 6;
 }
 
 /** Bytes of SSH's wire format, without the text around them. */

@@ -148,10 +148,11 @@ function notThere(identities: readonly AgentIdentity[], choice: AgentKeyChoice):
       'unlock it (ssh-add -X), or load the key (deribit-keys agent-load <name>, ssh-add <file>)',
     );
   }
-  const more = identities.length > SHOWN ? `, and ${identities.length - SHOWN} more` : '';
+  const shown = distinct(identities);
+  const more = shown.length > SHOWN ? `, and ${shown.length - SHOWN} more` : '';
   return signerError(
     `the ssh-agent has no key ${wanted(choice)}`,
-    `it has: ${identities.slice(0, SHOWN).map(describe).join(', ')}${more}`,
+    `it has: ${shown.slice(0, SHOWN).map(describe).join(', ')}${more}`,
   );
 }
 

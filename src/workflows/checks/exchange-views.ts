@@ -15,6 +15,7 @@ import { DOCUMENTED_KEY_LIMIT as MAX_API_KEYS } from '../account/api-keys.js';
 import { shownFingerprint } from '../account/match-key.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { asFound, type Finding, fixOf, notesOn, ownCommand } from './finding.js';
+import { explainRefusal } from './refusal.js';
 
 /** What was found of one place that keys live at. */
 export interface EndpointView {
@@ -79,8 +80,19 @@ export async function viewAccount(context: WorkflowContext, login: AccountLogin)
       findings: [notes.good('account', `${clientId} sees ${apiKeys.length} API keys${where}`), keysLeft(apiKeys)],
     };
   } catch (thrown) {
-    return { apiKeys: null, findings: [cannotAsk(thrown)] };
+    const error = await explainRefusal(context, thrown, {
+      endpoint: login.endpoint,
+      clientId,
+      record: null,
+      secret: 'clientSecret' in login.credentials ? login.credentials.clientSecret : null,
+    });
+    return { apiKeys: null, findings: [inBrief(cannotAsk(error))] };
   }
+}
+
+/** A fix of several lines in one, with the likeliest reasons. */
+function inBrief(finding: Finding): Finding {
+  return { ...finding, fix: finding.fix?.split('\n').slice(0, 3).join('; ') ?? null };
 }
 
 /** Why the account could not be asked: a missing code or passphrase is no fault. @throws `ERR_USAGE` unchanged */

@@ -91,7 +91,7 @@ async function knownReasons(context: WorkflowContext, { record, clientId, secret
     reasons.push(`the client id ${spoiltId}`);
   } else if (!/^[A-Za-z0-9_-]{8,}$/.test(clientId)) {
     reasons.push(
-      `the client id has ${clientId.length} characters: one of Deribit's has 8 or more letters, digits, _ and -`,
+      `${inOneLine(clientId)} does not look like a client id of Deribit's: 8 or more letters, digits, _ and -`,
     );
   }
   const { records } = await context.store.list();
@@ -103,6 +103,7 @@ async function knownReasons(context: WorkflowContext, { record, clientId, secret
   } else if (secret !== null) {
     const spoilt = describeSpoiltText(text);
     if (spoilt !== null) reasons.push(`the client secret ${spoilt}`);
+    else if (text.startsWith(`${clientId}:`)) reasons.push('the client secret has the client id in front of it');
   }
   return reasons;
 }

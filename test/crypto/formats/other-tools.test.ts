@@ -13,6 +13,8 @@ const text = (bytes: Uint8Array | string) => Buffer.from(bytes).toString('latin1
 const seedHex = seed.toString('hex');
 
 const RING_V2 = der(`3053 020101 3005 0603 2b6570 0422 0420 ${seedHex} a123 0321 00 ${raw.toString('hex')}`);
+const PEM = encodePem('PRIVATE KEY', key.exposePkcs8());
+const JWK = { kty: 'OKP', crv: 'Ed25519', x: raw.toString('base64url'), d: seed.toString('base64url') };
 const PAIR = der(`304e 020100 3005 0603 2b6570 0442 0440 ${seedHex} ${raw.toString('hex')}`);
 
 describe('a private key that another tool wrote in its own way is read:', () => {
@@ -32,6 +34,11 @@ vFJFaMZfwFY/zKbzBc973A==
     ['PKCS#8 under the label ED25519 PRIVATE KEY', encodePem('ED25519 PRIVATE KEY', key.exposePkcs8())],
     ['PKCS#8 under the label ANY PRIVATE KEY', encodePem('ANY PRIVATE KEY', key.exposePkcs8())],
     ['PKCS#8 under the label of OpenSSH', encodePem('OPENSSH PRIVATE KEY', key.exposePkcs8())],
+    ['PKCS#8 whose BEGIN line was pasted twice', PEM.replace(/^(.*\n)/, '$1$1')],
+    ['a JWK inside another document', JSON.stringify({ name: 'bot', jwk: JWK })],
+    ['a JWK deeper inside', JSON.stringify({ data: { data: { value: JWK } } })],
+    ['a JWK as a string in JSON', JSON.stringify({ SecretString: JSON.stringify(JWK) })],
+    ['a Kubernetes secret in YAML', `kind: Secret\ndata:\n  tls.key: ${Buffer.from(PEM).toString('base64')}\n`],
   ])('%s', async (_, input) => {
     for (const engine of ENGINES) {
       expect((await parsePrivateKey(input, { engine })).exposePkcs8()).toEqual(key.exposePkcs8());

@@ -44,6 +44,29 @@ describe('what is no key that Deribit takes is refused by its name', () => {
     ['an OKP JWK without curve', '{"kty":"OKP"}', 'OKP key without a curve: Deribit takes Ed25519 or RSA'],
     ['an encryption JWK', '{"kty":"RSA","use":"enc"}', 'JWK for encryption (use is enc)'],
     ['an encrypted JWK', 'eyJhbGciOiJSU0EifQ.aaaa.bbbb.cccc.dddd', 'this is an encrypted JWK (JWE)'],
+    [
+      'a COSE key',
+      der(`a4 0101 2006 215820 ${'11'.repeat(32)} 235820 ${'22'.repeat(32)}`),
+      'this is a COSE key (CBOR)',
+    ],
+    [
+      'a COSE key in base64',
+      Buffer.from(`a301012006215820${'11'.repeat(32)}`, 'hex').toString('base64'),
+      'this is a COSE',
+    ],
+    ['a PGP key in binary', der(`9458 04 6553f100 16${'11'.repeat(80)}`), 'this is a PGP key or message'],
+    ['a PGP public key in binary', der(`c633 04 6553f100 16${'11'.repeat(80)}`), 'this is a PGP key or message'],
+    ['a Tor onion key', utf8(`== ed25519v1-public: type0 ==\0\0\0${'x'.repeat(32)}`), 'this is a key of a Tor onion'],
+    [
+      "a key of Tor's clients",
+      `${'b'.repeat(56)}:descriptor:x25519:${'A'.repeat(52)}`,
+      "this is a key of Tor's client",
+    ],
+    ['an extended wallet key', `xprv9s21ZrQH143K${'3'.repeat(96)}`, 'this is an extended key of a wallet (BIP 32)'],
+    ['a NATS seed', `SUA${'C'.repeat(55)}`, 'this is a key of NATS (nkey)'],
+    ['a DID', `did:key:z6Mk${'h'.repeat(44)}`, 'this is a key in multibase (did:key)'],
+    ['a PDF document', utf8('%PDF-1.7\n'), 'this is a PDF document'],
+    ['a picture', der('89504e470d0a1a0a'), 'this is a picture'],
     ['a PuTTY key of version 1', 'PuTTY-User-Key-File-1: ssh-rsa\n', 'PuTTY key of version 1: 2 and 3 are read'],
     ['a PGP key', pem('PGP PRIVATE KEY BLOCK', 'Version: 1\n\nlQ==\n=abcd'), 'this is a PGP key or message'],
     [
@@ -106,6 +129,7 @@ describe('what is no key that Deribit takes is refused by its name', () => {
     );
     const jwk = JSON.stringify(generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' }));
     await expectRefusal(parsePrivateKey(jwk), 'ERR_KEY_UNSUPPORTED', /JWK without d/);
+    await expectRefusal(parsePrivateKey('{"kty":"oct","k":"AAAA"}'), 'ERR_KEY_UNSUPPORTED', /^symmetric key/);
   });
 });
 
@@ -129,6 +153,9 @@ describe('what is broken or unknown is refused as unreadable', () => {
     ['a PEM block of another thing', encodePem('PUBLIC KEY', P256.export({ type: 'pkcs8', format: 'der' })), /says/],
     ['DER of another thing', der('3003 0101ff'), /^the data is DER, but of no key or certificate$/],
     ['broken JSON', '{"kty":', /^it begins like JSON but is not \(7 characters\)$/],
+    ['a URL', 'https://example.com/key', /^this is the address of a key/],
+    ['a reference of a password manager', 'op://vault/item/key', /^this is the address of a key/],
+    ['an ARN', 'arn:aws:kms:eu-west-1:1:key/aa', /^this is the address of a key/],
     ['other JSON', '{"a":1}', /has neither kty nor keys/],
     ['a JWK set without keys', '{"keys":[]}', /^JWK set without keys$/],
     ['a JWK set of strings', '{"keys":["a"]}', /member that is not an object/],

@@ -72,7 +72,7 @@ describe('A login refused without a reason', () => {
     const house = await openHouse();
     expect((await house.run('generate', 'late')).exitCode).toBe(0);
     const [first] = await refused(house, 'link', 'late', '--client-id', 'ab+c', '--url', house.sandbox.wsUrl);
-    expect(first).toMatch(/^the client id has 4 characters: one of Deribit's has 8 or more/);
+    expect(first).toMatch(/^ab\+c does not look like a client id of Deribit's: 8 or more/);
   });
 
   it.each([
@@ -124,6 +124,33 @@ describe('A login refused without a reason', () => {
     expect(hints(result)[0]).toMatch(reason);
     expect(result.stderr).not.toContain('canary');
     expect(house.record('late').state).toBe('local');
+  });
+
+  it.each([
+    [
+      'has the client id in front of it',
+      (id: string) => `${id}:canary-secret`,
+      'the client secret has the client id in front of it',
+    ],
+    ['has a newline', () => 'canary-secret\n', 'the client secret begins or ends with white space or a newline'],
+  ])('by the doctor with a client secret that %s says so', async (_what, secretOf, reason) => {
+    const house = await openHouse();
+    const { clientId, wsUrl } = house.sandbox;
+    const result = await cli(['--keys-dir', house.keys, '--url', wsUrl, '--json', 'doctor'], {
+      env: { DERIBIT_CLIENT_ID: clientId, DERIBIT_CLIENT_SECRET: secretOf(clientId) },
+    });
+    expect(result.exitCode).toBe(1);
+    const { culprit } = result.json<{ culprit: { check: string; fix: string } }>();
+    expect(culprit.check).toBe('account');
+    expect(culprit.fix.startsWith(`${reason}; `)).toBe(true);
+    expect(result.stdout).not.toContain('canary');
+  });
+
+  it('by sign is not waited for: a client id that cannot be one is refused', async () => {
+    const house = await openHouse();
+    const result = await house.run('sign', 'bot', '--client-id', '"AbCdEf12"');
+    expect(result.exitCode).toBe(2);
+    expect(result.stderr).toContain('error: the client id is in quotes, which are not part of it');
   });
 
   it('by register with a key of the keystore names that key', async () => {
