@@ -103,9 +103,15 @@ function watched(transport: Transport, out: Printer): Transport {
  */
 export function createContext(
   host: Host,
-  out: Printer,
-  options: GlobalOptions,
-  flags: Readonly<Record<string, unknown>> = { ...options },
+  {
+    out,
+    options,
+    flags = { ...options },
+  }: {
+    readonly out: Printer;
+    readonly options: GlobalOptions;
+    readonly flags?: Readonly<Record<string, unknown>> | undefined;
+  },
 ): Context {
   const store = openKeystore(options.keysDir ?? (host.env.DERIBIT_KEYS_DIR || 'keys'), {
     signal: host.signal,

@@ -95,7 +95,7 @@ export async function execute(groups: readonly CommandGroup[], argv: readonly st
   }
   const open = (globals: GlobalOptions, flags: GlobalOptions) => {
     printer = printerFor(host, flags);
-    return createContext(host, printer, globals, { ...flags });
+    return createContext(host, { out: printer, options: globals, flags: { ...flags } });
   };
   let complaining: Command | undefined;
   try {

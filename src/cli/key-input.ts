@@ -61,9 +61,15 @@ async function readSource(cx: Context, source: string): Promise<Source> {
  */
 export async function readKeyInput<T>(
   cx: Context,
-  source: string,
-  parse: (bytes: Uint8Array, passphrase: Secret | null) => Promise<T>,
-  key?: string,
+  {
+    source,
+    parse,
+    key,
+  }: {
+    readonly source: string;
+    readonly parse: (bytes: Uint8Array, passphrase: Secret | null) => Promise<T>;
+    readonly key?: string | undefined;
+  },
 ): Promise<T> {
   const { bytes, shared } = await readSource(cx, source);
   const tellIfShared = () => {

@@ -189,9 +189,15 @@ function widthsFor(natural: readonly number[], yielding: readonly number[], room
  */
 export function table(
   printer: Printer,
-  header: readonly string[],
-  rows: readonly (readonly string[])[],
-  yielding: readonly string[] = [],
+  {
+    header,
+    rows,
+    yielding = [],
+  }: {
+    readonly header: readonly string[];
+    readonly rows: readonly (readonly string[])[];
+    readonly yielding?: readonly string[] | undefined;
+  },
 ): string[] {
   const cells = [header, ...rows].map((row) => row.map(inLine));
   const natural = header.map((_, column) => Math.max(...cells.map((row) => (row[column] ?? '').length)));

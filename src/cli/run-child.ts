@@ -29,7 +29,14 @@ function cannotRun(program: string, cause: unknown): ExitWith {
 }
 
 /** Some of what can go wrong is thrown here, some comes as the child's `error`. */
-function start(host: Host, program: string, argv: readonly string[], env: Record<string, string>) {
+function start(
+  host: Host,
+  {
+    program,
+    argv,
+    env,
+  }: { readonly program: string; readonly argv: readonly string[]; readonly env: Record<string, string> },
+) {
   try {
     return spawn(program, argv, {
       env,
@@ -52,12 +59,14 @@ function start(host: Host, program: string, argv: readonly string[], env: Record
  */
 export function runChild(
   host: Host,
-  program: string,
-  argv: readonly string[],
-  env: Record<string, string>,
+  {
+    program,
+    argv,
+    env,
+  }: { readonly program: string; readonly argv: readonly string[]; readonly env: Record<string, string> },
 ): Promise<number> {
   return new Promise((resolve, reject) => {
-    const child = start(host, program, argv, env);
+    const child = start(host, { program, argv, env });
     if (child.stdin !== null) {
       host.stdin.pipe(child.stdin);
       // a program that reads no input is no error

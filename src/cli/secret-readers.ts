@@ -51,9 +51,7 @@ export async function readSecretFile(
 /** Reads the secret of `key` from the file of that name in `folder`, or returns null if there is none. */
 export async function readFromFolder(
   folder: string,
-  key: string,
-  what: string,
-  io: ReaderContext,
+  { key, what, io }: { readonly key: string; readonly what: string; readonly io: ReaderContext },
 ): Promise<Secret | null> {
   try {
     return await readSecretFile(join(folder, key), what, io);

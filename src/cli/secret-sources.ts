@@ -163,13 +163,14 @@ function sourcesOf(name: SecretName, { env, flags, ...io }: SecretContext, key: 
       );
     }
     const folder = flag('passphrase-dir');
-    if (folder !== undefined) add(true, ({ readFromFolder }) => readFromFolder(folder, baseName(key), what, io));
+    if (folder !== undefined)
+      add(true, ({ readFromFolder }) => readFromFolder(folder, { key: baseName(key), what, io }));
   }
   const value = env[variable];
   if (value !== undefined && value !== '') sources.push({ explicit: true, read: async () => new Secret(value) });
   const credentials = env.CREDENTIALS_DIRECTORY;
   if (perKey && key !== undefined && credentials !== undefined && credentials !== '') {
-    add(false, ({ readFromFolder }) => readFromFolder(credentials, baseName(key), what, io));
+    add(false, ({ readFromFolder }) => readFromFolder(credentials, { key: baseName(key), what, io }));
   }
   return sources;
 }

@@ -103,12 +103,22 @@ export async function passesMillerRabin(
   for (let round = 0; round < rounds; round++) {
     await pause();
     const base = 2n + (bytesToBigInt(randomBytes(length)) % (candidate - 3n));
-    if (!isWitnessed(modPow(base, odd, candidate), twos, last, candidate)) return false;
+    if (!isWitnessed({ power: modPow(base, odd, candidate), twos, last, candidate })) return false;
   }
   return true;
 }
 
-function isWitnessed(power: bigint, twos: number, last: bigint, candidate: bigint): boolean {
+function isWitnessed({
+  power,
+  twos,
+  last,
+  candidate,
+}: {
+  readonly power: bigint;
+  readonly twos: number;
+  readonly last: bigint;
+  readonly candidate: bigint;
+}): boolean {
   let current = power;
   if (current === 1n || current === last) return true;
   for (let i = 1; i < twos; i++) {

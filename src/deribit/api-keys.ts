@@ -75,12 +75,16 @@ const FINGERPRINT = /^\s*([0-9a-f]{2}[\s:]*){16}$/i;
 /** Makes a key (`private/create_api_key`). A whitelist can only be set afterwards, by {@link editApiKey}. */
 export function createApiKey(account: Account, params: NewApiKey, options?: ApiKeyOptions): Promise<ApiKey> {
   const { scope, label, publicKey, features, asShown } = params;
-  return keyFrom(account, 'private/create_api_key', options, () => ({
-    max_scope: scopeText(scope),
-    ...(label === undefined ? {} : { name: asShown ? label : checkLabel(label) }),
-    ...(publicKey === undefined ? {} : { public_key: publicKey }),
-    ...(features === undefined ? {} : { enabled_features: asShown ? features : checkFeatures(features) }),
-  }));
+  return keyFrom(account, {
+    method: 'private/create_api_key',
+    options,
+    params: () => ({
+      max_scope: scopeText(scope),
+      ...(label === undefined ? {} : { name: asShown ? label : checkLabel(label) }),
+      ...(publicKey === undefined ? {} : { public_key: publicKey }),
+      ...(features === undefined ? {} : { enabled_features: asShown ? features : checkFeatures(features) }),
+    }),
+  });
 }
 
 const LIST = 'private/list_api_keys';
@@ -130,31 +134,35 @@ function readable(item: Readonly<Record<string, unknown>>): Readonly<Record<stri
 /** Changes a key (`private/edit_api_key`); the scope must be given each time, what is left out stays. */
 export function editApiKey(account: Account, params: ApiKeyChange, options?: ApiKeyOptions): Promise<ApiKey> {
   const { keyId, scope, label, enabled, features, ipWhitelist, asShown } = params;
-  return keyFrom(account, 'private/edit_api_key', options, () => ({
-    id: checkId(keyId),
-    max_scope: scopeText(scope),
-    ...(label === undefined ? {} : { name: asShown ? label : checkLabel(label) }),
-    ...(enabled === undefined ? {} : { enabled }),
-    ...(features === undefined ? {} : { enabled_features: asShown ? features : checkFeatures(features) }),
-    ...(ipWhitelist === undefined ? {} : { ip_whitelist: asShown ? ipWhitelist : checkAddresses(ipWhitelist) }),
-  }));
+  return keyFrom(account, {
+    method: 'private/edit_api_key',
+    options,
+    params: () => ({
+      id: checkId(keyId),
+      max_scope: scopeText(scope),
+      ...(label === undefined ? {} : { name: asShown ? label : checkLabel(label) }),
+      ...(enabled === undefined ? {} : { enabled }),
+      ...(features === undefined ? {} : { enabled_features: asShown ? features : checkFeatures(features) }),
+      ...(ipWhitelist === undefined ? {} : { ip_whitelist: asShown ? ipWhitelist : checkAddresses(ipWhitelist) }),
+    }),
+  });
 }
 
 /** Lets a key log in again (`private/enable_api_key`). */
 export function enableApiKey(account: Account, { keyId }: ApiKeyId, options?: ApiKeyOptions): Promise<ApiKey> {
-  return keyFrom(account, 'private/enable_api_key', options, () => ({ id: checkId(keyId) }));
+  return keyFrom(account, { method: 'private/enable_api_key', options, params: () => ({ id: checkId(keyId) }) });
 }
 
 /** Keeps a key from logging in (`private/disable_api_key`). */
 export function disableApiKey(account: Account, { keyId }: ApiKeyId, options?: ApiKeyOptions): Promise<ApiKey> {
-  return keyFrom(account, 'private/disable_api_key', options, () => ({ id: checkId(keyId) }));
+  return keyFrom(account, { method: 'private/disable_api_key', options, params: () => ({ id: checkId(keyId) }) });
 }
 
 /** Removes a key for good (`private/remove_api_key`). */
 export async function removeApiKey(account: Account, { keyId }: ApiKeyId, options?: ApiKeyOptions): Promise<void> {
   const method = 'private/remove_api_key';
   const result = await withSecondFactor(account, method, { id: checkId(keyId) }, options);
-  if (result !== 'ok') throw unexpected(method, 'the result', '"ok"', result);
+  if (result !== 'ok') throw unexpected({ method, field: 'the result', expected: '"ok"', value: result });
 }
 
 /** Gives a key another label (`private/change_api_key_name`). */
@@ -163,10 +171,14 @@ export function renameApiKey(
   { keyId, label }: ApiKeyId & { readonly label: string },
   options?: ApiKeyOptions,
 ): Promise<ApiKey> {
-  return keyFrom(account, 'private/change_api_key_name', options, () => ({
-    id: checkId(keyId),
-    name: checkLabel(label),
-  }));
+  return keyFrom(account, {
+    method: 'private/change_api_key_name',
+    options,
+    params: () => ({
+      id: checkId(keyId),
+      name: checkLabel(label),
+    }),
+  });
 }
 
 /** Gives a key another scope (`private/change_scope_in_api_key`). */
@@ -175,22 +187,32 @@ export function changeApiKeyScope(
   { keyId, scope }: ApiKeyId & { readonly scope: string | Scope },
   options?: ApiKeyOptions,
 ): Promise<ApiKey> {
-  return keyFrom(account, 'private/change_scope_in_api_key', options, () => ({
-    id: checkId(keyId),
-    max_scope: scopeText(scope),
-  }));
+  return keyFrom(account, {
+    method: 'private/change_scope_in_api_key',
+    options,
+    params: () => ({
+      id: checkId(keyId),
+      max_scope: scopeText(scope),
+    }),
+  });
 }
 
 /** Gives a symmetric key another secret (`private/reset_api_key`); what it does to an asymmetric one is unknown. */
 export function resetApiKey(account: Account, { keyId }: ApiKeyId, options?: ApiKeyOptions): Promise<ApiKey> {
-  return keyFrom(account, 'private/reset_api_key', options, () => ({ id: checkId(keyId) }));
+  return keyFrom(account, { method: 'private/reset_api_key', options, params: () => ({ id: checkId(keyId) }) });
 }
 
 async function keyFrom(
   account: Account,
-  method: string,
-  options: ApiKeyOptions | undefined,
-  params: () => Readonly<Record<string, unknown>>,
+  {
+    method,
+    options,
+    params,
+  }: {
+    readonly method: string;
+    readonly options: ApiKeyOptions | undefined;
+    readonly params: () => Readonly<Record<string, unknown>>;
+  },
 ): Promise<ApiKey> {
   return readApiKey(method, await withSecondFactor(account, method, params(), options));
 }

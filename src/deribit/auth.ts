@@ -182,9 +182,11 @@ export interface SignInContext {
  */
 export async function signIn(
   { clock, signal, onNote }: SignInContext,
-  transport: Transport,
-  credentials: Credentials,
-  scope?: string | undefined,
+  {
+    transport,
+    credentials,
+    scope,
+  }: { readonly transport: Transport; readonly credentials: Credentials; readonly scope?: string | undefined },
 ): Promise<Login> {
   const options = defined({ signal });
   return withClockCorrection({

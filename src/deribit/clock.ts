@@ -47,7 +47,7 @@ const FRESH_MS = 60_000;
 export async function getTime(transport: Transport, options: RequestOptions = {}): Promise<number> {
   const result = await transport.request('public/get_time', {}, options);
   if (typeof result !== 'number' || !Number.isFinite(result)) {
-    throw unexpected('public/get_time', 'the result', 'a number', result);
+    throw unexpected({ method: 'public/get_time', field: 'the result', expected: 'a number', value: result });
   }
   return result;
 }

@@ -38,8 +38,12 @@ export function checkConnectOptions<T extends ConnectOptions>(
   requireSignal(options.signal);
   return {
     ...options,
-    timeoutMs: requireNumber('timeoutMs', options.timeoutMs ?? DEFAULT_TIMEOUT_MS, 1),
-    maxReplyBytes: requireNumber('maxReplyBytes', options.maxReplyBytes ?? DEFAULT_MAX_REPLY_BYTES, 1),
+    timeoutMs: requireNumber({ name: 'timeoutMs', value: options.timeoutMs ?? DEFAULT_TIMEOUT_MS, least: 1 }),
+    maxReplyBytes: requireNumber({
+      name: 'maxReplyBytes',
+      value: options.maxReplyBytes ?? DEFAULT_MAX_REPLY_BYTES,
+      least: 1,
+    }),
   };
 }
 

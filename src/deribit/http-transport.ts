@@ -129,7 +129,7 @@ class HttpPosts implements HttpTransport {
     }
     const frame = decodeFrame(text);
     if (frame.kind === 'reply' && (frame.reply.id === null || frame.reply.id === id)) {
-      return resultOf(frame.reply, method, params, this.#expectTestnet);
+      return resultOf({ reply: frame.reply, method, params, expectTestnet: this.#expectTestnet });
     }
     if (status < 200 || status > 299) throw statusError(this.#place, status, { maybeSent: true });
     const problem =

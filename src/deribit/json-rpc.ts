@@ -85,7 +85,17 @@ export function decodeFrame(text: string): Frame {
  * The result of a reply. Throws `ERR_WRONG_ENVIRONMENT` where its `testnet` flag contradicts `expectTestnet`, error
  * replies included, else what {@link rpcError} makes of an error.
  */
-export function resultOf(reply: Reply, method: string, params: Params, expectTestnet: boolean | null): unknown {
+export function resultOf({
+  reply,
+  method,
+  params,
+  expectTestnet,
+}: {
+  readonly reply: Reply;
+  readonly method: string;
+  readonly params: Params;
+  readonly expectTestnet: boolean | null;
+}): unknown {
   if (expectTestnet !== null && reply.testnet !== null && reply.testnet !== expectTestnet) {
     const [expected, actual] = expectTestnet ? ['test', 'production'] : ['production', 'test'];
     throw new DeribitKeysError(

@@ -44,7 +44,7 @@ class Fields {
 
   #read<T>(name: string, expected: string, is: (field: unknown) => field is T): T {
     const field = Object.hasOwn(this.#value, name) ? this.#value[name] : undefined;
-    if (!is(field)) throw unexpected(this.#method, this.#at + name, expected, field);
+    if (!is(field)) throw unexpected({ method: this.#method, field: this.#at + name, expected, value: field });
     return field;
   }
 }
@@ -52,17 +52,27 @@ class Fields {
 /** Opens the answer to `method` as an object; `at` says where in the answer it stands, such as `[3].`. */
 export function fieldsOf(method: string, value: unknown, at = ''): Fields {
   if (isRecord(value)) return new Fields(method, value, at);
-  throw unexpected(method, at === '' ? 'the result' : at.replace(/\.$/, ''), 'an object', value);
+  throw unexpected({ method, field: at === '' ? 'the result' : at.replace(/\.$/, ''), expected: 'an object', value });
 }
 
 /** Opens a part of the answer to `method`, or all of it, as an array. */
 export function listOf(method: string, value: unknown, at = 'the result'): readonly unknown[] {
-  if (!Array.isArray(value)) throw unexpected(method, at, 'a list', value);
+  if (!Array.isArray(value)) throw unexpected({ method, field: at, expected: 'a list', value });
   return value;
 }
 
 /** The error for a field of an answer that is not what it must be. */
-export function unexpected(method: string, field: string, expected: string, value: unknown): DeribitKeysError {
+export function unexpected({
+  method,
+  field,
+  expected,
+  value,
+}: {
+  readonly method: string;
+  readonly field: string;
+  readonly expected: string;
+  readonly value: unknown;
+}): DeribitKeysError {
   return protocolError(`the answer to ${method} is not as expected: ${field} is ${kindOf(value)}, not ${expected}`, {
     maybeSent: true,
   });

@@ -38,6 +38,6 @@ export function checkRequest(
 ): RequestOptions & { readonly params: Params } {
   const given = requireObject('the options of a request', options ?? {});
   requireSignal(given.signal);
-  if (given.timeoutMs !== undefined) requireNumber('timeoutMs', given.timeoutMs, 1);
+  if (given.timeoutMs !== undefined) requireNumber({ name: 'timeoutMs', value: given.timeoutMs, least: 1 });
   return { ...given, params: requireObject('the parameters of a request', params ?? {}) };
 }

@@ -208,7 +208,9 @@ class Connection implements WebSocketTransport {
     const waiting = this.#take(reply.id, 'error' in reply.outcome ? String(reply.outcome.error.code) : 'ok');
     if (waiting === null) return;
     try {
-      waiting.resolve(resultOf(reply, waiting.method, waiting.params, this.#expectTestnet));
+      waiting.resolve(
+        resultOf({ reply, method: waiting.method, params: waiting.params, expectTestnet: this.#expectTestnet }),
+      );
     } catch (error) {
       waiting.reject(error as DeribitKeysError);
     }

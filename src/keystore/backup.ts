@@ -73,12 +73,17 @@ async function readAll(store: Keystore): Promise<FileOfBackup[]> {
 type Refuse = (what: string) => DeribitKeysError;
 
 /** Proves one key: its record is valid, and its files are there and belong to it. */
-async function checkKey(
-  name: string,
-  files: ReadonlyMap<string, string>,
-  where: string,
-  refuse: Refuse,
-): Promise<void> {
+async function checkKey({
+  name,
+  files,
+  where,
+  refuse,
+}: {
+  readonly name: string;
+  readonly files: ReadonlyMap<string, string>;
+  readonly where: string;
+  readonly refuse: Refuse;
+}): Promise<void> {
   const names = fileNames(name);
   const record = parseRecord(files.get(names.record) ?? '', `${names.record} in ${where}`, name);
   const publicPem = files.get(names.publicKey);
@@ -116,9 +121,7 @@ interface BackupOptions {
  */
 export async function writeBackup(
   store: Keystore,
-  path: string,
-  passphrase: Secret,
-  { signal }: BackupOptions = {},
+  { path, passphrase, signal }: { readonly path: string; readonly passphrase: Secret } & BackupOptions,
 ): Promise<number> {
   await requireNoFile(path);
   const files = await readAll(store);
@@ -129,7 +132,7 @@ export async function writeBackup(
     new DeribitKeysError('ERR_KEY_UNREADABLE', `the keystore ${store.folder} cannot be backed up: ${what}`, {
       hint: 'see what is wrong with: deribit-keys doctor',
     });
-  for (const name of names) await checkKey(name, texts, store.folder, refuse);
+  for (const name of names) await checkKey({ name, files: texts, where: store.folder, refuse });
   const [{ Encrypter, Stanza }, { createTar }] = await Promise.all([import('age-encryption'), import('nanotar')]);
   const tar = createTar(files.map(({ path: name, content }) => ({ name, data: content, attrs: { mode: '600' } })));
   const encrypter = new Encrypter();
@@ -181,7 +184,17 @@ async function openBackup(path: string, passphrase: Secret, signal?: AbortSignal
 }
 
 /** The files of a backup by their paths, proved to be a keystore that can be restored, and the names of its keys. */
-async function readBackup(path: string, passphrase: Secret, signal: AbortSignal | undefined, refuse: Refuse) {
+async function readBackup({
+  path,
+  passphrase,
+  signal,
+  refuse,
+}: {
+  readonly path: string;
+  readonly passphrase: Secret;
+  readonly signal: AbortSignal | undefined;
+  readonly refuse: Refuse;
+}) {
   const files = new Map<string, string>();
   for (const { path: file, content } of await openBackup(path, passphrase, signal)) {
     if (file !== AUDIT_FILE && !isKeyName(KEY_FILE.exec(file)?.groups?.name ?? '')) {
@@ -195,7 +208,7 @@ async function readBackup(path: string, passphrase: Secret, signal: AbortSignal 
   if (own.some((file) => !complete.has(file))) throw refuse('it holds a file of a key without a record');
   if (new Set(names.map(foldName)).size < names.length) throw refuse('two of its names differ only by case');
   if (names.length === 0) throw new DeribitKeysError('ERR_STATE', `the backup ${path} holds no key`);
-  for (const name of names) await checkKey(name, files, path, refuse);
+  for (const name of names) await checkKey({ name, files, where: path, refuse });
   return { files, names };
 }
 
@@ -208,15 +221,18 @@ async function readBackup(path: string, passphrase: Secret, signal: AbortSignal 
  */
 export async function restoreBackup(
   store: Keystore,
-  path: string,
-  passphrase: Secret,
-  { names: wanted = [], signal }: BackupOptions & { readonly names?: readonly string[] } = {},
+  {
+    path,
+    passphrase,
+    names: wanted = [],
+    signal,
+  }: { readonly path: string; readonly passphrase: Secret } & BackupOptions & { readonly names?: readonly string[] },
 ): Promise<readonly string[]> {
   const refuse: Refuse = (what) =>
     new DeribitKeysError('ERR_KEY_UNREADABLE', `the backup ${path} cannot be restored: ${what}`, {
       hint: 'nothing was restored',
     });
-  const backup = await readBackup(path, passphrase, signal, refuse);
+  const backup = await readBackup({ path, passphrase, signal, refuse });
   const missing = wanted.find((name) => !backup.names.includes(name));
   if (missing !== undefined) {
     throw new DeribitKeysError('ERR_NO_SUCH_NAME', `the backup ${path} holds no key "${missing}"`, {
@@ -228,7 +244,7 @@ export async function restoreBackup(
   return store.withLocks(names, async (keys) => {
     for (const key of keys) if (key.finished) await key.requireFree();
     await store.requireFree(...names);
-    const steps = await stepsToRestore(store, names, backup.files, every);
+    const steps = await stepsToRestore(store, { names, files: backup.files, every });
     const notes = names.map((name) => ({ action: 'restore', name }));
     await keys[0]?.change(steps, ...notes);
     return names;
@@ -237,9 +253,11 @@ export async function restoreBackup(
 
 async function stepsToRestore(
   store: Keystore,
-  names: readonly string[],
-  files: ReadonlyMap<string, string>,
-  every: boolean,
+  {
+    names,
+    files,
+    every,
+  }: { readonly names: readonly string[]; readonly files: ReadonlyMap<string, string>; readonly every: boolean },
 ): Promise<readonly Step[]> {
   const restoredAt = store.now().toISOString();
   const steps: Step[] = [];

@@ -153,7 +153,17 @@ async function clearEnded(
   return verdict;
 }
 
-function heldByAnother(holder: Holder | null, here: string, what: string, path: string): DeribitKeysError {
+function heldByAnother({
+  holder,
+  here,
+  what,
+  path,
+}: {
+  readonly holder: Holder | null;
+  readonly here: string;
+  readonly what: string;
+  readonly path: string;
+}): DeribitKeysError {
   const elsewhere = holder !== null && holder.machine !== here;
   const who = holder === null ? 'another process' : `another process (pid ${holder.pid})`;
   const hint = elsewhere
@@ -202,7 +212,8 @@ export async function takeLock(folder: string, name: string, options: LockOption
       }
       if (performance.now() >= deadlineMs) {
         const holder = seen === null ? null : parseHolder(seen.content);
-        if (waitMs === 0 || fate !== 'unknown' || changed) throw heldByAnother(holder, await thisMachine(), what, path);
+        if (waitMs === 0 || fate !== 'unknown' || changed)
+          throw heldByAnother({ holder, here: await thisMachine(), what, path });
         if (!patient)
           onWait?.(`waiting up to ${Math.ceil(leaseMs / 1000)} s: ${path} may belong to a process that ended`);
         patient = true;

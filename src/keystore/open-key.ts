@@ -32,9 +32,11 @@ export function mismatch(record: KeyRecord, path: string, what: string): Deribit
 
 async function parseStored(
   record: KeyRecord,
-  path: string,
-  text: string,
-  source?: PassphraseSource,
+  {
+    path,
+    text,
+    source,
+  }: { readonly path: string; readonly text: string; readonly source?: PassphraseSource | undefined },
 ): Promise<PrivateKey> {
   if (PLAIN.test(text) && !ENCRYPTED.test(text)) return loadPkcs8Pem(text);
   const { parsePrivateKey } = await import('../crypto/formats/index.js');
@@ -72,7 +74,7 @@ export async function openPrivateKey(
 ): Promise<PrivateKey> {
   const files = store.files(record.name);
   const text = (await readPrivateFile(files.privateKey, options.permissions)).toString('utf8');
-  const key = await parseStored(record, files.privateKey, text, options.passphrase);
+  const key = await parseStored(record, { path: files.privateKey, text, source: options.passphrase });
   const publicHalf = encodePublicKeyPem(key.publicKey);
   if (record.publicKey === publicHalf) return key;
   // a record of before it kept the public half: the file beside it tells as well, unless both were swapped

@@ -16,7 +16,17 @@ const ALGORITHM = 'chacha20-poly1305';
 const NONCE = new Uint8Array(12);
 const TAG_BYTES = 16;
 
-function deriveKey(passphrase: Secret, salt: Uint8Array, logN: number, signal?: AbortSignal): Promise<Buffer> {
+function deriveKey({
+  passphrase,
+  salt,
+  logN,
+  signal,
+}: {
+  readonly passphrase: Secret;
+  readonly salt: Uint8Array;
+  readonly logN: number;
+  readonly signal?: AbortSignal | undefined;
+}): Promise<Buffer> {
   const [N, r] = [2 ** logN, 8];
   const options = { N, r, p: 1, maxmem: 256 * N * r + 1024 * 1024 };
   return new Promise((resolve, reject) => {
@@ -45,9 +55,14 @@ export function passphraseRecipient(
   return {
     async wrapFileKey(fileKey) {
       const salt = randomBytes(16);
-      const cipher = createCipheriv(ALGORITHM, await deriveKey(passphrase, salt, WORK_FACTOR, signal), NONCE, {
-        authTagLength: TAG_BYTES,
-      });
+      const cipher = createCipheriv(
+        ALGORITHM,
+        await deriveKey({ passphrase, salt, logN: WORK_FACTOR, signal }),
+        NONCE,
+        {
+          authTagLength: TAG_BYTES,
+        },
+      );
       const body = Buffer.concat([cipher.update(fileKey), cipher.final(), cipher.getAuthTag()]);
       return [new Stanza(['scrypt', unpadded(salt), String(WORK_FACTOR)], body)];
     },
@@ -66,7 +81,7 @@ export function passphraseIdentity(passphrase: Secret, signal?: AbortSignal): Id
       // it must be the only stanza, so that nobody else can have written the file
       if (stanzas.length !== 1 || args.length !== 3 || salt.length !== 16 || body.length !== 32) return null;
       if (!(logN <= MAX_WORK_FACTOR)) throw new Error(`the work factor ${args[2]} is too high`);
-      const decipher = createDecipheriv(ALGORITHM, await deriveKey(passphrase, salt, logN, signal), NONCE, {
+      const decipher = createDecipheriv(ALGORITHM, await deriveKey({ passphrase, salt, logN, signal }), NONCE, {
         authTagLength: TAG_BYTES,
       });
       decipher.setAuthTag(body.subarray(-TAG_BYTES));

@@ -66,7 +66,17 @@ export function requireOwnFile(path: string, stats: Stats): void {
   );
 }
 
-function checkFile(path: string, stats: Stats, me: number, policy: PermissionPolicy): void {
+function checkFile({
+  path,
+  stats,
+  me,
+  policy,
+}: {
+  readonly path: string;
+  readonly stats: Stats;
+  readonly me: number;
+  readonly policy: PermissionPolicy;
+}): void {
   if (stats.uid !== me && stats.uid !== 0) {
     throw refusal(
       `the private key ${path} belongs to another user (uid ${stats.uid})`,
@@ -77,12 +87,22 @@ function checkFile(path: string, stats: Stats, me: number, policy: PermissionPol
   if ((stats.mode & (mounted ? OTHERS_BUT_GROUP_READ : OTHERS)) === 0) return;
   throw refusal(
     `the private key ${path} can be read or written by others (mode ${octal(stats.mode)})`,
-    hintFor(path, stats, me, policy),
+    hintFor({ path, stats, me, policy }),
   );
 }
 
 /** A secret that a container runtime mounts is root's, or read-only: `chmod` does not work on it. */
-function hintFor(path: string, { uid, mode }: Stats, me: number, policy: PermissionPolicy): string {
+function hintFor({
+  path,
+  stats: { uid, mode },
+  me,
+  policy,
+}: {
+  readonly path: string;
+  readonly stats: Stats;
+  readonly me: number;
+  readonly policy: PermissionPolicy;
+}): string {
   const chmod = `run: chmod 600 ${quoted(path)}`;
   const isMount = uid === 0 && (me !== 0 || (mode & WRITABLE_BY_ANYBODY) === 0);
   if (!isMount) return chmod;
@@ -152,7 +172,7 @@ export async function readPrivateFile(path: string, policy: PermissionPolicy = '
     const me = process.geteuid?.() ?? -1;
     const isPipe = statSync(path).isFIFO();
     const check = (stats: Stats) => {
-      if (checks) checkFile(path, stats, me, policy);
+      if (checks) checkFile({ path, stats, me, policy });
     };
     if (checks) {
       requireSafeFolder(dirname(path));
@@ -208,19 +228,23 @@ export async function readInput(path: string, options: InputOptions = {}): Promi
     check(stats);
     const isStream = stats.isFIFO() || stats.isCharacterDevice() || stats.isSocket();
     return isStream
-      ? await readStream(handle, path, stats, { maxBytes, signal })
+      ? await readStream({ handle, path, stats, maxBytes, signal })
       : await readHandle(handle, path, maxBytes);
   } finally {
     await handle.close();
   }
 }
 
-async function readStream(
-  handle: FileHandle,
-  path: string,
-  stats: Stats,
-  { maxBytes, signal }: { readonly maxBytes: number; readonly signal: AbortSignal | undefined },
-): Promise<Buffer> {
+async function readStream({
+  handle,
+  path,
+  stats,
+  maxBytes,
+  signal,
+}: { readonly handle: FileHandle; readonly path: string; readonly stats: Stats } & {
+  readonly maxBytes: number;
+  readonly signal: AbortSignal | undefined;
+}): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let length = 0;
   let hadWriter = !stats.isFIFO() || OPEN_PIPE.test(path);

@@ -36,15 +36,22 @@ async function storedPem(key: PrivateKey, passphrase: Secret | null): Promise<st
  */
 export async function storeKey(
   store: Keystore,
-  name: string,
-  key: PrivateKey,
-  options: { readonly passphrase?: Secret | null; readonly action: string },
+  {
+    name,
+    key,
+    passphrase = null,
+    action,
+  }: {
+    readonly name: string;
+    readonly key: PrivateKey;
+    readonly passphrase?: Secret | null;
+    readonly action: string;
+  },
 ): Promise<KeyRecord> {
-  const passphrase = options.passphrase ?? null;
   const pem = await storedPem(key, passphrase);
   return store.withLock(name, async (locked) => {
     await locked.requireFree();
-    const record = newRecord(store, name, key.publicKey, passphrase !== null, null);
+    const record = newRecord(store, { name, key: key.publicKey, encrypted: passphrase !== null, signer: null });
     const names = fileNames(name);
     await locked.change(
       [
@@ -52,7 +59,7 @@ export async function storeKey(
         { do: 'create', file: names.privateKey, content: pem },
         recordStep(record, 'create'),
       ],
-      noteOn(options.action, record),
+      noteOn(action, record),
     );
     return record;
   });
@@ -61,14 +68,21 @@ export async function storeKey(
 /** Stores the public half and the record of a key that lives elsewhere: see {@link storeKey}. `action` is for the audit log. */
 export async function storePublicKey(
   store: Keystore,
-  name: string,
-  publicKey: PublicKey,
-  signer: SignerLocation,
-  action = `add ${signer.kind}`,
+  {
+    name,
+    publicKey,
+    signer,
+    action = `add ${signer.kind}`,
+  }: {
+    readonly name: string;
+    readonly publicKey: PublicKey;
+    readonly signer: SignerLocation;
+    readonly action?: string | undefined;
+  },
 ): Promise<KeyRecord> {
   return store.withLock(name, async (locked) => {
     await locked.requireFree();
-    const record = newRecord(store, name, publicKey, false, signer);
+    const record = newRecord(store, { name, key: publicKey, encrypted: false, signer });
     const names = fileNames(name);
     await locked.change(
       [{ do: 'create', file: names.publicKey, content: encodePublicKeyPem(publicKey) }, recordStep(record, 'create')],
@@ -80,10 +94,17 @@ export async function storePublicKey(
 
 function newRecord(
   store: Keystore,
-  name: string,
-  key: PublicKey,
-  encrypted: boolean,
-  signer: SignerLocation | null,
+  {
+    name,
+    key,
+    encrypted,
+    signer,
+  }: {
+    readonly name: string;
+    readonly key: PublicKey;
+    readonly encrypted: boolean;
+    readonly signer: SignerLocation | null;
+  },
 ): KeyRecord {
   const { algorithm, bits } = key;
   const createdAt = store.now().toISOString();
@@ -219,14 +240,12 @@ export interface RetiredKey {
  */
 export async function retireKey(
   store: Keystore,
-  locked: LockedKey,
-  record: KeyRecord,
-  options: { readonly purge: boolean },
+  { locked, record, purge }: { readonly locked: LockedKey; readonly record: KeyRecord; readonly purge: boolean },
 ): Promise<RetiredKey> {
   const linkedFile = await linkTarget(store.files(record.name).privateKey);
   const { name } = record;
   const token: Step = { do: 'delete', file: tokenFileName(name) };
-  if (options.purge) {
+  if (purge) {
     const files = await filesOf(store, name);
     await locked.change([...files.map((file): Step => ({ do: 'delete', file })), token], noteOn('purge', record));
     return { folder: null, linkedFile };

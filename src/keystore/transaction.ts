@@ -57,7 +57,10 @@ export async function hasUnfinishedChange(root: string, name: string): Promise<b
  * staged. A change that another command left may be all but done, and its key in use: it is undone only if one of its names
  * went to another file before its record was there.
  */
-async function canUndo(folder: string, begun: readonly LoggedStep[], error: unknown, fresh: boolean): Promise<boolean> {
+async function canUndo(
+  folder: string,
+  { begun, error, fresh }: { readonly begun: readonly LoggedStep[]; readonly error: unknown; readonly fresh: boolean },
+): Promise<boolean> {
   if (!fresh && errnoOf(error) !== 'EEXIST') return false;
   for (const step of begun) {
     if (step.do === 'append') continue;
@@ -77,12 +80,14 @@ async function undo(root: string, folder: string, begun: readonly LoggedStep[]):
 }
 
 /** Does what was decided, then drops the log. `fresh`: by the command that decided it. */
-async function applyDecided(
-  root: string,
-  folder: string,
-  steps: readonly LoggedStep[],
-  { fresh }: { readonly fresh: boolean },
-): Promise<void> {
+async function applyDecided({
+  root,
+  folder,
+  steps,
+  fresh,
+}: { readonly root: string; readonly folder: string; readonly steps: readonly LoggedStep[] } & {
+  readonly fresh: boolean;
+}): Promise<void> {
   const begun: LoggedStep[] = [];
   try {
     await flushFolder(root);
@@ -94,7 +99,7 @@ async function applyDecided(
       if ((await statOrNull(touched)) !== null) await flushFolder(touched);
     }
   } catch (error) {
-    if (!(await canUndo(folder, begun, error, fresh))) throw unfinished(error, root);
+    if (!(await canUndo(folder, { begun, error, fresh }))) throw unfinished(error, root);
     await undo(root, folder, begun);
     const last = begun.at(-1);
     if (errnoOf(error) === 'EEXIST' && last?.do === 'create') throw taken(last.file);
@@ -192,7 +197,7 @@ export async function change(
       throw error;
     }
   });
-  await applyDecided(root, folder, logged, { fresh: true });
+  await applyDecided({ root, folder, steps: logged, fresh: true });
 }
 
 function noFolder(path: string): DeribitKeysError {
@@ -232,7 +237,7 @@ async function finishChange(root: string, name: string): Promise<boolean> {
     const log = await readFileOrNull(join(folder, LOG), MAX_LOG_BYTES, (stats) => requireOwnChange(folder, stats));
     // the list goes only when all steps were done
     if (log === null) await rm(folder, { recursive: true, force: true });
-    else await applyDecided(root, folder, parseSteps(join(folder, LOG), log.toString('utf8')), { fresh: false });
+    else await applyDecided({ root, folder, steps: parseSteps(join(folder, LOG), log.toString('utf8')), fresh: false });
   });
   return true;
 }

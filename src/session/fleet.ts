@@ -46,9 +46,13 @@ export interface Fleet {
  */
 export function openFleet(options: FleetOptions = {}): Fleet {
   const { time = systemTime, rate = DOCUMENTED_RATE } = requireObject('the options of a fleet', options);
-  const maxConnections = requireNumber('maxConnections', options.maxConnections ?? 32, 1);
-  const maxSessionsPerKey = requireNumber('maxSessionsPerKey', options.maxSessionsPerKey ?? 16, 1);
-  const connectsAtOnce = requireNumber('connectsAtOnce', options.connectsAtOnce ?? 8, 1);
+  const maxConnections = requireNumber({ name: 'maxConnections', value: options.maxConnections ?? 32, least: 1 });
+  const maxSessionsPerKey = requireNumber({
+    name: 'maxSessionsPerKey',
+    value: options.maxSessionsPerKey ?? 16,
+    least: 1,
+  });
+  const connectsAtOnce = requireNumber({ name: 'connectsAtOnce', value: options.connectsAtOnce ?? 8, least: 1 });
   const newPool = () => (rate === null ? null : new CreditPool(rate, time));
   const scheduler = new FleetScheduler(connectsAtOnce, newPool());
   const clocks = new Map<string, ExchangeClock>();

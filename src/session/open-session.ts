@@ -123,8 +123,8 @@ function sessionContext(options: KeylessOptions, key: KeySource, shared?: Shared
   }
   if (options.backoff !== undefined) {
     const { firstMs = 1, longestMs = 1 } = requireObject('backoff', options.backoff);
-    requireNumber('backoff.firstMs', firstMs, 1);
-    requireNumber('backoff.longestMs', longestMs, 1);
+    requireNumber({ name: 'backoff.firstMs', value: firstMs, least: 1 });
+    requireNumber({ name: 'backoff.longestMs', value: longestMs, least: 1 });
   }
   const endpoint = resolveEndpoint({ url, environment });
   if (tokenStore !== undefined) checkShared(scope, tokenStore);
@@ -142,16 +142,16 @@ function sessionContext(options: KeylessOptions, key: KeySource, shared?: Shared
     options,
     connectOptions,
     timeoutMs: connectOptions.timeoutMs,
-    openWithinMs: requireNumber('openWithinMs', options.openWithinMs ?? 30_000, 0),
-    heartbeatS: requireNumber('heartbeatS', options.heartbeatS ?? 30, 10),
-    queueLimit: requireNumber('queueLimit', options.queueLimit ?? 1_000, 0),
+    openWithinMs: requireNumber({ name: 'openWithinMs', value: options.openWithinMs ?? 30_000, least: 0 }),
+    heartbeatS: requireNumber({ name: 'heartbeatS', value: options.heartbeatS ?? 30, least: 10 }),
+    queueLimit: requireNumber({ name: 'queueLimit', value: options.queueLimit ?? 1_000, least: 0 }),
     time,
     random,
     events,
     clock,
     scheduler: shared?.scheduler ?? unscheduled,
     credits: shared?.credits ?? (rate ? new CreditPool(rate, time) : null),
-    answers: new AnswerTimes(requireNumber('minAnswerMs', options.minAnswerMs ?? 500, 0)),
+    answers: new AnswerTimes(requireNumber({ name: 'minAnswerMs', value: options.minAnswerMs ?? 500, least: 0 })),
     tokens: new TokenManager({
       key: limitedKey(key, time),
       scope,

@@ -23,9 +23,9 @@ export class CreditPool {
   /** @throws `ERR_USAGE` for a rate by which no call could ever be paid */
   constructor(rate: CreditRate, time: Time) {
     requireObject('the rate', rate);
-    requireNumber('rate.cost', rate.cost, Number.MIN_VALUE);
-    requireNumber('rate.pool', rate.pool, rate.cost);
-    requireNumber('rate.refillPerS', rate.refillPerS, Number.MIN_VALUE);
+    requireNumber({ name: 'rate.cost', value: rate.cost, least: Number.MIN_VALUE });
+    requireNumber({ name: 'rate.pool', value: rate.pool, least: rate.cost });
+    requireNumber({ name: 'rate.refillPerS', value: rate.refillPerS, least: Number.MIN_VALUE });
     this.#rate = rate;
     this.#time = time;
     this.#credits = rate.pool;

@@ -239,7 +239,7 @@ export async function renewToken(options: RenewOptions, expiring: StoredToken | 
   }
 
   async function signed(): Promise<Login> {
-    return signIn(options, transport, await credentials(), scope);
+    return signIn(options, { transport, credentials: await credentials(), scope });
   }
 }
 

@@ -4,7 +4,17 @@ import { DeribitKeysError } from '../errors.js';
  * Returns `value` where it is a finite number within the limits.
  * @throws `ERR_USAGE` for anything else, a number in a string included
  */
-export function requireNumber(name: string, value: unknown, least: number, most = Number.MAX_VALUE): number {
+export function requireNumber({
+  name,
+  value,
+  least,
+  most = Number.MAX_VALUE,
+}: {
+  readonly name: string;
+  readonly value: unknown;
+  readonly least: number;
+  readonly most?: number | undefined;
+}): number {
   if (typeof value === 'number' && value >= least && value <= most) return value;
   const range = most === Number.MAX_VALUE ? `of at least ${least}` : `from ${least} to ${most}`;
   const shown = typeof value === 'number' ? String(value) : value === null ? 'null' : `a ${typeof value}`;

@@ -40,13 +40,19 @@ export async function openExternalSigner(
  */
 export async function addExternalKey(
   store: Keystore,
-  name: string,
-  kind: AnySignerKind,
-  { values, access }: { readonly values: OptionValues; readonly access: SignerAccess },
+  {
+    name,
+    kind,
+    values,
+    access,
+  }: { readonly name: string; readonly kind: AnySignerKind } & {
+    readonly values: OptionValues;
+    readonly access: SignerAccess;
+  },
 ): Promise<KeyRecord> {
   await store.requireFree(name);
   const { publicKey, location } = await kind.hold(values, access);
-  return storePublicKey(store, name, publicKey, location);
+  return storePublicKey(store, { name, publicKey, signer: location });
 }
 
 /**
@@ -56,16 +62,22 @@ export async function addExternalKey(
  */
 export async function generateExternalKey(
   store: Keystore,
-  key: NewKey,
-  target: SignerTarget,
-  { values = {}, access }: { readonly values?: OptionValues; readonly access: SignerAccess },
+  {
+    key,
+    target,
+    values = {},
+    access,
+  }: { readonly key: NewKey; readonly target: SignerTarget } & {
+    readonly values?: OptionValues;
+    readonly access: SignerAccess;
+  },
 ): Promise<KeyRecord> {
   const kind = kindOf(target);
   requireSize(key);
   kind.requireType?.(key.type ?? 'ed25519', target);
   await store.requireFree(key.name);
   const { publicKey, location, recover } = await kind.generate(key, target, values, access);
-  return storePublicKey(store, key.name, publicKey, location, 'generate').catch((error) => {
+  return storePublicKey(store, { name: key.name, publicKey, signer: location, action: 'generate' }).catch((error) => {
     throw isDeribitKeysError(error) ? error.with({ hint: recover }) : error;
   });
 }
@@ -79,10 +91,10 @@ export function successorAnywhere(store: Keystore, makeFile: MakeSuccessor, acce
     const { type, bits, target = { kind: 'file' } } = plan;
     if (target.kind === 'file') return makeFile(name, old, plan);
     const key = { name, type, exclusive: true, ...(bits === null ? {} : { bits }) };
-    return generateExternalKey(store, key, target, { access }).catch((error) => {
+    return generateExternalKey(store, { key, target, access }).catch((error) => {
       if (!isDeribitKeysError(error, 'ERR_NAME_TAKEN')) throw error;
       const kind = kindOf(target);
-      return addExternalKey(store, name, kind, { values: kind.valuesOf(name, target), access });
+      return addExternalKey(store, { name, kind, values: kind.valuesOf(name, target), access });
     });
   };
 }

@@ -17,5 +17,5 @@ export async function generate(
   // a taken name is said before the work; the store itself looks again, under the lock
   await store.withLock(name, (locked) => locked.requireFree());
   const { passphrase = null, ...kind } = options;
-  return storeKey(store, name, await generateKeyPair(kind), { passphrase, action: 'generate' });
+  return storeKey(store, { name, key: await generateKeyPair(kind), passphrase, action: 'generate' });
 }

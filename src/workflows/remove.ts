@@ -12,7 +12,10 @@ import { proveLogin } from './registration/proof.js';
 async function logsIn(context: WorkflowContext, record: KeyRecord, login: AccountLogin): Promise<boolean> {
   if (record.clientId === null) return false;
   const signer = await signerOrNull(context, record);
-  return signer !== null && (await proveLogin(context, login.endpoint, record.clientId, signer)) !== null;
+  return (
+    signer !== null &&
+    (await proveLogin(context, { endpoint: login.endpoint, clientId: record.clientId, signer })) !== null
+  );
 }
 
 /** Null where the private half cannot be used: its file is damaged or missing, or its passphrase is not known. */
@@ -57,9 +60,11 @@ async function stateOnExchange(
  */
 async function requireRemovable(
   context: WorkflowContext,
-  record: KeyRecord,
-  login: AccountLogin | null,
-  purge: boolean,
+  {
+    record,
+    login,
+    purge,
+  }: { readonly record: KeyRecord; readonly login: AccountLogin | null; readonly purge: boolean },
 ): Promise<void> {
   const { name, state } = record;
   const local = state === 'local';
@@ -109,8 +114,8 @@ export async function removeKey(
   return context.store.withLock(name, async (locked) => {
     const record = await locked.read();
     await requireNoRotation(context.store, name);
-    await requireRemovable(context, record, options.login, options.purge);
+    await requireRemovable(context, { record, login: options.login, purge: options.purge });
     await options.confirm?.(await linkTarget(context.store.files(name).privateKey));
-    return retireKey(context.store, locked, record, { purge: options.purge });
+    return retireKey(context.store, { locked, record, purge: options.purge });
   });
 }

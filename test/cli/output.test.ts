@@ -77,7 +77,7 @@ describe('an error', () => {
 describe('columns', () => {
   it('are as wide as what is in them', () => {
     const { out } = printer();
-    expect(table(out, ['A', 'B'], [['long', 'x'], ['y']])).toEqual(['A     B', 'long  x', 'y']);
+    expect(table(out, { header: ['A', 'B'], rows: [['long', 'x'], ['y']] })).toEqual(['A     B', 'long  x', 'y']);
     expect(
       fields([
         ['a', 1],
@@ -89,7 +89,7 @@ describe('columns', () => {
 
   it('are never cut within a character', () => {
     const { out } = printer({ columns: 20 });
-    const [, row = ''] = table(out, ['LABEL', 'B'], [['😀'.repeat(20), 'x']], ['LABEL']);
+    const [, row = ''] = table(out, { header: ['LABEL', 'B'], rows: [['😀'.repeat(20), 'x']], yielding: ['LABEL'] });
     expect(row).toMatch(/^(😀)+… +x$/u);
   });
 
@@ -97,7 +97,7 @@ describe('columns', () => {
     const { out } = printer();
     const text = 'a\nb\tc\r\u0085\u202ed\u2066\u200b\ufeff\u2028\u2029\u{e0041}';
     const told = 'a\\nb\\tc\\x0d\\x85\\u202ed\\u2066\\u200b\\ufeff\\u2028\\u2029\\u{e0041}';
-    expect(table(out, ['A'], [[text]])).toEqual(['A', told]);
+    expect(table(out, { header: ['A'], rows: [[text]] })).toEqual(['A', told]);
     expect(fields([['label', text]])).toEqual([`label  ${told}`]);
   });
 });

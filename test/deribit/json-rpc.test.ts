@@ -114,7 +114,7 @@ describe('a frame', () => {
         expect(['reply', 'notification', 'garbage']).toContain(frame.kind);
         if (frame.kind !== 'reply') return;
         try {
-          resultOf(frame.reply, 'public/test', {}, true);
+          resultOf({ reply: frame.reply, method: 'public/test', params: {}, expectTestnet: true });
         } catch (error) {
           expect(error).toBeInstanceOf(DeribitKeysError);
         }
@@ -126,7 +126,9 @@ describe('a frame', () => {
     fc.assert(
       fc.property(fc.jsonValue(), fc.nat(), (result, id) => {
         const text = JSON.stringify({ id, result });
-        expect(resultOf(replyOf(text), 'public/test', {}, null)).toEqual(JSON.parse(text).result);
+        expect(resultOf({ reply: replyOf(text), method: 'public/test', params: {}, expectTestnet: null })).toEqual(
+          JSON.parse(text).result,
+        );
       }),
     );
   });
@@ -143,13 +145,25 @@ describe('the testnet flag', () => {
     ['{"id":1,"result":1,"testnet":true}', false],
     ['{"id":1,"error":{"code":13004,"message":"x"},"testnet":false}', true],
   ])('of %s contradicts the expected %s', async (text, expected) => {
-    const error = await failure(() => resultOf(replyOf(text), 'public/auth', {}, expected), 'ERR_WRONG_ENVIRONMENT');
+    const error = await failure(
+      () => resultOf({ reply: replyOf(text), method: 'public/auth', params: {}, expectTestnet: expected }),
+      'ERR_WRONG_ENVIRONMENT',
+    );
     expect(error.maybeSent).toBe(true);
   });
 
   it('may be absent, and does not matter where nothing is expected', () => {
-    expect(resultOf(replyOf('{"id":1,"result":2}'), 'public/test', {}, true)).toBe(2);
-    expect(resultOf(replyOf('{"id":1,"result":2,"testnet":false}'), 'public/test', {}, null)).toBe(2);
+    expect(
+      resultOf({ reply: replyOf('{"id":1,"result":2}'), method: 'public/test', params: {}, expectTestnet: true }),
+    ).toBe(2);
+    expect(
+      resultOf({
+        reply: replyOf('{"id":1,"result":2,"testnet":false}'),
+        method: 'public/test',
+        params: {},
+        expectTestnet: null,
+      }),
+    ).toBe(2);
   });
 });
 

@@ -48,22 +48,28 @@ describe('a backup', () => {
     await addKey(store, 'bot');
     await generate(store, 'safe', { type: 'ed25519', passphrase: new Secret('x') });
     const { key } = await addKey(store, 'old');
-    await storePublicKey(store, 'hsm', key.publicKey, {
-      kind: 'pkcs11',
-      module: 'm',
-      token: 't',
-      label: 'l',
-      id: null,
+    await storePublicKey(store, {
+      name: 'hsm',
+      publicKey: key.publicKey,
+      signer: {
+        kind: 'pkcs11',
+        module: 'm',
+        token: 't',
+        label: 'l',
+        id: null,
+      },
     });
-    await store.withLock('old', async (locked) => retireKey(store, locked, await locked.read(), { purge: false }));
+    await store.withLock('old', async (locked) =>
+      retireKey(store, { locked, record: await locked.read(), purge: false }),
+    );
     const path = backupPath();
-    expect(await writeBackup(store, path, PASSPHRASE)).toBe(3);
+    expect(await writeBackup(store, { path, passphrase: PASSPHRASE })).toBe(3);
     expect(statSync(path).mode & 0o777).toBe(0o600);
     expect(readFileSync(path, 'latin1')).toMatch(/^age-encryption\.org\/v1\n/);
     expect(readFileSync(path, 'latin1')).not.toContain('PRIVATE KEY');
 
     const other = newStore({ now: () => new Date(RESTORED) });
-    expect(await restoreBackup(other, path, PASSPHRASE)).toEqual(['bot', 'hsm', 'safe']);
+    expect(await restoreBackup(other, { path, passphrase: PASSPHRASE })).toEqual(['bot', 'hsm', 'safe']);
     const [restored, before] = [contents(other), contents(store)];
     expect(Object.keys(restored)).toEqual(Object.keys(before));
     for (const file of Object.keys(before)) {
@@ -90,7 +96,7 @@ describe('a backup', () => {
     const store = newStore();
     await addKey(store, 'bot');
     const path = backupPath();
-    await writeBackup(store, path, PASSPHRASE);
+    await writeBackup(store, { path, passphrase: PASSPHRASE });
     const folder = temporaryFolder();
     const tar = join(folder, 'keys.tar');
     spawnSync('script', ['-qec', `age -d -o ${tar} ${path}`, '/dev/null'], { input: `${PASSPHRASE.reveal()}\n` });
@@ -104,10 +110,10 @@ describe('a backup', () => {
   it('is not written over a file, nor of an empty keystore', async () => {
     const store = newStore();
     const path = backupPath();
-    expect(await codeOf(writeBackup(store, path, PASSPHRASE))).toBe('ERR_STATE');
+    expect(await codeOf(writeBackup(store, { path, passphrase: PASSPHRASE }))).toBe('ERR_STATE');
     await addKey(store, 'bot');
     writeFileSync(path, 'mine');
-    expect(await codeOf(writeBackup(store, path, PASSPHRASE))).toBe('ERR_NAME_TAKEN');
+    expect(await codeOf(writeBackup(store, { path, passphrase: PASSPHRASE }))).toBe('ERR_NAME_TAKEN');
     expect(readFileSync(path, 'utf8')).toBe('mine');
   });
 
@@ -120,7 +126,7 @@ describe('a backup', () => {
     const path = backupPath();
     const refusedAs = async (spoil: () => void) => {
       spoil();
-      const error = await errorOf(writeBackup(store, path, PASSPHRASE));
+      const error = await errorOf(writeBackup(store, { path, passphrase: PASSPHRASE }));
       for (const [file, content] of kept) writeFileSync(file, content, { mode: 0o600 });
       return `${error.code} ${error.message}`;
     };
@@ -147,7 +153,7 @@ describe('a backup', () => {
         throw new DeribitKeysError('ERR_KEYSTORE_IO', 'the disk is full');
       },
     };
-    expect(await codeOf(writeBackup(failing, path, PASSPHRASE))).toBe('ERR_KEYSTORE_IO');
+    expect(await codeOf(writeBackup(failing, { path, passphrase: PASSPHRASE }))).toBe('ERR_KEYSTORE_IO');
     expect(readdirSync(join(path, '..'))).toEqual([]);
   });
 });
@@ -165,7 +171,7 @@ describe('restoring', () => {
     const store = newStore();
     await addKey(store, 'B');
     const before = contents(store);
-    const error = await errorOf(restoreBackup(store, path, PASSPHRASE));
+    const error = await errorOf(restoreBackup(store, { path, passphrase: PASSPHRASE }));
     expect(error.code).toBe('ERR_NAME_TAKEN');
     expect(error.message).toContain('"B"');
     expect(contents(store)).toEqual(before);
@@ -177,17 +183,19 @@ describe('restoring', () => {
     const store = newStore();
     mkdirSync(join(store.folder, 'retired/2026-01-01'), { recursive: true });
     writeFileSync(join(store.folder, 'retired/2026-01-01/x.pem'), 'mine');
-    await restoreBackup(store, path, PASSPHRASE);
+    await restoreBackup(store, { path, passphrase: PASSPHRASE });
     expect(readFileSync(join(store.folder, 'retired/2026-01-01/x.pem'), 'utf8')).toBe('mine');
   });
 
   it('refuses a wrong passphrase, a file that is no backup, and one that is not there', async () => {
     const path = await forge(await files());
     const store = newStore();
-    expect(await codeOf(restoreBackup(store, path, new Secret('wrong')))).toBe('ERR_PASSPHRASE_WRONG');
+    expect(await codeOf(restoreBackup(store, { path, passphrase: new Secret('wrong') }))).toBe('ERR_PASSPHRASE_WRONG');
     writeFileSync(path, 'no backup');
-    expect(await codeOf(restoreBackup(store, path, PASSPHRASE))).toBe('ERR_PASSPHRASE_WRONG');
-    expect(await codeOf(restoreBackup(store, `${path}.none`, PASSPHRASE))).toBe('ERR_KEY_UNREADABLE');
+    expect(await codeOf(restoreBackup(store, { path, passphrase: PASSPHRASE }))).toBe('ERR_PASSPHRASE_WRONG');
+    expect(await codeOf(restoreBackup(store, { path: `${path}.none`, passphrase: PASSPHRASE }))).toBe(
+      'ERR_KEY_UNREADABLE',
+    );
   });
 
   it.each([
@@ -203,7 +211,7 @@ describe('restoring', () => {
   ])('refuses a backup with the file %s in it', async (file) => {
     const store = newStore();
     const path = await forge({ ...(await files()), [file]: 'x' });
-    expect(await codeOf(restoreBackup(store, path, PASSPHRASE))).toBe('ERR_KEY_UNREADABLE');
+    expect(await codeOf(restoreBackup(store, { path, passphrase: PASSPHRASE }))).toBe('ERR_KEY_UNREADABLE');
     expect(await store.list()).toEqual({ records: [], damaged: [] });
   });
 
@@ -222,16 +230,20 @@ describe('restoring', () => {
     ];
     for (const [content, what] of cases) {
       const store = newStore();
-      const error = await errorOf(restoreBackup(store, await forge(content), PASSPHRASE));
+      const error = await errorOf(restoreBackup(store, { path: await forge(content), passphrase: PASSPHRASE }));
       expect(error.code).toBe('ERR_KEY_UNREADABLE');
       expect(error.message).toContain(what);
       expect(await store.list()).toEqual({ records: [], damaged: [] });
     }
     const newer = await forge({ ...bot, 'bot.json': '{"schema":9}' });
-    expect(await codeOf(restoreBackup(newStore(), newer, PASSPHRASE))).toBe('ERR_RECORD_NEWER');
-    expect(await codeOf(restoreBackup(newStore(), await forge({}), PASSPHRASE))).toBe('ERR_STATE');
+    expect(await codeOf(restoreBackup(newStore(), { path: newer, passphrase: PASSPHRASE }))).toBe('ERR_RECORD_NEWER');
+    expect(await codeOf(restoreBackup(newStore(), { path: await forge({}), passphrase: PASSPHRASE }))).toBe(
+      'ERR_STATE',
+    );
     const noise = await forge(new Uint8Array(700).fill(7));
-    expect(['ERR_KEY_UNREADABLE', 'ERR_STATE']).toContain(await codeOf(restoreBackup(newStore(), noise, PASSPHRASE)));
+    expect(['ERR_KEY_UNREADABLE', 'ERR_STATE']).toContain(
+      await codeOf(restoreBackup(newStore(), { path: noise, passphrase: PASSPHRASE })),
+    );
   });
 
   it('takes any bytes as a backup, or refuses them with a reason', async () => {
@@ -240,7 +252,9 @@ describe('restoring', () => {
     const spoiled = fc.tuple(fc.nat(whole.length - 1), fc.nat(255)).map(([at, byte]) => whole.with(at, byte));
     await fc.assert(
       fc.asyncProperty(fc.oneof(noise, spoiled), async (tar) => {
-        const error = await restoreBackup(newStore(), await forge(tar), PASSPHRASE).catch((thrown: unknown) => thrown);
+        const error = await restoreBackup(newStore(), { path: await forge(tar), passphrase: PASSPHRASE }).catch(
+          (thrown: unknown) => thrown,
+        );
         expect(isDeribitKeysError(error)).toBe(true);
       }),
       { numRuns: propertyRuns(60) },
@@ -257,7 +271,7 @@ describe('restoring', () => {
       }
     }
     const store = newStore({ lockWaitMs: 10_000 });
-    expect(await restoreBackup(store, await forge(many), PASSPHRASE)).toHaveLength(100);
+    expect(await restoreBackup(store, { path: await forge(many), passphrase: PASSPHRASE })).toHaveLength(100);
     expect((await store.list()).records).toHaveLength(100);
     expect(filesOf(store)).toHaveLength(300);
   });
@@ -268,23 +282,23 @@ describe('restoring single keys', () => {
     const store = newStore();
     for (const name of ['one', 'two', 'three']) await addKey(store, name);
     const path = backupPath();
-    await writeBackup(store, path, PASSPHRASE);
+    await writeBackup(store, { path, passphrase: PASSPHRASE });
     const other = newStore();
     await addKey(other, 'one');
-    expect(await restoreBackup(other, path, PASSPHRASE, { names: ['two', 'two'] })).toEqual(['two']);
+    expect(await restoreBackup(other, { path, passphrase: PASSPHRASE, names: ['two', 'two'] })).toEqual(['two']);
     expect(filesOf(other)).toEqual([...filesOfKey('one'), ...filesOfKey('two')]);
     expect((await readAudit(other.folder)).entries.map(({ action }) => action)).toEqual(['generate', 'restore']);
     expect((await other.read('two')).fingerprint).toBe((await store.read('two')).fingerprint);
-    expect(await codeOf(restoreBackup(other, path, PASSPHRASE, { names: ['one'] }))).toBe('ERR_NAME_TAKEN');
+    expect(await codeOf(restoreBackup(other, { path, passphrase: PASSPHRASE, names: ['one'] }))).toBe('ERR_NAME_TAKEN');
   });
 
   it('refuses a name that the backup does not hold, and says which it holds', async () => {
     const store = newStore();
     await addKey(store, 'one');
     const path = backupPath();
-    await writeBackup(store, path, PASSPHRASE);
+    await writeBackup(store, { path, passphrase: PASSPHRASE });
     const other = newStore();
-    const error = await errorOf(restoreBackup(other, path, PASSPHRASE, { names: ['One', 'one'] }));
+    const error = await errorOf(restoreBackup(other, { path, passphrase: PASSPHRASE, names: ['One', 'one'] }));
     expect(error).toMatchObject({ code: 'ERR_NO_SUCH_NAME', hint: expect.stringContaining('it holds: one') });
     expect(await other.list()).toEqual({ records: [], damaged: [] });
   });
@@ -308,24 +322,24 @@ describe('the passphrase of a backup', () => {
     const store = newStore();
     await addKey(store, 'one');
     const path = backupPath();
-    await writeBackup(store, path, PASSPHRASE);
+    await writeBackup(store, { path, passphrase: PASSPHRASE });
     const abort = new AbortController();
-    const restoring = codeOf(restoreBackup(newStore(), path, PASSPHRASE, { signal: abort.signal }));
+    const restoring = codeOf(restoreBackup(newStore(), { path, passphrase: PASSPHRASE, signal: abort.signal }));
     setTimeout(() => abort.abort(), 20);
     expect(await restoring).toBe('ERR_INTERRUPTED');
-    expect(await codeOf(writeBackup(store, backupPath(), PASSPHRASE, { signal: AbortSignal.abort() }))).toBe(
-      'ERR_INTERRUPTED',
-    );
+    expect(
+      await codeOf(writeBackup(store, { path: backupPath(), passphrase: PASSPHRASE, signal: AbortSignal.abort() })),
+    ).toBe('ERR_INTERRUPTED');
   });
 
   it('is tried as age itself does, both ways', async () => {
     const store = newStore();
     await addKey(store, 'one');
     const path = backupPath();
-    await writeBackup(store, path, PASSPHRASE);
+    await writeBackup(store, { path, passphrase: PASSPHRASE });
     const decrypter = new Decrypter();
     decrypter.addPassphrase(PASSPHRASE.reveal());
     const tar = await decrypter.decrypt(readFileSync(path));
-    expect(await restoreBackup(newStore(), await forge(tar), PASSPHRASE)).toEqual(['one']);
+    expect(await restoreBackup(newStore(), { path: await forge(tar), passphrase: PASSPHRASE })).toEqual(['one']);
   });
 });

@@ -133,12 +133,14 @@ describe('a stored key', () => {
   it('that lives elsewhere has no private file, and says so', async () => {
     const store = newStore();
     const key = await generateKeyPair({ type: 'ed25519' });
-    const record = await storePublicKey(store, 'hsm', key.publicKey, AGENT);
+    const record = await storePublicKey(store, { name: 'hsm', publicKey: key.publicKey, signer: AGENT });
     expect(filesOf(store)).toEqual(['hsm.json', 'hsm.pub.pem']);
     expect((await readPublicKey(store, record)).equals(key.publicKey)).toBe(true);
     expect(await codeOf(() => requirePrivateFile(record))).toBe('ERR_STATE');
     expect(await codeOf(change(store, 'hsm', new Secret('x')))).toBe('ERR_STATE');
-    expect(await codeOf(storePublicKey(store, 'hsm', key.publicKey, AGENT))).toBe('ERR_NAME_TAKEN');
+    expect(await codeOf(storePublicKey(store, { name: 'hsm', publicKey: key.publicKey, signer: AGENT }))).toBe(
+      'ERR_NAME_TAKEN',
+    );
   });
 });
 
@@ -183,7 +185,7 @@ describe('a passphrase', () => {
     expect(readFileSync(store.files('bot').privateKey, 'utf8')).toContain('BEGIN PRIVATE KEY');
     await codeOf(
       generateKeyPair({ type: 'ed25519' }).then((key) =>
-        storeKey(store, 'new', key, { passphrase: new Secret(''), action: 'import' }),
+        storeKey(store, { name: 'new', key, passphrase: new Secret(''), action: 'import' }),
       ),
     );
     expect(filesOf(store)).toEqual(filesOfKey('bot'));
@@ -205,7 +207,7 @@ describe('a passphrase', () => {
 
 describe('a key that leaves the keystore', () => {
   const retire = (store: ReturnType<typeof newStore>, name: string, purge: boolean) =>
-    store.withLock(name, async (locked) => retireKey(store, locked, await locked.read(), { purge }));
+    store.withLock(name, async (locked) => retireKey(store, { locked, record: await locked.read(), purge }));
 
   it('moves to a folder of the day with all its files, and can be restored from there', async () => {
     const store = newStore({ now: () => new Date('2026-11-23T23:59:59Z') });
@@ -262,7 +264,7 @@ describe('a key that leaves the keystore', () => {
     rmSync(store.files('bot').privateKey);
     await retire(store, 'bot', false);
     expect(filesOf(store)).toEqual(['retired']);
-    const gone = store.withLock('bot', (locked) => retireKey(store, locked, record, { purge: false }));
+    const gone = store.withLock('bot', (locked) => retireKey(store, { locked, record, purge: false }));
     expect(await codeOf(gone)).toBe('ERR_NO_SUCH_NAME');
   });
 });

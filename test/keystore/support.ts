@@ -18,7 +18,7 @@ export function newStore(options: KeystoreOptions = {}): Keystore {
 /** Stores a new Ed25519 key. */
 export async function addKey(store: Keystore, name: string): Promise<{ record: KeyRecord; key: PrivateKey }> {
   const key = await generateKeyPair({ type: 'ed25519' });
-  return { key, record: await storeKey(store, name, key, { action: 'generate' }) };
+  return { key, record: await storeKey(store, { name, key, action: 'generate' }) };
 }
 
 /** What stands in the keystore's folder, sorted, without the ignore file and the audit log. */

@@ -34,7 +34,7 @@ describe('a key that was made in a token', () => {
   it('is stored with where it lives', async () => {
     const token = maker();
     const store = openKeystore(folder());
-    const record = await generateExternalKey(store, BOT, targetOf(token), { access: accessOf(token) });
+    const record = await generateExternalKey(store, { key: BOT, target: targetOf(token), access: accessOf(token) });
     expect(record).toMatchObject({ algorithm: 'ed25519', signer: { token: 'fake', label: 'bot' } });
     expect(token.open.size).toBe(0);
     expect(await store.read('bot')).toEqual(record);
@@ -44,7 +44,9 @@ describe('a key that was made in a token', () => {
     const token = maker();
     token.signature = () => Buffer.alloc(64);
     const store = openKeystore(folder());
-    await expect(generateExternalKey(store, BOT, targetOf(token), { access: accessOf(token) })).rejects.toMatchObject({
+    await expect(
+      generateExternalKey(store, { key: BOT, target: targetOf(token), access: accessOf(token) }),
+    ).rejects.toMatchObject({
       code: 'ERR_SIGNER',
       message: expect.stringMatching(/does not verify/),
     });
@@ -55,7 +57,7 @@ describe('a key that was made in a token', () => {
 
   it('is not lost where it cannot be stored: the error says how to take it over', async () => {
     const token = maker();
-    const failure = generateExternalKey(fullStore(), BOT, targetOf(token), { access: accessOf(token) });
+    const failure = generateExternalKey(fullStore(), { key: BOT, target: targetOf(token), access: accessOf(token) });
     await expect(failure).rejects.toMatchObject({
       code: 'ERR_KEYSTORE_IO',
       message: 'the disk is full',
@@ -63,7 +65,9 @@ describe('a key that was made in a token', () => {
         /the pair is in the token: deribit-keys add-token <name> --module \S+ --token "fake" --id/,
       ),
     });
-    const record = await addExternalKey(openKeystore(folder()), 'bot', kindOf(targetOf(token)), {
+    const record = await addExternalKey(openKeystore(folder()), {
+      name: 'bot',
+      kind: kindOf(targetOf(token)),
       values: { module: token.module, token: 'fake', label: 'bot' },
       access: accessOf(token),
     });
@@ -74,7 +78,7 @@ describe('a key that was made in a token', () => {
     const token = maker();
     token.flags &= ~0x4;
     const access = { env: {}, load: token.load };
-    await generateExternalKey(openKeystore(folder()), BOT, targetOf(token), { access });
+    await generateExternalKey(openKeystore(folder()), { key: BOT, target: targetOf(token), access });
     expect(token.logins).toEqual([]);
   });
 });
@@ -96,7 +100,7 @@ describe.skipIf(noAgent)('a key that was made in an agent', () => {
       return request[0] === 18 ? Buffer.of(6) : Buffer.of(5);
     });
     const store = openKeystore(folder());
-    const made = generateExternalKey(store, BOT, AGENT, { access: agentAccess(socket) });
+    const made = generateExternalKey(store, { key: BOT, target: AGENT, access: agentAccess(socket) });
     await expect(made).rejects.toMatchObject({ code: 'ERR_SIGNER', message: expect.stringMatching(/refuses to sign/) });
     expect(removed).toEqual([blob]);
     expect((await store.list()).records).toEqual([]);
@@ -105,11 +109,13 @@ describe.skipIf(noAgent)('a key that was made in an agent', () => {
   it('is not lost where it cannot be stored: the error says how to take it over', async () => {
     const agent = await startAgent();
     const access = agentAccess(agent.socket);
-    await expect(generateExternalKey(fullStore(), BOT, AGENT, { access })).rejects.toMatchObject({
+    await expect(generateExternalKey(fullStore(), { key: BOT, target: AGENT, access })).rejects.toMatchObject({
       code: 'ERR_KEYSTORE_IO',
       hint: expect.stringMatching(/the key is in the agent: deribit-keys add-agent <name> --fingerprint SHA256:/),
     });
-    const record = await addExternalKey(openKeystore(folder()), 'bot', kindOf(AGENT), {
+    const record = await addExternalKey(openKeystore(folder()), {
+      name: 'bot',
+      kind: kindOf(AGENT),
       values: { comment: 'bot' },
       access,
     });

@@ -247,7 +247,7 @@ class Line implements WebSocketTransport {
     }
     const waiting = this.#take(frame.reply.id);
     try {
-      waiting?.resolve(resultOf(frame.reply, method, params, this.#expectTestnet));
+      waiting?.resolve(resultOf({ reply: frame.reply, method, params, expectTestnet: this.#expectTestnet }));
     } catch (error) {
       waiting?.reject(error);
     }

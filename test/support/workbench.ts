@@ -123,7 +123,11 @@ export async function waysIn(bench: Bench): Promise<readonly string[]> {
     // the files of a key may be on their way while a transaction is half done
     const signer = await bench.context.signerOf(record).catch(() => null);
     if (shown === undefined || signer === null) continue;
-    const login = await proveLogin(bench.context, bench.login.endpoint, shown.client_id, signer);
+    const login = await proveLogin(bench.context, {
+      endpoint: bench.login.endpoint,
+      clientId: shown.client_id,
+      signer,
+    });
     if (login !== null) ways.push(shown.client_id);
   }
   return ways;

@@ -127,7 +127,7 @@ test('one key pair under two names, registered at the same moment, is registered
     await withStage(round, async (sandbox, bench) => {
       const { fingerprint } = await generate(bench.store, 'bot');
       const key = await openPrivateKey(bench.store, await bench.store.read('bot'));
-      await storeKey(bench.store, 'twin', key, { action: 'import' });
+      await storeKey(bench.store, { name: 'twin', key, action: 'import' });
       const other = openBench(sandbox, bench.store.folder);
       const done = await Promise.all([
         ours(register(bench.context, { name: 'bot', scope: SCOPE, login: bench.login })),

@@ -34,11 +34,11 @@ function keyTable(cx: Context, keys: readonly AccountKey[]): string[] {
     key.ipWhitelist.join(' ') || 'any',
     key.marks.join(', ') || '-',
   ]);
-  return table(cx.out, ['ID', 'CLIENT ID', 'LABEL', 'NAME', 'SCOPE', 'WHITELIST', 'MARKS'], rows, [
-    'SCOPE',
-    'WHITELIST',
-    'LABEL',
-  ]);
+  return table(cx.out, {
+    header: ['ID', 'CLIENT ID', 'LABEL', 'NAME', 'SCOPE', 'WHITELIST', 'MARKS'],
+    rows,
+    yielding: ['SCOPE', 'WHITELIST', 'LABEL'],
+  });
 }
 
 /** What each command on the account begins with. */
@@ -60,9 +60,11 @@ const named = (key: AccountKey) =>
 /** Warns of what would lock the user out, and asks before that and before what cannot be undone. */
 async function warnAndConfirm(
   cx: Context,
-  change: KeyChange,
-  target: AccountKey,
-  keys: readonly AccountKey[],
+  {
+    change,
+    target,
+    keys,
+  }: { readonly change: KeyChange; readonly target: AccountKey; readonly keys: readonly AccountKey[] },
 ): Promise<void> {
   const { dangersOf } = await import('../../workflows/account/change-api-key.js');
   const dangers = dangersOf(change, target, keys);
@@ -79,7 +81,10 @@ async function warnAndConfirm(
 }
 
 /** One change of one key: found, warned of, confirmed, made, shown. */
-export async function changeOne(cx: Context, text: string, change: KeyChange, flags: LoginOptions): Promise<void> {
+export async function changeOne(
+  cx: Context,
+  { text, change, flags }: { readonly text: string; readonly change: KeyChange; readonly flags: LoginOptions },
+): Promise<void> {
   const { chooseKey, findKey, listAccountKeys } = await import('../../workflows/account/api-keys.js');
   const { changeKey, checkChange, retireMissing } = await import('../../workflows/account/change-api-key.js');
   const checked = checkChange(change);
@@ -92,7 +97,9 @@ export async function changeOne(cx: Context, text: string, change: KeyChange, fl
   } catch (error) {
     const { record } = choice;
     const retired =
-      checked.do === 'remove' && record !== null ? await retireMissing(workflow, login, record, keys) : null;
+      checked.do === 'remove' && record !== null
+        ? await retireMissing(workflow, { login, missing: record, keys })
+        : null;
     if (retired === null) throw error;
     cx.out.note(`the exchange has no such key any more: "${retired.name}" is marked as retired`);
     const { name, clientId, keyId, label, scope, ipWhitelist, features, fingerprint } = retired;
@@ -104,7 +111,7 @@ export async function changeOne(cx: Context, text: string, change: KeyChange, fl
   if (shadowed !== undefined) {
     cx.out.note(`"${text}" means the keystore's key of that name; for the other one say id:${shadowed.keyId}`);
   }
-  await warnAndConfirm(cx, checked, target, keys);
+  await warnAndConfirm(cx, { change: checked, target, keys });
   const changed = await changeKey(workflow, login, target, checked);
   const removed = checked.do === 'remove';
   if (removed && changed.name !== null) cx.out.note(`the files of "${changed.name}" stay, marked as retired`);

@@ -65,7 +65,7 @@ function defineKeysEdit(group: Command, act: Act): void {
           features: listOf(flags.feature),
           ipWhitelist: listOf(flags.ip),
         } as const;
-        await changeOne(cx, which, change, flags);
+        await changeOne(cx, { text: which, change, flags });
       }),
     );
 }
@@ -90,7 +90,7 @@ function defineKeysDisable(group: Command, act: Act): void {
           });
         }
         if (flags.allBut !== undefined) return disableOthers(cx, flags.allBut, flags);
-        await changeOne(cx, which ?? '', { do: 'disable' }, flags);
+        await changeOne(cx, { text: which ?? '', change: { do: 'disable' }, flags });
       }),
     );
 }
@@ -106,25 +106,34 @@ function defineSimple(
     .addHelpText('after', examples(...lines))
     .action(
       act(async (cx, which: string, flags: LoginOptions) => {
-        await changeOne(cx, which, { do: name }, flags);
+        await changeOne(cx, { text: which, change: { do: name }, flags });
       }),
     );
 }
 
 function defineWithValue(
   group: Command,
-  act: Act,
-  name: string,
-  description: string,
-  value: string,
-  change: (value: string) => KeyChange,
-  example: string,
+  {
+    act,
+    name,
+    description,
+    value,
+    change,
+    example,
+  }: {
+    readonly act: Act;
+    readonly name: string;
+    readonly description: string;
+    readonly value: string;
+    readonly change: (value: string) => KeyChange;
+    readonly example: string;
+  },
 ): void {
   addLoginOptions(group.command(name).description(description).argument('<which>', WHICH).argument(`<${value}>`))
     .addHelpText('after', examples(example))
     .action(
       act(async (cx, which: string, given: string, flags: LoginOptions) => {
-        await changeOne(cx, which, change(given), flags);
+        await changeOne(cx, { text: which, change: change(given), flags });
       }),
     );
 }
@@ -145,22 +154,20 @@ export function defineApiKeys(command: Command, act: Act): void {
     'Remove a key from the exchange for good; its files stay',
     'api-keys remove 7 --as admin',
   );
-  defineWithValue(
-    group,
+  defineWithValue(group, {
     act,
-    'rename',
-    'Change the label of a key on the exchange',
-    'label',
-    (label) => ({ do: 'rename', label }),
-    'api-keys rename bot bot_paris --as admin',
-  );
-  defineWithValue(
-    group,
+    name: 'rename',
+    description: 'Change the label of a key on the exchange',
+    value: 'label',
+    change: (label) => ({ do: 'rename', label }),
+    example: 'api-keys rename bot bot_paris --as admin',
+  });
+  defineWithValue(group, {
     act,
-    'scope',
-    'Change the scope of a key',
-    'scope',
-    (scope) => ({ do: 'scope', scope }),
-    'api-keys scope bot "account:read trade:read_write" --as admin',
-  );
+    name: 'scope',
+    description: 'Change the scope of a key',
+    value: 'scope',
+    change: (scope) => ({ do: 'scope', scope }),
+    example: 'api-keys scope bot "account:read trade:read_write" --as admin',
+  });
 }

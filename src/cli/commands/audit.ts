@@ -12,16 +12,15 @@ export function defineAudit(command: Command, act: Act): void {
         cx.out.result(entries, () =>
           entries.length === 0
             ? ''
-            : table(
-                cx.out,
-                ['TIME', 'ACTION', 'NAME', 'CLIENT ID', 'ENVIRONMENT', 'OUTCOME', 'BY', 'FINGERPRINT'],
-                entries.map(({ time, action, name, clientId, environment, outcome, actor, fingerprint }) =>
+            : table(cx.out, {
+                header: ['TIME', 'ACTION', 'NAME', 'CLIENT ID', 'ENVIRONMENT', 'OUTCOME', 'BY', 'FINGERPRINT'],
+                rows: entries.map(({ time, action, name, clientId, environment, outcome, actor, fingerprint }) =>
                   [time, action, name, clientId, environment, outcome, describeActor(actor), fingerprint].map((cell) =>
                     cell === null || cell === undefined ? '-' : String(cell),
                   ),
                 ),
-                ['FINGERPRINT', 'TIME'],
-              ),
+                yielding: ['FINGERPRINT', 'TIME'],
+              }),
         );
         if (entries.length === 0) cx.out.note(`no entries in ${cx.store.folder}`);
         if (damagedLines > 0) cx.out.note(`warning: ${damagedLines} lines of the audit log cannot be read`);

@@ -26,7 +26,7 @@ export function defineBackup(command: Command, act: Act): void {
         await requireNoFile(file);
         const passphrase = await requireNewPassphrase(requestFor(cx, 'the backup'));
         cx.out.note('encrypting …');
-        const keys = await writeBackup(cx.store, file, passphrase, { signal: cx.host.signal });
+        const keys = await writeBackup(cx.store, { path: file, passphrase, signal: cx.host.signal });
         cx.out.result({ file, keys }, () => `${file}: ${keys} ${keys === 1 ? 'key' : 'keys'}`);
       }),
     );
@@ -62,7 +62,7 @@ export function defineRestore(command: Command, act: Act): void {
         await requireFile(file);
         const restore = (passphrase: Secret) => {
           cx.out.note('decrypting …');
-          return restoreBackup(cx.store, file, passphrase, { names, signal: cx.host.signal });
+          return restoreBackup(cx.store, { path: file, passphrase, names, signal: cx.host.signal });
         };
         const restored = await withPassphrase(requestFor(cx, `the backup ${file}`), restore);
         cx.out.result({ file, names: restored }, () => restored);

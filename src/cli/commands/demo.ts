@@ -117,7 +117,10 @@ async function catchSwap(
 
 async function play(cx: Context, folder: string, sandbox: Sandbox): Promise<void> {
   const { resolveEndpoint } = await import('../../deribit/endpoints.js');
-  const { workflow } = createContext(cx.host, cx.out, { ...cx.options, keysDir: join(folder, 'keys') });
+  const { workflow } = createContext(cx.host, {
+    out: cx.out,
+    options: { ...cx.options, keysDir: join(folder, 'keys') },
+  });
   const { clientId, clientSecret } = sandbox;
   const credentials = { clientId, clientSecret: new Secret(clientSecret) };
   const stage: Stage = { out: cx.out, workflow, sandbox, login: (endpoint) => ({ credentials, endpoint }) };

@@ -44,12 +44,11 @@ with 127 if there is no such program, and with 126 if the program cannot be exec
           const { accessToken } = token;
           const { childEnvironment } = await import('../run-child.js');
           const { runChild } = await import('../run-child.js');
-          const exitCode = await runChild(
-            cx.host,
-            child,
-            rest,
-            childEnvironment(cx.host.env, { accessToken, clientId, url }),
-          );
+          const exitCode = await runChild(cx.host, {
+            program: child,
+            argv: rest,
+            env: childEnvironment(cx.host.env, { accessToken, clientId, url }),
+          });
           if (exitCode !== 0) throw new ExitWith(exitCode);
         },
         { tidy: false },

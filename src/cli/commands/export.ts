@@ -42,10 +42,12 @@ async function exportPublic(cx: Context, record: KeyRecord, asked: Format | unde
 /** The passphrase that the key leaves under, or null; `kept` is the one that it is stored under. */
 async function leavesUnder(
   cx: Context,
-  record: KeyRecord,
-  format: Format,
-  flags: ExportFlags,
-  kept: Secret | null,
+  {
+    record,
+    format,
+    flags,
+    kept,
+  }: { readonly record: KeyRecord; readonly format: Format; readonly flags: ExportFlags; readonly kept: Secret | null },
 ): Promise<Secret | null> {
   if (flags.encrypt === false) return null;
   const able = ENCRYPTABLE.includes(format);
@@ -64,17 +66,19 @@ async function leavesUnder(
 
 async function exportPrivate(
   cx: Context,
-  record: KeyRecord,
-  format: Exclude<Format, 'spki' | 'ssh'>,
-  flags: ExportFlags,
+  {
+    record,
+    format,
+    flags,
+  }: { readonly record: KeyRecord; readonly format: Exclude<Format, 'spki' | 'ssh'>; readonly flags: ExportFlags },
 ): Promise<Exported> {
   const { requirePrivateFile } = await import('../../keystore/stored-keys.js');
   const { serialisePrivateKey } = await import('../../crypto/formats/index.js');
   requirePrivateFile(record);
   if (record.encrypted && flags.encrypt !== false && !ENCRYPTABLE.includes(format))
-    await leavesUnder(cx, record, format, flags, null);
+    await leavesUnder(cx, { record, format, flags, kept: null });
   const { key, passphrase: kept } = await cx.openKey(record);
-  const passphrase = await leavesUnder(cx, record, format, flags, kept);
+  const passphrase = await leavesUnder(cx, { record, format, flags, kept });
   const comment = format === 'openssh' ? { comment: record.name } : {};
   const content = await serialisePrivateKey(key, {
     format,
@@ -119,7 +123,7 @@ export function defineExport(command: Command, act: Act): void {
           }
           const exported = isPublic
             ? await exportPublic(cx, record, format)
-            : await exportPrivate(cx, record, format ?? 'pkcs8', flags);
+            : await exportPrivate(cx, { record, format: format ?? 'pkcs8', flags });
           const { content, encrypted } = exported;
           if (flags.out !== undefined && !toStdout) await createFile(flags.out, content, isPublic ? 0o644 : 0o600);
           const text = typeof content === 'string' ? content : Buffer.from(content).toString('base64');

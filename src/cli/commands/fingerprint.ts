@@ -53,9 +53,10 @@ export function defineFingerprint(command: Command, act: Act): void {
 async function publicKeyIn(cx: Context, source: string, format: FingerprintFlags['format']) {
   const { parsePublicKey } = await import('../../crypto/formats/index.js');
   try {
-    return await readKeyInput(cx, source, (bytes, passphrase) =>
-      parsePublicKey(bytes, { format, ...(passphrase === null ? {} : { passphrase }) }),
-    );
+    return await readKeyInput(cx, {
+      source,
+      parse: (bytes, passphrase) => parsePublicKey(bytes, { format, ...(passphrase === null ? {} : { passphrase }) }),
+    });
   } catch (error) {
     const missing = isDeribitKeysError(error, 'ERR_KEY_UNREADABLE') && error.cause !== undefined;
     if (!missing || !isKeyName(source)) throw error;

@@ -17,9 +17,15 @@ interface GenerateFlags {
 /** Makes a key where `chosen` says. @throws `ERR_USAGE` for encryption, which is for files */
 async function generateElsewhere(
   cx: Context,
-  key: NewKey,
-  { kind, values }: NonNullable<ReturnType<typeof chosenKind>>,
-  encrypt: boolean | undefined,
+  {
+    key,
+    choice: { kind, values },
+    encrypt,
+  }: {
+    readonly key: NewKey;
+    readonly choice: NonNullable<ReturnType<typeof chosenKind>>;
+    readonly encrypt: boolean | undefined;
+  },
 ): Promise<KeyRecord> {
   if (encrypt) {
     throw new DeribitKeysError('ERR_USAGE', 'only a key in a file can be encrypted under a passphrase', {
@@ -28,7 +34,7 @@ async function generateElsewhere(
   }
   const { generateExternalKey } = await import('../../workflows/external-keys.js');
   const target = kind.targetFrom(values, cx.host.env);
-  const record = await generateExternalKey(cx.store, key, target, { values, access: cx.signerAccess });
+  const record = await generateExternalKey(cx.store, { key, target, values, access: cx.signerAccess });
   const warning = kind.warning?.(values);
   if (warning !== undefined) cx.out.note(`warning: ${warning}`);
   return record;
@@ -69,7 +75,7 @@ export function defineGenerate(command: Command, act: Act): void {
           const passphrase = await newKeyPassphrase(cx, { name, encrypt });
           await showStoredKey(cx, await generate(cx.store, name, { type, ...bits, passphrase }));
         } else {
-          await showStoredKey(cx, await generateElsewhere(cx, key, chosen, encrypt));
+          await showStoredKey(cx, await generateElsewhere(cx, { key, choice: chosen, encrypt }));
         }
         cx.out.note(
           `next: register the public key (deribit-keys register ${name} --help), or paste it into Deribit's web page and run: deribit-keys link ${name} --client-id <id>`,

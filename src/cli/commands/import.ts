@@ -58,10 +58,10 @@ export function defineImport(command: Command, act: Act): void {
           if (format !== undefined) warning = (await inspectKey(bytes, { format })).warning;
           return parsePrivateKey(bytes, { format, ...(passphrase === null ? {} : { passphrase }) });
         };
-        const key = await readKeyInput(cx, source, parse, name);
+        const key = await readKeyInput(cx, { source, parse, key: name });
         if (warning !== undefined) await requireNoPublicKey(cx, key);
         const passphrase = await newKeyPassphrase(cx, { name, encrypt, opened });
-        const record = await storeKey(cx.store, name, key, { passphrase, action: 'import' });
+        const record = await storeKey(cx.store, { name, key, passphrase, action: 'import' });
         await showStoredKey(cx, record, warning);
         const { records } = await cx.store.list();
         const twins = records.filter((other) => other.fingerprint === record.fingerprint && other.name !== name);

@@ -25,10 +25,9 @@ Damaged records are named on stderr and left out of the JSON; doctor and verify 
     cx.out.result(records, () =>
       records.length === 0
         ? ''
-        : table(
-            cx.out,
-            ['NAME', 'ALGORITHM', 'FINGERPRINT', 'STATE', 'ENVIRONMENT', 'CLIENT ID', 'SCOPE'],
-            records.map((record) => [
+        : table(cx.out, {
+            header: ['NAME', 'ALGORITHM', 'FINGERPRINT', 'STATE', 'ENVIRONMENT', 'CLIENT ID', 'SCOPE'],
+            rows: records.map((record) => [
               record.name,
               record.bits === null ? record.algorithm : `${record.algorithm}-${record.bits}`,
               record.fingerprint,
@@ -37,8 +36,8 @@ Damaged records are named on stderr and left out of the JSON; doctor and verify 
               record.clientId ?? '-',
               record.scope ?? '-',
             ]),
-            ['FINGERPRINT', 'SCOPE'],
-          ),
+            yielding: ['FINGERPRINT', 'SCOPE'],
+          }),
     );
     if (all.length === 0)
       cx.out.note(

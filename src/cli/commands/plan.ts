@@ -188,7 +188,7 @@ export function definePlan(command: Command, act: Act): void {
         const { planPolicy } = await import('../../workflows/policy/apply-policy.js');
         const work = await begin(cx, file, flags);
         const { workflow, policy, login } = work;
-        const result = await planPolicy(workflow, policy, login, flags.prune);
+        const result = await planPolicy(workflow, { policy, login, prune: flags.prune });
         show(cx, result);
         if (flags.check && result.changes.length > 0) throw new CheckFailed();
       }),

@@ -38,19 +38,23 @@ const DEFAULT_AGE_MS = 90 * 86_400_000;
 /** Without another login, or where it is named as the login, the rotating key itself logs in. */
 function loginFor(
   cx: Context,
-  workflow: WorkflowContext,
-  flags: LoginOptions,
-  record: KeyRecord,
+  {
+    workflow,
+    flags,
+    record,
+  }: { readonly workflow: WorkflowContext; readonly flags: LoginOptions; readonly record: KeyRecord },
 ): Promise<AccountLogin> {
   const itself = flags.as === undefined ? !saysLogin(cx, flags) : flags.as === record.name;
-  return itself ? ownLogin(cx, workflow, flags, record) : accountLogin(cx, flags, record);
+  return itself ? ownLogin(cx, { workflow, flags, record }) : accountLogin(cx, flags, record);
 }
 
 async function ownLogin(
   cx: Context,
-  workflow: WorkflowContext,
-  flags: LoginOptions,
-  record: KeyRecord,
+  {
+    workflow,
+    flags,
+    record,
+  }: { readonly workflow: WorkflowContext; readonly flags: LoginOptions; readonly record: KeyRecord },
 ): Promise<AccountLogin> {
   const { requireClientId } = await import('../../workflows/account/account.js');
   const { selectEndpoint } = await import('../../workflows/endpoint-selection.js');
@@ -85,13 +89,16 @@ function summary(cx: Context, rotations: readonly (Rotation | FailedRotation)[])
       ? [`${cx.out.style('FAILED', 'red')}   ${rotation.name}: ${inLine(rotation.error.message)}`]
       : [],
   );
-  return [...table(cx.out, ['NAME', 'STATE', 'CLIENT ID', 'REPLACES', 'OLD PAIR'], rows, ['OLD PAIR']), ...failures];
+  return [
+    ...table(cx.out, { header: ['NAME', 'STATE', 'CLIENT ID', 'REPLACES', 'OLD PAIR'], rows, yielding: ['OLD PAIR'] }),
+    ...failures,
+  ];
 }
 
 async function rotateOne(cx: Context, name: string, flags: RotateFlags): Promise<void> {
   const { abortRotation, rotate } = await import('../../workflows/rotation/rotate.js');
   const { context: workflow, makeSuccessor } = await keyContext(cx, await withSecondFactor(cx, flags));
-  const login = (record: KeyRecord) => loginFor(cx, workflow, flags, record);
+  const login = (record: KeyRecord) => loginFor(cx, { workflow, flags, record });
   const rotation = flags.abort
     ? await abortRotation(workflow, { name, login })
     : await rotate(workflow, { name, ...successorChoice(cx, flags), graceMs: flags.grace, login, makeSuccessor });
@@ -137,7 +144,7 @@ async function rotateMany(cx: Context, flags: RotateFlags): Promise<void> {
       const { context: workflow, makeSuccessor } = await keyContext(cx, base);
       // what a login was read from may be a pipe, which can be read once
       const login = async (record: KeyRecord) =>
-        shared === null || flags.as === record.name ? loginFor(cx, workflow, flags, record) : shared;
+        shared === null || flags.as === record.name ? loginFor(cx, { workflow, flags, record }) : shared;
       return { context: workflow, makeSuccessor, login };
     },
     store: cx.store,

@@ -108,9 +108,10 @@ async function addKey(cx: Context, source: string, { scope, label }: AddKeyFlags
       hint: 'name the sandbox by --url or DERIBIT_KEYS_URL; the file "env" of sandbox --init sets it',
     });
   }
-  const key = await readKeyInput(cx, source, (bytes, passphrase) =>
-    parsePublicKey(bytes, defined({ passphrase: passphrase ?? undefined })),
-  );
+  const key = await readKeyInput(cx, {
+    source,
+    parse: (bytes, passphrase) => parsePublicKey(bytes, defined({ passphrase: passphrase ?? undefined })),
+  });
   const publicKey = String(await serialisePublicKey(key, { format: 'spki' }));
   const transport = await cx.workflow.connect(endpoint);
   try {

@@ -47,7 +47,7 @@ function defineAdd(kind: AnySignerKind): Define {
       act(async (cx, key: string, flags: Flags) => {
         const { addExternalKey } = await import('../../workflows/external-keys.js');
         const values = valuesFor(kind, 'add', flags);
-        await showStoredKey(cx, await addExternalKey(cx.store, key, kind, { values, access: cx.signerAccess }));
+        await showStoredKey(cx, await addExternalKey(cx.store, { name: key, kind, values, access: cx.signerAccess }));
       }),
     );
   };

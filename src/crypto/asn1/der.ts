@@ -211,30 +211,35 @@ export function sequenceOf(node: DerNode | undefined, name: string): readonly De
 
 /** The value of an INTEGER that is not negative; `ERR_KEY_UNREADABLE` for anything else. */
 export function integerOf(node: DerNode | undefined, name: string): bigint {
-  const contents = contentsOf(node, TAG.integer, name, 'INTEGER');
+  const contents = contentsOf({ node, tag: TAG.integer, name, type: 'INTEGER' });
   if ((contents[0] ?? 0) >= 0x80) throw unreadable(`${name} is negative`);
   return bytesToBigInt(contents);
 }
 
 export function octetStringOf(node: DerNode | undefined, name: string): Uint8Array {
-  return contentsOf(node, TAG.octetString, name, 'OCTET STRING');
+  return contentsOf({ node, tag: TAG.octetString, name, type: 'OCTET STRING' });
 }
 
 /** The bytes of a BIT STRING without unused bits. `tag` and `tagClass` are for an implicitly tagged one. */
-export function bitStringOf(
-  node: DerNode | undefined,
-  name: string,
-  tag: number = TAG.bitString,
-  tagClass: DerNode['class'] = 'universal',
-): Uint8Array {
-  const contents = contentsOf(node, tag, name, 'BIT STRING', tagClass);
+export function bitStringOf({
+  node,
+  name,
+  tag = TAG.bitString,
+  tagClass = 'universal',
+}: {
+  readonly node: DerNode | undefined;
+  readonly name: string;
+  readonly tag?: number | undefined;
+  readonly tagClass?: DerNode['class'] | undefined;
+}): Uint8Array {
+  const contents = contentsOf({ node, tag, name, type: 'BIT STRING', tagClass });
   if (contents[0] !== 0) throw unreadable(`${name} is not a BIT STRING without unused bits`);
   return contents.slice(1);
 }
 
 /** The dotted form of an OBJECT IDENTIFIER (X.690 §8.19) of at most 64 bytes; else `ERR_KEY_UNREADABLE`. */
 export function oidOf(node: DerNode | undefined, name: string): string {
-  const contents = contentsOf(node, TAG.oid, name, 'OBJECT IDENTIFIER');
+  const contents = contentsOf({ node, tag: TAG.oid, name, type: 'OBJECT IDENTIFIER' });
   if (contents.length > MAX_OID_LENGTH) throw unreadable(`${name} is an OBJECT IDENTIFIER of ${contents.length} bytes`);
   const arcs: bigint[] = [];
   let arc = 0n;
@@ -250,13 +255,19 @@ export function oidOf(node: DerNode | undefined, name: string): string {
   return [root, first - root * 40n, ...rest].join('.');
 }
 
-function contentsOf(
-  node: DerNode | undefined,
-  tag: number,
-  name: string,
-  type: string,
-  tagClass: DerNode['class'] = 'universal',
-): Uint8Array {
+function contentsOf({
+  node,
+  tag,
+  name,
+  type,
+  tagClass = 'universal',
+}: {
+  readonly node: DerNode | undefined;
+  readonly tag: number;
+  readonly name: string;
+  readonly type: string;
+  readonly tagClass?: DerNode['class'] | undefined;
+}): Uint8Array {
   if (!isTag(node, tag, tagClass) || node.children !== null) throw unexpected(name, type);
   return node.contents;
 }

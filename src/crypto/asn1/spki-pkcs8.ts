@@ -44,7 +44,7 @@ export function decodeSpki(der: Uint8Array): PublicKey {
 export function spkiOf(node: DerNode): PublicKey {
   const [algorithmNode, keyNode, ...rest] = sequenceOf(node, 'the public key');
   const algorithm = keyAlgorithm(algorithmNode, 'the algorithm of the public key');
-  const key = bitStringOf(keyNode, 'the public key');
+  const key = bitStringOf({ node: keyNode, name: 'the public key' });
   if (rest.length > 0) throw unreadable('the public key has more parts than an algorithm and a key');
   return algorithm === 'ed25519' ? publicKeyFromEd25519(key) : publicKeyFromRsa(decodeRsaPublicKey(key));
 }
@@ -102,9 +102,14 @@ function publicHalfOf(rest: readonly DerNode[], version: bigint): Uint8Array | u
   // ring before 0.17 writes the BIT STRING under an explicit tag.
   const [explicit, ...others] = publicKey.children ?? [];
   if (isTag(publicKey, PUBLIC_KEY_TAG, 'context') && others.length === 0 && explicit !== undefined) {
-    return bitStringOf(explicit, 'the public half of the private key');
+    return bitStringOf({ node: explicit, name: 'the public half of the private key' });
   }
-  return bitStringOf(publicKey, 'the public half of the private key', PUBLIC_KEY_TAG, 'context');
+  return bitStringOf({
+    node: publicKey,
+    name: 'the public half of the private key',
+    tag: PUBLIC_KEY_TAG,
+    tagClass: 'context',
+  });
 }
 
 /** RFC 8410 §7: the seed is an OCTET STRING inside the OCTET STRING. Some writers put its public half behind it. */

@@ -14,7 +14,7 @@ const forge = () => import('./portable-forge.js');
 export const aesCbcDecrypt: Engine['aesCbcDecrypt'] = async (key, iv, data) => {
   if (!isBlocks(data)) return null;
   const imported = await importAes('AES-CBC', key);
-  if (imported === null) return (await forge()).cbcDecrypt('AES-CBC', key, iv, data);
+  if (imported === null) return (await forge()).cbcDecrypt({ name: 'AES-CBC', key, iv, data });
   return decryptOrNull(imported, iv, data);
 };
 
@@ -27,20 +27,20 @@ export const aesCbcDecryptBlocks: Engine['aesCbcDecryptBlocks'] = async (key, iv
 
 export const aesCbcEncrypt: Engine['aesCbcEncrypt'] = async (key, iv, data) => {
   const imported = await importAes('AES-CBC', key);
-  if (imported === null) return (await forge()).encrypt('AES-CBC', key, iv, data);
+  if (imported === null) return (await forge()).encrypt({ name: 'AES-CBC', key, iv, data });
   const encrypted = await subtle().encrypt({ name: 'AES-CBC', iv: ownBuffer(iv) }, imported, ownBuffer(data));
   return new Uint8Array(encrypted);
 };
 
 export const aesCtr: Engine['aesCtr'] = async (key, iv, data) => {
   const imported = await importAes('AES-CTR', key);
-  if (imported === null) return (await forge()).encrypt('AES-CTR', key, iv, data);
+  if (imported === null) return (await forge()).encrypt({ name: 'AES-CTR', key, iv, data });
   const algorithm = { name: 'AES-CTR', counter: ownBuffer(iv), length: AES_BLOCK * 8 };
   return new Uint8Array(await subtle().encrypt(algorithm, imported, ownBuffer(data)));
 };
 
 export const tripleDesCbcDecrypt: Engine['tripleDesCbcDecrypt'] = async (key, iv, data) =>
-  (await forge()).cbcDecrypt('3DES-CBC', key, iv, data);
+  (await forge()).cbcDecrypt({ name: '3DES-CBC', key, iv, data });
 
 function isBlocks(data: Uint8Array): boolean {
   return data.length > 0 && data.length % AES_BLOCK === 0;

@@ -12,7 +12,17 @@ import { type Bytes, fromBinary, modPow, type RsaPrivateNumbers, toBinary } from
 const BLOCK_LENGTHS = { 'AES-CBC': 16, '3DES-CBC': 8 } as const;
 
 /** Encrypts: CBC with PKCS#7 padding, CTR over the 16-byte counter block. */
-export function encrypt(name: 'AES-CBC' | 'AES-CTR', key: Uint8Array, iv: Uint8Array, data: Uint8Array): Bytes {
+export function encrypt({
+  name,
+  key,
+  iv,
+  data,
+}: {
+  readonly name: 'AES-CBC' | 'AES-CTR';
+  readonly key: Uint8Array;
+  readonly iv: Uint8Array;
+  readonly data: Uint8Array;
+}): Bytes {
   const encryption = cipher.createCipher(name, util.createBuffer(toBinary(key)));
   encryption.start({ iv: toBinary(iv) });
   encryption.update(util.createBuffer(toBinary(data)));
@@ -21,12 +31,17 @@ export function encrypt(name: 'AES-CBC' | 'AES-CTR', key: Uint8Array, iv: Uint8A
 }
 
 /** Decrypts complete blocks and removes their padding; null where the data is not made of blocks, or the padding is wrong. */
-export function cbcDecrypt(
-  name: 'AES-CBC' | '3DES-CBC',
-  key: Uint8Array,
-  iv: Uint8Array,
-  data: Uint8Array,
-): Bytes | null {
+export function cbcDecrypt({
+  name,
+  key,
+  iv,
+  data,
+}: {
+  readonly name: 'AES-CBC' | '3DES-CBC';
+  readonly key: Uint8Array;
+  readonly iv: Uint8Array;
+  readonly data: Uint8Array;
+}): Bytes | null {
   const blockLength = BLOCK_LENGTHS[name];
   if (data.length === 0 || data.length % blockLength !== 0) return null;
   const decryption = cipher.createDecipher(name, util.createBuffer(toBinary(key)));

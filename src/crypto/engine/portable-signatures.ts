@@ -143,7 +143,7 @@ async function chooseSigner(pkcs8: Bytes): Promise<(message: Uint8Array) => Byte
  * the platform's WebCrypto does not.
  */
 export async function verifyRsa(spki: Uint8Array, message: Uint8Array, signature: Uint8Array): Promise<boolean> {
-  const { n, e } = decodeRsaPublicKey(bitStringOf(partsOf(spki)[1], 'the RSA public key'));
+  const { n, e } = decodeRsaPublicKey(bitStringOf({ node: partsOf(spki)[1], name: 'the RSA public key' }));
   const length = Math.ceil(bitLength(n) / 8);
   const representative = bytesToBigInt(signature);
   if (signature.length !== length || representative >= n) return false;

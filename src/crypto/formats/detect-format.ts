@@ -168,7 +168,11 @@ function legacyItem({ label, bytes }: PemBlock, encryption: LegacyEncryption): I
     format: label === 'RSA PRIVATE KEY' ? 'pkcs1' : 'pkcs8',
     encrypted: true,
     open: async (passphrase, engine) => {
-      const plain = await decryptLegacy(encryption, bytes, passphraseToRead(passphrase), engine);
+      const plain = await decryptLegacy(encryption, {
+        secret: bytes,
+        passphrase: passphraseToRead(passphrase),
+        engine,
+      });
       return openDecrypted(plain, engine);
     },
   };

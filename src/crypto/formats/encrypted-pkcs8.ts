@@ -46,7 +46,7 @@ export async function parseEncryptedPkcs8(
   const [algorithm, data] = sequenceOf(node, 'EncryptedPrivateKeyInfo');
   const scheme = readEncryptionScheme(algorithm);
   const secret = octetStringOf(data, 'the encrypted data');
-  const pkcs8 = await decrypt(scheme, secret, passphraseToRead(passphrase), engine);
+  const pkcs8 = await decrypt(scheme, { secret, passphrase: passphraseToRead(passphrase), engine });
   if (pkcs8 === null) throw wrongPassphrase();
   return parseDecryptedPkcs8(pkcs8, engine);
 }
@@ -62,9 +62,7 @@ async function parseDecryptedPkcs8(pkcs8: Uint8Array, engine: Engine): Promise<P
 
 async function decrypt(
   { derive, cipher, keyLength, iv }: EncryptionScheme,
-  secret: Uint8Array,
-  passphrase: string,
-  engine: Engine,
+  { secret, passphrase, engine }: { readonly secret: Uint8Array; readonly passphrase: string; readonly engine: Engine },
 ): Promise<Uint8Array | null> {
   const key = await derive({ passphrase, purpose: 'key', length: keyLength }, engine);
   const vector = iv ?? (await derive({ passphrase, purpose: 'iv', length: TRIPLE_DES_BLOCK }, engine));
@@ -150,9 +148,7 @@ export function readLegacyEncryption({ headers }: PemBlock): LegacyEncryption | 
 /** Decrypts the contents of such a block; null is the sign of a wrong passphrase. */
 export function decryptLegacy(
   { cipher, keyLength, iv }: LegacyEncryption,
-  secret: Uint8Array,
-  passphrase: string,
-  engine: Engine,
+  { secret, passphrase, engine }: { readonly secret: Uint8Array; readonly passphrase: string; readonly engine: Engine },
 ): Promise<Uint8Array | null> {
   const key = bytesToKey(utf8Bytes(passphrase), iv.subarray(0, LEGACY_SALT_LENGTH), keyLength);
   return cipher === 'aes-cbc' ? engine.aesCbcDecrypt(key, iv, secret) : engine.tripleDesCbcDecrypt(key, iv, secret);

@@ -87,7 +87,7 @@ export function readEncryptionScheme(node: DerNode | undefined): EncryptionSchem
   if (id === PBE_SHA1_3DES) {
     const [salt, iterations, ...others] = sequenceOf(parameters, 'the PBE parameters');
     if (others.length > 0) throw unreadable('the PBE parameters have more than two fields');
-    const count = cost('PKCS#12 iterations', iterations, MAX_PKCS12_ITERATIONS);
+    const count = cost({ what: 'PKCS#12 iterations', node: iterations, most: MAX_PKCS12_ITERATIONS });
     const fixed = { salt: saltOf(salt), iterations: count };
     const derive: Derivation = ({ passphrase, ...rest }) => pkcs12Kdf(passphrase, { ...fixed, ...rest });
     return { derive, cipher: '3des-cbc', keyLength: 24, iv: null };
@@ -109,7 +109,7 @@ function readDerivation(node: DerNode | undefined, keyLength: number): Derivatio
   const fields = sequenceOf(parameters, 'the parameters of the key derivation');
   const salt = saltOf(fields[0]);
   if (id === PBKDF2) {
-    const iterations = cost('PBKDF2 iterations', fields[1], MAX_ITERATIONS);
+    const iterations = cost({ what: 'PBKDF2 iterations', node: fields[1], most: MAX_ITERATIONS });
     const rest = checkKeyLength(fields.slice(2), keyLength);
     const hash = rest.length === 0 ? 'sha1' : readPrf(rest);
     return ({ passphrase, length }, engine) => engine.pbkdf2(utf8Bytes(passphrase), { hash, salt, iterations, length });
@@ -117,9 +117,9 @@ function readDerivation(node: DerNode | undefined, keyLength: number): Derivatio
   if (id !== SCRYPT) throw unknown('key derivation', id);
   // OpenSSL refuses such costs as well.
   const hint = 'encrypt it again with the tool that made it, with N of at most 262144, r of 8 and p of 1';
-  const n = cost('scrypt N', fields[1], MAX_SCRYPT_BYTES, hint);
-  const r = cost('scrypt r', fields[2], MAX_SCRYPT_BLOCK_SIZE, hint);
-  const p = cost('scrypt p', fields[3], MAX_SCRYPT_PARALLELIZATION, hint);
+  const n = cost({ what: 'scrypt N', node: fields[1], most: MAX_SCRYPT_BYTES, hint });
+  const r = cost({ what: 'scrypt r', node: fields[2], most: MAX_SCRYPT_BLOCK_SIZE, hint });
+  const p = cost({ what: 'scrypt p', node: fields[3], most: MAX_SCRYPT_PARALLELIZATION, hint });
   limitCost({ what: 'scrypt bytes of memory', most: MAX_SCRYPT_BYTES, hint }, 128 * n * r);
   limitCost({ what: 'scrypt bytes in all', most: 2 * MAX_SCRYPT_BYTES, hint }, 128 * n * r * p);
   if (n < 2 || (n & (n - 1)) !== 0) throw unreadable('the N of scrypt is not a power of two above 1');
@@ -149,7 +149,17 @@ function checkKeyLength(fields: readonly DerNode[], keyLength: number): readonly
   return fields.slice(1);
 }
 
-function cost(what: string, node: DerNode | undefined, most: number, hint = encryptAgain()): number {
+function cost({
+  what,
+  node,
+  most,
+  hint = encryptAgain(),
+}: {
+  readonly what: string;
+  readonly node: DerNode | undefined;
+  readonly most: number;
+  readonly hint?: string | undefined;
+}): number {
   const value = integerOf(node, what);
   limitCost({ what, most, hint }, value);
   if (value < 1n) throw unreadable(`the number of ${what} is 0`);

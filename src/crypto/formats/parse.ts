@@ -49,7 +49,7 @@ export async function parsePrivateKey(input: string | Uint8Array, options: Parse
   const items = detectFormat(input);
   const item = onlyPrivate(items);
   if (item === null) throw refusePublic(onlyPublic(items));
-  return openPrivate(item, items, options.passphrase, engine);
+  return openPrivate({ item, items, passphrase: options.passphrase, engine });
 }
 
 /**
@@ -66,7 +66,7 @@ export async function parsePublicKey(input: string | Uint8Array, options: ParseO
   const engine = options.engine ?? defaultEngine;
   const items = detectFormat(input);
   const item = onlyPrivate(items);
-  if (item !== null) return (await openPrivate(item, items, options.passphrase, engine)).publicKey;
+  if (item !== null) return (await openPrivate({ item, items, passphrase: options.passphrase, engine })).publicKey;
   const first = onlyPublic(items);
   const key = await first.read(engine);
   for (const other of items) {
@@ -94,12 +94,17 @@ export async function inspectKey(
   return { kind, format, encrypted };
 }
 
-async function openPrivate(
-  item: PrivateItem,
-  items: readonly Item[],
-  passphrase: SecretLike | undefined,
-  engine: Engine,
-): Promise<PrivateKey> {
+async function openPrivate({
+  item,
+  items,
+  passphrase,
+  engine,
+}: {
+  readonly item: PrivateItem;
+  readonly items: readonly Item[];
+  readonly passphrase: SecretLike | undefined;
+  readonly engine: Engine;
+}): Promise<PrivateKey> {
   const key = await item.open(passphrase, engine);
   for (const other of items) {
     if (other.kind === 'public' && !(await other.read(engine)).equals(key.publicKey)) {

@@ -197,7 +197,7 @@ async function openFile(file: PuttyFile, passphrase: SecretLike | undefined, eng
   const encrypted = file.encryption !== 'none';
   const keys = await deriveKeys(file, encrypted ? passphraseToRead(passphrase) : '');
   const plain = encrypted ? await engine.aesCbcDecryptBlocks(keys.cipherKey, keys.iv, file.secret) : file.secret;
-  if (plain === null || !(await isAuthentic(file, plain, keys.macKey, engine))) {
+  if (plain === null || !(await isAuthentic({ file, plain, macKey: keys.macKey, engine }))) {
     throw encrypted ? wrongPassphrase() : damaged('its MAC does not fit: it was changed after it was written');
   }
   return readKey(file, plain, engine);
@@ -227,7 +227,17 @@ async function deriveKeys(file: PuttyFile, passphrase: string): Promise<Keys> {
   };
 }
 
-async function isAuthentic(file: PuttyFile, plain: Uint8Array, macKey: Uint8Array, engine: Engine): Promise<boolean> {
+async function isAuthentic({
+  file,
+  plain,
+  macKey,
+  engine,
+}: {
+  readonly file: PuttyFile;
+  readonly plain: Uint8Array;
+  readonly macKey: Uint8Array;
+  readonly engine: Engine;
+}): Promise<boolean> {
   const parts = [file.type, file.encryption, file.comment, file.publicBlob, plain];
   const covered = concatBytes(...parts.map(wireString));
   // WebCrypto takes no empty key; HMAC pads it with zeros anyway (RFC 2104 §2).

@@ -58,7 +58,7 @@ function transportOf(exchange: CcxtExchange, endpoint: Endpoint): Transport {
       }
       const frame = decodeFrame(JSON.stringify(answer));
       if (frame.kind !== 'reply') throw protocolError(`the answer to ${method} is no reply`);
-      return resultOf(frame.reply, method, params, endpoint.expectTestnet);
+      return resultOf({ reply: frame.reply, method, params, expectTestnet: endpoint.expectTestnet });
     },
     close: async () => {},
   };

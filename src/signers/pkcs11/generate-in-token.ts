@@ -60,7 +60,7 @@ export async function generateInToken(options: GenerateInTokenOptions): Promise<
     const token = findToken(cryptoki, options);
     const handle = openSession(cryptoki, token, CKF_SERIAL_SESSION | CKF_RW_SESSION);
     try {
-      await logIn(cryptoki, token, handle, pin);
+      await logIn(cryptoki, { token, session: handle, source: pin });
       return await work({ cryptoki, token, handle });
     } catch (error) {
       throw tokenError(token, 'failed to make the key', error);
@@ -71,7 +71,7 @@ export async function generateInToken(options: GenerateInTokenOptions): Promise<
   return withToken(async (session) => {
     requireFreeLabel(session, label);
     const id = randomBytes(ID_BYTES);
-    const pair = await makePair(session, type, options.bits, label, id);
+    const pair = await makePair(session, { type, bits: options.bits, label, id });
     const destroy = (within: Session) => {
       for (const object of findObjects(within, [{ type: CKA.id, value: id }])) {
         within.cryptoki.C_DestroyObject(within.handle, object);
@@ -105,10 +105,12 @@ function requireFreeLabel(session: Session, label: string): void {
 
 async function makePair(
   session: Session,
-  type: KeyAlgorithm,
-  bits: number | undefined,
-  label: string,
-  id: Buffer,
+  {
+    type,
+    bits,
+    label,
+    id,
+  }: { readonly type: KeyAlgorithm; readonly bits: number | undefined; readonly label: string; readonly id: Buffer },
 ): Promise<{ readonly privateKey: Handle }> {
   const { cryptoki, token, handle } = session;
   const mechanism = type === 'rsa' ? CKM_RSA_PKCS_KEY_PAIR_GEN : CKM_EC_EDWARDS_KEY_PAIR_GEN;

@@ -130,7 +130,7 @@ async function openToken(options: Pkcs11SignerOptions): Promise<OpenToken> {
   const token = findToken(cryptoki, options);
   const handle = openSession(cryptoki, token, CKF_SERIAL_SESSION);
   try {
-    await logIn(cryptoki, token, handle, options.pin);
+    await logIn(cryptoki, { token, session: handle, source: options.pin });
     const key = await findTokenKey({ cryptoki, token, handle }, options);
     requireMechanism(cryptoki, token, key);
     return { cryptoki, token, key, pool: sessionPool(cryptoki, token, handle) };

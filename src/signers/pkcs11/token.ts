@@ -126,9 +126,11 @@ export async function pinFor(cryptoki: Cryptoki, token: Token, source: PinSource
  */
 export async function logIn(
   cryptoki: Cryptoki,
-  token: Token,
-  session: Handle,
-  source: PinSource | undefined,
+  {
+    token,
+    session,
+    source,
+  }: { readonly token: Token; readonly session: Handle; readonly source: PinSource | undefined },
 ): Promise<void> {
   const { flags } = cryptoki.C_GetTokenInfo(token.slot);
   if ((flags & CKF_LOGIN_REQUIRED) === 0 || isLoggedIn(cryptoki, session)) return;

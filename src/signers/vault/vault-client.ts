@@ -133,9 +133,15 @@ export function vaultClient(options: VaultOptions): VaultClient {
 
   const send = async (
     key: string,
-    method: 'GET' | 'POST',
-    path: string,
-    { body, token }: { readonly body?: object | undefined; readonly token?: Secret | undefined },
+    {
+      method,
+      path,
+      body,
+      token,
+    }: { readonly method: 'GET' | 'POST'; readonly path: string } & {
+      readonly body?: object | undefined;
+      readonly token?: Secret | undefined;
+    },
   ): Promise<Answer> =>
     callService(
       VAULT,
@@ -169,7 +175,7 @@ export function vaultClient(options: VaultOptions): VaultClient {
     if (session !== null && performance.now() < session.untilMs) return session.token;
     const mount = encodePath(auth.mount ?? auth.method);
     const body = await loginBody(auth);
-    const answer = await send(key, 'POST', `auth/${mount}/login`, { body });
+    const answer = await send(key, { method: 'POST', path: `auth/${mount}/login`, body });
     if (answer.status === 400 || answer.status === 403 || answer.status === 404) {
       throw serviceError(VAULT, key, 'no-credentials', { detail: `${auth.method}: ${wordsOf(answer)}` });
     }
@@ -184,7 +190,9 @@ export function vaultClient(options: VaultOptions): VaultClient {
   /** Vault answers 403 for a token that is not valid and for one that lacks a policy: asking for the token itself tells. */
   const explainForbidden = async (key: string, answer: Answer, token: Secret | undefined) => {
     const self =
-      token === undefined ? null : await send(key, 'GET', 'auth/token/lookup-self', { token }).catch(() => null);
+      token === undefined
+        ? null
+        : await send(key, { method: 'GET', path: 'auth/token/lookup-self', token }).catch(() => null);
     const failure = /invalid token/.test(wordsOf(answer)) || self?.status === 403 ? 'no-credentials' : 'forbidden';
     return serviceError(VAULT, key, failure, { detail: wordsOf(answer) });
   };
@@ -193,13 +201,13 @@ export function vaultClient(options: VaultOptions): VaultClient {
     host,
     async ask(key, method, path, body) {
       let token = await logIn(key);
-      let answer = await send(key, method, path, { body, token });
+      let answer = await send(key, { method, path, body, token });
       if (answer.status === 403 && auth.method !== 'agent') {
         const before = token?.reveal();
         session = null;
         token = await logIn(key);
         // a token that was revoked, or a file whose token was renewed
-        if (token?.reveal() !== before) answer = await send(key, method, path, { body, token });
+        if (token?.reveal() !== before) answer = await send(key, { method, path, body, token });
       }
       if (answer.status === 403) throw await explainForbidden(key, answer, token);
       if (answer.status === 404 && method === 'GET' && /^(HTTP status|$)/.test(wordsOf(answer))) return null;

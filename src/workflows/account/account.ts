@@ -112,7 +112,7 @@ export async function withAccount<T>(
   work: (account: OpenAccount) => Promise<T>,
 ): Promise<T> {
   return withTransport(context, endpoint, async (transport) => {
-    const made = await signIn(context, transport, credentials);
+    const made = await signIn(context, { transport, credentials });
     const account = openAccount(transport, credentials.clientId, made);
     requireAccountScope(account, level);
     if (subaccount === undefined || subaccount === homeSubaccount) return work(account);
@@ -204,6 +204,6 @@ export async function authenticate(
   const target = options.outlives ? { ...endpoint, url: httpUrlOf(endpoint.url) } : endpoint;
   return withTransport(context, target, async (transport) => ({
     clientId,
-    login: await signIn(context, transport, { clientId, signer }, options.scope),
+    login: await signIn(context, { transport, credentials: { clientId, signer }, scope: options.scope }),
   }));
 }

@@ -113,7 +113,7 @@ export async function changeKey(
     let answer: ApiKey | null;
     try {
       answer = await withAccount(context, login, 'read_write', (account) =>
-        send(context, account, target, checked),
+        send(context, { account, target, change: checked }),
       ).catch(async (error: unknown) => {
         if (checked.do === 'remove' && !certainlyNotDone(error) && (await isGone(context, login, target))) return null;
         throw error;
@@ -124,7 +124,7 @@ export async function changeKey(
       throw maybeDone(error);
     }
     try {
-      await record(context, locked, answer, note);
+      await record(context, { locked, answer, note });
     } catch (error) {
       throw notRecorded(error, `the exchange did as asked (${checked.do} ${target.clientId})`);
     }
@@ -136,9 +136,11 @@ export async function changeKey(
 /** Writes what the exchange did into the audit log and into the records of the key; the first record and the log together. */
 async function record(
   context: WorkflowContext,
-  locked: readonly LockedKey[],
-  answer: ApiKey | null,
-  note: AuditNote,
+  {
+    locked,
+    answer,
+    note,
+  }: { readonly locked: readonly LockedKey[]; readonly answer: ApiKey | null; readonly note: AuditNote },
 ): Promise<void> {
   const [first, ...others] = await stillMeaning(locked, note.clientId ?? null);
   if (first === undefined) await context.store.audit(note);
@@ -156,9 +158,11 @@ async function stillMeaning(keys: readonly LockedKey[], clientId: string | null)
 /** The key as the exchange answers it; null where it was removed. */
 async function send(
   context: WorkflowContext,
-  account: OpenAccount,
-  target: AccountKey,
-  change: KeyChange,
+  {
+    account,
+    target,
+    change,
+  }: { readonly account: OpenAccount; readonly target: AccountKey; readonly change: KeyChange },
 ): Promise<ApiKey | null> {
   const options = protectedOptions(context);
   const { keyId } = target;
@@ -270,16 +274,22 @@ async function bringUpToDate(
  */
 export async function retireMissing(
   context: WorkflowContext,
-  login: AccountLogin,
-  missing: KeyRecord,
-  keys: readonly AccountKey[],
+  {
+    login,
+    missing,
+    keys,
+  }: { readonly login: AccountLogin; readonly missing: KeyRecord; readonly keys: readonly AccountKey[] },
 ): Promise<KeyRecord | null> {
   const { clientId, registrar } = missing;
   if (missing.state !== 'registered' || clientId === null) return null;
   const isOwnAccount = keys.some((key) => key.clientId === registrar);
   if (!isOwnAccount) {
     if (missing.ipWhitelist.length > 0) return null;
-    if ((await proveLogin(context, login.endpoint, clientId, await context.signerOf(missing))) !== null) return null;
+    if (
+      (await proveLogin(context, { endpoint: login.endpoint, clientId, signer: await context.signerOf(missing) })) !==
+      null
+    )
+      return null;
   }
   return context.store.withLock(missing.name, async (locked) => {
     const record = await locked.read();

@@ -53,9 +53,9 @@ export async function disableKeys(
 ): Promise<readonly BrakeResult[]> {
   const ordered = [...keys].sort((a, b) => order(a) - order(b));
   const failures = new Map<number, unknown>(ordered.map(({ keyId }) => [keyId, null]));
-  await disableOn(context, login, failures, ordered);
+  await disableOn(context, { login, failures, keys: ordered });
   const again = ordered.filter(({ keyId }) => failures.has(keyId) && isWorthAnotherTry(failures.get(keyId)));
-  if (again.length > 0) await disableOn(context, login, failures, again);
+  if (again.length > 0) await disableOn(context, { login, failures, keys: again });
   const seen = failures.size === 0 ? null : await statesNow(context, login);
   const results = ordered.map((key): BrakeResult => {
     const { keyId } = key;
@@ -81,9 +81,11 @@ function isWorthAnotherTry(error: unknown): boolean {
 /** Disables keys on one connection; those that are disabled leave `failures`. */
 async function disableOn(
   context: WorkflowContext,
-  login: AccountLogin,
-  failures: Map<number, unknown>,
-  keys: readonly AccountKey[],
+  {
+    login,
+    failures,
+    keys,
+  }: { readonly login: AccountLogin; readonly failures: Map<number, unknown>; readonly keys: readonly AccountKey[] },
 ): Promise<void> {
   const failed = (keyId: number, error: unknown) => {
     if (isDeribitKeysError(error, 'ERR_INTERRUPTED')) throw error;

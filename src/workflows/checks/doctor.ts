@@ -57,9 +57,14 @@ export async function doctor(context: WorkflowContext, request: DoctorRequest): 
   const everything = request.names.length === 0 && file === null && clientId === undefined;
   const selected = everything
     ? { records: keystore.records, findings: [] }
-    : await select(context, request, keystore, file);
+    : await select(context, { request, keystore, file });
   const underWay = await rotations(context.store, by);
-  const local = await examineFiles(context, request, selected.records, underWay.successors, by);
+  const local = await examineFiles(context, {
+    request,
+    records: selected.records,
+    successors: underWay.successors,
+    by,
+  });
   const unmanaged = local.keys.length === 0 && !everything && request.names.length === 0;
   const remote = request.offline
     ? [notesOn(null).skipped('reachable', 'the exchange was not asked: --offline')]
@@ -79,7 +84,7 @@ export async function doctor(context: WorkflowContext, request: DoctorRequest): 
     ...duplicates(keystore.records, selected.records),
     ...underWay.findings.filter(({ name }) => everything || selected.records.some((record) => record.name === name)),
     ...remote,
-    ...selected.records.flatMap((record) => age(record, context.nowMs(), request.maxAgeMs, by)),
+    ...selected.records.flatMap((record) => age(record, { nowMs: context.nowMs(), maxAgeMs: request.maxAgeMs, by })),
   ];
   const shown = request.problems ? findings.filter(({ ok }) => ok === false) : findings;
   return { ok: findings.every(({ ok }) => ok !== false), culprit: culpritOf(findings), findings: shown };
@@ -102,9 +107,11 @@ function duplicates(records: readonly KeyRecord[], selected: readonly KeyRecord[
 /** The records that the starting points lead to, and what of them cannot be read. */
 async function select(
   context: WorkflowContext,
-  { names, clientId }: DoctorRequest,
-  keystore: KeystoreView,
-  file: FileView | null,
+  {
+    request: { names, clientId },
+    keystore,
+    file,
+  }: { readonly request: DoctorRequest; readonly keystore: KeystoreView; readonly file: FileView | null },
 ): Promise<{ readonly records: readonly KeyRecord[]; readonly findings: readonly Finding[] }> {
   const records = new Map<string, KeyRecord>();
   const findings: Finding[] = [];
@@ -128,10 +135,17 @@ async function select(
 
 async function examineFiles(
   context: WorkflowContext,
-  { target }: DoctorRequest,
-  records: readonly KeyRecord[],
-  successors: ReadonlySet<string>,
-  by: string,
+  {
+    request: { target },
+    records,
+    successors,
+    by,
+  }: {
+    readonly request: DoctorRequest;
+    readonly records: readonly KeyRecord[];
+    readonly successors: ReadonlySet<string>;
+    readonly by: string;
+  },
 ): Promise<{ readonly keys: readonly CheckedKey[]; readonly findings: readonly Finding[] }> {
   const keys: CheckedKey[] = [];
   const findings: Finding[] = [];

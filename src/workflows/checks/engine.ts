@@ -48,9 +48,9 @@ export async function checkRemote(context: WorkflowContext, request: RemoteReque
   const endpointFindings = [...views.values()].flatMap(({ findings }) => findings);
   const account = accountBehind(context, login, views);
   const keyFindings: Finding[] = [];
-  for (const checkedKey of request.keys)
-    keyFindings.push(...(await examine(context, checkedKey, views, account, request.by)));
-  keyFindings.push(...(await examineUnmanaged(context, request, views, account)));
+  for (const key of request.keys)
+    keyFindings.push(...(await examine(context, { key, views, account, by: request.by })));
+  keyFindings.push(...(await examineUnmanaged(context, { request, views, account })));
   const refused = keyFindings.some(({ check, ok }) => check === 'login' && ok === false);
   const log = refused && account.login !== null ? await checkAccessLog(context, account.login) : null;
   const managed = new Set(request.keys.map(({ record }) => record.clientId));
@@ -144,10 +144,12 @@ function accountBehind(context: WorkflowContext, login: AccountLogin | null, vie
 
 async function examine(
   context: WorkflowContext,
-  { record, view, keyFile, endpoint }: CheckedKey,
-  views: EndpointViews,
-  account: Account,
-  by: string,
+  {
+    key: { record, view, keyFile, endpoint },
+    views,
+    account,
+    by,
+  }: { readonly key: CheckedKey; readonly views: EndpointViews; readonly account: Account; readonly by: string },
 ): Promise<Finding[]> {
   const { clientId } = record;
   if (record.state === 'local') return unlinked(record, view.publicKey, account);
@@ -177,9 +179,11 @@ async function unlinked(record: KeyRecord, publicKey: PublicKey | null, account:
 /** A key that no record speaks of, looked for by its client id or its public half. */
 async function examineUnmanaged(
   context: WorkflowContext,
-  { unmanaged, fallback, by }: RemoteRequest,
-  views: EndpointViews,
-  account: Account,
+  {
+    request: { unmanaged, fallback, by },
+    views,
+    account,
+  }: { readonly request: RemoteRequest; readonly views: EndpointViews; readonly account: Account },
 ): Promise<Finding[]> {
   if (unmanaged === null) return [];
   const { file } = unmanaged;
@@ -204,7 +208,7 @@ async function examineUnmanaged(
     return [notesOn(null).skipped('client-id', detail, 'give --client-id, or a login (--as <name>)')];
   }
   // nothing is on record: what the exchange shows is what is right
-  const checkedKey: CheckedKey = {
+  const key: CheckedKey = {
     record: {
       ...record,
       name: clientId,
@@ -216,5 +220,5 @@ async function examineUnmanaged(
     keyFile: file?.path ?? '<its file>',
     endpoint,
   };
-  return examine(context, checkedKey, views, account, by);
+  return examine(context, { key, views, account, by });
 }

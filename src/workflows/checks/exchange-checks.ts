@@ -41,7 +41,7 @@ export async function tryLogin(
     return await withTransport(context, endpoint, async (transport) => {
       const options = { ...requestOptions(context), nowMs: context.nowMs };
       const granted = correctClock
-        ? await signIn(context, transport, { clientId, signer })
+        ? await signIn(context, { transport, credentials: { clientId, signer } })
         : await login(transport, { clientId, signer }, options);
       if (correctClock) return { login: granted, error: null, apiKeys: null };
       const level = parseScope(granted.scope, 'exchange').resources.get('account') ?? 'none';

@@ -65,7 +65,7 @@ export async function checkFile(request: FileRequest, records: readonly KeyRecor
   const findings = await stageFindings({ notes, stages, path, failure, good, fix });
   if (key === null) return { path, findings, publicKey: null, fingerprint: null, signer: null };
   const own = fingerprint(key.publicKey);
-  return { path, findings: [...findings, inKeystore(own, path, isPrivate, records)], fingerprint: own, ...key };
+  return { path, findings: [...findings, inKeystore({ own, path, isPrivate, records })], fingerprint: own, ...key };
 }
 
 async function openPrivate({ path, permissions, passphrase }: FileRequest) {
@@ -98,7 +98,17 @@ function fixForFile(stage: Stage, error: DeribitKeysError, path: string): string
   }
 }
 
-function inKeystore(own: string, path: string, isPrivate: boolean, records: readonly KeyRecord[]): Finding {
+function inKeystore({
+  own,
+  path,
+  isPrivate,
+  records,
+}: {
+  readonly own: string;
+  readonly path: string;
+  readonly isPrivate: boolean;
+  readonly records: readonly KeyRecord[];
+}): Finding {
   const notes = notesOn(null);
   const names = records.filter((record) => record.fingerprint === own).map(({ name }) => name);
   if (names.length > 0)

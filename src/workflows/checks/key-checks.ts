@@ -26,8 +26,8 @@ export async function checkKey(context: WorkflowContext, record: KeyRecord): Pro
   const opened = await open(context, record);
   const own =
     record.signer === null
-      ? await privateFile(context, record, opened, notes)
-      : [signerElsewhere(record, record.signer.kind, opened, notes)];
+      ? await privateFile(context, { record, opened, notes })
+      : [signerElsewhere(record, { kind: record.signer.kind, opened, notes })];
   const half = await publicHalf(context, record, notes);
   return {
     findings: [notes.good('record', `${record.state}, made at ${record.createdAt}`), ...own, half.finding],
@@ -74,9 +74,7 @@ export function kindOf({
 
 async function privateFile(
   context: WorkflowContext,
-  record: KeyRecord,
-  opened: Opened,
-  notes: Notes,
+  { record, opened, notes }: { readonly record: KeyRecord; readonly opened: Opened; readonly notes: Notes },
 ): Promise<Finding[]> {
   const files = context.store.files(record.name);
   const path = files.privateKey;
@@ -86,8 +84,8 @@ async function privateFile(
     stages: ['file', 'permissions', 'format', 'passphrase', 'strength', 'record-matches'],
     path,
     failure: opened.failure,
-    good: (stage) => passed(stage, record, files, found, notes),
-    fix: (stage, failure) => fixFor(stage, failure, record, path),
+    good: (stage) => passed({ stage, record, files, found, notes }),
+    fix: (stage, failure) => fixFor({ stage, failure, record, path }),
   });
 }
 
@@ -114,7 +112,19 @@ interface FoundFile {
   readonly mode: string;
 }
 
-function passed(stage: Stage, record: KeyRecord, files: KeyFiles, found: FoundFile, notes: Notes): Finding {
+function passed({
+  stage,
+  record,
+  files,
+  found,
+  notes,
+}: {
+  readonly stage: Stage;
+  readonly record: KeyRecord;
+  readonly files: KeyFiles;
+  readonly found: FoundFile;
+  readonly notes: Notes;
+}): Finding {
   const key = found.description;
   const encrypted = key?.encrypted ?? record.encrypted;
   switch (stage) {
@@ -145,7 +155,17 @@ function passed(stage: Stage, record: KeyRecord, files: KeyFiles, found: FoundFi
   }
 }
 
-function fixFor(stage: Stage, failure: DeribitKeysError, record: KeyRecord, path: string): string {
+function fixFor({
+  stage,
+  failure,
+  record,
+  path,
+}: {
+  readonly stage: Stage;
+  readonly failure: DeribitKeysError;
+  readonly record: KeyRecord;
+  readonly path: string;
+}): string {
   switch (stage) {
     case 'permissions':
       return fixOf(failure);
@@ -160,7 +180,10 @@ function fixFor(stage: Stage, failure: DeribitKeysError, record: KeyRecord, path
   }
 }
 
-function signerElsewhere(record: KeyRecord, kind: string, { failure }: Opened, notes: Notes): Finding {
+function signerElsewhere(
+  record: KeyRecord,
+  { kind, opened: { failure }, notes }: { readonly kind: string; readonly opened: Opened; readonly notes: Notes },
+): Finding {
   return failure === null
     ? notes.good('signer', `${kindOf(record)}, in the ${kind}`)
     : notes.bad('signer', failure.message, fixOf(failure));

@@ -59,7 +59,7 @@ export async function checkKeystore(store: Keystore): Promise<KeystoreView> {
     try {
       records.push(await store.read(name));
     } catch (error) {
-      damaged.push(damagedRecord(folder, name, entries, asFound(error)));
+      damaged.push(damagedRecord(folder, { name, entries, error: asFound(error) }));
     }
   }
   return {
@@ -122,7 +122,9 @@ function checkStrays(folder: string, entries: readonly string[]): Finding {
   const fixes = strays.map((stray) => {
     const name = isKeyName(baseOf(stray)) ? baseOf(stray) : 'new-name';
     const isPublic = /\.pub\.pem$/i.test(stray);
-    return isPublic ? `rm ${shellWord(join(folder, stray))}` : bringInAgain(folder, name, stray, [stray]);
+    return isPublic
+      ? `rm ${shellWord(join(folder, stray))}`
+      : bringInAgain(folder, { name, privateFile: stray, files: [stray] });
   });
   return note.bad(check, `no record speaks for: ${strays.join(', ')}`, fixes.join(' && '));
 }
@@ -130,7 +132,14 @@ function checkStrays(folder: string, entries: readonly string[]): Finding {
 const baseOf = (entry: string) => entry.replace(/((\.pub)?\.pem|\.json)$/i, '');
 
 /** Moves files into a folder beside and imports the private key from there. */
-function bringInAgain(folder: string, name: string, privateFile: string, files: readonly string[]): string {
+function bringInAgain(
+  folder: string,
+  {
+    name,
+    privateFile,
+    files,
+  }: { readonly name: string; readonly privateFile: string; readonly files: readonly string[] },
+): string {
   const aside = join(folder, 'aside');
   const moved = files.map((file) => shellWord(join(folder, file))).join(' ');
   const bring = ownCommand('import', name, join(aside, privateFile));
@@ -138,13 +147,20 @@ function bringInAgain(folder: string, name: string, privateFile: string, files: 
 }
 
 /** A record that cannot be read. */
-function damagedRecord(folder: string, name: string, entries: readonly string[], error: DeribitKeysError): Finding {
+function damagedRecord(
+  folder: string,
+  {
+    name,
+    entries,
+    error,
+  }: { readonly name: string; readonly entries: readonly string[]; readonly error: DeribitKeysError },
+): Finding {
   const notes = notesOn(name);
   if (error.code !== 'ERR_RECORD_DAMAGED') return notes.bad('record', error.message, fixOf(error));
   const files = Object.values(fileNames(name)).filter((file) => entries.includes(file));
   const { privateKey, record } = fileNames(name);
   const fix = files.includes(privateKey)
-    ? bringInAgain(folder, name, privateKey, files)
+    ? bringInAgain(folder, { name, privateFile: privateKey, files })
     : `mv ${shellWord(join(folder, record))} ${shellWord(join(folder, `${record}.damaged`))}`;
   return notes.bad('record', error.message, fix);
 }
@@ -193,7 +209,10 @@ export function placeOfRecord(
 }
 
 /** Whether a registered key is older than it may be; nothing for any other. */
-export function age(record: KeyRecord, nowMs: number, maxAgeMs: number, by: string): Finding[] {
+export function age(
+  record: KeyRecord,
+  { nowMs, maxAgeMs, by }: { readonly nowMs: number; readonly maxAgeMs: number; readonly by: string },
+): Finding[] {
   if (record.state !== 'registered') return [];
   const notes = notesOn(record.name);
   const ageMs = Math.max(0, nowMs - Date.parse(record.registeredAt ?? record.createdAt));

@@ -61,7 +61,7 @@ export async function verify(
       listed.set(record.subaccount, await keysOf(context, onBehalfOf(account, record)));
     }
     const apiKeys = isVisible ? (listed.get(record.subaccount) ?? null) : null;
-    const checks = await verifyOne(context, record, endpoint, apiKeys);
+    const checks = await verifyOne(context, { record, endpoint, apiKeys });
     results.push({ name: record.name, ok: checks.every(({ ok }) => ok), checks });
   }
   return results;
@@ -73,9 +73,11 @@ function keysOf(context: WorkflowContext, login: AccountLogin): Promise<readonly
 
 async function verifyOne(
   context: WorkflowContext,
-  record: KeyRecord,
-  endpoint: Endpoint | null,
-  apiKeys: readonly ApiKey[] | null,
+  {
+    record,
+    endpoint,
+    apiKeys,
+  }: { readonly record: KeyRecord; readonly endpoint: Endpoint | null; readonly apiKeys: readonly ApiKey[] | null },
 ): Promise<Check[]> {
   const view = await checkKey(context, record);
   const { clientId } = record;

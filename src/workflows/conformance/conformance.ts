@@ -73,9 +73,9 @@ async function runLocked(
     await withAccount(context, login, 'read_write', async (account) => {
       if (left.length > 0) {
         context.onNote?.('an earlier run was interrupted: removing the keys that it made');
-        await removeKeys(openLab(context, login, account, prefix), left);
+        await removeKeys(openLab(context, { login, account, prefix }), left);
       }
-      const lab = openLab(context, login, account, prefix);
+      const lab = openLab(context, { login, account, prefix });
       const keys = await makeKeys(lab);
       for (const { fact, expected, observe } of PROBES) {
         context.signal?.throwIfAborted();
@@ -113,7 +113,7 @@ async function cleanUp(context: WorkflowContext, login: AccountLogin, prefixes: 
   };
   try {
     return await withAccount(uninterrupted, login, 'read_write', (account: OpenAccount) =>
-      removeKeys(openLab(uninterrupted, login, account, ''), prefixes),
+      removeKeys(openLab(uninterrupted, { login, account, prefix: '' }), prefixes),
     );
   } catch (error) {
     context.onNote?.(

@@ -70,9 +70,11 @@ function refusalCode(error: unknown): number {
 
 export function openLab(
   context: WorkflowContext,
-  { endpoint }: AccountLogin,
-  account: OpenAccount,
-  prefix: string,
+  {
+    login: { endpoint },
+    account,
+    prefix,
+  }: { readonly login: AccountLogin; readonly account: OpenAccount; readonly prefix: string },
 ): Lab {
   let labels = 0;
   const ask: Lab['ask'] = (method, params = {}) => withSecondFactor(account, method, params, protectedOptions(context));

@@ -48,9 +48,11 @@ export interface PolicyResult {
  */
 export async function planPolicy(
   context: WorkflowContext,
-  policy: Policy,
-  login: AccountLogin,
-  prune = false,
+  {
+    policy,
+    login,
+    prune = false,
+  }: { readonly policy: Policy; readonly login: AccountLogin; readonly prune?: boolean | undefined },
 ): Promise<PolicyResult> {
   const steps = planSteps(await takeSnapshot(context, policy, login), prune);
   return { changes: steps.map(asChange), applied: false };
@@ -92,7 +94,7 @@ async function makeSteps(
       const means = await request.contextFor(step.name);
       await makeStep(request, { ...means, context: { ...means.context, store } }, step);
     } catch (error) {
-      throw soFar(error, step, index, work.length);
+      throw soFar({ error, step, done: index, all: work.length });
     }
     request.onDone?.(asChange(step));
   }
@@ -147,7 +149,17 @@ function refuseTooMany(steps: readonly Step[], present: number): void {
   throw noRoom(`the account has room for ${room} more keys, the policy needs ${needed}`);
 }
 
-function soFar(error: unknown, step: Step, done: number, all: number): unknown {
+function soFar({
+  error,
+  step,
+  done,
+  all,
+}: {
+  readonly error: unknown;
+  readonly step: Step;
+  readonly done: number;
+  readonly all: number;
+}): unknown {
   if (!isDeribitKeysError(error)) return error;
   const where = `${done} of ${all} changes were made; the same command goes on`;
   const known = isKeyLimitRefusal(error) ? noRoom('the account can have no more API keys', error) : error;
@@ -230,7 +242,7 @@ async function find(context: WorkflowContext, login: AccountLogin, { name, targe
 /** Makes room for a new key of the same name; the old files are moved to retired/. */
 async function retire(context: WorkflowContext, name: string): Promise<void> {
   await context.store.withLock(name, async (locked) => {
-    await retireKey(context.store, locked, await locked.read(), { purge: false });
+    await retireKey(context.store, { locked, record: await locked.read(), purge: false });
   });
 }
 

@@ -96,7 +96,7 @@ function stepsFor(key: KeySnapshot, snapshot: Snapshot): Step[] {
       const old = key.rotation === 'grace' ? null : tooOld(policy, record, snapshot.nowMs);
       const reason = kind ?? old;
       const rotate = reason === null ? [] : [say('rotate', reason)];
-      return [...drift(policy, record, apiKey, say), ...encrypt(policy, record, say), ...rotate];
+      return [...drift({ policy, record, key: apiKey, say }), ...encrypt(policy, record, say), ...rotate];
     }
   }
 }
@@ -148,7 +148,17 @@ function edit(policy: KeyPolicy, key: AccountKey, say: Say): Step[] {
 }
 
 /** The same, and the differences of the record from the key where nothing else brings it up to date. */
-function drift(policy: KeyPolicy, record: KeyRecord, key: AccountKey, say: Say): Step[] {
+function drift({
+  policy,
+  record,
+  key,
+  say,
+}: {
+  readonly policy: KeyPolicy;
+  readonly record: KeyRecord;
+  readonly key: AccountKey;
+  readonly say: Say;
+}): Step[] {
   const steps = [...enable(key, say), ...edit(policy, key, say)];
   if (steps.length > 0) return steps;
   const outdated = outdatedFields(record, key);

@@ -46,7 +46,7 @@ export async function takeSnapshot(context: WorkflowContext, policy: Policy, log
   const journals = await listJournals(context.store);
   const accountKeys = await listAccountKeys(context, login);
   const keys: KeySnapshot[] = [];
-  for (const key of policy.keys) keys.push(await inspectKey(context, key, login, accountKeys, journals));
+  for (const key of policy.keys) keys.push(await inspectKey(context, { policy: key, login, accountKeys, journals }));
   const loginClientId = login.credentials.clientId;
   const spared = new Set([loginClientId]);
   for (const { previous, successor } of journals) {
@@ -78,10 +78,17 @@ function requireEnvironment({ environment }: Policy, { endpoint }: AccountLogin)
 
 async function inspectKey(
   context: WorkflowContext,
-  policy: KeyPolicy,
-  login: AccountLogin,
-  accountKeys: readonly AccountKey[],
-  journals: readonly RotationJournal[],
+  {
+    policy,
+    login,
+    accountKeys,
+    journals,
+  }: {
+    readonly policy: KeyPolicy;
+    readonly login: AccountLogin;
+    readonly accountKeys: readonly AccountKey[];
+    readonly journals: readonly RotationJournal[];
+  },
 ): Promise<KeySnapshot> {
   const { name } = policy;
   const record = await readOrNull(context, name);
@@ -95,7 +102,7 @@ async function inspectKey(
     rotation === 'unfinished' || record.state !== 'registered'
       ? null
       : apiKey === null
-        ? await belongsElsewhere(context, record, login, accountKeys)
+        ? await belongsElsewhere(context, { record, login, accountKeys })
         : differsThere(record, apiKey);
   return { ...seen, apiKey, conflict };
 }
@@ -134,14 +141,20 @@ function differsThere(record: KeyRecord, key: AccountKey): string | null {
 
 async function belongsElsewhere(
   context: WorkflowContext,
-  record: KeyRecord,
-  login: AccountLogin,
-  accountKeys: readonly AccountKey[],
+  {
+    record,
+    login,
+    accountKeys,
+  }: { readonly record: KeyRecord; readonly login: AccountLogin; readonly accountKeys: readonly AccountKey[] },
 ): Promise<string | null> {
   const other = accountKeys.find((key) => key.fingerprint === record.fingerprint);
   if (other !== undefined) return `the account has it as ${other.clientId}, on record is ${record.clientId}`;
   if (record.clientId === null) return null;
-  const proof = await proveLogin(context, login.endpoint, record.clientId, await context.signerOf(record));
+  const proof = await proveLogin(context, {
+    endpoint: login.endpoint,
+    clientId: record.clientId,
+    signer: await context.signerOf(record),
+  });
   return proof === null
     ? null
     : `${record.clientId} logs in, and is not among the keys of this account: it belongs to another one`;

@@ -65,7 +65,7 @@ export async function findKeys(context: WorkflowContext, sought: Sought, effort:
   const isOnRecord = ({ keyId }: ApiKey) => record.keyId !== null && keyId === record.keyId;
   const found = [...same, ...keys.filter((key) => isOnRecord(key) && !same.includes(key))];
   const unexplained = hidden.filter((key) => !isOnRecord(key));
-  found.push(...(await tryLogins(context, sought, unexplained, { ...effort, decided: found.length > 0 })));
+  found.push(...(await tryLogins(context, { sought, hidden: unexplained, ...effort, decided: found.length > 0 })));
   if (found.length === 0) requireSameAccount(account, record, keys);
   return found.sort(byAge);
 }
@@ -87,9 +87,12 @@ async function listFor(context: WorkflowContext, { account, memory }: Sought, { 
 /** Those of the keys that show nothing under whose client id the private key logs in; the likeliest are tried first. */
 async function tryLogins(
   context: WorkflowContext,
-  sought: Sought,
-  hidden: readonly ApiKey[],
-  { everyHidden, decided }: Effort & { readonly decided: boolean },
+  {
+    sought,
+    hidden,
+    everyHidden,
+    decided,
+  }: { readonly sought: Sought; readonly hidden: readonly ApiKey[] } & Effort & { readonly decided: boolean },
 ): Promise<readonly ApiKey[]> {
   const { login, label, signer } = sought;
   const { refused } = sought.memory;
@@ -100,7 +103,10 @@ async function tryLogins(
     .sort((a, b) => Number(isLikely(b)) - Number(isLikely(a)) || byAge(b, a));
   const found: ApiKey[] = [];
   for (const key of candidates.slice(0, MAX_TRIES)) {
-    const proof = key.enabled === false ? null : await proveLogin(context, login.endpoint, key.clientId, signer);
+    const proof =
+      key.enabled === false
+        ? null
+        : await proveLogin(context, { endpoint: login.endpoint, clientId: key.clientId, signer });
     if (proof !== null) found.push(key);
     // a key that may not log in, or not from here, is not shown to be another by a refused login
     else if (key.enabled !== false && key.ipWhitelist.length === 0) refused.add(key.clientId);

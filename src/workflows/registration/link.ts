@@ -26,9 +26,7 @@ export function keyScope(granted: string): string {
 /** The exchange's own view of the key, where this login may see it; null else. */
 async function lookUp(
   context: WorkflowContext,
-  login: Login,
-  clientId: string,
-  transport: Transport,
+  { login, clientId, transport }: { readonly login: Login; readonly clientId: string; readonly transport: Transport },
 ): Promise<ApiKey | null> {
   const level = parseScope(login.scope, 'exchange').resources.get('account');
   if (level !== 'read' && level !== 'read_write') return null;
@@ -78,10 +76,10 @@ export async function link(
     const publicKey = await readPublicKey(context.store, record);
     const signer = await context.signerOf(record);
     return withTransport(context, endpoint, async (transport) => {
-      const made = await signIn(context, transport, { clientId, signer });
+      const made = await signIn(context, { transport, credentials: { clientId, signer } });
       const subaccount = request.subaccount ?? record.subaccount;
       if (subaccount !== null) await checkSubaccount(context, openAccount(transport, clientId, made), subaccount);
-      const apiKey = await lookUp(context, made, clientId, transport);
+      const apiKey = await lookUp(context, { login: made, clientId, transport });
       const compared = apiKey === null ? null : await compareKey(apiKey, publicKey);
       if (compared !== null && compared.differences.length > 0) {
         throw new DeribitKeysError(

@@ -26,12 +26,12 @@ export function scopeDifferences(asked: string, granted: string): string[] {
  */
 export async function proveLogin(
   context: WorkflowContext,
-  endpoint: Endpoint,
-  clientId: string,
-  signer: Signer,
+  { endpoint, clientId, signer }: { readonly endpoint: Endpoint; readonly clientId: string; readonly signer: Signer },
 ): Promise<Login | null> {
   try {
-    return await withTransport(context, endpoint, (transport) => signIn(context, transport, { clientId, signer }));
+    return await withTransport(context, endpoint, (transport) =>
+      signIn(context, { transport, credentials: { clientId, signer } }),
+    );
   } catch (error) {
     if (isDeribitKeysError(error, 'ERR_UNAUTHORIZED')) return null;
     throw error;
@@ -90,7 +90,10 @@ export async function proveAndFinish(attempt: Attempt, candidate: Candidate): Pr
   // a key that was just made has no whitelist yet, whatever the answer says
   const alreadyRestricted = adopted && apiKey.ipWhitelist.length > 0;
   if (apiKey.enabled === false) differences.push('the key: it is disabled');
-  const proof = differences.length > 0 ? null : await proveLogin(context, login.endpoint, apiKey.clientId, plan.signer);
+  const proof =
+    differences.length > 0
+      ? null
+      : await proveLogin(context, { endpoint: login.endpoint, clientId: apiKey.clientId, signer: plan.signer });
   if (proof !== null) {
     differences.push(...scopeDifferences(plan.scope, proof.scope).map((difference) => `the login: ${difference}`));
   } else if (differences.length === 0 && !alreadyRestricted) {

@@ -98,7 +98,7 @@ async function findOrCreate(attempt: Attempt, record: KeyRecord, plan: Plan): Pr
   let found = [...earlier];
   let created: ApiKey | null = null;
   const save = (apiKey: ApiKey, action: string) =>
-    locked.save(pendingRecord(record, plan, login, apiKey), { action }).catch((error: unknown) => {
+    locked.save(pendingRecord(record, { plan, login, apiKey }), { action }).catch((error: unknown) => {
       throw notRecorded(
         error,
         `the exchange has the key "${record.name}" as ${apiKey.clientId}`,
@@ -127,7 +127,7 @@ async function findOrCreate(attempt: Attempt, record: KeyRecord, plan: Plan): Pr
   const [adopted, ours] = [kept !== created, isOurs(kept)];
   if (adopted && ours) await save(kept, 'adopt');
   else if (adopted && created !== null) await locked.save(asLocal(record), { action: 'remove' });
-  const pending = pendingRecord(record, plan, login, kept);
+  const pending = pendingRecord(record, { plan, login, apiKey: kept });
   return proveAndFinish(attempt, { pending, plan, apiKey: kept, adopted, ours });
 }
 
@@ -168,7 +168,10 @@ function requireSameAttempt(record: KeyRecord, scope: string, login: AccountLogi
   }
 }
 
-function pendingRecord(record: KeyRecord, plan: Plan, login: AccountLogin, apiKey: ApiKey | null): KeyRecord {
+function pendingRecord(
+  record: KeyRecord,
+  { plan, login, apiKey }: { readonly plan: Plan; readonly login: AccountLogin; readonly apiKey: ApiKey | null },
+): KeyRecord {
   return {
     ...record,
     ...endpointFields(login.endpoint),
@@ -190,7 +193,7 @@ async function create(attempt: Attempt, record: KeyRecord, plan: Plan): Promise<
   const { scope, label, features, asShown } = plan;
   const uncertainMs = context.uncertainMs ?? UNCERTAIN_MS;
   const uncertainUntil = new Date(context.store.now().getTime() + uncertainMs).toISOString();
-  const pending = { ...pendingRecord(record, plan, login, null), uncertainUntil };
+  const pending = { ...pendingRecord(record, { plan, login, apiKey: null }), uncertainUntil };
   await locked.save(pending);
   try {
     return await createApiKey(

@@ -30,9 +30,11 @@ async function credentialsOf(context: WorkflowContext, record: KeyRecord): Promi
 /** The login that removes the key `ending`: the given one, unless that is this very key; then its partner logs in. */
 async function loginWithout(
   context: WorkflowContext,
-  login: AccountLogin,
-  ending: string | null,
-  partner: KeyRecord,
+  {
+    login,
+    ending,
+    partner,
+  }: { readonly login: AccountLogin; readonly ending: string | null; readonly partner: KeyRecord },
 ): Promise<AccountLogin> {
   if (login.credentials.clientId !== ending) return login;
   return { endpoint: login.endpoint, credentials: await credentialsOf(context, partner) };
@@ -43,7 +45,11 @@ async function loginWithout(
  * @throws `ERR_PROOF_FAILED`
  */
 export async function requireLogin(context: WorkflowContext, login: AccountLogin, record: KeyRecord): Promise<void> {
-  const proof = await proveLogin(context, login.endpoint, requireClientId(record), await context.signerOf(record));
+  const proof = await proveLogin(context, {
+    endpoint: login.endpoint,
+    clientId: requireClientId(record),
+    signer: await context.signerOf(record),
+  });
   if (proof !== null) return;
   if (record.ipWhitelist.length > 0) {
     context.onNote?.(`the login of "${record.name}" was refused: this address may not be in its whitelist`);
@@ -82,7 +88,7 @@ export async function finishRotation(work: PromotedWork, login: AccountLogin, fr
   const { clientId, keyId } = journal.previous;
   const audited = auditedFor(context, old);
   if (!fresh) await requireLogin(context, login, successor);
-  const by = await loginWithout(context, login, clientId, successor);
+  const by = await loginWithout(context, { login, ending: clientId, partner: successor });
   await withAccount(context, by, 'read_write', async (account) => {
     const seen = fresh
       ? { keyId, enabled: true }
@@ -136,7 +142,7 @@ export async function goBack(work: PromotedWork, login: AccountLogin): Promise<R
   const [successor, old] = [await locked.read(), await context.store.read(journal.archive)];
   const { clientId } = journal.previous;
   const audited = auditedFor(context, old);
-  const by = await loginWithout(context, login, clientId, successor);
+  const by = await loginWithout(context, { login, ending: clientId, partner: successor });
   await withAccount(context, by, 'read_write', async (account) => {
     const { old: found } = await inspectKeys(context, { account, login: by, journal, successor });
     if (found === null) {
@@ -166,7 +172,7 @@ export async function finishAbort(
   const successor = await readOrNull(context, journal.successor);
   let certainlyGone = successor === null || successor.state === 'local';
   if (successor !== null && successor.state !== 'local') {
-    const by = await loginWithout(context, await login(), successor.clientId, old);
+    const by = await loginWithout(context, { login: await login(), ending: successor.clientId, partner: old });
     await withAccount(context, by, 'read_write', async (account) => {
       const { successor: found } = await inspectKeys(context, { account, login: by, journal, successor });
       if (found === null) return;
@@ -175,7 +181,7 @@ export async function finishAbort(
       certainlyGone = true;
     });
   }
-  await dropSuccessor(context.store, locked, journal, certainlyGone).catch((error: unknown) => {
+  await dropSuccessor(context.store, { locked, journal, certainlyGone }).catch((error: unknown) => {
     throw notRecorded(error, `the successor of "${journal.name}" is not on the exchange`);
   });
   if (successor !== null && successor.signer !== null) {

@@ -53,9 +53,7 @@ async function textOf(store: Keystore, file: string): Promise<string | null> {
  */
 async function exchangeSteps(
   store: Keystore,
-  name: string,
-  incoming: KeyRecord,
-  outgoing: KeyRecord,
+  { name, incoming, outgoing }: { readonly name: string; readonly incoming: KeyRecord; readonly outgoing: KeyRecord },
 ): Promise<readonly Step[]> {
   const [own, from, to] = [fileNames(name), fileNames(incoming.name), fileNames(outgoing.name)];
   const created: Step[] = [];
@@ -88,12 +86,11 @@ export async function promote(store: Keystore, locked: LockedKey, journal: Rotat
         promotedAt: store.now().toISOString(),
       };
       const { environment, url, subaccount } = old;
-      const steps = await exchangeSteps(
-        store,
+      const steps = await exchangeSteps(store, {
         name,
-        { ...made, environment, url, subaccount },
-        { ...old, name: archive, state: 'retired' },
-      );
+        incoming: { ...made, environment, url, subaccount },
+        outgoing: { ...old, name: archive, state: 'retired' },
+      });
       await locked.change([...steps, writeJournal(promoted)], noteOn('promote', { ...made, name }));
       return promoted;
     });
@@ -112,7 +109,11 @@ export async function demote(
       await next.requireFree();
       const [made, old] = [await locked.read(), await kept.read()];
       const aborting: RotationJournal = { ...journal, stage: 'aborting', archive: null, promotedAt: null };
-      const steps = await exchangeSteps(store, name, { ...old, state: 'registered' }, { ...made, name: successor });
+      const steps = await exchangeSteps(store, {
+        name,
+        incoming: { ...old, state: 'registered' },
+        outgoing: { ...made, name: successor },
+      });
       await locked.change([...steps, writeJournal(aborting)], noteOn('demote', { ...made, name }));
       return aborting;
     }),
@@ -125,9 +126,11 @@ export async function demote(
  */
 export async function dropSuccessor(
   store: Keystore,
-  locked: LockedKey,
-  journal: RotationJournal,
-  certainlyGone: boolean,
+  {
+    locked,
+    journal,
+    certainlyGone,
+  }: { readonly locked: LockedKey; readonly journal: RotationJournal; readonly certainlyGone: boolean },
 ): Promise<void> {
   const { successor } = journal;
   const note = noteOn('abort rotation', await locked.read());

@@ -73,9 +73,9 @@ export async function rotate(context: WorkflowContext, request: RotateRequest): 
       journal = null;
     }
     const fresh = journal === null;
-    journal ??= await begin(context, locked, request, login);
+    journal ??= await begin(context, { locked, request, login });
     const work: RotationWork = { context, locked, journal };
-    return underWay(request.name, () => goOn(work, request, login, fresh));
+    return underWay(request.name, () => goOn(work, { request, login, fresh }));
   });
 }
 
@@ -90,9 +90,11 @@ function loginOnce(locked: LockedKey, ask: RotateRequest['login']): () => Promis
 
 async function begin(
   context: WorkflowContext,
-  locked: LockedKey,
-  request: RotateRequest,
-  login: () => Promise<AccountLogin>,
+  {
+    locked,
+    request,
+    login,
+  }: { readonly locked: LockedKey; readonly request: RotateRequest; readonly login: () => Promise<AccountLogin> },
 ): Promise<RotationJournal> {
   const record = await locked.read();
   await requireRotatable(context.store, record);
@@ -102,9 +104,11 @@ async function begin(
 
 async function goOn(
   work: RotationWork,
-  request: RotateRequest,
-  login: () => Promise<AccountLogin>,
-  fresh: boolean,
+  {
+    request,
+    login,
+    fresh,
+  }: { readonly request: RotateRequest; readonly login: () => Promise<AccountLogin>; readonly fresh: boolean },
 ): Promise<Rotation> {
   const { context, locked } = work;
   requireSameKind(work.journal, request);
@@ -112,7 +116,9 @@ async function goOn(
   let proved = fresh;
   if (journal.stage === 'begun') {
     const by = await login();
-    proved = (await makeAndRegister({ ...work, journal }, request.makeSuccessor, by, fresh)) && fresh;
+    proved =
+      (await makeAndRegister({ ...work, journal }, { makeSuccessor: request.makeSuccessor, login: by, fresh })) &&
+      fresh;
     journal = await promote(context.store, locked, journal);
   }
   const promoted = requirePromoted(journal);
@@ -168,9 +174,11 @@ async function withGrace(
 /** Returns whether the successor was proved to log in by this very run. */
 async function makeAndRegister(
   work: RotationWork,
-  makeSuccessor: MakeSuccessor,
-  login: AccountLogin,
-  fresh: boolean,
+  {
+    makeSuccessor,
+    login,
+    fresh,
+  }: { readonly makeSuccessor: MakeSuccessor; readonly login: AccountLogin; readonly fresh: boolean },
 ): Promise<boolean> {
   const { context, locked, journal } = work;
   const { successor: name, kind, plan } = journal;

@@ -192,6 +192,6 @@ export function localSuccessor(
   return async (name, old, { type, bits }) => {
     const passphrase = old.encrypted ? await passphraseOf(old) : null;
     const key = await generateKeyPair(bits === null ? { type } : { type, bits });
-    return storeKey(store, name, key, { passphrase, action: 'generate' });
+    return storeKey(store, { name, key, passphrase, action: 'generate' });
   };
 }

@@ -141,7 +141,7 @@ describe('one key pair', () => {
   it('under two names, registered at the same moment, is registered once', async () => {
     const world = await openWorld('ws');
     const key = await openPrivateKey(world.store, await world.store.read('bot'));
-    await storeKey(world.store, 'twin', key, { action: 'import' });
+    await storeKey(world.store, { name: 'twin', key, action: 'import' });
     const outcomes = await Promise.allSettled([world.register(), world.register({ name: 'twin' })]);
     expect(outcomes.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
     expect(ours(world)).toHaveLength(1);

@@ -57,10 +57,10 @@ describe('a private key is not deleted for good', () => {
   it('where a backup brought back a record of before the registration', async () => {
     const world = await openWorld('ws');
     const backup = join(temporaryFolder(), 'keys.age');
-    await writeBackup(world.store, backup, new Secret('backup'));
+    await writeBackup(world.store, { path: backup, passphrase: new Secret('backup') });
     await world.register();
     const store = openKeystore(join(temporaryFolder(), 'restored'));
-    await restoreBackup(store, backup, new Secret('backup'));
+    await restoreBackup(store, { path: backup, passphrase: new Secret('backup') });
     expect(await store.read('bot')).toMatchObject({ state: 'local', clientId: null });
     const removing = (login: AccountLogin | null, options = { purge: true }) =>
       removeKey({ ...world.context, store }, 'bot', { login, ...options });
@@ -103,7 +103,7 @@ describe('a registration', () => {
   it('is refused for a keypair that is registered under another name', async () => {
     const world = await openWorld('ws');
     const key = await openPrivateKey(world.store, await world.store.read('bot'));
-    await storeKey(world.store, 'twin', key, { action: 'import' });
+    await storeKey(world.store, { name: 'twin', key, action: 'import' });
     await world.register();
     expect(await codeOf(world.register({ name: 'twin' }))).toBe('ERR_STATE');
     expect(world.keys()).toHaveLength(1);
