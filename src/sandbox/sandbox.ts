@@ -52,6 +52,8 @@ export interface Sandbox {
   addKey(request: AddKeyRequest): SandboxKey;
   /** All keys of all accounts. */
   keys(): readonly SandboxKey[];
+  /** How many sessions of a key are open: named ones, and connections that it is logged in on. */
+  sessions(clientId: string): number;
   /** All orders that were taken, oldest first. */
   orders(): readonly Order[];
   /** Ids of the main account and its subaccounts. */
@@ -174,6 +176,10 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     restart,
     addKey,
     keys: () => accounts.all.flatMap(({ keys }) => [...keys.values()].map(showKey)),
+    sessions(clientId) {
+      const key = accounts.key(clientId);
+      return key === undefined ? 0 : grants.countSessions(key, now());
+    },
     orders: () => exchange.orders.list(),
   };
 }

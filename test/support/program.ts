@@ -8,12 +8,12 @@ import { afterAll, beforeAll } from 'vitest';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
-/** Bundles the program as it stands into `folder`, and gives the path of the bundle. */
-async function bundle(folder: string): Promise<string> {
+/** Bundles a program as it stands into `folder`, and gives the path of the bundle. */
+async function bundle(folder: string, entryPoint: string): Promise<string> {
   const outfile = join(folder, 'deribit-keys.cjs');
   await build({
     absWorkingDir: root,
-    entryPoints: ['src/cli/main.ts'],
+    entryPoints: [entryPoint],
     outfile,
     bundle: true,
     platform: 'node',
@@ -30,11 +30,11 @@ async function bundle(folder: string): Promise<string> {
 }
 
 /** The program of this file's tests, as a process of its own runs it: made before them, deleted after them. */
-export function builtProgram(): { readonly path: string } {
+export function builtProgram(entryPoint = 'src/cli/main.ts'): { readonly path: string } {
   const made = { folder: '', path: '' };
   beforeAll(async () => {
     made.folder = mkdtempSync(join(tmpdir(), 'deribit-keys-program-'));
-    made.path = await bundle(made.folder);
+    made.path = await bundle(made.folder, entryPoint);
   });
   afterAll(() => rmSync(made.folder, { recursive: true, force: true }));
   return made;

@@ -69,13 +69,7 @@ export async function startRedis(
       ...(options.config ?? []),
     ].join('\n'),
   );
-  const child = spawn('redis-server', [config], { stdio: ['ignore', 'pipe', 'inherit'] });
-  await new Promise<void>((resolve, reject) => {
-    child.once('exit', (code) => reject(new Error(`redis-server ended with ${code}`)));
-    child.stdout?.on('data', (chunk) => {
-      if (String(chunk).includes('Ready to accept connections')) resolve();
-    });
-  });
+  const child = await spawnRedis([config], 'Ready to accept connections');
   const secret = options.password === undefined ? '' : `:${options.password}@`;
   return {
     url: `redis://${secret}127.0.0.1:${port}`,
@@ -86,13 +80,45 @@ export async function startRedis(
         encoding: 'utf8',
         env: { ...process.env, ...(options.password === undefined ? {} : { REDISCLI_AUTH: options.password }) },
       }),
-    async stop() {
-      if (child.exitCode === null && child.signalCode === null) {
-        const gone = new Promise((resolve) => child.once('exit', resolve));
-        child.kill('SIGKILL');
-        await gone;
-      }
-      rmSync(folder, { recursive: true, force: true });
-    },
+    stop: () => end(child, folder),
   };
+}
+
+/** Starts redis-server and waits until it says `word`. */
+async function spawnRedis(argv: readonly string[], word: string): Promise<ChildProcess> {
+  const child = spawn('redis-server', argv, { stdio: ['ignore', 'pipe', 'inherit'] });
+  await new Promise<void>((resolve, reject) => {
+    child.once('exit', (code) => reject(new Error(`redis-server ended with ${code}`)));
+    child.stdout?.on('data', (chunk) => {
+      if (String(chunk).includes(word)) resolve();
+    });
+  });
+  return child;
+}
+
+async function end(child: ChildProcess, folder: string): Promise<void> {
+  if (child.exitCode === null && child.signalCode === null) {
+    const gone = new Promise((resolve) => child.once('exit', resolve));
+    child.kill('SIGKILL');
+    await gone;
+  }
+  rmSync(folder, { recursive: true, force: true });
+}
+
+/** Starts a real Sentinel that watches `primary` and promotes a replica of it half a second after it is gone. */
+export async function startSentinel(primary: RedisServer): Promise<{ readonly url: string; stop(): Promise<void> }> {
+  const port = await freePort();
+  const folder = mkdtempSync(join(tmpdir(), 'deribit-keys-sentinel-'));
+  const config = join(folder, 'sentinel.conf');
+  const lines = [
+    `port ${port}`,
+    'bind 127.0.0.1',
+    `dir ${folder}`,
+    `sentinel monitor fleet 127.0.0.1 ${primary.port} 1`,
+    'sentinel down-after-milliseconds fleet 500',
+    'sentinel failover-timeout fleet 2000',
+  ];
+  writeFileSync(config, `${lines.join('\n')}\n`);
+  const child = await spawnRedis([config, '--sentinel'], '+monitor master');
+  return { url: `redis+sentinel://127.0.0.1:${port}/fleet`, stop: () => end(child, folder) };
 }
