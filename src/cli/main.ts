@@ -19,6 +19,16 @@ const takeSignals = (listener: (signal: NodeJS.Signals) => void) => {
   };
 };
 
+const suspend = () => {
+  process.kill(0, 'SIGTSTP');
+};
+const onContinue = (listener: () => void) => {
+  process.on('SIGCONT', listener);
+  return () => {
+    process.off('SIGCONT', listener);
+  };
+};
+
 /**
  * Ends the process at once, by the signal itself. `process.exit` would wait for work of Node's thread pool, such as the
  * primes of an RSA key or a read of a pipe that nobody writes to.
@@ -72,6 +82,7 @@ async function main(argv: readonly string[]): Promise<number> {
     signal,
     takeSignals,
     openTerminal: openControllingTerminal,
+    ...(process.platform === 'win32' ? {} : { suspend, onContinue }),
     setGrace(ms) {
       graceMs = ms;
     },

@@ -189,6 +189,10 @@ export interface Host {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Opens the controlling terminal, or returns null if there is none; the same one each time. */
   readonly openTerminal?: (() => { readonly input: Input; readonly output: Output } | null) | undefined;
+  /** Stops the process and those that it shares a pipe with, as a terminal does on Ctrl-Z, until the user goes on. */
+  readonly suspend?: (() => void) | undefined;
+  /** Calls `listener` each time that the process goes on after it was stopped, until the returned function is called. */
+  readonly onContinue?: ((listener: () => void) => () => void) | undefined;
   /** Fires on SIGINT, SIGTERM and SIGHUP. */
   readonly signal: AbortSignal;
   /** Sends the process's signals to `listener` instead, until the returned function is called. */

@@ -4,6 +4,7 @@ import type { Host, Input, Output } from './program.js';
 const CTRL_C = '\u0003';
 const CTRL_D = '\u0004';
 const CTRL_BACKSLASH = '\u001c';
+const CTRL_Z = '\u001a';
 const CTRL_U = '\u0015';
 const ENTER = /[\r\n]/;
 const RUBOUT = /[\u007f\b]/;
@@ -56,9 +57,16 @@ export async function ask(host: Host, question: string, { hidden }: { readonly h
         input.off('data', inputOnData);
         input.off('end', inputOnEnd);
         signal.removeEventListener('abort', signalOnAbort);
+        stopListening?.();
         output.write('\n');
         finish();
       };
+      // the shell had the terminal in the meantime, with an echo
+      const stopListening = host.onContinue?.(() => {
+        input.setRawMode?.(false);
+        input.setRawMode?.(true);
+        output.write(`\n${question}${hidden ? '' : answer}`);
+      });
       const inputOnEnd = () => end(() => resolve(answer));
       const signalOnAbort = () => end(() => reject(broken()));
       const inputOnData = (chunk: string | Buffer) => {
@@ -66,6 +74,12 @@ export async function ask(host: Host, question: string, { hidden }: { readonly h
         for (const [index, character] of characters.entries()) {
           const ends = character === CTRL_C || character === CTRL_BACKSLASH;
           if (ends || (character === CTRL_D && answer === '')) return end(() => reject(broken()));
+          if (character === CTRL_Z && host.suspend !== undefined) {
+            input.setRawMode?.(false);
+            host.suspend();
+            input.setRawMode?.(true);
+            continue;
+          }
           if (ENTER.test(character)) {
             end(() => resolve(answer));
             // what was typed or pasted ahead answers the next question

@@ -106,6 +106,29 @@ describe('a question', () => {
     expect(stdin.listenerCount('data')).toBe(0);
   });
 
+  it('lets go of the terminal on Ctrl-Z, and is asked again without an echo when the user comes back', async () => {
+    const { host, stdin, shown, raw } = terminal();
+    const events: string[] = [];
+    let goOn = () => {};
+    const suspended: Host = {
+      ...host,
+      suspend: () => events.push(`stopped with raw ${raw.at(-1)}`),
+      onContinue(listener) {
+        goOn = listener;
+        return () => events.push('no longer listening');
+      },
+    };
+    const asked = ask(suspended, 'Passphrase: ', { hidden: true });
+    stdin.write('hor\u001a');
+    await vi.waitFor(() => expect(events).toEqual(['stopped with raw false']));
+    goOn();
+    expect(raw.at(-1)).toBe(true);
+    stdin.write('se\r');
+    expect(await asked).toBe('horse');
+    expect(shown()).toBe('Passphrase: \nPassphrase: \n');
+    expect(events.at(-1)).toBe('no longer listening');
+  });
+
   it('is broken off by a signal, before and while it is asked', async () => {
     const { host, abort, raw } = terminal();
     const asked = ask(host, '? ', { hidden: true });
