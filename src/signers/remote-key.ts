@@ -37,9 +37,11 @@ export interface KmsSigner extends Signer {
 export interface GenerateInKmsOptions {
   /** Default `ed25519`. */
   readonly type?: KeyAlgorithm | undefined;
-  /** For RSA only; default 3072. */
+  /** For RSA only; default {@link DEFAULT_RSA_BITS}. */
   readonly bits?: 2048 | 3072 | 4096 | undefined;
 }
+
+export const DEFAULT_RSA_BITS = 3072;
 
 /** Why a service did not do what it was asked. */
 export type ServiceFailure =
@@ -54,13 +56,57 @@ export type ServiceFailure =
   | 'timeout'
   | 'other';
 
-/** A service that keeps keys, and the hint for each of its failures. */
-export interface KeyService {
+type Failure = Exclude<ServiceFailure, 'timeout'>;
+
+interface ServiceDefinition {
   /** As it appears in messages: "AWS KMS". */
   readonly name: string;
-  readonly hints: Readonly<Record<Exclude<ServiceFailure, 'timeout'>, string>>;
-  /** Reads the service's own error; null for one that the table of network errors explains. */
+  readonly hints: Readonly<Record<Failure, string>>;
+  /** Reads the service's own error. */
   classify(error: unknown): { readonly failure: ServiceFailure; readonly detail?: string | undefined };
+}
+
+/** How one key of a service is called: within the time, and with its failures explained. */
+type Call = <T>(work: (signal: AbortSignal) => Promise<T>) => Promise<T>;
+
+/** A service that keeps keys: how it is called, and what its failures are called. */
+export interface KeyService {
+  /**
+   * A function that calls the service for `key`, and returns what its argument resolves to.
+   * @throws `ERR_SIGNER` or `ERR_KEY_UNSUPPORTED` for what the service refuses and when the time is over;
+   *   `ERR_INTERRUPTED` when the signal fires
+   */
+  calls(key: string, options: CallOptions): Call;
+  /** The error for a failure: `ERR_KEY_UNSUPPORTED` for a wrong type of key, else `ERR_SIGNER`. */
+  failed(key: string, failure: Failure, detail?: string): DeribitKeysError;
+  /** The error for an answer that lacks what it must have. `what` is a sentence without the service's name. */
+  incomplete(what: string): DeribitKeysError;
+  /** The error for a new key whose name is in use. */
+  nameTaken(key: string): DeribitKeysError;
+  /**
+   * A signer whose signatures the service makes: see {@link remoteSigner}.
+   * @throws `ERR_SIGNER`
+   */
+  signer(publicKey: PublicKey, key: string, requestSignature: RequestSignature): Promise<Signer>;
+}
+
+/** What a service answers to a request for a signature of `message`; anything else than bytes is refused. */
+type RequestSignature = (message: Uint8Array) => Promise<unknown>;
+
+/** Makes a {@link KeyService} of its name, its hints and its way to report errors. */
+export function keyService(service: ServiceDefinition): KeyService {
+  const { name, hints } = service;
+  return {
+    calls: (key, options) => callService(service, key, options),
+    failed: (key, failure, detail) => serviceError(service, { key, failure, detail }),
+    incomplete: (what) => signerError(`${name} ${what}`, hints.other),
+    nameTaken: (key) =>
+      new DeribitKeysError('ERR_NAME_TAKEN', `${name} has a key ${key} already`, {
+        hint: 'use it with deribit-keys add-kms, or choose another --key-id',
+      }),
+    signer: (publicKey, key, requestSignature) =>
+      remoteSigner(publicKey, `the key ${key} of ${name}`, requestSignature),
+  };
 }
 
 const SENTENCES: Readonly<Record<ServiceFailure, (service: string, key: string) => string>> = {
@@ -76,13 +122,14 @@ const SENTENCES: Readonly<Record<ServiceFailure, (service: string, key: string) 
   other: (service, key) => `${service} refused a request for the key ${key}`,
 };
 
-/** The error for a failure of `service`: `ERR_KEY_UNSUPPORTED` for a wrong type of key, else `ERR_SIGNER`. */
-export function serviceError(
-  service: KeyService,
-  key: string,
-  failure: Exclude<ServiceFailure, 'timeout'>,
-  { detail, cause }: { readonly detail?: string | undefined; readonly cause?: unknown } = {},
-): DeribitKeysError {
+interface FailedCall {
+  readonly key: string;
+  readonly failure: Failure;
+  readonly detail?: string | undefined;
+  readonly cause?: unknown;
+}
+
+function serviceError(service: ServiceDefinition, { key, failure, detail, cause }: FailedCall): DeribitKeysError {
   const sentence = SENTENCES[failure](service.name, key);
   const message = detail === undefined || detail === '' ? sentence : `${sentence} (${detail})`;
   const details = defined({ cause: cause === undefined ? undefined : plainCause(cause) });
@@ -111,16 +158,7 @@ function networkCode(error: unknown, depth = 0): string | null {
   return networkCode(inner, depth + 1) ?? CANNOT_CONNECT.exec(error.message)?.[0] ?? null;
 }
 
-/** How one key of a service is called: within the time, and with its failures explained. */
-export type Call = <T>(work: (signal: AbortSignal) => Promise<T>) => Promise<T>;
-
-/**
- * A function that calls `service` for `key`.
- * @returns what `work` resolves to
- * @throws `ERR_SIGNER` or `ERR_KEY_UNSUPPORTED` for what the service refuses and when the time is over;
- *   `ERR_INTERRUPTED` when `signal` fires
- */
-export function callService(service: KeyService, key: string, options: CallOptions): Call {
+function callService(service: ServiceDefinition, key: string, options: CallOptions): Call {
   const { timeoutMs = DEFAULT_CALL_TIMEOUT_MS, signal } = options;
   return async (work) => {
     if (signal?.aborted) throw interruptedError(`the request to ${service.name}`, { maybeSent: false });
@@ -148,9 +186,10 @@ export function callService(service: KeyService, key: string, options: CallOptio
       const { failure, detail } = service.classify(error);
       if (failure === 'timeout' || failure === 'other') {
         const code = networkCode(error);
-        if (code !== null) throw serviceError(service, key, 'unreachable', { detail: code, cause: error });
+        if (code !== null) throw serviceError(service, { key, failure: 'unreachable', detail: code, cause: error });
       }
-      throw serviceError(service, key, failure === 'timeout' ? 'unreachable' : failure, { detail, cause: error });
+      const known = failure === 'timeout' ? 'unreachable' : failure;
+      throw serviceError(service, { key, failure: known, detail, cause: error });
     } finally {
       clearTimeout(timer);
       stopListening();
@@ -163,11 +202,7 @@ export function callService(service: KeyService, key: string, options: CallOptio
  * returned: a login with a wrong one fails on the exchange for a reason that nobody can see.
  * @throws `ERR_SIGNER`
  */
-export async function remoteSigner(
-  publicKey: PublicKey,
-  what: string,
-  requestSignature: (message: Uint8Array) => Promise<unknown>,
-): Promise<Signer> {
+async function remoteSigner(publicKey: PublicKey, what: string, requestSignature: RequestSignature): Promise<Signer> {
   const { algorithm } = publicKey;
   const length = signatureLength({ algorithm, publicKey });
   const sign = async (message: Uint8Array): Promise<Uint8Array> => {

@@ -4,14 +4,12 @@ import { DeribitKeysError } from '../../errors.js';
 import { defined } from '../../util/defined.js';
 import { type LoadPackage, loadOptionalPackage } from '../optional-package.js';
 import {
-  type Call,
-  callService,
+  DEFAULT_RSA_BITS,
   type GenerateInKmsOptions,
-  type KeyService,
   type KmsSigner,
   type KmsSignerOptions,
-  remoteSigner,
-  serviceError,
+  keyService,
+  type ServiceFailure,
 } from '../remote-key.js';
 
 export interface AwsKmsSignerOptions extends KmsSignerOptions {
@@ -27,23 +25,21 @@ export interface AwsKmsSignerOptions extends KmsSignerOptions {
 
 /** What is used of the SDK's `KMSClient`. */
 export interface AwsKmsClient {
-  // biome-ignore lint/suspicious/noExplicitAny: the SDK's commands are types of their own
-  send(command: any, options?: { abortSignal?: AbortSignal }): Promise<unknown>;
+  send(command: object, options?: { abortSignal?: AbortSignal }): Promise<unknown>;
 }
 
 interface AwsSdk {
   readonly KMSClient: new (config: object) => AwsKmsClient;
-  readonly GetPublicKeyCommand: new (input: object) => unknown;
-  readonly SignCommand: new (input: object) => unknown;
-  readonly CreateKeyCommand: new (input: object) => unknown;
-  readonly CreateAliasCommand: new (input: object) => unknown;
+  readonly GetPublicKeyCommand: new (input: object) => object;
+  readonly SignCommand: new (input: object) => object;
+  readonly CreateKeyCommand: new (input: object) => object;
+  readonly CreateAliasCommand: new (input: object) => object;
 }
 
 /** KMS takes no longer message in its raw form. */
 const MAX_MESSAGE_BYTES = 4096;
-const RSA_BITS = 3072;
 
-const FAILURES: Readonly<Record<string, Parameters<typeof serviceError>[2]>> = {
+const FAILURES: Readonly<Record<string, ServiceFailure>> = {
   CredentialsProviderError: 'no-credentials',
   TokenProviderError: 'no-credentials',
   ExpiredToken: 'no-credentials',
@@ -76,7 +72,7 @@ const FAILURES: Readonly<Record<string, Parameters<typeof serviceError>[2]>> = {
   TimeoutError: 'unreachable',
 };
 
-const AWS: KeyService = {
+const AWS = keyService({
   name: 'AWS KMS',
   hints: {
     'no-credentials': 'see which credentials are used: aws sts get-caller-identity; for SSO: aws sso login',
@@ -95,7 +91,7 @@ const AWS: KeyService = {
     const failure = own ?? (/region is missing/i.test(message) ? 'missing' : 'other');
     return { failure, detail: `${name}: ${message}` };
   },
-};
+});
 
 /**
  * A signer whose key AWS KMS keeps: of spec ECC_NIST_EDWARDS25519 (ED25519_SHA_512 over the message itself), or RSA
@@ -111,17 +107,17 @@ export async function awsKmsSigner(options: AwsKmsSignerOptions): Promise<KmsSig
 
 async function openKey(sdk: AwsSdk, client: AwsKmsClient, options: AwsKmsSignerOptions): Promise<KmsSigner> {
   const { keyId } = options;
-  const call: Call = callService(AWS, keyId, options);
+  const call = AWS.calls(keyId, options);
   const shown = (await call((abortSignal) =>
     client.send(new sdk.GetPublicKeyCommand({ KeyId: keyId }), { abortSignal }),
   )) as { KeyId?: string; PublicKey?: Uint8Array; KeySpec?: string; KeyUsage?: string };
   const { PublicKey: der, KeySpec: spec = '', KeyUsage: usage, KeyId: arn = keyId } = shown;
   const rsa = /^RSA_(2048|3072|4096)$/.test(spec);
   if (usage !== 'SIGN_VERIFY' || (!rsa && spec !== 'ECC_NIST_EDWARDS25519')) {
-    throw serviceError(AWS, keyId, 'wrong-type', { detail: `${spec}, ${usage}` });
+    throw AWS.failed(keyId, 'wrong-type', `${spec}, ${usage}`);
   }
-  if (!(der instanceof Uint8Array)) throw signerError(`AWS KMS shows no public key for ${keyId}`, AWS.hints.other);
-  const signer = await remoteSigner(await parsePublicKey(der), `the key ${keyId} of AWS KMS`, async (message) => {
+  if (!(der instanceof Uint8Array)) throw AWS.incomplete(`shows no public key for ${keyId}`);
+  const signer = await AWS.signer(await parsePublicKey(der), keyId, async (message) => {
     if (message.length > MAX_MESSAGE_BYTES) {
       throw signerError(
         `AWS KMS signs messages of at most ${MAX_MESSAGE_BYTES} bytes, not of ${message.length}`,
@@ -170,14 +166,14 @@ const loadAwsSdk = (load: LoadPackage | undefined) =>
  * @throws `ERR_NAME_TAKEN` for an alias that exists, `ERR_USAGE` for an id that is no alias, and what `awsKmsSigner` does
  */
 export async function generateInAwsKms(options: AwsKmsSignerOptions & GenerateInKmsOptions): Promise<KmsSigner> {
-  const { keyId, type = 'ed25519', bits = RSA_BITS } = options;
+  const { keyId, type = 'ed25519', bits = DEFAULT_RSA_BITS } = options;
   if (!/^alias\/(?!aws\/)[\w/-]{1,250}$/.test(keyId)) {
     throw new DeribitKeysError('ERR_USAGE', `a new key of AWS KMS is named by an alias, not by "${keyId}"`, {
       hint: 'such as --key-id alias/bot',
     });
   }
   const { sdk, client } = await openSdk(options);
-  const call = callService(AWS, keyId, options);
+  const call = AWS.calls(keyId, options);
   const taken = await call((abortSignal) => client.send(new sdk.GetPublicKeyCommand({ KeyId: keyId }), { abortSignal }))
     .then(() => true)
     .catch((error: unknown) => {
@@ -185,7 +181,7 @@ export async function generateInAwsKms(options: AwsKmsSignerOptions & GenerateIn
         return false;
       throw error;
     });
-  if (taken) throw nameTaken(keyId);
+  if (taken) throw AWS.nameTaken(keyId);
   const spec = type === 'rsa' ? `RSA_${bits}` : 'ECC_NIST_EDWARDS25519';
   const made = (await call((abortSignal) =>
     client.send(
@@ -194,7 +190,7 @@ export async function generateInAwsKms(options: AwsKmsSignerOptions & GenerateIn
     ),
   )) as { KeyMetadata?: { KeyId?: string; Arn?: string } };
   const { KeyId: id, Arn: arn = id } = made.KeyMetadata ?? {};
-  if (id === undefined || arn === undefined) throw signerError('AWS KMS names no new key', AWS.hints.other);
+  if (id === undefined || arn === undefined) throw AWS.incomplete('names no new key');
   try {
     await call((abortSignal) =>
       client.send(new sdk.CreateAliasCommand({ AliasName: keyId, TargetKeyId: id }), { abortSignal }),
@@ -202,15 +198,8 @@ export async function generateInAwsKms(options: AwsKmsSignerOptions & GenerateIn
     return await openKey(sdk, client, { ...options, keyId: arn });
   } catch (error) {
     if (!(error instanceof DeribitKeysError)) throw error;
-    throw new DeribitKeysError(error.code, error.message, {
+    throw error.with({
       hint: `${error.hint}; the new key ${arn} exists: use it with add-kms, or aws kms schedule-key-deletion --key-id ${id}`,
-      cause: error,
     });
   }
-}
-
-function nameTaken(keyId: string): DeribitKeysError {
-  return new DeribitKeysError('ERR_NAME_TAKEN', `AWS KMS has a key ${keyId} already`, {
-    hint: 'use it with deribit-keys add-kms, or choose another --key-id',
-  });
 }

@@ -1,20 +1,17 @@
 import { createHash } from 'node:crypto';
 import { publicKeyFromRsa } from '../../crypto/build-keys.js';
 import { bytesToBigInt } from '../../crypto/bytes.js';
-import { signerError } from '../../crypto/signer.js';
 import { isLoopback } from '../../deribit/endpoints.js';
 import { DeribitKeysError } from '../../errors.js';
 import { defined } from '../../util/defined.js';
 import { loadOptionalPackage } from '../optional-package.js';
 import {
-  callService,
+  DEFAULT_RSA_BITS,
   type GenerateInKmsOptions,
-  type KeyService,
   type KmsSigner,
   type KmsSignerOptions,
-  remoteSigner,
+  keyService,
   type ServiceFailure,
-  serviceError,
 } from '../remote-key.js';
 
 export interface AzureKeyVaultSignerOptions extends KmsSignerOptions {
@@ -55,7 +52,6 @@ interface IdentitySdk {
 }
 
 const KEY_PATH = /^\/keys\/([0-9A-Za-z-]{1,127})(?:\/([0-9A-Za-z]{1,64}))?\/?$/;
-const RSA_BITS = 3072;
 
 const STATUSES: Readonly<Record<number, ServiceFailure>> = {
   401: 'no-credentials',
@@ -65,7 +61,7 @@ const STATUSES: Readonly<Record<number, ServiceFailure>> = {
   429: 'throttled',
 };
 
-const AZURE: KeyService = {
+const AZURE = keyService({
   name: 'Azure Key Vault',
   hints: {
     'no-credentials':
@@ -93,7 +89,7 @@ const AZURE: KeyService = {
     }
     return { failure: STATUSES[statusCode ?? 0] ?? 'other', detail };
   },
-};
+});
 
 interface KeyName {
   readonly vaultUrl: string;
@@ -135,8 +131,7 @@ export async function azureKeyVaultSigner(options: AzureKeyVaultSignerOptions): 
   const name = parseKeyId(options.keyId);
   const opened = await openSdk(options, name);
   const client = new opened.sdk.KeyClient(name.vaultUrl, opened.credential, opened.options);
-  const key = await callService(
-    AZURE,
+  const key = await AZURE.calls(
     options.keyId,
     options,
   )((abortSignal) => client.getKey(name.name, { abortSignal, ...defined({ version: name.version }) }));
@@ -151,17 +146,17 @@ async function openKey(
   const { id = options.keyId, keyType = '', keyOperations, properties } = key;
   const { n, e } = key.key ?? {};
   if (!/^RSA(-HSM)?$/.test(keyType) || keyOperations?.includes('sign') === false) {
-    throw serviceError(AZURE, id, 'wrong-type', { detail: `${keyType}: ${keyOperations?.join(', ') ?? ''}` });
+    throw AZURE.failed(id, 'wrong-type', `${keyType}: ${keyOperations?.join(', ') ?? ''}`);
   }
   const state = stateOf(properties);
-  if (state !== null) throw serviceError(AZURE, id, 'disabled', { detail: state });
+  if (state !== null) throw AZURE.failed(id, 'disabled', state);
   if (n === undefined || e === undefined) {
-    throw signerError(`Azure Key Vault shows no public key for ${id}`, AZURE.hints.other);
+    throw AZURE.incomplete(`shows no public key for ${id}`);
   }
   const publicKey = publicKeyFromRsa({ n: bytesToBigInt(n), e: bytesToBigInt(e) });
   const client = new sdk.CryptographyClient(key, credential, clientOptions);
-  const call = callService(AZURE, id, options);
-  const signer = await remoteSigner(publicKey, `the key ${id} of Azure Key Vault`, async (message) => {
+  const call = AZURE.calls(id, options);
+  const signer = await AZURE.signer(publicKey, id, async (message) => {
     const digest = createHash('sha256').update(message).digest();
     const { result } = await call((abortSignal) => client.sign('RS256', digest, { abortSignal }));
     return result;
@@ -183,7 +178,7 @@ function stateOf({ enabled, notBefore, expiresOn }: AzureKey['properties']): str
 export async function generateInAzureKeyVault(
   options: AzureKeyVaultSignerOptions & GenerateInKmsOptions,
 ): Promise<KmsSigner> {
-  const { keyId, type = 'ed25519', bits = RSA_BITS } = options;
+  const { keyId, type = 'ed25519', bits = DEFAULT_RSA_BITS } = options;
   if (type !== 'rsa') {
     throw new DeribitKeysError('ERR_USAGE', 'Azure Key Vault has no Ed25519 keys', { hint: 'use --type rsa' });
   }
@@ -195,7 +190,7 @@ export async function generateInAzureKeyVault(
   }
   const opened = await openSdk(options, name);
   const client = new opened.sdk.KeyClient(name.vaultUrl, opened.credential, opened.options);
-  const call = callService(AZURE, keyId, options);
+  const call = AZURE.calls(keyId, options);
   const taken = await call((abortSignal) =>
     client.getKey(name.name, { abortSignal }).catch((error: unknown) => {
       if ((error as { statusCode?: unknown }).statusCode === 404) return null;
@@ -204,9 +199,7 @@ export async function generateInAzureKeyVault(
   );
   if (taken !== null) {
     // Azure would make a new version of it
-    throw new DeribitKeysError('ERR_NAME_TAKEN', `Azure Key Vault has a key ${keyId} already`, {
-      hint: 'use it with deribit-keys add-kms, or choose another --key-id',
-    });
+    throw AZURE.nameTaken(keyId);
   }
   const key = await call((abortSignal) =>
     client.createRsaKey(name.name, { abortSignal, keySize: bits, keyOps: ['sign', 'verify'], exportable: false }),

@@ -1,20 +1,17 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parsePublicKey } from '../../crypto/formats/index.js';
-import { signerError } from '../../crypto/signer.js';
 import { isLoopback } from '../../deribit/endpoints.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import { defined } from '../../util/defined.js';
 import { loadOptionalPackage } from '../optional-package.js';
 import {
-  callService,
+  DEFAULT_RSA_BITS,
   type GenerateInKmsOptions,
-  type KeyService,
   type KmsSigner,
   type KmsSignerOptions,
-  remoteSigner,
+  keyService,
   type ServiceFailure,
-  serviceError,
 } from '../remote-key.js';
 
 export interface GcpKmsSignerOptions extends KmsSignerOptions {
@@ -50,7 +47,6 @@ const ALGORITHMS: Readonly<Record<number, string>> = {
 const VERSION_NAME =
   /^projects\/[^/]+\/locations\/[^/]+\/keyRings\/[\w-]+\/cryptoKeys\/[\w-]+\/cryptoKeyVersions\/\d+$/;
 const KEY_NAME = /^(projects\/[^/]+\/locations\/[^/]+\/keyRings\/[\w-]+)\/cryptoKeys\/([\w-]{1,63})$/;
-const RSA_BITS = 3072;
 const GENERATION_POLL_MS = 500;
 const GENERATION_LIMIT_MS = 60_000;
 
@@ -78,7 +74,7 @@ const STATUSES: Readonly<Record<number, ServiceFailure>> = {
   504: 'unavailable',
 };
 
-const GCP: KeyService = {
+const GCP = keyService({
   name: 'Google Cloud KMS',
   hints: {
     'no-credentials':
@@ -104,7 +100,7 @@ const GCP: KeyService = {
     if (/purpose/i.test(detail) && grpc !== 'missing') return { failure: 'wrong-type', detail };
     return { failure: grpc ?? http ?? 'other', detail };
   },
-};
+});
 
 /**
  * A signer whose key Google Cloud KMS keeps: EC_SIGN_ED25519, or RSA_SIGN_PKCS1_*_SHA256. It needs the optional package
@@ -130,11 +126,11 @@ async function openKey(client: GcpKmsClient, options: GcpKmsSignerOptions): Prom
   const { pem, algorithm: shown } = await call(() => client.getPublicKey({ name: keyId }));
   const algorithm = typeof shown === 'number' ? (ALGORITHMS[shown] ?? String(shown)) : (shown ?? '');
   if (!Object.values(ALGORITHMS).includes(algorithm)) {
-    throw serviceError(GCP, keyId, 'wrong-type', { detail: algorithm });
+    throw GCP.failed(keyId, 'wrong-type', algorithm);
   }
-  if (typeof pem !== 'string') throw signerError(`Google Cloud KMS shows no public key for ${keyId}`, GCP.hints.other);
+  if (typeof pem !== 'string') throw GCP.incomplete(`shows no public key for ${keyId}`);
   const publicKey = await parsePublicKey(pem);
-  const signer = await remoteSigner(publicKey, `the key ${keyId} of Google Cloud KMS`, async (message) => {
+  const signer = await GCP.signer(publicKey, keyId, async (message) => {
     const input =
       publicKey.algorithm === 'rsa'
         ? { digest: { sha256: createHash('sha256').update(message).digest() } }
@@ -147,7 +143,7 @@ async function openKey(client: GcpKmsClient, options: GcpKmsSignerOptions): Prom
 
 /** Calls the SDK, whose promises are cancelled by a method of theirs. */
 function callGcp(options: GcpKmsSignerOptions) {
-  const call = callService(GCP, options.keyId, options);
+  const call = GCP.calls(options.keyId, options);
   return async <T>(work: () => GcpCall<T>): Promise<T> => {
     const [answer] = await call((signal) => {
       const running = work();
@@ -182,7 +178,7 @@ async function openClient({ endpoint, client, load }: GcpKmsSignerOptions): Prom
  * @throws `ERR_NAME_TAKEN` for a key that exists, `ERR_USAGE` for another name, and what `gcpKmsSigner` does
  */
 export async function generateInGcpKms(options: GcpKmsSignerOptions & GenerateInKmsOptions): Promise<KmsSigner> {
-  const { keyId, type = 'ed25519', bits = RSA_BITS, signal } = options;
+  const { keyId, type = 'ed25519', bits = DEFAULT_RSA_BITS, signal } = options;
   const [, parent, cryptoKeyId] = KEY_NAME.exec(keyId) ?? [];
   if (parent === undefined) {
     throw new DeribitKeysError('ERR_USAGE', `"${keyId}" cannot be the name of a new key of Google Cloud KMS`, {
@@ -197,9 +193,7 @@ export async function generateInGcpKms(options: GcpKmsSignerOptions & GenerateIn
       client.createCryptoKey({ parent, cryptoKeyId, cryptoKey }).catch((error: unknown) => {
         const { code, status } = error as { code?: unknown; status?: unknown };
         if (code !== 6 && Number(status ?? code) !== 409) throw error;
-        throw new DeribitKeysError('ERR_NAME_TAKEN', `Google Cloud KMS has a key ${keyId} already`, {
-          hint: 'use it with deribit-keys add-kms, or choose another --key-id',
-        });
+        throw GCP.nameTaken(keyId);
       }) as GcpCall<unknown>,
   );
   const version = { ...options, keyId: `${keyId}/cryptoKeyVersions/1` };

@@ -5,7 +5,7 @@ import { signerError } from '../../crypto/signer.js';
 import { isLoopback } from '../../deribit/endpoints.js';
 import { DeribitKeysError } from '../../errors.js';
 import { defined } from '../../util/defined.js';
-import { type CallOptions, callService, type KeyService, type SecretProvider, serviceError } from '../remote-key.js';
+import { type CallOptions, keyService, type SecretProvider } from '../remote-key.js';
 
 /** How to log in to Vault. `mount` is the path of the auth method; default: its name. */
 export type VaultAuth =
@@ -35,6 +35,12 @@ export interface VaultOptions extends CallOptions {
   readonly ca?: string | undefined;
 }
 
+interface VaultRequest {
+  readonly method: 'GET' | 'POST';
+  readonly path: string;
+  readonly body?: object | undefined;
+}
+
 export interface VaultClient {
   /** The server, as messages name it. */
   readonly host: string;
@@ -43,12 +49,7 @@ export interface VaultClient {
    * @returns the answer's `data`, or null for 404 to a GET
    * @throws `ERR_SIGNER`, `ERR_KEY_UNSUPPORTED`, `ERR_INTERRUPTED`
    */
-  ask(
-    key: string,
-    method: 'GET' | 'POST',
-    path: string,
-    body?: object,
-  ): Promise<Readonly<Record<string, unknown>> | null>;
+  ask(key: string, request: VaultRequest): Promise<Readonly<Record<string, unknown>> | null>;
   close(): Promise<void>;
 }
 
@@ -59,7 +60,7 @@ const LEASE_USED = 0.8;
 /** Node's default of 250 ms for each address is too short for a distant server. */
 const ADDRESS_ATTEMPT_MS = 2_500;
 
-export const VAULT: KeyService = {
+export const VAULT = keyService({
   name: 'Vault',
   hints: {
     'no-credentials':
@@ -76,7 +77,7 @@ export const VAULT: KeyService = {
     other: 'read the answer of Vault in this message, and its log',
   },
   classify: (error) => ({ failure: 'other', detail: error instanceof Error ? error.message : undefined }),
-};
+});
 
 /** The address without a trailing slash. @throws `ERR_USAGE` for no URL, one with a login, or plain HTTP beyond loopback */
 function checkVaultAddress(address: string): string {
@@ -133,18 +134,9 @@ export function vaultClient(options: VaultOptions): VaultClient {
 
   const send = async (
     key: string,
-    {
-      method,
-      path,
-      body,
-      token,
-    }: { readonly method: 'GET' | 'POST'; readonly path: string } & {
-      readonly body?: object | undefined;
-      readonly token?: Secret | undefined;
-    },
+    { method, path, body, token }: VaultRequest & { readonly token?: Secret | undefined },
   ): Promise<Answer> =>
-    callService(
-      VAULT,
+    VAULT.calls(
       key,
       options,
     )(async (signal) => {
@@ -177,7 +169,7 @@ export function vaultClient(options: VaultOptions): VaultClient {
     const body = await loginBody(auth);
     const answer = await send(key, { method: 'POST', path: `auth/${mount}/login`, body });
     if (answer.status === 400 || answer.status === 403 || answer.status === 404) {
-      throw serviceError(VAULT, key, 'no-credentials', { detail: `${auth.method}: ${wordsOf(answer)}` });
+      throw VAULT.failed(key, 'no-credentials', `${auth.method}: ${wordsOf(answer)}`);
     }
     requireSuccess(key, host, answer);
     const { client_token, lease_duration } = record(answer.body.auth);
@@ -194,23 +186,24 @@ export function vaultClient(options: VaultOptions): VaultClient {
         ? null
         : await send(key, { method: 'GET', path: 'auth/token/lookup-self', token }).catch(() => null);
     const failure = /invalid token/.test(wordsOf(answer)) || self?.status === 403 ? 'no-credentials' : 'forbidden';
-    return serviceError(VAULT, key, failure, { detail: wordsOf(answer) });
+    return VAULT.failed(key, failure, wordsOf(answer));
   };
 
   return {
     host,
-    async ask(key, method, path, body) {
+    async ask(key, vaultRequest) {
       let token = await logIn(key);
-      let answer = await send(key, { method, path, body, token });
+      let answer = await send(key, { ...vaultRequest, token });
       if (answer.status === 403 && auth.method !== 'agent') {
         const before = token?.reveal();
         session = null;
         token = await logIn(key);
         // a token that was revoked, or a file whose token was renewed
-        if (token?.reveal() !== before) answer = await send(key, { method, path, body, token });
+        if (token?.reveal() !== before) answer = await send(key, { ...vaultRequest, token });
       }
       if (answer.status === 403) throw await explainForbidden(key, answer, token);
-      if (answer.status === 404 && method === 'GET' && /^(HTTP status|$)/.test(wordsOf(answer))) return null;
+      if (answer.status === 404 && vaultRequest.method === 'GET' && /^(HTTP status|$)/.test(wordsOf(answer)))
+        return null;
       requireSuccess(key, host, answer);
       return record(answer.body.data);
     },
@@ -229,18 +222,18 @@ function requireSuccess(key: string, host: string, answer: Answer): void {
     const target = URL.canParse(location) ? new URL(location).origin : 'another address';
     throw signerError(`Vault at ${host} redirects to ${target}: it is not followed`, `use the address ${target}`);
   }
-  if (status === 404) throw serviceError(VAULT, key, 'missing', { detail });
-  if (status === 429) throw serviceError(VAULT, key, 'throttled', { detail });
+  if (status === 404) throw VAULT.failed(key, 'missing', detail);
+  if (status === 429) throw VAULT.failed(key, 'throttled', detail);
   if (status >= 500 || status === 412 || status === 472 || status === 473) {
-    throw serviceError(VAULT, key, 'unavailable', { detail });
+    throw VAULT.failed(key, 'unavailable', detail);
   }
   if (/less than the minimum|disallowed by policy|version .*(not found|too old)|soft.?deleted/i.test(detail)) {
-    throw serviceError(VAULT, key, 'disabled', { detail });
+    throw VAULT.failed(key, 'disabled', detail);
   }
   if (/not support|unsupported|does not support signing|key type/i.test(detail)) {
-    throw serviceError(VAULT, key, 'wrong-type', { detail });
+    throw VAULT.failed(key, 'wrong-type', detail);
   }
-  throw serviceError(VAULT, key, 'other', { detail });
+  throw VAULT.failed(key, 'other', detail);
 }
 
 function notVault(host: string) {

@@ -4,7 +4,6 @@ import type { KeyAlgorithm, PublicKey } from '../../crypto/keys.js';
 import type { Signer } from '../../crypto/signer.js';
 import { signerError } from '../../crypto/signer.js';
 import { DeribitKeysError } from '../../errors.js';
-import { remoteSigner, serviceError } from '../remote-key.js';
 import { encodePath, VAULT, type VaultClient, type VaultOptions, vaultClient } from './vault-client.js';
 
 export interface VaultSignerOptions extends VaultOptions {
@@ -54,17 +53,19 @@ export async function vaultSigner(options: VaultSignerOptions): Promise<VaultSig
 
 async function openSigner(client: VaultClient, options: VaultSignerOptions): Promise<VaultSigner> {
   const { key, mount = DEFAULT_MOUNT } = options;
-  const shown = await client.ask(key, 'GET', keyPath(mount, key));
-  if (shown === null) throw serviceError(VAULT, `${mount}/${key}`, 'missing');
+  const shown = await client.ask(key, { method: 'GET', path: keyPath(mount, key) });
+  if (shown === null) throw VAULT.failed(`${mount}/${key}`, 'missing');
   const { type, version, publicKey } = await readKey(client, { shown, key, mount, version: options.version });
   const rsa = type.startsWith('rsa-');
-  const signer = await remoteSigner(publicKey, `the key ${mount}/${key} of Vault`, async (message) => {
-    const answer = await client.ask(key, 'POST', `${encodePath(mount)}/sign/${encodeURIComponent(key)}`, {
+  const signer = await VAULT.signer(publicKey, `${mount}/${key}`, async (message) => {
+    const body = {
       input: Buffer.from(message).toString('base64'),
       key_version: version,
       // Vault's own defaults are PSS and SHA-256
       ...(rsa ? { signature_algorithm: 'pkcs1v15', hash_algorithm: 'sha2-256' } : {}),
-    });
+    };
+    const path = `${encodePath(mount)}/sign/${encodeURIComponent(key)}`;
+    const answer = await client.ask(key, { method: 'POST', path, body });
     return decodeSignature(answer?.signature, version);
   });
   return { ...signer, version, close: () => client.close() };
@@ -87,7 +88,7 @@ async function readKey(client: VaultClient, { shown, key, mount, version: asked 
     throw signerError(`what answers on ${client.host} shows no transit key`, 'check the address and --mount');
   }
   if (!SIGNING_TYPE.test(type) || derived === true || supports_signing === false) {
-    throw serviceError(VAULT, name, 'wrong-type', { detail: derived === true ? `${type}, derived` : type });
+    throw VAULT.failed(name, 'wrong-type', derived === true ? `${type}, derived` : type);
   }
   const version = asked ?? latest_version;
   if (typeof version !== 'number' || !Number.isSafeInteger(version)) {
@@ -95,11 +96,11 @@ async function readKey(client: VaultClient, { shown, key, mount, version: asked 
   }
   const entry = (keys as Readonly<Record<string, unknown>>)[version];
   if (entry === undefined) {
-    throw serviceError(VAULT, name, 'disabled', { detail: `version ${version} is not shown` });
+    throw VAULT.failed(name, 'disabled', `version ${version} is not shown`);
   }
   const text = (entry as { readonly public_key?: unknown }).public_key;
   if (typeof text !== 'string' || text === '') {
-    throw serviceError(VAULT, name, 'wrong-type', { detail: `version ${version} shows no public key` });
+    throw VAULT.failed(name, 'wrong-type', `version ${version} shows no public key`);
   }
   return { type, version, publicKey: await readPublicKeyText(text) };
 }
@@ -114,7 +115,7 @@ function readPublicKeyText(text: string): Promise<PublicKey> | PublicKey {
 function decodeSignature(text: unknown, version: number): Uint8Array {
   const [, by, base64] = (typeof text === 'string' ? /^\w+:v(\d+):([A-Za-z0-9+/]+=*)$/.exec(text) : null) ?? [];
   if (by === undefined || base64 === undefined) {
-    throw signerError('Vault returned a signature of another form than vault:v<version>:<base64>', VAULT.hints.other);
+    throw VAULT.incomplete('returned a signature of another form than vault:v<version>:<base64>');
   }
   if (Number(by) !== version) {
     throw signerError(
@@ -133,16 +134,18 @@ export async function generateInVault(options: GenerateInVaultOptions): Promise<
   const { key, mount = DEFAULT_MOUNT, type = 'ed25519', bits = RSA_BITS } = options;
   const client = vaultClient(options);
   try {
-    if ((await client.ask(key, 'GET', keyPath(mount, key))) !== null) {
+    const path = keyPath(mount, key);
+    if ((await client.ask(key, { method: 'GET', path })) !== null) {
       throw new DeribitKeysError('ERR_NAME_TAKEN', `Vault has a key ${mount}/${key} already`, {
         hint: 'use it with deribit-keys add-vault, or choose another --key',
       });
     }
-    await client.ask(key, 'POST', keyPath(mount, key), {
+    const body = {
       type: type === 'rsa' ? `rsa-${bits}` : 'ed25519',
       exportable: false,
       allow_plaintext_backup: false,
-    });
+    };
+    await client.ask(key, { method: 'POST', path, body });
     return await openSigner(client, { ...options, version: 1 });
   } catch (error) {
     await client.close();
