@@ -1,14 +1,16 @@
-import { createCipheriv, createDecipheriv, randomBytes, scrypt } from 'node:crypto';
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import type { Identity, Recipient } from 'age-encryption';
+import { engine } from '#engine';
+import { concatBytes, utf8Bytes } from '../crypto/bytes.js';
 import type { Secret } from '../crypto/secret.js';
 import { DeribitKeysError } from '../errors.js';
 
 /*
- * The scrypt stanza of an age file (age-encryption.org/v1, "The scrypt recipient type"), computed by Node's thread pool.
+ * The scrypt stanza of an age file (age-encryption.org/v1, "The scrypt recipient type"), computed in the background.
  * The package's own one blocks the process for seconds, and no signal is heard meanwhile.
  */
 
-const LABEL = 'age-encryption.org/v1/scrypt';
+const LABEL = utf8Bytes('age-encryption.org/v1/scrypt');
 /** As age writes by default: about a second. */
 const WORK_FACTOR = 18;
 const MAX_WORK_FACTOR = 20;
@@ -26,9 +28,8 @@ function deriveKey({
   readonly salt: Uint8Array;
   readonly logN: number;
   readonly signal?: AbortSignal | undefined;
-}): Promise<Buffer> {
-  const [N, r] = [2 ** logN, 8];
-  const options = { N, r, p: 1, maxmem: 256 * N * r + 1024 * 1024 };
+}): Promise<Uint8Array> {
+  const cost = { cost: 2 ** logN, blockSize: 8, parallelization: 1 };
   return new Promise((resolve, reject) => {
     const stop = () =>
       reject(
@@ -36,11 +37,10 @@ function deriveKey({
       );
     if (signal?.aborted) return stop();
     signal?.addEventListener('abort', stop, { once: true });
-    scrypt(passphrase.reveal(), Buffer.concat([Buffer.from(LABEL), salt]), 32, options, (error, key) => {
-      signal?.removeEventListener('abort', stop);
-      if (error === null) resolve(key);
-      else reject(error);
-    });
+    engine
+      .scrypt(utf8Bytes(passphrase.reveal()), { ...cost, salt: concatBytes(LABEL, salt), length: 32 })
+      .then(resolve, reject)
+      .finally(() => signal?.removeEventListener('abort', stop));
   });
 }
 

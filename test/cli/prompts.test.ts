@@ -7,8 +7,8 @@ import { ask, canAsk, confirm } from '../../src/cli/prompt.js';
 import { secretFinder } from '../../src/cli/secret-sources.js';
 import { requireNewPassphrase, withPassphrase } from '../../src/cli/secrets.js';
 import { type Sandbox, startSandbox } from '../../src/sandbox/index.js';
-import { codeOf } from '../keystore/support.js';
 import { cli, temporaryFolder } from '../support/cli.js';
+import { codeOf } from '../support/outcomes.js';
 import { onTerminal } from '../support/terminal.js';
 
 /** A terminal of which the test is the user. */

@@ -8,7 +8,8 @@ import { engine as native } from '../../src/crypto/engine/native.js';
 import { engine as portable } from '../../src/crypto/engine/portable.js';
 import { generateKeyPair } from '../../src/crypto/generate.js';
 import type { PrivateKey } from '../../src/crypto/keys.js';
-import { DeribitKeysError, type ErrorCode } from '../../src/errors.js';
+import type { DeribitKeysError, ErrorCode } from '../../src/errors.js';
+import { errorOf } from '../support/outcomes.js';
 
 /** Both engines, for `describe.each`. */
 export const ENGINES: readonly Engine[] = [native, portable];
@@ -24,14 +25,7 @@ export function hex(text: string): Uint8Array {
 
 /** The error with which `run` fails, which must be ours and have `code`. */
 export async function failure(code: ErrorCode, run: () => unknown): Promise<DeribitKeysError> {
-  let caught: unknown;
-  try {
-    await run();
-  } catch (error) {
-    caught = error;
-  }
-  expect(caught).toBeInstanceOf(DeribitKeysError);
-  const error = caught as DeribitKeysError;
+  const error = await errorOf(run);
   expect(error.code).toBe(code);
   expect(error.hint).toBeTruthy();
   return error;

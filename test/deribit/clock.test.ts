@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { ExchangeClock, getTime } from '../../src/deribit/clock.js';
 import type { Transport } from '../../src/deribit/transport.js';
-import { caught } from '../session/support.js';
 import { FakeTime } from '../support/fake-time.js';
+import { thrownBy } from '../support/outcomes.js';
 
 function asking(answer: (method: string) => Promise<unknown>): Transport {
   return { kind: 'http', url: 'http://127.0.0.1/api/v2', request: answer, close: async () => {} };
@@ -42,7 +42,9 @@ describe('the clock of the exchange', () => {
 
   test('refuses an answer that is not a time', async () => {
     const clock = new ExchangeClock(new FakeTime());
-    expect(await caught(clock.read(() => getTime(asking(async () => 'noon'))))).toMatchObject({ code: 'ERR_PROTOCOL' });
+    expect(await thrownBy(clock.read(() => getTime(asking(async () => 'noon'))))).toMatchObject({
+      code: 'ERR_PROTOCOL',
+    });
     expect(clock.reading).toBeNull();
   });
 });

@@ -6,7 +6,8 @@ import { expect, onTestFinished } from 'vitest';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { resolveEndpoint } from '../../src/deribit/endpoints.js';
 import type { RequestOptions, Transport } from '../../src/deribit/transport.js';
-import { DeribitKeysError, type ErrorCode } from '../../src/errors.js';
+import type { DeribitKeysError, ErrorCode } from '../../src/errors.js';
+import { errorOf } from '../support/outcomes.js';
 
 /** A request as a server in a test sees it. */
 export interface Asked {
@@ -91,14 +92,7 @@ export const reply = (asked: Pick<Asked, 'id'>, fields: object) =>
 
 /** The error that `work` ends with; fails where it does not, or with another code. */
 export async function failure(work: Promise<unknown> | (() => unknown), code: ErrorCode): Promise<DeribitKeysError> {
-  let error: unknown;
-  try {
-    await (typeof work === 'function' ? work() : work);
-  } catch (thrown) {
-    error = thrown;
-  }
-  expect(error, 'an error of ours').toBeInstanceOf(DeribitKeysError);
-  const ours = error as DeribitKeysError;
+  const ours = await errorOf(work);
   expect(ours.code, ours.message).toBe(code);
   expect(ours.message).toMatch(/^\S.*[^.\s]$/);
   return ours;

@@ -20,8 +20,9 @@ import type { ServedKey } from '../../src/integrations/auth-server/served-key.js
 import { ManagedSession } from '../../src/integrations/ccxt/rest.js';
 import type { Session } from '../../src/session/index.js';
 import { memoryTokenStore } from '../../src/session/token-store.js';
-import { afterTest, caught, world } from '../session/support.js';
+import { afterTest, world } from '../session/support.js';
 import { type CliResult, temporaryFolder } from '../support/cli.js';
+import { thrownBy } from '../support/outcomes.js';
 import { isTaken, type Shop, shop } from './support.js';
 
 interface Reply {
@@ -595,14 +596,14 @@ describe('its context', () => {
       },
       () => now,
     );
-    expect(await caught(lasting.get())).toBe(refusal);
-    expect(await caught(lasting.get())).toBe(refusal);
+    expect(await thrownBy(lasting.get())).toBe(refusal);
+    expect(await thrownBy(lasting.get())).toBe(refusal);
     now = 5_000;
-    expect(await caught(lasting.get())).toMatchObject({ code: 'ERR_NETWORK' });
-    expect(await caught(lasting.get())).toMatchObject({ code: 'ERR_NETWORK' });
+    expect(await thrownBy(lasting.get())).toMatchObject({ code: 'ERR_NETWORK' });
+    expect(await thrownBy(lasting.get())).toMatchObject({ code: 'ERR_NETWORK' });
     expect(opened).toBe(3);
     await lasting.close();
-    expect(await caught(lasting.get())).toMatchObject({ code: 'ERR_CONNECTION_CLOSED' });
+    expect(await thrownBy(lasting.get())).toMatchObject({ code: 'ERR_CONNECTION_CLOSED' });
   });
 
   test('a session that has ended is opened anew', async () => {

@@ -3,7 +3,8 @@ import { DeribitKeysError } from '../../src/errors.js';
 import { asCcxtError, type CcxtExchange, failureIn } from '../../src/integrations/ccxt/exchange.js';
 import { withSigner } from '../../src/integrations/ccxt/with-signer.js';
 import type { SandboxOptions } from '../../src/sandbox/index.js';
-import { caught, type World, world } from '../session/support.js';
+import { type World, world } from '../session/support.js';
+import { thrownBy } from '../support/outcomes.js';
 import { type Ccxt, hasCcxt, loadCcxt, pointAt } from './ccxt-package.js';
 
 const needsCcxt = hasCcxt ? describe : describe.skip;
@@ -63,7 +64,7 @@ needsCcxt(title('ccxt, unmodified, with a symmetric key on the sandbox'), () => 
     const exchange = await pointAt(new ccxt.pro.deribit(), w.sandbox);
     exchange.apiKey = w.sandbox.clientId;
     exchange.secret = 'wrong';
-    await caught(exchange.authenticate());
+    await thrownBy(exchange.authenticate());
     expect(await exchange.authenticate()).toBeDefined();
   });
 });
@@ -88,7 +89,7 @@ needsCcxt(title('ccxt with an asymmetric key'), () => {
     await Promise.all([exchange.privateGetGetSubaccounts(), exchange.privateGetGetSubaccounts()]);
     expect(logins(w).every((call) => call === 'public/auth ok')).toBe(true);
     w.sandbox.addFault('error@private/get_subaccounts:13009');
-    expect((await caught(exchange.privateGetGetSubaccounts())).message).toContain('13009');
+    expect((await thrownBy(exchange.privateGetGetSubaccounts())).message).toContain('13009');
   });
 
   test('logs in once for each connection, and again after a cut', async () => {
@@ -100,7 +101,7 @@ needsCcxt(title('ccxt with an asymmetric key'), () => {
     expect(logins(w)).toEqual(['public/auth ok']);
     const waiting = exchange.watchBalance();
     w.sandbox.dropConnections();
-    await caught(waiting);
+    await thrownBy(waiting);
     expect(await exchange.watchBalance()).toMatchObject({ BTC: { total: { BTC: 10 } } });
     expect(logins(w)).toEqual(['public/auth ok', 'public/auth ok']);
   });
@@ -122,12 +123,12 @@ needsCcxt(title('ccxt with an asymmetric key'), () => {
     const ccxt = await loadCcxt();
     const { exchange, ...w } = await signed({ faults: ['refuse-login'] });
     for (let i = 0; i < 3; i += 1) {
-      const error = await caught(exchange.authenticate());
+      const error = await thrownBy(exchange.authenticate());
       expect(error).toBeInstanceOf(ccxt.AuthenticationError);
       expect(error.cause).toMatchObject({ code: 'ERR_UNAUTHORIZED', rpc: { code: 13004 } });
     }
-    expect(await caught(exchange.watchBalance())).toBeInstanceOf(ccxt.AuthenticationError);
-    expect(await caught(exchange.fetchBalance())).toBeInstanceOf(ccxt.AuthenticationError);
+    expect(await thrownBy(exchange.watchBalance())).toBeInstanceOf(ccxt.AuthenticationError);
+    expect(await thrownBy(exchange.fetchBalance())).toBeInstanceOf(ccxt.AuthenticationError);
     w.sandbox.clearFaults();
     expect(await exchange.watchBalance()).toMatchObject({ BTC: { total: { BTC: 10 } } });
     expect((await exchange.fetchBalance()).BTC).toMatchObject({ total: 10 });
@@ -138,7 +139,7 @@ needsCcxt(title('ccxt with an asymmetric key'), () => {
     await exchange.loadMarkets();
     w.sandbox.addFault('refuse-login');
     const ticker = exchange.watchTicker('BTC/USD:BTC');
-    await caught(exchange.authenticate());
+    await thrownBy(exchange.authenticate());
     expect((await ticker).last).toBe(50_000);
   });
 
@@ -153,10 +154,10 @@ needsCcxt(title('ccxt with an asymmetric key'), () => {
     const ccxt = await loadCcxt();
     const { exchange, ...w } = await signed();
     w.sandbox.addFault('cut-before@public/auth');
-    expect(await caught(exchange.authenticate())).toBeInstanceOf(ccxt.NetworkError);
+    expect(await thrownBy(exchange.authenticate())).toBeInstanceOf(ccxt.NetworkError);
     w.sandbox.clearFaults();
     await w.sandbox.close();
-    expect(await caught(exchange.fetchBalance())).toBeInstanceOf(ccxt.NetworkError);
+    expect(await thrownBy(exchange.fetchBalance())).toBeInstanceOf(ccxt.NetworkError);
   });
 
   test('refuses to sign by hand without a token, and to be set up late', async () => {

@@ -13,8 +13,9 @@ import type { Keystore } from '../../src/keystore/keystore.js';
 import { retireKey, storePublicKey } from '../../src/keystore/stored-keys.js';
 import { generate } from '../../src/workflows/generate.js';
 import { cli, temporaryFolder } from '../support/cli.js';
+import { codeOf, errorOf } from '../support/outcomes.js';
 import { propertyRuns } from '../support/property-runs.js';
-import { addKey, codeOf, errorOf, filesOf, filesOfKey, newStore } from './support.js';
+import { addKey, filesOf, filesOfKey, newStore } from './support.js';
 
 vi.setConfig({ testTimeout: 120_000 });
 
@@ -324,7 +325,7 @@ describe('the passphrase of a backup', () => {
     const path = backupPath();
     await writeBackup(store, { path, passphrase: PASSPHRASE });
     const abort = new AbortController();
-    const restoring = codeOf(restoreBackup(newStore(), { path, passphrase: PASSPHRASE, signal: abort.signal }));
+    const restoring = codeOf(restoreBackup(newStore(), { path, passphrase: new Secret('another'), signal: abort.signal }));
     setTimeout(() => abort.abort(), 20);
     expect(await restoring).toBe('ERR_INTERRUPTED');
     expect(

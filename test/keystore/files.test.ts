@@ -2,7 +2,8 @@ import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileS
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { temporaryFolder } from '../support/cli.js';
-import { codeOf, errorOf, newStore } from './support.js';
+import { codeOf, errorOf } from '../support/outcomes.js';
+import { newStore } from './support.js';
 
 const broken = vi.hoisted(() => ({
   link: null as string | null,

@@ -15,7 +15,8 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { takeLock } from '../../src/keystore/lock.js';
 import { temporaryFolder } from '../support/cli.js';
-import { addKey, codeOf, errorOf, filesOf, filesOfKey, newStore } from './support.js';
+import { codeOf, errorOf } from '../support/outcomes.js';
+import { addKey, filesOf, filesOfKey, newStore } from './support.js';
 
 interface Holder {
   token: string;

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { isKeyName, requireKeyName } from '../../src/keystore/names.js';
-import { addKey, codeOf, errorOf, filesOf, filesOfKey, newStore } from './support.js';
+import { codeOf, errorOf } from '../support/outcomes.js';
+import { addKey, filesOf, filesOfKey, newStore } from './support.js';
 
 it.each(['a', '_', '7', 'bot', 'Bot_2.old-1', 'pem', 'a.pem.x', 'bot.json', 'x'.repeat(64)])(
   'takes the name %j',

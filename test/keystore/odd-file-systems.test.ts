@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { isDeribitKeysError } from '../../src/errors.js';
 import { temporaryFolder } from '../support/cli.js';
-import { codeOf, errorOf, filesOf, filesOfKey, newStore } from './support.js';
+import { codeOf, errorOf } from '../support/outcomes.js';
+import { filesOf, filesOfKey, newStore } from './support.js';
 
 /*
  * File systems that do not do as they are told: one that ignores modes (WSL's /mnt/c, Docker Desktop, FAT), and one that

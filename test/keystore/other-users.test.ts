@@ -13,7 +13,8 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { Keystore } from '../../src/keystore/keystore.js';
 import { serialiseRecord } from '../../src/keystore/record.js';
 import { temporaryFolder } from '../support/cli.js';
-import { addKey, codeOf, errorOf, isRoot, newStore, sampleRecord } from './support.js';
+import { codeOf, errorOf } from '../support/outcomes.js';
+import { addKey, isRoot, newStore, sampleRecord } from './support.js';
 
 const OTHER_USER = 12_345;
 

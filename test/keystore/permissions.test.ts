@@ -6,7 +6,8 @@ import { encodePrivateKeyPem } from '../../src/crypto/key-pem.js';
 import { type PermissionPolicy, readPrivateFile } from '../../src/keystore/permissions.js';
 import { loadSigner } from '../../src/workflows/load-signer.js';
 import { cli, temporaryFolder } from '../support/cli.js';
-import { addKey, errorOf, isRoot, newStore } from './support.js';
+import { errorOf } from '../support/outcomes.js';
+import { addKey, isRoot, newStore } from './support.js';
 
 const OTHER_USER = 12_345;
 

@@ -6,8 +6,9 @@ import { localSigner } from '../../src/crypto/signer.js';
 import { describeSharedFile, readInput, readPrivateFile } from '../../src/keystore/permissions.js';
 import { loadSigner } from '../../src/workflows/load-signer.js';
 import { cli, temporaryFolder } from '../support/cli.js';
+import { codeOf, errorOf } from '../support/outcomes.js';
 import { builtProgram, canRun } from '../support/program.js';
-import { addKey, codeOf, errorOf, newStore } from './support.js';
+import { addKey, newStore } from './support.js';
 
 const hasBash = await canRun('bash', '-c', 'cat <(true)');
 const program = builtProgram();

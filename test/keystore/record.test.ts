@@ -5,8 +5,9 @@ import { describe, expect, it } from 'vitest';
 import { isDeribitKeysError } from '../../src/errors.js';
 import { asLocal, type KeyRecord, parseRecord, serialiseRecord } from '../../src/keystore/record.js';
 import { cli } from '../support/cli.js';
+import { codeOf, errorOf } from '../support/outcomes.js';
 import { propertyRuns } from '../support/property-runs.js';
-import { addKey, codeOf, errorOf, newStore, sampleRecord } from './support.js';
+import { addKey, newStore, sampleRecord } from './support.js';
 
 const AGENT = { kind: 'ssh-agent', fingerprint: 'SHA256:x', comment: null, socket: '/run/agent' } as const;
 const reread = (record: KeyRecord) => parseRecord(serialiseRecord(record), 'bot.json', 'bot');

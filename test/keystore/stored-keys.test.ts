@@ -17,7 +17,8 @@ import {
 } from '../../src/keystore/stored-keys.js';
 import { generate } from '../../src/workflows/generate.js';
 import { temporaryFolder } from '../support/cli.js';
-import { addKey, codeOf, errorOf, filesOf, filesOfKey, newStore } from './support.js';
+import { codeOf, errorOf } from '../support/outcomes.js';
+import { addKey, filesOf, filesOfKey, newStore } from './support.js';
 
 const given = (text: string) => async () => new Secret(text);
 const change = (store: Keystore, name: string, next: Secret | null, passphrase?: () => Promise<Secret>) =>

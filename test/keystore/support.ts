@@ -2,7 +2,6 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { generateKeyPair } from '../../src/crypto/generate.js';
 import type { PrivateKey } from '../../src/crypto/keys.js';
-import { type ErrorCode, isDeribitKeysError } from '../../src/errors.js';
 import { type Keystore, type KeystoreOptions, openKeystore } from '../../src/keystore/keystore.js';
 import { type KeyRecord, localRecord } from '../../src/keystore/record.js';
 import { storeKey } from '../../src/keystore/stored-keys.js';
@@ -45,20 +44,4 @@ export function sampleRecord(changes: Partial<KeyRecord> = {}): KeyRecord {
     }),
     ...changes,
   };
-}
-
-/** The code of the error that `work` fails with; fails itself where it does not, or with an error that is not ours. */
-export async function codeOf(work: Promise<unknown> | (() => unknown)): Promise<ErrorCode> {
-  return (await errorOf(work)).code;
-}
-
-/** The error that `work` fails with; fails itself where it does not, or with an error that is not ours. */
-export async function errorOf(work: Promise<unknown> | (() => unknown)) {
-  try {
-    await (typeof work === 'function' ? work() : work);
-  } catch (error) {
-    if (isDeribitKeysError(error)) return error;
-    throw error;
-  }
-  throw new Error('it did not fail');
 }

@@ -15,8 +15,9 @@ import { describe, expect, it } from 'vitest';
 import { type Keystore, openKeystore } from '../../src/keystore/keystore.js';
 import type { Step } from '../../src/keystore/steps.js';
 import { isLeftover, ownerOfLeftover } from '../../src/keystore/transaction.js';
+import { codeOf, errorOf } from '../support/outcomes.js';
 import { propertyRuns } from '../support/property-runs.js';
-import { addKey, codeOf, errorOf, filesOf, filesOfKey, newStore } from './support.js';
+import { addKey, filesOf, filesOfKey, newStore } from './support.js';
 
 const change = (store: Keystore, steps: readonly Step[]) => store.withLock('bot', (locked) => locked.change(steps));
 const textOf = (store: Keystore, file: string) => readFileSync(join(store.folder, file), 'utf8');

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { openFleet } from '../../src/session/index.js';
 import { FakeTime, settled } from '../support/fake-time.js';
-import { afterTest, caught, next, world } from './support.js';
+import { thrownBy } from '../support/outcomes.js';
+import { afterTest, next, world } from './support.js';
 
 const SUMMARY = ['private/get_account_summary', { currency: 'BTC' }] as const;
 
@@ -22,7 +23,7 @@ describe('a fleet', () => {
     expect(times).toHaveLength(1);
     await fleet.close();
     expect(fleet.sessions.size).toBe(0);
-    expect(await caught(fleet.openSession(options))).toMatchObject({ code: 'ERR_USAGE' });
+    expect(await thrownBy(fleet.openSession(options))).toMatchObject({ code: 'ERR_USAGE' });
   });
 
   test('keeps to the connections of an address and to the sessions of a key', async () => {
@@ -33,13 +34,13 @@ describe('a fleet', () => {
     const key = { url: w.sandbox.wsUrl, clientId: w.clientId, signer: w.signer };
     const other = { ...key, clientId: otherId };
     const [first] = await Promise.all([fleet.openSession(key), fleet.openSession(key)]);
-    expect((await caught(fleet.openSession(key))).message).toContain('2 sessions already');
+    expect((await thrownBy(fleet.openSession(key))).message).toContain('2 sessions already');
     await fleet.openSession(other);
-    expect((await caught(fleet.openSession(other))).message).toContain('3 connections already');
+    expect((await thrownBy(fleet.openSession(other))).message).toContain('3 connections already');
     await first?.close();
     const again = await fleet.openSession(key);
     expect(await again.request(...SUMMARY)).toMatchObject({ currency: 'BTC' });
-    expect(await caught(fleet.openSession({ ...key, clientId: 'nobody', url: w.sandbox.httpUrl }))).toMatchObject({
+    expect(await thrownBy(fleet.openSession({ ...key, clientId: 'nobody', url: w.sandbox.httpUrl }))).toMatchObject({
       code: 'ERR_UNAUTHORIZED',
     });
     expect(fleet.sessions.size).toBe(3);
@@ -68,7 +69,7 @@ describe('a fleet', () => {
     };
     const stop = new AbortController();
     const options = { url: w.sandbox.wsUrl, clientId: w.clientId, signer: w.signer, connectWebSocket };
-    const opening = Array.from({ length: 5 }, () => caught(fleet.openSession({ ...options, signal: stop.signal })));
+    const opening = Array.from({ length: 5 }, () => thrownBy(fleet.openSession({ ...options, signal: stop.signal })));
     await settled();
     expect(connecting).toBe(2);
     expect(most).toBe(2);

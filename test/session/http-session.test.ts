@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { openHttp } from '../../src/deribit/http-transport.js';
 import { systemTime } from '../../src/session/time.js';
 import { thrownBy, until } from '../support/outcomes.js';
-import { caught, next, type World, world } from './support.js';
+import { next, type World, world } from './support.js';
 
 const SUMMARY = ['private/get_account_summary', { currency: 'BTC' }] as const;
 const BUY = ['private/buy', { instrument_name: 'BTC-PERPETUAL', amount: 10, type: 'market' }] as const;
@@ -48,8 +48,10 @@ describe('a session over HTTP', () => {
       'public/get_time bare',
       'public/status bare',
     ]);
-    expect(await caught(session.subscribe('ticker.BTC-PERPETUAL.raw', () => {}))).toMatchObject({ code: 'ERR_USAGE' });
-    expect(await caught(session.request('public/auth'))).toMatchObject({ code: 'ERR_USAGE' });
+    expect(await thrownBy(session.subscribe('ticker.BTC-PERPETUAL.raw', () => {}))).toMatchObject({
+      code: 'ERR_USAGE',
+    });
+    expect(await thrownBy(session.request('public/auth'))).toMatchObject({ code: 'ERR_USAGE' });
     const off = () => {};
     session.on('closed', off);
     session.off('closed', off);
@@ -95,9 +97,12 @@ describe('a session over HTTP', () => {
     const session = await open(w);
     w.sandbox.setFaults(['error@private/get_account_summary:13009', 'refuse-login']);
     const closed = next(session, 'closed');
-    expect(await caught(session.request(...SUMMARY))).toMatchObject({ code: 'ERR_UNAUTHORIZED', rpc: { code: 13004 } });
+    expect(await thrownBy(session.request(...SUMMARY))).toMatchObject({
+      code: 'ERR_UNAUTHORIZED',
+      rpc: { code: 13004 },
+    });
     expect((await closed).error).toMatchObject({ code: 'ERR_UNAUTHORIZED' });
-    expect(await caught(session.accessToken())).toMatchObject({ code: 'ERR_UNAUTHORIZED', maybeSent: false });
+    expect(await thrownBy(session.accessToken())).toMatchObject({ code: 'ERR_UNAUTHORIZED', maybeSent: false });
     expect(await session.closed).toMatchObject({ code: 'ERR_UNAUTHORIZED' });
   });
 
@@ -116,7 +121,7 @@ describe('a session over HTTP', () => {
     const w = await world();
     const session = await open(w);
     w.sandbox.addFault('cut-after@private/buyx1');
-    expect(await caught(session.request(...BUY))).toMatchObject({ code: 'ERR_OUTCOME_UNKNOWN', maybeSent: true });
+    expect(await thrownBy(session.request(...BUY))).toMatchObject({ code: 'ERR_OUTCOME_UNKNOWN', maybeSent: true });
     expect(w.sandbox.orders()).toHaveLength(1);
   });
 
@@ -126,7 +131,7 @@ describe('a session over HTTP', () => {
     const session = await open(w, { time });
     pass(1_000_000);
     w.sandbox.addFault('error@public/auth:11051');
-    expect(await caught(session.request(...BUY))).toMatchObject({
+    expect(await thrownBy(session.request(...BUY))).toMatchObject({
       code: 'ERR_RPC',
       rpc: { code: 11051 },
       maybeSent: false,
@@ -145,23 +150,23 @@ describe('a session over HTTP', () => {
 
   test('fails at once where it is refused or there is nobody, and after a while where it stays busy', async () => {
     const [w, other] = await Promise.all([world(), world()]);
-    expect(await caught(open(w, { signer: other.signer }))).toMatchObject({ code: 'ERR_UNAUTHORIZED' });
+    expect(await thrownBy(open(w, { signer: other.signer }))).toMatchObject({ code: 'ERR_UNAUTHORIZED' });
     w.sandbox.addFault('error@public/auth:11051');
-    expect(await caught(open(w, { openWithinMs: 50 }))).toMatchObject({ rpc: { code: 11051 } });
+    expect(await thrownBy(open(w, { openWithinMs: 50 }))).toMatchObject({ rpc: { code: 11051 } });
     await w.sandbox.close();
-    expect(await caught(open(w))).toMatchObject({ code: 'ERR_NETWORK', maybeSent: false });
+    expect(await thrownBy(open(w))).toMatchObject({ code: 'ERR_NETWORK', maybeSent: false });
   });
 
   test('ends with the wrong environment, by a signal, and by close', async () => {
     const w = await world();
     const first = await open(w);
     w.sandbox.addFault('wrong-testnet@private/buyx1');
-    expect(await caught(first.request(...BUY))).toMatchObject({ code: 'ERR_WRONG_ENVIRONMENT' });
+    expect(await thrownBy(first.request(...BUY))).toMatchObject({ code: 'ERR_WRONG_ENVIRONMENT' });
     expect(await first.closed).toMatchObject({ code: 'ERR_WRONG_ENVIRONMENT' });
 
-    expect(await caught(open(w, { signal: AbortSignal.abort() }))).toMatchObject({ code: 'ERR_INTERRUPTED' });
+    expect(await thrownBy(open(w, { signal: AbortSignal.abort() }))).toMatchObject({ code: 'ERR_INTERRUPTED' });
     w.sandbox.addFault('silent@public/authx1');
-    expect(await caught(open(w, { signal: AbortSignal.timeout(30) }))).toMatchObject({ code: 'ERR_INTERRUPTED' });
+    expect(await thrownBy(open(w, { signal: AbortSignal.timeout(30) }))).toMatchObject({ code: 'ERR_INTERRUPTED' });
     const stop = new AbortController();
     const second = await open(w, { signal: stop.signal });
     stop.abort();
@@ -169,10 +174,13 @@ describe('a session over HTTP', () => {
 
     const third = await open(w);
     w.sandbox.addFault('silent@private/get_account_summaryx1');
-    const waiting = caught(third.request(...SUMMARY));
+    const waiting = thrownBy(third.request(...SUMMARY));
     await expect.poll(() => w.calls()).toContain('private/get_account_summary silent');
     await Promise.all([third.close(), third.close()]);
     expect(await waiting).toMatchObject({ maybeSent: true });
-    expect(await caught(third.request(...SUMMARY))).toMatchObject({ code: 'ERR_CONNECTION_CLOSED', maybeSent: false });
+    expect(await thrownBy(third.request(...SUMMARY))).toMatchObject({
+      code: 'ERR_CONNECTION_CLOSED',
+      maybeSent: false,
+    });
   });
 });

@@ -8,7 +8,8 @@ import { isDeribitKeysError } from '../../src/errors.js';
 import { openSession, type SessionOptions } from '../../src/session/index.js';
 import { AnswerTimes } from '../../src/session/requests.js';
 import { FakeTime } from '../support/fake-time.js';
-import { caught, next, world } from './support.js';
+import { thrownBy } from '../support/outcomes.js';
+import { next, world } from './support.js';
 
 const BUY = ['private/buy', { instrument_name: 'BTC-PERPETUAL', amount: 10, type: 'limit', price: 5_000 }] as const;
 
@@ -124,7 +125,7 @@ describe('an error that names no request', () => {
       const w = await world();
       const session = await w.open();
       w.sandbox.addFault(`stray-error@private/buy:${code}`);
-      const error = await caught(session.request(...BUY, { timeoutMs: 3_000 }));
+      const error = await thrownBy(session.request(...BUY, { timeoutMs: 3_000 }));
       expect(error).toMatchObject({ code: 'ERR_OUTCOME_UNKNOWN', maybeSent: true });
       expect(w.calls().filter((call) => call.startsWith('private/buy'))).toHaveLength(1);
     },
@@ -185,7 +186,7 @@ describe('wrong arguments are refused before anything is sent', () => {
     const w = await world();
     for (const value of values) {
       if (name === 'timeoutMs' && value === null) continue;
-      const error = await caught(w.open({ [name]: value } as never));
+      const error = await thrownBy(w.open({ [name]: value } as never));
       expect(error, `${name} ${String(value)}`).toMatchObject({ code: 'ERR_USAGE' });
     }
     expect(w.calls()).toEqual([]);
@@ -193,7 +194,7 @@ describe('wrong arguments are refused before anything is sent', () => {
 
   test('as options of a session, and of a request', async () => {
     for (const options of [null, undefined, 5, 'options', []]) {
-      expect(await caught(openSession(options as never))).toMatchObject({ code: 'ERR_USAGE' });
+      expect(await thrownBy(openSession(options as never))).toMatchObject({ code: 'ERR_USAGE' });
     }
     const w = await world();
     const session = await w.open();
@@ -210,15 +211,15 @@ describe('wrong arguments are refused before anything is sent', () => {
       ['private/buy', {}, 5],
     ];
     for (const words of wrong) {
-      const error = await caught(session.request(...(words as Parameters<typeof session.request>)));
+      const error = await thrownBy(session.request(...(words as Parameters<typeof session.request>)));
       expect(error, JSON.stringify(words)).toMatchObject({ code: 'ERR_USAGE', maybeSent: false });
     }
-    expect(await caught(session.subscribe(5 as never, () => {}))).toMatchObject({ code: 'ERR_USAGE' });
-    expect(await caught(session.subscribe('ticker.BTC-PERPETUAL.raw', 5 as never))).toMatchObject({
+    expect(await thrownBy(session.subscribe(5 as never, () => {}))).toMatchObject({ code: 'ERR_USAGE' });
+    expect(await thrownBy(session.subscribe('ticker.BTC-PERPETUAL.raw', 5 as never))).toMatchObject({
       code: 'ERR_USAGE',
     });
     expect(w.calls().filter((call) => call.startsWith('private/'))).toEqual([]);
-    const refusal = await caught(session.request('private/buy', null as never));
+    const refusal = await thrownBy(session.request('private/buy', null as never));
     expect(refusal).toMatchObject({ code: 'ERR_RPC', rpc: { code: expect.any(Number) } });
   });
 });
@@ -229,12 +230,12 @@ test('an error of a request names who made it', async () => {
   async function placeTheOrder() {
     return session.request('private/buy', {});
   }
-  expect((await caught(placeTheOrder())).stack).toContain('placeTheOrder');
+  expect((await thrownBy(placeTheOrder())).stack).toContain('placeTheOrder');
   w.sandbox.addFault('silent@private/buy');
   async function waitForTheOrder() {
     return session.request('private/buy', {}, { timeoutMs: 50 });
   }
-  expect((await caught(waitForTheOrder())).stack).toContain('waitForTheOrder');
+  expect((await thrownBy(waitForTheOrder())).stack).toContain('waitForTheOrder');
 });
 
 test('subscribes to a silent exchange settle together, after one timeout', async () => {
@@ -264,7 +265,7 @@ test('a session restores cancel-on-disconnect after a cut, before anything else 
     'private/subscribe ok',
     'private/get_account_summary ok',
   ]);
-  expect(await caught(w.open({ cancelOnDisconnect: 'account', url: w.sandbox.httpUrl }))).toMatchObject({
+  expect(await thrownBy(w.open({ cancelOnDisconnect: 'account', url: w.sandbox.httpUrl }))).toMatchObject({
     code: 'ERR_USAGE',
   });
 });

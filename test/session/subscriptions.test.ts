@@ -1,6 +1,7 @@
 import { describe, expect, test, vi } from 'vitest';
 import type { ChannelMessage } from '../../src/session/index.js';
-import { all, caught, next, world } from './support.js';
+import { thrownBy } from '../support/outcomes.js';
+import { all, next, world } from './support.js';
 
 const COUNTER = 'sandbox.counter.20ms';
 
@@ -31,7 +32,7 @@ describe('subscriptions', () => {
   test('to a channel that there is not are refused, without harm to the others', async () => {
     const w = await world();
     const session = await w.open();
-    const error = await caught(session.subscribe(['ticker.NOTHING.raw', COUNTER, 'user.nothing'], () => {}));
+    const error = await thrownBy(session.subscribe(['ticker.NOTHING.raw', COUNTER, 'user.nothing'], () => {}));
     expect(error).toMatchObject({ code: 'ERR_NOT_ON_EXCHANGE' });
     const seen: unknown[] = [];
     await session.subscribe(COUNTER, ({ data }) => seen.push(data));
@@ -41,7 +42,7 @@ describe('subscriptions', () => {
   test('that the exchange leaves out of its answer are told apart', async () => {
     const w = await world({}, 'wallet:read');
     const session = await w.open({ scope: 'wallet:read' });
-    const error = await caught(session.subscribe('user.portfolio.btc', () => {}));
+    const error = await thrownBy(session.subscribe('user.portfolio.btc', () => {}));
     expect(error).toMatchObject({ code: 'ERR_RPC', rpc: { code: 13021 } });
   });
 

@@ -76,12 +76,3 @@ export function all<Name extends keyof SessionEvents>(session: Session, name: Na
   session.on(name, (event) => events.push(event));
   return events;
 }
-
-export async function caught(promise: Promise<unknown>): Promise<Record<string, unknown>> {
-  try {
-    await promise;
-  } catch (error) {
-    return error as Record<string, unknown>;
-  }
-  throw new Error('it did not reject');
-}

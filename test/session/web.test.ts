@@ -8,7 +8,8 @@ import { generateKeyPair } from '../../src/crypto/generate.js';
 import { encodePrivateKeyPem, encodePublicKeyPem } from '../../src/crypto/key-pem.js';
 import { startSandbox } from '../../src/sandbox/index.js';
 import type * as SessionModule from '../../src/session/index.js';
-import { afterTest, caught } from './support.js';
+import { thrownBy } from '../support/outcomes.js';
+import { afterTest } from './support.js';
 
 const path = (file: string) => fileURLToPath(new URL(`../../${file}`, import.meta.url));
 
@@ -80,7 +81,7 @@ describe('a session in a browser or worker', () => {
     const { openSession, loadKey } = page();
     const session = await openSession({ url: sandbox.httpUrl, clientId, signer: await loadKey(pem) });
     expect(await session.request('private/get_account_summary', { currency: 'BTC' })).toHaveProperty('equity');
-    const refused = await caught(session.request('private/buy', { instrument_name: 'BTC-PERPETUAL', amount: 10 }));
+    const refused = await thrownBy(session.request('private/buy', { instrument_name: 'BTC-PERPETUAL', amount: 10 }));
     expect(refused).toMatchObject({ code: 'ERR_USAGE', maybeSent: false, hint: expect.stringContaining('wss:') });
     await session.close();
     expect(sandbox.calls.some(({ method }) => method === 'private/buy')).toBe(false);
@@ -92,7 +93,7 @@ describe('a session in a browser or worker', () => {
     const signer = await loadKey(pem);
     for (const option of [{ proxy: 'http://127.0.0.1:1' }, { ca: 'pem' }]) {
       for (const url of [sandbox.wsUrl, sandbox.httpUrl]) {
-        expect(await caught(openSession({ url, clientId, signer, ...option }))).toMatchObject({ code: 'ERR_USAGE' });
+        expect(await thrownBy(openSession({ url, clientId, signer, ...option }))).toMatchObject({ code: 'ERR_USAGE' });
       }
     }
   });

@@ -5,8 +5,8 @@ import { describe, expect, test } from 'vitest';
 import type { Signer } from '../../src/crypto/signer.js';
 import { openSession } from '../../src/session/index.js';
 import { FakeTime } from '../support/fake-time.js';
-import { until } from '../support/outcomes.js';
-import { afterTest, all, caught, next, type World, world } from './support.js';
+import { thrownBy, until } from '../support/outcomes.js';
+import { afterTest, all, next, type World, world } from './support.js';
 
 const logins = (w: World) => w.calls().filter((call) => call.startsWith('public/auth'));
 const SUMMARY = ['private/get_account_summary', { currency: 'BTC' }] as const;
@@ -43,12 +43,12 @@ describe('logging in', () => {
 
   test('is given up where the exchange stays busy for too long', async () => {
     const w = await world({ faults: ['error@public/auth:11051'] });
-    expect(await caught(w.open({ openWithinMs: 60 }))).toMatchObject({ code: 'ERR_RPC', rpc: { code: 11051 } });
+    expect(await thrownBy(w.open({ openWithinMs: 60 }))).toMatchObject({ code: 'ERR_RPC', rpc: { code: 11051 } });
   });
 
   test('that is refused is final, names the client id and rules out the clock', async () => {
     const [w, other] = await Promise.all([world(), world()]);
-    const error = await caught(w.open({ signer: other.signer }));
+    const error = await thrownBy(w.open({ signer: other.signer }));
     expect(error).toMatchObject({ code: 'ERR_UNAUTHORIZED', rpc: { code: 13004 } });
     expect(error.message).toContain(w.clientId);
     expect(error.message).toContain('the clock is not the reason');
@@ -71,7 +71,7 @@ describe('logging in', () => {
           return w.signer.sign(message);
         },
       };
-      opening = caught(openSession({ url, clientId: w.clientId, signer, signal: end.signal }));
+      opening = thrownBy(openSession({ url, clientId: w.clientId, signer, signal: end.signal }));
     });
     end.abort();
     expect(await opening).toMatchObject({ code: 'ERR_INTERRUPTED' });
@@ -80,7 +80,7 @@ describe('logging in', () => {
   test('fails at once where there is no exchange', async () => {
     const w = await world();
     await w.sandbox.close();
-    expect(await caught(w.open())).toMatchObject({ code: 'ERR_NETWORK', maybeSent: false });
+    expect(await thrownBy(w.open())).toMatchObject({ code: 'ERR_NETWORK', maybeSent: false });
   });
 
   test.each([600_000, -600_000])('works with a clock that is off by %i ms, and says so', async (offsetMs) => {
@@ -99,7 +99,7 @@ describe('logging in', () => {
 
   test('is never signed for another day, whatever the exchange says of the time', async () => {
     const w = await world({ faults: ['clock:90000000'] });
-    const error = await caught(w.open());
+    const error = await thrownBy(w.open());
     expect(error).toMatchObject({ code: 'ERR_UNAUTHORIZED' });
     expect(error.message).toMatch(/the clock is off by (90|89)\d{6} ms, too far to be corrected/);
     expect(logins(w)).toEqual(['public/auth 13004']);
@@ -107,20 +107,20 @@ describe('logging in', () => {
 
   test('with a corrected timestamp that is refused as well ends after that one more try', async () => {
     const [w, other] = await Promise.all([world({ faults: ['clock:600000'] }), world()]);
-    const error = await caught(w.open({ signer: other.signer }));
+    const error = await thrownBy(w.open({ signer: other.signer }));
     expect(error.message).toMatch(/off by \d+ ms, which was corrected/);
     expect(logins(w)).toEqual(['public/auth 13004', 'public/auth 13004']);
   });
 
   test('that is refused while the clock cannot be read is tried on one more connection, then final', async () => {
     const w = await world({ faults: ['refuse-login', 'error@public/get_time:11051'] });
-    expect(await caught(w.open())).toMatchObject({ code: 'ERR_UNAUTHORIZED' });
+    expect(await thrownBy(w.open())).toMatchObject({ code: 'ERR_UNAUTHORIZED' });
     expect(logins(w)).toHaveLength(2);
   });
 
   test('ends with the wrong environment', async () => {
     const w = await world({ testnet: false });
-    expect(await caught(w.open())).toMatchObject({ code: 'ERR_WRONG_ENVIRONMENT' });
+    expect(await thrownBy(w.open())).toMatchObject({ code: 'ERR_WRONG_ENVIRONMENT' });
     const session = await w.open({ environment: 'prod' });
     expect(await session.request('public/test')).toMatchObject({ version: expect.any(String) });
   });
@@ -128,7 +128,7 @@ describe('logging in', () => {
   test('shows what a signer throws, and goes on without it only after the first time', async () => {
     const w = await world();
     const away = { ...w.signer, sign: () => Promise.reject(new Error('the agent is away')) };
-    expect(await caught(w.open({ signer: away }))).toMatchObject({
+    expect(await thrownBy(w.open({ signer: away }))).toMatchObject({
       code: 'ERR_SIGNER',
       cause: expect.objectContaining({ message: 'the agent is away' }),
     });
@@ -162,7 +162,7 @@ describe('logging in', () => {
   ])('refuses options that cannot be meant: %o', async (bad) => {
     const w = await world();
     expect(
-      await caught(openSession({ url: w.sandbox.wsUrl, clientId: 'x', signer: w.signer, ...(bad as object) })),
+      await thrownBy(openSession({ url: w.sandbox.wsUrl, clientId: 'x', signer: w.signer, ...(bad as object) })),
     ).toMatchObject({ code: 'ERR_USAGE' });
     expect(w.calls()).toEqual([]);
   });
@@ -201,7 +201,7 @@ describe('a cut', () => {
       const session = await w.open();
       w.sandbox.addFault(`${fault}@private/buyx1`);
       const back = next(session, 'reconnect');
-      const error = await caught(session.request(...BUY));
+      const error = await thrownBy(session.request(...BUY));
       expect(error).toMatchObject({ code: 'ERR_OUTCOME_UNKNOWN', maybeSent: true });
       await back;
       await session.request(...SUMMARY);
@@ -214,16 +214,16 @@ describe('a cut', () => {
     const session = await w.open();
     void w.sandbox.restart(50);
     await next(session, 'disconnect');
-    expect(await caught(session.request(...BUY, { queue: false }))).toMatchObject({
+    expect(await thrownBy(session.request(...BUY, { queue: false }))).toMatchObject({
       code: 'ERR_CONNECTION_CLOSED',
       maybeSent: false,
     });
-    expect(await caught(session.request(...BUY, { timeoutMs: 1 }))).toMatchObject({
+    expect(await thrownBy(session.request(...BUY, { timeoutMs: 1 }))).toMatchObject({
       code: 'ERR_NOT_SENT',
       maybeSent: false,
     });
     const stop = new AbortController();
-    const stopped = caught(session.request(...BUY, { signal: stop.signal }));
+    const stopped = thrownBy(session.request(...BUY, { signal: stop.signal }));
     stop.abort();
     expect(await stopped).toMatchObject({ code: 'ERR_INTERRUPTED', maybeSent: false });
     await next(session, 'reconnect');
@@ -279,13 +279,13 @@ describe('a cut', () => {
     const closed = next(session, 'closed');
     w.sandbox.dropConnections();
     await next(session, 'disconnect');
-    const waiting = caught(session.request(...SUMMARY, { queue: true }));
+    const waiting = thrownBy(session.request(...SUMMARY, { queue: true }));
     expect((await closed).error).toMatchObject({ code: 'ERR_UNAUTHORIZED', rpc: { code: 13004 } });
     const refused = { code: 'ERR_UNAUTHORIZED', maybeSent: false, rpc: { code: 13004 } };
     expect(await waiting).toMatchObject(refused);
-    expect(await caught(session.request(...SUMMARY))).toMatchObject(refused);
-    expect(await caught(session.accessToken())).toMatchObject(refused);
-    expect(await caught(session.subscribe('sandbox.counter.20ms', () => {}))).toMatchObject(refused);
+    expect(await thrownBy(session.request(...SUMMARY))).toMatchObject(refused);
+    expect(await thrownBy(session.accessToken())).toMatchObject(refused);
+    expect(await thrownBy(session.subscribe('sandbox.counter.20ms', () => {}))).toMatchObject(refused);
     expect(await session.closed).toMatchObject({ code: 'ERR_UNAUTHORIZED' });
     expect(logins(w)).toEqual(['public/auth ok', 'public/auth 13004']);
   });
@@ -299,7 +299,7 @@ describe('a cut', () => {
     );
     expect(answers.map((answer) => (answer as { currency: string }).currency)).toEqual(['BTC', 'ETH', 'USDC']);
     w.sandbox.setFaults(['garbage@private/buyx1']);
-    expect(await caught(session.request(...BUY))).toMatchObject({ code: 'ERR_OUTCOME_UNKNOWN', maybeSent: true });
+    expect(await thrownBy(session.request(...BUY))).toMatchObject({ code: 'ERR_OUTCOME_UNKNOWN', maybeSent: true });
     expect(await session.request(...SUMMARY)).toMatchObject({ currency: 'BTC' });
   });
 });
@@ -318,7 +318,10 @@ describe('a request', () => {
     const w = await world();
     const session = await w.open();
     w.sandbox.addFault('error@private/get_account_summary:13009x2');
-    expect(await caught(session.request(...SUMMARY))).toMatchObject({ code: 'ERR_UNAUTHORIZED', rpc: { code: 13009 } });
+    expect(await thrownBy(session.request(...SUMMARY))).toMatchObject({
+      code: 'ERR_UNAUTHORIZED',
+      rpc: { code: 13009 },
+    });
     expect(await session.request(...SUMMARY)).toMatchObject({ currency: 'BTC' });
   });
 
@@ -326,7 +329,10 @@ describe('a request', () => {
     const w = await world();
     const session = await w.open();
     w.sandbox.setFaults(['error@private/get_account_summary:13009', 'refuse-login']);
-    expect(await caught(session.request(...SUMMARY))).toMatchObject({ code: 'ERR_UNAUTHORIZED', rpc: { code: 13004 } });
+    expect(await thrownBy(session.request(...SUMMARY))).toMatchObject({
+      code: 'ERR_UNAUTHORIZED',
+      rpc: { code: 13004 },
+    });
     expect(await session.closed).toMatchObject({ code: 'ERR_UNAUTHORIZED' });
   });
 
@@ -357,7 +363,7 @@ describe('a request', () => {
     const session = await w.open();
     w.sandbox.setFaults([`error@private/buy:${code}x1`, `error@private/get_account_summary:${code}x1`]);
     expect(await session.request(...SUMMARY)).toMatchObject({ currency: 'BTC' });
-    expect(await caught(session.request(...BUY))).toMatchObject({ code: 'ERR_RPC', rpc: { code }, maybeSent: true });
+    expect(await thrownBy(session.request(...BUY))).toMatchObject({ code: 'ERR_RPC', rpc: { code }, maybeSent: true });
     expect(w.calls().filter((call) => call.startsWith('private/buy'))).toHaveLength(1);
   });
 
@@ -365,7 +371,7 @@ describe('a request', () => {
     const w = await world();
     const session = await w.open();
     w.sandbox.addFault('error@private/buy:10028');
-    expect(await caught(session.request(...BUY, { timeoutMs: 100 }))).toMatchObject({
+    expect(await thrownBy(session.request(...BUY, { timeoutMs: 100 }))).toMatchObject({
       code: 'ERR_RPC',
       rpc: { code: 10028 },
     });
@@ -374,30 +380,30 @@ describe('a request', () => {
   test('gets other refusals as they are', async () => {
     const w = await world({}, 'account:read');
     const session = await w.open();
-    expect(await caught(session.request(...BUY))).toMatchObject({ code: 'ERR_RPC', rpc: { code: 13021 } });
-    expect(await caught(session.request('private/get_nothing'))).toMatchObject({
+    expect(await thrownBy(session.request(...BUY))).toMatchObject({ code: 'ERR_RPC', rpc: { code: 13021 } });
+    expect(await thrownBy(session.request('private/get_nothing'))).toMatchObject({
       code: 'ERR_RPC',
       rpc: { code: -32601 },
     });
-    expect(await caught(session.request('nonsense'))).toMatchObject({ code: 'ERR_USAGE', maybeSent: false });
+    expect(await thrownBy(session.request('nonsense'))).toMatchObject({ code: 'ERR_USAGE', maybeSent: false });
   });
 
   test.each(['public/auth', 'private/logout'])('for %s are refused: the session makes them itself', async (method) => {
     const w = await world();
     const session = await w.open();
-    expect(await caught(session.request(method))).toMatchObject({ code: 'ERR_USAGE', maybeSent: false });
+    expect(await thrownBy(session.request(method))).toMatchObject({ code: 'ERR_USAGE', maybeSent: false });
   });
 
   test('that takes too long or is interrupted says that it may have arrived', async () => {
     const w = await world();
     const session = await w.open();
     w.sandbox.addFault('drop-answer@private/buyx2');
-    expect(await caught(session.request(...BUY, { timeoutMs: 20 }))).toMatchObject({
+    expect(await thrownBy(session.request(...BUY, { timeoutMs: 20 }))).toMatchObject({
       code: 'ERR_TIMEOUT',
       maybeSent: true,
     });
     const stop = new AbortController();
-    const stopped = caught(session.request(...BUY, { signal: stop.signal }));
+    const stopped = thrownBy(session.request(...BUY, { signal: stop.signal }));
     await until(() => w.sandbox.orders().length === 2);
     stop.abort();
     expect(await stopped).toMatchObject({ code: 'ERR_INTERRUPTED', maybeSent: true });
@@ -408,7 +414,7 @@ describe('a request', () => {
     const w = await world();
     const session = await w.open();
     w.sandbox.addFault('wrong-testnet@private/get_account_summaryx1');
-    expect(await caught(session.request(...SUMMARY))).toMatchObject({ code: 'ERR_WRONG_ENVIRONMENT' });
+    expect(await thrownBy(session.request(...SUMMARY))).toMatchObject({ code: 'ERR_WRONG_ENVIRONMENT' });
     expect(await session.closed).toMatchObject({ code: 'ERR_WRONG_ENVIRONMENT' });
   });
 
@@ -418,7 +424,7 @@ describe('a request', () => {
     await Promise.all(Array.from({ length: 6 }, () => session.request(...SUMMARY)));
     expect(w.calls().filter((call) => call.includes('10028'))).toEqual([]);
     const impatient = session.request(...SUMMARY, { timeoutMs: 1 });
-    expect(await caught(impatient)).toMatchObject({ code: 'ERR_NOT_SENT', maybeSent: false });
+    expect(await thrownBy(impatient)).toMatchObject({ code: 'ERR_NOT_SENT', maybeSent: false });
   });
 });
 
@@ -471,12 +477,12 @@ describe('closing', () => {
     const session = await w.open();
     await session.subscribe('sandbox.counter.20ms', () => {});
     w.sandbox.addFault('silent@private/get_account_summary');
-    const waiting = caught(session.request(...SUMMARY));
+    const waiting = thrownBy(session.request(...SUMMARY));
     await expect.poll(() => w.calls()).toContain('private/get_account_summary silent');
     await Promise.all([session.close(), session.close()]);
     expect(await waiting).toMatchObject({ maybeSent: true });
     expect(await session.closed).toBeNull();
-    expect(await caught(session.request(...SUMMARY))).toMatchObject({
+    expect(await thrownBy(session.request(...SUMMARY))).toMatchObject({
       code: 'ERR_CONNECTION_CLOSED',
       maybeSent: false,
     });
@@ -496,11 +502,11 @@ describe('closing', () => {
   test('does not wait for a signer that never answers', async () => {
     const w = await world();
     const never = { ...w.signer, sign: () => new Promise<Uint8Array>(() => {}) };
-    expect(await caught(w.open({ signer: never, signal: AbortSignal.timeout(50) }))).toMatchObject({
+    expect(await thrownBy(w.open({ signer: never, signal: AbortSignal.timeout(50) }))).toMatchObject({
       code: 'ERR_INTERRUPTED',
     });
     const time = new FakeTime();
-    const opening = caught(w.open({ signer: never, time }));
+    const opening = thrownBy(w.open({ signer: never, time }));
     await expect.poll(() => time.pending).toBeGreaterThan(0);
     await time.advance(60_000);
     expect(await opening).toMatchObject({ code: 'ERR_SIGNER' });
@@ -508,8 +514,8 @@ describe('closing', () => {
 
   test('happens by a signal, at any stage', async () => {
     const w = await world({ faults: ['silent@public/auth'] });
-    expect(await caught(w.open({ signal: AbortSignal.abort() }))).toMatchObject({ code: 'ERR_INTERRUPTED' });
-    expect(await caught(w.open({ signal: AbortSignal.timeout(50) }))).toMatchObject({ code: 'ERR_INTERRUPTED' });
+    expect(await thrownBy(w.open({ signal: AbortSignal.abort() }))).toMatchObject({ code: 'ERR_INTERRUPTED' });
+    expect(await thrownBy(w.open({ signal: AbortSignal.timeout(50) }))).toMatchObject({ code: 'ERR_INTERRUPTED' });
     w.sandbox.clearFaults();
     const stop = new AbortController();
     const session = await w.open({ signal: stop.signal });

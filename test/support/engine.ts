@@ -6,16 +6,18 @@ import { engine as native } from '../../src/crypto/engine/native.js';
  * salt and cost once and remembers it. A key that is written encrypted and opened many times costs one derivation.
  */
 
-const derived = new Map<string, ReturnType<Engine['pbkdf2']>>();
+const derived = new Map<string, Promise<Uint8Array<ArrayBuffer>>>();
 
-export const engine: Engine = {
-  ...native,
-  pbkdf2(password, parameters) {
-    const { hash, salt, iterations, length } = parameters;
-    const words = [Buffer.from(password).toString('hex'), hash, Buffer.from(salt).toString('hex'), iterations, length];
-    const question = words.join(' ');
-    const known = derived.get(question) ?? native.pbkdf2(password, parameters);
-    derived.set(question, known);
-    return known.then((key) => key.slice());
-  },
-};
+function once<Parameters extends { readonly salt: Uint8Array }>(
+  derive: (password: Uint8Array, parameters: Parameters) => Promise<Uint8Array<ArrayBuffer>>,
+) {
+  return async (password: Uint8Array, parameters: Parameters) => {
+    const salt = Buffer.from(parameters.salt).toString('hex');
+    const question = JSON.stringify([Buffer.from(password).toString('hex'), { ...parameters, salt }]);
+    const answer = derived.get(question) ?? derive(password, parameters);
+    derived.set(question, answer);
+    return (await answer).slice();
+  };
+}
+
+export const engine: Engine = { ...native, pbkdf2: once(native.pbkdf2), scrypt: once(native.scrypt) };

@@ -5,11 +5,11 @@ import { type DeribitKeysError, type ErrorCode, isDeribitKeysError } from '../..
 export type Work = PromiseLike<unknown> | (() => unknown);
 
 /** What `work` fails with; fails itself where it does not. */
-export async function thrownBy(work: Work): Promise<unknown> {
+export async function thrownBy(work: Work): Promise<Error & Readonly<Record<string, unknown>>> {
   try {
     await (typeof work === 'function' ? work() : work);
   } catch (error) {
-    return error;
+    return error as Error & Readonly<Record<string, unknown>>;
   }
   throw new Error('it did not fail');
 }

@@ -14,8 +14,8 @@ import {
   verify,
 } from '../../src/index.js';
 import { type Sandbox, startSandbox } from '../../src/sandbox/index.js';
-import { codeOf } from '../keystore/support.js';
 import { temporaryFolder } from '../support/cli.js';
+import { codeOf } from '../support/outcomes.js';
 
 let sandbox: Sandbox;
 let login: AccountLogin;

@@ -6,7 +6,8 @@ import { disableApiKey, removeApiKey } from '../../src/deribit/api-keys.js';
 import { DeribitKeysError } from '../../src/errors.js';
 import { withAccount } from '../../src/workflows/account/account.js';
 import { removeKey } from '../../src/workflows/remove.js';
-import { errorOf, filesOf, filesOfKey } from '../keystore/support.js';
+import { filesOf, filesOfKey } from '../keystore/support.js';
+import { errorOf } from '../support/outcomes.js';
 import { openWorld, type World } from './support.js';
 
 const remove = (world: World, options: Partial<Parameters<typeof removeKey>[2]> = {}) =>

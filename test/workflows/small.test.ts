@@ -10,8 +10,9 @@ import { formatDuration, parseDuration } from '../../src/util/text.js';
 import { authenticate } from '../../src/workflows/account/account.js';
 import { endpointFields, endpointOfRecord, selectEndpoint } from '../../src/workflows/endpoint-selection.js';
 import { loadSigner } from '../../src/workflows/load-signer.js';
-import { codeOf, errorOf, sampleRecord } from '../keystore/support.js';
+import { sampleRecord } from '../keystore/support.js';
 import { temporaryFolder } from '../support/cli.js';
+import { codeOf, errorOf } from '../support/outcomes.js';
 import { openWorld } from './support.js';
 
 const registeredOn = (environment: 'test' | 'prod', url: string | null = null, name = 'bot') =>

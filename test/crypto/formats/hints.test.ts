@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { fingerprint } from '../../../src/crypto/fingerprint.js';
 import { parsePrivateKey, parsePublicKey } from '../../../src/crypto/formats/index.js';
-import { hasOpenssl, hasProgram, hasSshKeygen, opensslFingerprint, refusal, temporaryFolder } from './support.js';
+import { errorOf } from '../../support/outcomes.js';
+import { hasOpenssl, hasProgram, hasSshKeygen, opensslFingerprint, temporaryFolder } from './support.js';
 
 // Every command that a hint names is run here as it stands, against a file of the kind that it is for.
 
@@ -37,7 +38,7 @@ let count = 0;
  * Returns what the command wrote.
  */
 async function follow(name: string, options: Readonly<Record<string, string>> = {}): Promise<Uint8Array> {
-  const error = await refusal(parsePublicKey(file(name), { passphrase: 'pw' }));
+  const error = await errorOf(parsePublicKey(file(name), { passphrase: 'pw' }));
   const commands = commandsIn(error.hint ?? '');
   expect(commands.length, `${error.message}: ${error.hint}`).toBeGreaterThan(0);
   const out = `out-${++count}`;
@@ -138,7 +139,7 @@ describe.runIf(hasOpenssl)('the command that the hint names works on', () => {
   });
 
   test('a key in one line of base64, as the hint for a cut key has it', async () => {
-    const error = await refusal(parsePrivateKey('-----BEGIN PRIVATE KEY-----'));
+    const error = await errorOf(parsePrivateKey('-----BEGIN PRIVATE KEY-----'));
     const command = /(base64 < <file> \| .*)$/.exec(error.hint ?? '')?.[1] ?? '';
     const line = shell(command.replace('<file>', 'ed.pem'));
     expect(line).not.toContain('\n');

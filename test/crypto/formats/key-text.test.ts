@@ -3,7 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { privateKeyFromEd25519Seed } from '../../../src/crypto/build-keys.js';
 import { parsePrivateKey, serialisePrivateKey } from '../../../src/crypto/formats/index.js';
 import { generateKeyPair } from '../../../src/crypto/generate.js';
-import { expectRefusal, refusal } from './support.js';
+import { errorOf } from '../../support/outcomes.js';
+import { expectRefusal } from './support.js';
 
 // Its base64 has both + and / in it.
 const key = await privateKeyFromEd25519Seed(new Uint8Array(32).map((_, i) => (i * 37 + 251) & 0xff));
@@ -92,7 +93,7 @@ describe('where a part of the key is lost, the message says what happened and th
     ['stars', '***', /masked/, /where it is kept/],
   ];
   test.each(cases)('%s', async (_, text, message, hint) => {
-    const error = await refusal(parsePrivateKey(text));
+    const error = await errorOf(parsePrivateKey(text));
     expect(error.code).toBe('ERR_KEY_UNREADABLE');
     expect(error.message).toMatch(message);
     expect(error.hint).toMatch(hint);

@@ -3,7 +3,8 @@ import { privateKeyFromEd25519Seed } from '../../../src/crypto/build-keys.js';
 import { encryptPkcs8 } from '../../../src/crypto/formats/encrypted-pkcs8.js';
 import { inspectKey, parsePrivateKey, parsePublicKey } from '../../../src/crypto/formats/index.js';
 import { encodePem } from '../../../src/crypto/pem.js';
-import { ENGINES, expectRefusal, native, refusal } from './support.js';
+import { errorOf } from '../../support/outcomes.js';
+import { ENGINES, expectRefusal, native } from './support.js';
 
 const key = await privateKeyFromEd25519Seed(Uint8Array.from({ length: 32 }, (_, i) => i + 1));
 const raw = Buffer.from(key.publicKey.spki.slice(-32));
@@ -191,7 +192,7 @@ describe('a file that is no key of ours is named:', () => {
   ])('%s', async (_, input, message) => {
     const bytes = typeof input === 'string' ? new Uint8Array(Buffer.from(input, 'latin1')) : input;
     for (const each of [bytes, Buffer.from(bytes).toString('base64')]) {
-      const error = await refusal(parsePrivateKey(each));
+      const error = await errorOf(parsePrivateKey(each));
       if (each !== bytes && bytes.length < 24) continue;
       expect(error.message).toMatch(message);
       expect(error.code).toBe('ERR_KEY_UNSUPPORTED');

@@ -22,7 +22,7 @@ function filesBelow(folder: string): string[] {
     .sort();
 }
 
-/** The fingerprint, or the message of the refusal, which must be one of ours with a hint. */
+/** The fingerprint, or the message of the which must be one of ours with a hint. */
 async function verdict(key: Promise<PrivateKey | PublicKey>): Promise<string> {
   try {
     return fingerprint(await key);

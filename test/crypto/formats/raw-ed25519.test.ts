@@ -4,7 +4,8 @@ import { privateKeyFromEd25519Seed } from '../../../src/crypto/build-keys.js';
 import { base58ToBytes, concatBytes } from '../../../src/crypto/bytes.js';
 import { inspectKey, parsePrivateKey, parsePublicKey } from '../../../src/crypto/formats/index.js';
 import { encodePem } from '../../../src/crypto/pem.js';
-import { ENGINES, expectRefusal, refusal } from './support.js';
+import { errorOf } from '../../support/outcomes.js';
+import { ENGINES, expectRefusal } from './support.js';
 
 const seed = Uint8Array.from({ length: 32 }, (_, i) => i + 1);
 const key = await privateKeyFromEd25519Seed(seed);
@@ -75,7 +76,7 @@ describe('a seed that is said to be one', () => {
   });
 
   test('is measured in bytes where its text is of another length', async () => {
-    const { message } = await refusal(parsePrivateKey(base64Of(new Uint8Array(48).fill(9)), asSeed));
+    const { message } = await errorOf(parsePrivateKey(base64Of(new Uint8Array(48).fill(9)), asSeed));
     expect(message).toContain('this is 64 characters (48 bytes, decoded)');
     await expectRefusal(
       parsePrivateKey('0123456789abcdef0123456789abcdef', asSeed),
@@ -112,7 +113,7 @@ describe('32 bytes of which nothing is said', () => {
   });
 
   test('are refused with the hint of raw-seed only where they can be a seed', async () => {
-    const { hint } = await refusal(parsePrivateKey(hexOf(seed)));
+    const { hint } = await errorOf(parsePrivateKey(hexOf(seed)));
     expect(hint).toContain('--format raw-seed');
     for (const input of [
       'sIVN2Fdt3YBlxX78fVvcqTNe50UbScC02Gj8LEe1030=',
@@ -120,14 +121,14 @@ describe('32 bytes of which nothing is said', () => {
       'no key',
       base64Of(pair.slice(1)),
     ]) {
-      const error = await refusal(parsePrivateKey(input));
+      const error = await errorOf(parsePrivateKey(input));
       expect(error.code).toBe('ERR_KEY_UNREADABLE');
       expect(error.hint).not.toContain('raw-seed');
     }
   });
 
   test('under a PEM label are refused with the hint that they may be a seed', async () => {
-    const { message, hint } = await refusal(parsePrivateKey(encodePem('PRIVATE KEY', seed)));
+    const { message, hint } = await errorOf(parsePrivateKey(encodePem('PRIVATE KEY', seed)));
     expect(message).toMatch(/32 bare bytes, not DER/);
     expect(hint).toContain('--format raw-seed');
     expect((await parsePublicKey(encodePem('PUBLIC KEY', raw))).equals(key.publicKey)).toBe(true);

@@ -2,7 +2,8 @@ import { generateKeyPairSync } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { inspectKey, parsePrivateKey, parsePublicKey } from '../../../src/crypto/formats/index.js';
 import { encodePem } from '../../../src/crypto/pem.js';
-import { expectRefusal, refusal } from './support.js';
+import { errorOf } from '../../support/outcomes.js';
+import { expectRefusal } from './support.js';
 
 const utf8 = (text: string) => new TextEncoder().encode(text);
 const pem = (label: string, body = 'AAAA') => `-----BEGIN ${label}-----\n${body}\n-----END ${label}-----\n`;
@@ -114,7 +115,7 @@ describe('what is no key that Deribit takes is refused by its name', () => {
     ['an unknown SSH key', 'ssh-xmss AAAACHNzaC14bXNz', 'SSH key of type ssh-xmss: Deribit takes Ed25519 or RSA'],
   ];
   test.each(unsupported)('%s', async (_, input, message) => {
-    const error = await refusal(parsePublicKey(input));
+    const error = await errorOf(parsePublicKey(input));
     expect(error.message.slice(0, message.length)).toBe(message);
     expect(error.code).toBe('ERR_KEY_UNSUPPORTED');
     expect(error.hint).toMatch(/\S/);
@@ -180,7 +181,7 @@ describe('what is broken or unknown is refused as unreadable', () => {
       `{"${secret}`,
       pem('PRIVATE KEY', secret),
     ]) {
-      const error = await refusal(parsePrivateKey(input));
+      const error = await errorOf(parsePrivateKey(input));
       const shown = [error.message, error.hint, String(error.cause), error.stack, JSON.stringify(error)].join();
       expect(shown).not.toContain(secret);
     }

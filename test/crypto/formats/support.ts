@@ -1,4 +1,4 @@
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { expect } from 'vitest';
 import { engine as native } from '../../../src/crypto/engine/native.js';
 import { engine as portable } from '../../../src/crypto/engine/portable.js';
-import { DeribitKeysError, type ErrorCode } from '../../../src/errors.js';
+import type { ErrorCode } from '../../../src/errors.js';
+import { errorOf } from '../../support/outcomes.js';
 
 /** Both engines, for `describe.each`. */
 export const ENGINES = [native, portable];
@@ -29,9 +30,11 @@ export function hasProgram(name: string, argument: string): boolean {
 export const hasOpenssl = hasProgram('openssl', 'version');
 export const hasSshKeygen = hasProgram('ssh-keygen', '-?');
 
-/** Runs a program and returns its standard output. */
-export function run(program: string, args: readonly string[], input?: string | Uint8Array): Buffer {
-  return execFileSync(program, args, { input: input ?? '', stdio: ['pipe', 'pipe', 'pipe'] });
+/** Runs a program, which must succeed whether it reads its input or not, and returns its standard output. */
+export function run(program: string, args: readonly string[], input: string | Uint8Array = ''): Buffer {
+  const { status, stdout, stderr } = spawnSync(program, args, { input, maxBuffer: 64 * 1024 * 1024 });
+  if (status !== 0) throw new Error(`${program} ${args.join(' ')} ended with ${status}: ${stderr}`);
+  return stdout;
 }
 
 /** Deribit's fingerprint of SPKI DER, by node:crypto. */
@@ -47,23 +50,13 @@ export function opensslFingerprint(key: string | Uint8Array, ...args: readonly s
   return md5Fingerprint(run('openssl', ['pkey', '-pubout', '-outform', 'DER', ...args], key));
 }
 
-/** What a promise is refused with; a promise that is kept, or broken otherwise, fails the test. */
-export async function refusal(promise: Promise<unknown>): Promise<DeribitKeysError> {
-  const error: unknown = await promise.then(
-    () => new Error('it was taken'),
-    (reason: unknown) => reason,
-  );
-  if (!(error instanceof DeribitKeysError)) throw error;
-  return error;
-}
-
 /** Expects a refusal with this code and a message that matches, with a hint. */
 export async function expectRefusal(
   promise: Promise<unknown>,
   code: ErrorCode,
   message: string | RegExp,
 ): Promise<void> {
-  const error = await refusal(promise);
+  const error = await errorOf(promise);
   expect(error.message).toMatch(message);
   expect(error.code).toBe(code);
   expect(error.hint).toMatch(/\S/);

@@ -4,8 +4,8 @@ import type { Keystore } from '../../../src/keystore/keystore.js';
 import { listAccountKeys } from '../../../src/workflows/account/api-keys.js';
 import { changeKey, type KeyChange } from '../../../src/workflows/account/change-api-key.js';
 import type { WorkflowContext } from '../../../src/workflows/context.js';
-import { errorOf } from '../../keystore/support.js';
 import { openDesk } from '../../support/account-world.js';
+import { errorOf } from '../../support/outcomes.js';
 import { openBench } from '../../support/workbench.js';
 import { openWorld, type World } from '../support.js';
 

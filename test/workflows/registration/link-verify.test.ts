@@ -4,8 +4,7 @@ import { resolveEndpoint } from '../../../src/deribit/endpoints.js';
 import { type Verification, verify } from '../../../src/workflows/checks/verify.js';
 import { generate } from '../../../src/workflows/generate.js';
 import { link } from '../../../src/workflows/registration/link.js';
-import { errorOf } from '../../keystore/support.js';
-import { until } from '../../support/outcomes.js';
+import { errorOf, until } from '../../support/outcomes.js';
 import { openWorld, SCOPE, type Via, type World } from '../support.js';
 
 const VIAS: readonly Via[] = ['ws', 'http'];

@@ -9,8 +9,7 @@ import { certainlyNotDone, DeribitKeysError, isDeribitKeysError } from '../../..
 import { readAudit } from '../../../src/keystore/audit-log.js';
 import { generate } from '../../../src/workflows/generate.js';
 import { labelFor } from '../../../src/workflows/registration/register.js';
-import { errorOf } from '../../keystore/support.js';
-import { until } from '../../support/outcomes.js';
+import { errorOf, until } from '../../support/outcomes.js';
 import { openWorld, SCOPE, type Via, type World } from '../support.js';
 
 const CREATE = 'private/create_api_key';

@@ -5,7 +5,7 @@ import { openPrivateKey } from '../../../src/keystore/open-key.js';
 import { readPublicKey, storeKey } from '../../../src/keystore/stored-keys.js';
 import { withAccount } from '../../../src/workflows/account/account.js';
 import type { Registration } from '../../../src/workflows/registration/register.js';
-import { codeOf, errorOf } from '../../keystore/support.js';
+import { codeOf, errorOf } from '../../support/outcomes.js';
 import { openWorld, type Via, type World } from '../support.js';
 
 const CREATE = 'private/create_api_key';
@@ -54,8 +54,8 @@ describe.each(VIAS)('after an answer that was lost over %s', (via) => {
   it.each(['late-cut', 'late-502', 'late-silent'])(
     'a request that is carried out late is waited for (%s)',
     async (late) => {
-      const world = await openWorld(via, { faults: [`${late}@${CREATE}:300x1`], timeoutMs: 200 });
-      const patient = { uncertainMs: 2_000 };
+      const world = await openWorld(via, { faults: [`${late}@${CREATE}:800x1`], timeoutMs: 200 });
+      const patient = { uncertainMs: 8_000 };
       await errorOf(world.register({}, patient));
       expect(ours(world)).toHaveLength(0);
       const sentUntil = (await world.store.read('bot')).uncertainUntil;

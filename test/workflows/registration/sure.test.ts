@@ -9,8 +9,8 @@ import { openPrivateKey } from '../../../src/keystore/open-key.js';
 import { readPublicKey, storeKey } from '../../../src/keystore/stored-keys.js';
 import type { AccountLogin } from '../../../src/workflows/context.js';
 import { removeKey } from '../../../src/workflows/remove.js';
-import { codeOf, errorOf } from '../../keystore/support.js';
 import { temporaryFolder } from '../../support/cli.js';
+import { codeOf, errorOf } from '../../support/outcomes.js';
 import { openWorld, SCOPE, type World } from '../support.js';
 
 const CREATE = 'private/create_api_key';
