@@ -21,6 +21,7 @@ export default defineConfig({
     unstubGlobals: true,
     // more than there are cores, since many tests wait for a disk or another process
     maxWorkers: Math.ceil(1.5 * availableParallelism()),
+    setupFiles: ['test/support/setup.ts'],
     testTimeout: 120_000,
     hookTimeout: 120_000,
     projects: [

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { hashOf } from '../../src/integrations/auth-server/secret-file.js';
 import { shop } from '../integrations/support.js';
-import { afterTest } from '../session/support.js';
+import { afterTest } from '../support/after-test.js';
 import { temporaryFolder } from '../support/cli.js';
 import { builtProgram, canRun } from '../support/program.js';
 import { freePort } from '../support/redis.js';

@@ -4,7 +4,7 @@ import { chmodSync, chownSync, copyFileSync, mkdirSync, readFileSync, renameSync
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { isTaken, shop } from '../integrations/support.js';
-import { afterTest } from '../session/support.js';
+import { afterTest } from '../support/after-test.js';
 import { temporaryFolder } from '../support/cli.js';
 import { builtProgram, canRun } from '../support/program.js';
 

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { shop } from '../integrations/support.js';
-import { afterTest } from '../session/support.js';
+import { afterTest } from '../support/after-test.js';
 import { temporaryFolder } from '../support/cli.js';
 import { builtProgram, canRun } from '../support/program.js';
 import { freePort } from '../support/redis.js';

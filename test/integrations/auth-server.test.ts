@@ -20,7 +20,8 @@ import type { ServedKey } from '../../src/integrations/auth-server/served-key.js
 import { ManagedSession } from '../../src/integrations/ccxt/rest.js';
 import type { Session } from '../../src/session/index.js';
 import { memoryTokenStore } from '../../src/session/token-store.js';
-import { afterTest, world } from '../session/support.js';
+import { world } from '../session/support.js';
+import { afterTest } from '../support/after-test.js';
 import { type CliResult, temporaryFolder } from '../support/cli.js';
 import { thrownBy } from '../support/outcomes.js';
 import { isTaken, type Shop, shop } from './support.js';

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { Sandbox } from '../../src/sandbox/index.js';
-import { afterTest } from '../session/support.js';
+import { afterTest } from '../support/after-test.js';
 
 const fixture = new URL('../fixtures/ccxt/package.json', import.meta.url);
 

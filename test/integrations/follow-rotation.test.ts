@@ -6,7 +6,7 @@ import { openKeystore } from '../../src/keystore/keystore.js';
 import { openPrivateKey } from '../../src/keystore/open-key.js';
 import { openSession } from '../../src/session/index.js';
 import type { FollowedKeystore } from '../../src/session/key-source.js';
-import { afterTest } from '../session/support.js';
+import { afterTest } from '../support/after-test.js';
 import { hasCcxt, loadCcxt, pointAt } from './ccxt-package.js';
 import { type Shop, shop } from './support.js';
 

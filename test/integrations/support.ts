@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { type Sandbox, type SandboxOptions, startSandbox } from '../../src/sandbox/index.js';
-import { afterTest } from '../session/support.js';
+import { afterTest } from '../support/after-test.js';
 import { type CliOptions, type CliResult, cli, temporaryFolder } from '../support/cli.js';
 
 /** An exchange, and a keystore with the key `bot` that is registered there. */

@@ -145,6 +145,7 @@ describe('between processes of one host', () => {
         () => JSON.parse(readFileSync(lockFile(folder), 'utf8')) as { pid: number },
         60_000,
       );
+      await vi.waitFor(() => expect(readdirSync(folder)).toEqual(['.bot.lock']), 60_000);
       process.kill(holder.pid, 'SIGKILL');
       await vi.waitFor(() => expect(readFileSync(`/proc/${holder.pid}/stat`, 'utf8')).toContain(') Z '), 60_000);
       const taker = startWorker(folder, [], { waitMs: 10_000 });

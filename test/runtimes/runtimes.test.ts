@@ -10,7 +10,7 @@ import { encodePrivateKeyPem, encodePublicKeyPem } from '../../src/crypto/key-pe
 import { startSandbox } from '../../src/sandbox/index.js';
 import { unusedPort } from '../deribit/servers.js';
 import { hasOpenssl, selfSigned, tlsExchange } from '../deribit/tls.js';
-import { afterTest } from '../session/support.js';
+import { afterTest } from '../support/after-test.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const fixture = (path: string) => join(root, 'test/fixtures/runtimes/node_modules', path);

@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { openFleet } from '../../src/session/index.js';
+import { afterTest } from '../support/after-test.js';
 import { FakeTime, settled } from '../support/fake-time.js';
 import { thrownBy } from '../support/outcomes.js';
-import { afterTest, next, world } from './support.js';
+import { next, world } from './support.js';
 
 const SUMMARY = ['private/get_account_summary', { currency: 'BTC' }] as const;
 

@@ -6,9 +6,10 @@ import { type AddressInfo, connect, type Server } from 'node:net';
 import { join } from 'node:path';
 import { createServer as createTlsServer } from 'node:tls';
 import { expect, test } from 'vitest';
+import { afterTest } from '../support/after-test.js';
 import { temporaryFolder } from '../support/cli.js';
 import { canRun } from '../support/program.js';
-import { afterTest, next, type World, world } from './support.js';
+import { next, type World, world } from './support.js';
 
 const hasOpenssl = await canRun('openssl', 'version');
 const HOST = 'exchange.example';

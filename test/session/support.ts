@@ -1,4 +1,3 @@
-import { afterEach } from 'vitest';
 import { generateKeyPair } from '../../src/crypto/generate.js';
 import { encodePublicKeyPem } from '../../src/crypto/key-pem.js';
 import type { Signer } from '../../src/crypto/signer.js';
@@ -6,16 +5,7 @@ import { localSigner } from '../../src/crypto/signer.js';
 import { type Sandbox, type SandboxOptions, startSandbox } from '../../src/sandbox/index.js';
 import type { SessionEvents } from '../../src/session/events.js';
 import { openSession, type Session, type SessionOptions } from '../../src/session/index.js';
-
-const closers: (() => Promise<unknown>)[] = [];
-afterEach(async () => {
-  for (const close of closers.splice(0).reverse()) await close();
-});
-
-/** Runs `close` after the test. */
-export function afterTest(close: () => Promise<unknown>): void {
-  closers.push(close);
-}
+import { afterTest } from '../support/after-test.js';
 
 /** An exchange with one asymmetric key, and what is needed to log in with it. */
 export interface World {

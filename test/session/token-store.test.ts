@@ -6,7 +6,9 @@ import { resolveEndpoint } from '../../src/deribit/endpoints.js';
 import { openWebSocket } from '../../src/deribit/websocket-transport.js';
 import { DeribitKeysError } from '../../src/errors.js';
 import { memoryTokenStore, openFleet, type Session, type TokenStore } from '../../src/session/index.js';
-import { afterTest, all, caught, next, type World, world } from './support.js';
+import { afterTest } from '../support/after-test.js';
+import { thrownBy } from '../support/outcomes.js';
+import { all, next, type World, world } from './support.js';
 
 const summary = (session: Session) => session.request('private/get_account_summary', { currency: 'BTC' });
 const logins = (w: World) => w.calls().filter((call) => call.startsWith('public/auth'));
@@ -126,7 +128,7 @@ describe.each(['ws', 'http'] as const)('Sessions over %s that share a token stor
     const { open } = await setUp();
     const store = brittleStore();
     store.isAway = true;
-    const error = await caught(open(store, { tokenStoreAway: 'refuse', openWithinMs: 30 }));
+    const error = await thrownBy(open(store, { tokenStoreAway: 'refuse', openWithinMs: 30 }));
     expect(error.code).toBe('ERR_TOKEN_STORE');
   });
 
@@ -134,13 +136,13 @@ describe.each(['ws', 'http'] as const)('Sessions over %s that share a token stor
     const { w, open } = await setUp();
     const session = await open(memoryTokenStore());
     await disableKey(w);
-    expect((await caught(summary(session))).code).toBe('ERR_UNAUTHORIZED');
+    expect((await thrownBy(summary(session))).code).toBe('ERR_UNAUTHORIZED');
     expect((await session.closed)?.message).toContain('invalid_credentials');
   });
 
   it('do not share a token of a connection', async () => {
     const { open } = await setUp();
-    const error = await caught(open(memoryTokenStore(), { scope: 'trade:read connection' }));
+    const error = await thrownBy(open(memoryTokenStore(), { scope: 'trade:read connection' }));
     expect(error.code).toBe('ERR_USAGE');
   });
 });

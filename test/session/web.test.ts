@@ -8,8 +8,8 @@ import { generateKeyPair } from '../../src/crypto/generate.js';
 import { encodePrivateKeyPem, encodePublicKeyPem } from '../../src/crypto/key-pem.js';
 import { startSandbox } from '../../src/sandbox/index.js';
 import type * as SessionModule from '../../src/session/index.js';
+import { afterTest } from '../support/after-test.js';
 import { thrownBy } from '../support/outcomes.js';
-import { afterTest } from './support.js';
 
 const path = (file: string) => fileURLToPath(new URL(`../../${file}`, import.meta.url));
 

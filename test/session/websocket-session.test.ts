@@ -4,9 +4,10 @@ import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import type { Signer } from '../../src/crypto/signer.js';
 import { openSession } from '../../src/session/index.js';
+import { afterTest } from '../support/after-test.js';
 import { FakeTime } from '../support/fake-time.js';
 import { thrownBy, until } from '../support/outcomes.js';
-import { afterTest, all, next, type World, world } from './support.js';
+import { all, next, type World, world } from './support.js';
 
 const logins = (w: World) => w.calls().filter((call) => call.startsWith('public/auth'));
 const SUMMARY = ['private/get_account_summary', { currency: 'BTC' }] as const;

@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import { afterEach } from 'vitest';
 import { Secret } from '../../src/crypto/secret.js';
 import { localSigner } from '../../src/crypto/signer.js';
 import { ExchangeClock } from '../../src/deribit/clock.js';
@@ -11,6 +10,7 @@ import { type Sandbox, type SandboxOptions, startSandbox } from '../../src/sandb
 import type { AccountLogin, WorkflowContext } from '../../src/workflows/context.js';
 import { generate } from '../../src/workflows/generate.js';
 import { type RegisterRequest, type Registration, register } from '../../src/workflows/registration/register.js';
+import { afterTest } from '../support/after-test.js';
 import { temporaryFolder } from '../support/cli.js';
 
 export type Via = 'ws' | 'http';
@@ -33,18 +33,13 @@ export interface World {
   asked(): readonly string[];
 }
 
-const sandboxes: Sandbox[] = [];
-afterEach(async () => {
-  await Promise.all(sandboxes.splice(0).map((sandbox) => sandbox.close()));
-});
-
 /** @param timeoutMs how long an answer may take; short where one is to be lost */
 export async function openWorld(
   via: Via,
   { timeoutMs = 10_000, ...options }: SandboxOptions & { readonly timeoutMs?: number } = {},
 ): Promise<World> {
   const sandbox = await startSandbox(options);
-  sandboxes.push(sandbox);
+  afterTest(() => sandbox.close());
   const store = openKeystore(join(temporaryFolder(), 'keys'));
   const { fingerprint } = await generate(store, 'bot', { type: 'ed25519' });
   const endpoint = resolveEndpoint({ url: via === 'ws' ? sandbox.wsUrl : sandbox.httpUrl });

@@ -7,16 +7,17 @@ import { expect } from 'vitest';
 import { engine as native } from '../../../src/crypto/engine/native.js';
 import { engine as portable } from '../../../src/crypto/engine/portable.js';
 import type { ErrorCode } from '../../../src/errors.js';
+import { afterFile } from '../../support/after-test.js';
 import { errorOf } from '../../support/outcomes.js';
 
 /** Both engines, for `describe.each`. */
 export const ENGINES = [native, portable];
 export { native, portable };
 
-/** A folder that is gone when the process ends. */
+/** A folder that is deleted after the last test of the file. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'deribit-keys-formats-'));
-  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+  afterFile(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
 

@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { afterTest, world } from '../../session/support.js';
+import { world } from '../../session/support.js';
+import { afterTest } from '../../support/after-test.js';
 import { runProcess } from '../../support/program.js';
 
 afterEach(() => vi.unstubAllEnvs());
