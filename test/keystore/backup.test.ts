@@ -325,7 +325,9 @@ describe('the passphrase of a backup', () => {
     const path = backupPath();
     await writeBackup(store, { path, passphrase: PASSPHRASE });
     const abort = new AbortController();
-    const restoring = codeOf(restoreBackup(newStore(), { path, passphrase: new Secret('another'), signal: abort.signal }));
+    const restoring = codeOf(
+      restoreBackup(newStore(), { path, passphrase: new Secret('another'), signal: abort.signal }),
+    );
     setTimeout(() => abort.abort(), 20);
     expect(await restoring).toBe('ERR_INTERRUPTED');
     expect(

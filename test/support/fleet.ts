@@ -7,7 +7,7 @@ import { expect } from 'vitest';
 import { generateKeyPair } from '../../src/crypto/generate.js';
 import { encodePrivateKeyPem, encodePublicKeyPem } from '../../src/crypto/key-pem.js';
 import { startSandbox } from '../../src/sandbox/index.js';
-import { afterTest } from '../session/support.js';
+import { afterTest } from './after-test.js';
 import { type RedisServer, startRedis, startSentinel } from './redis.js';
 
 /** What a process of bots begins with. */
