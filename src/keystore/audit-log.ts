@@ -4,7 +4,7 @@ import { hostname, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { DeribitKeysError } from '../errors.js';
 import { errnoOf, explaining } from './file-errors.js';
-import { makePrivateFolder, readFileOrNull, statOrNull } from './files.js';
+import { makePrivateFolder, readFileOrNull, requireRegular, statOrNull } from './files.js';
 import type { KeyRecord } from './record.js';
 
 /** One line of the audit log: what was done to the keystore or the exchange. It holds no secret. */
@@ -71,12 +71,12 @@ export function auditLine(entry: AuditEntry): string {
   return JSON.stringify(entry);
 }
 
-const { O_RDWR, O_APPEND, O_CREAT, O_NOFOLLOW = 0 } = constants;
+const { O_RDWR, O_APPEND, O_CREAT, O_NOFOLLOW = 0, O_NONBLOCK = 0 } = constants;
 
 /** Opens a file to append to, not through a link: that could lead the line into any file of this user. */
 async function openToAppend(path: string): Promise<FileHandle> {
   try {
-    return await open(path, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
+    return await open(path, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
   } catch (error) {
     if (errnoOf(error) !== 'ELOOP' || !(await statOrNull(path))?.isSymbolicLink()) throw error;
     throw new DeribitKeysError('ERR_PERMISSIONS', `${path} is a symbolic link: nothing is written through it`, {
@@ -89,13 +89,15 @@ async function openToAppend(path: string): Promise<FileHandle> {
 /**
  * Appends complete lines and flushes them. A line that a crash cut short is ended first. With `once`, lines that are near
  * the end already are not written again.
- * @throws `ERR_PERMISSIONS` where `path` is a symbolic link, `ERR_KEYSTORE_IO`
+ * @throws `ERR_PERMISSIONS` where `path` is a symbolic link, `ERR_KEYSTORE_IO`, also where it is a pipe
  */
 export async function appendLines(path: string, lines: readonly string[], { once = false } = {}): Promise<void> {
   await explaining('write', path, async () => {
     const handle = await openToAppend(path);
     try {
-      const { size } = await handle.stat();
+      const stats = await handle.stat();
+      requireRegular(path, stats);
+      const { size } = stats;
       const length = lines.reduce((sum, line) => sum + Buffer.byteLength(line) + 1, 0);
       const tail = Buffer.alloc(Math.min(size, once ? TAIL_BYTES + length : 1));
       await handle.read(tail, 0, tail.length, size - tail.length);

@@ -6,7 +6,7 @@ import { encodePublicKeyPem } from '../crypto/key-pem.js';
 import type { Secret } from '../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { AUDIT_FILE, MAX_AUDIT_BYTES } from './audit-log.js';
-import { createFile, namesIn, readFileOrNull, requireNoFile, statOrNull } from './files.js';
+import { createBreather, createFile, namesIn, readFileOrNull, requireNoFile, statOrNull } from './files.js';
 import { type Keystore, recordStep } from './keystore.js';
 import { fileNames, foldName, isKeyName } from './names.js';
 import { passphraseIdentity, passphraseRecipient } from './passphrase-stanza.js';
@@ -58,7 +58,11 @@ async function readAll(store: Keystore): Promise<FileOfBackup[]> {
   const [broken] = damaged;
   if (broken !== undefined) throw broken.error;
   const files: FileOfBackup[] = [];
-  for (const { name } of records) files.push(...(await readKey(store, name, read)));
+  const breathe = createBreather();
+  for (const { name } of records) {
+    await breathe();
+    files.push(...(await readKey(store, name, read)));
+  }
   for (const day of await namesIn(join(store.folder, RETIRED_FOLDER))) {
     for (const file of await namesIn(join(store.folder, RETIRED_FOLDER, day)).catch(() => [])) {
       const path = `${RETIRED_FOLDER}/${day}/${file}`;
@@ -72,18 +76,23 @@ async function readAll(store: Keystore): Promise<FileOfBackup[]> {
 /** The error that says why a keystore, or a backup of one, is refused. */
 type Refuse = (what: string) => DeribitKeysError;
 
-/** Proves one key: its record is valid, and its files are there and belong to it. */
-async function checkKey({
-  name,
-  files,
-  where,
-  refuse,
-}: {
-  readonly name: string;
+/** Files of a keystore by their paths, where they are from, and what is said where they are refused. */
+interface Collection {
   readonly files: ReadonlyMap<string, string>;
   readonly where: string;
   readonly refuse: Refuse;
-}): Promise<void> {
+}
+
+/** Proves each key: its record is valid, and its files are there and belong to it. */
+async function checkKeys(names: readonly string[], collection: Collection): Promise<void> {
+  const breathe = createBreather();
+  for (const name of names) {
+    await breathe();
+    await checkKey(name, collection);
+  }
+}
+
+async function checkKey(name: string, { files, where, refuse }: Collection): Promise<void> {
   const names = fileNames(name);
   const record = parseRecord(files.get(names.record) ?? '', `${names.record} in ${where}`, name);
   const publicPem = files.get(names.publicKey);
@@ -132,7 +141,7 @@ export async function writeBackup(
     new DeribitKeysError('ERR_KEY_UNREADABLE', `the keystore ${store.folder} cannot be backed up: ${what}`, {
       hint: 'see what is wrong with: deribit-keys doctor',
     });
-  for (const name of names) await checkKey({ name, files: texts, where: store.folder, refuse });
+  await checkKeys(names, { files: texts, where: store.folder, refuse });
   const [{ Encrypter, Stanza }, { createTar }] = await Promise.all([import('age-encryption'), import('nanotar')]);
   const tar = createTar(files.map(({ path: name, content }) => ({ name, data: content, attrs: { mode: '600' } })));
   const encrypter = new Encrypter();
@@ -208,7 +217,7 @@ async function readBackup({
   if (own.some((file) => !complete.has(file))) throw refuse('it holds a file of a key without a record');
   if (new Set(names.map(foldName)).size < names.length) throw refuse('two of its names differ only by case');
   if (names.length === 0) throw new DeribitKeysError('ERR_STATE', `the backup ${path} holds no key`);
-  for (const name of names) await checkKey({ name, files, where: path, refuse });
+  await checkKeys(names, { files, where: path, refuse });
   return { files, names };
 }
 
@@ -265,7 +274,9 @@ async function stepsToRestore(
     const content = files.get(file);
     if (content !== undefined) steps.push({ do: 'create', file, content });
   };
+  const breathe = createBreather();
   for (const name of names) {
+    await breathe();
     const { record, publicKey, privateKey } = fileNames(name);
     create(publicKey);
     create(privateKey);

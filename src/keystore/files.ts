@@ -185,18 +185,38 @@ export async function createFile(path: string, content: string | Uint8Array, mod
   });
 }
 
+/** How long a loop over many keys may go on before signals and timers are let through. */
+const BREATH_MS = 50;
+
+/**
+ * Returns what loops over many keys await in each round, so that an interrupt is heard: reading is synchronous, and
+ * promises that are settled already do not let the event loop turn.
+ */
+export function createBreather(): () => Promise<void> {
+  let lastMs = performance.now();
+  return async () => {
+    if (performance.now() - lastMs < BREATH_MS) return;
+    await new Promise((resolve) => setImmediate(resolve));
+    lastMs = performance.now();
+  };
+}
+
 /*
  * Reading and looking are synchronous: these are small local files, read on the way to each signature, where a dozen
  * trips to the thread pool would cost more than all the rest.
  */
 
+/** @throws `ERR_KEYSTORE_IO` for a folder, a pipe, a socket or a device */
+export function requireRegular(path: string, stats: Stats): void {
+  if (stats.isFile()) return;
+  const what = stats.isDirectory() ? 'a folder, ' : stats.isFIFO() ? 'a pipe, ' : '';
+  throw new DeribitKeysError('ERR_KEYSTORE_IO', `${path} is ${what}not a regular file`, {
+    hint: 'put a regular file in its place, or name another file',
+  });
+}
+
 function requireReadable(path: string, stats: Stats, maxBytes: number): void {
-  if (!stats.isFile()) {
-    throw new DeribitKeysError(
-      'ERR_KEYSTORE_IO',
-      `${path} is ${stats.isDirectory() ? 'a folder, ' : ''}not a regular file`,
-    );
-  }
+  requireRegular(path, stats);
   if (stats.size > maxBytes) throw tooLarge(path, maxBytes, stats.size);
 }
 

@@ -13,7 +13,7 @@ import {
   noteOn,
 } from './audit-log.js';
 import { errnoOf } from './file-errors.js';
-import { makePrivateFolder, namesIn, readFileOrNull, replaceFile, statOrNull } from './files.js';
+import { createBreather, makePrivateFolder, namesIn, readFileOrNull, replaceFile, statOrNull } from './files.js';
 import { DEFAULT_LOCK_WAIT_MS, KEY_LOCK, keyLock, type Lock, type LockFile, takeLock } from './lock.js';
 import { fileNames, foldName, isKeyName, recordedNames, requireFreeNames, requireKeyName } from './names.js';
 import { requireOwnFile } from './permissions.js';
@@ -264,8 +264,10 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
     async list() {
       const records: KeyRecord[] = [];
       const damaged: DamagedRecord[] = [];
+      const breathe = createBreather();
       for (const name of recordedNames(await namesIn(root)).sort()) {
         if (!isKeyName(name)) continue;
+        await breathe();
         try {
           records.push(await read(name));
         } catch (error) {

@@ -73,7 +73,7 @@ export async function openPrivateKey(
   options: OpenOptions = {},
 ): Promise<PrivateKey> {
   const files = store.files(record.name);
-  const text = (await readPrivateFile(files.privateKey, options.permissions)).toString('utf8');
+  const text = (await readPrivateFile(files.privateKey, options.permissions, { ofKeystore: true })).toString('utf8');
   const key = await parseStored(record, { path: files.privateKey, text, source: options.passphrase });
   const publicHalf = encodePublicKeyPem(key.publicKey);
   if (record.publicKey === publicHalf) return key;

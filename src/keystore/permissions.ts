@@ -163,10 +163,15 @@ export function requireSafeFolder(folder: string): void {
 
 /**
  * Reads the file of a private key after checking who else can: the file that is opened, not what its name meant before.
- * A pipe such as `<(gpg -d key.pem.gpg)` is read as well. On Windows, modes and owners are not checked.
+ * A pipe such as `<(gpg -d key.pem.gpg)` is read as well, but not in the place of a file `ofKeystore`. On Windows, modes
+ * and owners are not checked.
  * @throws `ERR_PERMISSIONS` with the command that fixes it; `ERR_KEY_UNREADABLE` if there is no such file
  */
-export async function readPrivateFile(path: string, policy: PermissionPolicy = 'strict'): Promise<Buffer> {
+export async function readPrivateFile(
+  path: string,
+  policy: PermissionPolicy = 'strict',
+  { ofKeystore = false } = {},
+): Promise<Buffer> {
   try {
     const checks = policy !== 'any' && hasFileModes();
     const me = process.geteuid?.() ?? -1;
@@ -188,7 +193,7 @@ export async function readPrivateFile(path: string, policy: PermissionPolicy = '
         if (!isPipe) requireSafeFolder(dirname(realpathSync(path)));
       }
     }
-    return isPipe ? await readInput(path, { check }) : readChecked(path, check);
+    return isPipe && !ofKeystore ? await readInput(path, { check }) : readChecked(path, check);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') {
       throw new DeribitKeysError('ERR_KEY_UNREADABLE', `there is no private key file ${path}`, { cause: error });

@@ -1,7 +1,8 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { type Sandbox, startSandbox } from '../../src/sandbox/index.js';
 import { VERSION } from '../../src/version.js';
@@ -122,18 +123,30 @@ describe('a signal', () => {
     expect(end).toMatchObject({ exitCode: 130, stdout: '' });
   });
 
+  const slowBackup = fileURLToPath(new URL('../vectors/age-scrypt-20.age', import.meta.url));
+  const withKey = (folder: string) => {
+    if (existsSync(join(folder, 'keys'))) return folder;
+    execFileSync(process.execPath, [program.path, 'generate', 'bot', '--keys-dir', join(folder, 'keys')], {
+      stdio: 'ignore',
+    });
+    return folder;
+  };
+
   it.skipIf(process.platform !== 'linux').each<[string, (folder: string) => readonly string[], string | null]>([
     ['the making of an RSA key', () => ['generate', 'slow', '--type', 'rsa', '--bits', '4096'], 'generating'],
     ['a key file that is a pipe without a writer', (folder) => ['fingerprint', join(folder, 'pipe')], null],
     ['a passphrase file that is one', (folder) => ['generate', 'a', '--passphrase-file', join(folder, 'pipe')], null],
     ['a policy file that is one', (folder) => ['plan', join(folder, 'pipe')], null],
+    // scrypt with 2^20 rounds takes seconds
+    ['the opening of a backup', () => ['restore', slowBackup], 'decrypting'],
+    ['the encryption of a backup', (folder) => ['backup', join(withKey(folder), 'backup.age')], 'encrypting'],
   ])('ends %s, within a second', async (_what, argv, sign) => {
     const folder = temporaryFolder();
     execFileSync('mkfifo', [join(folder, 'pipe')]);
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {
       let pid = 0;
       const end = run(argv(folder), {
-        env: { DERIBIT_KEYS_DIR: join(folder, 'keys') },
+        env: { DERIBIT_KEYS_DIR: join(folder, 'keys'), DERIBIT_KEYS_BACKUP_PASSPHRASE: 'correct horse' },
         onStart: (started) => {
           pid = started;
           if (sign === null) void vi.waitUntil(() => waitsForPipe(started)).then(() => process.kill(started, signal));

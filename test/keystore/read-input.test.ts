@@ -1,8 +1,11 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { chmodSync, createWriteStream, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, createWriteStream, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import { localSigner } from '../../src/crypto/signer.js';
+import { readAudit } from '../../src/keystore/audit-log.js';
+import { createBreather } from '../../src/keystore/files.js';
+import { openPrivateKey } from '../../src/keystore/open-key.js';
 import { describeSharedFile, readInput, readPrivateFile } from '../../src/keystore/permissions.js';
 import { loadSigner } from '../../src/workflows/load-signer.js';
 import { cli, temporaryFolder } from '../support/cli.js';
@@ -125,4 +128,41 @@ describe.skipIf(process.platform === 'win32')('a secret that other users can rea
     expect([0o644, 0o640, 0o660, 0o444, 0o600, 0o400].map(told)).toEqual([true, true, true, false, false, false]);
     expect(describeSharedFile(path, statSync('/dev/null'))).toBeNull();
   });
+});
+
+describe.skipIf(process.platform === 'win32')('a pipe in the place of a file of the keystore', () => {
+  it('is refused at once and by its name, where a private key should be', async () => {
+    const store = newStore();
+    await addKey(store, 'bot');
+    const { privateKey } = store.files('bot');
+    rmSync(privateKey);
+    execFileSync('mkfifo', ['-m', '600', privateKey]);
+    const error = await errorOf(store.read('bot').then((record) => openPrivateKey(store, record)));
+    expect(error).toMatchObject({ code: 'ERR_KEY_UNREADABLE' });
+    expect(error.message).toBe(`${privateKey} is a pipe, not a regular file`);
+  });
+
+  it('is refused at once and by its name, where the audit log should be', async () => {
+    const store = newStore();
+    await addKey(store, 'bot');
+    const log = join(store.folder, 'audit.jsonl');
+    rmSync(log);
+    execFileSync('mkfifo', ['-m', '600', log]);
+    for (const work of [() => store.audit({ action: 'test' }), () => readAudit(store.folder)]) {
+      const error = await errorOf(work());
+      expect(error.message).toBe(`${log} is a pipe, not a regular file`);
+      expect(error.hint).toContain('put a regular file in its place');
+    }
+  });
+});
+
+it('a loop over many keys lets signals and timers through', async () => {
+  const breathe = createBreather();
+  let heard = false;
+  setImmediate(() => {
+    heard = true;
+  });
+  const startMs = performance.now();
+  while (!heard && performance.now() - startMs < 10_000) await breathe();
+  expect(heard).toBe(true);
 });
