@@ -1,0 +1,110 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import ts from 'typescript';
+import { describe, expect, it } from 'vitest';
+import { createProgram } from '../../src/cli/program.js';
+import { COMMANDS } from '../../src/cli/run.js';
+
+const SRC = join(import.meta.dirname, '../../src');
+
+const program = await createProgram(COMMANDS, () => {
+  throw new Error('no command is run here');
+});
+
+/** The text of an expression of strings, with X for what is computed; null for anything else. */
+function textOf(node: ts.Node): string | null {
+  if (ts.isStringLiteralLike(node)) return node.text;
+  if (ts.isTemplateExpression(node)) {
+    return node.head.text + node.templateSpans.map(({ literal }) => `X${literal.text}`).join('');
+  }
+  if (!ts.isBinaryExpression(node) || node.operatorToken.kind !== ts.SyntaxKind.PlusToken) return null;
+  const [left, right] = [textOf(node.left), textOf(node.right)];
+  return left === null && right === null ? null : `${left ?? 'X'}${right ?? 'X'}`;
+}
+
+/** The texts in a source file, and the calls of our program that it builds with `ownCommand`. */
+function textsIn(path: string): string[] {
+  const texts: string[] = [];
+  const visit = (node: ts.Node): void => {
+    if (ts.isImportDeclaration(node) || ts.isExportDeclaration(node)) return;
+    const text = textOf(node);
+    if (text !== null) texts.push(text);
+    if (ts.isCallExpression(node) && node.expression.getText() === 'ownCommand') {
+      texts.push(['deribit-keys', ...node.arguments.map((each) => textOf(each) ?? 'X')].join(' '));
+    }
+    // a part of a sum is no text of its own
+    if (text === null || ts.isTemplateExpression(node)) ts.forEachChild(node, visit);
+  };
+  visit(ts.createSourceFile(path, readFileSync(path, 'utf8'), ts.ScriptTarget.Latest, true));
+  return texts;
+}
+
+const TEXTS = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
+  .filter((file) => file.endsWith('.ts') && !/^(sandbox|page)\b/.test(file))
+  .flatMap((file) => textsIn(join(SRC, file)).map((text) => ({ file, text })));
+
+/** The calls of our program in a text, as words; a sentence goes on behind a comma, a colon, a semicolon or a bracket. */
+function callsIn(text: string): string[][] {
+  return [...text.matchAll(/deribit-keys ([a-z][^;,:()|\n]*)/g)].map((match) => (match[1] ?? '').trim().split(/\s+/));
+}
+
+/** The command that the first words name, and the words behind it. */
+function commandOf(words: readonly string[], within: Command = program): { command: Command; rest: readonly string[] } {
+  const [word, ...rest] = words;
+  const child = within.commands.find((each) => each.name() === word);
+  return child === undefined ? { command: within, rest: words } : commandOf(rest, child);
+}
+
+function optionsOf(command: Command | null): string[] {
+  return command === null
+    ? ['--help', '--version']
+    : [...command.options.map(({ long }) => long ?? ''), ...optionsOf(command.parent)];
+}
+
+function below(command: Command): Command[] {
+  return [command, ...command.commands.flatMap(below)];
+}
+
+const CALLS = TEXTS.flatMap(({ file, text }) => callsIn(text).map((words) => ({ file, words })));
+/** Words behind the name in texts that are no calls. */
+const NO_CALLS = /^(?:proof of possession|that wrote it|in a folder of|assumes$|passes signals on|again$)/;
+
+describe('a hint of the program', () => {
+  it('names a command that exists, with options that it has', () => {
+    expect(CALLS.length).toBeGreaterThan(60);
+    const wrong = CALLS.filter(({ words }) => !NO_CALLS.test(words.join(' '))).flatMap(({ file, words }) => {
+      const { command, rest } = commandOf(words);
+      if (command === program) return [`${file}: ${words.join(' ')}: no such command`];
+      const known = optionsOf(command);
+      const unknown = rest.filter((word) => /^--[a-z]/.test(word) && !known.includes(word.replace(/[=.]\S*$|"$/, '')));
+      return unknown.map((option) => `${file}: ${words.join(' ')}: no option ${option}`);
+    });
+    expect(wrong).toEqual([]);
+  });
+
+  /** Options of other programs. */
+  const OTHERS = new Set(
+    [
+      ['npm', '--no-save --save-dev --prefix --global --package'],
+      [
+        'pkcs11-tool',
+        '--module --slot --init-token --label --token-label --login --login-type --init-pin --delete-object',
+      ],
+      ['az', '--vault-name --name --enabled --id'],
+      ['gcloud', '--keyring --location --key'],
+      ['systemd-notify', '--pid --ready'],
+    ].flatMap(([, options = '']) => options.split(' ')),
+  );
+
+  it('names options that some command has', () => {
+    const known = new Set([...below(program).flatMap((command) => optionsOf(command)), '--help', '--version']);
+    const wrong = TEXTS.flatMap(({ file, text }) =>
+      [...text.matchAll(/(?:^|[\s(,"'])(--[a-z][a-z0-9-]*[a-z0-9])(?![A-Za-z-])/g)]
+        .map((match) => match[1] ?? '')
+        .filter((option) => !known.has(option) && !OTHERS.has(option))
+        .map((option) => `${file}: ${option} in ${JSON.stringify(text.slice(0, 90))}`),
+    );
+    expect(wrong).toEqual([]);
+  });
+});
