@@ -78,7 +78,7 @@ const lazyRequire = {
   renderChunk: (code) =>
     code.replace(
       new RegExp(
-        `^var (\\w+) = require\\('(node:(?:fs/promises|crypto|os)|\\./(?:${Object.keys(RARE).join('|')})\\.cjs)'\\);$`,
+        `^var ([\\w$]+) = require\\('(node:(?:fs/promises|timers/promises|crypto|os|util)|\\./(?:${Object.keys(RARE).join('|')})\\.cjs)'\\);$`,
         'gm',
       ),
       "var $1 = new Proxy({}, { get: (_, name) => require('$2')[name] });",
@@ -96,7 +96,7 @@ function loadedBy(entry, { getModuleInfo }, found = new Set()) {
 /** What `sign` loads, which bots run at each login, for a key that is not encrypted. */
 const SIGN = ['cli/commands/sign.js', 'deribit/auth-params.js', 'keystore/open-key.js', 'crypto/signer.js'];
 
-/** Besides the rare ones, three chunks are made by hand: what `--version` loads, what every command loads, and `sign`. rollup makes the others. */
+/** Besides the rare ones, two chunks are made by hand: what every command loads, and `sign`. rollup makes the others; the entry and `base` are what `--version` loads. */
 function chunkOf(id, api) {
   const isLoadedBy = (name) => loadedBy(resolve('dist', name), api).has(id);
   if (id === resolve('dist/cli/main.js')) return null;
@@ -104,7 +104,7 @@ function chunkOf(id, api) {
   const name = relative(resolve('dist'), id).replaceAll('\\', '/');
   const rare = Object.entries(RARE).find(([, modules]) => modules.some((module) => name === `${module}.js`));
   if (rare !== undefined) return rare[0];
-  if (isLoadedBy('cli/run.js')) return 'core';
+  if (isLoadedBy('cli/process.js')) return 'core';
   return SIGN.some(isLoadedBy) ? 'sign' : null;
 }
 

@@ -132,7 +132,7 @@ export function createContext(
     env: host.env,
     flags,
     signal: host.signal,
-    stderr: out.json ? undefined : host.stderr,
+    stderr: () => (out.json ? undefined : host.stderr),
     note: out.note,
   });
   const signers = new Map<string, Promise<Signer>>();

@@ -15,13 +15,14 @@ function printerFor(
   host: Host,
   options: { readonly json?: boolean; readonly verbose?: boolean; readonly quiet?: boolean },
 ): Printer {
-  return createPrinter(host.stdout, host.stderr, {
+  const { stdout, stderr } = host.print ?? host;
+  return createPrinter(stdout, stderr, {
     json: options.json === true,
     verbose: options.verbose === true,
     quiet: options.quiet === true,
-    color: host.stdout.isTTY === true && !host.env.NO_COLOR,
+    color: stdout.isTTY === true && !host.env.NO_COLOR,
     // a terminal whose size was never set says 0
-    columns: host.stdout.isTTY === true ? host.stdout.columns || undefined : undefined,
+    columns: stdout.isTTY === true ? stdout.columns || undefined : undefined,
   });
 }
 
@@ -112,7 +113,7 @@ export async function execute(groups: readonly CommandGroup[], argv: readonly st
       words,
     );
     const quiet = {
-      writeOut: (text: string) => void host.stdout.write(text),
+      writeOut: (text: string) => void (host.print ?? host).stdout.write(text),
       writeErr: () => {},
       outputError: () => {},
     };

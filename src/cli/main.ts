@@ -1,103 +1,11 @@
 #!/usr/bin/env node
 import { VERSION } from '../version.js';
-import { openControllingTerminal, restoreTerminals } from './controlling-terminal.js';
-import { EXIT } from './exit-codes.js';
-
-/** How long a command that was interrupted may take to clean up, unless it asks for more. */
-const GRACE_MS = 900;
-const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-
-const controller = new AbortController();
-let graceMs = GRACE_MS;
-/** Null until it is used: Node.js opens it then, and few commands do. */
-let stdin: typeof process.stdin | null = null;
-let takenBy: ((signal: NodeJS.Signals) => void) | null = null;
-const takeSignals = (listener: (signal: NodeJS.Signals) => void) => {
-  takenBy = listener;
-  return () => {
-    takenBy = null;
-  };
-};
-
-const suspend = () => {
-  process.kill(0, 'SIGTSTP');
-};
-const onContinue = (listener: () => void) => {
-  process.on('SIGCONT', listener);
-  return () => {
-    process.off('SIGCONT', listener);
-  };
-};
-
-/**
- * Ends the process at once, by the signal itself. `process.exit` would wait for work of Node's thread pool, such as the
- * primes of an RSA key or a read of a pipe that nobody writes to.
- */
-function endBy(signal: NodeJS.Signals): void {
-  restoreTerminals(stdin);
-  process.removeAllListeners(signal);
-  process.kill(process.pid, signal);
-}
-
-const interrupt = (signal: NodeJS.Signals) => {
-  if (takenBy !== null) {
-    takenBy(signal);
-    return;
-  }
-  if (controller.signal.aborted) {
-    endBy(signal);
-    return;
-  }
-  controller.abort();
-  setTimeout(() => endBy(signal), graceMs).unref();
-};
-for (const signal of SIGNALS) process.on(signal, interrupt);
-process.on('SIGQUIT', endBy);
-
-let outputFailed = false;
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on('error', (error: NodeJS.ErrnoException) => {
-    // a pipe whose reader went away is no error of ours
-    if (error.code === 'EPIPE') return;
-    if (stream === process.stdout && !outputFailed) {
-      process.stderr.write(`error: the output cannot be written (${error.code})\n`);
-    }
-    outputFailed = true;
-    process.exitCode = EXIT.failed;
-  });
-}
-
-async function main(argv: readonly string[]): Promise<number> {
-  const { run } = await import('./run.js');
-  const { stdout, stderr, env } = process;
-  const { signal } = controller;
-  return run(argv, {
-    get stdin() {
-      stdin ??= process.stdin;
-      return stdin;
-    },
-    stdout,
-    stderr,
-    env,
-    signal,
-    takeSignals,
-    openTerminal: openControllingTerminal,
-    ...(process.platform === 'win32' ? {} : { suspend, onContinue }),
-    setGrace(ms) {
-      graceMs = ms;
-    },
-  });
-}
+import { print } from './standard-output.js';
 
 const argv = process.argv.slice(2);
 if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) {
   // the one answer that needs nothing else of the program
-  process.stdout.write(`${VERSION}\n`);
+  print.stdout.write(`${VERSION}\n`);
 } else {
-  void main(argv).then((exitCode) => {
-    if (!outputFailed) process.exitCode = exitCode;
-    // an interrupted command may have left work behind that its timer has to end
-    if (controller.signal.aborted) return;
-    for (const signal of SIGNALS) process.off(signal, interrupt);
-  });
+  void import('./process.js').then(({ runProcess }) => runProcess(argv));
 }

@@ -1,6 +1,6 @@
 import { DeribitKeysError } from '../errors.js';
 import { EXIT, exitCodeOf } from './exit-codes.js';
-import type { Output } from './program.js';
+import type { Sink } from './standard-output.js';
 
 /*
  * Everything that the program prints goes through here.
@@ -113,7 +113,7 @@ function causes(error: DeribitKeysError): string[] {
   return lines;
 }
 
-export function createPrinter(stdout: Output, stderr: Output, options: PrinterOptions): Printer {
+export function createPrinter(stdout: Sink, stderr: Sink, options: PrinterOptions): Printer {
   const { json, verbose, quiet, color } = options;
   const style = (text: string, ...styles: readonly Style[]) =>
     color ? styles.reduce((inner, name) => `\u001b[${CODES[name][0]}m${inner}\u001b[${CODES[name][1]}m`, text) : text;

@@ -14,7 +14,7 @@ const COMMAND_GRACE_MS = 1_000;
 
 interface ReaderContext {
   readonly signal: AbortSignal;
-  readonly stderr?: Output | undefined;
+  readonly stderr?: (() => Output | undefined) | undefined;
   readonly note: (text: string) => void;
 }
 
@@ -99,8 +99,9 @@ export function splitCommand(command: string): string[] {
 function outputOf(
   [program = '', ...argv]: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
-  { signal, stderr }: ReaderContext,
+  { signal, stderr: openStderr }: ReaderContext,
 ): Promise<{ readonly output: Buffer; readonly failure: string | null }> {
+  const stderr = openStderr?.();
   return new Promise((resolve, reject) => {
     const child = spawn(program, argv, {
       env,

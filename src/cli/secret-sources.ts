@@ -125,7 +125,7 @@ interface SecretContext {
   readonly flags: Readonly<Record<string, unknown>>;
   readonly signal: AbortSignal;
   /** Where the stderr of a command is shown; left out where it must not be. */
-  readonly stderr?: Output | undefined;
+  readonly stderr?: (() => Output | undefined) | undefined;
   /** Something worth saying about a source. */
   readonly note: (text: string) => void;
 }

@@ -6,14 +6,21 @@ import { encodePublicKeyPem } from '../crypto/key-pem.js';
 import type { Secret } from '../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { AUDIT_FILE, MAX_AUDIT_BYTES } from './audit-log.js';
-import { createBreather, createFile, namesIn, readFileOrNull, requireNoFile, statOrNull } from './files.js';
+import {
+  createBreather,
+  createFile,
+  hasUnfinishedChange,
+  namesIn,
+  readFileOrNull,
+  requireNoFile,
+  statOrNull,
+} from './files.js';
 import { type Keystore, recordStep } from './keystore.js';
 import { fileNames, foldName, isKeyName } from './names.js';
 import { passphraseIdentity, passphraseRecipient } from './passphrase-stanza.js';
 import { MAX_RECORD_BYTES, parseRecord } from './record.js';
 import type { Step } from './steps.js';
 import { RETIRED_FOLDER } from './stored-keys.js';
-import { hasUnfinishedChange } from './transaction.js';
 
 /*
  * A backup is an age file (age-encryption.org/v1) under a passphrase, which holds a tar archive of the keystore's files

@@ -4,7 +4,7 @@ import { type FileHandle, link, mkdir, open, rename, rm, stat } from 'node:fs/pr
 import { basename, dirname, join } from 'node:path';
 import { DeribitKeysError } from '../errors.js';
 import { errnoOf, explaining, fileError } from './file-errors.js';
-import { fileTaken } from './names.js';
+import { fileTaken, foldName } from './names.js';
 
 /** The files of a keystore are small: no more than this is read. */
 export const MAX_FILE_BYTES = 64 * 1024;
@@ -22,6 +22,14 @@ export async function statOrNull(path: string): Promise<Stats | null> {
     if (errnoOf(error) === 'ENOENT') return null;
     throw fileError(error, 'look at', path);
   }
+}
+
+/** Where the decided change of a key is kept until it is done (transaction.ts). */
+export const commitFolder = (root: string, name: string) => join(root, `.${foldName(name)}.commit`);
+
+/** Whether a change of `name` is decided but not yet done. */
+export async function hasUnfinishedChange(root: string, name: string): Promise<boolean> {
+  return (await statOrNull(commitFolder(root, name))) !== null;
 }
 
 /** The names in a folder; none where there is no such folder. */

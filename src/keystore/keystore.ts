@@ -13,13 +13,21 @@ import {
   noteOn,
 } from './audit-log.js';
 import { errnoOf } from './file-errors.js';
-import { createBreather, makePrivateFolder, namesIn, readFileOrNull, replaceFile, statOrNull } from './files.js';
+import {
+  createBreather,
+  hasUnfinishedChange,
+  makePrivateFolder,
+  namesIn,
+  readFileOrNull,
+  replaceFile,
+  statOrNull,
+} from './files.js';
 import { DEFAULT_LOCK_WAIT_MS, KEY_LOCK, keyLock, type Lock, type LockFile, takeLock } from './lock.js';
 import { fileNames, foldName, isKeyName, recordedNames, requireFreeNames, requireKeyName } from './names.js';
 import { requireOwnFile } from './permissions.js';
 import { type KeyRecord, MAX_RECORD_BYTES, parseRecord, serialiseRecord } from './record.js';
 import type { Step } from './steps.js';
-import { change, finishChanges, hasUnfinishedChange, isLeftover, ownerOfLeftover } from './transaction.js';
+import { change, finishChanges, isLeftover, ownerOfLeftover } from './transaction.js';
 
 export { type AuditNote, noteOn } from './audit-log.js';
 

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { DeribitKeysError } from '../errors.js';
 import { errnoOf, explaining, fileError } from './file-errors.js';
 import {
+  commitFolder,
   flushFolder,
   namesIn,
   readFileOrNull,
@@ -43,14 +44,6 @@ import {
 
 const LOG = 'steps.json';
 const MAX_LOG_BYTES = 16 * 1024 * 1024;
-
-/** Where the decided change of a key is kept until it is done (transaction.ts). */
-const commitFolder = (root: string, name: string) => join(root, `.${foldName(name)}.commit`);
-
-/** Whether a change of `name` is decided but not yet done. */
-export async function hasUnfinishedChange(root: string, name: string): Promise<boolean> {
-  return (await statOrNull(commitFolder(root, name))) !== null;
-}
 
 /**
  * Whether what was begun can be undone: nothing old was touched, and every new file is still known as ours by what is
