@@ -175,11 +175,12 @@ export function readPlainCall(
       operands.push(word);
       continue;
     }
-    const [, long, attached] = /^(--[a-z-]+)(?:=(.*))?$/s.exec(word) ?? [];
-    const isIt = (option: OptionSpec) => option.flags.split(' ')[0] === long;
+    const at = word.indexOf('=');
+    const [long, attached] = at === -1 ? [word] : [word.slice(0, at), word.slice(at + 1)];
+    const isIt = ({ flags: spec }: OptionSpec) => spec === long || spec.startsWith(`${long} <`);
     const general = GLOBAL_OPTIONS.find(isIt);
     const option = general ?? (operands.length > 0 ? options.find(isIt) : undefined);
-    if (long === undefined || option === undefined || used.includes(option)) return null;
+    if (option === undefined || used.includes(option)) return null;
     used.push(option);
     const values = option === general ? globals : flags;
     const key = camelCase(long.slice(2));

@@ -49,6 +49,8 @@ export interface Printer {
 
 /** Control and format characters (the bidirectional ones among them), line and paragraph separators. */
 const STEERING = /[\p{Cc}\p{Cf}\u2028\u2029]/gu;
+/** Most texts, which have no such character: told by an expression that is quicker to compile. */
+const PRINTABLE = /^[ -~\n]*$/;
 const hex = (code: number, digits: number) => code.toString(16).padStart(digits, '0');
 
 function shown(character: string): string {
@@ -60,6 +62,7 @@ function shown(character: string): string {
 
 /** Characters that could steer a terminal are shown, not sent: texts may come from the exchange or from a file. */
 function harmless(text: string): string {
+  if (PRINTABLE.test(text)) return text;
   return text.replace(STEERING, (c) => (c === '\n' || c === '\t' ? c : shown(c)));
 }
 
@@ -81,9 +84,9 @@ export function inLine(text: string): string {
 
 /** One line of JSON, in which these characters are escaped, each UTF-16 unit as `\uXXXX`: they stand in texts alone. */
 export function jsonLine(value: unknown): string {
-  const escaped = JSON.stringify(value).replace(STEERING, (c) =>
-    c.replace(/[\s\S]/g, (unit) => `\\u${hex(unit.charCodeAt(0), 4)}`),
-  );
+  const text = JSON.stringify(value);
+  if (PRINTABLE.test(text)) return `${text}\n`;
+  const escaped = text.replace(STEERING, (c) => c.replace(/[\s\S]/g, (unit) => `\\u${hex(unit.charCodeAt(0), 4)}`));
   return `${escaped}\n`;
 }
 
