@@ -33,6 +33,5 @@ export {
 export { type GenerateOptions, generateKeyPair, RSA_SIZES, type RsaSize } from './generate.js';
 export { encodePublicKeyPem } from './key-pem.js';
 export { type KeyAlgorithm, PrivateKey, PublicKey } from './keys.js';
-export { randomNonce } from './nonce.js';
 export { Secret, type SecretLike, toSecret } from './secret.js';
-export { type LocalSigner, localSigner, type Signer, verifySignature } from './signer.js';
+export { type LocalSigner, localSigner, randomNonce, type Signer, verifySignature } from './signer.js';

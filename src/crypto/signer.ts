@@ -1,9 +1,8 @@
-import { engine as defaultEngine } from '#engine';
+import { engine as defaultEngine, engine } from '#engine';
 import { DeribitKeysError } from '../errors.js';
-import type { Bytes } from './bytes.js';
+import { type Bytes, bytesToHex } from './bytes.js';
 import type { Engine } from './engine/engine.js';
 import type { KeyAlgorithm, PrivateKey, PublicKey } from './keys.js';
-import { randomNonce } from './nonce.js';
 
 /**
  * Whatever can sign with one private key: a local key, an agent's, an HSM's, a cloud service's.
@@ -77,4 +76,21 @@ export async function proveSigner<S extends Signer>(signer: S, what: string): Pr
 /** `ERR_SIGNER`: a key outside this process is not available, or does not sign. */
 export function signerError(message: string, hint: string, cause?: unknown): DeribitKeysError {
   return new DeribitKeysError('ERR_SIGNER', message, cause === undefined ? { hint } : { hint, cause });
+}
+
+const NONCE_DIGITS = 24;
+const NONCES_AT_ONCE = 64;
+
+let digits = '';
+let used = 0;
+
+/** A nonce for `client_signature`: 24 lower-case hex digits, 96 random bits. Random bytes are drawn for many at once. */
+export function randomNonce(): string {
+  if (used === digits.length) {
+    digits = bytesToHex(engine.randomBytes((NONCE_DIGITS / 2) * NONCES_AT_ONCE));
+    used = 0;
+  }
+  const nonce = digits.slice(used, used + NONCE_DIGITS);
+  used += NONCE_DIGITS;
+  return nonce;
 }

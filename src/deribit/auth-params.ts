@@ -1,8 +1,7 @@
 import { engine } from '#engine';
 import { bytesToBase64url, bytesToHex, utf8Bytes } from '../crypto/bytes.js';
-import { randomNonce } from '../crypto/nonce.js';
 import type { Secret } from '../crypto/secret.js';
-import type { Signer } from '../crypto/signer.js';
+import { randomNonce, type Signer } from '../crypto/signer.js';
 import { DeribitKeysError } from '../errors.js';
 
 /** What a login is signed with: an asymmetric key, or the shared secret of a symmetric one. */

@@ -2,6 +2,7 @@ import { readlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fingerprint } from '../crypto/fingerprint.js';
 import { parsePrivateKey, parsePublicKey, serialisePrivateKey } from '../crypto/formats/index.js';
+import { type GenerateOptions, generateKeyPair } from '../crypto/generate.js';
 import { encodePrivateKeyPem, encodePublicKeyPem } from '../crypto/key-pem.js';
 import type { PrivateKey, PublicKey } from '../crypto/keys.js';
 import type { Secret } from '../crypto/secret.js';
@@ -253,4 +254,20 @@ export async function retireKey(
   const { folder, steps } = await stepsToRetire(store, record);
   await locked.change([...steps, token], noteOn('remove from keystore', record));
   return { folder: join(store.folder, folder), linkedFile };
+}
+
+/**
+ * Makes a keypair on this machine and stores it under a free name, encrypted where a passphrase is given.
+ * @throws `ERR_NAME_TAKEN`, `ERR_USAGE`, `ERR_LOCKED`, `ERR_KEYSTORE_IO`
+ */
+export async function generate(
+  store: Keystore,
+  name: string,
+  options: GenerateOptions & { readonly passphrase?: Secret | null } = {},
+): Promise<KeyRecord> {
+  store.files(name);
+  // a taken name is said before the work; the store itself looks again, under the lock
+  await store.withLock(name, (locked) => locked.requireFree());
+  const { passphrase = null, ...kind } = options;
+  return storeKey(store, { name, key: await generateKeyPair(kind), passphrase, action: 'generate' });
 }

@@ -94,7 +94,7 @@ export function openKeystore(options: KeystoreOptions): Keystore {
     get: (name) => store.read(name),
     signer: async (name) => signerOf(await store.read(name)),
     async generate(name, kind = {}) {
-      const { generate } = await import('./generate.js');
+      const { generate } = await import('../keystore/stored-keys.js');
       const fixed = passphrase === undefined || typeof passphrase === 'function' ? null : toSecret(passphrase);
       return generate(store, name, { ...kind, passphrase: fixed });
     },

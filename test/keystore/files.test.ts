@@ -31,7 +31,7 @@ vi.mock('node:fs/promises', async (original) => {
 const { errnoOf, explaining, fileError } = await import('../../src/keystore/file-errors.js');
 const { createFile, readFileOrNull, replaceFile } = await import('../../src/keystore/files.js');
 const { takeLock } = await import('../../src/keystore/lock.js');
-const { generate } = await import('../../src/workflows/generate.js');
+const { generate } = await import('../../src/keystore/stored-keys.js');
 
 afterEach(() => {
   broken.link = null;

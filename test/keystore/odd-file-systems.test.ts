@@ -38,7 +38,7 @@ vi.mock('node:fs/promises', async (original) => {
   };
 });
 
-const { generate } = await import('../../src/workflows/generate.js');
+const { generate } = await import('../../src/keystore/stored-keys.js');
 const { openPrivateKey } = await import('../../src/keystore/open-key.js');
 
 afterEach(() => {

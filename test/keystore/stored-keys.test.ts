@@ -9,13 +9,13 @@ import type { Keystore } from '../../src/keystore/keystore.js';
 import { openPrivateKey } from '../../src/keystore/open-key.js';
 import {
   changePassphrase,
+  generate,
   readPublicKey,
   requirePrivateFile,
   retireKey,
   storeKey,
   storePublicKey,
 } from '../../src/keystore/stored-keys.js';
-import { generate } from '../../src/workflows/generate.js';
 import { temporaryFolder } from '../support/cli.js';
 import { codeOf, errorOf } from '../support/outcomes.js';
 import { addKey, filesOf, filesOfKey, newStore } from './support.js';

@@ -44,7 +44,7 @@ async function tell(
   algorithm: KeyAlgorithm,
   endpoint: Endpoint,
 ): Promise<Story> {
-  const { generate } = await import('../../workflows/generate.js');
+  const { generate } = await import('../../keystore/stored-keys.js');
   const { register } = await import('../../workflows/registration/register.js');
   const { authenticate } = await import('../../workflows/account/account.js');
   const { withTransport } = await import('../../workflows/account/account.js');
@@ -93,7 +93,7 @@ async function catchSwap(
   { out, workflow, sandbox, login }: Stage,
   endpoint: Endpoint,
 ): Promise<{ caught: boolean; removed: boolean }> {
-  const { generate } = await import('../../workflows/generate.js');
+  const { generate } = await import('../../keystore/stored-keys.js');
   const { register } = await import('../../workflows/registration/register.js');
   out.line('');
   out.line(out.style('A swapped key', 'bold'));

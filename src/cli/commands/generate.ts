@@ -61,7 +61,7 @@ export function defineGenerate(command: Command, act: Act): void {
     )
     .action(
       act(async (cx, name: string, flags: GenerateFlags) => {
-        const { generate } = await import('../../workflows/generate.js');
+        const { generate } = await import('../../keystore/stored-keys.js');
         const { newKeyPassphrase } = await import('../secrets.js');
         const type = flags.type ?? 'ed25519';
         const bits = flags.bits === undefined ? {} : { bits: Number(flags.bits) as 2048 | 3072 | 4096 };

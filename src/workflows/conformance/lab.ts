@@ -1,8 +1,7 @@
 import { bytesToBase64, bytesToBase64url, bytesToHex, utf8Bytes } from '../../crypto/bytes.js';
 import { encodePublicKeyPem } from '../../crypto/key-pem.js';
 import type { PrivateKey } from '../../crypto/keys.js';
-import { randomNonce } from '../../crypto/nonce.js';
-import { localSigner } from '../../crypto/signer.js';
+import { localSigner, randomNonce } from '../../crypto/signer.js';
 import { getTime, readClock } from '../../deribit/clock.js';
 import { isRecord, protocolError } from '../../deribit/json-rpc.js';
 import { withSecondFactor } from '../../deribit/second-factor.js';

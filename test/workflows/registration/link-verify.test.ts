@@ -1,8 +1,8 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { resolveEndpoint } from '../../../src/deribit/endpoints.js';
+import { generate } from '../../../src/keystore/stored-keys.js';
 import { type Verification, verify } from '../../../src/workflows/checks/verify.js';
-import { generate } from '../../../src/workflows/generate.js';
 import { link } from '../../../src/workflows/registration/link.js';
 import { errorOf, until } from '../../support/outcomes.js';
 import { openWorld, SCOPE, type Via, type World } from '../support.js';

@@ -7,7 +7,7 @@ import { localSigner } from '../../../src/crypto/signer.js';
 import { totpSecondFactor } from '../../../src/deribit/second-factor.js';
 import { certainlyNotDone, DeribitKeysError, isDeribitKeysError } from '../../../src/errors.js';
 import { readAudit } from '../../../src/keystore/audit-log.js';
-import { generate } from '../../../src/workflows/generate.js';
+import { generate } from '../../../src/keystore/stored-keys.js';
 import { labelFor } from '../../../src/workflows/registration/register.js';
 import { errorOf, until } from '../../support/outcomes.js';
 import { openWorld, SCOPE, type Via, type World } from '../support.js';
