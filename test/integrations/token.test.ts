@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { isTaken, type Shop, shop } from './support.js';
@@ -36,6 +36,27 @@ describe('token', () => {
     const tokens = await Promise.all(Array.from({ length: 8 }, () => s.run(['token', 'bot'])));
     expect(new Set(tokens.map(({ stdout }) => stdout)).size).toBe(1);
     expect(logins(s)).toEqual(['public/auth ok']);
+  });
+
+  test.each([
+    ['disable', ['disable', 'bot']],
+    ['remove', ['remove', 'bot']],
+    ['scope', ['scope', 'bot', 'account:read']],
+    ['disable --all-but', ['disable', '--all-but', 'ADMIN']],
+  ])('prints no token from before api-keys %s', async (_, words) => {
+    const s = await shop();
+    await s.run(['token', 'bot']);
+    expect(existsSync(cacheFile(s))).toBe(true);
+    const { clientId, clientSecret } = s.sandbox;
+    const argv = words.map((word) => (word === 'ADMIN' ? clientId : word));
+    const changed = await s.run(['api-keys', ...argv, '--client-id', clientId, '--yes', '--url', s.sandbox.wsUrl], {
+      env: { DERIBIT_CLIENT_SECRET: clientSecret },
+    });
+    expect(changed.exitCode).toBe(0);
+    expect(existsSync(cacheFile(s))).toBe(false);
+    const after = await s.run(['token', 'bot', '--json']);
+    if (words[0] === 'scope') expect(after.json().scope).not.toContain('trade:read_write');
+    else expect(after.exitCode).not.toBe(0);
   });
 
   test('gets another one for another scope', async () => {

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeribitKeysError } from '../../errors.js';
 import { readHandle, replaceFile } from '../../keystore/files.js';
@@ -50,6 +50,12 @@ export function fileTokenStore(store: Keystore, name: string): TokenStore {
     },
     async close() {},
   };
+}
+
+/** Deletes the tokens of keys that may no longer do what they could: whoever asks next logs in. */
+export async function forgetTokens(store: Keystore, names: readonly string[]): Promise<void> {
+  // one that cannot be deleted is refused by the exchange
+  await Promise.allSettled(names.map((name) => rm(join(store.folder, tokenFileName(name)), { force: true })));
 }
 
 async function readOwn(path: string): Promise<string> {

@@ -12,6 +12,7 @@ import {
 } from '../../deribit/api-keys.js';
 import { formatScope, normaliseScope, parseScope } from '../../deribit/scope.js';
 import { certainlyNotDone, DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { forgetTokens } from '../../integrations/token-store/file-token-store.js';
 import type { AuditNote, LockedKey, SaveNote } from '../../keystore/keystore.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { defined } from '../../util/defined.js';
@@ -123,6 +124,8 @@ export async function changeKey(
       await audit(context, { ...note, outcome: outcomeOf(error) });
       throw maybeDone(error);
     }
+    const isLess = checked.do === 'disable' || checked.do === 'remove' || wantedOf(checked).scope !== undefined;
+    if (isLess) await forgetTokens(context.store, names);
     try {
       await record(context, { locked, answer, note });
     } catch (error) {

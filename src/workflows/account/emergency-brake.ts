@@ -1,5 +1,6 @@
 import { disableApiKey, listReadableApiKeys } from '../../deribit/api-keys.js';
 import { type ErrorCode, isDeribitKeysError } from '../../errors.js';
+import { forgetTokens } from '../../integrations/token-store/file-token-store.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { audit, messageOf, protectedOptions, withAccount } from './account.js';
@@ -65,6 +66,13 @@ export async function disableKeys(
     const code = isDeribitKeysError(error) ? error.code : 'ERR_PROOF_FAILED';
     return { ...key, enabled: seen?.get(keyId) ?? null, error: { code, message: messageOf(error) } };
   });
+  const disabled = results.filter(({ error }) => error === null).map(({ clientId }) => clientId);
+  const { records } = await context.store.list().catch(() => ({ records: [] as readonly KeyRecord[] }));
+  const isDisabled = ({ clientId }: KeyRecord) => clientId !== null && disabled.includes(clientId);
+  await forgetTokens(
+    context.store,
+    records.filter(isDisabled).map(({ name }) => name),
+  );
   for (const { name, clientId, fingerprint, error } of results) {
     const { environment } = login.endpoint;
     await audit(context, { action: 'disable', name, fingerprint, clientId, environment, outcome: error?.code ?? 'ok' });
