@@ -82,7 +82,7 @@ export function inLine(text: string): string {
   return text.replace(STEERING, shown);
 }
 
-/** One line of JSON, in which these characters are escaped, each UTF-16 unit as `\uXXXX`: they stand in texts alone. */
+/** One line of JSON, in which these characters are escaped, each UTF-16 unit as `\uXXXX`: they occur only in strings. */
 export function jsonLine(value: unknown): string {
   const text = JSON.stringify(value);
   if (PRINTABLE.test(text)) return `${text}\n`;

@@ -190,7 +190,7 @@ export interface Host {
   /** The same two for text, where they are quicker to reach without the streams. */
   readonly print?: { readonly stdout: Sink; readonly stderr: Sink } | undefined;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Opens the controlling terminal, or returns null if there is none; the same one each time. */
+  /** Opens the controlling terminal, or returns null if the process has no terminal; the same one each time. */
   readonly openTerminal?: (() => { readonly input: Input; readonly output: Output } | null) | undefined;
   /** Stops the process and those that it shares a pipe with, as a terminal does on Ctrl-Z, until the user goes on. */
   readonly suspend?: (() => void) | undefined;

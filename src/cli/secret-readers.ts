@@ -48,7 +48,7 @@ export async function readSecretFile(
   return new Secret(text);
 }
 
-/** Reads the secret of `key` from the file of that name in `folder`, or returns null if there is none. */
+/** Reads the secret of `key` from the file of that name in `folder`, or returns null if that file does not exist. */
 export async function readFromFolder(
   folder: string,
   { key, what, io }: { readonly key: string; readonly what: string; readonly io: ReaderContext },

@@ -165,7 +165,7 @@ export async function removeApiKey(account: Account, { keyId }: ApiKeyId, option
   if (result !== 'ok') throw unexpected({ method, field: 'the result', expected: '"ok"', value: result });
 }
 
-/** Gives a key another label (`private/change_api_key_name`). */
+/** Changes the label of a key (`private/change_api_key_name`). */
 export function renameApiKey(
   account: Account,
   { keyId, label }: ApiKeyId & { readonly label: string },
@@ -181,7 +181,7 @@ export function renameApiKey(
   });
 }
 
-/** Gives a key another scope (`private/change_scope_in_api_key`). */
+/** Changes the scope of a key (`private/change_scope_in_api_key`). */
 export function changeApiKeyScope(
   account: Account,
   { keyId, scope }: ApiKeyId & { readonly scope: string | Scope },
@@ -197,7 +197,7 @@ export function changeApiKeyScope(
   });
 }
 
-/** Gives a symmetric key another secret (`private/reset_api_key`); what it does to an asymmetric one is unknown. */
+/** Replaces the secret of a symmetric key (`private/reset_api_key`); what it does to an asymmetric one is unknown. */
 export function resetApiKey(account: Account, { keyId }: ApiKeyId, options?: ApiKeyOptions): Promise<ApiKey> {
   return keyFrom(account, { method: 'private/reset_api_key', options, params: () => ({ id: checkId(keyId) }) });
 }

@@ -96,7 +96,7 @@ export async function forkToken(
 }
 
 /**
- * Logs out (`private/logout`). The exchange gives no answer on a WebSocket but closes it, which is the success; the
+ * Logs out (`private/logout`). The exchange does not answer on a WebSocket but closes it, which is the success; the
  * account cannot be used afterwards. With `invalidateToken` (the default) its tokens are void, too.
  */
 export async function logout(

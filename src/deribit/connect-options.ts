@@ -6,7 +6,7 @@ import { isLoopback } from './endpoints.js';
 export interface ConnectOptions extends ProxyOptions {
   /** For opening, and for each request that sets none of its own; 15 s where left out. */
   readonly timeoutMs?: number | undefined;
-  /** Gives up opening. */
+  /** Cancels opening. */
   readonly signal?: AbortSignal | undefined;
   /** Called once when the other side is reached, before TLS and the WebSocket handshake. */
   readonly onReached?: (() => void) | undefined;

@@ -25,7 +25,7 @@ export interface SecondFactorChallenge {
   readonly signal: AbortSignal | undefined;
 }
 
-/** Gives the six digits that answer a challenge, or rejects. */
+/** Returns the six digits that answer a challenge, or rejects. */
 export type SecondFactor = (challenge: SecondFactorChallenge) => Promise<string>;
 
 export interface SecondFactorOptions extends CallOptions {
@@ -206,7 +206,7 @@ export function singleCodeSecondFactor(code: SecretLike): SecondFactor {
   };
 }
 
-/** Codes typed by a person. `ask` shows a question; what it gives is asked for again where it is not six digits. */
+/** Codes typed by a person. `ask` shows a question; an answer that is not six digits is asked for again. */
 export function promptSecondFactor(
   ask: (question: string, challenge: SecondFactorChallenge) => Promise<string>,
 ): SecondFactor {

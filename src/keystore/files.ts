@@ -154,8 +154,8 @@ export function lacksHardLinks(error: unknown): boolean {
 }
 
 /**
- * Gives the complete file `temporary` the name `path`. Where the file system has no hard links, a check and a rename
- * stand in for one, under the keystore's own locks.
+ * Renames the complete file `temporary` to `path`, unless that exists. Where the file system has no hard links, a check
+ * and a rename stand in for one, under the keystore's own locks.
  * @throws the system's `EEXIST` where the name is taken
  */
 export async function publish(temporary: string, path: string): Promise<void> {
@@ -256,7 +256,7 @@ export function readChecked(path: string, check: (stats: Stats) => void, maxByte
   }
 }
 
-/** Reads a small file; null where there is none. `check` can refuse what was opened. */
+/** Reads a small file; null if it does not exist. `check` can refuse what was opened. */
 export async function readFileOrNull(
   path: string,
   maxBytes = MAX_FILE_BYTES,

@@ -146,7 +146,7 @@ export function asLocal(record: KeyRecord): KeyRecord {
   return localRecord(pick<keyof StoredKey>(record, STORED_KEY));
 }
 
-/** The field that makes `record` one that cannot be read, and why; null where there is none. */
+/** The field that makes `record` unreadable, and why; null for a valid record. */
 function findFault(record: Readonly<Record<string, unknown>>): string | null {
   for (const [field, { is }] of Object.entries(FIELDS)) {
     if (!is(record[field])) return `"${field}" is ${record[field] === undefined ? 'missing' : 'not valid'}`;

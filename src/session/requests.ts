@@ -71,7 +71,7 @@ export class RequestQueue {
     this.#limit = limit;
   }
 
-  /** The connection to send on; null while there is none. */
+  /** The connection to send on; null while not connected. */
   get current(): Transport | null {
     return this.#line;
   }

@@ -88,7 +88,7 @@ export abstract class SessionCore implements Session {
   protected abstract replaceToken(generation: number): Promise<void>;
   /** Called once when the session is to end; `finish` must be called when nothing of it is left. */
   protected abstract onEnding(): void;
-  /** The transport that could log out now; null where there is none. */
+  /** The transport that could log out now, or null. */
   protected abstract readonly transport: Transport | null;
 
   get clientId(): string {

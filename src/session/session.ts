@@ -125,7 +125,8 @@ export interface Session {
    * @param params the method's parameters
    * @typeParam T the shape of the result, which is not checked
    * @throws as a transport does; `ERR_OUTCOME_UNKNOWN` (`maybeSent: true`) after a cut; `ERR_NOT_SENT` where no answer
-   *   could have come in time; after the session has ended, the error that ended it or `ERR_CONNECTION_CLOSED`
+   *   could have arrived before the timeout; after the session has ended, the error that ended it or
+   *   `ERR_CONNECTION_CLOSED`
    * @example
    * const { equity } = await session.request<{ equity: number }>('private/get_account_summary', { currency: 'BTC' });
    */

@@ -60,7 +60,7 @@ interface Token {
  *                          ^                        |                  |
  *                          └── renew: refresh, or signIn where refused ┘
  *
- * However many ask, one request is under way at a time, and all of them get what it gives. With a token store that is
+ * However many ask, one request is under way at a time, and all of them get its result. With a token store that is
  * true of all sessions that use it: both arrows first look for a token that another one has put there.
  */
 export class TokenManager {
@@ -102,7 +102,7 @@ export class TokenManager {
     return this.#token !== null && this.#leftMs(this.#token) > 0;
   }
 
-  /** The access token; null where there is none or it has expired. */
+  /** The access token; null before the first login and after it has expired. */
   current(): CurrentToken | null {
     const token = this.#token;
     if (token === null || !this.isValid) return null;
@@ -119,7 +119,7 @@ export class TokenManager {
     return token !== null && this.#leftMs(token) > token.lifeMs - usableForMs(token.lifeMs);
   }
 
-  /** Milliseconds until it should be renewed, not below zero; zero where there is none. */
+  /** Milliseconds until it should be renewed, not below zero; zero without a token. */
   get dueInMs(): number {
     const token = this.#token;
     return token === null ? 0 : Math.max(0, token.renewAfterMs - elapsedMs(this.#context.time, token.since));
@@ -206,7 +206,7 @@ export class TokenManager {
     }
   }
 
-  /** Takes the token of the store; where that is none, or the one in hand that is due or was refused, makes the next one. */
+  /** Takes the token of the store; if it holds none, or the one in hand that is due or was refused, makes the next one. */
   async #share(shared: SharedTokens, transport: Transport, reason: LoginReason): Promise<void> {
     const { key, scope, time, events } = this.#context;
     const credentials = await key.current();

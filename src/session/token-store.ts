@@ -49,7 +49,7 @@ export interface TokenStore {
   put(purpose: TokenPurpose, token: StoredToken): Promise<void>;
   /**
    * Tries to become the one that renews the token; null where another one holds the lock. A lock whose holder died ends
-   * by itself within half a minute.
+   * automatically within half a minute.
    */
   lock(purpose: TokenPurpose): Promise<TokenLock | null>;
   close(): Promise<void>;

@@ -53,7 +53,7 @@ export function requireObject<T extends object>(name: string, value: T): T {
 const listenersOf = new WeakMap<AbortSignal, Set<() => void>>();
 
 /**
- * Calls `listener` when `signal` fires; gives the function that stops it. However many requests share a signal, it
+ * Calls `listener` when `signal` fires; returns the function that stops it. However many requests share a signal, it
  * carries one listener of ours: Node warns of a leak from the eleventh on.
  */
 export function onAbort(signal: AbortSignal | undefined, listener: () => void): () => void {

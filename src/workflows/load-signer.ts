@@ -19,7 +19,7 @@ interface Source {
 
 export interface LoadSignerOptions extends Source {
   readonly passphrase?: SecretLike | (() => Promise<SecretLike>);
-  /** How strictly the file's owner and mode are looked at; `mounted` for keys that Kubernetes or Docker mount. */
+  /** How strictly the file's owner and mode are checked; `mounted` for keys that Kubernetes or Docker mount. */
   readonly permissions?: PermissionPolicy;
   /** Where `env` looks; the process's own environment by default. */
   readonly environment?: Readonly<Record<string, string | undefined>>;

@@ -4,8 +4,8 @@ import { examples } from '../options.js';
 import type { Act } from '../program.js';
 
 /*
- * Each script gives the words of the line to `deribit-keys __complete`, which prints a candidate a line, a tab and what it
- * does. Where it prints nothing, the shell completes file names.
+ * Each script passes the words of the line to `deribit-keys __complete`, which prints a candidate a line, a tab and its
+ * description. Where it prints nothing, the shell completes file names.
  */
 
 const BASH = `# bash completion of deribit-keys: source <(deribit-keys completion bash)

@@ -73,7 +73,7 @@ function wordsOf(login: LoginOptions | null): string | undefined {
   return `--client-id ${shellWord(login.clientId)}${file}`;
 }
 
-/** The login where the keys belong; where they belong to several places, where it leads by itself. */
+/** The login where the keys belong; if they belong to several endpoints, the login's own endpoint. */
 async function loginNear(cx: Context, login: LoginOptions, records: readonly KeyRecord[]): Promise<AccountLogin> {
   const { selectEndpoint } = await import('../../workflows/endpoint-selection.js');
   const placed = records.filter(({ environment }) => environment !== null);

@@ -24,7 +24,7 @@ function show(out: Printer, results: readonly Verification[]): void {
   );
 }
 
-/** The records of these names; a damaged one does not keep the others from being looked at. */
+/** The records of these names; a damaged one does not keep the others from being checked. */
 async function readNamed(cx: Context, names: readonly string[]) {
   const records: KeyRecord[] = [];
   const damaged: DamagedRecord[] = [];

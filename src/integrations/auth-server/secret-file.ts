@@ -18,7 +18,7 @@ const BEARER = /^[A-Za-z0-9_-]{43}$/;
 /** SHA-256, in lower-case hex. */
 export const hashOf = (text: string) => createHash('sha256').update(text).digest('hex');
 
-/** The secret of an `Authorization: Bearer` header; empty if there is none. */
+/** The secret of an `Authorization: Bearer` header; empty without that header. */
 export function bearerOf(header: string | undefined): string {
   return /^Bearer +([\x21-\x7e]+) *$/i.exec(header ?? '')?.[1] ?? '';
 }

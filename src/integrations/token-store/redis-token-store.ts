@@ -4,7 +4,7 @@ import { parseStoredToken, type TokenPurpose, type TokenStore } from '../../sess
 import { type LoadPackage, loadOptionalPackage } from '../../signers/optional-package.js';
 import { defined } from '../../util/defined.js';
 
-/** What is used of a client of the package `redis`, alone, in a cluster or behind Sentinel. */
+/** What is used of a client of the package `redis`: of one server, a cluster or Sentinel. */
 interface RedisClient {
   readonly isOpen: boolean;
   connect(): Promise<unknown>;

@@ -202,7 +202,7 @@ export function isPerpetual({ instrument_name: name }: Instrument): boolean {
   return name.endsWith('-PERPETUAL');
 }
 
-/** The fields of the best bid and ask, null where there is none. */
+/** The fields of the best bid and ask, null on an empty side. */
 export function bestOf(bids: readonly Level[], asks: readonly Level[]): Readonly<Record<string, number | null>> {
   const [[bid, wanted] = [null, 0]] = bids;
   const [[ask, offered] = [null, 0]] = asks;

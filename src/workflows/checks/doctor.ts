@@ -45,7 +45,7 @@ export interface Diagnosis {
 }
 
 /**
- * Looks for what is wrong, changes nothing but what dead commands left behind, and gives each check's finding with the
+ * Looks for what is wrong, changes nothing but what dead commands left behind, and returns each check's finding with the
  * command that fixes it.
  * @throws `ERR_USAGE` for a starting point that leads nowhere, `ERR_INTERRUPTED`; all else stands in the findings
  */
@@ -181,7 +181,7 @@ const MEANING: Readonly<Record<ErrorCode, string>> = {
   ERR_STATE: 'the key is not in a state that allows this',
   ERR_LISTEN: 'a port or socket to listen on is taken, or cannot be opened',
   ERR_NETWORK: 'the exchange cannot be reached: name, network, proxy or TLS',
-  ERR_TIMEOUT: 'no answer came in time',
+  ERR_TIMEOUT: 'no answer came before the timeout',
   ERR_CONNECTION_CLOSED: 'the connection ended before the answer',
   ERR_PROTOCOL: 'what answered does not speak as the exchange does',
   ERR_TOKEN_STORE: 'the store that shares access tokens cannot be reached, or the package for it is missing',

@@ -23,7 +23,7 @@ const STICKY = 0o1000;
 const isCommit = (entry: string) => /^\..*\.commit$/.test(entry);
 const isLock = (entry: string) => /^\..*\.lock$/.test(entry);
 
-/** What a look at the whole keystore found. */
+/** What was found in the keystore. */
 export interface KeystoreView {
   readonly findings: readonly Finding[];
   readonly records: readonly KeyRecord[];

@@ -17,7 +17,7 @@ export interface Check {
   readonly check: CheckName;
   readonly ok: boolean;
   readonly detail: string;
-  /** Likely reasons, where the exchange gives none; the likeliest first. */
+  /** Likely reasons, where the exchange states none; the likeliest first. */
   readonly hints?: readonly string[];
 }
 
