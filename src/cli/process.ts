@@ -1,4 +1,4 @@
-import { openControllingTerminal, restoreTerminals } from './controlling-terminal.js';
+import type { ReadStream, WriteStream } from 'node:tty';
 import { run } from './run.js';
 import { hasFailed, print, streamOf } from './standard-output.js';
 
@@ -85,4 +85,43 @@ export async function runProcess(argv: readonly string[]): Promise<void> {
   // an interrupted command may have left work behind that its timer has to end
   if (controller.signal.aborted) return;
   for (const signal of SIGNALS) process.off(signal, interrupt);
+}
+
+interface Terminal {
+  readonly input: ReadStream;
+  readonly output: WriteStream;
+}
+
+const TERMINAL_PATHS = process.platform === 'win32' ? ['\\\\.\\CONIN$', '\\\\.\\CONOUT$'] : ['/dev/tty', '/dev/tty'];
+
+let terminal: Terminal | null | undefined;
+
+function openTerminal(): Terminal | null {
+  // loaded here: few commands ask, and the two modules load sockets
+  const { openSync } = process.getBuiltinModule('node:fs');
+  const { ReadStream, WriteStream } = process.getBuiltinModule('node:tty');
+  const [inputPath = '', outputPath = ''] = TERMINAL_PATHS;
+  try {
+    const input = new ReadStream(openSync(inputPath, 'r+'));
+    const output = new WriteStream(openSync(outputPath, 'r+'));
+    // a terminal that is closed meanwhile ends the question: `end` follows
+    input.on('error', () => {});
+    output.on('error', () => {});
+    input.unref();
+    output.unref();
+    return { input, output };
+  } catch {
+    return null;
+  }
+}
+
+/** Returns the terminal that controls this process, whatever stdin and stderr are, or null if it has none. */
+function openControllingTerminal(): Terminal | null {
+  terminal ??= openTerminal();
+  return terminal;
+}
+
+/** Switches the echo on again where a question switched it off: for the end of the process. */
+function restoreTerminals(stdin: ReadStream | null): void {
+  for (const input of [terminal?.input, stdin]) if (input?.isRaw) input.setRawMode(false);
 }
