@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import { type Sandbox, type SandboxOptions, startSandbox } from '../../src/sandbox/index.js';
-import { afterTest } from '../support/after-test.js';
+import type { Sandbox, SandboxOptions } from '../../src/sandbox/index.js';
 import { type CliOptions, type CliResult, cli, temporaryFolder } from '../support/cli.js';
+import { openExchange } from '../support/world.js';
 
 /** An exchange, and a keystore with the key `bot` that is registered there. */
 export interface Shop {
@@ -17,8 +17,7 @@ export interface Shop {
 }
 
 export async function shop(options: SandboxOptions = {}, scope = 'account:read trade:read_write'): Promise<Shop> {
-  const sandbox = await startSandbox(options);
-  afterTest(() => sandbox.close());
+  const sandbox = await openExchange(options);
   const keysDir = join(temporaryFolder(), 'keys');
   const run: Shop['run'] = (argv, more = {}) => cli(argv, { ...more, env: { DERIBIT_KEYS_DIR: keysDir, ...more.env } });
   expect((await run(['generate', 'bot'])).exitCode).toBe(0);

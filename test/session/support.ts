@@ -2,10 +2,11 @@ import { generateKeyPair } from '../../src/crypto/generate.js';
 import { encodePublicKeyPem } from '../../src/crypto/key-pem.js';
 import type { Signer } from '../../src/crypto/signer.js';
 import { localSigner } from '../../src/crypto/signer.js';
-import { type Sandbox, type SandboxOptions, startSandbox } from '../../src/sandbox/index.js';
+import type { Sandbox, SandboxOptions } from '../../src/sandbox/index.js';
 import type { SessionEvents } from '../../src/session/events.js';
 import { openSession, type Session, type SessionOptions } from '../../src/session/index.js';
 import { afterTest } from '../support/after-test.js';
+import { openExchange } from '../support/world.js';
 
 /** An exchange with one asymmetric key, and what is needed to log in with it. */
 export interface World {
@@ -21,8 +22,7 @@ export interface World {
 }
 
 export async function world(options: SandboxOptions = {}, maxScope?: string): Promise<World> {
-  const sandbox = await startSandbox(options);
-  afterTest(() => sandbox.close());
+  const sandbox = await openExchange(options);
   const key = await generateKeyPair();
   const publicKeyPem = encodePublicKeyPem(key.publicKey);
   const registered = sandbox.addKey({

@@ -1,9 +1,9 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { onTestFinished } from 'vitest';
-import { type Sandbox, type SandboxOptions, startSandbox } from '../../src/sandbox/index.js';
+import type { Sandbox, SandboxOptions } from '../../src/sandbox/index.js';
 import { type CliResult, cli, temporaryFolder } from './cli.js';
+import { openExchange } from './world.js';
 
 export const hasOpenssl = spawnSync('openssl', ['version']).status === 0;
 
@@ -48,8 +48,7 @@ export function words(line: string): string[] {
 
 export async function openHouse(options: SandboxOptions & { readonly http?: boolean } = {}): Promise<House> {
   const { http = false, ...settings } = options;
-  const sandbox = await startSandbox({ faultApi: true, ...settings });
-  onTestFinished(() => sandbox.close());
+  const sandbox = await openExchange({ faultApi: true, ...settings });
   const folder = temporaryFolder();
   const keys = join(folder, 'keys');
   const path = (file: string) => join(keys, file);

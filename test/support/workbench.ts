@@ -1,13 +1,8 @@
 import { expect } from 'vitest';
 import { Secret } from '../../src/crypto/secret.js';
-import { localSigner } from '../../src/crypto/signer.js';
-import { ExchangeClock } from '../../src/deribit/clock.js';
-import { connect } from '../../src/deribit/connect.js';
-import { resolveEndpoint } from '../../src/deribit/endpoints.js';
 import type { SecondFactor } from '../../src/deribit/second-factor.js';
 import { readJournal } from '../../src/keystore/journal.js';
 import { type Keystore, type LockedKey, openKeystore } from '../../src/keystore/keystore.js';
-import { openPrivateKey } from '../../src/keystore/open-key.js';
 import { generate } from '../../src/keystore/stored-keys.js';
 import type { Sandbox } from '../../src/sandbox/index.js';
 import { defined } from '../../src/util/defined.js';
@@ -16,6 +11,7 @@ import { proveLogin } from '../../src/workflows/registration/proof.js';
 import { register } from '../../src/workflows/registration/register.js';
 import { abortRotation, type Rotation, rotate } from '../../src/workflows/rotation/rotate.js';
 import { localSuccessor } from '../../src/workflows/rotation/start.js';
+import { contextOn, loginOf as firstLogin } from './world.js';
 
 /** Counts the writes to the keystore, and dies before or after one of them, as a process that is killed does. */
 export interface CrashPlan {
@@ -74,25 +70,15 @@ export function openBench(sandbox: Sandbox, folder: string, options: BenchOption
   };
   const passphrase = new Secret(options.passphrase ?? 'none');
   const notes: string[] = [];
-  const context = around({
-    store,
-    connect: (endpoint) => connect(endpoint, defined({ timeoutMs: options.timeoutMs })),
-    signerOf: async (record) =>
-      localSigner(await openPrivateKey(store, record, { passphrase: () => Promise.resolve(passphrase) })),
-    onNote: (note) => notes.push(note),
-    nowMs,
-    uncertainMs: 50,
-    clock: new ExchangeClock({ nowMs, monotonicMs: () => performance.now() }),
-    ...(secondFactor === undefined ? {} : { secondFactor }),
-  });
-  const endpoint = resolveEndpoint({ url: options.kind === 'ws' ? sandbox.wsUrl : sandbox.httpUrl });
-  const credentials = { clientId: sandbox.clientId, clientSecret: new Secret(sandbox.clientSecret) };
+  const context = around(
+    contextOn(store, notes, { ...defined({ timeoutMs: options.timeoutMs, secondFactor }), nowMs, passphrase }),
+  );
   const makeSuccessor = localSuccessor(store, () => Promise.resolve(passphrase));
   const bench: Bench = {
     store,
     sandbox,
     context,
-    login: { endpoint, credentials },
+    login: firstLogin(sandbox, options.kind ?? 'http'),
     notes,
     crash: null,
     writes: 0,

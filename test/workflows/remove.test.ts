@@ -8,7 +8,7 @@ import { withAccount } from '../../src/workflows/account/account.js';
 import { removeKey } from '../../src/workflows/remove.js';
 import { filesOf, filesOfKey } from '../keystore/support.js';
 import { errorOf } from '../support/outcomes.js';
-import { openWorld, type World } from './support.js';
+import { openWorld, type World } from '../support/world.js';
 
 const remove = (world: World, options: Partial<Parameters<typeof removeKey>[2]> = {}) =>
   removeKey(world.context, 'bot', { purge: false, login: null, ...options });

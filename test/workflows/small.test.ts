@@ -13,7 +13,7 @@ import { loadSigner } from '../../src/workflows/load-signer.js';
 import { sampleRecord } from '../keystore/support.js';
 import { temporaryFolder } from '../support/cli.js';
 import { codeOf, errorOf } from '../support/outcomes.js';
-import { openWorld } from './support.js';
+import { openWorld } from '../support/world.js';
 
 const registeredOn = (environment: 'test' | 'prod', url: string | null = null, name = 'bot') =>
   sampleRecord({ name, state: 'registered', clientId: 'AbCdEf12', environment, url });

@@ -6,7 +6,7 @@ import { type Sandbox, startSandbox } from '../../../src/sandbox/index.js';
 import { disableKeys, listForBrake } from '../../../src/workflows/account/emergency-brake.js';
 import { type Desk, openDesk } from '../../support/account-world.js';
 import { temporaryFolder } from '../../support/cli.js';
-import { openWorld, type World } from '../support.js';
+import { openWorld, type World, withRequests } from '../../support/world.js';
 
 const DISABLE = 'private/disable_api_key';
 const LIST = 'private/list_api_keys';
@@ -79,30 +79,18 @@ describe('the emergency brake', () => {
     const world: World = await openWorld('http');
     await world.register();
     world.sandbox.addKey({ name: 'odd' });
-    const connect: World['context']['connect'] = async (endpoint) => {
-      const transport = await world.context.connect(endpoint);
-      return {
-        kind: transport.kind,
-        url: transport.url,
-        close: () => transport.close(),
-        async request(method, params, options) {
-          const result = await transport.request(method, params, options);
-          if (method !== LIST) return result;
-          const odd = {
-            timestamp: undefined,
-            enabled_features: null,
-            ip_whitelist: 'x',
-            max_scope: {},
-            client_secret: 5,
-          };
-          return [
-            ...(result as { name: string }[]).map((key) => (key.name === 'odd' ? { ...key, ...odd } : key)),
-            null,
-          ];
-        },
+    const context = withRequests(world.context, async (method, send) => {
+      const result = await send();
+      if (method !== LIST) return result;
+      const odd = {
+        timestamp: undefined,
+        enabled_features: null,
+        ip_whitelist: 'x',
+        max_scope: {},
+        client_secret: 5,
       };
-    };
-    const context = { ...world.context, connect };
+      return [...(result as { name: string }[]).map((key) => (key.name === 'odd' ? { ...key, ...odd } : key)), null];
+    });
     const { keys, unreadable } = await listForBrake(context, world.login);
     expect(unreadable).toBe(1);
     const results = await disableKeys(

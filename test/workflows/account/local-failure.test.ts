@@ -7,7 +7,7 @@ import type { WorkflowContext } from '../../../src/workflows/context.js';
 import { openDesk } from '../../support/account-world.js';
 import { errorOf } from '../../support/outcomes.js';
 import { openBench } from '../../support/workbench.js';
-import { openWorld, type World } from '../support.js';
+import { openWorld, type World } from '../../support/world.js';
 
 /** The disk is full from the moment when the exchange has carried out `method`. */
 function fullAfter(context: WorkflowContext, method: string): WorkflowContext {

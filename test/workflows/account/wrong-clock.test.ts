@@ -1,11 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { Secret } from '../../../src/crypto/secret.js';
-import type { Transport } from '../../../src/deribit/transport.js';
 import { DeribitKeysError } from '../../../src/errors.js';
 import { authenticate } from '../../../src/workflows/account/account.js';
 import { explainRefusal } from '../../../src/workflows/checks/refusal.js';
-import type { WorkflowContext } from '../../../src/workflows/context.js';
-import { openWorld } from '../support.js';
+import { openWorld, withRequests } from '../../support/world.js';
 
 describe.each(['ws', 'http'] as const)('with a clock that is wrong (over %s)', (via) => {
   test.each([600_000, -600_000])('by %i ms, a key is registered, proved and used all the same', async (offsetMs) => {
@@ -39,17 +37,10 @@ describe.each(['ws', 'http'] as const)('with a clock that is wrong (over %s)', (
 
   test('an interrupt while the clocks are compared stays one', async () => {
     const w = await openWorld(via, { faults: ['clock:600000'] });
-    const context: WorkflowContext = {
-      ...w.context,
-      connect: async (endpoint) => {
-        const transport = await w.context.connect(endpoint);
-        const request: Transport['request'] = (method, params, options) =>
-          method === 'public/get_time'
-            ? Promise.reject(new DeribitKeysError('ERR_INTERRUPTED', 'interrupted'))
-            : transport.request(method, params, options);
-        return { kind: transport.kind, url: transport.url, request, close: () => transport.close() };
-      },
-    };
+    const context = withRequests(w.context, async (method, send) => {
+      if (method === 'public/get_time') throw new DeribitKeysError('ERR_INTERRUPTED', 'interrupted');
+      return send();
+    });
     expect(await w.register({ login: w.login }, context).catch((thrown: unknown) => thrown)).toMatchObject({
       code: 'ERR_INTERRUPTED',
     });

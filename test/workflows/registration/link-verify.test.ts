@@ -5,7 +5,7 @@ import { generate } from '../../../src/keystore/stored-keys.js';
 import { type Verification, verify } from '../../../src/workflows/checks/verify.js';
 import { link } from '../../../src/workflows/registration/link.js';
 import { errorOf, until } from '../../support/outcomes.js';
-import { openWorld, SCOPE, type Via, type World } from '../support.js';
+import { openWorld, SCOPE, type Via, type World } from '../../support/world.js';
 
 const VIAS: readonly Via[] = ['ws', 'http'];
 

@@ -10,7 +10,7 @@ import { readAudit } from '../../../src/keystore/audit-log.js';
 import { generate } from '../../../src/keystore/stored-keys.js';
 import { labelFor } from '../../../src/workflows/registration/register.js';
 import { errorOf, until } from '../../support/outcomes.js';
-import { openWorld, SCOPE, type Via, type World } from '../support.js';
+import { openWorld, SCOPE, type Via, type World, withRequests } from '../../support/world.js';
 
 const CREATE = 'private/create_api_key';
 const LIST = 'private/list_api_keys';
@@ -324,19 +324,11 @@ describe('a whitelist', () => {
 
   it('that the exchange sets otherwise is told, and tried again by the next run', async () => {
     const world = await openWorld('ws');
-    const connect: World['context']['connect'] = async (endpoint) => {
-      const transport = await world.context.connect(endpoint);
-      return {
-        kind: transport.kind,
-        url: transport.url,
-        close: () => transport.close(),
-        async request(method, params, options) {
-          const result = await transport.request(method, params, options);
-          return method === 'private/edit_api_key' ? { ...(result as object), ip_whitelist: [] } : result;
-        },
-      };
-    };
-    const error = await errorOf(world.register({ ipWhitelist: ['127.0.0.1'] }, { connect }));
+    const context = withRequests(world.context, async (method, send) => {
+      const result = await send();
+      return method === 'private/edit_api_key' ? { ...(result as object), ip_whitelist: [] } : result;
+    });
+    const error = await errorOf(world.register({ ipWhitelist: ['127.0.0.1'] }, context));
     expect(error).toMatchObject({ code: 'ERR_PROOF_FAILED' });
     expect(error.message).toContain('whitelist');
     expect(await world.register({ ipWhitelist: ['127.0.0.1'] })).toMatchObject({ adopted: true });
@@ -505,25 +497,12 @@ describe('two at the same time', () => {
   it('a lock that is lost while the exchange answers leaves what the next run needs', async () => {
     const world = await openWorld('ws');
     const secondRun = join(world.store.folder, '.bot.lock');
-    const running = world.register(
-      {},
-      {
-        connect: async (endpoint) => {
-          const transport = await world.context.connect(endpoint);
-          return {
-            kind: transport.kind,
-            url: transport.url,
-            close: () => transport.close(),
-            async request(method, params, options) {
-              const result = await transport.request(method, params, options);
-              if (method === CREATE) writeFileSync(secondRun, 'another’s');
-              return result;
-            },
-          };
-        },
-      },
-    );
-    const error = await errorOf(running);
+    const context = withRequests(world.context, async (method, send) => {
+      const result = await send();
+      if (method === CREATE) writeFileSync(secondRun, 'another’s');
+      return result;
+    });
+    const error = await errorOf(world.register({}, context));
     expect(error).toMatchObject({ code: 'ERR_LOCK_LOST', maybeSent: true });
     expect(await world.store.read('bot')).toMatchObject({ state: 'pending' });
     rmSync(secondRun);

@@ -6,7 +6,7 @@ import { readPublicKey, storeKey } from '../../../src/keystore/stored-keys.js';
 import { withAccount } from '../../../src/workflows/account/account.js';
 import type { Registration } from '../../../src/workflows/registration/register.js';
 import { codeOf, errorOf } from '../../support/outcomes.js';
-import { openWorld, type Via, type World } from '../support.js';
+import { openWorld, type Via, type World, withRequests } from '../../support/world.js';
 
 const CREATE = 'private/create_api_key';
 const LIST = 'private/list_api_keys';
@@ -97,20 +97,12 @@ describe('whether the key was created', () => {
   it('is uncertain from before the request was sent, and no longer after a refusal', async () => {
     const world = await openWorld('http');
     const seen: (string | null)[] = [];
-    const connect: World['context']['connect'] = async (endpoint) => {
-      const transport = await world.context.connect(endpoint);
-      return {
-        kind: transport.kind,
-        url: transport.url,
-        close: () => transport.close(),
-        async request(method, params, options) {
-          if (method === CREATE) seen.push((await world.store.read('bot')).uncertainUntil);
-          return transport.request(method, params, options);
-        },
-      };
-    };
+    const context = withRequests(world.context, async (method, send) => {
+      if (method === CREATE) seen.push((await world.store.read('bot')).uncertainUntil);
+      return send();
+    });
     world.sandbox.setFaults([`error@${CREATE}:13403x1`]);
-    expect(await codeOf(world.register({}, { connect, uncertainMs: 60_000 }))).toBe('ERR_RPC');
+    expect(await codeOf(world.register({}, { ...context, uncertainMs: 60_000 }))).toBe('ERR_RPC');
     expect(seen).toEqual([expect.any(String)]);
     expect(await world.store.read('bot')).toMatchObject({ state: 'local', uncertainUntil: null });
   });
@@ -185,19 +177,11 @@ describe('the scope proof', () => {
     'refuses a key that was also granted %s, and removes it',
     async (word) => {
       const world = await openWorld('http');
-      const connect: World['context']['connect'] = async (endpoint) => {
-        const transport = await world.context.connect(endpoint);
-        return {
-          kind: transport.kind,
-          url: transport.url,
-          close: () => transport.close(),
-          async request(method, params, options) {
-            const result = (await transport.request(method, params, options)) as Record<string, unknown>;
-            return method === CREATE ? { ...result, max_scope: `${result.max_scope} ${word}` } : result;
-          },
-        };
-      };
-      const error = await errorOf(world.register({}, { connect }));
+      const context = withRequests(world.context, async (method, send) => {
+        const result = (await send()) as Record<string, unknown>;
+        return method === CREATE ? { ...result, max_scope: `${result.max_scope} ${word}` } : result;
+      });
+      const error = await errorOf(world.register({}, context));
       expect(error).toMatchObject({ code: 'ERR_PROOF_FAILED', message: expect.stringContaining(word) });
       expect(world.keys()).toEqual([]);
     },

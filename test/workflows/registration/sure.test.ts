@@ -11,7 +11,7 @@ import type { AccountLogin } from '../../../src/workflows/context.js';
 import { removeKey } from '../../../src/workflows/remove.js';
 import { temporaryFolder } from '../../support/cli.js';
 import { codeOf, errorOf } from '../../support/outcomes.js';
-import { openWorld, SCOPE, type World } from '../support.js';
+import { openWorld, SCOPE, type World, withRequests } from '../../support/world.js';
 
 const CREATE = 'private/create_api_key';
 
@@ -120,23 +120,15 @@ describe('a registration', () => {
 
   it('is not believed without a login, whatever whitelist the answer shows', async () => {
     const world = await openWorld('ws');
-    const connect: World['context']['connect'] = async (endpoint) => {
-      const transport = await world.context.connect(endpoint);
-      return {
-        kind: transport.kind,
-        url: transport.url,
-        close: () => transport.close(),
-        async request(method, params, options) {
-          const result = await transport.request(method, params, options);
-          if (method === CREATE) {
-            world.sandbox.setFaults(['refuse-login']);
-            return { ...(result as object), ip_whitelist: ['203.0.113.9'] };
-          }
-          return result;
-        },
-      };
-    };
-    expect(await codeOf(world.register({}, { connect }))).toBe('ERR_PROOF_FAILED');
+    const context = withRequests(world.context, async (method, send) => {
+      const result = await send();
+      if (method === CREATE) {
+        world.sandbox.setFaults(['refuse-login']);
+        return { ...(result as object), ip_whitelist: ['203.0.113.9'] };
+      }
+      return result;
+    });
+    expect(await codeOf(world.register({}, context))).toBe('ERR_PROOF_FAILED');
     expect((await world.store.read('bot')).state).not.toBe('registered');
   });
 });

@@ -1,6 +1,5 @@
 import { writeFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { Transport } from '../../../src/deribit/transport.js';
 import { readJournal } from '../../../src/keystore/journal.js';
 import { type Sandbox, startSandbox } from '../../../src/sandbox/index.js';
 import { listAccountKeys } from '../../../src/workflows/account/api-keys.js';
@@ -9,6 +8,7 @@ import type { AccountLogin, WorkflowContext } from '../../../src/workflows/conte
 import { credentialsOf, filesOf, keyOf, openDesk } from '../../support/account-world.js';
 import { temporaryFolder } from '../../support/cli.js';
 import { type Bench, Crash, expectSettled, loginOf, makeKey, openBench } from '../../support/workbench.js';
+import { withRequests } from '../../support/world.js';
 
 let sandbox: Sandbox;
 let bench: Bench;
@@ -20,21 +20,7 @@ afterEach(() => sandbox.close());
 
 /** WorkflowContext whose transport answers one method otherwise than the exchange does. */
 function answering(method: string, alter: (result: unknown) => unknown): WorkflowContext {
-  return {
-    ...bench.context,
-    async connect(endpoint): Promise<Transport> {
-      const transport = await bench.context.connect(endpoint);
-      return {
-        kind: transport.kind,
-        url: transport.url,
-        close: () => transport.close(),
-        request: async (asked, ...rest) => {
-          const result = await transport.request(asked, ...rest);
-          return asked === method ? alter(result) : result;
-        },
-      };
-    },
-  };
+  return withRequests(bench.context, async (asked, send) => (asked === method ? alter(await send()) : send()));
 }
 
 const change = async (
@@ -224,24 +210,14 @@ test('words, features and whitelist entries that are new to this version are car
     return rest.max_scope === undefined ? rest : { ...rest, max_scope: 'trade:read' };
   };
   const future = openBench(sandbox, bench.store.folder, {
-    around: (context) => ({
-      ...context,
-      async connect(endpoint, options) {
-        const transport = await context.connect(endpoint, options);
-        return {
-          kind: transport.kind,
-          url: transport.url,
-          close: () => transport.close(),
-          async request(method, params = {}, requestOptions) {
-            if (/(create|edit)_api_key$/.test(method)) sent.push(params);
-            const result = await transport.request(method, known(params), requestOptions);
-            if (method !== 'public/auth') return newer(result);
-            const { scope, ...login } = result as { readonly scope: string };
-            return { ...login, scope: `${scope} ${words}` };
-          },
-        };
-      },
-    }),
+    around: (context) =>
+      withRequests(context, async (method, send, params) => {
+        if (/(create|edit)_api_key$/.test(method)) sent.push(params);
+        const result = await send(known(params));
+        if (method !== 'public/auth') return newer(result);
+        const { scope, ...login } = result as { readonly scope: string };
+        return { ...login, scope: `${scope} ${words}` };
+      }),
   });
   expect(await future.rotate('bot')).toMatchObject({ state: 'done' });
   const scope = `${words} trade:read`;
