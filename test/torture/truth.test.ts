@@ -5,7 +5,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { openKeystore } from '../../src/keystore/keystore.js';
 import type { Sandbox } from '../../src/sandbox/index.js';
 import { builtProgram } from '../support/program.js';
-import { openWorld } from '../workflows/support.js';
+import { openWorld, withRequests } from '../support/world.js';
 import {
   canIsolate,
   copiesOf,
@@ -45,21 +45,13 @@ test('a scope with a word that nobody knows is never proved, and its key is remo
   for (let round = 0; round < STORM_ROUNDS; round += 1) {
     const world = await openWorld(round % 2 === 0 ? 'ws' : 'http');
     const [word, isArray] = [unknownWord(), round % 3 === 0];
-    const connect: typeof world.context.connect = async (endpoint) => {
-      const transport = await world.context.connect(endpoint);
-      return {
-        kind: transport.kind,
-        url: transport.url,
-        close: () => transport.close(),
-        async request(method, params, options) {
-          const result = await transport.request(method, params, options);
-          if (method !== 'private/create_api_key') return result;
-          const words = [...String((result as { max_scope: string }).max_scope).split(' '), word];
-          return { ...(result as object), max_scope: isArray ? words : words.join(' ') };
-        },
-      };
-    };
-    const error: unknown = await world.register({}, { connect }).catch((reason: unknown) => reason);
+    const context = withRequests(world.context, async (method, send) => {
+      const result = await send();
+      if (method !== 'private/create_api_key') return result;
+      const words = [...String((result as { max_scope: string }).max_scope).split(' '), word];
+      return { ...(result as object), max_scope: isArray ? words : words.join(' ') };
+    });
+    const error: unknown = await world.register({}, context).catch((reason: unknown) => reason);
     expect({ word, error }).toMatchObject({ word, error: { code: 'ERR_PROOF_FAILED' } });
     expect(world.keys()).toEqual([]);
     await world.sandbox.close();
