@@ -61,9 +61,10 @@ describe('a process that is cut or killed, in every way of hiding', () => {
         if (!isKill) usualMs = performance.now() - startMs;
         counts[first.exitCode === 0 ? 'finished' : first.exitCode === null ? 'killed' : 'cut'] += 1;
         sandbox.setFaults([`hide-key@private/list_api_keys:${pick(HIDINGS, round)}`]);
-        if (!(how === 'register' && first.exitCode === 0)) {
-          expect(await stage.run(words)).toMatchObject({ exitCode: 0, said: '' });
-        }
+        const again = await stage.run(words);
+        // a process that was killed may have done all of it
+        const isComplete = how === 'register' && /"ERR_STATE".* is registered already/.test(again.said);
+        if (!isComplete) expect(again).toMatchObject({ exitCode: 0, said: '' });
         const bot = (await stage.records()).find(({ name }) => name === 'bot');
         expect(bot?.state).toBe('registered');
         expect(copiesOf(stage, bot?.fingerprint ?? '')).toBe(1);

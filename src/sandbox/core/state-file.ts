@@ -1,4 +1,14 @@
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { Accounts, type ApiKey, makeKey, mostSubaccounts, parseIpList } from './accounts.js';
 import { SandboxError } from './errors.js';
@@ -46,7 +56,7 @@ type StoredGrant = Omit<Grant, 'key' | 'connectionId' | 'sinceMs'> & {
 function readState(file: string): StateDocument | null {
   let text: string;
   try {
-    text = readFileSync(file, 'utf8');
+    text = readRegular(file);
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return null;
     throw damaged(file, 'cannot be read', cause);
@@ -60,6 +70,17 @@ function readState(file: string): StateDocument | null {
   if (!isRecord(value) || value.version !== version) throw damaged(file, 'is of another version');
   if (!isDocument(value)) throw damaged(file, 'is incomplete');
   return value;
+}
+
+/** Reads a regular file: a pipe in its place would hang the process. */
+function readRegular(file: string): string {
+  const descriptor = openSync(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+  try {
+    if (!fstatSync(descriptor).isFile()) throw new Error('it is not a regular file');
+    return readFileSync(descriptor, 'utf8');
+  } finally {
+    closeSync(descriptor);
+  }
 }
 
 function isDocument(value: unknown): value is StateDocument {
@@ -157,7 +178,7 @@ export function describeState(
 }
 
 /** Writes, flushes and renames, so that the file is complete at any moment; readable by its owner only. */
-function writeState(file: string, text: string): void {
+export function writeState(file: string, text: string): void {
   const temporary = `${file}.${process.pid}.tmp`;
   try {
     rmSync(temporary, { force: true });

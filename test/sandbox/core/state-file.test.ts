@@ -136,6 +136,15 @@ it.each([
   expect(readFileSync(file, 'utf8')).toBe(text);
 });
 
+it.skipIf(process.platform === 'win32')('that is a pipe is refused, and does not hang the process', async () => {
+  const pipe = join(folder, 'pipe');
+  spawnSync('mkfifo', ['-m', '600', pipe]);
+  await expect(startSandbox({ stateFile: pipe })).rejects.toMatchObject({
+    code: 'ERR_STATE_FILE',
+    message: `the state file ${pipe} cannot be read`,
+  });
+});
+
 it('that cannot be read or written is refused', async () => {
   for (const file of [folder, join(folder, 'missing', 'state.json')]) {
     await expect(startSandbox({ stateFile: file })).rejects.toMatchObject({ code: 'ERR_STATE_FILE' });
