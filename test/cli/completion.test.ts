@@ -7,6 +7,8 @@ import { builtProgram, canRun } from '../support/program.js';
 
 const program = builtProgram();
 const hasBash = await canRun('bash', '--version');
+const hasZsh = await canRun('zsh', '--version');
+const hasFish = await canRun('fish', '--version');
 
 async function folderWithKeys(): Promise<string> {
   const folder = join(temporaryFolder(), 'keys');
@@ -71,19 +73,51 @@ describe('completion', () => {
     expect(stdout).toContain('__complete');
   });
 
-  it.skipIf(!hasBash)('works in bash, behind a colon too', async () => {
+  /** What `shell` prints for the script of completion and `lines` behind it, with the program in its PATH. */
+  async function runIn(shell: string, words: readonly string[], lines: readonly string[]): Promise<string> {
     const bin = join(temporaryFolder(), 'bin');
     mkdirSync(bin);
     writeFileSync(join(bin, 'deribit-keys'), `#!/bin/sh\nexec '${process.execPath}' '${program.path}' "$@"\n`);
     chmodSync(join(bin, 'deribit-keys'), 0o755);
     symlinkSync(process.execPath, join(bin, 'node'));
-    const { stdout: script } = await cli(['completion', 'bash']);
+    const { stdout: script } = await cli(['completion', shell]);
+    const output = execFileSync(shell, [...words, '-c', [script, ...lines].join('\n')], {
+      env: { PATH: `${bin}:${process.env.PATH}`, HOME: bin, DERIBIT_KEYS_DIR: await folderWithKeys() },
+    });
+    return String(output);
+  }
+
+  it.skipIf(!hasBash)('works in bash, behind a colon too', async () => {
     const complete = (line: string) =>
       `COMP_LINE=${JSON.stringify(line)}; COMP_POINT=\${#COMP_LINE}; _deribit_keys; echo "\${COMPREPLY[*]}"`;
     const lines = ['deribit-keys re', 'deribit-keys sign ', 'deribit-keys register maker --scope trade:read_'];
-    const output = execFileSync('bash', ['-c', [script, ...lines.map(complete)].join('\n')], {
-      env: { PATH: `${bin}:${process.env.PATH}`, DERIBIT_KEYS_DIR: await folderWithKeys() },
-    });
-    expect(String(output)).toBe('remove restore register\nmaker taker\nread_write\n');
+    expect(await runIn('bash', [], lines.map(complete))).toBe('remove restore register\nmaker taker\nread_write\n');
+  });
+
+  it.skipIf(!hasZsh)('works in zsh', async () => {
+    // zsh calls the function with these variables, and shows what it hands to _describe
+    const complete = (words: readonly string[]) =>
+      `words=(deribit-keys ${words.map((word) => `'${word}'`).join(' ')}); CURRENT=${words.length + 1}; _deribit_keys`;
+    const output = await runIn(
+      'zsh',
+      ['-f'],
+      [
+        // biome-ignore lint/suspicious/noTemplateCurlyInString: an expansion of zsh
+        '_describe() { local each; for each in "${(@P)2}"; do print -rn -- "${each%%:*} "; done; print }',
+        complete(['re']),
+        complete(['sign', '']),
+      ],
+    );
+    expect(output).toBe('remove restore register \nmaker taker \n');
+  });
+
+  it.skipIf(!hasFish)('works in fish', async () => {
+    const output = await runIn(
+      'fish',
+      ['--no-config'],
+      ["complete -C 'deribit-keys re'", "complete -C 'deribit-keys sign '"],
+    );
+    const words = output.split('\n').map((line) => line.split('\t')[0]);
+    expect(words.sort()).toEqual(['', 'maker', 'register', 'remove', 'restore', 'taker']);
   });
 });
