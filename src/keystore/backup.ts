@@ -142,7 +142,11 @@ export async function writeBackup(
   await requireNoFile(path);
   const files = await readAll(store);
   const names = namesOf(files.map(({ path: file }) => file));
-  if (names.length === 0) throw new DeribitKeysError('ERR_STATE', `there is no key in ${store.folder} to back up`);
+  if (names.length === 0) {
+    throw new DeribitKeysError('ERR_STATE', `there is no key in ${store.folder} to back up`, {
+      hint: 'name another keystore with --keys-dir <dir> or DERIBIT_KEYS_DIR',
+    });
+  }
   const texts = new Map(files.map(({ path: file, content }) => [file, asText(content)]));
   const refuse: Refuse = (what) =>
     new DeribitKeysError('ERR_KEY_UNREADABLE', `the keystore ${store.folder} cannot be backed up: ${what}`, {
