@@ -333,8 +333,9 @@ describe.skipIf(noToken)('pkcs11Signer with SoftHSM', () => {
   });
 
   it('names the package that is missing', async () => {
+    const missing = (name: string) => Promise.reject(new Error(`Cannot find package '${name}'`));
     await refuses(
-      pkcs11Signer({ module, token: 'bots', label: 'ed' }),
+      pkcs11Signer({ module, token: 'bots', label: 'ed', load: missing }),
       'ERR_SIGNER',
       /needs the package pkcs11js, which is not installed/,
       /npm install pkcs11js/,

@@ -210,9 +210,10 @@ describe.skipIf(noAgent)('sshAgentSigner with an agent of OpenSSH', () => {
   });
 
   it('names the package that is missing', async () => {
+    const missing = (name: string) => Promise.reject(new Error(`Cannot find package '${name}'`));
     const agent = await startAgent();
     await refuses(
-      sshAgentSigner({ socket: agent.socket, comment: 'bot' }),
+      sshAgentSigner({ socket: agent.socket, comment: 'bot', load: missing }),
       'ERR_SIGNER',
       /needs the package ssh2, which is not installed/,
       /npm install ssh2/,
