@@ -15,9 +15,14 @@ interface TokenSource {
   readonly purpose: TokenPurpose;
   /** Opens a session over HTTP: it asks for the key's passphrase where it must. */
   open(): Promise<Session>;
+  /** Whether the exchange refuses the token: its key may have been disabled or removed. False where it does not say. */
+  isRefused(token: StoredToken): Promise<boolean>;
   /** Logs in for one token, by the refresh token of the expiring one where there is one. */
   renew(expiring?: StoredToken | null, onRenewed?: (how: 'login' | 'refresh') => void): Promise<StoredToken>;
 }
+
+/** How long the exchange may take to say whether it accepts a token. */
+const PROOF_MS = 5_000;
 
 interface TokenOptions {
   readonly scope?: string | undefined;
@@ -62,6 +67,23 @@ export async function tokenSource(
         signal: cx.host.signal,
         connectHttp: cx.workflow.connect,
       });
+    },
+    async isRefused({ accessToken }) {
+      const [{ Secret }, { isSpentToken }] = await Promise.all([
+        import('../crypto/secret.js'),
+        import('../session/failures.js'),
+      ]);
+      const transport = await cx.workflow.connect(http);
+      try {
+        // a scope that does not allow it has another answer than a token that is not valid
+        const options = { accessToken: new Secret(accessToken), timeoutMs: PROOF_MS };
+        await transport.request('private/get_account_summary', { currency: 'BTC' }, options);
+        return false;
+      } catch (error) {
+        return isSpentToken(error);
+      } finally {
+        await transport.close().catch(() => {});
+      }
     },
     async renew(expiring = null, onRenewed) {
       const { renewToken, sharedScope } = await import('../session/token-store.js');
@@ -134,9 +156,14 @@ export async function validToken(
   const { nowMs, signal } = cx.workflow;
   const store = named ?? fileTokenStore(cx.store, name);
   try {
-    const token = cache
-      ? await sharedToken({ store, purpose, renew, nowMs, signal, onNote: cx.out.note })
-      : await renew(null);
+    let isNew = false;
+    const renewed = (expiring: StoredToken | null) => {
+      isNew = true;
+      return renew(expiring);
+    };
+    const shared = { store, purpose, renew: renewed, nowMs, signal, onNote: cx.out.note };
+    let token = cache ? await sharedToken(shared) : await renewed(null);
+    if (!isNew && (await source.isRefused(token))) token = await sharedToken({ ...shared, refused: token.accessToken });
     await tellMissingScope(cx, flags.scope, token.scope);
     return { source, token };
   } finally {

@@ -22,7 +22,7 @@ import {
   replaceFile,
   statOrNull,
 } from './files.js';
-import { DEFAULT_LOCK_WAIT_MS, KEY_LOCK, keyLock, type Lock, type LockFile, takeLock } from './lock.js';
+import { DEFAULT_LOCK_WAIT_MS, KEY_LOCK, keyLock, type Lock, type LockFile, TOKEN_LOCK, takeLock } from './lock.js';
 import { fileNames, foldName, isKeyName, recordedNames, requireFreeNames, requireKeyName } from './names.js';
 import { requireOwnFile } from './permissions.js';
 import { type KeyRecord, MAX_RECORD_BYTES, parseRecord, serialiseRecord } from './record.js';
@@ -290,7 +290,7 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
       const entries = (await namesIn(root).catch(() => [])).filter((entry) => entry.startsWith('.'));
       const unfinished = entries.filter((entry) => isLeftover(entry) || /\.(commit|lock)$/.test(entry));
       for (const id of new Set(unfinished.map(ownerOfLeftover))) {
-        if (id === null || !(isKeyName(id) || KEY_LOCK.test(id))) continue;
+        if (id === null || !(isKeyName(id) || KEY_LOCK.test(id) || TOKEN_LOCK.test(id))) continue;
         await withLockFiles([{ id, what: id }], async () => {}, 0).catch(() => {});
       }
     },

@@ -54,6 +54,15 @@ export interface LockFile {
 /** The id of the lock of a key pair. No key can have such a name, since it ends in `.pub`. */
 export const KEY_LOCK = /^[0-9a-f]{32}\.pub$/;
 
+/** The ids of locks of tokens: no names of keys either. */
+export const TOKEN_LOCK = /\.token\.pub$/;
+
+/** The lock under which the token of the key `name` is renewed. */
+export const tokenLock = (name: string): LockFile => ({
+  id: `${name}.token.pub`,
+  what: `the token of the key "${name}"`,
+});
+
 /** The lock of the key pair with this fingerprint. */
 export const keyLock = (fingerprint: string): LockFile => ({
   id: `${fingerprint.replaceAll(':', '')}.pub`,

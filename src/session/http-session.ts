@@ -11,6 +11,9 @@ import { type SessionContext, SessionCore } from './session-core.js';
 import { pause } from './time.js';
 import type { CurrentToken } from './token-manager.js';
 
+/** How many tokens are asked for in a row that have expired when they are to be used. */
+const MOST_TOKENS = 3;
+
 type PrepareHttp = (endpoint: Endpoint, options: ConnectOptions) => Transport | Promise<Transport>;
 
 /**
@@ -100,13 +103,19 @@ export class HttpSession extends SessionCore {
 
   /** A token that is valid for a moment to come. */
   async #token(): Promise<CurrentToken> {
+    let token: CurrentToken | null = null;
+    // one that was found in a store may expire before it is used
+    for (let left = MOST_TOKENS; token === null && left > 0; left -= 1) token = await this.#freshToken();
+    if (token === null) throw notRenewed(null);
+    return token;
+  }
+
+  async #freshToken(): Promise<CurrentToken | null> {
     const { tokens } = this.context;
     if (tokens.followMs !== null && (await tokens.hasMoved())) await this.#renew('rotated');
     else if (!tokens.isUsable) await this.#renew('expired');
     else if (tokens.dueInMs === 0) this.#renew('expired').catch(() => {});
-    const token = tokens.current();
-    if (token === null) throw notRenewed(null);
-    return token;
+    return tokens.current();
   }
 
   /** Throws with `maybeSent: false`: what the token was needed for was not sent. */

@@ -228,7 +228,10 @@ export class TokenManager {
       });
       this.#adopt(token, clientId);
     } catch (error) {
-      if (isInUse && isDeribitKeysError(error, 'ERR_TOKEN_STORE')) return this.#postpone(error);
+      if (isInUse && isDeribitKeysError(error, 'ERR_TOKEN_STORE')) {
+        // the store may have been waited for until the token was too old
+        return this.isUsable ? this.#postpone(error) : this.#share(shared, transport, reason);
+      }
       if (!isRefusedLogin(error) || reason === 'rotated' || !(await this.hasMoved())) throw error;
       await this.#share(shared, transport, 'rotated');
     }

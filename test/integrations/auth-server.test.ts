@@ -46,6 +46,7 @@ interface Running {
   readonly names: readonly string[];
   readonly secret: string;
   readonly socketPath: string | undefined;
+  readonly metricsUrl: string | null;
   stop(): Promise<CliResult>;
 }
 
@@ -59,14 +60,14 @@ async function start(s: Shop, ...argv: readonly string[]): Promise<Running> {
     });
     ended.then(({ stderr }) => reject(new Error(stderr)), reject);
   });
-  const { url, secretFile, names } = JSON.parse(first) as Running;
+  const { url, secretFile, names, metricsUrl } = JSON.parse(first) as Running;
   const stop = async () => {
     abort.abort();
     return (await ended) as CliResult;
   };
   afterTest(stop);
   const secret = readFileSync(secretFile, 'utf8').trim();
-  return { url, secretFile, names, secret, socketPath: /^unix:(.*)/.exec(url)?.[1], stop };
+  return { url, metricsUrl, secretFile, names, secret, socketPath: /^unix:(.*)/.exec(url)?.[1], stop };
 }
 
 function ask(running: Running, { method = 'POST', path, headers, body }: Ask): Promise<Reply> {
@@ -322,6 +323,15 @@ describe('auth-server', () => {
     expect(text).toContain('deribit_keys_requests_total{client="owner",route="token",status="200"} 1');
     expect(text).toContain('deribit_keys_request_duration_seconds_bucket');
     expect(text).not.toContain(running.secret);
+  });
+
+  test('answers probes and metrics on an address of their own, without a secret', async () => {
+    const s = await shop();
+    const { metricsUrl } = await start(s, 'bot', '--metrics-listen', '127.0.0.1:0');
+    const at = async (path: string) => (await fetch(`${metricsUrl}${path}`)).status;
+    expect(await Promise.all(['/healthz', '/readyz', '/metrics'].map(at))).toEqual([200, 200, 200]);
+    expect(await at('/v1/bot/token')).toBe(404);
+    expect((await fetch(`${metricsUrl}/metrics`, { method: 'POST' })).status).toBe(404);
   });
 
   test('gives each client its keys and scopes, and takes a changed file at once', async () => {

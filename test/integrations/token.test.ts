@@ -1,6 +1,7 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { takeLock } from '../../src/keystore/lock.js';
 import { isTaken, type Shop, shop } from './support.js';
 
 const logins = (s: Shop) => s.calls().filter((call) => call.startsWith('public/auth'));
@@ -22,6 +23,24 @@ describe('token', () => {
     expect(logins(s)).toEqual(['public/auth ok']);
     expect(statSync(cacheFile(s)).mode & 0o777).toBe(0o600);
     expect((await s.run(['list', '--json'])).json<unknown[]>()).toHaveLength(1);
+  });
+
+  test('does not print a kept token that the exchange refuses: the key was disabled', async () => {
+    const s = await shop();
+    await s.run(['token', 'bot']);
+    const env = { DERIBIT_CLIENT_SECRET: s.sandbox.clientSecret };
+    const disabled = await s.run(['api-keys', 'disable', 'bot', '--yes', '--client-id', s.sandbox.clientId], { env });
+    expect(disabled.exitCode).toBe(0);
+    const { exitCode, stdout, stderr } = await s.run(['token', 'bot']);
+    expect({ exitCode, stdout }).toEqual({ exitCode: 5, stdout: '' });
+    expect(stderr).toContain('invalid_credentials');
+  });
+
+  test('works beside a key that is named like it with ".token" behind', async () => {
+    const s = await shop();
+    const lock = await takeLock(s.keysDir, 'bot.token', { waitMs: 0 });
+    expect((await s.run(['token', 'bot'])).exitCode).toBe(0);
+    await lock.release();
   });
 
   test('keeps nothing with --no-cache, and neither looks at what is kept', async () => {
@@ -108,7 +127,7 @@ describe('token', () => {
   test('works without a cache where there can be none, and says so', async () => {
     const s = await shop();
     mkdirSync(cacheFile(s));
-    mkdirSync(join(s.keysDir, '.bot.token.lock'));
+    mkdirSync(join(s.keysDir, '.bot.token.pub.lock'));
     const { exitCode, stdout, stderr } = await s.run(['token', 'bot']);
     expect(exitCode).toBe(0);
     expect(await isTaken(s.sandbox, stdout.trim())).toBe(true);

@@ -41,7 +41,12 @@ export interface Worker {
 
 /** Starts a process of bots; `program` is the bundle of `fleet-worker.ts`. */
 export function startWorker(program: string, setUp: WorkerSetUp): Worker {
-  const child: ChildProcess = fork(program, [], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
+  // its clock is set before anything of the program is loaded
+  const skew = `const now = Date.now; Date.now = () => now() + ${setUp.aheadMs}`;
+  const child: ChildProcess = fork(program, [], {
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    execArgv: ['--import', `data:text/javascript,${encodeURIComponent(skew)}`],
+  });
   child.send(setUp);
   return {
     async report() {

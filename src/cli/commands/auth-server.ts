@@ -220,7 +220,7 @@ export function defineAuthServer(command: Command, act: Act): void {
       .option('--client-ca <file>', 'require client certificates of these authorities (PEM)', notEmpty)
       .option(
         '--metrics-listen <address>',
-        'answer GET /metrics on an address of its own, where it needs no secret',
+        'answer GET /metrics, /healthz and /readyz on an address of its own, without a secret or TLS',
         notEmpty,
       ),
   )

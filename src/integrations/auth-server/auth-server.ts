@@ -53,7 +53,7 @@ interface AuthServerOptions {
   readonly clients?: readonly Client[] | undefined;
   readonly tls?: TlsOptions | undefined;
   readonly metrics?: Metrics | undefined;
-  /** A port of its own for `/metrics`, which then needs no secret. */
+  /** A port of its own for `/metrics`, which then needs no secret, and for probes, which need no certificate there. */
   readonly metricsAddress?: ListenAddress | undefined;
   readonly onRequest?: ((entry: RequestEntry) => void) | undefined;
 }
@@ -123,12 +123,7 @@ export async function startAuthServer(options: AuthServerOptions): Promise<AuthS
     refuseBrowsers(request);
     if (isLocal(bound)) requireOwnHost(request, bound);
     const path = pathOf(request);
-    if (path === '/healthz') return answer(response, 200, onlyGet(request, { ok: true }));
-    if (path === '/readyz') {
-      onlyGet(request, null);
-      const status = await readiness();
-      return answer(response, status.ready && !draining ? 200 : 503, { ...status, ready: status.ready && !draining });
-    }
+    if (await answerProbe(request, response)) return;
     const client = authenticated(request);
     seen.client = client.name;
     if (path === '/metrics') {
@@ -145,6 +140,21 @@ export async function startAuthServer(options: AuthServerOptions): Promise<AuthS
     }
     const body = await readJson(request);
     answer(response, 200, what === 'token' ? await tokenOf(desk, client, body) : await paramsOf(desk, client, body));
+  }
+
+  /** Answers a probe, which needs no secret; false where it is none. */
+  async function answerProbe(request: IncomingMessage, response: ServerResponse): Promise<boolean> {
+    const path = pathOf(request);
+    if (path === '/healthz') {
+      answer(response, 200, onlyGet(request, { ok: true }));
+      return true;
+    }
+    if (path !== '/readyz') return false;
+    onlyGet(request, null);
+    const status = await readiness();
+    const ready = status.ready && !draining;
+    answer(response, ready ? 200 : 503, { ...status, ready });
+    return true;
   }
 
   async function readiness() {
@@ -195,7 +205,7 @@ export async function startAuthServer(options: AuthServerOptions): Promise<AuthS
     server.close();
     throw error;
   }
-  const metricsServer = metricsAddress === undefined ? null : metricsOnly(metrics);
+  const metricsServer = metricsAddress === undefined ? null : openServer(metrics, answerProbe);
   const metricsUrl =
     metricsServer === null || metricsAddress === undefined
       ? null
@@ -252,22 +262,22 @@ function onlyGet<T>(request: IncomingMessage, value: T): T {
   throw new Refusal(405, 'ERR_USAGE', 'only GET is answered here');
 }
 
-function metricsOnly(metrics: Metrics) {
+/** What needs neither a secret nor a client's certificate: probes and metrics. */
+function openServer(metrics: Metrics, answerProbe: (...call: Call) => Promise<boolean>) {
+  async function handle(request: IncomingMessage, response: ServerResponse) {
+    if (await answerProbe(request, response)) return;
+    if (pathOf(request) !== '/metrics' || request.method !== 'GET') throw notHere();
+    answerText(response, metrics.contentType, await metrics.render());
+  }
   return createHttpServer(PATIENCE, (request, response) => {
-    if (pathOf(request) !== '/metrics' || request.method !== 'GET') {
-      const { status, document } = refusalOf(notHere());
-      answer(response, status, document);
-      return;
-    }
-    metrics.render().then(
-      (text) => answerText(response, metrics.contentType, text),
-      (error: unknown) => {
-        const { status, document } = refusalOf(error);
-        answer(response, status, document);
-      },
-    );
+    handle(request, response).catch((error: unknown) => {
+      const { status, document } = refusalOf(error);
+      if (!response.headersSent) answer(response, status, document);
+    });
   });
 }
+
+type Call = [request: IncomingMessage, response: ServerResponse];
 
 type Body = Readonly<Record<string, unknown>>;
 type Allowed = Pick<Client, 'scopes'>;

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { isDeribitKeysError } from '../../errors.js';
 import { readHandle, replaceFile } from '../../keystore/files.js';
 import type { Keystore } from '../../keystore/keystore.js';
-import { takeLock } from '../../keystore/lock.js';
+import { takeLock, tokenLock } from '../../keystore/lock.js';
 import { tokenFileName } from '../../keystore/names.js';
 import { hasFileModes } from '../../keystore/permissions.js';
 import { parseStoredToken, type StoredToken, type TokenPurpose, type TokenStore } from '../../session/token-store.js';
@@ -40,7 +40,8 @@ export function fileTokenStore(store: Keystore, name: string): TokenStore {
     },
     async lock() {
       try {
-        return await takeLock(store.folder, `${name}.token`, { waitMs: 0 });
+        const { id, what } = tokenLock(name);
+        return await takeLock(store.folder, id, { waitMs: 0, what });
       } catch (error) {
         if (isDeribitKeysError(error, 'ERR_LOCKED')) return null;
         // without a lock, the worst is one login too many
