@@ -8,7 +8,7 @@ import { openSession } from '../../src/session/index.js';
 import { openKeystore } from '../../src/workflows/library.js';
 import { hasCcxt, loadCcxt, pointAt } from '../integrations/ccxt-package.js';
 import { type Shop, shop } from '../integrations/support.js';
-import { afterTest } from '../session/support.js';
+import { afterTest } from './after-test.js';
 
 export interface RotationPlan {
   /** The program, bundled. */
