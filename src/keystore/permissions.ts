@@ -66,17 +66,14 @@ export function requireOwnFile(path: string, stats: Stats): void {
   );
 }
 
-function checkFile({
-  path,
-  stats,
-  me,
-  policy,
-}: {
+interface FoundFile {
   readonly path: string;
   readonly stats: Stats;
   readonly me: number;
   readonly policy: PermissionPolicy;
-}): void {
+}
+
+function checkFile({ path, stats, me, policy }: FoundFile): void {
   if (stats.uid !== me && stats.uid !== 0) {
     throw refusal(
       `the private key ${path} belongs to another user (uid ${stats.uid})`,
@@ -92,17 +89,7 @@ function checkFile({
 }
 
 /** A secret that a container runtime mounts is root's, or read-only: `chmod` does not work on it. */
-function hintFor({
-  path,
-  stats: { uid, mode },
-  me,
-  policy,
-}: {
-  readonly path: string;
-  readonly stats: Stats;
-  readonly me: number;
-  readonly policy: PermissionPolicy;
-}): string {
+function hintFor({ path, stats: { uid, mode }, me, policy }: FoundFile): string {
   const chmod = `run: chmod 600 ${quoted(path)}`;
   const isMount = uid === 0 && (me !== 0 || (mode & WRITABLE_BY_ANYBODY) === 0);
   if (!isMount) return chmod;

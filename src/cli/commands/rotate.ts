@@ -35,27 +35,19 @@ function duration(text: string): number {
 
 const DEFAULT_AGE_MS = 90 * 86_400_000;
 
+interface RotationLogin {
+  readonly workflow: WorkflowContext;
+  readonly flags: LoginOptions;
+  readonly record: KeyRecord;
+}
+
 /** Without another login, or where it is named as the login, the rotating key itself logs in. */
-function loginFor(
-  cx: Context,
-  {
-    workflow,
-    flags,
-    record,
-  }: { readonly workflow: WorkflowContext; readonly flags: LoginOptions; readonly record: KeyRecord },
-): Promise<AccountLogin> {
+function loginFor(cx: Context, { workflow, flags, record }: RotationLogin): Promise<AccountLogin> {
   const itself = flags.as === undefined ? !saysLogin(cx, flags) : flags.as === record.name;
   return itself ? ownLogin(cx, { workflow, flags, record }) : accountLogin(cx, flags, record);
 }
 
-async function ownLogin(
-  cx: Context,
-  {
-    workflow,
-    flags,
-    record,
-  }: { readonly workflow: WorkflowContext; readonly flags: LoginOptions; readonly record: KeyRecord },
-): Promise<AccountLogin> {
+async function ownLogin(cx: Context, { workflow, flags, record }: RotationLogin): Promise<AccountLogin> {
   const { requireClientId } = await import('../../workflows/account/account.js');
   const { selectEndpoint } = await import('../../workflows/endpoint-selection.js');
   const endpoint = selectEndpoint(cx.target, record);

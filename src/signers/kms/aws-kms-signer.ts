@@ -3,14 +3,8 @@ import { signerError } from '../../crypto/signer.js';
 import { DeribitKeysError } from '../../errors.js';
 import { defined } from '../../util/defined.js';
 import { type LoadPackage, loadOptionalPackage } from '../optional-package.js';
-import {
-  DEFAULT_RSA_BITS,
-  type GenerateInKmsOptions,
-  type KmsSigner,
-  type KmsSignerOptions,
-  keyService,
-  type ServiceFailure,
-} from '../remote-key.js';
+import type { GenerateInKmsOptions, KmsSigner, KmsSignerOptions, ServiceFailure } from '../remote-key.js';
+import { DEFAULT_RSA_BITS, keyService } from '../remote-key.js';
 
 export interface AwsKmsSignerOptions extends KmsSignerOptions {
   /** A key id, key ARN, `alias/<name>` or alias ARN. */

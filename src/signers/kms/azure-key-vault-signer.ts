@@ -5,14 +5,8 @@ import { isLoopback } from '../../deribit/endpoints.js';
 import { DeribitKeysError } from '../../errors.js';
 import { defined } from '../../util/defined.js';
 import { loadOptionalPackage } from '../optional-package.js';
-import {
-  DEFAULT_RSA_BITS,
-  type GenerateInKmsOptions,
-  type KmsSigner,
-  type KmsSignerOptions,
-  keyService,
-  type ServiceFailure,
-} from '../remote-key.js';
+import type { GenerateInKmsOptions, KmsSigner, KmsSignerOptions, ServiceFailure } from '../remote-key.js';
+import { DEFAULT_RSA_BITS, keyService } from '../remote-key.js';
 
 export interface AzureKeyVaultSignerOptions extends KmsSignerOptions {
   /** `https://<vault>.vault.azure.net/keys/<name>/<version>`; without the version: the current one. */

@@ -5,14 +5,8 @@ import { isLoopback } from '../../deribit/endpoints.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import { defined } from '../../util/defined.js';
 import { loadOptionalPackage } from '../optional-package.js';
-import {
-  DEFAULT_RSA_BITS,
-  type GenerateInKmsOptions,
-  type KmsSigner,
-  type KmsSignerOptions,
-  keyService,
-  type ServiceFailure,
-} from '../remote-key.js';
+import type { GenerateInKmsOptions, KmsSigner, KmsSignerOptions, ServiceFailure } from '../remote-key.js';
+import { DEFAULT_RSA_BITS, keyService } from '../remote-key.js';
 
 export interface GcpKmsSignerOptions extends KmsSignerOptions {
   /** The version: `projects/…/locations/…/keyRings/…/cryptoKeys/…/cryptoKeyVersions/1`. */

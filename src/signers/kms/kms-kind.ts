@@ -2,16 +2,8 @@ import type { Signer } from '../../crypto/signer.js';
 import { DeribitKeysError } from '../../errors.js';
 import { defined } from '../../util/defined.js';
 import type { GenerateInKmsOptions, KmsSigner } from '../remote-key.js';
-import {
-  fits,
-  isText,
-  isTextOrNull,
-  type OptionValues,
-  requireText,
-  type SignerAccess,
-  type SignerKind,
-  textOf,
-} from '../signer-kind.js';
+import type { OptionValues, SignerAccess, SignerKind } from '../signer-kind.js';
+import { fits, isText, isTextOrNull, requireText, textOf } from '../signer-kind.js';
 
 /** A cloud service, and what its keys are made in. */
 export interface KmsTarget {

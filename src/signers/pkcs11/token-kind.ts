@@ -1,15 +1,7 @@
 import { resolve } from 'node:path';
 import { defined } from '../../util/defined.js';
-import {
-  fits,
-  isText,
-  isTextOrNull,
-  type OptionValues,
-  requireText,
-  type SignerAccess,
-  type SignerKind,
-  textOf,
-} from '../signer-kind.js';
+import type { OptionValues, SignerAccess, SignerKind } from '../signer-kind.js';
+import { fits, isText, isTextOrNull, requireText, textOf } from '../signer-kind.js';
 
 export interface TokenLocation {
   readonly kind: 'pkcs11';

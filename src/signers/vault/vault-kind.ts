@@ -3,17 +3,8 @@ import { resolve } from 'node:path';
 import { type Signer, signerError } from '../../crypto/signer.js';
 import { DeribitKeysError } from '../../errors.js';
 import { defined } from '../../util/defined.js';
-import {
-  fits,
-  isText,
-  isTextOrNull,
-  type OptionUse,
-  type OptionValues,
-  requireText,
-  type SignerAccess,
-  type SignerKind,
-  textOf,
-} from '../signer-kind.js';
+import type { OptionUse, OptionValues, SignerAccess, SignerKind } from '../signer-kind.js';
+import { fits, isText, isTextOrNull, requireText, textOf } from '../signer-kind.js';
 import type { VaultAuth, VaultOptions } from './vault-client.js';
 
 const METHODS = ['token', 'approle', 'kubernetes', 'agent'] as const;
