@@ -75,13 +75,11 @@ export interface World {
   readonly requests: readonly string[];
 }
 
-/** Declares the tests in `body` for each browser that is installed; says so where one is not. */
-export function inBrowsers(what: string, body: (world: World) => void): void {
-  for (const name of ['Chromium', 'Firefox'] as const) {
-    const path = BROWSERS[name];
-    if (path === null) process.stderr.write(`skipped, ${what} in ${name}: it is not installed\n`);
-    describe.skipIf(path === null)(`${what} in ${name}`, () => body(worldOf(name, path ?? '')));
-  }
+/** Declares tests that share one browser, where it is installed; says so where it is not. */
+export function inBrowser(name: BrowserName, body: (world: World) => void): void {
+  const path = BROWSERS[name];
+  if (path === null) process.stderr.write(`skipped, the page in ${name}: it is not installed\n`);
+  describe.skipIf(path === null)(`in ${name}`, () => body(worldOf(name, path ?? '')));
 }
 
 function worldOf(name: BrowserName, path: string): World {

@@ -1,0 +1,14 @@
+import { comparing } from './compare.js';
+import { creating } from './create.js';
+import { isolation } from './isolation.js';
+import { library } from './library.js';
+import { signing } from './sign.js';
+import { inBrowser } from './support.js';
+
+inBrowser('Firefox', (world) => {
+  creating(world);
+  comparing(world);
+  signing(world);
+  isolation(world);
+  library(world);
+});
