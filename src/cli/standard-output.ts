@@ -11,7 +11,10 @@ export interface Sink extends Pick<Output, 'isTTY' | 'columns'> {
 function mayBeTerminal(fd: number): boolean {
   try {
     const stats = fstatSync(fd);
-    return stats.isCharacterDevice() && stats.rdev !== statSync('/dev/null').rdev;
+    // After fstatSync of a pipe, realpathSync of Node 20 no longer resolves links, so that import() of a linked package
+    // fails: it takes the last synchronous stat for its own. Hence this stat is always made, and second.
+    const nothing = statSync('/dev/null');
+    return stats.isCharacterDevice() && stats.rdev !== nothing.rdev;
   } catch {
     return true;
   }
