@@ -2,6 +2,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Sandbox, SandboxOptions } from '../../src/sandbox/index.js';
+import { defined } from '../../src/util/defined.js';
 import { type CliResult, cli, temporaryFolder } from './cli.js';
 import { openExchange } from './world.js';
 
@@ -46,38 +47,13 @@ export function words(line: string): string[] {
   return [...line.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? '');
 }
 
-export async function openHouse(options: SandboxOptions & { readonly http?: boolean } = {}): Promise<House> {
-  const { http = false, ...settings } = options;
-  const sandbox = await openExchange({ faultApi: true, ...settings });
-  const folder = temporaryFolder();
+type HouseOptions = SandboxOptions & { readonly http?: boolean };
+
+/** The same on an exchange and a folder that are there already. */
+export function houseOn(sandbox: Sandbox, folder: string, { tfaSecret }: HouseOptions = {}): House {
   const keys = join(folder, 'keys');
   const path = (file: string) => join(keys, file);
   const run = (...argv: readonly string[]) => cli(['--keys-dir', keys, ...argv]);
-  const asRoot = (...argv: readonly string[]) =>
-    cli(['--keys-dir', keys, ...argv, '--client-id', sandbox.clientId], {
-      env: {
-        DERIBIT_CLIENT_SECRET: sandbox.clientSecret,
-        ...(settings.tfaSecret === undefined ? {} : { DERIBIT_TFA_SECRET: settings.tfaSecret }),
-      },
-    });
-  const register = async (name: string, scope: string) => {
-    const made = await run('generate', name);
-    if (made.exitCode !== 0) throw new Error(made.stderr);
-    const url = http ? sandbox.httpUrl : sandbox.wsUrl;
-    if (settings.tfaSecret !== undefined) {
-      // made in the web page: each code would cost half a minute
-      const publicKey = readFileSync(path(`${name}.pub.pem`), 'utf8');
-      const { client_id } = sandbox.addKey({ publicKey, maxScope: scope, name });
-      const linked = await run('link', name, '--client-id', client_id, '--url', url);
-      if (linked.exitCode !== 0) throw new Error(linked.stderr);
-      return;
-    }
-    const env = settings.testnet === false ? 'prod' : 'test';
-    const registered = await asRoot('register', name, '--scope', scope, '--url', url, '--env', env);
-    if (registered.exitCode !== 0) throw new Error(registered.stderr);
-  };
-  await register('admin', ADMIN_SCOPE);
-  await register('bot', BOT_SCOPE);
   const record = (name: string) => JSON.parse(readFileSync(path(`${name}.json`), 'utf8')) as Record<string, unknown>;
   return {
     sandbox,
@@ -85,7 +61,10 @@ export async function openHouse(options: SandboxOptions & { readonly http?: bool
     keys,
     path,
     run,
-    asRoot,
+    asRoot: (...argv) =>
+      cli(['--keys-dir', keys, ...argv, '--client-id', sandbox.clientId], {
+        env: defined({ DERIBIT_CLIENT_SECRET: sandbox.clientSecret, DERIBIT_TFA_SECRET: tfaSecret }),
+      }),
     record,
     alter: (name, fields) =>
       writeFileSync(path(`${name}.json`), JSON.stringify({ ...record(name), ...fields }), { mode: 0o600 }),
@@ -105,6 +84,31 @@ export async function openHouse(options: SandboxOptions & { readonly http?: bool
       }
     },
   };
+}
+
+export async function openHouse(options: HouseOptions = {}): Promise<House> {
+  const { http = false, ...settings } = options;
+  const sandbox = await openExchange({ faultApi: true, ...settings });
+  const house = houseOn(sandbox, temporaryFolder(), settings);
+  const url = http ? sandbox.httpUrl : sandbox.wsUrl;
+  const succeed = async (result: Promise<CliResult>) => {
+    const { exitCode, stderr } = await result;
+    if (exitCode !== 0) throw new Error(stderr);
+  };
+  const register = async (name: string, scope: string) => {
+    await succeed(house.run('generate', name));
+    if (settings.tfaSecret !== undefined) {
+      // made in the web page: each code would cost half a minute
+      const publicKey = readFileSync(house.path(`${name}.pub.pem`), 'utf8');
+      const { client_id } = sandbox.addKey({ publicKey, maxScope: scope, name });
+      return succeed(house.run('link', name, '--client-id', client_id, '--url', url));
+    }
+    const env = settings.testnet === false ? 'prod' : 'test';
+    return succeed(house.asRoot('register', name, '--scope', scope, '--url', url, '--env', env));
+  };
+  await register('admin', ADMIN_SCOPE);
+  await register('bot', BOT_SCOPE);
+  return house;
 }
 
 /** The finding of a check; the first that is wrong where there are several. */

@@ -1,8 +1,11 @@
-import { writeFileSync } from 'node:fs';
+import { copyFileSync, cpSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type House, openHouse } from '../../support/doctor-world.js';
+import type { SandboxOptions } from '../../../src/sandbox/index.js';
+import { cli, temporaryFolder } from '../../support/cli.js';
+import { type House, houseOn, openHouse } from '../../support/doctor-world.js';
 import { onTerminal } from '../../support/terminal.js';
+import { openExchange } from '../../support/world.js';
 
 interface Change {
   readonly action: string;
@@ -503,7 +506,6 @@ describe('The plan', () => {
   it('is read from the standard input, and from JSON', async () => {
     const house = await openHouse();
     const stdin = JSON.stringify({ keys: [{ name: 'fresh', scope: ['trade:read'] }] });
-    const { cli } = await import('../../support/cli.js');
     const result = await cli(['--keys-dir', house.keys, 'plan', '-', '--as', 'admin', '--json'], { stdin });
     expect(said(result.json<Result>())).toContain('create fresh');
   });
@@ -524,8 +526,8 @@ describe('Applying that is cut off', () => {
   - { name: old, scope: trade:read, maxAge: 90d }
 `;
 
-  async function open(): Promise<House> {
-    const house = await openHouse();
+  async function open(options: SandboxOptions = {}): Promise<House> {
+    const house = await openHouse(options);
     expect((await house.run('generate', 'old')).exitCode).toBe(0);
     const login = ['--as', 'admin', '--url', house.sandbox.wsUrl];
     expect((await house.run('register', 'old', '--scope', 'trade:read', ...login)).exitCode).toBe(0);
@@ -533,13 +535,31 @@ describe('Applying that is cut off', () => {
     return house;
   }
 
+  /** Opens copies of one such exchange and keystore, as often as it is called. */
+  async function copies(): Promise<() => Promise<House>> {
+    const stateFile = join(temporaryFolder(), 'exchange.json');
+    const first = await open({ stateFile });
+    await first.sandbox.close();
+    return async () => {
+      const folder = temporaryFolder();
+      cpSync(first.keys, join(folder, 'keys'), { recursive: true });
+      const copied = join(folder, 'exchange.json');
+      copyFileSync(stateFile, copied);
+      const sandbox = await openExchange({ faultApi: true, stateFile: copied, port: 0 });
+      const house = houseOn(sandbox, folder);
+      for (const name of ['admin', 'bot', 'old']) house.alter(name, { url: sandbox.wsUrl });
+      return house;
+    };
+  }
+
   const mine = (result: Result) => result.changes.filter(({ action }) => action !== 'stranger');
 
   for (const fault of ['cut-before', 'cut-after']) {
     it(`anywhere (${fault}) goes on with the same command`, async () => {
+      const openCopy = await copies();
       let at = 0;
       for (; at < 60; at += 1) {
-        const house = await open();
+        const house = await openCopy();
         house.sandbox.setFaults([`${fault}+${at}x1`]);
         const cut = await house.run('apply', write(house, policy), '--as', 'admin', '--yes', '--json');
         house.sandbox.clearFaults();
@@ -560,6 +580,7 @@ describe('Applying that is cut off', () => {
         }
         // bootstrap, admin and the three of the policy: nothing that is unexplained
         expect(house.sandbox.keys()).toHaveLength(5);
+        await house.sandbox.close();
         if (cut.exitCode === 0) break;
       }
       expect(at).toBeGreaterThan(10);
@@ -613,7 +634,6 @@ describe('The login of a policy', () => {
   it('follows the environment of the policy where nothing else says where to go', async () => {
     const house = await openHouse();
     const file = write(house, 'environment: prod\nkeys: []');
-    const { cli } = await import('../../support/cli.js');
     const result = await cli(['--keys-dir', house.keys, 'plan', file, '--client-id', 'XxXxXxXx', '--json'], {
       env: { DERIBIT_CLIENT_SECRET: 'x', HTTPS_PROXY: 'http://127.0.0.1:9' },
     });
@@ -658,7 +678,6 @@ describe('With a second factor', () => {
 
 describe('The help of plan and apply', () => {
   it('shows a policy that is one', async () => {
-    const { cli } = await import('../../support/cli.js');
     const { parsePolicy } = await import('../../../src/workflows/policy/parse-policy.js');
     for (const command of ['plan', 'apply']) {
       const { stdout } = await cli([command, '--help']);
