@@ -11,23 +11,20 @@ import { parsePolicy } from '../../src/workflows/policy/parse-policy.js';
 import { register } from '../../src/workflows/registration/register.js';
 import { localSuccessor } from '../../src/workflows/rotation/start.js';
 import { type Bench, openBench } from '../support/workbench.js';
+import { chosenIn, HIDINGS, STORM_ROUNDS as ROUNDS, STORM_SCOPE as SCOPE, TRANSPORTS } from './storm.js';
 
 /*
  * Storms against the rule that a key pair is registered once: creations that are cut, late or hidden, and runs at the same
  * moment. STORM_ROUNDS says how many rounds each has (200 where the figures count; a few where it is left out).
  */
 
-const ROUNDS = Number(process.env.STORM_ROUNDS ?? 24);
-const SCOPE = 'account:read trade:read_write';
 const CREATE = 'private/create_api_key';
 const LIST = 'private/list_api_keys';
-const HIDINGS = ['absent', 'empty', 'masked', 'absent-others', 'empty-others', 'masked-others'] as const;
 const CUTS = ['cut-after', 'cut-before', 'drop-answer', 'late-cut:40', 'late-502:40', 'garbage'] as const;
 
 const figures: string[] = [];
 afterAll(() => process.stderr.write(`${figures.join('\n')}\n`));
 
-const pick = <T>(choices: readonly T[], round: number): T => choices[round % choices.length] as T;
 const placed = (fault: string) => fault.replace(/^([a-z0-9-]+)(:\d+)?$/, `$1@${CREATE}$2x1`);
 
 /** How many enabled keys of the account have this fingerprint. */
@@ -44,18 +41,18 @@ async function ours(work: Promise<unknown>): Promise<boolean> {
   }
 }
 
-/** Over 72 rounds, every cut meets every hiding over both transports. */
-function benchOn(sandbox: Sandbox, folder: string, round: number, timeoutMs = 30_000): Bench {
+type Transport = (typeof TRANSPORTS)[number];
+
+function benchOn(sandbox: Sandbox, folder: string, kind: Transport, timeoutMs = 30_000): Bench {
   const around = (context: Bench['context']) => ({ ...context, uncertainMs: 400 });
-  const kind = (Math.floor(round / 6) + Math.floor(round / 36)) % 2 === 0 ? 'ws' : 'http';
   return openBench(sandbox, folder, { kind, around, timeoutMs });
 }
 
-async function withStage(round: number, work: (sandbox: Sandbox, bench: Bench) => Promise<void>): Promise<void> {
+async function withStage(kind: Transport, work: (sandbox: Sandbox, bench: Bench) => Promise<void>): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'deribit-keys-storm-'));
   const sandbox = await startSandbox({ keyLimit: 50 });
   try {
-    await work(sandbox, benchOn(sandbox, join(folder, 'keys'), round));
+    await work(sandbox, benchOn(sandbox, join(folder, 'keys'), kind));
   } finally {
     await sandbox.close();
     rmSync(folder, { recursive: true, force: true });
@@ -86,13 +83,25 @@ function apply(bench: Bench, name: string) {
   });
 }
 
+test('as many rounds as there are combinations visit each of them once', () => {
+  const lists = { cut: CUTS, hiding: HIDINGS, kind: TRANSPORTS };
+  const visited = (rounds: number) =>
+    new Set(Array.from({ length: rounds }, (_, round) => JSON.stringify(chosenIn(round, lists))));
+  expect(visited(72).size).toBe(72);
+  const few = [...visited(12)].map((text) => JSON.parse(text) as { cut: string; hiding: string; kind: string });
+  for (const [what, list] of Object.entries(lists) as ['cut' | 'hiding' | 'kind', readonly string[]][]) {
+    expect(new Set(few.map((one) => one[what]))).toEqual(new Set(list));
+  }
+});
+
 describe('cut after create, in every way of hiding', () => {
   test.each(['register', 'rotate', 'apply'] as const)(
     '%s never makes a second key, and never loses one',
     async (how) => {
       let hit = 0;
       for (let round = 0; round < ROUNDS; round += 1) {
-        await withStage(round, async (sandbox, bench) => {
+        const { cut, hiding, kind } = chosenIn(round, { cut: CUTS, hiding: HIDINGS, kind: TRANSPORTS });
+        await withStage(kind, async (sandbox, bench) => {
           for (const name of ['bot', 'decoy']) sandbox.addKey({ name });
           const { login } = bench;
           const run = async (on: Bench) => {
@@ -102,10 +111,10 @@ describe('cut after create, in every way of hiding', () => {
           };
           if (how !== 'apply') await generate(bench.store, 'bot');
           if (how === 'rotate') await register(bench.context, { name: 'bot', scope: SCOPE, login });
-          sandbox.setFaults([placed(pick(CUTS, Math.floor(round / HIDINGS.length) + round))]);
+          sandbox.setFaults([placed(cut)]);
           // only the run that loses an answer is in a hurry
-          if (!(await ours(run(benchOn(sandbox, bench.store.folder, round, 250))))) hit += 1;
-          sandbox.setFaults([`hide-key@${LIST}:${pick(HIDINGS, round)}`]);
+          if (!(await ours(run(benchOn(sandbox, bench.store.folder, kind, 250))))) hit += 1;
+          sandbox.setFaults([`hide-key@${LIST}:${hiding}`]);
           await run(bench);
           const record = await bench.store.read('bot');
           expect(record.state).toBe('registered');
@@ -123,11 +132,12 @@ describe('cut after create, in every way of hiding', () => {
 
 test('one key pair under two names, registered at the same moment, is registered once', async () => {
   for (let round = 0; round < ROUNDS; round += 1) {
-    await withStage(round, async (sandbox, bench) => {
+    const { kind, otherKind } = chosenIn(round, { kind: TRANSPORTS, otherKind: TRANSPORTS });
+    await withStage(kind, async (sandbox, bench) => {
       const { fingerprint } = await generate(bench.store, 'bot');
       const key = await openPrivateKey(bench.store, await bench.store.read('bot'));
       await storeKey(bench.store, { name: 'twin', key, action: 'import' });
-      const other = openBench(sandbox, bench.store.folder);
+      const other = openBench(sandbox, bench.store.folder, { kind: otherKind });
       const done = await Promise.all([
         ours(register(bench.context, { name: 'bot', scope: SCOPE, login: bench.login })),
         ours(register(other.context, { name: 'twin', scope: SCOPE, login: other.login })),
@@ -141,13 +151,14 @@ test('one key pair under two names, registered at the same moment, is registered
 
 test('several runs of apply at the same moment make each key once, and keep what another has registered', async () => {
   for (let round = 0; round < ROUNDS; round += 1) {
-    await withStage(round, async (sandbox, bench) => {
+    const { delayMs, kind } = chosenIn(round, { delayMs: [0, 30, 60], kind: TRANSPORTS });
+    await withStage(kind, async (sandbox, bench) => {
       await apply(bench, 'bot');
       const before = await bench.store.read('bot');
-      if (round % 3 !== 0) sandbox.setFaults(['delay@private/create_api_key:30']);
+      if (delayMs > 0) sandbox.setFaults([`delay@${CREATE}:${delayMs}`]);
       // the key is gone from the exchange: each run decides to replace it
       await removeOnExchange(sandbox, bench, before.keyId ?? 0);
-      const benches = Array.from({ length: 4 }, () => openBench(sandbox, bench.store.folder));
+      const benches = Array.from({ length: 4 }, () => openBench(sandbox, bench.store.folder, { kind }));
       const done = await Promise.all(benches.map((one) => ours(apply(one, 'bot'))));
       expect(done).toContain(true);
       const record = await bench.store.read('bot');

@@ -16,7 +16,32 @@ import { runProcess } from '../support/program.js';
 export const STORM_ROUNDS = Number(process.env.STORM_ROUNDS ?? 24);
 export const STORM_SCOPE = 'account:read trade:read_write';
 
-export const pick = <T>(choices: readonly T[], round: number): T => choices[round % choices.length] as T;
+const divisor = (a: number, b: number): number => (b === 0 ? a : divisor(b, a % b));
+
+/**
+ * What a round chooses from each list. As many rounds as there are combinations visit each combination once; the order
+ * is spread, so that a few rounds visit something of everything.
+ */
+export function chosenIn<const T extends Readonly<Record<string, readonly unknown[]>>>(
+  round: number,
+  lists: T,
+): { readonly [K in keyof T]: T[K][number] } {
+  const total = Object.values(lists).reduce((product, list) => product * list.length, 1);
+  let step = Math.ceil(total * 0.618);
+  while (divisor(step, total) !== 1) step += 1;
+  let rest = (round * step) % total;
+  const chosen = Object.entries(lists).map(([what, list]) => {
+    const choice = list[rest % list.length];
+    rest = Math.floor(rest / list.length);
+    return [what, choice];
+  });
+  return Object.fromEntries(chosen) as { readonly [K in keyof T]: T[K][number] };
+}
+
+export const TRANSPORTS = ['ws', 'http'] as const;
+
+/** The ways in which `list_api_keys` can hide which key is which. */
+export const HIDINGS = ['absent', 'empty', 'masked', 'absent-others', 'empty-others', 'masked-others'] as const;
 
 /** How a command ended. */
 export interface Ended {

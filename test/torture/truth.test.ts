@@ -8,14 +8,15 @@ import { builtProgram } from '../support/program.js';
 import { openWorld, withRequests } from '../support/world.js';
 import {
   canIsolate,
+  chosenIn,
   copiesOf,
   type Ended,
   expectNeitherTwiceNorLost,
   onStage,
-  pick,
   STORM_ROUNDS,
   STORM_SCOPE,
   type Stage,
+  TRANSPORTS,
   writePolicy,
 } from './storm.js';
 
@@ -26,7 +27,7 @@ const isolates = canIsolate();
 const figures: string[] = [];
 afterAll(() => process.stderr.write(`${figures.join('\n')}\n`));
 
-const among = <T>(choices: readonly T[]): T => pick(choices, Math.floor(Math.random() * choices.length));
+const among = <T>(choices: readonly T[]): T => choices[Math.floor(Math.random() * choices.length)] as T;
 const letters = (length: number) => Array.from({ length }, () => among([...'abcdefghijklmnopqrstuvwxyz_'])).join('');
 
 /** A word that might grant something, which was not asked for and which nobody knows. */
@@ -43,8 +44,9 @@ function unknownWord(): string {
 
 test('a scope with a word that nobody knows is never proved, and its key is removed', async () => {
   for (let round = 0; round < STORM_ROUNDS; round += 1) {
-    const world = await openWorld(round % 2 === 0 ? 'ws' : 'http');
-    const [word, isArray] = [unknownWord(), round % 3 === 0];
+    const { kind, isArray } = chosenIn(round, { kind: TRANSPORTS, isArray: [true, false] });
+    const world = await openWorld(kind);
+    const word = unknownWord();
     const context = withRequests(world.context, async (method, send) => {
       const result = await send();
       if (method !== 'private/create_api_key') return result;
@@ -78,10 +80,11 @@ describe.skipIf(!isolates)('on a file system of its own', () => {
   test('the emergency brake disables what it can and tells what is true, whatever stands in its way', async () => {
     const counts = Object.fromEntries(OBSTACLES.map((obstacle) => [obstacle, 0])) as Record<string, number>;
     for (let round = 0; round < STORM_ROUNDS; round += 1) {
-      const chosen = OBSTACLES.filter((_obstacle, i) => round % OBSTACLES.length === i || Math.random() < 0.3);
+      const { kind, first } = chosenIn(round, { first: OBSTACLES, kind: TRANSPORTS });
+      const chosen = OBSTACLES.filter((obstacle) => obstacle === first || Math.random() < 0.3);
       for (const obstacle of chosen) counts[obstacle] = (counts[obstacle] ?? 0) + 1;
       const has = (obstacle: (typeof OBSTACLES)[number]) => chosen.includes(obstacle);
-      await onStage(program.path, { kind: round % 2 === 0 ? 'ws' : 'http', diskBytes: 512 * 1024 }, async (stage) => {
+      await onStage(program.path, { kind, diskBytes: 512 * 1024 }, async (stage) => {
         const { sandbox, keysDir } = stage;
         for (const name of ['bot', 'spare']) {
           await stage.done('generate', name);
@@ -94,7 +97,7 @@ describe.skipIf(!isolates)('on a file system of its own', () => {
         }
         const faults = [
           ...(has('odd fields') ? ['hide-key', 'hide-enabled@private/list_api_keys'] : []),
-          ...(has('a failure') ? [`error@private/disable_api_key:13403+${round % 4}x1`] : []),
+          ...(has('a failure') ? [`error@private/disable_api_key:13403+${among([0, 1, 2, 3])}x1`] : []),
         ];
         sandbox.setFaults(faults);
         const brake = async () => {
@@ -117,15 +120,16 @@ describe.skipIf(!isolates)('on a file system of its own', () => {
     figures.push(`emergency brake: ${STORM_ROUNDS} rounds: ${JSON.stringify(counts)}`);
   });
 
-  const commands = ['remove', 'rename', 'rotate', 'register', 'apply'] as const;
+  const MOMENTS = ['never', 'at the answer', 'at the answer', 'at a random moment'] as const;
 
-  test.each(commands)(
+  test.each(['remove', 'rename', 'rotate', 'register', 'apply'] as const)(
     '%s does not hide what the exchange did when the disk is full, and the next run records it',
     async (how) => {
       const counts = { done: 0, failed: 0, changed: 0 };
       let usualMs = 0;
-      for (let round = 0; round < Math.ceil(STORM_ROUNDS / commands.length) * 2; round += 1) {
-        await onStage(program.path, { kind: round % 2 === 0 ? 'ws' : 'http', diskBytes: 512 * 1024 }, async (stage) => {
+      for (let round = 0; round < STORM_ROUNDS; round += 1) {
+        const { full, kind } = chosenIn(round, { full: MOMENTS, kind: TRANSPORTS });
+        await onStage(program.path, { kind, diskBytes: 512 * 1024 }, async (stage) => {
           const { sandbox } = stage;
           const { words, method } = {
             remove: { words: ['api-keys', 'remove', 'bot', '--yes'], method: 'private/remove_api_key' },
@@ -139,10 +143,11 @@ describe.skipIf(!isolates)('on a file system of its own', () => {
           const before = JSON.stringify(sandbox.keys());
           const startMs = performance.now();
           const running = stage.run(words);
-          if (round % 4 !== 0)
-            await fillWhen(stage, round % 4 === 3 ? usualMs * Math.random() : asked(sandbox, method));
+          if (full !== 'never') {
+            await fillWhen(stage, full === 'at a random moment' ? usualMs * Math.random() : asked(sandbox, method));
+          }
           const first = await running;
-          if (round % 4 === 0) usualMs = performance.now() - startMs;
+          if (full === 'never') usualMs = performance.now() - startMs;
           const changed = JSON.stringify(sandbox.keys()) !== before;
           unfill(stage);
           counts[first.exitCode === 0 ? 'done' : 'failed'] += 1;
