@@ -18,6 +18,8 @@ export { openKeystore } from './src/keystore/keystore.ts';
 export { openPrivateKey } from './src/keystore/open-key.ts';
 export { localRecord, serialiseRecord } from './src/keystore/record.ts';
 export { readPublicKey } from './src/keystore/stored-keys.ts';
+export { doctor } from './src/workflows/checks/doctor.ts';
+export { createContext, openKeystore as openForLibrary } from './src/workflows/library.ts';
 `;
 
 async function load(folder) {
@@ -29,7 +31,10 @@ async function load(folder) {
     bundle: true,
     platform: 'node',
     format: 'esm',
-    alias: { '#engine': join(root, 'src/crypto/engine/native.ts') },
+    alias: {
+      '#engine': join(root, 'src/crypto/engine/native.ts'),
+      '#platform': join(root, 'src/deribit/platform/node.ts'),
+    },
     banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
     logLevel: 'error',
   });
@@ -71,9 +76,16 @@ async function timesOf(keys, folder, count) {
       await keys.openPrivateKey(store, record);
     }
   });
-  await measure('backup', () => keys.writeBackup(store, backup, passphrase));
+  await measure('doctor --offline', async () => {
+    const context = keys.createContext({ keystore: keys.openForLibrary({ dir: store.folder }) });
+    const request = { names: [], login: async () => null, target: {}, maxAgeMs: 1e12, offline: true };
+    const { ok, findings } = await keys.doctor(context, request);
+    if (!ok || findings.length < count)
+      throw new Error(`doctor: ${findings.length} findings, ${ok ? 'fine' : 'not fine'}`);
+  });
+  await measure('backup', () => keys.writeBackup(store, { path: backup, passphrase }));
   const other = keys.openKeystore(join(folder, `restored-${count}`));
-  await measure('restore', () => keys.restoreBackup(other, backup, passphrase));
+  await measure('restore', () => keys.restoreBackup(other, { path: backup, passphrase }));
   return times;
 }
 

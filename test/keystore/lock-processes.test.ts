@@ -1,12 +1,9 @@
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
-import { build } from 'esbuild';
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { temporaryFolder } from '../support/cli.js';
-import { canRun } from '../support/program.js';
+import { CONTAINER, canUnshare, FOREIGN_PROC, lockProcesses } from '../support/lock-processes.js';
 
 /*
  * Locks between real processes: some in PID namespaces of their own, as containers have them, where none sees whether
@@ -15,58 +12,12 @@ import { canRun } from '../support/program.js';
 
 vi.setConfig({ testTimeout: 120_000 });
 
-const CONTAINER = ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child'] as const;
-/** As `unshare` alone makes it: /proc shows the pids of the namespace outside. */
-const FOREIGN_PROC = ['unshare', '--pid', '--fork', '--kill-child'] as const;
-const canUnshare = await canRun(CONTAINER[0], ...CONTAINER.slice(1), 'true');
-
-let worker = '';
-const made = mkdtempSync(join(tmpdir(), 'deribit-keys-locks-'));
-beforeAll(async () => {
-  worker = join(made, 'lock-worker.mjs');
-  const entry = new URL('../support/lock-worker.ts', import.meta.url).pathname;
-  await build({
-    entryPoints: [entry],
-    outfile: worker,
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    logLevel: 'error',
-  });
-});
-afterAll(() => rmSync(made, { recursive: true, force: true }));
-
-const running: { kill(signal: 'SIGKILL'): boolean }[] = [];
-afterEach(() => {
-  for (const child of running.splice(0)) child.kill('SIGKILL');
-});
-
-interface WorkerOptions {
-  readonly waitMs?: number;
-  readonly leaseMs?: number;
-  readonly rounds?: number;
-  /** How far its own clock is ahead. */
-  readonly aheadMs?: number;
-}
-
-/** A process that takes the lock `bot` of a folder; its lines of output, and how to answer them. */
-function startWorker(folder: string, within: readonly string[], options: WorkerOptions = {}) {
-  const [command, ...words] = [...within, process.execPath, worker, folder, JSON.stringify(options)];
-  const child = spawn(command as string, words, { stdio: ['pipe', 'pipe', 'inherit'] });
-  running.push(child);
-  let text = '';
-  child.stdout.on('data', (chunk) => {
-    text += chunk;
-  });
-  const ended = once(child, 'close').then(() => text.trim());
-  const holds = vi.waitFor(() => expect(text).toContain('held'), { timeout: 60_000, interval: 5 });
-  holds.catch(() => {});
-  return { child, holds, ended, release: () => child.stdin.end() };
-}
+const isolates = await canUnshare();
+const { worker, running, startWorker } = lockProcesses();
 
 const lockFile = (folder: string) => join(folder, '.bot.lock');
 
-describe.skipIf(!canUnshare)('between containers (needs unshare --pid)', () => {
+describe.skipIf(!isolates)('between containers (needs unshare --pid)', () => {
   it.each([
     ['a /proc of its own', CONTAINER],
     ['the /proc of its host', FOREIGN_PROC],

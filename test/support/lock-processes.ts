@@ -1,0 +1,63 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { build } from 'esbuild';
+import { afterAll, afterEach, beforeAll, expect, vi } from 'vitest';
+import { canRun } from './program.js';
+
+/* Processes that take a lock, some in PID namespaces of their own, as containers have them. */
+
+export const CONTAINER = ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child'] as const;
+/** As `unshare` alone makes it: /proc shows the pids of the namespace outside. */
+export const FOREIGN_PROC = ['unshare', '--pid', '--fork', '--kill-child'] as const;
+
+/** Whether this user may make PID namespaces. */
+export const canUnshare = (): Promise<boolean> => canRun(CONTAINER[0], ...CONTAINER.slice(1), 'true');
+
+export interface WorkerOptions {
+  readonly waitMs?: number;
+  readonly leaseMs?: number;
+  readonly rounds?: number;
+  /** How far its own clock is ahead. */
+  readonly aheadMs?: number;
+}
+
+/** What starts such processes; those that still run after a test are killed. */
+export function lockProcesses() {
+  const made = mkdtempSync(join(tmpdir(), 'deribit-keys-locks-'));
+  const worker = join(made, 'lock-worker.mjs');
+  beforeAll(async () => {
+    await build({
+      entryPoints: [new URL('lock-worker.ts', import.meta.url).pathname],
+      outfile: worker,
+      bundle: true,
+      platform: 'node',
+      format: 'esm',
+      logLevel: 'error',
+    });
+  });
+  afterAll(() => rmSync(made, { recursive: true, force: true }));
+
+  const running: { kill(signal: 'SIGKILL'): boolean }[] = [];
+  afterEach(() => {
+    for (const child of running.splice(0)) child.kill('SIGKILL');
+  });
+
+  /** A process that takes the lock `bot` of a folder; its lines of output, and how to answer them. */
+  function startWorker(folder: string, within: readonly string[], options: WorkerOptions = {}) {
+    const [command, ...words] = [...within, process.execPath, worker, folder, JSON.stringify(options)];
+    const child = spawn(command as string, words, { stdio: ['pipe', 'pipe', 'inherit'] });
+    running.push(child);
+    let text = '';
+    child.stdout.on('data', (chunk) => {
+      text += chunk;
+    });
+    const ended = once(child, 'close').then(() => text.trim());
+    const holds = vi.waitFor(() => expect(text).toContain('held'), { timeout: 60_000, interval: 5 });
+    holds.catch(() => {});
+    return { child, holds, ended, release: () => child.stdin.end() };
+  }
+  return { worker, running, startWorker };
+}
