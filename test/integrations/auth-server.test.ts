@@ -15,7 +15,7 @@ import {
   parseListen,
   passedSocket,
 } from '../../src/integrations/auth-server/local-http.js';
-import { bearerOf, hashesTo, hashOf } from '../../src/integrations/auth-server/secret-file.js';
+import { bearerOf, hashOf, isSameHash } from '../../src/integrations/auth-server/secret-file.js';
 import type { ServedKey } from '../../src/integrations/auth-server/served-key.js';
 import { ManagedSession } from '../../src/integrations/ccxt/rest.js';
 import type { Session } from '../../src/session/index.js';
@@ -514,10 +514,10 @@ describe('its context', () => {
     fc.assert(
       fc.property(fc.stringMatching(/^[\x21-\x7e]{1,60}$/), fc.string(), (secret, other) => {
         const hash = hashOf(secret);
-        expect(hashesTo(bearerOf(`Bearer ${secret}`), hash)).toBe(true);
-        expect(hashesTo(bearerOf(`bearer  ${secret} `), hash)).toBe(true);
-        expect(hashesTo(bearerOf(`Bearer ${other}`), hash)).toBe(other.trim() === secret);
-        expect(hashesTo(bearerOf(other), hash)).toBe(false);
+        expect(isSameHash(hashOf(bearerOf(`Bearer ${secret}`)), hash)).toBe(true);
+        expect(isSameHash(hashOf(bearerOf(`bearer  ${secret} `)), hash)).toBe(true);
+        expect(isSameHash(hashOf(bearerOf(`Bearer ${other}`)), hash)).toBe(other.trim() === secret);
+        expect(isSameHash(hashOf(bearerOf(other)), hash)).toBe(false);
       }),
     );
     expect(bearerOf(undefined)).toBe('');
@@ -529,7 +529,7 @@ describe('its context', () => {
     expect(read(`[{name: a, secretHash: 'sha256:${hash}', scopes: [account:read, trade:read]}]`)).toEqual([
       { name: 'a', secretHash: hash, keys: null, scopes: 'account:read trade:read' },
     ]);
-    expect(clientOf(read(`clients:\n- name: a\n  secretHash: ${hash}\n  keys: [bot]`), 's')?.name).toBe('a');
+    expect(clientOf(read(`clients:\n- name: a\n  secretHash: ${hash}\n  keys: [bot]`), hash)?.name).toBe('a');
     for (const text of [
       '',
       '{}',

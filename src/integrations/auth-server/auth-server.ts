@@ -8,6 +8,7 @@ import { type Client, clientOf, narrowedScope } from './clients.js';
 import {
   answer,
   answerText,
+  hasBody,
   isLocal,
   type ListenAddress,
   listen,
@@ -16,9 +17,10 @@ import {
   refusalOf,
   refuseBrowsers,
   requireOwnHost,
+  texts,
 } from './local-http.js';
 import { type Metrics, noMetrics } from './metrics.js';
-import { bearerOf, hashesTo, hashOf } from './secret-file.js';
+import { bearerOf, hashOf, isSameHash } from './secret-file.js';
 import { type ServedKey, TokenDesk } from './served-key.js';
 
 /** One answered request, for a log; it holds no secret. */
@@ -83,7 +85,6 @@ const PROBE_MS = 5_000;
 
 /** What may be asked of signed parameters. A timestamp may not: signatures are good for now, not for later. */
 const PARAMS = ['nonce', 'data', 'scope', 'state'] as const;
-const LONGEST_TEXT = 1_024;
 
 /** The operator's own secret. */
 const OWNER: Omit<Client, 'secretHash'> = { name: 'owner', keys: null, scopes: null };
@@ -113,8 +114,8 @@ export async function startAuthServer(options: AuthServerOptions): Promise<AuthS
   const underWay = new Set<ServerResponse>();
 
   function authenticated(request: IncomingMessage): Omit<Client, 'secretHash'> {
-    const secret = bearerOf(request.headers.authorization);
-    const client = hashesTo(secret, secretHash) ? OWNER : clientOf(clients, secret);
+    const hash = hashOf(bearerOf(request.headers.authorization));
+    const client = isSameHash(hash, secretHash) ? OWNER : clientOf(clients, hash);
     if (client === null) throw new Refusal(401, 'ERR_UNAUTHORIZED', 'the bearer secret is missing or wrong');
     return client;
   }
@@ -123,11 +124,11 @@ export async function startAuthServer(options: AuthServerOptions): Promise<AuthS
     refuseBrowsers(request);
     if (isLocal(bound)) requireOwnHost(request, bound);
     const path = pathOf(request);
-    if (await answerProbe(request, response)) return;
+    if (isProbe(path)) return answerProbe(request, response);
     const client = authenticated(request);
     seen.client = client.name;
     if (path === '/metrics') {
-      onlyGet(request, null);
+      onlyGet(request);
       if (client.name !== OWNER.name) throw notHere();
       return answerText(response, metrics.contentType, await metrics.render());
     }
@@ -138,23 +139,17 @@ export async function startAuthServer(options: AuthServerOptions): Promise<AuthS
     if (client.keys !== null && !client.keys.includes(name)) {
       throw new Refusal(403, 'ERR_UNAUTHORIZED', 'this client may not use this key');
     }
-    const body = await readJson(request);
+    const body = hasBody(request) ? await readJson(request) : {};
     answer(response, 200, what === 'token' ? await tokenOf(desk, client, body) : await paramsOf(desk, client, body));
   }
 
-  /** Answers a probe, which needs no secret; false where it is none. */
-  async function answerProbe(request: IncomingMessage, response: ServerResponse): Promise<boolean> {
-    const path = pathOf(request);
-    if (path === '/healthz') {
-      answer(response, 200, onlyGet(request, { ok: true }));
-      return true;
-    }
-    if (path !== '/readyz') return false;
-    onlyGet(request, null);
+  /** Answers a probe, which needs no secret. */
+  async function answerProbe(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    onlyGet(request);
+    if (pathOf(request) === '/healthz') return answer(response, 200, { ok: true });
     const status = await readiness();
     const ready = status.ready && !draining;
     answer(response, ready ? 200 : 503, { ...status, ready });
-    return true;
   }
 
   async function readiness() {
@@ -175,13 +170,14 @@ export async function startAuthServer(options: AuthServerOptions): Promise<AuthS
     let code: string | null = null;
     underWay.add(response);
     if (draining) response.setHeader('connection', 'close');
-    response.once('close', () => {
+    response.on('close', () => {
       underWay.delete(response);
       const ms = Math.round((performance.now() - startMs) * 1_000) / 1_000;
       const { statusCode: status } = response;
       metrics.request({ client: seen.client ?? '', route: routeOf(request), status, ms });
+      if (onRequest === undefined) return;
       const [method, path] = [request.method ?? '', pathOf(request)];
-      onRequest?.({ time: new Date().toISOString(), client: seen.client, method, path, status, error: code, ms });
+      onRequest({ time: new Date().toISOString(), client: seen.client, method, path, status, error: code, ms });
     });
     handle(request, response, seen).catch((error: unknown) => {
       const refusal = refusalOf(error);
@@ -247,25 +243,31 @@ const contextOf = ({ cert, key, clientCa }: TlsOptions) => ({
   ...(clientCa === undefined ? {} : { ca: clientCa, requestCert: true, rejectUnauthorized: true }),
 });
 
-const pathOf = (request: IncomingMessage) => (request.url ?? '').split('?', 1)[0] ?? '';
+function pathOf({ url = '' }: IncomingMessage): string {
+  const end = url.indexOf('?');
+  return end < 0 ? url : url.slice(0, end);
+}
+
 const notHere = () => new Refusal(404, 'ERR_NO_SUCH_NAME', 'there is no such key or path here');
 
 /** A label of few values: names that were made up by a client must not become labels. */
 function routeOf(request: IncomingMessage): string {
   const path = pathOf(request);
-  if (path === '/healthz' || path === '/readyz' || path === '/metrics') return path.slice(1);
+  if (isProbe(path) || path === '/metrics') return path.slice(1);
   return /^\/v1\/[^/]+\/(auth-params|token)$/.exec(path)?.[1] ?? 'other';
 }
 
-function onlyGet<T>(request: IncomingMessage, value: T): T {
-  if (request.method === 'GET' || request.method === 'HEAD') return value;
+const isProbe = (path: string) => path === '/healthz' || path === '/readyz';
+
+function onlyGet(request: IncomingMessage): void {
+  if (request.method === 'GET' || request.method === 'HEAD') return;
   throw new Refusal(405, 'ERR_USAGE', 'only GET is answered here');
 }
 
 /** What needs neither a secret nor a client's certificate: probes and metrics. */
-function openServer(metrics: Metrics, answerProbe: (...call: Call) => Promise<boolean>) {
+function openServer(metrics: Metrics, answerProbe: (...call: Call) => Promise<void>) {
   async function handle(request: IncomingMessage, response: ServerResponse) {
-    if (await answerProbe(request, response)) return;
+    if (isProbe(pathOf(request))) return answerProbe(request, response);
     if (pathOf(request) !== '/metrics' || request.method !== 'GET') throw notHere();
     answerText(response, metrics.contentType, await metrics.render());
   }
@@ -304,20 +306,4 @@ async function paramsOf(desk: TokenDesk, { scopes }: Allowed, body: Body): Promi
   if (options.scope !== undefined) parseScope(options.scope);
   const { credentials } = await desk.login();
   return buildAuthParams(await credentials(), { ...options, timestampMs: Math.round(desk.key.timestampMs()) });
-}
-
-/** The fields of a body, each a short text. */
-function texts<const Name extends string>(body: Body, known: readonly Name[]): { readonly [K in Name]?: string } {
-  const unknown = Object.keys(body).find((name) => !known.some((one) => one === name));
-  if (unknown !== undefined) {
-    throw new DeribitKeysError('ERR_USAGE', 'the body has a field that is not known here', {
-      hint: `known are: ${known.join(', ')}`,
-    });
-  }
-  for (const [name, value] of Object.entries(body)) {
-    if (typeof value !== 'string' || value.length > LONGEST_TEXT) {
-      throw new Refusal(400, 'ERR_USAGE', `"${name}" is not a text of at most ${LONGEST_TEXT} characters`);
-    }
-  }
-  return body as { readonly [K in Name]?: string };
 }

@@ -1,7 +1,7 @@
 import { parse } from 'yaml';
 import { formatScope, parseScope } from '../../deribit/scope.js';
 import { DeribitKeysError } from '../../errors.js';
-import { hashesTo } from './secret-file.js';
+import { isSameHash } from './secret-file.js';
 
 /** A program that may ask the server, with a secret of its own. */
 export interface Client {
@@ -70,9 +70,9 @@ function checkedScope(words: string, at: string): string {
   }
 }
 
-/** The client that presents `secret`; every client is compared, so that the time tells nothing. */
-export function clientOf(clients: readonly Client[], secret: string): Client | null {
-  return clients.filter(({ secretHash }) => hashesTo(secret, secretHash))[0] ?? null;
+/** The client whose secret has this hash (hex); every client is compared, so that the time tells nothing. */
+export function clientOf(clients: readonly Client[], hash: string): Client | null {
+  return clients.filter(({ secretHash }) => isSameHash(hash, secretHash))[0] ?? null;
 }
 
 const LEVELS = ['none', 'read', 'read_write'] as const;

@@ -1,5 +1,5 @@
 import { lstat, rm } from 'node:fs/promises';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { type AddressInfo, connect, type Server } from 'node:net';
 import { basename, dirname, resolve } from 'node:path';
 import { DeribitKeysError, type ErrorCode, isDeribitKeysError } from '../../errors.js';
@@ -30,14 +30,21 @@ export function refuseBrowsers({ headers }: IncomingMessage): void {
   }
 }
 
+const OWN_HOSTS: ReadonlySet<string> = new Set(['127.0.0.1', 'localhost', '[::1]']);
+
 /** Refuses a request under another name than this machine's: a name may have been made to point here (DNS rebinding). */
 export function requireOwnHost({ headers, socket }: IncomingMessage, address: ListenAddress): void {
   if (address.kind !== 'tcp') return;
-  const port = socket.localPort;
-  const own = [`127.0.0.1:${port}`, `localhost:${port}`, `[::1]:${port}`, `${address.host}:${port}`];
-  if (!own.includes((headers.host ?? '').toLowerCase())) {
+  const [, name, port] = /^(.*):(\d{1,5})$/.exec((headers.host ?? '').toLowerCase()) ?? [];
+  const isOwn = name !== undefined && (OWN_HOSTS.has(name) || name === address.host);
+  if (!isOwn || port !== String(socket.localPort)) {
     throw new Refusal(403, 'ERR_UNAUTHORIZED', 'the Host header names another host than this one');
   }
+}
+
+/** Whether a body follows the headers (RFC 9112, section 6.3). */
+export function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0';
 }
 
 /** Not every runtime ends a request that stops half-way. */
@@ -74,6 +81,31 @@ export async function readJson(request: IncomingMessage): Promise<Readonly<Recor
   return value as Readonly<Record<string, unknown>>;
 }
 
+/** Longer texts are refused. */
+const LONGEST_TEXT = 1_024;
+
+/**
+ * The fields of a body, each a short text.
+ * @throws `ERR_USAGE` for a field that is not in `known`; a `Refusal` for one that is not a short text
+ */
+export function texts<const Name extends string>(
+  body: Readonly<Record<string, unknown>>,
+  known: readonly Name[],
+): { readonly [K in Name]?: string } {
+  const unknown = Object.keys(body).find((name) => !known.some((one) => one === name));
+  if (unknown !== undefined) {
+    throw new DeribitKeysError('ERR_USAGE', 'the body has a field that is not known here', {
+      hint: `known are: ${known.join(', ')}`,
+    });
+  }
+  for (const [name, value] of Object.entries(body)) {
+    if (typeof value !== 'string' || value.length > LONGEST_TEXT) {
+      throw new Refusal(400, 'ERR_USAGE', `"${name}" is not a text of at most ${LONGEST_TEXT} characters`);
+    }
+  }
+  return body as { readonly [K in Name]?: string };
+}
+
 /** The status, the code and the document for an error. */
 export function refusalOf(error: unknown): {
   readonly status: number;
@@ -92,17 +124,21 @@ function documentOf({ code, message, hint }: { code: ErrorCode; message: string;
   return { error: defined({ code, message, hint }) };
 }
 
+const MORE_HEADERS: { readonly [status: number]: OutgoingHttpHeaders } = {
+  401: { 'www-authenticate': 'Bearer' },
+  405: { allow: 'POST' },
+};
+
 /** Sends JSON that nobody may keep. After an error the connection ends: of a body that was too large, the rest is not read. */
 export function answer(response: ServerResponse, status: number, value: unknown): void {
   const body = `${JSON.stringify(value)}\n`;
-  response.writeHead(status, {
+  const headers = {
     'content-type': 'application/json',
     'content-length': Buffer.byteLength(body),
     'cache-control': 'no-store',
-    ...(status === 405 ? { allow: 'POST' } : {}),
-    ...(status === 401 ? { 'www-authenticate': 'Bearer' } : {}),
-    ...(status === 200 || status === 503 ? {} : { connection: 'close' }),
-  });
+  };
+  if (status === 200 || status === 503) response.writeHead(status, headers);
+  else response.writeHead(status, { ...headers, ...(MORE_HEADERS[status] ?? {}), connection: 'close' });
   response.end(body);
 }
 
