@@ -67,7 +67,10 @@ describe.each(['ws', 'http'] as const)('the whole way over %s', (via) => {
     const alone = { env: { DERIBIT_KEYS_DIR: place.DERIBIT_KEYS_DIR } };
     const auth = await cli(['auth', 'bot', '--json'], alone);
     expect(auth.json()).toMatchObject({ clientId: registered.clientId, tokenType: 'bearer', expiresIn: 900 });
+    expect(auth.json<{ account: unknown }>().account).toEqual(expect.any(Number));
     expect(auth.stdout).not.toMatch(/access|refresh/i);
+    const blind = await cli(['auth', 'bot', '--json', '--scope', 'trade:read'], alone);
+    expect(Object.keys(blind.json<object>())).not.toContain('account');
     const verified = await json<
       { name: string; ok: boolean; checks: { check: string; ok: boolean; detail: string }[] }[]
     >(['verify', '--all']);

@@ -28,16 +28,21 @@ export function defineAuth(command: Command, act: Act): void {
         if (flags.scope !== undefined) parseScope(flags.scope);
         const outlives = flags.printToken === true;
         cx.login.attempt = { endpoint, clientId: record.clientId ?? '', record, secret: null };
-        const { clientId, login } = await authenticate(cx.workflow, record, endpoint, { scope: flags.scope, outlives });
+        const { clientId, login, account } = await authenticate(cx.workflow, record, endpoint, {
+          scope: flags.scope,
+          outlives,
+        });
         const tokens = outlives
           ? { accessToken: login.accessToken.reveal(), refreshToken: login.refreshToken.reveal() }
           : {};
         const { scope, expiresInS, tokenType } = login;
         await tellMissingScope(cx, flags.scope, scope);
         const { environment, url } = endpoint;
-        cx.out.result({ clientId, scope, expiresIn: expiresInS, tokenType, environment, url, ...tokens }, () =>
+        const seen = account === null ? {} : { account };
+        cx.out.result({ clientId, scope, expiresIn: expiresInS, tokenType, environment, url, ...seen, ...tokens }, () =>
           fields([
             ['client id', clientId],
+            ['account', account === null ? null : String(account)],
             ['environment', `${environment} (${url})`],
             ['scope', scope],
             ['expires in', `${expiresInS} s`],

@@ -88,9 +88,12 @@ export function openAccount(transport: Transport, clientId: string, made: Login)
   return { ...accountOf(transport, made), clientId, login: made };
 }
 
+const accountLevelOf = ({ login }: OpenAccount) =>
+  parseScope(login.scope, 'exchange').resources.get('account') ?? 'none';
+
 /** @throws `ERR_UNAUTHORIZED` where the login's scope does not allow `level` on the account. */
 function requireAccountScope(account: OpenAccount, level: 'read' | 'read_write'): void {
-  const granted = parseScope(account.login.scope, 'exchange').resources.get('account') ?? 'none';
+  const granted = accountLevelOf(account);
   if (granted === 'read_write' || granted === level) return;
   throw new DeribitKeysError(
     'ERR_UNAUTHORIZED',
@@ -189,7 +192,7 @@ export function requireClientId(record: KeyRecord): string {
 }
 
 /**
- * Logs in with a stored key. With `outlives`, over HTTP whatever the endpoint says: a token of a WebSocket connection
+ * Logs in with a stored key, and looks up the user id of its account where the scope shows it. With `outlives`, over HTTP whatever the endpoint says: a token of a WebSocket connection
  * would die with it.
  * @throws `ERR_STATE`, `ERR_UNAUTHORIZED`, and what the network and the signer can give
  */
@@ -198,12 +201,23 @@ export async function authenticate(
   record: KeyRecord,
   endpoint: Endpoint,
   options: { readonly scope?: string | undefined; readonly outlives?: boolean } = {},
-): Promise<{ readonly clientId: string; readonly login: Login }> {
+): Promise<{ readonly clientId: string; readonly login: Login; readonly account: number | null }> {
   const clientId = requireClientId(record);
   const signer = await context.signerOf(record);
   const target = options.outlives ? { ...endpoint, url: httpUrlOf(endpoint.url) } : endpoint;
-  return withTransport(context, target, async (transport) => ({
-    clientId,
-    login: await signIn(context, { transport, credentials: { clientId, signer }, scope: options.scope }),
-  }));
+  return withTransport(context, target, async (transport) => {
+    const login = await signIn(context, { transport, credentials: { clientId, signer }, scope: options.scope });
+    return { clientId, login, account: await visibleAccountId(context, openAccount(transport, clientId, login)) };
+  });
+}
+
+/** The user id of the account; null where the scope does not show it, or the exchange does not tell it. */
+async function visibleAccountId(context: WorkflowContext, account: OpenAccount): Promise<number | null> {
+  if (accountLevelOf(account) === 'none') return null;
+  try {
+    return await accountIdOf(context, account);
+  } catch (error) {
+    if (!isDeribitKeysError(error) || error.code === 'ERR_INTERRUPTED') throw error;
+    return null;
+  }
 }
