@@ -1,7 +1,6 @@
 import { DeribitKeysError } from '../errors.js';
 import { ownBuffer } from './bytes.js';
 import { type CryptoKey, subtle } from './engine/portable-signatures.js';
-import { parsePublicKey } from './formats/lazy.js';
 import { PublicKey } from './keys.js';
 import { proveSigner, type Signer, signatureLength, signerError } from './signer.js';
 
@@ -25,7 +24,7 @@ export async function callbackSigner(options: CallbackSignerOptions): Promise<Si
   if (typeof sign !== 'function') {
     throw new DeribitKeysError('ERR_USAGE', `"sign" must be a function, not of type ${typeof sign}`);
   }
-  const publicKey = given instanceof PublicKey ? given : await parsePublicKey(given);
+  const publicKey = await readPublicKey(given);
   return signerOf(publicKey, sign, 'the callback');
 }
 
@@ -55,9 +54,15 @@ export async function cryptoKeySigner({ privateKey, publicKey }: CryptoKeySigner
   const isText = typeof publicKey === 'string' || publicKey instanceof Uint8Array;
   const readable =
     isText || publicKey instanceof PublicKey ? publicKey : new Uint8Array(await platform.exportKey('spki', publicKey));
-  const key = readable instanceof PublicKey ? readable : await parsePublicKey(readable);
+  const key = await readPublicKey(readable);
   const sign = async (message: Uint8Array) => new Uint8Array(await platform.sign(name, privateKey, ownBuffer(message)));
   return signerOf(key, sign, 'the CryptoKey');
+}
+
+/** The readers of formats are loaded only where the key comes as text or bytes. */
+async function readPublicKey(given: CallbackSignerOptions['publicKey']): Promise<PublicKey> {
+  if (given instanceof PublicKey) return given;
+  return (await import('./formats/index.js')).parsePublicKey(given);
 }
 
 function signerOf(publicKey: PublicKey, sign: CallbackSignerOptions['sign'], what: string): Promise<Signer> {

@@ -13,3 +13,15 @@ export function fingerprint(key: PublicKey | PrivateKey | Uint8Array): string {
   const spki = publicKey instanceof PublicKey ? publicKey.spki : publicKey;
   return bytesToHex(md5(spki)).replace(/..(?=.)/g, '$&:');
 }
+
+const SPELLINGS = /^\s*([0-9a-f]{2}[\s:]*){16}$/i;
+
+/**
+ * Returns a fingerprint in the form of {@link fingerprint}, whichever case and separators (colons, white space, none) it is
+ * written with; null for any other text.
+ */
+export function normaliseFingerprint(text: string): string | null {
+  if (!SPELLINGS.test(text)) return null;
+  const digits = text.toLowerCase().replace(/[\s:]/g, '');
+  return (digits.match(/../g) ?? []).join(':');
+}

@@ -1,4 +1,5 @@
 import { isIP } from 'node:net';
+import { normaliseFingerprint } from '../crypto/fingerprint.js';
 import { Secret } from '../crypto/secret.js';
 import { DeribitKeysError } from '../errors.js';
 import type { Account } from './auth.js';
@@ -63,9 +64,6 @@ export interface ApiKeyId {
 
 /** What `enabled_features` may hold. */
 export const API_KEY_FEATURES: readonly string[] = ['restricted_block_trades', 'block_trade_approval'];
-
-/** 16 bytes in hex, in either case, with colons, white space or nothing between them. */
-const FINGERPRINT = /^\s*([0-9a-f]{2}[\s:]*){16}$/i;
 
 /*
  * One function a method. All of them follow the second factor's challenge and throw `ERR_USAGE` for a label, feature,
@@ -226,7 +224,7 @@ function readApiKey(method: string, value: unknown, at = ''): ApiKey {
     keyId: fields.integer('id'),
     clientId: fields.string('client_id'),
     clientSecret: isMask(secret) ? null : new Secret(secret),
-    fingerprint: readFingerprint(secret),
+    fingerprint: normaliseFingerprint(secret),
     publicKey: isMask(publicKey) ? null : publicKey,
     maxScope:
       isRecord(value) && Array.isArray(value.max_scope)
@@ -238,13 +236,6 @@ function readApiKey(method: string, value: unknown, at = ''): ApiKey {
     ipWhitelist: fields.strings('ip_whitelist'),
     timestampMs: has('timestamp') ? fields.number('timestamp') : null,
   };
-}
-
-/** The fingerprint in its usual form, 16 lower-case hex pairs joined by colons; null for any other text. */
-function readFingerprint(secret: string): string | null {
-  if (!FINGERPRINT.test(secret)) return null;
-  const digits = secret.toLowerCase().replace(/[\s:]/g, '');
-  return (digits.match(/../g) ?? []).join(':');
 }
 
 /** How the exchange hides what it does not show is not documented: empty, or masked by asterisks, is a guess. */

@@ -1,7 +1,7 @@
-export type { CreditOptions } from './core/access.js';
 export type { AddKeyRequest, ApiKeyAnswer } from './core/accounts.js';
 export { SandboxError } from './core/errors.js';
 export type { Order } from './core/orders.js';
+export type { CreditOptions } from './core/rate-limits.js';
 export type { Remark, SandboxCall } from './core/records.js';
 export type { SecondFactorKind } from './core/second-factor.js';
 export { type FaultName, type FaultSpec, faultNames, formatFault, parseFault } from './faults/faults.js';

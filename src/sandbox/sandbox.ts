@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Hub } from './channels/hub.js';
-import { Credits } from './core/access.js';
 import { type AddKeyRequest, type ApiKey, type ApiKeyAnswer, addKeyOfWebPage, describeKey } from './core/accounts.js';
 import type { Exchange } from './core/exchange.js';
 import { signatureMaxAgeMs } from './core/guesses.js';
 import { Ledger } from './core/ledger.js';
 import { Market } from './core/market.js';
 import { type Order, Orders } from './core/orders.js';
+import { Credits } from './core/rate-limits.js';
 import { AccessLog, Calls, remarker, type SandboxCall } from './core/records.js';
 import { SecondFactor } from './core/second-factor.js';
 import { Replays } from './core/signature.js';

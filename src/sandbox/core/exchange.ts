@@ -1,12 +1,12 @@
 import type { Hub } from '../channels/hub.js';
 import type { Faults, Struck } from '../faults/faults.js';
-import type { Credits } from './access.js';
 import type { Accounts, AddKeyRequest, ApiKeyAnswer } from './accounts.js';
 import type { Ledger } from './ledger.js';
 import type { Market } from './market.js';
 import { reportOrders } from './matching.js';
 import type { Orders } from './orders.js';
 import type { Params } from './params.js';
+import type { Credits } from './rate-limits.js';
 import type { AccessLog, Calls, Remark } from './records.js';
 import type { Level, ScopeGroup } from './scope.js';
 import type { SecondFactor } from './second-factor.js';

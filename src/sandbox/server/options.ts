@@ -1,7 +1,7 @@
-import { type CreditOptions, documentedCredits } from '../core/access.js';
 import { mostSubaccounts } from '../core/accounts.js';
 import { SandboxError } from '../core/errors.js';
 import { defaultExpiresInS } from '../core/guesses.js';
+import { type CreditOptions, documentedCredits } from '../core/rate-limits.js';
 import type { Remark } from '../core/records.js';
 import type { SecondFactorKind } from '../core/second-factor.js';
 import { decodeBase32 } from '../core/signature.js';

@@ -7,7 +7,6 @@ import { onBehalfOf, subaccountOf } from '../account/account.js';
 import { isSameThere } from '../account/match-key.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { endpointFields } from '../endpoint-selection.js';
-import { checkOnExchange, tryLogin } from './exchange-checks.js';
 import {
   type AccountView,
   cannotAsk,
@@ -16,10 +15,11 @@ import {
   checkTwins,
   type EndpointView,
   viewAccount,
-} from './exchange-views.js';
+} from './exchange-checks.js';
 import type { FileView } from './file-checks.js';
 import { type Finding, notesOn, ownCommand } from './finding.js';
 import type { KeyView } from './key-checks.js';
+import { checkOnExchange, tryLogin } from './login-checks.js';
 
 /** A key to check: its record, what its files hold, and where it belongs. */
 export interface CheckedKey {

@@ -7,10 +7,10 @@ import type { AccountLogin, WorkflowContext } from '../context.js';
 import { endpointOfRecord } from '../endpoint-selection.js';
 import { keyScope } from '../registration/link.js';
 import { scopeDifferences } from '../registration/proof.js';
-import { checkOnExchange, tryLogin } from './exchange-checks.js';
-import { checkTwins } from './exchange-views.js';
+import { checkTwins } from './exchange-checks.js';
 import type { CheckName, Finding } from './finding.js';
 import { checkKey, type KeyView } from './key-checks.js';
+import { checkOnExchange, tryLogin } from './login-checks.js';
 import { likelyReasons } from './refusal.js';
 
 export interface Check {

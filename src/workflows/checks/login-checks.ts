@@ -1,0 +1,197 @@
+import type { PublicKey } from '../../crypto/keys.js';
+import type { Signer } from '../../crypto/signer.js';
+import { type ApiKey, listApiKeys } from '../../deribit/api-keys.js';
+import { type Login, login, signIn } from '../../deribit/auth.js';
+import { CLOCK_LIMIT_MS, clockCommand } from '../../deribit/clock.js';
+import type { Endpoint } from '../../deribit/endpoints.js';
+import { parseScope } from '../../deribit/scope.js';
+import { type DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import type { KeyRecord } from '../../keystore/record.js';
+import { openAccount, requestOptions, withTransport } from '../account/account.js';
+import { isSameThere } from '../account/match-key.js';
+import type { WorkflowContext } from '../context.js';
+import { keyScope } from '../registration/link.js';
+import { scopeDifferences } from '../registration/proof.js';
+import type { EndpointView } from './exchange-checks.js';
+import { asFound, type Finding, fixOf, type Notes, notesOn, ownCommand } from './finding.js';
+
+/** One attempt to log in with a key. */
+interface Attempt {
+  /** Null where it was not granted. */
+  readonly login: Login | null;
+  readonly error: DeribitKeysError | null;
+  /** The account's keys, where the key itself may see them; null else. */
+  readonly apiKeys: readonly ApiKey[] | null;
+}
+
+interface LoginTry {
+  readonly endpoint: Endpoint;
+  readonly clientId: string;
+  readonly signer: Signer;
+  /** Signs by the exchange's clock where the local one is wrong, and asks for nothing beyond the login. */
+  readonly correctClock?: boolean;
+}
+
+/** Logs in with a key, and looks at the account's keys where its scope allows and no second factor is wanted for it. */
+export async function tryLogin(
+  context: WorkflowContext,
+  { endpoint, clientId, signer, correctClock = false }: LoginTry,
+): Promise<Attempt> {
+  try {
+    return await withTransport(context, endpoint, async (transport) => {
+      const options = { ...requestOptions(context), nowMs: context.nowMs };
+      const granted = correctClock
+        ? await signIn(context, { transport, credentials: { clientId, signer } })
+        : await login(transport, { clientId, signer }, options);
+      if (correctClock) return { login: granted, error: null, apiKeys: null };
+      const level = parseScope(granted.scope, 'exchange').resources.get('account') ?? 'none';
+      if (level === 'none') return { login: granted, error: null, apiKeys: null };
+      const account = openAccount(transport, clientId, granted);
+      // a code for each key would cost half a minute each
+      const apiKeys = await listApiKeys(account, requestOptions(context)).catch((error: unknown) => {
+        asFound(error);
+        return null;
+      });
+      return { login: granted, error: null, apiKeys };
+    });
+  } catch (error) {
+    return { login: null, error: asFound(error), apiKeys: null };
+  }
+}
+
+/** What there is to judge a registered key by. */
+interface Evidence {
+  readonly record: KeyRecord;
+  readonly clientId: string;
+  readonly publicKey: PublicKey | null;
+  /** The file of its private half. */
+  readonly keyFile: string;
+  readonly endpointView: EndpointView;
+  /** Null where none could be made. */
+  readonly attempt: Attempt | null;
+  /** Null where nobody may see the account's keys. */
+  readonly apiKeys: readonly ApiKey[] | null;
+  /** The login options for a command that fixes it. */
+  readonly by: string;
+}
+
+interface Case extends Evidence {
+  readonly notes: Notes;
+  /** The key as the account shows it, or null. */
+  readonly apiKey: ApiKey | null;
+  readonly clockIsWrong: boolean;
+}
+
+/**
+ * The checks of a registered key against the exchange, in their order; the verdict on the login comes last, so that
+ * what explains a refusal stands before it.
+ */
+export async function checkOnExchange(evidence: Evidence): Promise<Finding[]> {
+  const { record, clientId, apiKeys, endpointView } = evidence;
+  const it: Case = {
+    ...evidence,
+    notes: notesOn(record.name),
+    apiKey: apiKeys?.find((key) => key.clientId === clientId) ?? null,
+    clockIsWrong: Math.abs(endpointView.clockOffsetMs ?? 0) >= CLOCK_LIMIT_MS,
+  };
+  const found = [await knownClientId(it), enabled(it), await sameKey(it), scope(it)];
+  const explained = it.clockIsWrong || found.some(({ ok, check }) => ok === false && check !== 'scope');
+  found.push(whitelist(it, explained));
+  return [...found, verdict(it, found.find(({ ok }) => ok === false) ?? null)];
+}
+
+const unseen = 'not checked: it needs a login with account:read';
+const seeMore = ({ record, by }: Case) => `${ownCommand('doctor', record.name)} ${by}`;
+
+async function knownClientId(it: Case): Promise<Finding> {
+  const { record, clientId, attempt, apiKeys, publicKey, notes, by } = it;
+  const check = 'client-id';
+  if (it.apiKey !== null || attempt?.login) return notes.good(check, `the exchange knows ${clientId}`);
+  if (apiKeys === null) return notes.skipped(check, unseen, seeMore(it));
+  const other = `${record.name}-2`;
+  const elsewhere = publicKey === null ? null : await findSame(apiKeys, publicKey);
+  if (elsewhere !== null) {
+    const detail = `the account has this key as ${elsewhere.clientId}, on record is ${clientId}`;
+    const link = ownCommand('link', other, '--client-id', elsewhere.clientId);
+    return notes.bad(check, detail, `${ownCommand('import', other, it.keyFile)} && ${link}`);
+  }
+  const detail = `the account has no API key ${clientId}: it was removed, or belongs to another account`;
+  const register = ownCommand('register', other, '--scope', record.scope ?? 'trade:read');
+  return notes.bad(check, detail, `${ownCommand('generate', other)} && ${register} ${by}`);
+}
+
+async function findSame(apiKeys: readonly ApiKey[], publicKey: PublicKey): Promise<ApiKey | null> {
+  for (const key of apiKeys) if ((await isSameThere(key, publicKey)) === true) return key;
+  return null;
+}
+
+function enabled(it: Case): Finding {
+  const { record, apiKey, attempt, notes, by } = it;
+  const check = 'enabled';
+  if (apiKey?.enabled || ((apiKey?.enabled ?? null) === null && attempt?.login)) return notes.good(check, 'enabled');
+  if (apiKey === null || apiKey.enabled === null) return notes.skipped(check, unseen, seeMore(it));
+  const fix = `${ownCommand('api-keys', 'enable', record.name)} ${by}`;
+  return notes.bad(check, 'the key is disabled on the exchange', fix);
+}
+
+async function sameKey(it: Case): Promise<Finding> {
+  const { record, apiKey, attempt, publicKey, notes, by } = it;
+  const check = 'exchange-key';
+  const same = apiKey === null || publicKey === null ? null : await isSameThere(apiKey, publicKey);
+  if (same === false) {
+    const detail = `the exchange has another key there (${apiKey?.fingerprint}), here is ${record.fingerprint}`;
+    const rotate = `${ownCommand('rotate', record.name)} ${by}`;
+    return notes.bad(check, detail, `put the file of the right key back; without one: ${rotate}`);
+  }
+  if (attempt?.login) return notes.good(check, 'the exchange verified a signature of this key');
+  if (same === true) return notes.good(check, `the exchange has ${record.fingerprint}`);
+  return notes.skipped(check, unseen, seeMore(it));
+}
+
+function scope(it: Case): Finding {
+  const { record, apiKey, attempt, notes, by } = it;
+  const check = 'scope';
+  const granted = apiKey?.maxScope ?? (attempt?.login ? keyScope(attempt.login.scope) : null);
+  if (granted === null) return notes.skipped(check, unseen, seeMore(it));
+  if (record.scope === null) return notes.skipped(check, `the record says nothing; the exchange grants ${granted}`);
+  if (scopeDifferences(record.scope, granted).length === 0) return notes.good(check, granted);
+  const fix = `${ownCommand('api-keys', 'scope', record.name, record.scope)} ${by}`;
+  return notes.bad(check, `the exchange grants "${granted}", on record is "${record.scope}"`, fix);
+}
+
+/** `explained`: whether something else keeps the key from logging in. */
+function whitelist(it: Case, explained: boolean): Finding {
+  const { record, apiKey, attempt, notes, by } = it;
+  const check = 'whitelist';
+  const refused = isDeribitKeysError(attempt?.error, 'ERR_UNAUTHORIZED');
+  const edit = `${ownCommand('api-keys', 'edit', record.name)} --ip <this machine's public address> ${by}`;
+  const kept = record.ipWhitelist;
+  if (apiKey === null) {
+    if (attempt?.login) return notes.good(check, 'logins from this address are taken');
+    if (!refused || kept.length === 0) return notes.skipped(check, unseen, seeMore(it));
+    return notes.skipped(check, `this address may not be among those on record: ${kept.join(' ')}`, edit);
+  }
+  const list = apiKey.ipWhitelist;
+  if (refused && list.length > 0 && !explained) {
+    return notes.bad(check, `the login is refused, and only these addresses may log in: ${list.join(' ')}`, edit);
+  }
+  if (sorted(list) === sorted(kept)) return notes.good(check, sorted(list));
+  const restore = ownCommand('api-keys', 'edit', record.name, ...kept.flatMap((ip) => ['--ip', ip]));
+  const fix = kept.length === 0 ? ownCommand('link', record.name, '--client-id', apiKey.clientId) : `${restore} ${by}`;
+  return notes.bad(check, `the exchange lets in ${sorted(list)}, on record is ${sorted(kept)}`, fix);
+}
+
+const sorted = (addresses: readonly string[]) => [...addresses].sort().join(' ') || 'any address';
+
+/** What became of the login; `culprit` is the first of the other checks that found something. */
+function verdict(it: Case, culprit: Finding | null): Finding {
+  const { clientId, attempt, notes } = it;
+  const check = 'login';
+  if (attempt === null) return notes.skipped(check, 'not tried: the key or the exchange cannot be used');
+  if (attempt.error === null) return notes.good(check, `${clientId} logs in`);
+  const { message, code } = attempt.error;
+  if (code !== 'ERR_UNAUTHORIZED') return notes.bad(check, message, fixOf(attempt.error));
+  if (it.clockIsWrong) return notes.bad(check, `${message}; see "clock"`, clockCommand());
+  if (culprit === null) return notes.bad(check, message, seeMore(it));
+  return notes.bad(check, `${message}; see "${culprit.check}"`, culprit.fix ?? seeMore(it));
+}
