@@ -6,10 +6,16 @@ import { createPrinter, fields, table } from '../../src/cli/output.js';
 import { DeribitKeysError } from '../../src/errors.js';
 import { cli, temporaryFolder } from '../support/cli.js';
 
+/** What has been written; since Node.js 26, `read()` returns one chunk of it at a time. */
+function textOf(stream: PassThrough): string {
+  const chunk = stream.read();
+  return chunk === null ? '' : `${chunk}${textOf(stream)}`;
+}
+
 function printer(options: Partial<Parameters<typeof createPrinter>[2]> = {}) {
   const [stdout, stderr] = [new PassThrough(), new PassThrough()];
   const out = createPrinter(stdout, stderr, { json: false, verbose: false, color: false, ...options });
-  return { out, stdout: () => String(stdout.read() ?? ''), stderr: () => String(stderr.read() ?? '') };
+  return { out, stdout: () => textOf(stdout), stderr: () => textOf(stderr) };
 }
 
 describe('a result', () => {

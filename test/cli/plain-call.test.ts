@@ -68,6 +68,7 @@ const given = fc.oneof(
       : fc.constant([longOf(flags)]),
   ),
 );
+type Call = readonly [Name, readonly string[]];
 const wellFormed = fc
   .record({
     before: fc.array(given, { maxLength: 2 }),
@@ -76,8 +77,8 @@ const wellFormed = fc
   })
   .chain(({ before, between, after }) =>
     fc
-      .constantFrom<readonly (readonly string[])[]>([['sign'], ['bot']], [['list'], []])
-      .map(([name = [], operand = []]) => [...before.flat(), ...name, ...between.flat(), ...operand, ...after.flat()]),
+      .constantFrom<readonly [Name, readonly string[]]>(['sign', ['bot']], ['list', []])
+      .map(([name, operand]): Call => [name, [...before.flat(), name, ...between.flat(), ...operand, ...after.flat()]]),
   );
 
 describe('A plain call, read without commander,', () => {
@@ -127,9 +128,8 @@ describe('A plain call, read without commander,', () => {
     let understood = 0;
     await fc.assert(
       fc.asyncProperty(
-        fc.constantFrom<Name>('sign', 'list'),
-        fc.oneof(fc.array(word, { maxLength: 7 }), wellFormed),
-        async (name, argv) => {
+        fc.oneof(fc.tuple(fc.constantFrom<Name>('sign', 'list'), fc.array(word, { maxLength: 7 })), wellFormed),
+        async ([name, argv]) => {
           const call = plainly(name, argv);
           if (call === null) return;
           understood += 1;
