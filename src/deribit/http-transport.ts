@@ -76,7 +76,7 @@ class HttpPosts implements HttpTransport {
     const close = () => end(closedError(maybeSent));
     this.#pending.add(close);
     const startMs = performance.now();
-    platform.trace({ kind: 'request', transport: 'http', method });
+    platform.trace(() => ({ kind: 'request', transport: 'http', method }));
     let outcome = 'ok';
     try {
       const answer = await client.post({
@@ -103,13 +103,13 @@ class HttpPosts implements HttpTransport {
       clearTimeout(timer);
       stopListening();
       this.#pending.delete(close);
-      platform.trace({
+      platform.trace(() => ({
         kind: 'answer',
         transport: 'http',
         method,
         outcome,
         ms: Math.round(performance.now() - startMs),
-      });
+      }));
     }
   }
 

@@ -65,7 +65,7 @@ export async function openWebSocket(endpoint: Endpoint, given: ConnectOptions = 
       onClose: (code) => connection.onEnd(code),
     };
     connection.attach(await platform.openSocket(url, proxy, { ...options, signal: abort.signal }, handlers));
-    platform.trace({ kind: 'connect', host: new URL(url).host });
+    platform.trace(() => ({ kind: 'connect', host: new URL(url).host }));
     return connection;
   } catch (error) {
     throw isDeribitKeysError(error) ? error : networkError(place, error, { maybeSent: false });
@@ -145,7 +145,7 @@ class Connection implements WebSocketTransport {
         stopListening();
       };
       this.#waiting.set(id, { method, params: sent, startMs: performance.now(), resolve, reject, release });
-      platform.trace({ kind: 'request', transport: 'websocket', method, id });
+      platform.trace(() => ({ kind: 'request', transport: 'websocket', method, id }));
       socket.send(text);
     });
   }
@@ -195,7 +195,7 @@ class Connection implements WebSocketTransport {
   }
 
   onEnd(code: number): void {
-    platform.trace({ kind: 'disconnect', host: new URL(this.url).host, code });
+    platform.trace(() => ({ kind: 'disconnect', host: new URL(this.url).host, code }));
     this.#rejectAll(() => this.#reason ?? this.#closedError(code, true));
     this.#resolveClosed({ code, byUs: this.#byUs });
   }
@@ -239,8 +239,10 @@ class Connection implements WebSocketTransport {
     this.#waiting.delete(id);
     waiting.release();
     const { method, startMs } = waiting;
-    const ms = Math.round(performance.now() - startMs);
-    platform.trace({ kind: 'answer', transport: 'websocket', method, id, outcome, ms });
+    platform.trace(() => {
+      const ms = Math.round(performance.now() - startMs);
+      return { kind: 'answer', transport: 'websocket', method, id, outcome, ms };
+    });
     return waiting;
   }
 

@@ -134,7 +134,7 @@ function sessionContext(options: KeylessOptions, key: KeySource, shared?: Shared
   const time = options.time ?? systemTime;
   const random = options.random ?? Math.random;
   const clock = shared?.clock ?? new ExchangeClock(time);
-  const events = new Emitter<SessionEvents>((event, details) => platform.trace(traceOf(event, details)));
+  const events = new Emitter<SessionEvents>((event, details) => platform.trace(() => traceOf(event, details)));
   const { proxy, env = platform.environment, ca, maxReplyBytes, timeoutMs, signal } = options;
   const { signal: _, ...connectOptions } = checkConnectOptions({ proxy, env, ca, maxReplyBytes, timeoutMs, signal });
   return {

@@ -34,8 +34,8 @@ export const platform: Platform = {
   openHttpClient,
   openSocket,
   trace(event) {
-    if (diagnostics.hasSubscribers) diagnostics.publish(event);
-    if (log.enabled) log('%j', event);
+    if (diagnostics.hasSubscribers) diagnostics.publish(event());
+    if (log.enabled) log('%j', event());
   },
 };
 

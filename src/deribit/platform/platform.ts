@@ -72,5 +72,6 @@ export interface Platform {
   openHttpClient(url: string, proxy: string | null, options: SocketOptions): Promise<HttpClient>;
   /** Connects. Rejects with what the network says, or with a `DeribitKeysError`. */
   openSocket(url: string, proxy: string | null, options: SocketOptions, handlers: SocketHandlers): Promise<Socket>;
-  trace(event: TraceEvent): void;
+  /** Publishes an event, which is made only where somebody listens. */
+  trace(event: () => TraceEvent): void;
 }
