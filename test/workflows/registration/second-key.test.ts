@@ -68,10 +68,10 @@ describe.each(VIAS)('after an answer that was lost over %s', (via) => {
   );
 
   it('a request that is carried out later than it is waited for leaves one key', async () => {
-    const world = await openWorld(via, { faults: [`late-cut@${CREATE}:400x1`] });
+    const world = await openWorld(via, { faults: [`late-cut@${CREATE}:1500x1`] });
     await errorOf(world.register({}, { uncertainMs: 1 }));
     // the second creation is answered after the first one was carried out
-    world.sandbox.addFault(`delay@${CREATE}:600x1`);
+    world.sandbox.addFault(`delay@${CREATE}:1700x1`);
     const registration = await world.register({}, { uncertainMs: 1 });
     await expectOneKey(world, registration);
     expect(world.notes.join()).toContain('twice');
