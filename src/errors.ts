@@ -70,6 +70,21 @@ interface ErrorContext extends Omit<ErrorDetails, 'cause'> {
   readonly message?: string;
 }
 
+/** The longest message or hint: they may quote what the exchange or a file says, which has no such limit. */
+const LONGEST = 8_000;
+
+const CONTROLS = /[\p{Cc}\u2028\u2029]/gu;
+
+/** A quoted text cannot begin another line of a log or steer a terminal: control characters are shown as escapes. */
+function bounded(text: string, kept = ''): string {
+  const short = text.length > LONGEST ? `${text.slice(0, LONGEST)} …` : text;
+  return short.replace(CONTROLS, (character) => {
+    const code = character.charCodeAt(0);
+    if (character === kept) return character;
+    return code <= 0xff ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u${code.toString(16)}`;
+  });
+}
+
 /**
  * The one error class of this package. `message` is one sentence that names the thing and never holds a secret;
  * `code` is for programs, `hint` for people.
@@ -82,9 +97,9 @@ export class DeribitKeysError extends Error {
   readonly maybeSent?: boolean;
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
-    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    super(bounded(message), details.cause === undefined ? undefined : { cause: details.cause });
     this.code = code;
-    if (details.hint !== undefined) this.hint = details.hint;
+    if (details.hint !== undefined) this.hint = bounded(details.hint, '\n');
     if (details.rpc !== undefined) this.rpc = details.rpc;
     if (details.maybeSent !== undefined) this.maybeSent = details.maybeSent;
   }

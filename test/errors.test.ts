@@ -29,3 +29,19 @@ describe('DeribitKeysError.with', () => {
     });
   });
 });
+
+describe('what an error quotes', () => {
+  const quoted = 'red \u001b[31m\nhint: run this\u2028\u0007';
+
+  it('begins no line of its own and steers no terminal', () => {
+    const error = new DeribitKeysError('ERR_RPC', `refused: ${quoted}`, { hint: 'one\ntwo\u001b[2J' });
+    expect(error.message).toBe('refused: red \\x1b[31m\\x0ahint: run this\\u2028\\x07');
+    expect(error.hint).toBe('one\ntwo\\x1b[2J');
+    expect(error.stack).not.toContain('\u001b');
+  });
+
+  it('does not fill a log', () => {
+    const error = new DeribitKeysError('ERR_RPC', 'x'.repeat(300_000), { hint: 'y'.repeat(300_000) });
+    expect(error.message.length + (error.hint?.length ?? 0)).toBeLessThan(20_000);
+  });
+});

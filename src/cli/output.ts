@@ -153,7 +153,7 @@ export function createPrinter(stdout: Sink, stderr: Sink, options: PrinterOption
       const rpc =
         error.rpc === undefined || error.message.includes(String(error.rpc.code))
           ? ''
-          : ` (Deribit ${error.rpc.code} ${error.rpc.message})`;
+          : ` (Deribit ${error.rpc.code} ${inLine(error.rpc.message)})`;
       stderr.write(`${harmless(`error: ${error.message}${rpc}`)}\n`);
       for (const hint of error.hint?.split('\n') ?? []) stderr.write(`${harmless(`hint: ${hint}`)}\n`);
       if (verbose) for (const line of causes(error)) stderr.write(`${harmless(line).replaceAll('\n', '\n  ')}\n`);

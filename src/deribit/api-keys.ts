@@ -6,7 +6,7 @@ import type { Account } from './auth.js';
 import { isRecord } from './json-rpc.js';
 import { formatScope, type Scope } from './scope.js';
 import { type SecondFactorOptions, withSecondFactor } from './second-factor.js';
-import { fieldsOf, listOf, unexpected } from './shapes.js';
+import { fieldsOf, isWord, listOf, unexpected } from './shapes.js';
 
 /** An API key as the exchange keeps it. */
 export interface ApiKey {
@@ -117,7 +117,7 @@ function readable(item: Readonly<Record<string, unknown>>): Readonly<Record<stri
     Array.isArray(value) ? value.filter((entry) => typeof entry === 'string') : undefined;
   return {
     id: item.id,
-    client_id: text(item.client_id) ?? '',
+    client_id: isWord(item.client_id) ? item.client_id : '',
     client_secret: text(item.client_secret),
     public_key: text(item.public_key),
     max_scope: text(item.max_scope) ?? texts(item.max_scope) ?? '',
@@ -222,7 +222,7 @@ function readApiKey(method: string, value: unknown, at = ''): ApiKey {
   const publicKey = fields.optionalString('public_key') ?? '';
   return {
     keyId: fields.integer('id'),
-    clientId: fields.string('client_id'),
+    clientId: fields.word('client_id'),
     clientSecret: isMask(secret) ? null : new Secret(secret),
     fingerprint: normaliseFingerprint(secret),
     publicKey: isMask(publicKey) ? null : publicKey,

@@ -20,6 +20,11 @@ class Fields {
     return this.#read(name, 'a string', isString);
   }
 
+  /** A text that can stand in a command line as it is, or an empty one. */
+  word(name: string): string {
+    return this.#read(name, 'a word', isWord);
+  }
+
   number(name: string): number {
     return this.#read(name, 'a number', isFiniteNumber);
   }
@@ -87,6 +92,9 @@ function kindOf(value: unknown): string {
 }
 
 const isString = (field: unknown): field is string => typeof field === 'string';
+/** Whether it is a text that no shell and no option parser takes for something else; it may be empty. */
+export const isWord = (field: unknown): field is string =>
+  typeof field === 'string' && /^(\w[\w.:@+=-]{0,127})?$/.test(field);
 const isBoolean = (field: unknown): field is boolean => typeof field === 'boolean';
 const isFiniteNumber = (field: unknown): field is number => Number.isFinite(field);
 const isInteger = (field: unknown): field is number => Number.isSafeInteger(field);

@@ -1,5 +1,5 @@
 import type { Signer } from '../crypto/signer.js';
-import { DeribitKeysError } from '../errors.js';
+import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 
 /** A client id and what signs for it. */
 export interface SessionKey {
@@ -13,7 +13,7 @@ export interface KeySource {
   readonly clientId: string;
   /** How often {@link moved} is worth asking, in milliseconds; null for a key that stays. */
   readonly followMs: number | null;
-  /** The key to log in with now. */
+  /** The key to log in with now; the last one while its record cannot be read. */
   current(): Promise<SessionKey>;
   /** Whether {@link current} would return another key than last time. It never throws. */
   moved(): Promise<boolean>;
@@ -87,7 +87,12 @@ export async function followKey(
       return used.clientId;
     },
     async current() {
-      const now = await keystore.get(name);
+      const now = await keystore.get(name).catch((error: unknown) => {
+        // a record that cannot be read at this moment does not end a session that has a key
+        if (isDeribitKeysError(error, 'ERR_RECORD_DAMAGED', 'ERR_KEYSTORE_IO')) return null;
+        throw error;
+      });
+      if (now === null) return { clientId: used.clientId, signer: await used.signer };
       const clientId = clientIdOf(now);
       if (clientId !== used.clientId || now.fingerprint !== used.fingerprint) {
         used = { clientId, fingerprint: now.fingerprint, signer: keystore.signer(name) };

@@ -134,7 +134,7 @@ describe('JSON', () => {
   it('of an error neither', () => {
     const { out, stderr } = printer({ json: true });
     out.error(new DeribitKeysError('ERR_RPC', 'a\u009b\u202e\u{e0041}'));
-    expect(stderr()).toBe('{"error":{"code":"ERR_RPC","message":"a\\u009b\\u202e\\udb40\\udc41"}}\n');
+    expect(stderr()).toBe('{"error":{"code":"ERR_RPC","message":"a\\\\x9b\\u202e\\udb40\\udc41"}}\n');
   });
 });
 

@@ -477,6 +477,24 @@ test('a draining server answers what is under way, and tells its client not to u
   await closed;
 });
 
+test('a draining server does not wait for requests that never come as far as their headers', async () => {
+  const address: ListenAddress = { kind: 'tcp', host: '127.0.0.1', port: 0 };
+  const server = await startAuthServer({ keys: [], address, secret: 'secret', store: memoryTokenStore() });
+  const port = Number(new URL(server.url).port);
+  const sockets = ['', 'POST /v1/bot/token HTTP/1.1\r\nX: '].map((text) => {
+    const socket = connect(port, '127.0.0.1', () => socket.write(text));
+    afterTest(async () => void socket.destroy());
+    socket.on('error', () => {}).resume();
+    return {
+      open: new Promise((resolve) => socket.once('connect', resolve)),
+      closed: new Promise((resolve) => socket.once('close', resolve)),
+    };
+  });
+  await Promise.all(sockets.map(({ open }) => open));
+  await server.close({ drainMs: 600_000 });
+  await Promise.all(sockets.map(({ closed }) => closed));
+});
+
 test('connections that send half a request, or nothing, are ended and leave their places to others', async () => {
   const s = await shop();
   const running = await start(s, 'bot', '--listen', '127.0.0.1:0');

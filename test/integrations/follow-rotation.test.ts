@@ -1,3 +1,5 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { localSigner } from '../../src/crypto/signer.js';
@@ -97,6 +99,25 @@ describe('A session', () => {
     const session = await openSession({ keystore: keystoreOf(s), name: 'bot' });
     afterTest(() => session.close());
     expect(session.url).toBe(s.sandbox.wsUrl);
+  });
+
+  it('logs in again with the key that it has, while its record cannot be read', async () => {
+    const s = await shop();
+    const session = await openSession({ keystore: keystoreOf(s), name: 'bot' });
+    afterTest(() => session.close());
+    const file = join(s.keysDir, 'bot.json');
+    const record = readFileSync(file);
+    writeFileSync(file, 'garbage');
+    s.sandbox.setFaults(['cut-before@private/get_positionsx1']);
+    await session.request('private/get_positions', {}).catch(() => {});
+    expect(await session.request('private/get_account_summary', { currency: 'BTC' })).toMatchObject({
+      currency: 'BTC',
+    });
+    // what happens to the key later is noticed as ever
+    writeFileSync(file, record);
+    const before = session.clientId;
+    await rotate(s, '--grace', '1h');
+    await expect.poll(() => session.clientId, { timeout: 60_000 }).not.toBe(before);
   });
 
   it('does not open for a key that is not registered', async () => {

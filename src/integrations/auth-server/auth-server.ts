@@ -80,6 +80,8 @@ const PATIENCE = {
 
 const MAX_CONNECTIONS = 2_048;
 const DRAIN_MS = 10_000;
+/** How long a server that ends waits for connections whose request has not begun, or not got as far as its headers. */
+const LATECOMER_MS = 500;
 /** How long a probe waits for the exchange. */
 const PROBE_MS = 5_000;
 
@@ -222,8 +224,10 @@ export async function startAuthServer(options: AuthServerOptions): Promise<AuthS
       server.closeIdleConnections();
       metricsServer?.closeAllConnections();
       const force = setTimeout(() => server.closeAllConnections(), drainMs);
+      const latecomers = setInterval(() => underWay.size === 0 && server.closeAllConnections(), LATECOMER_MS);
       await closed;
       clearTimeout(force);
+      clearInterval(latecomers);
       await store.close();
     },
   };
