@@ -81,6 +81,7 @@ function bounded(text: string, kept = ''): string {
   return short.replace(CONTROLS, (character) => {
     const code = character.charCodeAt(0);
     if (character === kept) return character;
+    if (character === '\n') return '\\n';
     return code <= 0xff ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u${code.toString(16)}`;
   });
 }

@@ -35,7 +35,7 @@ describe('what an error quotes', () => {
 
   it('begins no line of its own and steers no terminal', () => {
     const error = new DeribitKeysError('ERR_RPC', `refused: ${quoted}`, { hint: 'one\ntwo\u001b[2J' });
-    expect(error.message).toBe('refused: red \\x1b[31m\\x0ahint: run this\\u2028\\x07');
+    expect(error.message).toBe('refused: red \\x1b[31m\\nhint: run this\\u2028\\x07');
     expect(error.hint).toBe('one\ntwo\\x1b[2J');
     expect(error.stack).not.toContain('\u001b');
   });

@@ -37,9 +37,11 @@ interface SearchMemory {
   readonly refused: Set<string>;
   /** Whether the exchange wants a second factor for the list. */
   listIsProtected: boolean;
+  /** Ids of all keys that the exchange listed. */
+  readonly listed: Set<number>;
 }
 
-export const newSearch = (): SearchMemory => ({ refused: new Set(), listIsProtected: false });
+export const newSearch = (): SearchMemory => ({ refused: new Set(), listIsProtected: false, listed: new Set() });
 
 /** How thoroughly a key is looked for. */
 interface Effort {
@@ -74,7 +76,13 @@ export async function findKeys(context: WorkflowContext, sought: Sought, effort:
 async function listFor(context: WorkflowContext, { account, memory }: Sought, { secondFactor }: Effort) {
   if (!secondFactor && memory.listIsProtected) return null;
   try {
-    return await accountKeys(context, account, secondFactor ? protectedOptions(context) : requestOptions(context));
+    const keys = await accountKeys(
+      context,
+      account,
+      secondFactor ? protectedOptions(context) : requestOptions(context),
+    );
+    for (const { keyId } of keys) memory.listed.add(keyId);
+    return keys;
   } catch (error) {
     if (!secondFactor && isDeribitKeysError(error, 'ERR_SECOND_FACTOR_REQUIRED')) {
       memory.listIsProtected = true;

@@ -107,6 +107,10 @@ async function findOrCreate(attempt: Attempt, record: KeyRecord, plan: Plan): Pr
     });
   if (found.length === 0) {
     created = await create(attempt, record, plan);
+    // what an answer says of another key is no reason to touch that
+    if (created.clientId === account.clientId || sought.memory.listed.has(created.keyId)) {
+      throw answerLost(answersForAnother(created), record.name);
+    }
     await save(created, 'create');
     const { keyId } = created;
     const others = await findKeys(context, sought, { secondFactor: sentBefore, everyHidden: sentBefore });
@@ -211,6 +215,11 @@ async function create(attempt: Attempt, record: KeyRecord, plan: Plan): Promise<
       });
     throw certain ? error : answerLost(error, record.name);
   }
+}
+
+function answersForAnother({ keyId, clientId }: ApiKey): DeribitKeysError {
+  const message = `private/create_api_key answered with the key ${keyId} (${clientId}), which was there before`;
+  return new DeribitKeysError('ERR_PROTOCOL', message);
 }
 
 /** A failure after which the key may be on the exchange: that is told before anything else. */

@@ -494,6 +494,29 @@ describe('two at the same time', () => {
     await expectRegistered(world);
   });
 
+  it.each(['the login', 'another key'])(
+    'an answer that speaks of %s does not touch that, and the next run adopts',
+    async (whose) => {
+      const world = await openWorld('ws');
+      const other = world.sandbox.addKey({ name: 'other' });
+      const [{ id, client_id } = other] = world.sandbox
+        .keys()
+        .filter((key) => key.client_id === (whose === 'the login' ? world.sandbox.clientId : other.client_id));
+      const context = withRequests(world.context, async (method, send) => {
+        const result = await send();
+        return method === CREATE ? { ...(result as object), id, client_id } : result;
+      });
+      const error = await errorOf(world.register({}, context));
+      expect(error).toMatchObject({ code: 'ERR_PROTOCOL', maybeSent: true });
+      expect(error.message).toContain(`answered with the key ${id}`);
+      const { clientId } = await world.register();
+      const enabled = world.sandbox.keys().filter((key) => key.enabled);
+      expect(enabled.map((key) => key.client_id).sort()).toEqual(
+        [world.sandbox.clientId, other.client_id, clientId].sort(),
+      );
+    },
+  );
+
   it('a lock that is lost while the exchange answers leaves what the next run needs', async () => {
     const world = await openWorld('ws');
     const secondRun = join(world.store.folder, '.bot.lock');
