@@ -33,7 +33,7 @@ export async function failure(code: ErrorCode, run: () => unknown): Promise<Deri
 
 const rsaKeys = new Map<number, Promise<PrivateKey>>();
 
-/** An RSA key that the tests of one file share. */
+/** An RSA key that tests share to which any will do: the same one in all files of a worker, since making one takes long. */
 export function rsaKey(bits: 2048 | 3072 | 4096 = 2048): Promise<PrivateKey> {
   const key = rsaKeys.get(bits) ?? generateKeyPair({ type: 'rsa', bits }, native);
   rsaKeys.set(bits, key);

@@ -34,6 +34,8 @@ async function makeFiles(folder: string) {
     '-in',
     at('pkcs8.pem'),
     '-scrypt',
+    '-scrypt_N',
+    '1024',
     '-passout',
     `pass:${PASSPHRASE}`,
     '-out',

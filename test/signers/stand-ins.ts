@@ -29,8 +29,14 @@ export const RSA: Pair = generateKeyPairSync('rsa', { modulusLength: 2048 });
 export const pairOf = (type: 'ed25519' | 'rsa'): Pair => (type === 'rsa' ? RSA : ED25519);
 export const pemOf = (key: KeyObject) => key.export({ type: 'spki', format: 'pem' }) as string;
 const derOf = (key: KeyObject) => key.export({ type: 'spki', format: 'der' });
-export const newPair = (type: 'ed25519' | 'rsa', bits = 2048): Pair =>
-  type === 'rsa' ? generateKeyPairSync('rsa', { modulusLength: bits }) : generateKeyPairSync('ed25519');
+const made = new Map<number, Pair>();
+/** Another pair than `pairOf`; an RSA key of each length is made once, since that takes long. */
+export function newPair(type: 'ed25519' | 'rsa', bits = 2048): Pair {
+  if (type === 'ed25519') return generateKeyPairSync('ed25519');
+  const pair = made.get(bits) ?? generateKeyPairSync('rsa', { modulusLength: bits });
+  made.set(bits, pair);
+  return pair;
+}
 export const signWith = ({ privateKey }: Pair, message: Uint8Array): Buffer =>
   sign(privateKey.asymmetricKeyType === 'rsa' ? 'sha256' : null, message, privateKey);
 /** RSASSA-PKCS1-v1_5 over a SHA-256 digest that is given. */
@@ -398,13 +404,12 @@ export async function azureStandIn() {
 
 /** Credentials as each SDK finds them: environment variables, a file, a managed identity. */
 export function cloudEnvironment(identityUrl = 'http://127.0.0.1:9'): void {
-  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const file = join(folder(), 'service-account.json');
   const account = {
     type: 'service_account',
     project_id: 'p',
     private_key_id: 'k',
-    private_key: privateKey.export({ type: 'pkcs8', format: 'pem' }),
+    private_key: RSA.privateKey.export({ type: 'pkcs8', format: 'pem' }),
     client_email: 'bot@p.iam.gserviceaccount.com',
     client_id: '1',
     token_uri: 'https://oauth2.googleapis.com/token',

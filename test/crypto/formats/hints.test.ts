@@ -148,7 +148,7 @@ describe.runIf(hasOpenssl)('the command that the hint names works on', () => {
 });
 
 describe.runIf(hasSshKeygen)('the command that the hint names works on', () => {
-  shell('ssh-keygen -q -t ed25519 -N pw -f ssh && cp ssh.pub other.pub');
+  shell('ssh-keygen -q -t ed25519 -a 1 -N pw -f ssh && cp ssh.pub other.pub');
   const opened = async (bytes: Uint8Array) => fingerprint(await parsePublicKey(bytes, { passphrase: 'pw' }));
   const expected = () => opened(file('ssh.pub'));
   const PASSES = { 'ssh-keygen': '-q -P pw -N pw' };
@@ -156,7 +156,7 @@ describe.runIf(hasSshKeygen)('the command that the hint names works on', () => {
   test.each(['aes256-gcm@openssh.com', 'chacha20-poly1305@openssh.com', '3des-cbc'])(
     'an OpenSSH key encrypted by %s',
     async (cipher) => {
-      shell(`cp ssh ssh-cipher && ssh-keygen -q -p -P pw -N pw -Z ${cipher} -f ssh-cipher`);
+      shell(`cp ssh ssh-cipher && ssh-keygen -q -p -P pw -N pw -a 1 -Z ${cipher} -f ssh-cipher`);
       expect(await opened(await follow('ssh-cipher', PASSES))).toBe(await expected());
     },
   );

@@ -2,13 +2,13 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { privateKeyFromEd25519Seed } from '../../../src/crypto/build-keys.js';
 import { parsePrivateKey, serialisePrivateKey } from '../../../src/crypto/formats/index.js';
-import { generateKeyPair } from '../../../src/crypto/generate.js';
 import { errorOf } from '../../support/outcomes.js';
+import { rsaKey } from '../support.js';
 import { expectRefusal } from './support.js';
 
 // Its base64 has both + and / in it.
 const key = await privateKeyFromEd25519Seed(new Uint8Array(32).map((_, i) => (i * 37 + 251) & 0xff));
-const rsa = await generateKeyPair({ type: 'rsa', bits: 2048 });
+const rsa = await rsaKey();
 const pem = await serialisePrivateKey(key, { format: 'pkcs8' });
 const rsaPem = await serialisePrivateKey(rsa, { format: 'pkcs8' });
 const base64 = btoa(pem);

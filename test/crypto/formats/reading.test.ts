@@ -7,13 +7,13 @@ import {
   serialisePrivateKey,
   serialisePublicKey,
 } from '../../../src/crypto/formats/index.js';
-import { generateKeyPair } from '../../../src/crypto/generate.js';
 import { toSecret } from '../../../src/crypto/secret.js';
+import { rsaKey } from '../support.js';
 import { expectRefusal } from './support.js';
 
 const key = await privateKeyFromEd25519Seed(new Uint8Array(32).fill(0xa9));
 const other = await privateKeyFromEd25519Seed(new Uint8Array(32).fill(10));
-const rsa = await generateKeyPair({ type: 'rsa', bits: 2048 });
+const rsa = await rsaKey();
 const pem = await serialisePrivateKey(key, { format: 'pkcs8' });
 const publicPem = await serialisePublicKey(key.publicKey, { format: 'spki' });
 const otherPem = await serialisePrivateKey(other, { format: 'pkcs8' });

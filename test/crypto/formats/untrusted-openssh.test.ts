@@ -3,12 +3,12 @@ import { privateKeyFromEd25519Seed, privateNumbers } from '../../../src/crypto/b
 import { concatBytes } from '../../../src/crypto/bytes.js';
 import { parsePrivateKey, parsePublicKey } from '../../../src/crypto/formats/index.js';
 import { wireMpint, wireString, wireUint32 } from '../../../src/crypto/formats/ssh-public.js';
-import { generateKeyPair } from '../../../src/crypto/generate.js';
+import { rsaKey } from '../support.js';
 import { expectRefusal } from './support.js';
 
 const key = await privateKeyFromEd25519Seed(new Uint8Array(32).fill(1));
 const other = await privateKeyFromEd25519Seed(new Uint8Array(32).fill(2));
-const rsa = await generateKeyPair({ type: 'rsa', bits: 2048 });
+const rsa = await rsaKey();
 
 describe('an OpenSSH key', () => {
   const raw = (of: typeof key) => of.publicKey.spki.slice(-32);

@@ -6,12 +6,12 @@ import { privateKeyFromEd25519Seed, privateNumbers } from '../../../src/crypto/b
 import { concatBytes } from '../../../src/crypto/bytes.js';
 import { parsePrivateKey, parsePublicKey, serialisePrivateKey } from '../../../src/crypto/formats/index.js';
 import { WireReader, wireUint32 } from '../../../src/crypto/formats/ssh-public.js';
-import { generateKeyPair } from '../../../src/crypto/generate.js';
 import { decodePem } from '../../../src/crypto/pem.js';
+import { rsaKey } from '../support.js';
 import { ENGINES, expectRefusal } from './support.js';
 
 const key = await privateKeyFromEd25519Seed(new Uint8Array(32).fill(1));
-const rsa = await generateKeyPair({ type: 'rsa', bits: 2048 });
+const rsa = await rsaKey();
 
 const PBES2 = '1.2.840.113549.1.5.13';
 const PBKDF2 = '1.2.840.113549.1.5.12';

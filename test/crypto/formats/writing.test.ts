@@ -7,12 +7,12 @@ import {
   serialisePrivateKey,
   serialisePublicKey,
 } from '../../../src/crypto/formats/index.js';
-import { generateKeyPair } from '../../../src/crypto/generate.js';
 import { encodePem } from '../../../src/crypto/pem.js';
+import { rsaKey } from '../support.js';
 import { ENGINES, expectRefusal, native } from './support.js';
 
 const key = await privateKeyFromEd25519Seed(new Uint8Array(32).fill(3));
-const rsa = await generateKeyPair({ type: 'rsa', bits: 2048 });
+const rsa = await rsaKey();
 
 describe('serialisePrivateKey', () => {
   test.each(['pkcs1', 'jwk', 'der'] as const)(
