@@ -5,7 +5,7 @@ import { type ConnectOptions, checkConnectOptions, startTimer } from './connect-
 import { type Endpoint, httpUrlOf } from './endpoints.js';
 import { changesNothing, decodeFrame, encodeRequest, type Params, protocolError, resultOf } from './json-rpc.js';
 import { interruptedError, networkError, placeOf, statusError, timeoutError } from './network-errors.js';
-import type { HttpClient } from './platform/platform.js';
+import type { HttpClient, PostAnswer } from './platform/platform.js';
 import { checkRequest, type RequestOptions, type Transport } from './transport.js';
 
 interface HttpOptions extends ConnectOptions {
@@ -24,6 +24,12 @@ interface HttpTransport extends Transport {
  */
 export function openHttp(endpoint: Endpoint, options: HttpOptions = {}): HttpTransport {
   return new HttpPosts(endpoint, options);
+}
+
+interface SentRequest {
+  readonly id: number;
+  readonly method: string;
+  readonly params: Params;
 }
 
 class HttpPosts implements HttpTransport {
@@ -90,7 +96,7 @@ class HttpPosts implements HttpTransport {
         },
       });
       const sent = accessToken === undefined ? params : { ...params, access_token: accessToken };
-      return this.#resultOf(answer.status, answer.body, id, method, sent);
+      return this.#resultOf(answer, { id, method, params: sent });
     } catch (error) {
       const failure = abort.signal.aborted
         ? (abort.signal.reason as DeribitKeysError)
@@ -123,7 +129,7 @@ class HttpPosts implements HttpTransport {
   }
 
   /** Errors come with statuses of all kinds, so the body counts first; the status counts where the body says nothing. */
-  #resultOf(status: number, text: string | null, id: number, method: string, params: Params): unknown {
+  #resultOf({ status, body: text }: PostAnswer, { id, method, params }: SentRequest): unknown {
     if (text === null) {
       throw protocolError(`the answer to ${method} is larger than the allowed size`, { maybeSent: true });
     }

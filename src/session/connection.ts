@@ -24,18 +24,23 @@ function early(url: string, connecting: Promise<Transport>): Transport {
   };
 }
 
+interface Connecting {
+  readonly connect: Connect;
+  readonly reason: LoginReason;
+  /** Gives up connecting. */
+  readonly end: AbortSignal;
+  /** Closes the connection. */
+  readonly stop: Cancellation;
+  readonly onSubscription: (notification: Notification) => void;
+}
+
 /**
  * Connects and logs in. The login is signed while the connection comes about, from the moment at which the other side
- * is there, and goes out first. `end` gives up connecting, `stop` closes the connection. Throws as connecting and
- * {@link TokenManager.signIn} do; then the connection is closed again.
+ * is there, and goes out first. Throws as connecting and {@link TokenManager.signIn} do; then the connection is closed again.
  */
 export async function connectAndLogIn(
   { endpoint, connectOptions, clock, heartbeatS, tokens, time, random }: SessionContext,
-  connect: Connect,
-  reason: LoginReason,
-  end: AbortSignal,
-  stop: Cancellation,
-  onSubscription: (notification: Notification) => void,
+  { connect, reason, end, stop, onSubscription }: Connecting,
 ): Promise<WebSocketTransport> {
   let onReached = () => {};
   const reached = new Promise<void>((resolve) => {
@@ -110,8 +115,7 @@ export function cutError(url: string, code: number): DeribitKeysError {
 export async function keepTokenFresh(
   { time, random, clock, tokens }: SessionContext,
   transport: Transport,
-  stop: Cancellation,
-  onRenewed: () => void,
+  { stop, onRenewed }: { readonly stop: Cancellation; readonly onRenewed: () => void },
 ): Promise<void> {
   const busy = new Backoff({}, random);
   let waitMs = tokens.dueInMs;

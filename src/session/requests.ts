@@ -208,7 +208,7 @@ export async function sendRequest(
   for (;;) {
     session.requireOpen();
     if (signal?.aborted) throw interruptedError(`the request ${method}`, { maybeSent: false });
-    await payFor(session, method, leftMs() - neededMs(), signal);
+    await payFor(session, method, { withinMs: leftMs() - neededMs(), signal });
     const attempt: Attempt = { signal, queue, leftMs, neededMs, generation: -1 };
     try {
       return await request.send(attempt);
@@ -231,8 +231,7 @@ export async function sendRequest(
 async function payFor(
   { credits, queueLimit, ended, requireOpen }: RequestContext,
   method: string,
-  withinMs: number,
-  signal: AbortSignal | undefined,
+  { withinMs, signal }: { readonly withinMs: number; readonly signal: AbortSignal | undefined },
 ): Promise<void> {
   if (credits === null || credits.tryPay()) return;
   if (credits.waiting < queueLimit && (await credits.pay(withinMs, signal, ended))) return;

@@ -171,7 +171,7 @@ export class WebSocketSession extends SessionCore {
       const transport = await this.#comeUp(reason, stop);
       onReady();
       this.#queue.open(transport);
-      const renewing = keepTokenFresh(this.context, transport, stop, () => this.#onRenewed());
+      const renewing = keepTokenFresh(this.context, transport, { stop, onRenewed: () => this.#onRenewed() });
       renewing.catch((error: unknown) => (isFinal(error) ? this.end(error) : this.#drop(transport)));
       const { code } = await transport.closed;
       return cutError(this.url, code);
@@ -190,7 +190,9 @@ export class WebSocketSession extends SessionCore {
     const endTurn = await scheduler.connectTurn(this.ended);
     try {
       this.requireOpen();
-      const transport = await connectAndLogIn(this.context, this.#connect, reason, this.ended, stop, this.#deliver);
+      const [connect, onSubscription] = [this.#connect, this.#deliver];
+      const login = { connect, reason, end: this.ended, stop, onSubscription };
+      const transport = await connectAndLogIn(this.context, login);
       this.transport = transport;
       const { cancelOnDisconnect: scope } = options;
       if (scope !== undefined) {

@@ -63,7 +63,8 @@ describe('authenticating', () => {
     const world = await openWorld('ws');
     await world.register();
     const record = await world.store.read('bot');
-    const { login } = await authenticate(world.context, record, world.endpoint, {
+    const { login } = await authenticate(world.context, record, {
+      endpoint: world.endpoint,
       scope: 'account:read',
       outlives: true,
     });
@@ -76,12 +77,16 @@ describe('authenticating', () => {
       'equity',
     );
     await http.close();
-    expect(await authenticate(world.context, record, world.endpoint)).toMatchObject({ clientId: record.clientId });
+    expect(await authenticate(world.context, record, { endpoint: world.endpoint })).toMatchObject({
+      clientId: record.clientId,
+    });
   });
 
   it('with a key that is not registered says what to do', async () => {
     const world = await openWorld('ws');
-    const error = await errorOf(authenticate(world.context, await world.store.read('bot'), world.endpoint));
+    const error = await errorOf(
+      authenticate(world.context, await world.store.read('bot'), { endpoint: world.endpoint }),
+    );
     expect(error).toMatchObject({ code: 'ERR_STATE' });
     expect(error.hint).toContain('register bot');
     expect(world.asked()).toEqual([]);

@@ -97,13 +97,20 @@ function defineKeysDisable(group: Command, act: Act): void {
 
 function defineSimple(
   group: Command,
-  act: Act,
-  name: 'enable' | 'remove',
-  description: string,
-  ...lines: readonly string[]
+  {
+    act,
+    name,
+    description,
+    example,
+  }: {
+    readonly act: Act;
+    readonly name: 'enable' | 'remove';
+    readonly description: string;
+    readonly example: string;
+  },
 ): void {
   addLoginOptions(group.command(name).description(description).argument('<which>', WHICH))
-    .addHelpText('after', examples(...lines))
+    .addHelpText('after', examples(example))
     .action(
       act(async (cx, which: string, flags: LoginOptions) => {
         await changeOne(cx, { text: which, change: { do: name }, flags });
@@ -145,15 +152,19 @@ export function defineApiKeys(command: Command, act: Act): void {
   );
   defineKeysList(group, act);
   defineKeysEdit(group, act);
-  defineSimple(group, act, 'enable', 'Enable a key', 'api-keys enable bot --as admin');
-  defineKeysDisable(group, act);
-  defineSimple(
-    group,
+  defineSimple(group, {
     act,
-    'remove',
-    'Remove a key from the exchange for good; its files stay',
-    'api-keys remove 7 --as admin',
-  );
+    name: 'enable',
+    description: 'Enable a key',
+    example: 'api-keys enable bot --as admin',
+  });
+  defineKeysDisable(group, act);
+  defineSimple(group, {
+    act,
+    name: 'remove',
+    description: 'Remove a key from the exchange for good; its files stay',
+    example: 'api-keys remove 7 --as admin',
+  });
   defineWithValue(group, {
     act,
     name: 'rename',

@@ -28,7 +28,8 @@ export function defineAuth(command: Command, act: Act): void {
         if (flags.scope !== undefined) parseScope(flags.scope);
         const outlives = flags.printToken === true;
         cx.login.attempt = { endpoint, clientId: record.clientId ?? '', record, secret: null };
-        const { clientId, login, account } = await authenticate(cx.workflow, record, endpoint, {
+        const { clientId, login, account } = await authenticate(cx.workflow, record, {
+          endpoint,
           scope: flags.scope,
           outlives,
         });

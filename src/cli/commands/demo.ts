@@ -67,7 +67,7 @@ async function tell(
   step(out, `verified: fingerprint, public key, scope (${registration.scope}), and a signed login`);
 
   const registered = await workflow.store.read(name);
-  const { clientId, login: made } = await authenticate(workflow, registered, endpoint, { outlives: true });
+  const { clientId, login: made } = await authenticate(workflow, registered, { endpoint, outlives: true });
   const equity = await withTransport(workflow, endpoint, async (bot) => {
     const options = { accessToken: made.accessToken };
     const summary = await bot.request('private/get_account_summary', { currency: 'BTC' }, options);

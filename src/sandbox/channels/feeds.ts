@@ -3,16 +3,18 @@ import { type Instrument, rounded } from '../core/instruments.js';
 import type { Book, Level } from '../core/market.js';
 import type { Channel } from './hub.js';
 
+interface UserFeed {
+  readonly what: 'orders' | 'trades' | 'changes';
+  readonly accountId: number | null;
+  readonly instruments: readonly Instrument[];
+  readonly isRaw: boolean;
+}
+
 /**
  * `user.orders.…`, `user.trades.…` and `user.changes.…` of one account. They speak right after each request, whatever
  * their interval; `user.orders.….raw` sends every order as a message of its own.
  */
-export function userChannel(
-  what: 'orders' | 'trades' | 'changes',
-  accountId: number | null,
-  instruments: readonly Instrument[],
-  isRaw: boolean,
-): Channel {
+export function userChannel({ what, accountId, instruments, isRaw }: UserFeed): Channel {
   return {
     readableBy: ['trade'],
     on(event) {

@@ -19,6 +19,13 @@ export interface Channel {
   on?(event: HubEvent): readonly unknown[];
 }
 
+interface Subscription {
+  readonly name: string;
+  readonly channel: Channel;
+  /** Whose private channel it is; that of another account is another one. */
+  readonly accountId: number | null;
+}
+
 interface Topic {
   readonly name: string;
   readonly channel: Channel;
@@ -33,8 +40,7 @@ interface Topic {
 export class Hub {
   readonly #topics = new Map<string, Topic>();
 
-  /** @param accountId whose private channel it is; that of another account is another one */
-  subscribe(connection: Connection, name: string, channel: Channel, accountId: number | null): void {
+  subscribe(connection: Connection, { name, channel, accountId }: Subscription): void {
     connection.channels.set(name, channel.readableBy !== null);
     queueMicrotask(() => {
       if (!connection.channels.has(name)) return;

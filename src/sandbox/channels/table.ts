@@ -143,13 +143,14 @@ const userFamilies: readonly ChannelFamily[] = (['orders', 'trades', 'changes'] 
   family(
     `user.${what}.{instrument_name}.{interval}`,
     `user\\.${what}\\.${anInstrument}\\.${interval}`,
-    ({ accountId }, name, every) => ofInstrument(name, (one) => userChannel(what, accountId, [one], every === 'raw')),
+    ({ accountId }, name, every) =>
+      ofInstrument(name, (one) => userChannel({ what, accountId, instruments: [one], isRaw: every === 'raw' })),
   ),
   family(
     `user.${what}.{kind}.{currency}.{interval}`,
     `user\\.${what}\\.(any|combo|future|option|spot|future_combo|option_combo)\\.([A-Za-z]+)\\.${interval}`,
     ({ accountId }, kind, currency, every) =>
-      ofKind(kind, currency, (instruments) => userChannel(what, accountId, instruments, every === 'raw')),
+      ofKind(kind, currency, (instruments) => userChannel({ what, accountId, instruments, isRaw: every === 'raw' })),
   ),
 ]);
 

@@ -46,7 +46,11 @@ export function knownKey(exchange: Exchange, clientId: string): ApiKey | undefin
 }
 
 /** The key of `clientId`, where it is usable and `secret` is its shared secret. @throws RpcError 13004 */
-export function keyBySecret(exchange: Exchange, clientId: string, secret: string, peer: string): ApiKey {
+export function keyBySecret(
+  exchange: Exchange,
+  { clientId, secret }: { readonly clientId: string; readonly secret: string },
+  peer: string,
+): ApiKey {
   const key = knownKey(exchange, clientId);
   if (key === undefined || key.publicKey !== null || !sameText(key.secret, secret) || !isUsable(key, peer)) {
     throw invalidCredentials();

@@ -198,5 +198,5 @@ export function addKeyOfWebPage(accounts: Accounts, request: AddKeyRequest, time
 }
 
 function usage(message: string): SandboxError {
-  return new SandboxError('ERR_USAGE', message, 'see addKey of the sandbox');
+  return new SandboxError('ERR_USAGE', message, { hint: 'see addKey of the sandbox' });
 }

@@ -20,7 +20,11 @@ export class SandboxError extends Error {
   readonly code: 'ERR_USAGE' | 'ERR_LISTEN' | 'ERR_STATE_FILE';
   readonly hint: string;
 
-  constructor(code: SandboxError['code'], message: string, hint: string, cause?: unknown) {
+  constructor(
+    code: SandboxError['code'],
+    message: string,
+    { hint, cause }: { readonly hint: string; readonly cause?: unknown },
+  ) {
     super(message, cause === undefined ? undefined : { cause });
     this.code = code;
     this.hint = hint;

@@ -84,8 +84,8 @@ const optionPrice = 0.05;
 const integerContractSize = 1;
 
 const terms: readonly InstrumentTerms[] = [
-  future('BTC-PERPETUAL', 1, 0.5, 10),
-  future('ETH-PERPETUAL', 2, 0.05, 1),
+  future({ name: 'BTC-PERPETUAL', id: 1, tickSize: 0.5, contractSize: 10 }),
+  future({ name: 'ETH-PERPETUAL', id: 2, tickSize: 0.05, contractSize: 1 }),
   {
     instrument_name: 'BTC_USDC',
     instrument_id: 3,
@@ -97,16 +97,23 @@ const terms: readonly InstrumentTerms[] = [
     min_trade_amount: 0.0001,
     contract_size: integerContractSize,
   },
-  future(`BTC-${expiry}`, 4, 0.5, 10),
-  option('BTC', 5, 50_000, 'call', 0.1),
-  option('BTC', 6, 50_000, 'put', 0.1),
-  option('ETH', 7, 2_500, 'call', 1),
-  option('ETH', 8, 2_500, 'put', 1),
-  linearPerpetual('BTC', 9, 0.5, 0.001),
-  linearPerpetual('ETH', 10, 0.05, 0.01),
+  future({ name: `BTC-${expiry}`, id: 4, tickSize: 0.5, contractSize: 10 }),
+  option({ currency: 'BTC', id: 5, strike: 50_000, type: 'call', smallest: 0.1 }),
+  option({ currency: 'BTC', id: 6, strike: 50_000, type: 'put', smallest: 0.1 }),
+  option({ currency: 'ETH', id: 7, strike: 2_500, type: 'call', smallest: 1 }),
+  option({ currency: 'ETH', id: 8, strike: 2_500, type: 'put', smallest: 1 }),
+  linearPerpetual({ currency: 'BTC', id: 9, tickSize: 0.5, smallest: 0.001 }),
+  linearPerpetual({ currency: 'ETH', id: 10, tickSize: 0.05, smallest: 0.01 }),
 ];
 
-function future(name: string, id: number, tickSize: number, contractSize: number): InstrumentTerms {
+interface FutureTerms {
+  readonly name: string;
+  readonly id: number;
+  readonly tickSize: number;
+  readonly contractSize: number;
+}
+
+function future({ name, id, tickSize, contractSize }: FutureTerms): InstrumentTerms {
   const [currency = ''] = name.split('-');
   return {
     instrument_name: name,
@@ -122,8 +129,15 @@ function future(name: string, id: number, tickSize: number, contractSize: number
   };
 }
 
+interface LinearTerms {
+  readonly currency: string;
+  readonly id: number;
+  readonly tickSize: number;
+  readonly smallest: number;
+}
+
 /** Traded in its base currency, settled in USDC. */
-function linearPerpetual(currency: string, id: number, tickSize: number, smallest: number): InstrumentTerms {
+function linearPerpetual({ currency, id, tickSize, smallest }: LinearTerms): InstrumentTerms {
   return {
     instrument_name: `${currency}_USDC-PERPETUAL`,
     instrument_id: id,
@@ -138,7 +152,15 @@ function linearPerpetual(currency: string, id: number, tickSize: number, smalles
   };
 }
 
-function option(currency: string, id: number, strike: number, type: 'call' | 'put', smallest: number): InstrumentTerms {
+interface OptionTerms {
+  readonly currency: string;
+  readonly id: number;
+  readonly strike: number;
+  readonly type: 'call' | 'put';
+  readonly smallest: number;
+}
+
+function option({ currency, id, strike, type, smallest }: OptionTerms): InstrumentTerms {
   return {
     instrument_name: `${currency}-${expiry}-${strike}-${type === 'call' ? 'C' : 'P'}`,
     instrument_id: id,

@@ -83,7 +83,7 @@ export class Ledger {
   }
 
   /** What an order would need to be taken, by currency. Those that only reduce a position need nothing. */
-  need(accountId: number, instrument: Instrument, direction: Order['direction'], amount: number, price: number): Need {
+  need(accountId: number, { instrument, direction, amount, price }: Wanted): Need {
     const size = this.sizeOf(accountId, instrument);
     const after = size + (direction === 'buy' ? amount : -amount);
     const added = Math.max(0, Math.abs(after) - Math.abs(size));
@@ -111,12 +111,12 @@ export class Ledger {
     const currency = bookedIn(instrument);
     const fee = liquidity === 'M' ? 0 : feeOf(instrument, amount, price);
     const before = positions.get(name) ?? nothing;
-    const profit = kind === 'future' ? profitOf(instrument, before, signed, price) : 0;
+    const profit = kind === 'future' ? profitOf(instrument, before, { signed, price }) : 0;
     const paid = kind === 'future' ? 0 : signed * price;
     const change = rounded(profit - paid - fee);
     balances.set(currency, rounded((balances.get(currency) ?? 0) + change));
     if (kind === 'spot') balances.set(base, rounded((balances.get(base) ?? 0) + signed));
-    else positions.set(name, moved(instrument, before, signed, { price, profit }));
+    else positions.set(name, moved(instrument, before, { signed, price, profit }));
     const entry: UserTrade = {
       ...trade,
       direction: order.direction,
@@ -277,12 +277,17 @@ export class Ledger {
     }
     let kept = 0;
     for (const { order } of this.#orders.open(accountId)) {
-      const { direction, amount, filled_amount: filled, price } = order;
-      const need = this.need(accountId, instrumentNamed(order.instrument_name), direction, amount - filled, price);
+      const instrument = instrumentNamed(order.instrument_name);
+      const need = this.need(accountId, { ...order, instrument, amount: order.amount - order.filled_amount });
       if (need.currency === currency) kept += need.amount;
     }
     return { initial: rounded(positions + kept), maintenance: rounded(positions * maintenanceShare) };
   }
+}
+
+/** What an order asks for, as far as funds are concerned. */
+interface Wanted extends Pick<Order, 'direction' | 'amount' | 'price'> {
+  readonly instrument: Instrument;
 }
 
 interface Need {

@@ -52,7 +52,7 @@ function grantFor(exchange: Exchange, call: Call, grantType: string): Grant {
   switch (grantType) {
     case 'client_credentials': {
       const clientId = requiredString(call.params, 'client_id');
-      const key = keyBySecret(exchange, clientId, requiredString(call.params, 'client_secret'), call.peer);
+      const key = keyBySecret(exchange, { clientId, secret: requiredString(call.params, 'client_secret') }, call.peer);
       return open(exchange, call, key);
     }
     case 'client_signature':
@@ -83,9 +83,9 @@ function keyBySignature(exchange: Exchange, call: Call): ApiKey {
     throw invalidCredentials();
   }
   const encoding = (struck.get('signature-encoding') ?? 'base64url') as SignatureEncoding;
-  if (!verifyClientSignature(key, message, signature, encoding)) throw wrongSignature(struck);
+  if (!verifyClientSignature(key, message, { signature, encoding })) throw wrongSignature(struck);
   if (struck.has('nonce-once') && exchange.replays.hasNonce(clientId, nonce)) throw invalidCredentials();
-  const isFresh = exchange.replays.add(clientId, timestampMs, nonce, nowMs);
+  const isFresh = exchange.replays.add({ clientId, timestampMs, nonce }, nowMs);
   if (!isFresh && !struck.has('replay-accepted')) throw invalidCredentials();
   return key;
 }

@@ -91,7 +91,7 @@ export class Market {
 
   /** Puts a trade on the tape; its direction is the taker's. */
   print(instrument: Instrument, trade: Pick<PublicTrade, 'direction' | 'amount' | 'price'>): PublicTrade {
-    return append(this.#tape(instrument), instrument, trade, this.#now());
+    return append(this.#tape(instrument), instrument, { ...trade, timestamp: this.#now() });
   }
 
   #tape(instrument: Instrument): Tape {
@@ -102,7 +102,7 @@ export class Market {
     for (let second = Math.max(tape.untilS, nowS - firstTrades) + 1; second <= nowS; second += 1) {
       const direction = second % 2 === 0 ? 'buy' : 'sell';
       const amount = instrument.min_trade_amount;
-      append(tape, instrument, { direction, amount, price: priceOf(instrument) }, second * 1000);
+      append(tape, instrument, { direction, amount, price: priceOf(instrument), timestamp: second * 1000 });
     }
     tape.untilS = Math.max(tape.untilS, nowS);
     return tape;
@@ -131,8 +131,7 @@ export class Market {
 function append(
   tape: Tape,
   instrument: Instrument,
-  { direction, amount, price }: Pick<PublicTrade, 'direction' | 'amount' | 'price'>,
-  timestamp: number,
+  { direction, amount, price, timestamp }: Pick<PublicTrade, 'direction' | 'amount' | 'price' | 'timestamp'>,
 ): PublicTrade {
   tape.seq += 1;
   const last = tape.trades.at(-1)?.price ?? price;

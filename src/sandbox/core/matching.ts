@@ -3,7 +3,7 @@ import type { Exchange } from './exchange.js';
 import { orderRefused } from './guesses.js';
 import { type Instrument, instrumentNamed, rounded } from './instruments.js';
 import type { UserTrade } from './ledger.js';
-import { bandOf, type Offer } from './market.js';
+import { bandOf, type Offer, type PublicTrade } from './market.js';
 import type { Order, TimeInForce } from './orders.js';
 
 /** An order as a client asks for it. */
@@ -72,13 +72,16 @@ export function place(exchange: Exchange, placer: Placer, request: OrderRequest)
   return enter(exchange, placer, order);
 }
 
+/** What `private/edit` changes of an open order; null for what stays. */
+interface OrderChange {
+  readonly order: Order;
+  readonly amount: number | null;
+  readonly price: number | null;
+  readonly postOnly: boolean | null;
+}
+
 /** `private/edit`: the open order with another amount or price. @throws RpcError as `place` does; then the order is as it was */
-export function replace(
-  exchange: Exchange,
-  placer: Placer,
-  order: Order,
-  change: { readonly amount: number | null; readonly price: number | null; readonly postOnly: boolean | null },
-): OrderAnswer {
+export function replace(exchange: Exchange, placer: Placer, { order, ...change }: OrderChange): OrderAnswer {
   const instrument = instrumentNamed(order.instrument_name);
   const amount = change.amount ?? order.amount;
   const price = change.price ?? order.price;
@@ -172,7 +175,7 @@ function enter(exchange: Exchange, placer: Placer, asked: Order): OrderAnswer {
   const crossing = offers.filter(({ price }) => isWithin(order, price));
   const available = crossing.reduce((sum, { amount, entry }) => sum + (entry?.accountId === accountId ? 0 : amount), 0);
   const isKilled = order.time_in_force === 'fill_or_kill' && available < open;
-  if (!isKilled) checkFunds(exchange, accountId, order, crossing[0]?.price ?? order.price);
+  if (!isKilled) checkFunds(exchange, accountId, { ...order, price: crossing[0]?.price ?? order.price });
   const reports = new Map<number, { orders: Order[]; trades: UserTrade[] }>();
   const reportOf = (id: number) => {
     const report = reports.get(id) ?? { orders: [], trades: [] };
@@ -190,11 +193,11 @@ function enter(exchange: Exchange, placer: Placer, asked: Order): OrderAnswer {
     }
     const amount = Math.min(left, offered);
     const trade = exchange.market.print(instrument, { direction: order.direction, amount, price });
-    taker = filled(taker, amount, price, trade.timestamp);
+    taker = filled(taker, trade);
     const mine = { accountId, instrument, order: taker, trade, liquidity: 'T' } as const;
     reportOf(accountId).trades.push(exchange.ledger.fill(mine));
     if (entry === null) continue;
-    const maker = exchange.orders.put(entry.accountId, filled(entry.order, amount, price, trade.timestamp));
+    const maker = exchange.orders.put(entry.accountId, filled(entry.order, trade));
     const theirs = { accountId: entry.accountId, instrument, order: maker, trade, liquidity: 'M' } as const;
     const report = reportOf(entry.accountId);
     report.orders.push(maker);
@@ -239,19 +242,21 @@ function isWithin({ direction, price: limit }: Order, price: number): boolean {
 }
 
 /** @throws RpcError where the account has not enough of what the order needs */
-function checkFunds(exchange: Exchange, accountId: number, order: Order, price: number): void {
-  const { direction, amount, filled_amount: done, instrument_name: name } = order;
-  const need = exchange.ledger.need(accountId, instrumentNamed(name), direction, amount - done, price);
+function checkFunds(exchange: Exchange, accountId: number, order: Order): void {
+  const instrument = instrumentNamed(order.instrument_name);
+  const amount = order.amount - order.filled_amount;
+  const need = exchange.ledger.need(accountId, { ...order, instrument, amount });
   if (need.amount > exchange.ledger.available(accountId, need.currency)) throw orderRefused('not enough funds');
 }
 
-function filled(order: Order, amount: number, price: number, nowMs: number): Order {
+/** The order after a trade. */
+function filled(order: Order, { amount, price, timestamp }: PublicTrade): Order {
   const total = rounded(order.filled_amount + amount);
   return {
     ...order,
     filled_amount: total,
     average_price: rounded((order.average_price * order.filled_amount + price * amount) / total),
     order_state: total >= order.amount ? 'filled' : 'open',
-    last_update_timestamp: nowMs,
+    last_update_timestamp: timestamp,
   };
 }

@@ -18,29 +18,34 @@ export function feeOf(instrument: Instrument, amount: number, price: number): nu
   return rounded(worthOf(instrument, amount, price) * rate);
 }
 
+/** A trade's effect on a position: `signed` is its amount, negative for a sale. */
+interface Move {
+  readonly signed: number;
+  readonly price: number;
+}
+
 /** What a trade realises of a future's position: that of the part that it closes. */
-export function profitOf(
-  instrument: Instrument,
-  { size, averagePrice }: Position,
-  signed: number,
-  price: number,
-): number {
+export function profitOf(instrument: Instrument, { size, averagePrice }: Position, { signed, price }: Move): number {
   if (size === 0 || Math.sign(size) === Math.sign(signed)) return 0;
   const closed = Math.min(Math.abs(size), Math.abs(signed)) * Math.sign(size);
-  return gainOf(instrument, closed, averagePrice, price);
+  return gainOf(instrument, closed, { from: averagePrice, to: price });
 }
 
 /** What a size gains from one price to another: a reversed future is worth the reciprocal of its price. */
-function gainOf(instrument: Instrument, size: number, from: number, to: number): number {
+function gainOf(
+  instrument: Instrument,
+  size: number,
+  { from, to }: { readonly from: number; readonly to: number },
+): number {
   const gain = worthOf(instrument, size, to) - worthOf(instrument, size, from);
   return isReversed(instrument) ? -gain : gain;
 }
 
+/** The position after a trade that realised `profit`. */
 export function moved(
   instrument: Instrument,
   { size, averagePrice, realized }: Position,
-  signed: number,
-  { price, profit }: { readonly price: number; readonly profit: number },
+  { signed, price, profit }: Move & { readonly profit: number },
 ): Position {
   const after = rounded(size + signed);
   const total = rounded(realized + profit);
@@ -55,7 +60,7 @@ export function moved(
 
 export function floatingOf(instrument: Instrument, { size, averagePrice }: Position): number {
   if (size === 0) return 0;
-  return gainOf(instrument, size, averagePrice, priceOf(instrument));
+  return gainOf(instrument, size, { from: averagePrice, to: priceOf(instrument) });
 }
 
 /** A long option has been paid for and needs none. */

@@ -16,6 +16,12 @@ interface Challenge {
   readonly expiresMs: number;
 }
 
+interface ProtectedRequest {
+  readonly method: string;
+  readonly clientId: string;
+  readonly params: Params;
+}
+
 /** The challenge flow of protected methods: a challenge is bound to its request, a code is good once. */
 export class SecondFactor {
   readonly #kind: SecondFactorKind;
@@ -34,13 +40,13 @@ export class SecondFactor {
   }
 
   /** Null where the request may go on, else the challenge to answer with. @throws RpcError 13668, 12998 and 13904 */
-  check(method: string, clientId: string, params: Params, nowMs: number): Readonly<Record<string, unknown>> | null {
+  check({ method, clientId, params }: ProtectedRequest, nowMs: number): Readonly<Record<string, unknown>> | null {
     if (this.#kind === 'missing') throw errorOf(13_904);
     if (nowMs < this.#lockedUntilMs) {
       const waitS = Math.ceil((this.#lockedUntilMs - nowMs) / 1000);
       throw errorOf(12_998, { wait: waitS });
     }
-    const request = digest(method, clientId, params);
+    const request = digest({ method, clientId, params });
     const code = optionalString(params, 'authorization_data');
     const name = optionalString(params, 'challenge');
     if (code === null && name === null) return this.#challenge(request, nowMs);
@@ -91,7 +97,7 @@ function refused(reason: string): RpcError {
 }
 
 /** What a challenge is bound to: who asks for what, whatever the order of the parameters. */
-function digest(method: string, clientId: string, params: Params): string {
+function digest({ method, clientId, params }: ProtectedRequest): string {
   const bound = Object.entries(params.values).filter(([name]) => !ownParams.has(name));
   bound.sort(([a], [b]) => (a < b ? -1 : 1));
   return createHash('sha256')

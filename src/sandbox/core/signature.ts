@@ -29,8 +29,7 @@ export type SignatureEncoding = 'base64url' | 'base64' | 'hex' | 'any';
 export function verifyClientSignature(
   key: ApiKey,
   message: string,
-  signature: string,
-  encoding: SignatureEncoding,
+  { signature, encoding }: { readonly signature: string; readonly encoding: SignatureEncoding },
 ): boolean {
   if (key.publicKey === null) return sameText(hmacHex(key.secret, message), signature);
   const bytes = decodeSignature(signature, encoding);
@@ -81,7 +80,14 @@ export class Replays {
   }
 
   /** Remembers a signature; false where it was there already. The same nonce with another timestamp is another one. */
-  add(clientId: string, timestampMs: number, nonce: string, nowMs: number): boolean {
+  add(
+    {
+      clientId,
+      timestampMs,
+      nonce,
+    }: { readonly clientId: string; readonly timestampMs: number; readonly nonce: string },
+    nowMs: number,
+  ): boolean {
     const bucket = Math.floor(timestampMs / bucketMs);
     let seen = this.#buckets.get(bucket);
     if (seen === undefined) {

@@ -135,7 +135,11 @@ function isTexts(value: unknown): value is readonly string[] {
 }
 
 /** Puts what was read into the exchange's state. */
-function restoreState(file: string, document: StateDocument, accounts: Accounts, grants: Grants): void {
+function restoreState(
+  file: string,
+  document: StateDocument,
+  { accounts, grants }: { readonly accounts: Accounts; readonly grants: Grants },
+): void {
   try {
     for (const stored of document.keys) {
       const maxScope = parseMaxScope(stored.maxScope) ?? {};
@@ -207,7 +211,10 @@ function flushFolder(folder: string): void {
 }
 
 function damaged(file: string, what: string, cause?: unknown): SandboxError {
-  return new SandboxError('ERR_STATE_FILE', `the state file ${file} ${what}`, 'move it away, or name another', cause);
+  return new SandboxError('ERR_STATE_FILE', `the state file ${file} ${what}`, {
+    hint: 'move it away, or name another',
+    cause,
+  });
 }
 
 interface StateSettings {
@@ -231,7 +238,7 @@ export function openState({ stateFile, subaccounts, clientId, clientSecret }: St
   const accounts = new Accounts(document?.subaccounts ?? subaccounts);
   const grants = new Grants();
   if (stateFile !== null && document !== null) {
-    restoreState(stateFile, document, accounts, grants);
+    restoreState(stateFile, document, { accounts, grants });
     const { bootstrapClientId, port = null } = document;
     return {
       port,

@@ -7,6 +7,12 @@ const mask = '***';
 
 type Fields = Readonly<Record<string, unknown>>;
 
+interface Alteration {
+  readonly name: FaultName;
+  readonly arg: string | null;
+  readonly caller: string | null;
+}
+
 /** SPKI PEM of a key that nobody asked for; another one at each call. */
 export function unexpectedKey(): string {
   return generateKeyPairSync('ed25519').publicKey.export({ format: 'pem', type: 'spki' }).toString();
@@ -21,11 +27,11 @@ export function falsify(result: unknown, struck: Struck, caller: string | null):
   if (Array.isArray(result)) return result.map((item) => falsify(item, struck, caller));
   if (typeof result !== 'object' || result === null) return result;
   let answer: Fields = { ...result };
-  for (const [name, arg] of struck) answer = alter(answer, name, arg, caller);
+  for (const [name, arg] of struck) answer = alter(answer, { name, arg, caller });
   return answer;
 }
 
-function alter(answer: Fields, name: FaultName, arg: string | null, caller: string | null): Fields {
+function alter(answer: Fields, { name, arg, caller }: Alteration): Fields {
   switch (name) {
     case 'wrong-fingerprint':
       return withFingerprint(answer, (fingerprint) => pairs(createHash('md5').update(fingerprint).digest('hex')));
@@ -36,13 +42,13 @@ function alter(answer: Fields, name: FaultName, arg: string | null, caller: stri
     case 'wrong-public-key':
       return 'public_key' in answer ? { ...answer, public_key: unexpectedKey().trim().replaceAll('\n', ' ') } : answer;
     case 'hide-secret':
-      return hide(answer, ['client_secret'], arg, caller);
+      return hide(answer, ['client_secret'], { arg, caller });
     case 'hide-public-key':
-      return hide(answer, ['public_key'], arg, caller);
+      return hide(answer, ['public_key'], { arg, caller });
     case 'hide-key':
-      return hide(answer, ['client_secret', 'public_key'], arg, caller);
+      return hide(answer, ['client_secret', 'public_key'], { arg, caller });
     case 'hide-enabled':
-      return hide(answer, ['enabled'], 'absent', caller);
+      return hide(answer, ['enabled'], { arg: 'absent', caller });
     case 'other-scope': {
       const field = 'max_scope' in answer ? 'max_scope' : 'scope';
       const { [field]: scope } = answer;
@@ -54,9 +60,9 @@ function alter(answer: Fields, name: FaultName, arg: string | null, caller: stri
   }
 }
 
-/** The fields that are there, hidden in the `how` of the fault: `…-others` spares the caller's own key. */
-function hide(answer: Fields, fields: readonly string[], how: string | null, caller: string | null): Fields {
-  const [way, others] = (how ?? 'absent').split('-');
+/** The fields that are there, hidden as the fault's argument says: `…-others` spares the caller's own key. */
+function hide(answer: Fields, fields: readonly string[], { arg, caller }: Omit<Alteration, 'name'>): Fields {
+  const [way, others] = (arg ?? 'absent').split('-');
   if (others !== undefined && answer.client_id === caller) return answer;
   const shown = Object.entries(answer).flatMap(([name, value]): [string, unknown][] => {
     if (!fields.includes(name)) return [[name, value]];

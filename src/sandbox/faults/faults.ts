@@ -38,7 +38,7 @@ export class Faults {
     if (this.#active.length === 0 || method.startsWith('sandbox/')) return nothingStruck;
     const struck = new Map<FaultName, string | null>();
     for (const fault of this.#active) {
-      if (!strikes(fault.spec, phase, method, params)) continue;
+      if (!strikes(fault.spec, { phase, method, params })) continue;
       if (fault.skip > 0) {
         fault.skip -= 1;
       } else if (fault.left > 0) {
@@ -55,12 +55,14 @@ export class Faults {
   }
 }
 
-function strikes(
-  { name, method: only }: FaultSpec,
-  phase: Phase,
-  method: string,
-  params: Readonly<Record<string, unknown>>,
-): boolean {
+/** A request in one of its phases. */
+interface Moment {
+  readonly phase: Phase;
+  readonly method: string;
+  readonly params: Readonly<Record<string, unknown>>;
+}
+
+function strikes({ name, method: only }: FaultSpec, { phase, method, params }: Moment): boolean {
   const kind = kindOf(name);
   if (kind.phase !== phase) return false;
   if (only === null ? kind.methods?.includes(method) === false : only !== method) return false;
@@ -224,5 +226,5 @@ export function formatFault(spec: FaultSpec): string {
 }
 
 function usage(message: string): SandboxError {
-  return new SandboxError('ERR_USAGE', message, `the faults are: ${faultNames.join(', ')}`);
+  return new SandboxError('ERR_USAGE', message, { hint: `the faults are: ${faultNames.join(', ')}` });
 }

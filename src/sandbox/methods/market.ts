@@ -118,7 +118,7 @@ export const marketMethods: Methods = {
 
   'public/get_mark_price_history': publicMethod((exchange, { params }) => {
     const price = priceOf(instrumentOf(params));
-    const seconds = ticksOf(exchange, params, 1000, markHistoryS);
+    const seconds = ticksOf(exchange, params, { lengthMs: 1000, most: markHistoryS });
     return seconds.map((timestamp) => [timestamp, price]).reverse();
   }),
 
@@ -127,7 +127,8 @@ export const marketMethods: Methods = {
     const asked = params.values.resolution ?? null;
     if (asked === null) throw missingParam('resolution');
     if (!volatilityResolutions.includes(String(asked))) throw invalidParam('resolution', 'unknown resolution');
-    const ticks = ticksOf(exchange, params, asked === '1D' ? dayMs : Number(asked) * 1000, mostCandles);
+    const lengthMs = asked === '1D' ? dayMs : Number(asked) * 1000;
+    const ticks = ticksOf(exchange, params, { lengthMs, most: mostCandles });
     return { data: ticks.map((tick) => [tick, ...Array(4).fill(impliedVolatility)]), continuation: null };
   }),
 
@@ -170,7 +171,7 @@ function candles(exchange: Exchange, params: Params): unknown {
   const resolution = requiredString(params, 'resolution');
   if (!resolutions.includes(resolution)) throw invalidParam('resolution', 'unknown resolution');
   const lengthMs = (resolution === '1D' ? 1440 : Number(resolution)) * 60_000;
-  const ticks = ticksOf(exchange, params, lengthMs, mostCandles);
+  const ticks = ticksOf(exchange, params, { lengthMs, most: mostCandles });
   const prices = ticks.map(() => priceOf(instrument));
   const volume = ticks.map(() => (instrument.min_trade_amount * lengthMs) / 1000);
   const status = ticks.length === 0 ? 'no_data' : 'ok';
@@ -179,11 +180,15 @@ function candles(exchange: Exchange, params: Params): unknown {
 
 /** The full hours between the request's timestamps and before now, the last month of them at most. */
 function hoursOf(exchange: Exchange, params: Params): readonly number[] {
-  return ticksOf(exchange, params, hourMs, mostHours);
+  return ticksOf(exchange, params, { lengthMs: hourMs, most: mostHours });
 }
 
 /** The multiples of a length between the request's timestamps and before now: the last `most` of them, oldest first. */
-function ticksOf(exchange: Exchange, params: Params, lengthMs: number, most: number): readonly number[] {
+function ticksOf(
+  exchange: Exchange,
+  params: Params,
+  { lengthMs, most }: { readonly lengthMs: number; readonly most: number },
+): readonly number[] {
   const last = Math.floor(Math.min(requiredInteger(params, 'end_timestamp'), exchange.now()) / lengthMs);
   const first = Math.max(Math.ceil(requiredInteger(params, 'start_timestamp') / lengthMs), last - most + 1);
   return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => (first + i) * lengthMs);

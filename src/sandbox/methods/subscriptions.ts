@@ -42,7 +42,7 @@ function subscribe(exchange: Exchange, call: Call, grant: Grant | null): readonl
   for (const { channel } of given) checkReadable(channel, grant);
   const { connection } = call;
   if (connection !== null) {
-    for (const { name, channel } of given) exchange.hub.subscribe(connection, name, channel, accountId);
+    for (const { name, channel } of given) exchange.hub.subscribe(connection, { name, channel, accountId });
   }
   return [...new Set(given.map(({ name }) => name))];
 }

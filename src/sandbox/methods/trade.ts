@@ -91,7 +91,7 @@ export const tradeMethods: Methods = {
     const instrument = instrumentNamed(requiredString(params, 'instrument_name'));
     const [amount, price] = [requiredNumber(params, 'amount'), requiredNumber(params, 'price')];
     const need = (direction: Order['direction']) =>
-      exchange.ledger.need(grant.accountId, instrument, direction, amount, price).amount;
+      exchange.ledger.need(grant.accountId, { instrument, direction, amount, price }).amount;
     return { buy: need('buy'), sell: need('sell'), ...bandOf(instrument) };
   }),
   'private/get_positions': reads((exchange, { params, grant }) => {
@@ -132,7 +132,8 @@ function order(exchange: Exchange, call: PrivateCall, direction: Order['directio
 
 function edit(exchange: Exchange, call: PrivateCall, found: Order): unknown {
   const { params } = call;
-  return replace(exchange, placer(call), found, {
+  return replace(exchange, placer(call), {
+    order: found,
     amount: amountOf(params, instrumentNamed(found.instrument_name)),
     price: optionalNumber(params, 'price'),
     postOnly: optionalBoolean(params, 'post_only'),

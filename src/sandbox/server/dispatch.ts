@@ -8,6 +8,7 @@ import {
   type Envelope,
   formatAnswer,
   invalidRequest,
+  type RequestId,
   readEnvelope,
   requestId,
 } from './envelope.js';
@@ -57,9 +58,9 @@ export function handleRequest(exchange: Exchange, value: unknown, origin: Origin
   try {
     const envelope = readEnvelope(value);
     if (exchange.strictIds && lacksId(value, origin)) throw invalidRequest();
-    return handleEnvelope(exchange, envelope, origin, arrival);
+    return handleEnvelope(exchange, envelope, { ...origin, arrival });
   } catch (error) {
-    return refuse(exchange, error, origin.transport, requestId(value), arrival);
+    return refuse(exchange, error, { transport: origin.transport, id: requestId(value), arrival });
   }
 }
 
@@ -68,20 +69,32 @@ function lacksId(value: unknown, { transport }: Origin): boolean {
   return isRecord(value) && !('id' in value) && (transport === 'websocket' || 'jsonrpc' in value);
 }
 
+interface Refused {
+  readonly transport: 'http' | 'websocket';
+  readonly id?: RequestId;
+  readonly arrival?: Arrival;
+}
+
 /** The answer to something that is not a request. */
 export function refuse(
   exchange: Exchange,
   error: unknown,
-  transport: 'http' | 'websocket',
-  id: number | string | null = null,
-  arrival: Arrival = arrive(exchange.now()),
+  { transport, id = null, arrival = arrive(exchange.now()) }: Refused,
 ): Outcome {
   const failure = asRpcError(error);
   record(exchange, { transport, method: '', clientId: null, outcome: String(failure.code) });
-  return { ...plain, text: formatAnswer(id, { error: failure }, arrival, exchange.testnet), errorCode: failure.code };
+  return {
+    ...plain,
+    text: formatAnswer(id, { error: failure }, { arrival, testnet: exchange.testnet }),
+    errorCode: failure.code,
+  };
 }
 
-function handleEnvelope(exchange: Exchange, envelope: Envelope, origin: Origin, arrival: Arrival): Outcome {
+function handleEnvelope(
+  exchange: Exchange,
+  envelope: Envelope,
+  { arrival, ...origin }: Origin & { readonly arrival: Arrival },
+): Outcome {
   const { id, method, params } = envelope;
   const { transport } = origin;
   const struck = exchange.faults.strike('request', method, params);
@@ -111,7 +124,7 @@ function handleEnvelope(exchange: Exchange, envelope: Envelope, origin: Origin, 
   const errorCode = 'error' in body ? body.error.code : null;
   const hangUp = errorCode === 10_028 && (exchange.credits?.options.terminate ?? false);
   const testnet = exchange.testnet !== struck.has('wrong-testnet');
-  return { ...base, errorCode, hangUp, text: distort(formatAnswer(id, body, arrival, testnet), struck) };
+  return { ...base, errorCode, hangUp, text: distort(formatAnswer(id, body, { arrival, testnet }), struck) };
 }
 
 function deliveryOf(struck: Struck): Partial<Outcome> {

@@ -71,8 +71,7 @@ export function arrive(nowMs: number): Arrival {
 export function formatAnswer(
   id: RequestId,
   body: { readonly result: unknown } | { readonly error: RpcError },
-  arrival: Arrival,
-  testnet: boolean,
+  { arrival, testnet }: { readonly arrival: Arrival; readonly testnet: boolean },
 ): string {
   const usDiff = Number((process.hrtime.bigint() - arrival.startedNs) / 1000n);
   return JSON.stringify({

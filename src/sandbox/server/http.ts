@@ -28,26 +28,22 @@ interface Exchanged extends HttpSettings {
 }
 
 /** Answers one HTTP request: GET with a query string or a body, POST of parameters or of an envelope. */
-export async function answerHttp(
-  exchange: Exchange,
-  request: IncomingMessage,
-  response: ServerResponse,
-  settings: HttpSettings & { readonly later: Later },
-): Promise<void> {
-  const exchanged: Exchanged = { ...settings, request, response };
+export async function answerHttp(exchange: Exchange, exchanged: Exchanged): Promise<void> {
+  const { request, response, corsOrigin } = exchanged;
   const verb = request.method ?? '';
   const uri = request.url ?? '';
   const url = parseUri(uri);
   const method = url === null ? null : methodOf(url.pathname);
-  if (settings.corsOrigin !== null) allowOrigin(response, settings.corsOrigin);
-  if (url === null || method === null) return send(exchanged, refuse(exchange, methodNotFound(), 'http'), 404);
-  if (verb === 'OPTIONS' && settings.corsOrigin !== null) {
+  if (corsOrigin !== null) allowOrigin(response, corsOrigin);
+  if (url === null || method === null)
+    return send(exchanged, refuse(exchange, methodNotFound(), { transport: 'http' }), 404);
+  if (verb === 'OPTIONS' && corsOrigin !== null) {
     response.writeHead(204).end();
     return;
   }
   if (verb !== 'GET' && verb !== 'POST') {
     response.setHeader('allow', 'GET, POST');
-    return send(exchanged, refuse(exchange, methodNotFound(), 'http'), 405);
+    return send(exchanged, refuse(exchange, methodNotFound(), { transport: 'http' }), 405);
   }
   let id: RequestId = null;
   try {
@@ -57,11 +53,11 @@ export async function answerHttp(
     const loose = verb === 'GET' && body.trim() === '';
     const value = loose ? { method, params: readQuery(url.searchParams) } : readPost(method, body);
     id = requestId(value);
-    const credentials = readAuthorization(exchange, request.headers.authorization, { verb, uri, body }, peer);
+    const credentials = readAuthorization(exchange, request.headers.authorization, { verb, uri, body, peer });
     const origin = { transport: 'http', connection: null, peer, credentials, loose } as const;
     send(exchanged, handleRequest(exchange, value, origin));
   } catch (error) {
-    if (request.complete) send(exchanged, refuse(exchange, error, 'http', id));
+    if (request.complete) send(exchanged, refuse(exchange, error, { transport: 'http', id }));
   }
 }
 
@@ -148,21 +144,17 @@ function stopReading(socket: Socket, deafMs: number, later: Later): void {
   if (Number.isFinite(deafMs)) later(deafMs, () => socket.resume());
 }
 
-/** The parts of an HTTP request that its signature covers. */
-interface SignedParts {
+/** The parts of an HTTP request that its signature covers, and who sent it. */
+interface SentRequest {
   readonly verb: string;
   /** Path and query as they were sent. */
   readonly uri: string;
   readonly body: string;
+  readonly peer: string;
 }
 
 /** Who an `Authorization` header names: Bearer, Basic or `deri-hmac-sha256`. @throws RpcError 13004 for a wrong secret */
-function readAuthorization(
-  exchange: Exchange,
-  header: string | undefined,
-  parts: SignedParts,
-  peer: string,
-): Credentials {
+function readAuthorization(exchange: Exchange, header: string | undefined, sent: SentRequest): Credentials {
   if (header === undefined) return { kind: 'none' };
   const [, scheme = '', rest = ''] = /^([A-Za-z0-9-]+)\s+(.+)$/.exec(header.trim()) ?? [];
   switch (scheme.toLowerCase()) {
@@ -170,10 +162,10 @@ function readAuthorization(
       return { kind: 'token', accessToken: rest };
     case 'basic': {
       const [, id = '', secret = ''] = /^([^:]*):(.*)$/.exec(Buffer.from(rest, 'base64').toString()) ?? [];
-      return { kind: 'key', key: keyBySecret(exchange, id, secret, peer) };
+      return { kind: 'key', key: keyBySecret(exchange, { clientId: id, secret }, sent.peer) };
     }
     case 'deri-hmac-sha256':
-      return signedRequest(exchange, rest, parts, peer);
+      return signedRequest(exchange, rest, sent);
     default:
       return { kind: 'bad' };
   }
@@ -183,7 +175,7 @@ function readAuthorization(
  * `id=…,ts=…,sig=…,nonce=…` in any order; the signature is over `ts\nnonce\nVERB\nURI\nbody\n`. Clients send several
  * requests in one millisecond with one nonce, so only the same signature counts as a replay.
  */
-function signedRequest(exchange: Exchange, text: string, { verb, uri, body }: SignedParts, peer: string): Credentials {
+function signedRequest(exchange: Exchange, text: string, { verb, uri, body, peer }: SentRequest): Credentials {
   const fields = new Map(
     text.split(',').map((field): [string, string] => {
       const at = field.indexOf('=');
@@ -200,7 +192,7 @@ function signedRequest(exchange: Exchange, text: string, { verb, uri, body }: Si
     !isTimely(timestampMs, nowMs) ||
     !sameText(hmacHex(key.secret, `${ts}\n${nonce}\n${verb}\n${uri}\n${body}\n`), sig) ||
     !isUsable(key, peer) ||
-    !exchange.replays.add(id, timestampMs, `${nonce}\n${sig}`, nowMs)
+    !exchange.replays.add({ clientId: id, timestampMs, nonce: `${nonce}\n${sig}` }, nowMs)
   ) {
     throw invalidCredentials();
   }

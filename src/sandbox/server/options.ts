@@ -106,7 +106,7 @@ export function settle(options: SandboxOptions): Settings {
   if (options.clientSecret === '') throw usage('clientSecret', 'must not be empty');
   const { limits = {} } = options;
   return {
-    port: options.port === undefined ? null : integer('port', options.port, 0, 65_535),
+    port: options.port === undefined ? null : integer('port', options.port, { least: 0, most: 65_535 }),
     tfaSecret,
     tfaKey,
     secondFactor,
@@ -115,16 +115,16 @@ export function settle(options: SandboxOptions): Settings {
     faultApi: options.faultApi ?? false,
     now: options.now ?? Date.now,
     testnet: options.testnet ?? true,
-    expiresInS: integer('expiresInS', options.expiresInS ?? defaultExpiresInS, 1),
+    expiresInS: integer('expiresInS', options.expiresInS ?? defaultExpiresInS, { least: 1 }),
     clientId,
     clientSecret: options.clientSecret ?? null,
-    keyLimit: integer('keyLimit', options.keyLimit ?? 8, 1),
-    subaccounts: integer('subaccounts', options.subaccounts ?? 1, 0, mostSubaccounts),
+    keyLimit: integer('keyLimit', options.keyLimit ?? 8, { least: 1 }),
+    subaccounts: integer('subaccounts', options.subaccounts ?? 1, { least: 0, most: mostSubaccounts }),
     silentSocketMs:
       options.silentSocketMs === undefined
         ? null
-        : integer('silentSocketMs', options.silentSocketMs, 1, longestTimerMs),
-    callLimit: integer('callLimit', options.callLimit ?? 10_000, 0, 10_000_000),
+        : integer('silentSocketMs', options.silentSocketMs, { least: 1, most: longestTimerMs }),
+    callLimit: integer('callLimit', options.callLimit ?? 10_000, { least: 0, most: 10_000_000 }),
     strictIds: options.strictIds ?? false,
     tls: options.tls ?? false,
     caFile: options.caFile ?? null,
@@ -161,16 +161,22 @@ function amount(name: string, value: number): number {
 
 function limit(name: string, given: boolean | number, documented: number): number | null {
   if (typeof given === 'boolean') return given ? documented : null;
-  return integer(name, given, 1);
+  return integer(name, given, { least: 1 });
 }
 
-function integer(name: string, value: number, least: number, most = Number.MAX_SAFE_INTEGER): number {
+function integer(
+  name: string,
+  value: number,
+  { least, most = Number.MAX_SAFE_INTEGER }: { readonly least: number; readonly most?: number },
+): number {
   if (Number.isSafeInteger(value) && value >= least && value <= most) return value;
   throw usage(name, `must be an integer from ${least} to ${most}`);
 }
 
 function usage(name: string, what: string): SandboxError {
-  return new SandboxError('ERR_USAGE', `the sandbox option ${name} ${what}`, 'see the options of startSandbox');
+  return new SandboxError('ERR_USAGE', `the sandbox option ${name} ${what}`, {
+    hint: 'see the options of startSandbox',
+  });
 }
 
 /** The longest that a timer of Node can be set to, in milliseconds: a longer one would fire at once. */

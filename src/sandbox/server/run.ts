@@ -88,7 +88,7 @@ export class Run {
     if (method.needs !== null) requireScope(grant, ...method.needs);
     const challenge =
       method.secondFactor === true
-        ? (exchange.secondFactor?.check(name, grant.key.clientId, params, exchange.now()) ?? null)
+        ? (exchange.secondFactor?.check({ method: name, clientId: grant.key.clientId, params }, exchange.now()) ?? null)
         : null;
     if (challenge !== null) return this.#settled({ body: { result: challenge }, label: 'challenge' });
     return this.#admitted(method, { ...call, grant });

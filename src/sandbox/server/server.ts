@@ -145,7 +145,7 @@ export class SandboxServer {
       response.writeHead(429, { connection: 'close' }).end();
       return;
     }
-    void answerHttp(this.#exchange, request, response, { ...this.#settings, later: this.later });
+    void answerHttp(this.#exchange, { ...this.#settings, request, response, later: this.later });
   }
 
   #onWebsocket(websocket: WebSocket, request: IncomingMessage): void {
@@ -153,7 +153,7 @@ export class SandboxServer {
     websocket.on('close', () => this.#websockets.delete(websocket));
     const peer = request.socket.remoteAddress ?? '';
     const { silentMs } = this.#settings;
-    serveWebsocket(this.#exchange, websocket, this.#nextConnectionId++, peer, { later: this.later, silentMs });
+    serveWebsocket(this.#exchange, websocket, { id: this.#nextConnectionId++, peer, later: this.later, silentMs });
   }
 }
 
@@ -165,7 +165,7 @@ async function listen(server: Server, port: number): Promise<void> {
   } catch (cause) {
     const code = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : '';
     const message = `cannot listen on port ${port} of ${host}${code}`;
-    throw new SandboxError('ERR_LISTEN', message, 'choose another one, or 0 for any free port', cause);
+    throw new SandboxError('ERR_LISTEN', message, { hint: 'choose another one, or 0 for any free port', cause });
   }
 }
 

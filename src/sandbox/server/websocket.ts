@@ -18,6 +18,9 @@ interface WebsocketSettings {
   readonly later: Later;
   /** A connection that sends nothing for so long, and is subscribed to nothing, is cut; null for never. */
   readonly silentMs: number | null;
+  /** The number of the connection, and the address of the other side. */
+  readonly id: number;
+  readonly peer: string;
 }
 
 /**
@@ -27,9 +30,7 @@ interface WebsocketSettings {
 export function serveWebsocket(
   exchange: Exchange,
   socket: WebSocket,
-  id: number,
-  peer: string,
-  { later, silentMs }: WebsocketSettings,
+  { id, peer, later, silentMs }: WebsocketSettings,
 ): void {
   const channels = new Map<string, boolean>();
   const held: string[] = [];
@@ -82,11 +83,11 @@ export function serveWebsocket(
   }
 
   function answerFrame(frame: Buffer): Outcome {
-    if (frame.length > largestRequest) return refuse(exchange, tooLarge(), 'websocket');
+    if (frame.length > largestRequest) return refuse(exchange, tooLarge(), { transport: 'websocket' });
     try {
       return handleRequest(exchange, parseJson(frame.toString()), origin);
     } catch (error) {
-      return refuse(exchange, error, 'websocket');
+      return refuse(exchange, error, { transport: 'websocket' });
     }
   }
 

@@ -191,22 +191,27 @@ export function requireClientId(record: KeyRecord): string {
   });
 }
 
+interface StoredKeyLogin {
+  readonly endpoint: Endpoint;
+  readonly scope?: string | undefined;
+  /** Logs in over HTTP whatever the endpoint says: the token of a WebSocket connection would end with it. */
+  readonly outlives?: boolean;
+}
+
 /**
- * Logs in with a stored key, and looks up the user id of its account where the scope shows it. With `outlives`, over HTTP whatever the endpoint says: a token of a WebSocket connection
- * would die with it.
+ * Logs in with a stored key, and looks up the user id of its account where the scope shows it.
  * @throws `ERR_STATE`, `ERR_UNAUTHORIZED`, and what the network and the signer can give
  */
 export async function authenticate(
   context: WorkflowContext,
   record: KeyRecord,
-  endpoint: Endpoint,
-  options: { readonly scope?: string | undefined; readonly outlives?: boolean } = {},
+  { endpoint, scope, outlives = false }: StoredKeyLogin,
 ): Promise<{ readonly clientId: string; readonly login: Login; readonly account: number | null }> {
   const clientId = requireClientId(record);
   const signer = await context.signerOf(record);
-  const target = options.outlives ? { ...endpoint, url: httpUrlOf(endpoint.url) } : endpoint;
+  const target = outlives ? { ...endpoint, url: httpUrlOf(endpoint.url) } : endpoint;
   return withTransport(context, target, async (transport) => {
-    const login = await signIn(context, { transport, credentials: { clientId, signer }, scope: options.scope });
+    const login = await signIn(context, { transport, credentials: { clientId, signer }, scope });
     return { clientId, login, account: await visibleAccountId(context, openAccount(transport, clientId, login)) };
   });
 }

@@ -18,8 +18,8 @@ describe('memory stays bounded', () => {
   it('for replays: what could not be replayed any more is forgotten', () => {
     const replays = new Replays(60_000);
     for (let nowMs = 0; nowMs < 3_600_000; nowMs += 100) {
-      expect(replays.add('id', nowMs, 'abcd', nowMs)).toBe(true);
-      expect(replays.add('id', nowMs, 'abcd', nowMs)).toBe(false);
+      expect(replays.add({ clientId: 'id', timestampMs: nowMs, nonce: 'abcd' }, nowMs)).toBe(true);
+      expect(replays.add({ clientId: 'id', timestampMs: nowMs, nonce: 'abcd' }, nowMs)).toBe(false);
     }
     expect(replays.size).toBeLessThan(1000);
     expect(replays.size).toBeGreaterThan(600);

@@ -46,7 +46,7 @@ function take(exchange: Exchange, { accountId, action, which, ...asked }: Step):
     const price = asked.type === 'market' ? null : asked.price;
     place(exchange, placer, { ...asked, instrument, price, label: '', rejectPostOnly: false });
   } else if (order !== undefined && action === 'edit') {
-    replace(exchange, placer, order, { amount: asked.amount, price: asked.price, postOnly: null });
+    replace(exchange, placer, { order, amount: asked.amount, price: asked.price, postOnly: null });
   } else if (order !== undefined) cancelOrders(exchange, accountId, [order]);
 }
 

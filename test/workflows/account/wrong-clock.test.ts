@@ -12,7 +12,7 @@ describe.each(['ws', 'http'] as const)('with a clock that is wrong (over %s)', (
     const refused = w.sandbox.calls.filter(({ outcome }) => outcome === '13004');
     // the first login shows what is wrong, the later ones go by it
     expect(refused).toHaveLength(1);
-    const { login } = await authenticate(w.context, await w.store.read('bot'), w.endpoint);
+    const { login } = await authenticate(w.context, await w.store.read('bot'), { endpoint: w.endpoint });
     expect(login.scope).toContain('trade:read');
     expect(w.sandbox.calls.filter(({ outcome }) => outcome === '13004')).toHaveLength(1);
     const [note] = w.notes.filter((text) => text.includes('clock'));
@@ -59,7 +59,7 @@ describe.each(['ws', 'http'] as const)('with a clock that is wrong (over %s)', (
     const w = await openWorld(via, { faults: ['clock:600000'] });
     await w.register();
     w.sandbox.setFaults([]);
-    await authenticate(w.context, await w.store.read('bot'), w.endpoint);
+    await authenticate(w.context, await w.store.read('bot'), { endpoint: w.endpoint });
     expect(Math.abs(w.context.clock.correctionMs)).toBeLessThan(2_000);
   });
 });
