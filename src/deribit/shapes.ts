@@ -92,9 +92,9 @@ function kindOf(value: unknown): string {
 }
 
 const isString = (field: unknown): field is string => typeof field === 'string';
-/** Whether it is a text that no shell and no option parser takes for something else; it may be empty. */
+/** Whether it is a text that no shell takes for something else; it may be empty. */
 export const isWord = (field: unknown): field is string =>
-  typeof field === 'string' && /^(?!--)[\w.:@+=-]{0,128}$/.test(field);
+  typeof field === 'string' && /^[\w.:@+=-]{0,128}$/.test(field);
 const isBoolean = (field: unknown): field is boolean => typeof field === 'boolean';
 const isFiniteNumber = (field: unknown): field is number => Number.isFinite(field);
 const isInteger = (field: unknown): field is number => Number.isSafeInteger(field);

