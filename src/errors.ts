@@ -65,7 +65,7 @@ export interface ErrorDetails {
 }
 
 /** What `DeribitKeysError.with` changes. */
-interface ErrorContext extends Omit<ErrorDetails, 'cause'> {
+export interface ErrorContext extends Omit<ErrorDetails, 'cause'> {
   readonly code?: ErrorCode;
   readonly message?: string;
 }

@@ -3,6 +3,7 @@ export {
   type ApiKey,
   type ApiKeyChange,
   type ApiKeyId,
+  type ApiKeyOptions,
   changeApiKeyScope,
   createApiKey,
   disableApiKey,
@@ -26,14 +27,22 @@ export {
   forkToken,
   type Login,
   type LoginOptions,
+  type LoginRequestOptions,
   login,
   loginWithClientSecret,
   logout,
   refreshLogin,
 } from './deribit/auth.js';
-export { type ClockReading, type ExchangeClock, getTime, getVersion, type KeptReading } from './deribit/clock.js';
+export {
+  type ClockReading,
+  type ExchangeClock,
+  getTime,
+  getVersion,
+  type KeptReading,
+  type LocalClock,
+} from './deribit/clock.js';
 export { connect } from './deribit/connect.js';
-export type { ConnectOptions } from './deribit/connect-options.js';
+export type { ConnectOptions, ProxyOptions } from './deribit/connect-options.js';
 export { type Endpoint, type EndpointChoice, type Environment, resolveEndpoint } from './deribit/endpoints.js';
 export {
   type AccessLevel,
@@ -46,15 +55,28 @@ export {
   scopeExceeds,
   scopesEqual,
 } from './deribit/scope.js';
-export type { SecondFactor, SecondFactorChallenge } from './deribit/second-factor.js';
-export { promptSecondFactor, singleCodeSecondFactor, totpSecondFactor } from './deribit/second-factor.js';
+export type { SecondFactor, SecondFactorChallenge, SecondFactorOptions } from './deribit/second-factor.js';
+export {
+  promptSecondFactor,
+  singleCodeSecondFactor,
+  type TotpOptions,
+  totpSecondFactor,
+} from './deribit/second-factor.js';
 export type { RequestOptions, Transport } from './deribit/transport.js';
 export { DeribitKeysError, type ErrorCode, type ErrorDetails, isDeribitKeysError, type RpcFailure } from './errors.js';
-export { type RedisTokenStoreOptions, redisTokenStore } from './integrations/token-store/redis-token-store.js';
-export type { KeyRecord } from './keystore/record.js';
+export {
+  type RedisClient,
+  type RedisTokenStoreOptions,
+  redisTokenStore,
+} from './integrations/token-store/redis-token-store.js';
+export type { PermissionPolicy } from './keystore/permissions.js';
+export type { ExchangeState, KeyRecord, KeyState, StoredKey } from './keystore/record.js';
 export * from './session/index.js';
 export * from './signers/index.js';
+export type { SignerLocation } from './signers/kinds.js';
+export type { SignerAccess } from './signers/signer-kind.js';
 export { VERSION } from './version.js';
+export type { CheckName } from './workflows/checks/finding.js';
 export type { Check, Verification } from './workflows/checks/verify.js';
 export type { AccountLogin } from './workflows/context.js';
 export {
@@ -74,4 +96,4 @@ export {
 } from './workflows/library.js';
 export { type LoadSignerOptions, loadSigner } from './workflows/load-signer.js';
 export type { RegisterRequest, Registration } from './workflows/registration/register.js';
-export type { Rotation } from './workflows/rotation/rotate.js';
+export type { RotateRequest, Rotation } from './workflows/rotation/rotate.js';

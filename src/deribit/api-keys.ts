@@ -30,7 +30,7 @@ export interface ApiKey {
   readonly timestampMs: number | null;
 }
 
-type ApiKeyOptions = SecondFactorOptions;
+export type ApiKeyOptions = SecondFactorOptions;
 
 interface Unchecked {
   /**

@@ -28,7 +28,7 @@ export interface Login {
   readonly mandatoryTfaStatus: string | null;
 }
 
-type LoginRequestOptions = Pick<RequestOptions, 'signal' | 'timeoutMs'>;
+export type LoginRequestOptions = Pick<RequestOptions, 'signal' | 'timeoutMs'>;
 
 export interface LoginOptions extends LoginRequestOptions {
   readonly scope?: string | undefined;

@@ -48,14 +48,14 @@ export function checkConnectOptions<T extends ConnectOptions>(
 }
 
 /** The environment variables that name a proxy; lower case wins, as it does for curl. */
-interface ProxyEnvironment {
+export interface ProxyEnvironment {
   readonly HTTPS_PROXY?: string | undefined;
   readonly https_proxy?: string | undefined;
   readonly NO_PROXY?: string | undefined;
   readonly no_proxy?: string | undefined;
 }
 
-interface ProxyOptions {
+export interface ProxyOptions {
   /** URL of an HTTP proxy (`http:` or `https:`, with its credentials where it wants some); null for none. */
   readonly proxy?: string | null | undefined;
   /** Read where `proxy` is left out, and for encrypted traffic to other machines only. */

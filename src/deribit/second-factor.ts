@@ -136,7 +136,7 @@ function endless(method: string): DeribitKeysError {
   );
 }
 
-interface TotpOptions {
+export interface TotpOptions {
   /** Milliseconds since the epoch. */
   readonly nowMs?: (() => number) | undefined;
   /** Resolves after so many milliseconds, or rejects when the signal fires. */

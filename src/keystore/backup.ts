@@ -129,6 +129,15 @@ interface BackupOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** @throws `ERR_STATE` for an empty keystore */
+export async function requireKeysToBackUp(store: Keystore): Promise<void> {
+  const { records, damaged } = await store.list();
+  if (records.length + damaged.length > 0) return;
+  throw new DeribitKeysError('ERR_STATE', `there is no key in ${store.folder} to back up`, {
+    hint: 'name another keystore with --keys-dir <dir> or DERIBIT_KEYS_DIR',
+  });
+}
+
 /**
  * Writes the complete keystore (keys, records, what was retired, the audit log) to a new file, encrypted under a passphrase.
  * @returns how many keys it holds
@@ -140,13 +149,9 @@ export async function writeBackup(
   { path, passphrase, signal }: { readonly path: string; readonly passphrase: Secret } & BackupOptions,
 ): Promise<number> {
   await requireNoFile(path);
+  await requireKeysToBackUp(store);
   const files = await readAll(store);
   const names = namesOf(files.map(({ path: file }) => file));
-  if (names.length === 0) {
-    throw new DeribitKeysError('ERR_STATE', `there is no key in ${store.folder} to back up`, {
-      hint: 'name another keystore with --keys-dir <dir> or DERIBIT_KEYS_DIR',
-    });
-  }
   const texts = new Map(files.map(({ path: file, content }) => [file, asText(content)]));
   const refuse: Refuse = (what) =>
     new DeribitKeysError('ERR_KEY_UNREADABLE', `the keystore ${store.folder} cannot be backed up: ${what}`, {

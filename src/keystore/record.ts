@@ -15,7 +15,7 @@ export type KeyState = (typeof KEY_STATES)[number];
 type RecordEnvironment = 'test' | 'prod';
 
 /** What a key is, whatever the exchange knows of it. Times are ISO 8601 in UTC; what does not apply is null. */
-interface StoredKey {
+export interface StoredKey {
   readonly name: string;
   readonly algorithm: KeyAlgorithm;
   /** Length of the RSA modulus; null for Ed25519. */
@@ -32,7 +32,7 @@ interface StoredKey {
 }
 
 /** What the exchange knows of a key. Its texts are data: they are kept as the exchange says them. */
-interface ExchangeState {
+export interface ExchangeState {
   readonly state: KeyState;
   readonly environment: RecordEnvironment | null;
   /** The endpoint, where it is not the environment's own. */

@@ -1,6 +1,6 @@
 export type { AddKeyRequest, ApiKeyAnswer } from './core/accounts.js';
 export { SandboxError } from './core/errors.js';
-export type { Order } from './core/orders.js';
+export type { Order, TimeInForce } from './core/orders.js';
 export type { CreditOptions } from './core/rate-limits.js';
 export type { Remark, SandboxCall } from './core/records.js';
 export type { SecondFactorKind } from './core/second-factor.js';

@@ -9,11 +9,18 @@ export {
   azureKeyVaultSigner,
   generateInAzureKeyVault,
 } from './kms/azure-key-vault-signer.js';
-export { type GcpKmsClient, type GcpKmsSignerOptions, gcpKmsSigner, generateInGcpKms } from './kms/gcp-kms-signer.js';
+export {
+  type GcpCall,
+  type GcpKmsClient,
+  type GcpKmsSignerOptions,
+  gcpKmsSigner,
+  generateInGcpKms,
+} from './kms/gcp-kms-signer.js';
 export type { LoadPackage } from './optional-package.js';
 export { type GeneratedInToken, type GenerateInTokenOptions, generateInToken } from './pkcs11/generate-in-token.js';
+export type { TokenKeyChoice } from './pkcs11/key-objects.js';
 export { type Pkcs11Signer, type Pkcs11SignerOptions, pkcs11Signer } from './pkcs11/pkcs11-signer.js';
-export type { PinSource } from './pkcs11/token.js';
+export type { PinSource, TokenChoice } from './pkcs11/token.js';
 export type { CallOptions, GenerateInKmsOptions, KmsSigner, KmsSignerOptions, SecretProvider } from './remote-key.js';
 export type { AgentIdentity, AgentKeyChoice } from './ssh-agent/identities.js';
 export { type LoadKeyOptions, loadKeyIntoAgent, removeKeyFromAgent } from './ssh-agent/identities.js';

@@ -575,6 +575,10 @@ describe('remove, backup and restore', () => {
     expect(await json(['remove', 'bot'])).toMatchObject({ name: 'bot', purged: false });
   });
 
+  it('refuse to back up an empty keystore before they ask for a passphrase', async () => {
+    expect(await fails(['backup', join(folder, 'x')])).toMatchObject({ exitCode: 1, code: 'ERR_STATE' });
+  });
+
   it('need a passphrase, and a file that is there', async () => {
     await json(['generate', 'bot']);
     expect(await fails(['backup', join(folder, 'x')])).toMatchObject({ exitCode: 3, code: 'ERR_PASSPHRASE_REQUIRED' });

@@ -21,9 +21,10 @@ export function defineBackup(command: Command, act: Act): void {
     .addHelpText('after', examples('backup keys-2026-11.age', 'backup keys.age --backup-passphrase-file secret.txt'))
     .action(
       act(async (cx, file: string) => {
-        const { writeBackup } = await import('../../keystore/backup.js');
+        const { requireKeysToBackUp, writeBackup } = await import('../../keystore/backup.js');
         const { requireNoFile } = await import('../../keystore/files.js');
         await requireNoFile(file);
+        await requireKeysToBackUp(cx.store);
         const passphrase = await requireNewPassphrase(requestFor(cx, 'the backup'));
         cx.out.note('encrypting …');
         const keys = await writeBackup(cx.store, { path: file, passphrase, signal: cx.host.signal });

@@ -5,7 +5,7 @@ import type { KeyAlgorithm, PrivateKey } from '../keys.js';
 export type PbkdfHash = 'sha1' | 'sha224' | 'sha256' | 'sha384' | 'sha512' | 'sha512-224' | 'sha512-256';
 
 /** The parameters of PBKDF2 (RFC 8018 §5.2); `length` in bytes. */
-interface Pbkdf2Parameters {
+export interface Pbkdf2Parameters {
   readonly hash: PbkdfHash;
   readonly salt: Uint8Array;
   readonly iterations: number;
@@ -20,13 +20,13 @@ interface ScryptCost {
 }
 
 /** The parameters of scrypt; `length` in bytes. */
-interface ScryptParameters extends ScryptCost {
+export interface ScryptParameters extends ScryptCost {
   readonly salt: Uint8Array;
   readonly length: number;
 }
 
 /** A checked public key: its algorithm and canonical SubjectPublicKeyInfo. */
-interface VerificationKey {
+export interface VerificationKey {
   readonly algorithm: KeyAlgorithm;
   readonly spki: Uint8Array;
 }

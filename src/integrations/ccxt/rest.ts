@@ -18,7 +18,7 @@ export type CcxtLogin = CcxtLoginOptions &
     | { readonly keystore: FollowedKeystore; readonly name: string }
   );
 
-interface CcxtLoginOptions {
+export interface CcxtLoginOptions {
   /** What to ask for; all that the key allows where left out. */
   readonly scope?: string | undefined;
   /** For a host that is not one of Deribit's: which of the two it counts as; `test` where left out. */

@@ -5,7 +5,7 @@ import { type LoadPackage, loadOptionalPackage } from '../../signers/optional-pa
 import { defined } from '../../util/defined.js';
 
 /** What is used of a client of the package `redis`: of one server, a cluster or Sentinel. */
-interface RedisClient {
+export interface RedisClient {
   readonly isOpen: boolean;
   connect(): Promise<unknown>;
   get(key: string): Promise<unknown>;

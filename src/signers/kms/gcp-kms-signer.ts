@@ -18,7 +18,7 @@ export interface GcpKmsSignerOptions extends KmsSignerOptions {
 }
 
 /** What the SDK's calls return: a promise that can be cancelled. */
-type GcpCall<T> = Promise<readonly [T, ...unknown[]]> & { cancel?(): void };
+export type GcpCall<T> = Promise<readonly [T, ...unknown[]]> & { cancel?(): void };
 
 /** What is used of the SDK's `KeyManagementServiceClient`. */
 export interface GcpKmsClient {
