@@ -27,7 +27,7 @@ import { thrownBy } from '../support/outcomes.js';
 import { isTaken, type Shop, shop } from './support.js';
 
 const noMetrics = !existsSync(new URL('../../node_modules/prom-client', import.meta.url));
-if (noMetrics) console.warn('skipped, tests of metrics: the package prom-client is not installed');
+if (noMetrics) process.stderr.write('skipped, tests of metrics: the package prom-client is not installed\n');
 
 interface Reply {
   readonly status: number;
