@@ -4,8 +4,15 @@ import { defineConfig } from 'vitest/config';
 
 const source = (path: string) => fileURLToPath(new URL(`./src/${path}`, import.meta.url));
 
-// They replace a module of Node.js, and must not find ours loaded with the real one.
-const REPLACES_MODULES = ['test/keystore/files.test.ts', 'test/keystore/odd-file-systems.test.ts'];
+const ISOLATED = [
+  // they replace a module of Node.js, and must not find ours loaded with the real one
+  'test/keystore/files.test.ts',
+  'test/keystore/odd-file-systems.test.ts',
+  // the library of a token reads its configuration once in a process
+  'test/signers/pkcs11.test.ts',
+  'test/signers/commands.test.ts',
+  'test/signers/tpm.test.ts',
+];
 
 export default defineConfig({
   resolve: {
@@ -30,12 +37,12 @@ export default defineConfig({
         test: {
           name: 'suite',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/torture/**', '**/node_modules/**', ...REPLACES_MODULES],
+          exclude: ['test/torture/**', '**/node_modules/**', ...ISOLATED],
         },
       },
       {
         extends: true,
-        test: { name: 'suite-isolated', include: REPLACES_MODULES, isolate: true },
+        test: { name: 'suite-isolated', include: ISOLATED, isolate: true },
       },
       {
         extends: true,

@@ -234,7 +234,7 @@ describe.skipIf(noToken)('keys in a PKCS#11 token, on the command line', () => {
     expect(desk.sandbox.keys().filter((key) => key.client_id !== desk.sandbox.clientId)).toHaveLength(1);
   });
 
-  it('stay in the token when a rotation to them is taken back, which is said', async () => {
+  it('stay in the token when a rotation to them is rolled back, which is said', async () => {
     const desk = await openDesk(env);
     await desk.json(['generate', 'bot']);
     await desk.json(['register', 'bot', '--scope', 'account:read_write']);
