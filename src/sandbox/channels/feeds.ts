@@ -38,14 +38,18 @@ export function bookChanges(exchange: Exchange, instrument: Instrument, everyMs:
   const changes = () => {
     const now = exchange.market.book(instrument);
     if (now.changeId === known.changeId) return [];
+    const bids = difference(known.bids, now.bids);
+    const asks = difference(known.asks, now.asks);
+    // it changed and changed back between two ticks: the next change follows the one that is known
+    if (bids.length === 0 && asks.length === 0) return [];
     const message = {
       type: 'change',
       timestamp: exchange.now(),
       instrument_name,
       prev_change_id: known.changeId,
       change_id: now.changeId,
-      bids: difference(known.bids, now.bids),
-      asks: difference(known.asks, now.asks),
+      bids,
+      asks,
     };
     known = now;
     return [message];
