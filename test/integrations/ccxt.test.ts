@@ -83,8 +83,11 @@ needsCcxt(title('ccxt with an asymmetric key'), () => {
   test('renews its token before it expires, and replaces one that is refused', async () => {
     const { exchange, ...w } = await signed({ expiresInS: 1 });
     await exchange.privateGetGetSubaccounts();
-    await new Promise((resolve) => setTimeout(resolve, 1_050));
-    await exchange.privateGetGetSubaccounts();
+    const renewed = async () => {
+      await exchange.privateGetGetSubaccounts();
+      return logins(w).length;
+    };
+    await expect.poll(renewed, { timeout: 30_000 }).toBeGreaterThan(1);
     w.sandbox.addFault('error@private/get_subaccounts:13009x2');
     await Promise.all([exchange.privateGetGetSubaccounts(), exchange.privateGetGetSubaccounts()]);
     expect(logins(w).every((call) => call === 'public/auth ok')).toBe(true);

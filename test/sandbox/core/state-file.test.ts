@@ -157,9 +157,8 @@ it('that cannot be written any more fails the change, not the process', async ()
   const access = await token(other);
   rmSync(broken, { recursive: true });
   await token(other);
-  await new Promise((resolve) => setTimeout(resolve, 100));
-  const made = await post(other, 'private/create_api_key', { max_scope: 'trade:read' }, access);
-  expect(made.error?.code).toBe(-32_603);
+  const create = () => post(other, 'private/create_api_key', { max_scope: 'trade:read' }, access);
+  await expect.poll(async () => (await create()).error?.code, { timeout: 30_000 }).toBe(-32_603);
   await expect(other.close()).rejects.toMatchObject({ code: 'ERR_STATE_FILE' });
 });
 

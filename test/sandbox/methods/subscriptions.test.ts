@@ -204,6 +204,6 @@ it('tells of an order that comes in the same packet as the first subscription', 
     socket.send('private/subscribe', { channels: [channel] });
     socket.send('private/buy', { instrument_name: name, amount: 10, price: 40_000, label: String(round) });
     const told = () => heard(channel).find((order) => record(order).label === String(round));
-    expect(await socket.until(told)).toBeDefined();
+    expect(await socket.until(told)).toMatchObject({ order_state: 'open', price: 40_000 });
   }
 });
