@@ -1,4 +1,4 @@
-import { engine as defaultEngine, engine } from '#engine';
+import { engine as defaultEngine } from '#engine';
 import { DeribitKeysError } from '../errors.js';
 import { type Bytes, bytesToHex } from './bytes.js';
 import type { Engine } from './engine/engine.js';
@@ -87,7 +87,7 @@ let used = 0;
 /** A nonce for `client_signature`: 24 lower-case hex digits, 96 random bits. Random bytes are drawn for many at once. */
 export function randomNonce(): string {
   if (used === digits.length) {
-    digits = bytesToHex(engine.randomBytes((NONCE_DIGITS / 2) * NONCES_AT_ONCE));
+    digits = bytesToHex(defaultEngine.randomBytes((NONCE_DIGITS / 2) * NONCES_AT_ONCE));
     used = 0;
   }
   const nonce = digits.slice(used, used + NONCE_DIGITS);

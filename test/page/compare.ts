@@ -16,31 +16,9 @@ function run(command: string, ...args: readonly string[]): void {
 async function makeFiles(folder: string) {
   const at = (name: string) => join(folder, name);
   run('openssl', 'genpkey', '-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:2048', '-out', at('pkcs8.pem'));
-  run(
-    'openssl',
-    'pkcs8',
-    '-topk8',
-    '-in',
-    at('pkcs8.pem'),
-    '-passout',
-    `pass:${PASSPHRASE}`,
-    '-out',
-    at('encrypted.pem'),
-  );
-  run(
-    'openssl',
-    'pkcs8',
-    '-topk8',
-    '-in',
-    at('pkcs8.pem'),
-    '-scrypt',
-    '-scrypt_N',
-    '1024',
-    '-passout',
-    `pass:${PASSPHRASE}`,
-    '-out',
-    at('scrypt.pem'),
-  );
+  const pkcs8 = ['pkcs8', '-topk8', '-in', at('pkcs8.pem'), '-passout', `pass:${PASSPHRASE}`];
+  run('openssl', ...pkcs8, '-out', at('encrypted.pem'));
+  run('openssl', ...pkcs8, '-scrypt', '-scrypt_N', '1024', '-out', at('scrypt.pem'));
   const old = ['-traditional', '-aes128', '-passout', `pass:${PASSPHRASE}`];
   run('openssl', 'rsa', '-in', at('pkcs8.pem'), ...old, '-out', at('pkcs1.pem'));
   run('openssl', 'rsa', '-in', at('pkcs8.pem'), '-traditional', '-outform', 'DER', '-out', at('pkcs1.der'));
