@@ -207,6 +207,10 @@ export async function takeLock(folder: string, name: string, options: LockOption
   const content = JSON.stringify(await thisProcess(randomBytes(12).toString('hex')));
   const taker = { lockPath: path, content, watch: createWatch(leaseMs) };
   const deadlineMs = performance.now() + waitMs;
+  const interrupted = () =>
+    new DeribitKeysError('ERR_INTERRUPTED', `interrupted while waiting for ${what}`, { maybeSent: false });
+  // what was computed until now, such as an RSA key, is not stored after an interruption
+  if (signal?.aborted) throw interrupted();
 
   await explaining('lock', path, async () => {
     let cleared = 0;
@@ -228,7 +232,7 @@ export async function takeLock(folder: string, name: string, options: LockOption
         patient = true;
       }
       await sleep(patient ? PATIENT_POLL_MS : POLL_MS, undefined, { signal }).catch(() => {
-        throw new DeribitKeysError('ERR_INTERRUPTED', `interrupted while waiting for ${what}`, { maybeSent: false });
+        throw interrupted();
       });
     }
   });

@@ -100,6 +100,12 @@ describe('a lock', () => {
     expect(readdirSync(folder)).toEqual([]);
   });
 
+  it('is not taken after an interruption, so that work which went on is not stored', async () => {
+    const folder = temporaryFolder();
+    expect(await codeOf(takeLock(folder, 'bot', { ...SHORT, signal: AbortSignal.abort() }))).toBe('ERR_INTERRUPTED');
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
   it('ends the wait when the user breaks it off', async () => {
     const folder = temporaryFolder();
     const lock = await takeLock(folder, 'bot', SHORT);
