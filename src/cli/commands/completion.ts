@@ -29,13 +29,14 @@ const ZSH = `#compdef deribit-keys
 # zsh completion of deribit-keys: put this into a file named _deribit-keys in a folder of $fpath
 _deribit_keys() {
   local -a lines
-  local line
+  local line help
   for line in "\${(@f)$("\${words[1]}" ${COMPLETE} "\${(@)words[2,CURRENT]}" 2>/dev/null)}"; do
-    [[ -n $line ]] && lines+=("\${\${line%%$'\\t'*}//:/\\\\:}:\${line#*$'\\t'}")
+    help=\${line#*$'\\t'}
+    [[ -n $line ]] && lines+=("\${\${line%%$'\\t'*}//:/\\\\:}\${help:+:$help}")
   done
   if (( \${#lines} )); then _describe 'deribit-keys' lines; else _files; fi
 }
-compdef _deribit_keys deribit-keys
+if [[ \${funcstack[1]} == _deribit_keys ]]; then _deribit_keys; else compdef _deribit_keys deribit-keys; fi
 `;
 
 const FISH = `# fish completion of deribit-keys: deribit-keys completion fish > ~/.config/fish/completions/deribit-keys.fish
