@@ -37,18 +37,8 @@ export function localSigner(key: PrivateKey, engine: Engine = defaultEngine): Lo
  * Whether `signature` is valid for `message` under `publicKey`: pure Ed25519 (RFC 8032 §5.1.7, S below the group's order,
  * no cofactor), or RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017 §8.2.2).
  */
-export function verifySignature(publicKey: PublicKey, message: Uint8Array, signature: Uint8Array): Promise<boolean>;
-/** @internal With another engine than the platform's, for tests. */
-export function verifySignature(
-  ...args: readonly [publicKey: PublicKey, message: Uint8Array, signature: Uint8Array, engine: Engine]
-): Promise<boolean>;
-export function verifySignature(
-  publicKey: PublicKey,
-  message: Uint8Array,
-  signature: Uint8Array,
-  engine: Engine = defaultEngine,
-): Promise<boolean> {
-  return engine.verify(publicKey, message, signature);
+export function verifySignature(publicKey: PublicKey, message: Uint8Array, signature: Uint8Array): Promise<boolean> {
+  return defaultEngine.verify(publicKey, message, signature);
 }
 
 /** The length of each signature that belongs to the signer's key, in bytes. */

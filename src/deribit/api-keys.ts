@@ -89,7 +89,7 @@ const LIST = 'private/list_api_keys';
 
 /** All keys of the account (`private/list_api_keys`). */
 export async function listApiKeys(account: Account, options?: ApiKeyOptions): Promise<readonly ApiKey[]> {
-  const result = await withSecondFactor(account, LIST, {}, options);
+  const result = await withSecondFactor(account, { method: LIST, ...options });
   return listOf(LIST, result).map((item, i) => readApiKey(LIST, item, `[${i}].`));
 }
 
@@ -102,7 +102,7 @@ export async function listReadableApiKeys(
   account: Account,
   options?: ApiKeyOptions,
 ): Promise<{ readonly keys: readonly ApiKey[]; readonly unreadable: number }> {
-  const items = listOf(LIST, await withSecondFactor(account, LIST, {}, options));
+  const items = listOf(LIST, await withSecondFactor(account, { method: LIST, ...options }));
   const keys = items
     .filter(isRecord)
     .filter(({ id }) => Number.isSafeInteger(id))
@@ -159,7 +159,7 @@ export function disableApiKey(account: Account, { keyId }: ApiKeyId, options?: A
 /** Removes a key for good (`private/remove_api_key`). */
 export async function removeApiKey(account: Account, { keyId }: ApiKeyId, options?: ApiKeyOptions): Promise<void> {
   const method = 'private/remove_api_key';
-  const result = await withSecondFactor(account, method, { id: checkId(keyId) }, options);
+  const result = await withSecondFactor(account, { method, params: { id: checkId(keyId) }, ...options });
   if (result !== 'ok') throw unexpected({ method, field: 'the result', expected: '"ok"', value: result });
 }
 
@@ -212,7 +212,7 @@ async function keyFrom(
     readonly params: () => Readonly<Record<string, unknown>>;
   },
 ): Promise<ApiKey> {
-  return readApiKey(method, await withSecondFactor(account, method, params(), options));
+  return readApiKey(method, await withSecondFactor(account, { method, params: params(), ...options }));
 }
 
 function readApiKey(method: string, value: unknown, at = ''): ApiKey {

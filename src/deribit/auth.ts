@@ -3,7 +3,7 @@ import { isDeribitKeysError } from '../errors.js';
 import { defined } from '../util/defined.js';
 import { buildAuthParams, type Credentials } from './auth-params.js';
 import { clockCommand, describeOffset, type ExchangeClock, getTime, withClockCorrection } from './clock.js';
-import { protocolError } from './json-rpc.js';
+import { type Params, protocolError } from './json-rpc.js';
 import { fieldsOf } from './shapes.js';
 import type { RequestOptions, Transport } from './transport.js';
 
@@ -50,7 +50,7 @@ export async function login(
 ): Promise<Login> {
   const { scope, state, timestampMs = options.nowMs?.() } = options;
   const params = await buildAuthParams(credentials, { timestampMs, scope, state });
-  return authenticate(transport, 'public/auth', { ...params }, options);
+  return authenticate(transport, { method: 'public/auth', params: { ...params }, ...options });
 }
 
 /** Logs in by sending the shared secret of a symmetric key (`client_credentials`). Prefer {@link login}, which does not. */
@@ -59,8 +59,9 @@ export async function loginWithClientSecret(
   { clientId, clientSecret }: { readonly clientId: string; readonly clientSecret: Secret },
   { scope, state, ...options }: LoginOptions = {},
 ): Promise<Login> {
-  const params = { grant_type: 'client_credentials', client_id: clientId, client_secret: clientSecret.reveal() };
-  return authenticate(transport, 'public/auth', { ...params, ...defined({ scope, state }) }, options);
+  const secret = { grant_type: 'client_credentials', client_id: clientId, client_secret: clientSecret.reveal() };
+  const params = { ...secret, ...defined({ scope, state }) };
+  return authenticate(transport, { method: 'public/auth', params, ...options });
 }
 
 /** Trades a refresh token for a new pair (`public/auth`, `refresh_token`); where it is refused, sign again. */
@@ -69,30 +70,43 @@ export async function refreshLogin(
   refreshToken: Secret,
   { scope, state, ...options }: LoginOptions = {},
 ): Promise<Login> {
-  const params = { grant_type: 'refresh_token', refresh_token: refreshToken.reveal() };
-  return authenticate(transport, 'public/auth', { ...params, ...defined({ scope, state }) }, options);
+  const params = {
+    grant_type: 'refresh_token',
+    refresh_token: refreshToken.reveal(),
+    ...defined({ scope, state }),
+  };
+  return authenticate(transport, { method: 'public/auth', params, ...options });
 }
 
-/** A login for a subaccount, by its user id (`public/exchange_token`). */
+export interface ExchangeTokenOptions extends LoginRequestOptions {
+  readonly refreshToken: Secret;
+  /** The user id of the subaccount. */
+  readonly subjectId: number;
+  readonly scope?: string | undefined;
+}
+
+/** Logs in to a subaccount (`public/exchange_token`). Throws as {@link login} does. */
 export async function exchangeToken(
   transport: Transport,
-  refreshToken: Secret,
-  subjectId: number,
-  { scope, ...options }: LoginOptions = {},
+  { refreshToken, subjectId, scope, ...options }: ExchangeTokenOptions,
 ): Promise<Login> {
   const params = { refresh_token: refreshToken.reveal(), subject_id: subjectId, ...defined({ scope }) };
-  return authenticate(transport, 'public/exchange_token', params, options);
+  return authenticate(transport, { method: 'public/exchange_token', params, ...options });
 }
 
-/** A login for a new session of that name (`public/fork_token`); needs a token of session scope. */
+export interface ForkTokenOptions extends LoginRequestOptions {
+  /** Of a login with a session scope. */
+  readonly refreshToken: Secret;
+  readonly sessionName: string;
+}
+
+/** Logs in to a new session (`public/fork_token`). Throws as {@link login} does. */
 export async function forkToken(
   transport: Transport,
-  refreshToken: Secret,
-  sessionName: string,
-  options: LoginRequestOptions = {},
+  { refreshToken, sessionName, ...options }: ForkTokenOptions,
 ): Promise<Login> {
   const params = { refresh_token: refreshToken.reveal(), session_name: sessionName };
-  return authenticate(transport, 'public/fork_token', params, options);
+  return authenticate(transport, { method: 'public/fork_token', params, ...options });
 }
 
 /**
@@ -104,7 +118,7 @@ export async function logout(
   { invalidateToken = true, ...options }: LoginRequestOptions & { readonly invalidateToken?: boolean } = {},
 ): Promise<void> {
   try {
-    await call(account, 'private/logout', { invalidate_token: invalidateToken }, options);
+    await call(account, { method: 'private/logout', params: { invalidate_token: invalidateToken }, ...options });
   } catch (error) {
     const closed = isDeribitKeysError(error, 'ERR_CONNECTION_CLOSED') && error.maybeSent === true;
     if (!closed || account.transport.kind !== 'websocket') throw error;
@@ -112,12 +126,7 @@ export async function logout(
   await account.transport.close();
 }
 
-async function authenticate(
-  transport: Transport,
-  method: string,
-  params: Readonly<Record<string, unknown>>,
-  { signal, timeoutMs }: LoginRequestOptions,
-): Promise<Login> {
+async function authenticate(transport: Transport, { method, params, signal, timeoutMs }: Call): Promise<Login> {
   const fields = fieldsOf(method, await transport.request(method, params, defined({ signal, timeoutMs })));
   const token = (name: string) => {
     const value = fields.string(name);
@@ -153,18 +162,18 @@ export function accountOf(transport: Transport, login: { readonly accessToken: S
   return { transport, accessToken: transport.kind === 'websocket' ? null : login.accessToken };
 }
 
-/** Asks in the account's name; rejects as {@link Transport.request} does. */
+/** A request in an account's name. */
+export interface Call extends CallOptions {
+  readonly method: string;
+  readonly params?: Params;
+}
+
+/** Sends a request in the account's name. Resolves to its result, unchecked; rejects as {@link Transport.request} does. */
 export function call(
   { transport, accessToken }: Account,
-  method: string,
-  params: Readonly<Record<string, unknown>> = {},
-  { signal, timeoutMs }: CallOptions = {},
+  { method, params, signal, timeoutMs }: Call,
 ): Promise<unknown> {
-  return transport.request(method, params, {
-    ...(signal === undefined ? {} : { signal }),
-    ...(timeoutMs === undefined ? {} : { timeoutMs }),
-    ...(accessToken === null ? {} : { accessToken }),
-  });
+  return transport.request(method, params, defined({ signal, timeoutMs, accessToken: accessToken ?? undefined }));
 }
 
 /** What a login needs beside its credentials. */

@@ -57,7 +57,7 @@ class HttpPosts implements HttpTransport {
     const proxy = client === undefined ? platform.proxyFor(this.url, options) : null;
     this.#place = placeOf(this.url, proxy);
     this.#sendsOnce = client !== undefined || platform.sendsOnce;
-    this.#newClient = async () => client ?? platform.openHttpClient(this.url, proxy, options);
+    this.#newClient = async () => client ?? platform.openHttpClient(this.url, { ...options, proxy });
   }
 
   async request(method: string, given?: Params, options?: RequestOptions): Promise<unknown> {

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { describeSpoiltText, type SecretLike, toSecret } from '../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
-import { type Account, type CallOptions, call } from './auth.js';
+import { type Account, type Call, type CallOptions, call } from './auth.js';
 import { isRecord } from './json-rpc.js';
 import { interruptedError } from './network-errors.js';
 import { fieldsOf, listOf } from './shapes.js';
@@ -38,7 +38,7 @@ export interface SecondFactorOptions extends CallOptions {
 const MAX_ATTEMPTS = 4;
 
 /**
- * Asks in the account's name, and proves the second factor where the exchange wants it: its challenge is a successful
+ * Sends a request in the account's name, and proves the second factor where the exchange wants it: its challenge is a successful
  * result, which is answered by the same request with `authorization_data` and `challenge` added. A refused code
  * (13668) starts over with a new challenge, up to four codes in all.
  *
@@ -47,13 +47,11 @@ const MAX_ATTEMPTS = 4;
  */
 export async function withSecondFactor(
   account: Account,
-  method: string,
-  params: Readonly<Record<string, unknown>> = {},
-  options: SecondFactorOptions = {},
+  { secondFactor, onNote, ...request }: Call & SecondFactorOptions,
 ): Promise<unknown> {
-  const { secondFactor, signal, onNote } = options;
+  const { method, params, signal } = request;
   let refusal: DeribitKeysError | null = null;
-  let result = await call(account, method, params, options);
+  let result = await call(account, request);
   for (let attempt = 1; ; attempt += 1) {
     const challenge = readChallenge(method, result);
     if (challenge === null) return result;
@@ -75,12 +73,12 @@ export async function withSecondFactor(
     if (signal?.aborted) throw interruptedError(`the second factor for ${method}`, { maybeSent: false });
     const answer = { ...params, authorization_data: code, challenge: challenge.text };
     try {
-      result = await call(account, method, answer, options);
+      result = await call(account, { ...request, params: answer });
       refusal = null;
     } catch (error) {
       if (!isRefusedCode(error) || !retryable) throw error;
       refusal = error;
-      result = await call(account, method, params, options);
+      result = await call(account, request);
     }
   }
 }

@@ -64,7 +64,7 @@ export async function openWebSocket(endpoint: Endpoint, given: ConnectOptions = 
       onFault: (fault) => connection.onFault(fault),
       onClose: (code) => connection.onEnd(code),
     };
-    connection.attach(await platform.openSocket(url, proxy, { ...options, signal: abort.signal }, handlers));
+    connection.attach(await platform.openSocket(url, { ...options, proxy, signal: abort.signal }, handlers));
     platform.trace(() => ({ kind: 'connect', host: new URL(url).host }));
     return connection;
   } catch (error) {

@@ -53,6 +53,12 @@ interface Token {
   readonly renewAfterMs: number;
 }
 
+interface LoginRequest {
+  readonly transport: Transport;
+  readonly reason: LoginReason;
+  readonly credentials: SessionKey;
+}
+
 /**
  * One login and its token: made, renewed, and made anew where a refresh is refused.
  *
@@ -198,11 +204,11 @@ export class TokenManager {
 
   async #sign(transport: Transport, reason: LoginReason): Promise<void> {
     try {
-      await this.#signOnce(transport, reason, await this.#context.key.current());
+      await this.#signOnce({ transport, reason, credentials: await this.#context.key.current() });
     } catch (error) {
       // the successor may have got the name after the key was read
       if (!isRefusedLogin(error) || !(await this.hasMoved())) throw error;
-      await this.#signOnce(transport, 'rotated', await this.#context.key.current());
+      await this.#signOnce({ transport, reason: 'rotated', credentials: await this.#context.key.current() });
     }
   }
 
@@ -221,7 +227,7 @@ export class TokenManager {
         purpose: { clientId, fingerprint: fingerprint(signer.publicKey), url: shared.url, scope: scope ?? null },
         ...(reason === 'unauthorized' ? { refused: own } : { due: own }),
         whenAway: isInUse ? 'refuse' : shared.whenAway,
-        renew: (expiring) => this.#renewShared(transport, reason, credentials, expiring),
+        renew: (expiring) => this.#renewShared(expiring, { transport, reason, credentials }),
         nowMs: () => time.nowMs(),
         signal: this.#ended.signal,
         onNote: (_, error) => events.emit('unshared', { error }),
@@ -237,16 +243,11 @@ export class TokenManager {
     }
   }
 
-  async #renewShared(
-    transport: Transport,
-    reason: LoginReason,
-    credentials: SessionKey,
-    expiring: StoredToken | null,
-  ): Promise<StoredToken> {
+  async #renewShared(expiring: StoredToken | null, login: LoginRequest): Promise<StoredToken> {
     const refresh = expiring?.refreshToken ?? null;
-    if (refresh === null) await this.#signOnce(transport, reason, credentials);
-    else if (!(await this.#refreshed(transport, new Secret(refresh)))) {
-      await this.#signOnce(transport, 'refresh-refused', credentials);
+    if (refresh === null) await this.#signOnce(login);
+    else if (!(await this.#refreshed(login.transport, new Secret(refresh)))) {
+      await this.#signOnce({ ...login, reason: 'refresh-refused' });
     }
     const token = this.#token;
     if (token === null) throw new DeribitKeysError('ERR_INTERNAL', 'there is no token after a login');
@@ -289,7 +290,7 @@ export class TokenManager {
     this.#context.events.emit('unshared', { error });
   }
 
-  async #signOnce(transport: Transport, reason: LoginReason, credentials: SessionKey): Promise<void> {
+  async #signOnce({ transport, reason, credentials }: LoginRequest): Promise<void> {
     const scope = this.isShared ? sharedScope(this.#context.scope) : this.#context.scope;
     const made = await this.#login.make({ transport, credentials, scope });
     this.#keep(made, mark(this.#context.time));

@@ -40,6 +40,15 @@ export interface NewKey extends GenerateOptions {
   readonly exclusive?: boolean;
 }
 
+/** What it takes to make a key. */
+interface GenerateRequest<T> {
+  readonly key: NewKey;
+  readonly target: T;
+  /** What the options add to the target. */
+  readonly values: OptionValues;
+  readonly access: SignerAccess;
+}
+
 /** A key that was found, and where it is. */
 interface HeldKey<L> {
   readonly publicKey: PublicKey;
@@ -82,7 +91,7 @@ export interface SignerKind<L extends { readonly kind: string }, T extends { rea
   /** Opens the key that the options name, once, for what a record needs. */
   hold(values: OptionValues, access: SignerAccess): Promise<HeldKey<L>>;
   /** Makes a key. @throws `ERR_NAME_TAKEN` where the target has one of that name */
-  generate(key: NewKey, target: T, values: OptionValues, access: SignerAccess): Promise<MadeKey<L>>;
+  generate(request: GenerateRequest<T>): Promise<MadeKey<L>>;
   /** What to say of a key that was just made. */
   warning?(values: OptionValues): string;
 }

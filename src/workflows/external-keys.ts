@@ -45,7 +45,9 @@ export async function addExternalKey(
     kind,
     values,
     access,
-  }: { readonly name: string; readonly kind: AnySignerKind } & {
+  }: {
+    readonly name: string;
+    readonly kind: AnySignerKind;
     readonly values: OptionValues;
     readonly access: SignerAccess;
   },
@@ -67,7 +69,9 @@ export async function generateExternalKey(
     target,
     values = {},
     access,
-  }: { readonly key: NewKey; readonly target: SignerTarget } & {
+  }: {
+    readonly key: NewKey;
+    readonly target: SignerTarget;
     readonly values?: OptionValues;
     readonly access: SignerAccess;
   },
@@ -76,7 +80,7 @@ export async function generateExternalKey(
   requireSize(key);
   kind.requireType?.(key.type ?? 'ed25519', target);
   await store.requireFree(key.name);
-  const { publicKey, location, recover } = await kind.generate(key, target, values, access);
+  const { publicKey, location, recover } = await kind.generate({ key, target, values, access });
   return storePublicKey(store, { name: key.name, publicKey, signer: location, action: 'generate' }).catch((error) => {
     throw isDeribitKeysError(error) ? error.with({ hint: recover }) : error;
   });

@@ -39,7 +39,7 @@ async function stateOnExchange(
   login: AccountLogin,
 ): Promise<'enabled' | 'disabled' | 'gone' | 'missing'> {
   const publicKey = await readPublicKey(context.store, record).catch(() => null);
-  const keys = await withAccount(context, onBehalfOf(login, record), 'read', (account) =>
+  const keys = await withAccount(context, { login: onBehalfOf(login, record), level: 'read' }, (account) =>
     accountKeys(context, account),
   );
   const matched = publicKey === null ? null : await matchKeys(keys, publicKey);

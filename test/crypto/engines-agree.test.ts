@@ -5,7 +5,7 @@ import { privateKeyFromEd25519Seed, publicKeyFromEd25519, publicKeyFromRsa } fro
 import { concatBytes } from '../../src/crypto/bytes.js';
 import type { PbkdfHash } from '../../src/crypto/engine/engine.js';
 import type { PublicKey } from '../../src/crypto/keys.js';
-import { localSigner, verifySignature } from '../../src/crypto/signer.js';
+import { localSigner } from '../../src/crypto/signer.js';
 import { propertyRuns } from '../support/property-runs.js';
 import { hex, native, portable, rsaKey, utf8 } from './support.js';
 
@@ -20,8 +20,8 @@ describe('what one engine signs, the other verifies', () => {
         expect((await privateKeyFromEd25519Seed(seed, undefined, native)).publicKey.equals(key.publicKey)).toBe(true);
         const signature = await localSigner(key, native).sign(data);
         expect(await localSigner(key, portable).sign(data)).toEqual(signature);
-        expect(await verifySignature(key.publicKey, data, signature, portable)).toBe(true);
-        expect(await verifySignature(key.publicKey, data, signature, native)).toBe(true);
+        expect(await portable.verify(key.publicKey, data, signature)).toBe(true);
+        expect(await native.verify(key.publicKey, data, signature)).toBe(true);
         expect(publicKeyFromEd25519(key.publicKey.spki.slice(-32)).equals(key.publicKey)).toBe(true);
       }),
       { numRuns: propertyRuns(25) },
@@ -36,8 +36,8 @@ describe('what one engine signs, the other verifies', () => {
         const signature = await ours.sign(data);
         expect(signature.length).toBe(bits / 8);
         expect(await theirs.sign(data)).toEqual(signature);
-        expect(await verifySignature(key.publicKey, data, signature, portable)).toBe(true);
-        expect(await verifySignature(key.publicKey, data, signature, native)).toBe(true);
+        expect(await portable.verify(key.publicKey, data, signature)).toBe(true);
+        expect(await native.verify(key.publicKey, data, signature)).toBe(true);
       }),
       { numRuns: propertyRuns(bits === 2048 ? 8 : 2) },
     );
@@ -52,22 +52,22 @@ describe('a signature that was changed is refused by both engines', () => {
     await fc.assert(
       fc.asyncProperty(fc.nat(signature.length - 1), fc.integer({ min: 1, max: 255 }), async (at, flip) => {
         const changed = signature.map((byte, i) => (i === at ? byte ^ flip : byte));
-        expect(await verifySignature(key.publicKey, data, changed, native)).toBe(false);
-        expect(await verifySignature(key.publicKey, data, changed, portable)).toBe(false);
+        expect(await native.verify(key.publicKey, data, changed)).toBe(false);
+        expect(await portable.verify(key.publicKey, data, changed)).toBe(false);
       }),
       { numRuns: propertyRuns(30) },
     );
     for (const wrongLength of [new Uint8Array(), signature.slice(1), concatBytes(Uint8Array.of(0), signature)]) {
-      expect(await verifySignature(key.publicKey, data, wrongLength, native)).toBe(false);
-      expect(await verifySignature(key.publicKey, data, wrongLength, portable)).toBe(false);
+      expect(await native.verify(key.publicKey, data, wrongLength)).toBe(false);
+      expect(await portable.verify(key.publicKey, data, wrongLength)).toBe(false);
     }
   });
 
   test('for an RSA signature that is not below the modulus', async () => {
     const publicKey = keyOfNobody();
     const tooLarge = new Uint8Array(256).fill(0xff);
-    expect(await verifySignature(publicKey, utf8(''), tooLarge, native)).toBe(false);
-    expect(await verifySignature(publicKey, utf8(''), tooLarge, portable)).toBe(false);
+    expect(await native.verify(publicKey, utf8(''), tooLarge)).toBe(false);
+    expect(await portable.verify(publicKey, utf8(''), tooLarge)).toBe(false);
   });
 
   test('for an Ed25519 signature that only the equation with the cofactor accepts', async () => {
@@ -77,8 +77,8 @@ describe('a signature that was changed is refused by both engines', () => {
     const raw = key.publicKey.spki.slice(-32);
     const signature = await cofactoredSignature(raw, await secretScalar(seed), data);
     expect(await verifyAsync(signature, data, raw, { zip215: false })).toBe(true);
-    expect(await verifySignature(key.publicKey, data, signature, native)).toBe(false);
-    expect(await verifySignature(key.publicKey, data, signature, portable)).toBe(false);
+    expect(await native.verify(key.publicKey, data, signature)).toBe(false);
+    expect(await portable.verify(key.publicKey, data, signature)).toBe(false);
   });
 });
 

@@ -5,7 +5,7 @@ import { generateKeyPair } from '../../src/crypto/generate.js';
 import { encodePrivateKeyPem, encodePublicKeyPem, loadPkcs8Pem } from '../../src/crypto/key-pem.js';
 import type { PrivateKey } from '../../src/crypto/keys.js';
 import { decodePem } from '../../src/crypto/pem.js';
-import { localSigner, verifySignature } from '../../src/crypto/signer.js';
+import { localSigner } from '../../src/crypto/signer.js';
 import { isDeribitKeysError } from '../../src/errors.js';
 import { propertyRuns } from '../support/property-runs.js';
 import { ENGINES, rsaKey, utf8 } from './support.js';
@@ -74,7 +74,7 @@ describe.each(ENGINES)('on the $name engine', (engine) => {
             return;
           }
           const signature = await localSigner(key, engine).sign(message);
-          expect(await verifySignature(key.publicKey, message, signature, engine)).toBe(true);
+          expect(await engine.verify(key.publicKey, message, signature)).toBe(true);
         }),
         { numRuns: propertyRuns(75) },
       );

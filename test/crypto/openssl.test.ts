@@ -5,7 +5,7 @@ import { generateKeyPair } from '../../src/crypto/generate.js';
 import { encodePrivateKeyPem, encodePublicKeyPem, loadPkcs8Pem } from '../../src/crypto/key-pem.js';
 import type { PrivateKey } from '../../src/crypto/keys.js';
 import { decodePem } from '../../src/crypto/pem.js';
-import { localSigner, verifySignature } from '../../src/crypto/signer.js';
+import { localSigner } from '../../src/crypto/signer.js';
 import { ENGINES, has, opensslFolder, utf8 } from './support.js';
 
 const MESSAGE = utf8('1576074319000\n1iqt2wls\n');
@@ -85,8 +85,8 @@ describe.skipIf(!has('openssl', 'version')).each(ENGINES)('on the $name engine',
     expect(key.publicKey.equals(publicKey)).toBe(true);
     expect(encodePrivateKeyPem(key)).toBe(text('private.pem'));
     expect(key.bits).toBe(kind === 'ed25519' ? null : Number(kind.slice(4)));
-    expect(await verifySignature(publicKey, MESSAGE, folder.read('signature'), engine)).toBe(true);
-    expect(await verifySignature(publicKey, utf8('another'), folder.read('signature'), engine)).toBe(false);
+    expect(await engine.verify(publicKey, MESSAGE, folder.read('signature'))).toBe(true);
+    expect(await engine.verify(publicKey, utf8('another'), folder.read('signature'))).toBe(false);
     const [privateBlock] = decodePem(text('private.pem'));
     const slowly = await decodePkcs8(privateBlock?.bytes ?? new Uint8Array(), engine);
     expect(slowly.exposePkcs8()).toEqual(key.exposePkcs8());

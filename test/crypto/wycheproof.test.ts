@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { decodeSpki } from '../../src/crypto/asn1/spki-pkcs8.js';
-import { verifySignature } from '../../src/crypto/signer.js';
 import { ENGINES, failure, hex } from './support.js';
 
 interface Vector {
@@ -60,7 +59,7 @@ describe.each(ENGINES)('on the $name engine', (engine) => {
       }
       const key = decodeSpki(hex(group.keyDer));
       for (const vector of group.tests) {
-        const valid = await verifySignature(key, hex(vector.msg), hex(vector.sig), engine);
+        const valid = await engine.verify(key, hex(vector.msg), hex(vector.sig));
         if (valid !== verdict(vector)) wrong.push(`${vector.tcId} ${vector.comment}: ${vector.result}, got ${valid}`);
       }
     }

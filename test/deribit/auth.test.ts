@@ -222,8 +222,8 @@ describe('a login', () => {
     const all = [
       await loginWithClientSecret(transport, symmetric, { scope: 'x' }),
       await refreshLogin(transport, token, { timeoutMs: 5 }),
-      await exchangeToken(transport, token, 12, { scope: 'y' }),
-      await forkToken(transport, token, 'bot'),
+      await exchangeToken(transport, { refreshToken: token, subjectId: 12, scope: 'y' }),
+      await forkToken(transport, { refreshToken: token, sessionName: 'bot' }),
     ];
     expect(asked.map(({ method, params }) => [method, params])).toEqual([
       [
@@ -249,7 +249,7 @@ describe('an account', () => {
     const http = fakeTransport(() => 1);
     const made = await login(fakeTransport(() => answer).transport, symmetric);
     const signal = new AbortController().signal;
-    await call(accountOf(http.transport, made), 'private/x', { a: 1 }, { signal, timeoutMs: 3 });
+    await call(accountOf(http.transport, made), { method: 'private/x', params: { a: 1 }, signal, timeoutMs: 3 });
     expect(http.asked[0]).toEqual({
       method: 'private/x',
       params: { a: 1 },
@@ -257,7 +257,7 @@ describe('an account', () => {
     });
     expect(made.accessToken.reveal()).toBe(answer.access_token);
     const ws = fakeTransport(() => 1, 'websocket');
-    await call(accountOf(ws.transport, made), 'private/x');
+    await call(accountOf(ws.transport, made), { method: 'private/x' });
     expect(ws.asked[0]).toEqual({ method: 'private/x', params: {}, options: {} });
     expect(shown(accountOf(http.transport, made).accessToken)).not.toContain('canary');
   });

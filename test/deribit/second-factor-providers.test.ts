@@ -113,7 +113,7 @@ describe('codes from a seed', () => {
     const notes: string[] = [];
     const options = { secondFactor: totpSecondFactor(SEED, time), onNote: (text: string) => notes.push(text) };
     for (let call = 0; call < 3; call += 1)
-      expect(await withSecondFactor(accountOn(transport), METHOD, {}, options)).toBe('done');
+      expect(await withSecondFactor(accountOn(transport), { method: METHOD, ...options })).toBe('done');
     expect(notes).toHaveLength(3);
     expect(time.slept.every((ms) => ms > 0 && ms <= 30_000)).toBe(true);
   });
@@ -187,7 +187,10 @@ describe('a single code', () => {
 
   it('is not tried again where it is refused', async () => {
     const { transport, asked } = exchange(() => 'tfa_code_not_matched');
-    const work = withSecondFactor(accountOn(transport), METHOD, {}, { secondFactor: singleCodeSecondFactor('123456') });
+    const work = withSecondFactor(accountOn(transport), {
+      method: METHOD,
+      secondFactor: singleCodeSecondFactor('123456'),
+    });
     expect((await failure(work, 'ERR_SECOND_FACTOR_REFUSED')).rpc?.code).toBe(13668);
     expect(asked.filter(({ params }) => params.challenge !== undefined)).toHaveLength(1);
   });
@@ -208,7 +211,7 @@ describe('codes from a prompt', () => {
       questions.push(question);
       return typed[questions.length - 1] ?? '';
     });
-    expect(await withSecondFactor(accountOn(transport), METHOD, {}, { secondFactor })).toBe('done');
+    expect(await withSecondFactor(accountOn(transport), { method: METHOD, secondFactor })).toBe('done');
     expect(questions).toHaveLength(4);
     expect(new Set(questions).size).toBe(4);
   });

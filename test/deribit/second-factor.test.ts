@@ -9,7 +9,7 @@ import { failure, fakeTransport, shown } from './servers.js';
 describe('a protected call', () => {
   it('is one request where no second factor is wanted', async () => {
     const { transport, asked } = fakeTransport(() => ({ id: 1 }));
-    expect(await withSecondFactor(accountOn(transport), METHOD, { a: 1 })).toEqual({ id: 1 });
+    expect(await withSecondFactor(accountOn(transport), { method: METHOD, params: { a: 1 } })).toEqual({ id: 1 });
     expect(asked).toEqual([{ method: METHOD, params: { a: 1 }, options: { accessToken: new Secret('token') } }]);
   });
 
@@ -20,7 +20,12 @@ describe('a protected call', () => {
       seen.push(challenge);
       return '123456';
     };
-    const result = await withSecondFactor(accountOn(transport), METHOD, { a: 1 }, { secondFactor, timeoutMs: 5 });
+    const result = await withSecondFactor(accountOn(transport), {
+      method: METHOD,
+      params: { a: 1 },
+      secondFactor,
+      timeoutMs: 5,
+    });
     expect(result).toBe('done');
     expect(asked.map(({ params }) => params)).toEqual([
       { a: 1 },
@@ -45,7 +50,7 @@ describe('a protected call', () => {
       seen.push([attempt, reason, refusal?.rpc?.code ?? null, retryable]);
       return '000000';
     };
-    expect(await withSecondFactor(accountOn(transport), METHOD, {}, { secondFactor })).toBe('done');
+    expect(await withSecondFactor(accountOn(transport), { method: METHOD, secondFactor })).toBe('done');
     expect(seen).toEqual([
       [1, null, null, true],
       [2, 'tfa_code_not_matched', 13668, true],
@@ -67,7 +72,7 @@ describe('a protected call', () => {
 
   it('ends after four refusals with the last of them', async () => {
     const { transport, asked } = exchange(() => 'tfa_code_not_matched');
-    const work = withSecondFactor(accountOn(transport), METHOD, {}, { secondFactor: async () => '000000' });
+    const work = withSecondFactor(accountOn(transport), { method: METHOD, secondFactor: async () => '000000' });
     const error = await failure(work, 'ERR_SECOND_FACTOR_REFUSED');
     expect(error.rpc).toMatchObject({ code: 13668, data: { reason: 'tfa_code_not_matched' } });
     expect(asked).toHaveLength(8);
@@ -75,7 +80,7 @@ describe('a protected call', () => {
 
   it('ends where each code is answered with another challenge', async () => {
     const { transport, asked } = fakeTransport(() => ({ security_key_authorization_required: true, challenge: 'c' }));
-    const work = withSecondFactor(accountOn(transport), METHOD, {}, { secondFactor: async () => '000000' });
+    const work = withSecondFactor(accountOn(transport), { method: METHOD, secondFactor: async () => '000000' });
     await failure(work, 'ERR_SECOND_FACTOR_REFUSED');
     expect(asked).toHaveLength(5);
   });
@@ -86,7 +91,7 @@ describe('a protected call', () => {
         return { security_key_authorization_required: true, challenge: 'c', security_keys: [{ type: 'tfa' }] };
       throw rpcError(METHOD, { code, message: 'm', data: { wait: 30 } });
     });
-    const work = withSecondFactor(accountOn(transport), METHOD, {}, { secondFactor: async () => '000000' });
+    const work = withSecondFactor(accountOn(transport), { method: METHOD, secondFactor: async () => '000000' });
     const error = await failure(work, code === 13021 ? 'ERR_RPC' : 'ERR_SECOND_FACTOR_REFUSED');
     expect(error.rpc?.code).toBe(code);
     if (code === 12998) expect(error.hint).toContain('30 s');
@@ -95,19 +100,19 @@ describe('a protected call', () => {
 
   it('says clearly that there is no way to give a code, and that nothing was done', async () => {
     const none = await failure(
-      withSecondFactor(accountOn(exchange(() => null).transport), METHOD),
+      withSecondFactor(accountOn(exchange(() => null).transport), { method: METHOD }),
       'ERR_SECOND_FACTOR_REQUIRED',
     );
     expect(none.maybeSent).toBe(false);
     const hardware = exchange(() => null, [{ type: 'webauthn', name: 'key' }]);
     const secondFactor = async () => '123456';
     const error = await failure(
-      withSecondFactor(accountOn(hardware.transport), METHOD, {}, { secondFactor }),
+      withSecondFactor(accountOn(hardware.transport), { method: METHOD, secondFactor }),
       'ERR_SECOND_FACTOR_REQUIRED',
     );
     expect(error).toMatchObject({ maybeSent: false, message: expect.stringContaining('hardware') });
     const both = exchange(() => null, [{ type: 'webauthn' }, { type: 'tfa' }]);
-    expect(await withSecondFactor(accountOn(both.transport), METHOD, {}, { secondFactor })).toBe('done');
+    expect(await withSecondFactor(accountOn(both.transport), { method: METHOD, secondFactor })).toBe('done');
   });
 
   it('keeps to the truth about what may have arrived', async () => {
@@ -116,7 +121,7 @@ describe('a protected call', () => {
       if (params.challenge === undefined) return { security_key_authorization_required: true, challenge: 'c' };
       throw lost;
     });
-    const work = withSecondFactor(accountOn(transport), METHOD, {}, { secondFactor: async () => '000000' });
+    const work = withSecondFactor(accountOn(transport), { method: METHOD, secondFactor: async () => '000000' });
     expect(await failure(work, 'ERR_CONNECTION_CLOSED')).toBe(lost);
   });
 
@@ -128,11 +133,14 @@ describe('a protected call', () => {
       return '000000';
     };
     const options = { secondFactor, signal: controller.signal };
-    const error = await failure(withSecondFactor(accountOn(transport), METHOD, {}, options), 'ERR_INTERRUPTED');
+    const error = await failure(
+      withSecondFactor(accountOn(transport), { method: METHOD, ...options }),
+      'ERR_INTERRUPTED',
+    );
     expect(error.maybeSent).toBe(false);
     expect(asked).toHaveLength(1);
     const broken = { secondFactor: () => Promise.reject(new TypeError('mine')) };
-    await expect(withSecondFactor(accountOn(transport), METHOD, {}, broken)).rejects.toThrow('mine');
+    await expect(withSecondFactor(accountOn(transport), { method: METHOD, ...broken })).rejects.toThrow('mine');
   });
 
   it.each([
@@ -142,7 +150,7 @@ describe('a protected call', () => {
     [{ security_keys: [{ type: 'tfa' }], challenge: { a: 'canary' } }, 'challenge'],
   ])('refuses a challenge like %j', async (fields, name) => {
     const { transport } = fakeTransport(() => ({ security_key_authorization_required: true, ...fields }));
-    const work = withSecondFactor(accountOn(transport), METHOD, {}, { secondFactor: async () => '000000' });
+    const work = withSecondFactor(accountOn(transport), { method: METHOD, secondFactor: async () => '000000' });
     const error = await failure(work, 'ERR_PROTOCOL');
     expect(error.message).toContain(`${name} is`);
     expect(shown(error)).not.toContain('canary');

@@ -179,6 +179,8 @@ test('several runs of apply at the same moment make each key once, and keep what
 async function removeOnExchange(sandbox: Sandbox, bench: Bench, keyId: number): Promise<void> {
   const { withAccount } = await import('../../src/workflows/account/account.js');
   const { removeApiKey } = await import('../../src/deribit/api-keys.js');
-  await withAccount(bench.context, bench.login, 'read_write', (account) => removeApiKey(account, { keyId }));
+  await withAccount(bench.context, { login: bench.login, level: 'read_write' }, (account) =>
+    removeApiKey(account, { keyId }),
+  );
   expect(sandbox.keys().some((key) => key.id === keyId)).toBe(false);
 }

@@ -15,7 +15,7 @@ const remove = (world: World, options: Partial<Parameters<typeof removeKey>[2]> 
 
 const onExchange = async (world: World, work: typeof disableApiKey | typeof removeApiKey) => {
   const { keyId } = await world.store.read('bot');
-  await withAccount<unknown>(world.context, world.login, 'read_write', (account) =>
+  await withAccount<unknown>(world.context, { login: world.login, level: 'read_write' }, (account) =>
     work(account, { keyId: keyId ?? -1 }),
   );
 };
@@ -73,7 +73,7 @@ describe('removing a key', () => {
     expect(blind.hint).toContain('end the registration');
     expect(await errorOf(remove(world, { login: world.login }))).toMatchObject({ code: 'ERR_STATE' });
     const [made] = world.keys();
-    await withAccount(world.context, world.login, 'read_write', (account) =>
+    await withAccount(world.context, { login: world.login, level: 'read_write' }, (account) =>
       removeApiKey(account, { keyId: made?.id ?? -1 }),
     );
     expect(await remove(world, { login: world.login })).not.toBe(null);

@@ -112,7 +112,7 @@ export async function changeOne(
     cx.out.note(`"${text}" means the keystore's key of that name; for the other one say id:${shadowed.keyId}`);
   }
   await warnAndConfirm(cx, { change: checked, target, keys });
-  const changed = await changeKey(workflow, login, target, checked);
+  const changed = await changeKey(workflow, { login, target, change: checked });
   const removed = checked.do === 'remove';
   if (removed && changed.name !== null) cx.out.note(`the files of "${changed.name}" stay, marked as retired`);
   cx.out.result({ ...changed, ...(removed ? { removed } : {}) }, () =>

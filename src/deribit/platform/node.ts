@@ -56,11 +56,7 @@ async function trust(ca: string | undefined) {
  * because Bun replaces the package's entry by classes that ignore proxy and authority; the agent is much quicker to load
  * than the package.
  */
-async function openHttpClient(
-  _url: string,
-  proxy: string | null,
-  { ca, timeoutMs }: SocketOptions,
-): Promise<HttpClient> {
+async function openHttpClient(_url: string, { proxy, ca, timeoutMs }: SocketOptions): Promise<HttpClient> {
   const tls = { ...(await trust(ca)), ...addressOptions(timeoutMs), timeout: CONNECT_MS };
   // one request at a time on a connection: none waits behind one that is cut; the timers are ours
   const common = { pipelining: 1, allowH2: false, headersTimeout: 0, bodyTimeout: 0 } as const;
@@ -127,8 +123,7 @@ function dispatch(dispatcher: Dispatcher, post: Post): Promise<PostAnswer> {
 
 async function openSocket(
   url: string,
-  proxy: string | null,
-  { ca, timeoutMs, maxReplyBytes, signal, onReached }: SocketOptions,
+  { proxy, ca, timeoutMs, maxReplyBytes, signal, onReached }: SocketOptions,
   handlers: SocketHandlers,
 ): Promise<Socket> {
   const addresses = addressOptions(timeoutMs);

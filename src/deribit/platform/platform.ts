@@ -47,7 +47,9 @@ export interface Socket {
 }
 
 /** What a connection needs to know beside its URL. */
-export interface SocketOptions extends Omit<ConnectOptions, 'timeoutMs'> {
+export interface SocketOptions extends Omit<ConnectOptions, 'timeoutMs' | 'proxy'> {
+  /** The URL of the proxy, as `proxyFor` returned it; null for none. */
+  readonly proxy: string | null;
   readonly maxReplyBytes: number;
   readonly timeoutMs: number;
 }
@@ -69,9 +71,9 @@ export interface Platform {
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** The proxy that requests to `url` go through; null for none. */
   proxyFor(url: string, options: ConnectOptions): string | null;
-  openHttpClient(url: string, proxy: string | null, options: SocketOptions): Promise<HttpClient>;
+  openHttpClient(url: string, options: SocketOptions): Promise<HttpClient>;
   /** Connects. Rejects with what the network says, or with a `DeribitKeysError`. */
-  openSocket(url: string, proxy: string | null, options: SocketOptions, handlers: SocketHandlers): Promise<Socket>;
+  openSocket(url: string, options: SocketOptions, handlers: SocketHandlers): Promise<Socket>;
   /** Publishes an event, which is made only where somebody listens. */
   trace(event: () => TraceEvent): void;
 }

@@ -68,7 +68,6 @@ async function post({ url, headers, body, signal, maxReplyBytes, onSending }: Po
 
 function openSocket(
   url: string,
-  _proxy: null | string,
   { signal, onReached, maxReplyBytes }: SocketOptions,
   handlers: SocketHandlers,
 ): Promise<Socket> {

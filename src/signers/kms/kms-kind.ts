@@ -175,7 +175,7 @@ export const KMS_KIND: SignerKind<KmsLocation, KmsTarget> = {
     const signer = await PROVIDERS[place.provider].open(optionsFor(place, requireText(values, 'keyId'), access));
     return { publicKey: signer.publicKey, location: { ...place, keyId: signer.keyId } };
   },
-  async generate(key, target, values, access) {
+  async generate({ key, target, values, access }) {
     const { parent: _parent, ...place } = target;
     const keyId = textOf(values, 'keyId') ?? PROVIDERS[target.provider].idOf(key.name, target.parent ?? '');
     const options = optionsFor(target, keyId, access);

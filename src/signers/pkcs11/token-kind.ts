@@ -82,7 +82,7 @@ export const TOKEN_KIND: SignerKind<TokenLocation, TokenTarget> = {
     await signer.close();
     return { publicKey, location: { ...target, label, id } };
   },
-  async generate({ name, type, bits }, target, values, access) {
+  async generate({ key: { name, type, bits }, target, values, access }) {
     const { generateInToken } = await import('./generate-in-token.js');
     const { pkcs11Signer } = await import('./pkcs11-signer.js');
     const token = tokenOf(target, access);

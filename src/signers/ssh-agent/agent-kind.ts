@@ -78,7 +78,7 @@ export const AGENT_KIND: SignerKind<AgentLocation, AgentTarget> = {
     const signer = await sshAgentSigner({ ...choice, ...agentOf(access, socket) });
     return { publicKey: signer.publicKey, location: locationOf(signer, socket) };
   },
-  async generate({ name, exclusive, ...key }, { socket }, values, access) {
+  async generate({ key: { name, exclusive, ...key }, target: { socket }, values, access }) {
     const { generateKeyPair } = await import('../../crypto/generate.js');
     const { connectAgent } = await import('./connection.js');
     const { listIdentities } = await import('./identities.js');

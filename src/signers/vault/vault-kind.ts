@@ -165,7 +165,7 @@ export const VAULT_KIND: SignerKind<VaultLocation, VaultTarget> = {
     await signer.close();
     return { publicKey: signer.publicKey, location: { ...target, key, version: signer.version } };
   },
-  async generate({ name, type, bits }, target, values, access) {
+  async generate({ key: { name, type, bits }, target, values, access }) {
     const { generateInVault } = await import('./vault-signer.js');
     const key = textOf(values, 'key') ?? name;
     const { mount, address } = target;

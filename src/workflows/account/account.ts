@@ -110,10 +110,10 @@ function requireAccountScope(account: OpenAccount, level: 'read' | 'read_write')
  */
 export async function withAccount<T>(
   context: WorkflowContext,
-  { credentials, endpoint, subaccount, homeSubaccount }: AccountLogin,
-  level: 'read' | 'read_write',
+  { login, level }: { readonly login: AccountLogin; readonly level: 'read' | 'read_write' },
   work: (account: OpenAccount) => Promise<T>,
 ): Promise<T> {
+  const { credentials, endpoint, subaccount, homeSubaccount } = login;
   return withTransport(context, endpoint, async (transport) => {
     const made = await signIn(context, { transport, credentials });
     const account = openAccount(transport, credentials.clientId, made);
@@ -128,7 +128,11 @@ export async function withAccount<T>(
 /** The user id of the account that a login acts on (`private/get_account_summary`, extended). It needs `account:read`. */
 export async function accountIdOf(context: WorkflowContext, account: OpenAccount): Promise<number> {
   const method = 'private/get_account_summary';
-  const summary = await call(account, method, { currency: 'BTC', extended: true }, requestOptions(context));
+  const summary = await call(account, {
+    method,
+    params: { currency: 'BTC', extended: true },
+    ...requestOptions(context),
+  });
   return fieldsOf(method, summary).integer('id');
 }
 
@@ -142,7 +146,11 @@ async function enterSubaccount(
   account: OpenAccount,
   subaccount: number,
 ): Promise<OpenAccount> {
-  const login = await exchangeToken(account.transport, account.login.refreshToken, subaccount, requestOptions(context));
+  const login = await exchangeToken(account.transport, {
+    refreshToken: account.login.refreshToken,
+    subjectId: subaccount,
+    ...requestOptions(context),
+  });
   const entered: OpenAccount = { ...account, login, accessToken: login.accessToken };
   const id = await accountIdOf(context, entered);
   if (id === subaccount) return entered;

@@ -112,7 +112,7 @@ function isoTime(ms: number): string | null {
 
 /** All keys of the account (`private/list_api_keys`), in the exchange's order. It needs `account:read`. */
 export async function listAccountKeys(context: WorkflowContext, login: AccountLogin): Promise<readonly AccountKey[]> {
-  const keys = await withAccount(context, login, 'read', (account) => accountKeys(context, account));
+  const keys = await withAccount(context, { login, level: 'read' }, (account) => accountKeys(context, account));
   const { records } = await context.store.list();
   return Promise.all(keys.map((key) => describeApiKey(key, records, login)));
 }

@@ -96,9 +96,7 @@ const isManager = (key: AccountKey) => key.enabled !== false && managesKeys(key.
  */
 export async function changeKey(
   context: WorkflowContext,
-  login: AccountLogin,
-  target: AccountKey,
-  change: KeyChange,
+  { login, target, change }: { readonly login: AccountLogin; readonly target: AccountKey; readonly change: KeyChange },
 ): Promise<AccountKey> {
   const checked = checkChange(change);
   const { records } = await context.store.list();
@@ -113,7 +111,7 @@ export async function changeKey(
     };
     let answer: ApiKey | null;
     try {
-      answer = await withAccount(context, login, 'read_write', (account) =>
+      answer = await withAccount(context, { login, level: 'read_write' }, (account) =>
         send(context, { account, target, change: checked }),
       ).catch(async (error: unknown) => {
         if (checked.do === 'remove' && !certainlyNotDone(error) && (await isGone(context, login, target))) return null;

@@ -22,7 +22,7 @@ export async function listForBrake(
   context: WorkflowContext,
   login: AccountLogin,
 ): Promise<{ readonly keys: readonly AccountKey[]; readonly unreadable: number }> {
-  const { keys, unreadable } = await withAccount(context, login, 'read', (account) =>
+  const { keys, unreadable } = await withAccount(context, { login, level: 'read' }, (account) =>
     listReadableApiKeys(account, protectedOptions(context)),
   );
   const records = await readableRecords(context);
@@ -101,7 +101,7 @@ async function disableOn(
   };
   const begun = new Set<number>();
   try {
-    await withAccount(context, login, 'read_write', async (account) => {
+    await withAccount(context, { login, level: 'read_write' }, async (account) => {
       for (const { keyId } of keys) {
         begun.add(keyId);
         try {

@@ -73,7 +73,9 @@ export async function viewAccount(context: WorkflowContext, login: AccountLogin)
   const notes = notesOn(null);
   const { clientId } = login.credentials;
   try {
-    const apiKeys = await withAccount(context, login, 'read', (open) => listApiKeys(open, protectedOptions(context)));
+    const apiKeys = await withAccount(context, { login, level: 'read' }, (open) =>
+      listApiKeys(open, protectedOptions(context)),
+    );
     const where = login.subaccount === undefined ? '' : ` of the subaccount ${login.subaccount}`;
     return {
       apiKeys,
@@ -156,8 +158,12 @@ const RECENT_MS = 10 * 60 * 1_000;
  */
 export async function checkAccessLog(context: WorkflowContext, login: AccountLogin): Promise<Finding | null> {
   try {
-    const log = await withAccount(context, login, 'read', (account) =>
-      call(account, 'private/get_access_log', { offset: 0, count: 50 }, requestOptions(context)),
+    const log = await withAccount(context, { login, level: 'read' }, (account) =>
+      call(account, {
+        method: 'private/get_access_log',
+        params: { offset: 0, count: 50 },
+        ...requestOptions(context),
+      }),
     );
     const entries = isRecord(log) && Array.isArray(log.data) ? log.data.filter(isRecord) : [];
     const since = context.clock.timestampMs() - RECENT_MS;

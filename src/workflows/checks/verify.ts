@@ -68,7 +68,7 @@ export async function verify(
 }
 
 function keysOf(context: WorkflowContext, login: AccountLogin): Promise<readonly ApiKey[]> {
-  return withAccount(context, login, 'read', (account) => listApiKeys(account, protectedOptions(context)));
+  return withAccount(context, { login, level: 'read' }, (account) => listApiKeys(account, protectedOptions(context)));
 }
 
 async function verifyOne(

@@ -70,7 +70,7 @@ async function runLocked(
   const facts: Fact[] = [];
   let cleaned = false;
   try {
-    await withAccount(context, login, 'read_write', async (account) => {
+    await withAccount(context, { login, level: 'read_write' }, async (account) => {
       if (left.length > 0) {
         context.onNote?.('an earlier run was interrupted: removing the keys that it made');
         await removeKeys(openLab(context, { login, account, prefix }), left);
@@ -112,7 +112,7 @@ async function cleanUp(context: WorkflowContext, login: AccountLogin, prefixes: 
     connect: (endpoint) => context.connect(endpoint, { signal }),
   };
   try {
-    return await withAccount(uninterrupted, login, 'read_write', (account: OpenAccount) =>
+    return await withAccount(uninterrupted, { login, level: 'read_write' }, (account: OpenAccount) =>
       removeKeys(openLab(uninterrupted, { login, account, prefix: '' }), prefixes),
     );
   } catch (error) {

@@ -76,7 +76,8 @@ export function openLab(
   }: { readonly login: AccountLogin; readonly account: OpenAccount; readonly prefix: string },
 ): Lab {
   let labels = 0;
-  const ask: Lab['ask'] = (method, params = {}) => withSecondFactor(account, method, params, protectedOptions(context));
+  const ask: Lab['ask'] = (method, params = {}) =>
+    withSecondFactor(account, { method, params, ...protectedOptions(context) });
   const anonymous: Lab['anonymous'] = (method, params) =>
     withTransport(context, endpoint, async (transport) => {
       try {

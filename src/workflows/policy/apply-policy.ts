@@ -174,7 +174,7 @@ async function makeStep(request: ApplyRequest, means: KeyContext, step: Step): P
   const { name, target, policy } = step;
   const { context } = means;
   if (policy === null) {
-    if (target !== null) await changeKey(context, login, target, { do: 'disable' });
+    if (target !== null) await changeKey(context, { login, target, change: { do: 'disable' } });
     return;
   }
   switch (step.action) {
@@ -191,16 +191,20 @@ async function makeStep(request: ApplyRequest, means: KeyContext, step: Step): P
       return;
     }
     case 'enable':
-      await changeKey(context, login, await find(context, login, step), { do: 'enable' });
+      await changeKey(context, { login, target: await find(context, login, step), change: { do: 'enable' } });
       return;
     case 'edit': {
       const { scope, label, features, whitelist } = policy;
-      await changeKey(context, login, await find(context, login, step), {
-        do: 'edit',
-        scope,
-        label: label ?? undefined,
-        features: features ?? undefined,
-        ipWhitelist: whitelist ?? undefined,
+      await changeKey(context, {
+        login,
+        target: await find(context, login, step),
+        change: {
+          do: 'edit',
+          scope,
+          label: label ?? undefined,
+          features: features ?? undefined,
+          ipWhitelist: whitelist ?? undefined,
+        },
       });
       return;
     }

@@ -79,7 +79,7 @@ export async function register(context: WorkflowContext, request: RegisterReques
     const plan: Plan = { ...wanted, publicKey, signer: await context.signerOf(record) };
     return context.store.withKeyLock(record.fingerprint, async () => {
       if (record.state === 'local') await requireOnlyOne(context, record, login);
-      return withAccount(context, login, 'read_write', (account) =>
+      return withAccount(context, { login, level: 'read_write' }, (account) =>
         findOrCreate({ context, account, login, locked }, record, plan),
       );
     });

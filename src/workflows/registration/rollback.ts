@@ -28,7 +28,7 @@ export interface Attempt {
 async function removeSurely({ context, account, login }: Attempt, keyId: number): Promise<void> {
   const remove = (on: OpenAccount) => removeApiKey(on, { keyId }, protectedOptions(context));
   await remove(account).catch(() =>
-    withAccount(context, login, 'read_write', (again) =>
+    withAccount(context, { login, level: 'read_write' }, (again) =>
       remove(again).catch(async (error: unknown) => {
         const keys = await accountKeys(context, again);
         if (keys.some((key) => key.keyId === keyId)) throw error;

@@ -89,7 +89,7 @@ export async function finishRotation(work: PromotedWork, login: AccountLogin, fr
   const audited = auditedFor(context, old);
   if (!fresh) await requireLogin(context, login, successor);
   const by = await loginWithout(context, { login, ending: clientId, partner: successor });
-  await withAccount(context, by, 'read_write', async (account) => {
+  await withAccount(context, { login: by, level: 'read_write' }, async (account) => {
     const seen = fresh
       ? { keyId, enabled: true }
       : await inspectOld(context, { account, login: by, journal, successor });
@@ -143,7 +143,7 @@ export async function goBack(work: PromotedWork, login: AccountLogin): Promise<R
   const { clientId } = journal.previous;
   const audited = auditedFor(context, old);
   const by = await loginWithout(context, { login, ending: clientId, partner: successor });
-  await withAccount(context, by, 'read_write', async (account) => {
+  await withAccount(context, { login: by, level: 'read_write' }, async (account) => {
     const { old: found } = await inspectKeys(context, { account, login: by, journal, successor });
     if (found === null) {
       throw new DeribitKeysError(
@@ -173,7 +173,7 @@ export async function finishAbort(
   let certainlyGone = successor === null || successor.state === 'local';
   if (successor !== null && successor.state !== 'local') {
     const by = await loginWithout(context, { login: await login(), ending: successor.clientId, partner: old });
-    await withAccount(context, by, 'read_write', async (account) => {
+    await withAccount(context, { login: by, level: 'read_write' }, async (account) => {
       const { successor: found } = await inspectKeys(context, { account, login: by, journal, successor });
       if (found === null) return;
       const audited = auditedFor(context, { ...successor, clientId: found.clientId });

@@ -185,7 +185,7 @@ async function makeAndRegister(
   let made = await readOrNull(context, name);
   if (!fresh && made?.state !== 'registered') {
     const successor = made;
-    await withAccount(context, login, 'read_write', (account) =>
+    await withAccount(context, { login, level: 'read_write' }, (account) =>
       inspectKeys(context, { account, login, journal, successor, oldIsEnough: true }),
     );
   }

@@ -55,7 +55,7 @@ async function inspect(
   publicKey: PublicKey,
 ): Promise<ApiKey> {
   const { name, clientId } = record;
-  return withAccount(context, login, 'read_write', async (account) => {
+  return withAccount(context, { login, level: 'read_write' }, async (account) => {
     const keys = await listWith(login, () => accountKeys(context, account));
     const old = keys.find((key) => key.clientId === clientId);
     if (old === undefined) {

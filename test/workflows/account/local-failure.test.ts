@@ -58,7 +58,7 @@ function fullAfter(context: WorkflowContext, method: string): WorkflowContext {
 async function change(world: World, context: WorkflowContext, wanted: KeyChange) {
   const target = (await listAccountKeys(world.context, world.login)).find((key) => key.name === 'bot');
   if (target === undefined) throw new Error('the key is not on the list');
-  return changeKey(context, world.login, target, wanted);
+  return changeKey(context, { login: world.login, target, change: wanted });
 }
 
 describe('a disk that is full when the exchange answers', () => {

@@ -78,7 +78,7 @@ describe.each(['http', 'ws'] as const)('the whole life of a key over %s', (kind)
     const change = async (wanted: KeyChange) => {
       const target = (await listAccountKeys(bench.context, bench.login)).find((key) => key.name === 'bot');
       if (target === undefined) throw new Error('the key is not on the list');
-      return changeKey(bench.context, bench.login, target, wanted);
+      return changeKey(bench.context, { login: bench.login, target, change: wanted });
     };
     expect(await change({ do: 'scope', scope: 'trade:read account:read' })).toMatchObject({
       scope: 'account:read trade:read',

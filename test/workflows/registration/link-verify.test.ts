@@ -229,10 +229,10 @@ describe('verifying', () => {
 async function exchangeTools() {
   const { disableApiKey, removeApiKey } = await import('../../../src/deribit/api-keys.js');
   const { withAccount } = await import('../../../src/workflows/account/account.js');
-  type Work = Parameters<typeof withAccount<unknown>>[3];
+  type Work = Parameters<typeof withAccount<unknown>>[2];
   return {
     disableApiKey,
     removeApiKey,
-    login: (world: World, work: Work) => withAccount(world.context, world.login, 'read_write', work),
+    login: (world: World, work: Work) => withAccount(world.context, { login: world.login, level: 'read_write' }, work),
   };
 }

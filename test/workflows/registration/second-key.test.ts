@@ -84,7 +84,7 @@ describe('whether the key was created', () => {
     const world = await openWorld('ws', { faults: [`cut-after@${CREATE}x1`] });
     await errorOf(world.register());
     const [key] = ours(world);
-    await withAccount(world.context, world.login, 'read_write', (account) =>
+    await withAccount(world.context, { login: world.login, level: 'read_write' }, (account) =>
       disableApiKey(account, { keyId: key?.id ?? 0 }),
     );
     world.sandbox.setFaults([`hide-key@${LIST}`]);

@@ -25,12 +25,12 @@ function answering(method: string, alter: (result: unknown) => unknown): Workflo
 
 const change = async (
   which: string,
-  wanted: Parameters<typeof changeKey>[3],
+  wanted: Parameters<typeof changeKey>[1]['change'],
   context: WorkflowContext = bench.context,
 ) => {
   const target = (await listAccountKeys(bench.context, bench.login)).find(({ name }) => name === which);
   if (target === undefined) throw new Error('the key is not on the list');
-  return changeKey(context, bench.login, target, wanted);
+  return changeKey(context, { login: bench.login, target, change: wanted });
 };
 
 /** Dies at the nth write of a rotation. */
@@ -58,10 +58,10 @@ describe('a successor that was registered by a run that died', () => {
     const { journal, made } = await dieBeforePromotion();
     const found = (await listAccountKeys(bench.context, bench.login)).find((key) => key.clientId === made.clientId);
     if (found === undefined) throw new Error('it is not there');
-    await changeKey(bench.context, bench.login, found, { do: 'disable' });
+    await changeKey(bench.context, { login: bench.login, target: found, change: { do: 'disable' } });
     await expect(bench.rotate('bot')).rejects.toMatchObject({ code: 'ERR_PROOF_FAILED' });
     expect((await bench.store.read('bot')).clientId).toBe(journal.previous.clientId);
-    await changeKey(bench.context, bench.login, found, { do: 'enable' });
+    await changeKey(bench.context, { login: bench.login, target: found, change: { do: 'enable' } });
     await bench.rotate('bot');
     await expectSettled(bench, 'bot', fingerprint);
   });
@@ -71,7 +71,7 @@ describe('a successor that was registered by a run that died', () => {
     const { made } = await dieBeforePromotion();
     const found = (await listAccountKeys(bench.context, bench.login)).find((key) => key.clientId === made.clientId);
     if (found === undefined) throw new Error('it is not there');
-    await changeKey(bench.context, bench.login, found, { do: 'remove' });
+    await changeKey(bench.context, { login: bench.login, target: found, change: { do: 'remove' } });
     expect(await bench.abort('bot')).toMatchObject({ state: 'aborted', previousClientId: made.clientId });
     await expectSettled(bench, 'bot', fingerprint);
   });
