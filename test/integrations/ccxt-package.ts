@@ -5,7 +5,7 @@ import { afterTest } from '../support/after-test.js';
 
 const fixture = new URL('../fixtures/ccxt/package.json', import.meta.url);
 
-/** Whether ccxt is there: it is installed for these tests alone, by `npm ci --prefix test/fixtures/ccxt`. */
+/** Whether ccxt is there: it is installed for these tests only, by `npm ci --prefix test/fixtures/ccxt`. */
 export const hasCcxt = existsSync(new URL('node_modules/ccxt/package.json', fixture));
 
 type Implicit = (params?: object) => Promise<{ result: unknown }>;
@@ -21,10 +21,18 @@ export interface Ccxt {
   loadMarkets(): Promise<Record<string, unknown>>;
   fetchTicker(symbol: string): Promise<{ last: number }>;
   fetchOpenOrders(symbol?: string): Promise<unknown[]>;
-  createOrder(symbol: string, type: string, side: string, amount: number, price?: number): Promise<{ id: string }>;
+  createOrder(
+    symbol: string,
+    type: string,
+    side: string,
+    amount: number,
+    price?: number,
+    params?: object,
+  ): Promise<{ id: string }>;
   cancelOrder(id: string, symbol: string): Promise<unknown>;
   authenticate(params?: object): Promise<{ result: { access_token: string } }>;
   watchBalance(): Promise<unknown>;
+  watchOrders(): Promise<readonly { readonly info: { readonly label: string } }[]>;
   watchTicker(symbol: string): Promise<{ last: number }>;
   close(): Promise<void>;
   /** ccxt wants this to be called before it speaks plain `ws:`. */
@@ -44,6 +52,7 @@ interface CcxtModule {
     readonly pro: { deribit: new (config?: object) => Ccxt };
     readonly deribit: new (config?: object) => Ccxt;
     readonly AuthenticationError: new (message: string) => Error;
+    readonly ExchangeError: new (message: string) => Error;
     readonly NetworkError: new (message: string) => Error;
   };
 }

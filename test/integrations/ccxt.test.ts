@@ -109,6 +109,18 @@ needsCcxt(title('ccxt with an asymmetric key'), () => {
     expect(logins(w)).toEqual(['public/auth ok', 'public/auth ok']);
   });
 
+  test('logs in again where a subscription is refused because the login is over, and subscribes once more', async () => {
+    const ccxt = await loadCcxt();
+    const { exchange, ...w } = await signed();
+    await exchange.authenticate();
+    w.sandbox.addFault('error@private/subscribe:13009x1');
+    expect(await exchange.watchBalance()).toMatchObject({ BTC: { total: { BTC: 10 } } });
+    expect(logins(w)).toEqual(['public/auth ok', 'public/auth ok']);
+    w.sandbox.addFault('error@private/subscribe:13009x2');
+    expect(await thrownBy(exchange.watchOrders())).toBeInstanceOf(ccxt.ExchangeError);
+    expect(w.sandbox.calls.filter(({ method }) => method === 'private/subscribe')).toHaveLength(4);
+  });
+
   test('logs in again before the login of a connection expires', async () => {
     const { exchange, ...w } = await signed({ expiresInS: 1 });
     await exchange.authenticate();

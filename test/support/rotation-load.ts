@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { EventEmitter, once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
@@ -6,7 +7,7 @@ import { isDeribitKeysError } from '../../src/errors.js';
 import { withSigner } from '../../src/integrations/ccxt/with-signer.js';
 import { openSession } from '../../src/session/index.js';
 import { openKeystore } from '../../src/workflows/library.js';
-import { hasCcxt, loadCcxt, pointAt } from '../integrations/ccxt-package.js';
+import { type Ccxt, hasCcxt, loadCcxt, pointAt } from '../integrations/ccxt-package.js';
 import { type Shop, shop } from '../integrations/support.js';
 import { afterTest } from './after-test.js';
 
@@ -23,6 +24,8 @@ export interface RotationPlan {
 /** Somebody who asks all the time, and what came of it. */
 interface Asker {
   readonly name: string;
+  /** Whether it can place orders: then some of its requests are orders, each under a label of its own. */
+  readonly orders: boolean;
   /** Rejects with an error that has a code. */
   ask(label: string | null): Promise<unknown>;
   /** The key that it uses, where that is to be seen. */
@@ -40,6 +43,7 @@ async function sessionAskers(s: Shop, count: number): Promise<readonly Asker[]> 
       afterTest(() => session.close());
       return {
         name: `session ${i}`,
+        orders: true,
         clientId: () => session.clientId,
         ask: (label) =>
           label === null
@@ -50,14 +54,58 @@ async function sessionAskers(s: Shop, count: number): Promise<readonly Asker[]> 
   );
 }
 
-async function ccxtAsker(s: Shop): Promise<Asker> {
+async function ccxtAskers(s: Shop): Promise<readonly Asker[]> {
   const ccxt = await loadCcxt();
-  const exchange = withSigner(new ccxt.deribit({ enableRateLimit: false }), {
-    keystore: openKeystore({ dir: s.keysDir }),
-    name: 'bot',
-  });
-  await pointAt(exchange, s.sandbox);
-  return { name: 'ccxt', ask: () => exchange.fetchBalance() };
+  const key = { keystore: openKeystore({ dir: s.keysDir }), name: 'bot' };
+  const rest = withSigner(new ccxt.deribit({ enableRateLimit: false }), key);
+  const streaming = withSigner(new ccxt.pro.deribit({ enableRateLimit: false }), key);
+  await Promise.all([pointAt(rest, s.sandbox), pointAt(streaming, s.sandbox)]);
+  return [
+    { name: 'ccxt', orders: false, ask: () => rest.fetchBalance() },
+    { name: 'ccxt-stream', orders: true, ask: await streamOf(streaming) },
+  ];
+}
+
+/** Places orders and waits until the WebSocket connection tells of them; in between it subscribes again, and connects again. */
+async function streamOf(exchange: Ccxt): Promise<Asker['ask']> {
+  await exchange.loadMarkets();
+  const told = new Set<string>();
+  let news = new EventEmitter();
+  const watch = async (to: EventEmitter) => {
+    try {
+      for (;;) {
+        for (const { info } of await exchange.watchOrders()) told.add(info.label);
+        to.emit('orders');
+      }
+    } catch (error) {
+      to.emit('error', error);
+    }
+  };
+  const connect = async () => {
+    await exchange.close();
+    // who waits for orders is told of an error; that nobody waits is no fault
+    news = new EventEmitter().on('error', () => {});
+    const failed = once(news, 'orders');
+    failed.catch(() => {});
+    void watch(news);
+    const isAsked = () => Object.values(exchange.clients)[0]?.subscriptions['user.orders.any.any.raw'] !== undefined;
+    await Promise.race([failed, expect.poll(isAsked, { timeout: 60_000, interval: 5 }).toBe(true)]);
+    // the exchange takes requests in their order: with this one, it has taken the one for orders
+    await Promise.race([failed, exchange.watchBalance()]);
+  };
+  await connect();
+  let isFresh = true;
+  return async (label) => {
+    if (label === null) {
+      isFresh = !isFresh;
+      if (isFresh) return connect();
+      for (const { subscriptions } of Object.values(exchange.clients)) delete subscriptions.balance;
+      return exchange.watchBalance();
+    }
+    await exchange.createOrder('BTC/USD:BTC', 'market', 'buy', 10, undefined, { label });
+    while (!told.has(label)) await once(news, 'orders', { signal: AbortSignal.timeout(30_000) });
+    return null;
+  };
 }
 
 /** Programs that take a token from the auth server whenever they need one, and hand back one that was refused. */
@@ -98,7 +146,7 @@ async function clientAskers(s: Shop, count: number): Promise<readonly Asker[]> {
       token = await tokenOf(token);
     }
   };
-  return Array.from({ length: count }, (_, i) => ({ name: `client ${i}`, ask }));
+  return Array.from({ length: count }, (_, i) => ({ name: `client ${i}`, orders: false, ask }));
 }
 
 /** Runs `rotate` as a process of its own, which is killed after `killMs`. Resolves to its exit code; null where it was. */
@@ -136,23 +184,23 @@ export async function playRotations(plan: RotationPlan): Promise<string> {
   const s = await shop({ callLimit: 1_000 });
   const askers = [
     ...(await sessionAskers(s, plan.sessions)),
-    ...(hasCcxt ? [await ccxtAsker(s)] : []),
+    ...(hasCcxt ? await ccxtAskers(s) : []),
     ...(await clientAskers(s, plan.clients)),
   ];
   const answers = new Map<string, number>();
   const answered: string[] = [];
   const rejected = new Map<string, number>();
   let isOver = false;
-  const run = async ({ name, ask, clientId }: Asker) => {
+  const run = async ({ name, ask, orders }: Asker) => {
     for (let i = 0; !isOver; i += 1) {
-      const label = clientId !== undefined && i % 4 === 0 ? `${name.replace('session ', 's')}-${i}` : null;
+      const label = orders && i % 4 === 0 ? `${name.replace('session ', 's')}-${i}` : null;
       try {
         await ask(label);
         answers.set(name, (answers.get(name) ?? 0) + 1);
         if (label !== null) answered.push(label);
       } catch (error) {
         const { code } = error as { code?: unknown };
-        const isCcxt = name === 'ccxt' && error instanceof Error;
+        const isCcxt = name.startsWith('ccxt') && error instanceof Error;
         const cause = isCcxt && isDeribitKeysError(error.cause) ? error.cause.code : undefined;
         const kind = `${name.split(' ')[0]}: ${String(cause ?? code ?? (isCcxt ? error.name : `no code, ${String(error)}`))}`;
         rejected.set(kind, (rejected.get(kind) ?? 0) + 1);

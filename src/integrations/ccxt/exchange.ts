@@ -8,7 +8,9 @@ export interface CcxtClient {
   readonly url: string;
   readonly subscriptions: Record<string, unknown>;
   resolve(result: unknown, messageHash: string): unknown;
-  reject(error: unknown, messageHash: string): unknown;
+  /** Without `messageHash`, everything that waits is rejected. */
+  reject(error: unknown, messageHash?: string): unknown;
+  send(message: unknown): Promise<unknown>;
 }
 
 interface SignedRequest {
@@ -86,6 +88,9 @@ export function asCcxtError(exchange: CcxtExchange, error: unknown): unknown {
   }
   return error;
 }
+
+/** 13009: the request was refused for its token, hence not handled. */
+export const SPENT_TOKEN = 13_009;
 
 /** The exchange's error inside one of ccxt's, which shows the complete answer in its message. */
 export function failureIn(error: unknown): { readonly code: number; readonly message: string } | null {

@@ -9,7 +9,7 @@ import { openSession } from '../../session/open-session.js';
 import type { Session } from '../../session/session.js';
 import type { TokenStore } from '../../session/token-store.js';
 import { defined } from '../../util/defined.js';
-import { asCcxtError, type CcxtExchange, failureIn } from './exchange.js';
+import { asCcxtError, type CcxtExchange, failureIn, SPENT_TOKEN } from './exchange.js';
 
 /** What {@link withSigner} takes: a client id with its signer, or a key of a keystore, whose rotations are followed. */
 export type CcxtLogin = CcxtLoginOptions &
@@ -26,9 +26,6 @@ export interface CcxtLoginOptions {
   /** For REST: where processes share one token. A WebSocket connection of ccxt logs in for itself. */
   readonly tokenStore?: TokenStore | undefined;
 }
-
-/** 13009: the request was refused for its token, hence not handled. */
-const SPENT_TOKEN = 13009;
 
 /** Asks through ccxt's own `fetch`: with the proxies, agents and limits that are set there. */
 function transportOf(exchange: CcxtExchange, endpoint: Endpoint): Transport {

@@ -5,7 +5,7 @@ import { isRefusedLogin, rpcError } from '../../deribit/json-rpc.js';
 import { DeribitKeysError, type RpcFailure } from '../../errors.js';
 import { fixedKey, followKey, type KeySource } from '../../session/key-source.js';
 import { renewAfterMs, usableForMs } from '../../session/token-store.js';
-import { asCcxtError, type CcxtClient, type CcxtStreaming, type Message } from './exchange.js';
+import { asCcxtError, type CcxtClient, type CcxtStreaming, type Message, SPENT_TOKEN } from './exchange.js';
 import type { CcxtLogin } from './rest.js';
 
 interface StreamLogin {
@@ -30,17 +30,35 @@ export function signStream(exchange: CcxtStreaming, login: CcxtLogin): void {
   const logins = new WeakMap<CcxtClient, StreamLogin>();
   const flights = new WeakMap<CcxtClient, Promise<unknown>>();
   const followed = new WeakSet<CcxtClient>();
+  /** Requests to subscribe that were sent a second time. */
+  const repeated = new WeakSet<object>();
   /** Logins that wait for their answer, by the id of the request. */
   const asked = new Map<number, { readonly client: CcxtClient; readonly hash: string }>();
   const clock = new ExchangeClock();
 
   exchange.handleMessage = (client, message) => {
     const pending = typeof message.id === 'number' ? asked.get(message.id) : undefined;
-    if (pending === undefined || pending.client !== client) return handleMessage.call(exchange, client, message);
     const failure = message.error as RpcFailure | undefined;
+    if (pending === undefined || pending.client !== client) {
+      if (failure?.code === SPENT_TOKEN && subscribesAgain(client, message)) return undefined;
+      return handleMessage.call(exchange, client, message);
+    }
     if (failure === undefined) return client.resolve(message, pending.hash);
     return client.reject(rpcError('public/auth', failure), pending.hash);
   };
+
+  /** Whether a subscription was refused because the connection's login is over; then it is asked for again, once. */
+  function subscribesAgain(client: CcxtClient, message: Message): boolean {
+    const request = Object.values(client.subscriptions).find(
+      (one) => typeof one === 'object' && one !== null && 'id' in one && one.id === message.id,
+    );
+    if (typeof request !== 'object' || request === null || repeated.has(request)) return false;
+    repeated.add(request);
+    start(client, client)
+      .then(() => client.send(request))
+      .catch((error: unknown) => client.reject(error));
+    return true;
+  }
 
   const currentClient = () => exchange.client(exchange.urls.api.ws ?? '');
   const isCurrent = (client: CcxtClient) => exchange.clients?.[client.url] === client;
@@ -121,7 +139,7 @@ export function signStream(exchange: CcxtStreaming, login: CcxtLogin): void {
   exchange.authenticate = async () => {
     const client = currentClient();
     const last = logins.get(client);
-    if (last !== undefined && performance.now() < last.relyUntilMs) return last.message;
-    return start(client, null);
+    const isValid = last !== undefined && performance.now() < last.relyUntilMs;
+    return isValid && !(await (await keySource()).moved()) ? last.message : start(client, null);
   };
 }

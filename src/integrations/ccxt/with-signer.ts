@@ -18,7 +18,8 @@ export type { CcxtLogin, CcxtLoginOptions } from './rest.js';
  * logs in once for each connection, again before the login expires, and rejects as long as the exchange refuses. A
  * refused login is ccxt's `AuthenticationError`, with a `DeribitKeysError` as its cause.
  *
- * With `{ keystore, name }` it follows rotations: within a second it logs in with the successor.
+ * With `{ keystore, name }` it follows rotations: within a second it logs in with the successor. A subscription that is
+ * refused meanwhile because the login is over is sent again, once.
  *
  * @throws `ERR_USAGE` for an object that is not ccxt's for Deribit, or has connections already
  */
