@@ -2,9 +2,10 @@ import { ExchangeClock } from '../deribit/clock.js';
 import { resolveEndpoint } from '../deribit/endpoints.js';
 import { DeribitKeysError } from '../errors.js';
 import { requireNumber, requireObject } from '../util/checks.js';
-import { openSharedSession, type Shared } from './open-session.js';
+import type { KeySource } from './key-source.js';
+import { keyOf, openWithKey } from './open-session.js';
 import { CreditPool, type CreditRate, DOCUMENTED_RATE, FleetScheduler } from './rate-limits.js';
-import type { Session, SessionOptions } from './session.js';
+import type { KeystoreSessionOptions, Session, SessionOptions } from './session.js';
 import { systemTime, type Time } from './time.js';
 import type { TokenStore } from './token-store.js';
 
@@ -23,7 +24,8 @@ export interface FleetOptions {
   readonly time?: Time | undefined;
 }
 
-export type FleetSessionOptions = Omit<SessionOptions, 'time' | 'rate'>;
+/** As of `openSession`: a client id with its signer, or a key of a keystore, whose rotations are followed. */
+export type FleetSessionOptions = Omit<SessionOptions, 'time' | 'rate'> | Omit<KeystoreSessionOptions, 'time' | 'rate'>;
 
 /** Sessions of one process that share what the exchange grants to its address. */
 export interface Fleet {
@@ -36,6 +38,15 @@ export interface Fleet {
   openSession(options: FleetSessionOptions): Promise<Session>;
   /** Closes all sessions; no more can be opened. */
   close(): Promise<void>;
+}
+
+/** What a session that is open or opening takes up. */
+interface Place {
+  /** Its client id changes with a rotation. */
+  readonly key: KeySource;
+  readonly isConnection: boolean;
+  readonly isShared: boolean;
+  readonly credits: CreditPool | null;
 }
 
 /**
@@ -58,47 +69,52 @@ export function openFleet(options: FleetOptions = {}): Fleet {
   const clocks = new Map<string, ExchangeClock>();
   const pools = new Map<string, CreditPool | null>();
   const sessions = new Set<Session>();
-  /** Client ids of sessions that are open or opening, with whether they hold a connection. */
-  const places = new Set<{ readonly clientId: string; readonly isConnection: boolean; readonly isShared: boolean }>();
+  const places = new Set<Place>();
   let isClosed = false;
 
-  const takePlace = (clientId: string, isConnection: boolean, isShared: boolean) => {
+  const takePlace = (wanted: Omit<Place, 'credits'>): Place => {
     if (isClosed) throw usage('the fleet is closed', 'open another one');
     const all = [...places];
-    if (isConnection && all.filter((place) => place.isConnection).length >= maxConnections) {
+    if (wanted.isConnection && all.filter((place) => place.isConnection).length >= maxConnections) {
       throw usage(
         `the fleet has ${maxConnections} connections already`,
         'raise maxConnections where the exchange allows this address more, or give an https: URL',
       );
     }
-    const ofKey = all.filter((place) => place.clientId === clientId);
-    const joins = isShared && ofKey.some((place) => place.isShared);
+    const { clientId } = wanted.key;
+    const ofKey = all.filter((place) => place.key.clientId === clientId);
+    const joins = wanted.isShared && ofKey.some((place) => place.isShared);
     const inUse = ofKey.filter((place) => !place.isShared).length + (ofKey.some((place) => place.isShared) ? 1 : 0);
     if (!joins && inUse >= maxSessionsPerKey) {
       throw usage(`the key ${clientId} has ${maxSessionsPerKey} sessions already`, 'use another key for more');
     }
-    const place = { clientId, isConnection, isShared };
+    // sessions that have followed a rotation still pay out of the pool of the old key
+    const credits = ofKey[0]?.credits ?? pools.get(clientId) ?? newPool();
+    pools.set(clientId, credits);
+    const place = { ...wanted, credits };
     places.add(place);
     return place;
   };
 
-  const sharedFor = (host: string, clientId: string): Shared => {
+  const clockOf = (host: string): ExchangeClock => {
     const clock = clocks.get(host) ?? new ExchangeClock(time);
     clocks.set(host, clock);
-    const credits = pools.has(clientId) ? (pools.get(clientId) ?? null) : newPool();
-    pools.set(clientId, credits);
-    return { scheduler, clock, credits, tokenStore: options.tokenStore };
+    return clock;
   };
 
   return {
     sessions,
     async openSession(given) {
-      const { url } = resolveEndpoint({ url: given.url, environment: given.environment });
-      const { host, protocol } = new URL(url);
-      const isShared = (given.tokenStore ?? options.tokenStore) !== undefined;
-      const place = takePlace(given.clientId, protocol.startsWith('ws'), isShared);
+      const { options: own, key } = await keyOf({ ...given, time });
+      const { host, protocol } = new URL(resolveEndpoint({ url: own.url, environment: own.environment }).url);
+      const tokenStore = own.tokenStore ?? options.tokenStore;
+      const place = takePlace({ key, isConnection: protocol.startsWith('ws'), isShared: tokenStore !== undefined });
+      const { credits } = place;
       try {
-        const session = await openSharedSession({ ...given, time }, sharedFor(host, given.clientId));
+        const session = await openWithKey(
+          { options: own, key },
+          { scheduler, clock: clockOf(host), credits, tokenStore },
+        );
         sessions.add(session);
         void session.closed.then(() => {
           sessions.delete(session);

@@ -35,20 +35,20 @@ export class HttpSession extends SessionCore {
   async open(): Promise<void> {
     const { time, tokens, scheduler, connectOptions, endpoint } = this.context;
     this.followSignal();
-    const startMs = time.monotonicMs();
     for (;;) {
       try {
         this.requireOpen();
         this.transport ??= await this.#prepare(endpoint, connectOptions);
         const transport = this.#ready();
         await scheduler.loginTurn(this.ended);
+        this.beginAttempt();
         const loggedIn = tokens.signIn(transport, 'open');
         this.#compareClocks(transport);
         await loggedIn;
         this.requireOpen();
         return;
       } catch (error) {
-        const waitMs = this.isEnding ? null : this.nextAttemptMs(error, { isFirst: true, startMs });
+        const waitMs = this.isEnding ? null : this.nextAttemptMs(error, { isFirst: true });
         if (waitMs === null) throw this.openingError();
         await pause(time, waitMs, this.ended);
       }

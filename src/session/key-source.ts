@@ -1,3 +1,4 @@
+import { fingerprint as fingerprintOf } from '../crypto/fingerprint.js';
 import type { Signer } from '../crypto/signer.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 
@@ -62,6 +63,29 @@ function readLately(keystore: FollowedKeystore, name: string): Promise<FollowedR
   return record;
 }
 
+/** Signers that sessions hold, so that many sessions of one key open its file, and derive its passphrase, once. */
+const opened = new WeakMap<
+  FollowedKeystore,
+  Map<string, { readonly fingerprint: string; readonly signer: WeakRef<Promise<Signer>> }>
+>();
+
+function signerOf(keystore: FollowedKeystore, name: string, fingerprint: string): Promise<Signer> {
+  const known = opened.get(keystore) ?? new Map();
+  opened.set(keystore, known);
+  const last = known.get(name);
+  const held = last?.fingerprint === fingerprint ? last.signer.deref() : undefined;
+  if (held !== undefined) return held;
+  const signer = keystore.signer(name);
+  const entry = { fingerprint, signer: new WeakRef(signer) };
+  known.set(name, entry);
+  const forget = () => {
+    if (known.get(name) === entry) known.delete(name);
+  };
+  // a rotation may have come between the record and the key
+  signer.then(({ publicKey }) => (fingerprintOf(publicKey) === fingerprint ? undefined : forget())).catch(forget);
+  return signer;
+}
+
 /**
  * The key that the record of `name` stands for: after a rotation, its successor.
  * @throws `ERR_STATE` for a key that is not registered, and what the keystore throws
@@ -77,9 +101,12 @@ export async function followKey(
     });
   };
   const record = await keystore.get(name);
-  let used = { clientId: clientIdOf(record), fingerprint: record.fingerprint, signer: keystore.signer(name) };
-  used.signer.catch(() => {});
-  await used.signer;
+  const open = async (clientId: string, { fingerprint }: FollowedRecord) => {
+    const signer = signerOf(keystore, name, fingerprint);
+    // `holds` keeps the promise, which other sessions of the key share
+    return { clientId, fingerprint, signer: await signer, holds: signer };
+  };
+  let used = await open(clientIdOf(record), record);
   return {
     record,
     followMs: FOLLOW_MS,
@@ -92,12 +119,11 @@ export async function followKey(
         if (isDeribitKeysError(error, 'ERR_RECORD_DAMAGED', 'ERR_KEYSTORE_IO')) return null;
         throw error;
       });
-      if (now === null) return { clientId: used.clientId, signer: await used.signer };
-      const clientId = clientIdOf(now);
-      if (clientId !== used.clientId || now.fingerprint !== used.fingerprint) {
-        used = { clientId, fingerprint: now.fingerprint, signer: keystore.signer(name) };
+      if (now !== null) {
+        const clientId = clientIdOf(now);
+        if (clientId !== used.clientId || now.fingerprint !== used.fingerprint) used = await open(clientId, now);
       }
-      return { clientId, signer: await used.signer };
+      return { clientId: used.clientId, signer: used.signer };
     },
     async moved() {
       try {

@@ -40,15 +40,17 @@ export interface Shared {
  *   do with it), `ERR_NETWORK` where the exchange cannot be reached, and whatever the signer throws
  */
 export async function openSession(options: SessionOptions | KeystoreSessionOptions): Promise<Session> {
-  return openSharedSession(options);
+  return openWithKey(await keyOf(options));
+}
+
+/** What a session logs in with, and its other options. */
+export interface OptionsWithKey {
+  readonly options: KeylessOptions;
+  readonly key: KeySource;
 }
 
 /** @internal The same for a session of a fleet. */
-export async function openSharedSession(
-  given: SessionOptions | KeystoreSessionOptions,
-  shared?: Shared,
-): Promise<Session> {
-  const { options, key } = await keyOf(requireObject('the options of a session', given));
+export async function openWithKey({ options, key }: OptionsWithKey, shared?: Shared): Promise<Session> {
   const context = sessionContext(options, key, shared);
   const session = await prepare(context);
   await session.open();
@@ -70,10 +72,12 @@ async function prepare(context: SessionContext): Promise<SessionCore> {
 
 type KeylessOptions = Omit<SessionOptions, 'clientId' | 'signer'>;
 
-/** @throws `ERR_USAGE` where neither a client id with a signer nor a key of a keystore is given */
-async function keyOf(
-  given: SessionOptions | KeystoreSessionOptions,
-): Promise<{ readonly options: KeylessOptions; readonly key: KeySource }> {
+/**
+ * @internal The key that the options name, and the endpoint of its record where they name none.
+ * @throws `ERR_USAGE` where neither a client id with a signer nor a key of a keystore is given, and as `followKey` does
+ */
+export async function keyOf(all: SessionOptions | KeystoreSessionOptions): Promise<OptionsWithKey> {
+  const given = requireObject('the options of a session', all);
   if ('keystore' in given) {
     const { keystore, name, ...options } = given;
     if (typeof keystore?.get !== 'function' || typeof keystore.signer !== 'function' || typeof name !== 'string') {

@@ -57,6 +57,7 @@ export abstract class SessionCore implements Session {
   #settleClosed: (error: Error | null) => void = () => {};
   /** Set once, by whatever ends the session: its error, or null for `close()`. */
   #ending: { readonly error: DeribitKeysError | null } | null = null;
+  #firstAttemptMs: number | null = null;
 
   constructor(context: SessionContext) {
     this.context = context;
@@ -197,17 +198,20 @@ export abstract class SessionCore implements Session {
     return endOf(this.#ending?.error ?? null, 'opening the session');
   }
 
+  /** Called when it is the session's turn to connect or log in. Returns when that was first, where `openWithinMs` begins. */
+  protected beginAttempt(): number {
+    this.#firstAttemptMs ??= this.context.time.monotonicMs();
+    return this.#firstAttemptMs;
+  }
+
   /**
    * How long to wait after a failed attempt to connect or log in; ends the session and returns null where no other
    * attempt is worth it. The first login is attempted for `openWithinMs` only.
    */
-  protected nextAttemptMs(
-    failure: unknown,
-    { isFirst, startMs }: { isFirst: boolean; startMs: number },
-  ): number | null {
+  protected nextAttemptMs(failure: unknown, { isFirst }: { readonly isFirst: boolean }): number | null {
     const waitMs = this.backoff.next();
     const { time, openWithinMs } = this.context;
-    const isLate = isFirst && time.monotonicMs() - startMs + waitMs > openWithinMs;
+    const isLate = isFirst && time.monotonicMs() - this.beginAttempt() + waitMs > openWithinMs;
     if (!isLate && !(isFirst ? isFinalAtFirst(failure) : isFinal(failure))) return waitMs;
     this.end(failure);
     return null;

@@ -34,7 +34,10 @@ export interface SessionOptions extends Omit<ConnectOptions, 'signal' | 'onReach
   readonly tokenStoreAway?: 'login' | 'refuse' | undefined;
   /** Closes the session, and gives up opening it. */
   readonly signal?: AbortSignal | undefined;
-  /** How long a first login is attempted while the exchange is busy or cuts the connection; 30 s. */
+  /**
+   * How long a first login is attempted while the exchange is busy or cuts the connection; 30 s. In a fleet this begins when
+   * it is the session's turn to connect: only `signal` limits the wait for the turn.
+   */
   readonly openWithinMs?: number | undefined;
   /** How often the exchange shows that it is there; 30 s. Deribit accepts 10 and more. */
   readonly heartbeatS?: number | undefined;

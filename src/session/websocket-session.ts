@@ -134,8 +134,7 @@ export class WebSocketSession extends SessionCore {
     // whoever made the session has it in hand before anything happens
     await null;
     const { time, events } = this.context;
-    const startMs = time.monotonicMs();
-    let lostMs = startMs;
+    let lostMs = time.monotonicMs();
     let attempts = 0;
     while (!this.isEnding) {
       const isFirst = this.#onOpened !== null;
@@ -154,7 +153,7 @@ export class WebSocketSession extends SessionCore {
         attempts = 0;
         if (nowMs - readyMs >= GOOD_CONNECTION_MS) this.backoff.reset();
       }
-      const retryInMs = this.nextAttemptMs(failure, { isFirst: this.#onOpened !== null, startMs });
+      const retryInMs = this.nextAttemptMs(failure, { isFirst: this.#onOpened !== null });
       if (retryInMs === null) break;
       events.emit('disconnect', { error: failure, attempt: attempts, retryInMs });
       await pause(time, retryInMs, this.ended);
@@ -190,6 +189,7 @@ export class WebSocketSession extends SessionCore {
     const endTurn = await scheduler.connectTurn(this.ended);
     try {
       this.requireOpen();
+      this.beginAttempt();
       const [connect, onSubscription] = [this.#connect, this.#deliver];
       const login = { connect, reason, end: this.ended, stop, onSubscription };
       const transport = await connectAndLogIn(this.context, login);

@@ -3,12 +3,14 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { localSigner } from '../../src/crypto/signer.js';
+import { DeribitKeysError } from '../../src/errors.js';
 import { withSigner } from '../../src/integrations/ccxt/with-signer.js';
 import { openKeystore } from '../../src/keystore/keystore.js';
 import { openPrivateKey } from '../../src/keystore/open-key.js';
-import { openSession } from '../../src/session/index.js';
+import { openFleet, openSession } from '../../src/session/index.js';
 import type { FollowedKeystore } from '../../src/session/key-source.js';
 import { afterTest } from '../support/after-test.js';
+import { thrownBy } from '../support/outcomes.js';
 import { hasCcxt, loadCcxt, pointAt } from './ccxt-package.js';
 import { type Shop, shop } from './support.js';
 
@@ -93,7 +95,64 @@ describe.each(['ws', 'http'] as const)('A session on a keystore over %s', (kind)
   });
 });
 
+describe('A fleet on a keystore', () => {
+  it('follows a rotation with all its sessions, opens each key once, and counts the sessions of the successor', async () => {
+    const s = await shop();
+    const keystore = keystoreOf(s);
+    let opened = 0;
+    const counting: FollowedKeystore = {
+      get: keystore.get,
+      signer: (name) => {
+        opened += 1;
+        return keystore.signer(name);
+      },
+    };
+    const fleet = openFleet({ maxSessionsPerKey: 4, rate: null });
+    afterTest(() => fleet.close());
+    const key = { keystore: counting, name: 'bot' };
+    const urls = [s.sandbox.wsUrl, s.sandbox.httpUrl, undefined, s.sandbox.httpUrl];
+    const sessions = await Promise.all(urls.map((url) => fleet.openSession({ ...key, url })));
+    expect(sessions.map(({ kind }) => kind)).toEqual(['websocket', 'http', 'websocket', 'http']);
+    expect(opened).toBe(1);
+    const bots = sessions.map((session) =>
+      asker(() => session.request('private/get_account_summary', { currency: 'BTC' })),
+    );
+    await rotate(s, '--grace', '1h');
+    const { clientId } = await keystore.get('bot');
+    expect(clientId).not.toBe(s.clientId);
+    await expect
+      .poll(() => sessions.map((session) => session.clientId), { timeout: 60_000 })
+      .toEqual(Array.from(sessions, () => clientId));
+    expect(opened).toBe(2);
+    expect((await thrownBy(fleet.openSession(key))).message).toContain(`the key ${clientId} has 4 sessions already`);
+    await Promise.all(bots.map((bot) => bot.stop()));
+    expect(bots.flatMap((bot) => bot.failures)).toEqual([]);
+    await expect(fleet.openSession({ ...key, name: 'nobody' })).rejects.toMatchObject({ code: 'ERR_NO_SUCH_NAME' });
+  });
+});
+
 describe('A session', () => {
+  it('opens its key again where that failed for a successor', async () => {
+    const s = await shop();
+    const keystore = keystoreOf(s);
+    let fails = 0;
+    const away: FollowedKeystore = {
+      get: keystore.get,
+      signer: async (name) => {
+        if (fails-- > 0) throw new DeribitKeysError('ERR_SIGNER', 'the signer is away');
+        return keystore.signer(name);
+      },
+    };
+    const session = await openSession({ keystore: away, name: 'bot', url: s.sandbox.wsUrl });
+    afterTest(() => session.close());
+    fails = 2;
+    await rotate(s, '--grace', '1h');
+    await expect.poll(() => session.clientId, { timeout: 60_000 }).not.toBe(s.clientId);
+    expect(await session.request('private/get_account_summary', { currency: 'BTC' })).toMatchObject({
+      currency: 'BTC',
+    });
+  });
+
   it('takes its endpoint from the record', async () => {
     const s = await shop();
     const session = await openSession({ keystore: keystoreOf(s), name: 'bot' });

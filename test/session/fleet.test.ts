@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { DeribitKeysError } from '../../src/errors.js';
 import { openFleet } from '../../src/session/index.js';
 import { afterTest } from '../support/after-test.js';
 import { FakeTime, settled } from '../support/fake-time.js';
@@ -78,6 +79,32 @@ describe('a fleet', () => {
     // the two that hang in a connection which never comes about cannot be waited for
     for (const error of await Promise.all(opening.slice(2))) expect(error).toMatchObject({ code: 'ERR_INTERRUPTED' });
     expect(connecting).toBe(2);
+  });
+
+  test('gives each session its time to open from its turn to connect', async () => {
+    const w = await world();
+    const time = new FakeTime();
+    const fleet = openFleet({ connectsAtOnce: 1, rate: null, time });
+    afterTest(() => fleet.close());
+    let attempts = 0;
+    let fail = (): void => {};
+    const away = () => new DeribitKeysError('ERR_NETWORK', 'away', { maybeSent: true });
+    const first = () => new Promise<never>((_, reject) => (fail = () => reject(away())));
+    const second = async () => {
+      attempts += 1;
+      throw away();
+    };
+    const key = { url: w.sandbox.wsUrl, clientId: w.clientId, signer: w.signer };
+    const backoff = { firstMs: 1_000, longestMs: 1_000 };
+    const slow = thrownBy(fleet.openSession({ ...key, connectWebSocket: first, openWithinMs: 0 }));
+    const waiting = thrownBy(fleet.openSession({ ...key, backoff, connectWebSocket: second, openWithinMs: 5_000 }));
+    await time.advance(20_000);
+    expect(attempts).toBe(0);
+    fail();
+    expect(await slow).toMatchObject({ code: 'ERR_NETWORK' });
+    await time.advance(20_000);
+    expect(await waiting).toMatchObject({ code: 'ERR_NETWORK' });
+    expect(attempts).toBeGreaterThan(1);
   });
 
   test.each([{ maxConnections: 0 }, { maxSessionsPerKey: 0 }, { connectsAtOnce: 0 }])('refuses %o', (bad) => {
