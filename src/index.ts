@@ -2,6 +2,7 @@ export * from './crypto/index.js';
 export {
   type ApiKey,
   type ApiKeyChange,
+  type ApiKeyFields,
   type ApiKeyId,
   type ApiKeyOptions,
   changeApiKeyScope,
@@ -22,6 +23,7 @@ export {
   accountOf,
   buildAuthParams,
   type Call,
+  type CallOptions,
   type Credentials,
   call,
   type ExchangeTokenOptions,
@@ -30,7 +32,6 @@ export {
   forkToken,
   type Login,
   type LoginOptions,
-  type LoginRequestOptions,
   login,
   loginWithClientSecret,
   logout,
@@ -66,7 +67,14 @@ export {
   totpSecondFactor,
 } from './deribit/second-factor.js';
 export type { RequestOptions, Transport } from './deribit/transport.js';
-export { DeribitKeysError, type ErrorCode, type ErrorDetails, isDeribitKeysError, type RpcFailure } from './errors.js';
+export {
+  DeribitKeysError,
+  type ErrorCode,
+  type ErrorContext,
+  type ErrorDetails,
+  isDeribitKeysError,
+  type RpcFailure,
+} from './errors.js';
 export {
   type RedisClient,
   type RedisTokenStoreOptions,
@@ -76,8 +84,8 @@ export type { PermissionPolicy } from './keystore/permissions.js';
 export type { ExchangeState, KeyRecord, KeyState, StoredKey } from './keystore/record.js';
 export * from './session/index.js';
 export * from './signers/index.js';
-export type { SignerLocation } from './signers/kinds.js';
-export type { SignerAccess } from './signers/signer-kind.js';
+export type { AgentLocation, KmsLocation, SignerLocation, TokenLocation, VaultLocation } from './signers/kinds.js';
+export type { SignerAccess, SignerSecret } from './signers/signer-kind.js';
 export { VERSION } from './version.js';
 export type { CheckName } from './workflows/checks/finding.js';
 export type { Check, Verification } from './workflows/checks/verify.js';
@@ -98,5 +106,6 @@ export {
   verify,
 } from './workflows/library.js';
 export { type LoadSignerOptions, loadSigner } from './workflows/load-signer.js';
+export type { LinkRequest } from './workflows/registration/link.js';
 export type { RegisterRequest, Registration } from './workflows/registration/register.js';
-export type { RotateRequest, Rotation } from './workflows/rotation/rotate.js';
+export type { Rotation } from './workflows/rotation/rotate.js';

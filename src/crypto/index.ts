@@ -13,7 +13,7 @@ export {
   callbackSigner,
   cryptoKeySigner,
 } from './callback-signer.js';
-export type { Engine, Pbkdf2Parameters, ScryptParameters, VerificationKey } from './engine/engine.js';
+export type { Engine, Pbkdf2Parameters, PbkdfHash, ScryptParameters, VerificationKey } from './engine/engine.js';
 export type { CryptoKey } from './engine/portable-signatures.js';
 export { fingerprint } from './fingerprint.js';
 export type {

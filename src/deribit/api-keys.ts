@@ -32,7 +32,11 @@ export interface ApiKey {
 
 export type ApiKeyOptions = SecondFactorOptions;
 
-interface Unchecked {
+/** What may be said of a key when it is made, and each time it is changed. */
+export interface ApiKeyFields {
+  readonly scope: string | Scope;
+  readonly label?: string | undefined;
+  readonly features?: readonly string[] | undefined;
   /**
    * Whether label, features and addresses are what the exchange itself showed: they are sent as they are then, since it may
    * know some that this version does not. What a user chose is checked first.
@@ -40,20 +44,14 @@ interface Unchecked {
   readonly asShown?: boolean | undefined;
 }
 
-export interface NewApiKey extends Unchecked {
-  readonly scope: string | Scope;
-  readonly label?: string | undefined;
+export interface NewApiKey extends ApiKeyFields {
   /** SPKI PEM; a symmetric key is made where it is left out. */
   readonly publicKey?: string | undefined;
-  readonly features?: readonly string[] | undefined;
 }
 
-export interface ApiKeyChange extends Unchecked {
+export interface ApiKeyChange extends ApiKeyFields {
   readonly keyId: number;
-  readonly scope: string | Scope;
-  readonly label?: string | undefined;
   readonly enabled?: boolean | undefined;
-  readonly features?: readonly string[] | undefined;
   /** Empty: any address again. */
   readonly ipWhitelist?: readonly string[] | undefined;
 }

@@ -28,9 +28,10 @@ export interface Login {
   readonly mandatoryTfaStatus: string | null;
 }
 
-export type LoginRequestOptions = Pick<RequestOptions, 'signal' | 'timeoutMs'>;
+/** How long a request may take, and what ends it: see {@link RequestOptions}. */
+export type CallOptions = Pick<RequestOptions, 'signal' | 'timeoutMs'>;
 
-export interface LoginOptions extends LoginRequestOptions {
+export interface LoginOptions extends CallOptions {
   readonly scope?: string | undefined;
   readonly state?: string | undefined;
   /** The timestamp to sign. */
@@ -78,7 +79,7 @@ export async function refreshLogin(
   return authenticate(transport, { method: 'public/auth', params, ...options });
 }
 
-export interface ExchangeTokenOptions extends LoginRequestOptions {
+export interface ExchangeTokenOptions extends CallOptions {
   readonly refreshToken: Secret;
   /** The user id of the subaccount. */
   readonly subjectId: number;
@@ -94,7 +95,7 @@ export async function exchangeToken(
   return authenticate(transport, { method: 'public/exchange_token', params, ...options });
 }
 
-export interface ForkTokenOptions extends LoginRequestOptions {
+export interface ForkTokenOptions extends CallOptions {
   /** Of a login with a session scope. */
   readonly refreshToken: Secret;
   readonly sessionName: string;
@@ -115,7 +116,7 @@ export async function forkToken(
  */
 export async function logout(
   account: Account,
-  { invalidateToken = true, ...options }: LoginRequestOptions & { readonly invalidateToken?: boolean } = {},
+  { invalidateToken = true, ...options }: CallOptions & { readonly invalidateToken?: boolean } = {},
 ): Promise<void> {
   try {
     await call(account, { method: 'private/logout', params: { invalidate_token: invalidateToken }, ...options });
@@ -154,8 +155,6 @@ export interface Account {
   /** Null on a WebSocket connection that has logged in: then the connection itself is the proof. */
   readonly accessToken: Secret | null;
 }
-
-export type CallOptions = Pick<RequestOptions, 'signal' | 'timeoutMs'>;
 
 /** The account of a login that was made over `transport`; over a WebSocket no token needs to be sent any more. */
 export function accountOf(transport: Transport, login: { readonly accessToken: Secret }): Account {

@@ -1,5 +1,5 @@
 import type { KeyAlgorithm } from '../crypto/keys.js';
-import { resolveEndpoint } from '../deribit/endpoints.js';
+import { type Environment, resolveEndpoint } from '../deribit/endpoints.js';
 import { DeribitKeysError } from '../errors.js';
 import { isSignerLocation, type SignerLocation } from '../signers/kinds.js';
 import { isKeyName } from './names.js';
@@ -12,7 +12,6 @@ export const MAX_RECORD_BYTES = 1024 * 1024;
 
 export const KEY_STATES = ['local', 'pending', 'registered', 'retired'] as const;
 export type KeyState = (typeof KEY_STATES)[number];
-type RecordEnvironment = 'test' | 'prod';
 
 /** What a key is, whatever the exchange knows of it. Times are ISO 8601 in UTC; what does not apply is null. */
 export interface StoredKey {
@@ -34,7 +33,7 @@ export interface StoredKey {
 /** What the exchange knows of a key. Its texts are data: they are kept as the exchange says them. */
 export interface ExchangeState {
   readonly state: KeyState;
-  readonly environment: RecordEnvironment | null;
+  readonly environment: Environment | null;
   /** The endpoint, where it is not the environment's own. */
   readonly url: string | null;
   readonly clientId: string | null;

@@ -1,13 +1,14 @@
+export type { Bytes } from '../crypto/bytes.js';
 export type { KeyAlgorithm, PublicKey } from '../crypto/keys.js';
 export type { Secret } from '../crypto/secret.js';
 export type { Signer } from '../crypto/signer.js';
 export type { ClockReading, KeptReading, LocalClock } from '../deribit/clock.js';
 export type { ConnectOptions, ProxyEnvironment, ProxyOptions } from '../deribit/connect-options.js';
 export type { Endpoint, Environment } from '../deribit/endpoints.js';
-export type { Params } from '../deribit/json-rpc.js';
+export type { Notification, Params } from '../deribit/json-rpc.js';
 export type { RequestOptions, Transport } from '../deribit/transport.js';
 export type { ConnectionEnd, WebSocketTransport } from '../deribit/websocket-transport.js';
-export type { ErrorCode, ErrorDetails, RpcFailure } from '../errors.js';
+export type { ErrorCode, ErrorContext, ErrorDetails, RpcFailure } from '../errors.js';
 export { DeribitKeysError } from '../errors.js';
 export type { LoginReason, SessionEvents } from './events.js';
 export { type Fleet, type FleetOptions, type FleetSessionOptions, openFleet } from './fleet.js';

@@ -21,7 +21,13 @@ export { type GeneratedInToken, type GenerateInTokenOptions, generateInToken } f
 export type { TokenKeyChoice } from './pkcs11/key-objects.js';
 export { type Pkcs11Signer, type Pkcs11SignerOptions, pkcs11Signer } from './pkcs11/pkcs11-signer.js';
 export type { PinSource, TokenChoice } from './pkcs11/token.js';
-export type { CallOptions, GenerateInKmsOptions, KmsSigner, KmsSignerOptions, SecretProvider } from './remote-key.js';
+export type {
+  GenerateInKmsOptions,
+  KmsSigner,
+  KmsSignerOptions,
+  SecretProvider,
+  ServiceCallOptions,
+} from './remote-key.js';
 export type { AgentIdentity, AgentKeyChoice } from './ssh-agent/identities.js';
 export { type LoadKeyOptions, loadKeyIntoAgent, removeKeyFromAgent } from './ssh-agent/identities.js';
 export { type SshAgentSigner, type SshAgentSignerOptions, sshAgentSigner } from './ssh-agent/ssh-agent-signer.js';

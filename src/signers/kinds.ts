@@ -4,7 +4,8 @@ import type { SignerKind } from './signer-kind.js';
 import { AGENT_KIND, type AgentLocation, type AgentTarget } from './ssh-agent/agent-kind.js';
 import { VAULT_KIND, type VaultLocation, type VaultTarget } from './vault/vault-kind.js';
 
-export type { KindOption, NewKey, OptionUse, OptionValues, SignerAccess, SignerSecret } from './signer-kind.js';
+export type { KindOption, NewKey, OptionUse, OptionValues, SignerAccess } from './signer-kind.js';
+export type { AgentLocation, KmsLocation, TokenLocation, VaultLocation };
 
 /** Where a private key lives that is not a file of the keystore. */
 export type SignerLocation = AgentLocation | TokenLocation | VaultLocation | KmsLocation;

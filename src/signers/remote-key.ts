@@ -15,7 +15,7 @@ import type { LoadPackage } from './optional-package.js';
 /** A secret, or a function that is called each time the secret is needed. */
 export type SecretProvider = SecretLike | (() => SecretLike | Promise<SecretLike>);
 
-export interface CallOptions {
+export interface ServiceCallOptions {
   /** How long one call of the service may take, with all its retries, in milliseconds. Default 15,000. */
   readonly timeoutMs?: number | undefined;
   /** Ends opening, and every later call, with `ERR_INTERRUPTED`. */
@@ -23,7 +23,7 @@ export interface CallOptions {
 }
 
 /** What the signers of all cloud services take. */
-export interface KmsSignerOptions extends CallOptions {
+export interface KmsSignerOptions extends ServiceCallOptions {
   /** How the service's SDK is loaded; default: an ordinary import. */
   readonly load?: LoadPackage | undefined;
 }
@@ -76,7 +76,7 @@ export interface KeyService {
    * @throws `ERR_SIGNER` or `ERR_KEY_UNSUPPORTED` for what the service refuses and when the time is over;
    *   `ERR_INTERRUPTED` when the signal fires
    */
-  calls(key: string, options: CallOptions): Call;
+  calls(key: string, options: ServiceCallOptions): Call;
   /** The error for a failure: `ERR_KEY_UNSUPPORTED` for a wrong type of key, else `ERR_SIGNER`. */
   failed(key: string, failure: Failure, detail?: string): DeribitKeysError;
   /** The error for an answer that lacks what it must have. `what` is a sentence without the service's name. */
@@ -158,7 +158,7 @@ function networkCode(error: unknown, depth = 0): string | null {
   return networkCode(inner, depth + 1) ?? CANNOT_CONNECT.exec(error.message)?.[0] ?? null;
 }
 
-function callService(service: ServiceDefinition, key: string, options: CallOptions): Call {
+function callService(service: ServiceDefinition, key: string, options: ServiceCallOptions): Call {
   const { timeoutMs = DEFAULT_CALL_TIMEOUT_MS, signal } = options;
   return async (work) => {
     if (signal?.aborted) throw interruptedError(`the request to ${service.name}`, { maybeSent: false });

@@ -1,4 +1,5 @@
-import type { GenerateOptions } from '../crypto/generate.js';
+import type { GenerateOptions, RsaSize } from '../crypto/generate.js';
+import type { KeyAlgorithm } from '../crypto/keys.js';
 import { type Secret, type SecretLike, toSecret } from '../crypto/secret.js';
 import { localSigner, type Signer } from '../crypto/signer.js';
 import { ExchangeClock } from '../deribit/clock.js';
@@ -12,9 +13,9 @@ import type { SignerAccess } from '../signers/kinds.js';
 import { defined } from '../util/defined.js';
 import type { Verification } from './checks/verify.js';
 import type { AccountLogin, WorkflowContext } from './context.js';
-import type { link as linkIn } from './registration/link.js';
+import type { LinkRequest } from './registration/link.js';
 import type { RegisterRequest, Registration } from './registration/register.js';
-import type { RotateRequest, Rotation } from './rotation/rotate.js';
+import type { Rotation } from './rotation/rotate.js';
 
 /*
  * The workflows for programs that import this package:
@@ -111,17 +112,19 @@ export interface ContextOptions extends Pick<ConnectOptions, 'timeoutMs' | 'sign
   readonly onNote?: ((note: string) => void) | undefined;
 }
 
-/** What {@link register}, {@link link} and {@link rotate} work with. */
-export interface Context extends WorkflowContext {
+/** What {@link register}, {@link link}, {@link verify} and {@link rotate} work with. */
+export interface Context {
   readonly keystore: Keystore;
 }
+
+const workflows = new WeakMap<Context, WorkflowContext>();
 
 /** Builds the context of workflows on a keystore. Nothing is opened or sent yet. */
 export function createContext(options: ContextOptions): Context {
   const { keystore, secondFactor, onNote, signal, ...connecting } = options;
   const { store, signerOf } = innerOf(keystore);
-  return {
-    keystore,
+  const context: Context = { keystore };
+  workflows.set(context, {
     store,
     signerOf,
     async connect(endpoint, { signal: other = signal } = {}) {
@@ -131,7 +134,8 @@ export function createContext(options: ContextOptions): Context {
     nowMs: Date.now,
     clock: new ExchangeClock(),
     ...defined({ secondFactor, onNote, signal }),
-  };
+  });
+  return context;
 }
 
 function innerOf(keystore: Keystore): Inner {
@@ -139,6 +143,14 @@ function innerOf(keystore: Keystore): Inner {
   if (inner !== undefined) return inner;
   throw new DeribitKeysError('ERR_USAGE', 'the keystore was not opened by openKeystore', {
     hint: 'pass on the object that openKeystore({ dir }) returned, not a copy',
+  });
+}
+
+function workflowOf(context: Context): WorkflowContext {
+  const workflow = workflows.get(context);
+  if (workflow !== undefined) return workflow;
+  throw new DeribitKeysError('ERR_USAGE', 'the context was not built by createContext', {
+    hint: 'pass on the object that createContext({ keystore }) returned, not a copy',
   });
 }
 
@@ -150,16 +162,16 @@ function innerOf(keystore: Keystore): Inner {
  */
 export async function register(context: Context, request: RegisterRequest): Promise<Registration> {
   const workflow = await import('./registration/register.js');
-  return workflow.register(context, request);
+  return workflow.register(workflowOf(context), request);
 }
 
 /**
  * Links a stored key to the API key that was made with its public half on Deribit's web page: logs in with it, then records it.
  * @throws `ERR_STATE`, `ERR_UNAUTHORIZED`, `ERR_PROOF_FAILED`, and network and keystore errors
  */
-export async function link(context: Context, request: Parameters<typeof linkIn>[1]): Promise<Registration> {
+export async function link(context: Context, request: LinkRequest): Promise<Registration> {
   const workflow = await import('./registration/link.js');
-  return workflow.link(context, request);
+  return workflow.link(workflowOf(context), request);
 }
 
 export interface VerifyRequest {
@@ -182,12 +194,19 @@ export async function verify(
   const records =
     names === undefined ? await keystore.list() : await Promise.all(names.map((name) => keystore.get(name)));
   const workflow = await import('./checks/verify.js');
-  return workflow.verify(context, records, defined({ account }));
+  return workflow.verify(workflowOf(context), records, defined({ account }));
 }
 
-/** A rotation; `login` is for the account of the key, and may be the rotating key itself. */
-export interface RotationRequest extends Pick<RotateRequest, 'name' | 'type' | 'bits' | 'graceMs'> {
+export interface RotationRequest {
+  readonly name: string;
+  /** For the account of the key; it may be the rotating key itself. */
   readonly login: AccountLogin;
+  /** Of the successor; the type of the old key where left out. */
+  readonly type?: KeyAlgorithm | undefined;
+  /** Of an RSA successor; at least that of the old key where left out. */
+  readonly bits?: RsaSize | undefined;
+  /** How long the old key stays enabled after the successor took over, in milliseconds; 0 where left out. */
+  readonly graceMs?: number | undefined;
 }
 
 /**
@@ -202,14 +221,17 @@ export async function rotate(context: Context, request: RotationRequest): Promis
   const makeSuccessor = successorAnywhere(store, localSuccessor(store, passphraseOf), access);
   const { login, ...rest } = request;
   const workflow = await import('./rotation/rotate.js');
-  return workflow.rotate(context, { ...rest, login: async () => login, makeSuccessor });
+  return workflow.rotate(workflowOf(context), { ...rest, login: async () => login, makeSuccessor });
 }
 
 /**
  * Goes back to before a rotation: the old key has its name again, the successor is removed.
  * @throws `ERR_STATE` where no rotation is under way, or the old key is removed already
  */
-export async function abortRotation(context: Context, { name, login }: RotationRequest): Promise<Rotation> {
+export async function abortRotation(
+  context: Context,
+  { name, login }: Pick<RotationRequest, 'name' | 'login'>,
+): Promise<Rotation> {
   const workflow = await import('./rotation/rotate.js');
-  return workflow.abortRotation(context, { name, login: async () => login });
+  return workflow.abortRotation(workflowOf(context), { name, login: async () => login });
 }

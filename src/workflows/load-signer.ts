@@ -8,16 +8,14 @@ import { type PermissionPolicy, readPrivateFile } from '../keystore/permissions.
 /** The variable that `env: true` reads. */
 const PRIVATE_KEY_VARIABLE = 'DERIBIT_PRIVATE_KEY';
 
-interface Source {
+/** Exactly one of `file`, `pem` and `env`, and how it is opened. */
+export interface LoadSignerOptions {
   /** A private key file, in any format that `parsePrivateKey` reads. */
   readonly file?: string;
   /** The key itself, as text. */
   readonly pem?: string;
   /** A variable of the environment, `true` for `DERIBIT_PRIVATE_KEY`: a PEM with real newlines or literal `\n`, or base64 of it. */
   readonly env?: string | true;
-}
-
-export interface LoadSignerOptions extends Source {
   readonly passphrase?: SecretLike | (() => Promise<SecretLike>);
   /** How strictly the file's owner and mode are checked; `mounted` for keys that Kubernetes or Docker mount. */
   readonly permissions?: PermissionPolicy;

@@ -12,15 +12,11 @@ export interface Pbkdf2Parameters {
   readonly length: number;
 }
 
-/** The cost of scrypt (RFC 7914 §2): N, r and p. It needs 128 * N * r bytes of memory. */
-interface ScryptCost {
+/** The parameters of scrypt (RFC 7914 §2): N, r and p, which need 128 * N * r bytes of memory; `length` in bytes. */
+export interface ScryptParameters {
   readonly cost: number;
   readonly blockSize: number;
   readonly parallelization: number;
-}
-
-/** The parameters of scrypt; `length` in bytes. */
-export interface ScryptParameters extends ScryptCost {
   readonly salt: Uint8Array;
   readonly length: number;
 }

@@ -76,7 +76,8 @@ function littleEndian(bytes: Uint8Array): bigint {
 
 // Named by the values, so that they exist with the types of Node.js and with those of the DOM.
 type SubtleCrypto = typeof globalThis.crypto.subtle;
-export type CryptoKey = Awaited<ReturnType<SubtleCrypto['importKey']>>;
+/** A key of WebCrypto. */
+export type CryptoKey = Awaited<ReturnType<typeof globalThis.crypto.subtle.importKey>>;
 
 /**
  * WebCrypto of the platform.

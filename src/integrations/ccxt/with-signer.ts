@@ -2,11 +2,12 @@ import { isStreaming, requireCcxt } from './exchange.js';
 import { type CcxtLogin, signRest } from './rest.js';
 import { signStream } from './stream.js';
 
+export type { Bytes } from '../../crypto/bytes.js';
 export type { KeyAlgorithm, PublicKey } from '../../crypto/keys.js';
 export type { Signer } from '../../crypto/signer.js';
 export type { Environment } from '../../deribit/endpoints.js';
 export type { FollowedKeystore, FollowedRecord } from '../../session/key-source.js';
-export type { TokenStore } from '../../session/token-store.js';
+export type { StoredToken, TokenLock, TokenPurpose, TokenStore } from '../../session/token-store.js';
 export type { CcxtLogin, CcxtLoginOptions } from './rest.js';
 
 /**

@@ -5,19 +5,19 @@ import type { GenerateInKmsOptions, KmsSigner } from '../remote-key.js';
 import type { OptionValues, SignerAccess, SignerKind } from '../signer-kind.js';
 import { fits, isText, isTextOrNull, requireText, textOf } from '../signer-kind.js';
 
-/** A cloud service, and what its keys are made in. */
-export interface KmsTarget {
+/** A cloud service, and a key that it keeps. */
+export interface KmsLocation {
   readonly kind: 'kms';
   readonly provider: 'aws' | 'gcp' | 'azure';
-  /** gcp: the key ring. azure: the URL of the vault. aws: null. */
-  readonly parent: string | null;
   readonly region: string | null;
   readonly endpoint: string | null;
-}
-
-export interface KmsLocation extends Omit<KmsTarget, 'parent'> {
   /** The service's name of exactly this key and version. */
   readonly keyId: string;
+}
+
+export interface KmsTarget extends Omit<KmsLocation, 'keyId'> {
+  /** gcp: the key ring. azure: the URL of the vault. aws: null. */
+  readonly parent: string | null;
 }
 
 interface Provider {
@@ -67,9 +67,9 @@ const PROVIDERS: Readonly<Record<KmsTarget['provider'], Provider>> = {
 const isProvider = (value: unknown): value is KmsTarget['provider'] =>
   typeof value === 'string' && Object.hasOwn(PROVIDERS, value);
 
-const PLACE = { provider: isProvider, region: isTextOrNull, endpoint: isTextOrNull };
+const SERVICE = { provider: isProvider, region: isTextOrNull, endpoint: isTextOrNull };
 
-function placeFrom(values: OptionValues): Omit<KmsTarget, 'parent'> {
+function serviceFrom(values: OptionValues): Omit<KmsTarget, 'parent'> {
   const provider = requireText(values, 'provider');
   if (!isProvider(provider)) {
     throw new DeribitKeysError('ERR_USAGE', `--provider is one of ${Object.keys(PROVIDERS).join(', ')}`);
@@ -139,25 +139,25 @@ export const KMS_KIND: SignerKind<KmsLocation, KmsTarget> = {
     { flags: '--region <name>', description: "aws: the region (default: that of an ARN, or the SDK's)" },
     { flags: '--endpoint <url>', description: 'aws, gcp: another endpoint, such as one in a private network' },
   ],
-  isLocation: (value) => fits(value, 'kms', { ...PLACE, keyId: isText }),
-  isTarget: (value) => fits(value, 'kms', { ...PLACE, parent: isTextOrNull }),
+  isLocation: (value) => fits(value, 'kms', { ...SERVICE, keyId: isText }),
+  isTarget: (value) => fits(value, 'kms', { ...SERVICE, parent: isTextOrNull }),
   describe: ({ provider, keyId }) => `kms ${provider}, ${keyId}`,
   describeTarget: ({ provider, parent }) => `the KMS of ${provider}${parent === null ? '' : ` (${parent})`}`,
-  targetOf: ({ keyId, ...place }) => {
+  targetOf: ({ keyId, ...service }) => {
     // of an ARN, the region that the next key is made in as well
-    const region = place.region ?? /^arn:[\w-]+:kms:([\w-]+):/.exec(keyId)?.[1] ?? null;
-    return { ...place, region, parent: PROVIDERS[place.provider].parentOf(keyId) };
+    const region = service.region ?? /^arn:[\w-]+:kms:([\w-]+):/.exec(keyId)?.[1] ?? null;
+    return { ...service, region, parent: PROVIDERS[service.provider].parentOf(keyId) };
   },
   targetFrom(values) {
-    const place = placeFrom(values);
+    const service = serviceFrom(values);
     const parent = textOf(values, 'parent')?.replace(/\/+$/, '') ?? null;
-    const { parentHint } = PROVIDERS[place.provider];
+    const { parentHint } = PROVIDERS[service.provider];
     if (parentHint !== null && parent === null && textOf(values, 'keyId') === null) {
-      throw new DeribitKeysError('ERR_USAGE', `--provider ${place.provider} needs to know where a new key belongs`, {
+      throw new DeribitKeysError('ERR_USAGE', `--provider ${service.provider} needs to know where a new key belongs`, {
         hint: parentHint,
       });
     }
-    return { ...place, parent };
+    return { ...service, parent };
   },
   requireType(type, { provider }) {
     if (type === 'rsa' || provider !== 'azure') return;
@@ -171,18 +171,18 @@ export const KMS_KIND: SignerKind<KmsLocation, KmsTarget> = {
   open: (location, access): Promise<Signer> =>
     PROVIDERS[location.provider].open(optionsFor(location, location.keyId, access)),
   async hold(values, access) {
-    const place = placeFrom(values);
-    const signer = await PROVIDERS[place.provider].open(optionsFor(place, requireText(values, 'keyId'), access));
-    return { publicKey: signer.publicKey, location: { ...place, keyId: signer.keyId } };
+    const service = serviceFrom(values);
+    const signer = await PROVIDERS[service.provider].open(optionsFor(service, requireText(values, 'keyId'), access));
+    return { publicKey: signer.publicKey, location: { ...service, keyId: signer.keyId } };
   },
   async generate({ key, target, values, access }) {
-    const { parent: _parent, ...place } = target;
+    const { parent: _parent, ...service } = target;
     const keyId = textOf(values, 'keyId') ?? PROVIDERS[target.provider].idOf(key.name, target.parent ?? '');
     const options = optionsFor(target, keyId, access);
     const signer = await PROVIDERS[target.provider].generate({ ...options, type: key.type, bits: key.bits });
     return {
       publicKey: signer.publicKey,
-      location: { ...place, keyId: signer.keyId },
+      location: { ...service, keyId: signer.keyId },
       recover: `the key is in the KMS: deribit-keys add-kms <name> --provider ${target.provider} --key-id ${signer.keyId}`,
     };
   },

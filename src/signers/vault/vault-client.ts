@@ -5,7 +5,7 @@ import { signerError } from '../../crypto/signer.js';
 import { isLoopback } from '../../deribit/endpoints.js';
 import { DeribitKeysError } from '../../errors.js';
 import { defined } from '../../util/defined.js';
-import { type CallOptions, keyService, type SecretProvider } from '../remote-key.js';
+import { keyService, type SecretProvider, type ServiceCallOptions } from '../remote-key.js';
 
 /** How to log in to Vault. `mount` is the path of the auth method; default: its name. */
 export type VaultAuth =
@@ -26,7 +26,7 @@ export type VaultAuth =
   /** `address` is a Vault Agent or Proxy with `use_auto_auth_token`, which adds the token. */
   | { readonly method: 'agent' };
 
-export interface VaultOptions extends CallOptions {
+export interface VaultOptions extends ServiceCallOptions {
   /** Such as `https://vault.internal:8200`. Plain HTTP only to loopback. */
   readonly address: string;
   readonly auth: VaultAuth;

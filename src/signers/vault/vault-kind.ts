@@ -9,8 +9,8 @@ import type { VaultAuth, VaultOptions } from './vault-client.js';
 
 const METHODS = ['token', 'approle', 'kubernetes', 'agent'] as const;
 
-/** A server, how to log in to it, and the transit engine there. */
-export interface VaultTarget {
+/** A server, how to log in to it, the transit engine there, and a key in it. */
+export interface VaultLocation {
   readonly kind: 'vault';
   readonly address: string;
   readonly mount: string;
@@ -21,12 +21,11 @@ export interface VaultTarget {
   /** The role of Kubernetes auth, or the role id of AppRole. */
   readonly role: string | null;
   readonly caFile: string | null;
-}
-
-export interface VaultLocation extends VaultTarget {
   readonly key: string;
   readonly version: number;
 }
+
+export type VaultTarget = Omit<VaultLocation, 'key' | 'version'>;
 
 const TARGET = {
   address: isText,

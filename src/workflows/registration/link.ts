@@ -53,6 +53,16 @@ async function checkSubaccount(context: WorkflowContext, account: OpenAccount, s
   });
 }
 
+export interface LinkRequest {
+  /** The name of the stored key. */
+  readonly name: string;
+  /** Of the API key that was made with its public half. */
+  readonly clientId: string;
+  readonly endpoint: Endpoint;
+  /** The user id of the subaccount that the key belongs to; the login must show it then. */
+  readonly subaccount?: number | undefined;
+}
+
 /**
  * Links a stored key to the API key that was made with its public half on Deribit's web page: logs in with it, which
  * proves that the exchange has this very key under `clientId`, then records it. Where the login's scope
@@ -63,9 +73,8 @@ async function checkSubaccount(context: WorkflowContext, account: OpenAccount, s
  */
 export async function link(
   context: WorkflowContext,
-  request: { name: string; clientId: string; endpoint: Endpoint; subaccount?: number | undefined },
+  { name, clientId, endpoint, subaccount: wanted }: LinkRequest,
 ): Promise<Registration> {
-  const { name, clientId, endpoint } = request;
   return context.store.withLock(name, async (locked) => {
     const record = await locked.read();
     if (record.state === 'retired' || (record.state === 'registered' && record.clientId !== clientId)) {
@@ -77,7 +86,7 @@ export async function link(
     const signer = await context.signerOf(record);
     return withTransport(context, endpoint, async (transport) => {
       const made = await signIn(context, { transport, credentials: { clientId, signer } });
-      const subaccount = request.subaccount ?? record.subaccount;
+      const subaccount = wanted ?? record.subaccount;
       if (subaccount !== null) await checkSubaccount(context, openAccount(transport, clientId, made), subaccount);
       const apiKey = await lookUp(context, { login: made, clientId, transport });
       const compared = apiKey === null ? null : await compareKey(apiKey, publicKey);

@@ -25,7 +25,9 @@ import { type Attempt, removeTwins } from './rollback.js';
 
 export type { Registration };
 
+/** The account that a key is registered on, and what is asked for. */
 export interface RegisterRequest {
+  /** The name of the stored key. */
   readonly name: string;
   readonly scope: string;
   /** The API key's name on the exchange; made from the local name where left out. */
