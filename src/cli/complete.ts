@@ -9,7 +9,7 @@ const MAKES_NEW = /^(generate|import|add-.*)$/;
 const OPTIONS_WITH_KEYS = new Set(['--as', '--all-but']);
 const ARGUMENTS_WITH_KEYS = new Set(['name', 'which', 'name|file|-']);
 
-interface Place {
+interface WordPosition {
   readonly command: Command;
   /** How many arguments of the command stand before the word. */
   readonly position: number;
@@ -20,7 +20,7 @@ interface Place {
 }
 
 /** Where the word behind `before` stands. */
-function placeOf(program: Command, before: readonly string[]): Place {
+function positionOf(program: Command, before: readonly string[]): WordPosition {
   let command = program;
   let position = 0;
   let option: Option | undefined;
@@ -52,7 +52,7 @@ function keysIn(folder: string): string[] {
 }
 
 /** What the words of an option or an argument may be; null if that is anything. */
-function valuesOf({ command, position, option }: Place, keys: () => string[]): readonly string[] | null {
+function valuesOf({ command, position, option }: WordPosition, keys: () => string[]): readonly string[] | null {
   if (option !== undefined) {
     if (option.argChoices !== undefined) return option.argChoices;
     if (option.long === '--scope') return PLAIN_SCOPE_WORDS;
@@ -82,9 +82,9 @@ export async function suggestions(
     throw new TypeError('no command runs here');
   };
   const program = await createProgram(groups, open, before);
-  const place = placeOf(program, before);
-  if (place.isForeign) return [];
-  const { command, position, option } = place;
+  const at = positionOf(program, before);
+  if (at.isForeign) return [];
+  const { command, position, option } = at;
   const starting = (lines: readonly (readonly [string, string])[]) =>
     lines.filter(([text]) => text.startsWith(word)).map(([text, help]) => `${text}\t${help}`);
   if (option === undefined && word.startsWith('-')) {
@@ -99,6 +99,6 @@ export async function suggestions(
   if (option === undefined && position === 0 && command.commands.length > 0) {
     return starting(command.commands.map((below) => [below.name(), below.description()]));
   }
-  const keys = () => keysIn(place.keysDir ?? (env.DERIBIT_KEYS_DIR || 'keys'));
-  return starting((valuesOf(place, keys) ?? []).map((value) => [value, '']));
+  const keys = () => keysIn(at.keysDir ?? (env.DERIBIT_KEYS_DIR || 'keys'));
+  return starting((valuesOf(at, keys) ?? []).map((value) => [value, '']));
 }

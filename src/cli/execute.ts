@@ -5,26 +5,14 @@ import { VERSION } from '../version.js';
 import { createContext } from './context.js';
 import { CheckFailed, EXIT, ExitWith } from './exit-codes.js';
 import { type GlobalOptions, type PlainCall, readPlainCall } from './options.js';
-import { createPrinter, type Printer } from './output.js';
+import { createPrinter, type PrinterOptions } from './output.js';
 import { type CommandGroup, createProgram, type Host, type PlainCommand, perform } from './program.js';
 
 /** What the completion scripts call, with the words of the line; the last one is to be completed. */
 export const COMPLETE = '__complete';
 
-function printerFor(
-  host: Host,
-  options: { readonly json?: boolean; readonly verbose?: boolean; readonly quiet?: boolean },
-): Printer {
-  const { stdout, stderr } = host.print ?? host;
-  return createPrinter(stdout, stderr, {
-    json: options.json === true,
-    verbose: options.verbose === true,
-    quiet: options.quiet === true,
-    color: stdout.isTTY === true && !host.env.NO_COLOR,
-    // a terminal whose size was never set says 0
-    columns: stdout.isTTY === true ? stdout.columns || undefined : undefined,
-  });
-}
+const printerFor = (host: Host, options: PrinterOptions) =>
+  createPrinter({ ...(host.print ?? host), env: host.env }, options);
 
 /** The words before `--`: those behind it belong to another program. */
 function ownWords(argv: readonly string[]): readonly string[] {

@@ -23,14 +23,18 @@ const CODES: Readonly<Record<Style, readonly [number, number]>> = {
   yellow: [33, 39],
 };
 
-interface PrinterOptions {
-  readonly json: boolean;
-  readonly verbose: boolean;
-  /** No notes. */
-  readonly quiet?: boolean;
-  readonly color: boolean;
-  /** The width of the terminal that stdout is, if it is one. */
-  readonly columns?: number | undefined;
+/** Where a printer writes. */
+interface PrinterHost {
+  readonly stdout: Sink;
+  readonly stderr: Sink;
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+/** The options of the command line that say what is printed. */
+export interface PrinterOptions {
+  readonly json?: boolean | undefined;
+  readonly verbose?: boolean | undefined;
+  readonly quiet?: boolean | undefined;
 }
 
 export interface Printer {
@@ -116,17 +120,22 @@ function causes(error: DeribitKeysError): string[] {
   return lines;
 }
 
-export function createPrinter(stdout: Sink, stderr: Sink, options: PrinterOptions): Printer {
-  const { json, verbose, quiet, color } = options;
+export function createPrinter(
+  { stdout, stderr, env }: PrinterHost,
+  { json = false, verbose = false, quiet = false }: PrinterOptions,
+): Printer {
+  const isTerminal = stdout.isTTY === true;
+  const color = isTerminal && !env.NO_COLOR;
   const style = (text: string, ...styles: readonly Style[]) =>
     color ? styles.reduce((inner, name) => `\u001b[${CODES[name][0]}m${inner}\u001b[${CODES[name][1]}m`, text) : text;
   const safe = color ? harmlessButStyled : harmless;
   const say = (text: string) => {
-    if (!json && quiet !== true) stderr.write(`${harmless(text)}\n`);
+    if (!json && !quiet) stderr.write(`${harmless(text)}\n`);
   };
   return {
     json,
-    columns: options.columns,
+    // a terminal whose size was never set says 0
+    columns: isTerminal ? stdout.columns || undefined : undefined,
     style,
     result(value, text) {
       if (json) {

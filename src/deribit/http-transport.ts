@@ -4,7 +4,7 @@ import { onAbort } from '../util/checks.js';
 import { type ConnectOptions, checkConnectOptions, startTimer } from './connect-options.js';
 import { type Endpoint, httpUrlOf } from './endpoints.js';
 import { changesNothing, decodeFrame, encodeRequest, type Params, protocolError, resultOf } from './json-rpc.js';
-import { interruptedError, networkError, placeOf, statusError, timeoutError } from './network-errors.js';
+import { describeHost, interruptedError, networkError, statusError, timeoutError } from './network-errors.js';
 import type { HttpClient, PostAnswer } from './platform/platform.js';
 import { checkRequest, type RequestOptions, type Transport } from './transport.js';
 
@@ -38,7 +38,7 @@ class HttpPosts implements HttpTransport {
   readonly #expectTestnet: boolean | null;
   readonly #timeoutMs: number;
   readonly #maxReplyBytes: number;
-  readonly #place: string;
+  readonly #host: string;
   readonly #sendsOnce: boolean;
   readonly #newClient: () => Promise<HttpClient>;
   /** What ends each pending request early. */
@@ -55,7 +55,7 @@ class HttpPosts implements HttpTransport {
     this.#timeoutMs = timeoutMs;
     this.#maxReplyBytes = maxReplyBytes;
     const proxy = client === undefined ? platform.proxyFor(this.url, options) : null;
-    this.#place = placeOf(this.url, proxy);
+    this.#host = describeHost(this.url, proxy);
     this.#sendsOnce = client !== undefined || platform.sendsOnce;
     this.#newClient = async () => client ?? platform.openHttpClient(this.url, { ...options, proxy });
   }
@@ -102,7 +102,7 @@ class HttpPosts implements HttpTransport {
         ? (abort.signal.reason as DeribitKeysError)
         : isDeribitKeysError(error)
           ? error
-          : networkError(this.#place, error, { maybeSent });
+          : networkError(this.#host, error, { maybeSent });
       outcome = failure.rpc === undefined ? failure.code : String(failure.rpc.code);
       throw failure;
     } finally {
@@ -137,7 +137,7 @@ class HttpPosts implements HttpTransport {
     if (frame.kind === 'reply' && (frame.reply.id === null || frame.reply.id === id)) {
       return resultOf({ reply: frame.reply, method, params, expectTestnet: this.#expectTestnet });
     }
-    if (status < 200 || status > 299) throw statusError(this.#place, status, { maybeSent: true });
+    if (status < 200 || status > 299) throw statusError(this.#host, status, { maybeSent: true });
     const problem =
       frame.kind === 'garbage' ? frame.problem : frame.kind === 'reply' ? 'belongs to another request' : 'is no reply';
     throw protocolError(`the answer to ${method} ${problem}`, { maybeSent: true });

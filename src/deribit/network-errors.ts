@@ -58,9 +58,9 @@ const AT_ANY_TIME: ReadonlyMap<string, Explanation> = new Map([
  * `ERR_NETWORK` for a failure of the network below us. `maybeSent` is false where the failure itself rules out that
  * anything was sent, else as told.
  */
-export function networkError(place: string, failure: unknown, { maybeSent }: Sent): DeribitKeysError {
+export function networkError(host: string, failure: unknown, { maybeSent }: Sent): DeribitKeysError {
   const status = proxyStatusOf(failure);
-  if (status !== null) return statusError(place, status, { maybeSent: false });
+  if (status !== null) return statusError(host, status, { maybeSent: false });
   const { code, syscall } = originOf(failure);
   const before = BEFORE_SENDING.get(code);
   const { sentence, hint } = before ??
@@ -68,23 +68,23 @@ export function networkError(place: string, failure: unknown, { maybeSent }: Sen
       sentence: (name: string) => `the connection to ${name} failed`,
       hint: 'check the network connection, the URL and, where there is one, the proxy',
     };
-  return new DeribitKeysError('ERR_NETWORK', `${sentence(place)}${code === '' ? '' : ` (${code})`}`, {
+  return new DeribitKeysError('ERR_NETWORK', `${sentence(host)}${code === '' ? '' : ` (${code})`}`, {
     hint,
     maybeSent: before === undefined && syscall !== 'connect' && maybeSent,
   });
 }
 
 /** `ERR_NETWORK` for an HTTP status that carries no JSON-RPC answer. Only 429 is sure to mean "not handled". */
-export function statusError(place: string, status: number, { maybeSent }: Sent): DeribitKeysError {
+export function statusError(host: string, status: number, { maybeSent }: Sent): DeribitKeysError {
   const { what, hint } = explainStatus(status);
-  return new DeribitKeysError('ERR_NETWORK', `${place} ${what} (HTTP status ${status})`, {
+  return new DeribitKeysError('ERR_NETWORK', `${host} ${what} (HTTP status ${status})`, {
     hint,
     maybeSent: status !== 429 && maybeSent,
   });
 }
 
 /** How the errors here call the other side: by host and port, and by the proxy's where there is one. */
-export function placeOf(url: string, proxy: string | null): string {
+export function describeHost(url: string, proxy: string | null): string {
   const { host } = new URL(url);
   return proxy === null ? host : `${host} (through the proxy ${new URL(proxy).host})`;
 }

@@ -13,7 +13,7 @@ import {
   resultOf,
   unattributedError,
 } from './json-rpc.js';
-import { interruptedError, networkError, placeOf, timeoutError } from './network-errors.js';
+import { describeHost, interruptedError, networkError, timeoutError } from './network-errors.js';
 import type { FrameFault, Socket, SocketHandlers } from './platform/platform.js';
 import { checkRequest, type RequestOptions, type Transport } from './transport.js';
 
@@ -50,8 +50,8 @@ export async function openWebSocket(endpoint: Endpoint, given: ConnectOptions = 
   const { signal, timeoutMs } = options;
   const url = websocketUrlOf(endpoint.url);
   const proxy = platform.proxyFor(url, options);
-  const place = placeOf(url, proxy);
-  const what = `connecting to ${place}`;
+  const host = describeHost(url, proxy);
+  const what = `connecting to ${host}`;
   if (signal?.aborted) throw interruptedError(what, { maybeSent: false });
   const abort = new AbortController();
   const stopListening = onAbort(signal, () => abort.abort(interruptedError(what, { maybeSent: false })));
@@ -68,7 +68,7 @@ export async function openWebSocket(endpoint: Endpoint, given: ConnectOptions = 
     platform.trace(() => ({ kind: 'connect', host: new URL(url).host }));
     return connection;
   } catch (error) {
-    throw isDeribitKeysError(error) ? error : networkError(place, error, { maybeSent: false });
+    throw isDeribitKeysError(error) ? error : networkError(host, error, { maybeSent: false });
   } finally {
     clearTimeout(timer);
     stopListening();

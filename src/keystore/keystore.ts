@@ -31,7 +31,7 @@ import { change, finishChanges, isLeftover, ownerOfLeftover } from './transactio
 
 export { type AuditNote, noteOn } from './audit-log.js';
 
-export interface KeystoreOptions {
+interface KeystoreOptions {
   /** How long a lock that another process holds is waited for. */
   readonly lockWaitMs?: number;
   /** Ends the wait for a lock with `ERR_INTERRUPTED`. */

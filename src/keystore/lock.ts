@@ -76,12 +76,12 @@ export interface Lock {
 }
 
 /** What a lock file showed at one moment. */
-interface Sight {
+interface LockContent {
   readonly content: string;
   readonly changedMs: number;
 }
 
-async function look(path: string): Promise<Sight | null> {
+async function readLock(path: string): Promise<LockContent | null> {
   let changedMs = 0;
   const content = await readFileOrNull(path, undefined, ({ mtimeMs }) => {
     changedMs = mtimeMs;
@@ -89,7 +89,8 @@ async function look(path: string): Promise<Sight | null> {
   return content === null ? null : { content: content.toString('utf8'), changedMs };
 }
 
-const isSame = (a: Sight | null, b: Sight | null) => a?.content === b?.content && a?.changedMs === b?.changedMs;
+const isSame = (a: LockContent | null, b: LockContent | null) =>
+  a?.content === b?.content && a?.changedMs === b?.changedMs;
 
 /** What is known of the holder of a lock file, and whether the file was seen to change. */
 interface Verdict {
@@ -97,11 +98,11 @@ interface Verdict {
   readonly changed: boolean;
 }
 
-type Watch = (path: string, sight: Sight) => Promise<Verdict>;
+type Watch = (path: string, sight: LockContent) => Promise<Verdict>;
 
 /** Watches lock files: how long each one stays as it is, by a clock that nobody sets. */
 function createWatch(leaseMs: number): Watch {
-  const watched = new Map<string, { sight: Sight; unchangedMs: number; lookedAtMs: number; changed: boolean }>();
+  const watched = new Map<string, { sight: LockContent; unchangedMs: number; lookedAtMs: number; changed: boolean }>();
   return async (path, sight) => {
     const nowMs = performance.now();
     const last = watched.get(path);
@@ -115,7 +116,7 @@ function createWatch(leaseMs: number): Watch {
 }
 
 /** Makes a lock file with all its content; returns false where there is one. */
-async function place(path: string, content: string): Promise<boolean> {
+async function createLock(path: string, content: string): Promise<boolean> {
   const temporary = temporaryPath(path);
   await writeFlushed(temporary, content, { flush: false });
   try {
@@ -143,19 +144,19 @@ async function place(path: string, content: string): Promise<boolean> {
  */
 async function clearEnded(
   path: string,
-  seen: Sight,
+  seen: LockContent,
   taker: { readonly lockPath: string; readonly content: string; readonly watch: Watch },
 ): Promise<Verdict> {
   const verdict = await taker.watch(path, seen);
   if (verdict.fate !== 'ended') return verdict;
   const digest = createHash('sha256').update(seen.content).digest('hex').slice(0, 12);
   const right = `${taker.lockPath}.${digest}${TEMPORARY_SUFFIX}`;
-  if (!(await place(right, taker.content))) {
-    const other = await look(right);
+  if (!(await createLock(right, taker.content))) {
+    const other = await readLock(right);
     return other === null ? verdict : clearEnded(right, other, taker);
   }
   try {
-    if (isSame(await look(path), seen)) await rm(path, { force: true });
+    if (isSame(await readLock(path), seen)) await rm(path, { force: true });
   } finally {
     await rm(right, { force: true });
   }
@@ -216,8 +217,8 @@ export async function takeLock(folder: string, name: string, options: LockOption
     let cleared = 0;
     let patient = false;
     for (;;) {
-      const seen = await look(path);
-      if (seen === null && (await place(path, content))) return;
+      const seen = await readLock(path);
+      if (seen === null && (await createLock(path, content))) return;
       const { fate, changed } = seen === null ? { fate: 'runs', changed: true } : await clearEnded(path, seen, taker);
       if (fate === 'ended' && cleared < MAX_CLEARED) {
         cleared += 1;
@@ -237,7 +238,7 @@ export async function takeLock(folder: string, name: string, options: LockOption
     }
   });
 
-  const isMine = async () => (await look(path))?.content === content;
+  const isMine = async () => (await readLock(path))?.content === content;
   let renewedMs = 0;
   const renew = async () => {
     // always another time, also where the clock stands still or was set back

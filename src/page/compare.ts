@@ -168,16 +168,16 @@ interface KeyFileOptions {
 
 /** Puts a field for a key file into the element `id`: a file is chosen or dropped, and inspected at once. */
 export function keyFileField({ id, label, errors, onChange }: KeyFileOptions): KeyFileField {
-  const place = find(`#${id}`, HTMLElement);
-  place.append(find('#key-file', HTMLTemplateElement).content.cloneNode(true));
-  const heading = find('.label', HTMLElement, place);
-  const drop = find('.drop', HTMLElement, place);
-  const input = find('input[type=file]', HTMLInputElement, place);
-  const text = find('.drop-text', HTMLElement, place);
-  const note = find('.drop-note', HTMLElement, place);
-  const passphraseField = find('[data-part=passphrase]', HTMLElement, place);
-  const passphraseLabel = find('[data-part=passphrase] label', HTMLLabelElement, place);
-  const passphrase = find('[data-part=passphrase] input', HTMLInputElement, place);
+  const field = find(`#${id}`, HTMLElement);
+  field.append(find('#key-file', HTMLTemplateElement).content.cloneNode(true));
+  const heading = find('.label', HTMLElement, field);
+  const drop = find('.drop', HTMLElement, field);
+  const input = find('input[type=file]', HTMLInputElement, field);
+  const text = find('.drop-text', HTMLElement, field);
+  const note = find('.drop-note', HTMLElement, field);
+  const passphraseField = find('[data-part=passphrase]', HTMLElement, field);
+  const passphraseLabel = find('[data-part=passphrase] label', HTMLLabelElement, field);
+  const passphrase = find('[data-part=passphrase] input', HTMLInputElement, field);
   heading.textContent = label;
   heading.id = `${id}-label`;
   text.id = `${id}-text`;

@@ -131,7 +131,7 @@ export class FleetScheduler implements Scheduler {
   }
 
   async connectTurn(signal: AbortSignal): Promise<() => void> {
-    await this.#place(signal);
+    await this.#enter(signal);
     await this.loginTurn(signal);
     let ended = false;
     return () => {
@@ -144,7 +144,7 @@ export class FleetScheduler implements Scheduler {
     if (this.#logins !== null && !this.#logins.tryPay()) await this.#logins.pay(2 ** 31 - 1, signal);
   }
 
-  #place(signal: AbortSignal): Promise<void> {
+  #enter(signal: AbortSignal): Promise<void> {
     if (this.#busy < this.#atOnce && this.#waiting.size === 0) {
       this.#busy += 1;
       return Promise.resolve();

@@ -12,9 +12,11 @@ function textOf(stream: PassThrough): string {
   return chunk === null ? '' : `${chunk}${textOf(stream)}`;
 }
 
-function printer(options: Partial<Parameters<typeof createPrinter>[2]> = {}) {
-  const [stdout, stderr] = [new PassThrough(), new PassThrough()];
-  const out = createPrinter(stdout, stderr, { json: false, verbose: false, color: false, ...options });
+/** A printer on streams of which stdout may be a terminal of that many columns. */
+function printer({ columns, ...options }: Parameters<typeof createPrinter>[1] & { readonly columns?: number } = {}) {
+  const stdout = Object.assign(new PassThrough(), columns === undefined ? {} : { isTTY: true, columns });
+  const stderr = new PassThrough();
+  const out = createPrinter({ stdout, stderr, env: {} }, options);
   return { out, stdout: () => textOf(stdout), stderr: () => textOf(stderr) };
 }
 
@@ -25,7 +27,7 @@ describe('a result', () => {
     const plain = printer();
     plain.out.result({}, () => [plain.out.style(sly, 'bold'), 'c\td']);
     expect(plain.stdout()).toBe('a\\x1b]0;owned\\x07\\x1b[5mb\\u202e\nc\td\n');
-    const coloured = printer({ color: true });
+    const coloured = printer({ columns: 80 });
     coloured.out.result({}, () => [coloured.out.style(sly, 'bold', 'red'), 'c']);
     expect(coloured.stdout()).toBe('\u001b[31m\u001b[1ma\\x1b]0;owned\\x07\\x1b[5mb\\u202e\u001b[22m\u001b[39m\nc\n');
     coloured.out.line(`${coloured.out.style('x', 'dim')}\u009b`);

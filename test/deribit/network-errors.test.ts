@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { networkError, placeOf } from '../../src/deribit/network-errors.js';
+import { networkError, describeHost } from '../../src/deribit/network-errors.js';
 
 const coded = (code: string, more: object = {}) => Object.assign(new Error('words'), { code, ...more });
 
@@ -41,6 +41,6 @@ describe('a failure of the network', () => {
 });
 
 it('the other side is called by host and port, never by credentials', () => {
-  expect(placeOf('wss://host:8443/ws/api/v2', null)).toBe('host:8443');
-  expect(placeOf('wss://host/ws', 'http://user:canary@proxy:3128')).toBe('host (through the proxy proxy:3128)');
+  expect(describeHost('wss://host:8443/ws/api/v2', null)).toBe('host:8443');
+  expect(describeHost('wss://host/ws', 'http://user:canary@proxy:3128')).toBe('host (through the proxy proxy:3128)');
 });

@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { generateKeyPair } from '../../src/crypto/generate.js';
 import type { PrivateKey } from '../../src/crypto/keys.js';
-import { type Keystore, type KeystoreOptions, openKeystore } from '../../src/keystore/keystore.js';
+import { type Keystore, openKeystore } from '../../src/keystore/keystore.js';
 import { type KeyRecord, localRecord } from '../../src/keystore/record.js';
 import { storeKey } from '../../src/keystore/stored-keys.js';
 import { temporaryFolder } from '../support/cli.js';
@@ -10,7 +10,7 @@ import { temporaryFolder } from '../support/cli.js';
 export const isRoot = process.getuid?.() === 0;
 
 /** A keystore that is deleted after the test; its folder is not made yet. */
-export function newStore(options: KeystoreOptions = {}): Keystore {
+export function newStore(options: Parameters<typeof openKeystore>[1] = {}): Keystore {
   return openKeystore(join(temporaryFolder(), 'keys'), { lockWaitMs: 100, ...options });
 }
 

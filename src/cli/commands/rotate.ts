@@ -107,8 +107,8 @@ const successorChoice = (cx: Context, { type, bits, ...flags }: RotateFlags) => 
 });
 
 /** Why `rotate --all` passes over a key that is due. */
-function leftOut({ name }: KeyRecord, place: Endpoint | null, meant: Endpoint | null): string {
-  const where = place === null ? 'at no known place' : `at ${place.url}`;
+function leftOut({ name }: KeyRecord, registered: Endpoint | null, meant: Endpoint | null): string {
+  const where = registered === null ? 'elsewhere' : `at ${registered.url}`;
   return `left out: "${name}" is registered ${where}${meant === null ? '' : `, not at ${meant.url}`}`;
 }
 
@@ -121,8 +121,8 @@ async function rotateMany(cx: Context, flags: RotateFlags): Promise<void> {
   const said = cx.target.environment !== undefined || cx.target.url !== undefined;
   const endpoint = shared?.endpoint ?? (said ? selectEndpoint(cx.target) : null);
   const isMeant = (record: KeyRecord) => {
-    const place = endpointOfRecord(record);
-    return place !== null && (endpoint === null || sameEndpoint(place, endpoint));
+    const registered = endpointOfRecord(record);
+    return registered !== null && (endpoint === null || sameEndpoint(registered, endpoint));
   };
   const results = await rotateAll({
     ...successorChoice(cx, flags),

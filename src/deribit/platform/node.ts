@@ -4,7 +4,7 @@ import { debuglog } from 'node:util';
 import type { Dispatcher } from 'undici';
 import { onAbort } from '../../util/checks.js';
 import { proxyFor } from '../connect-options.js';
-import { placeOf, statusError } from '../network-errors.js';
+import { describeHost, statusError } from '../network-errors.js';
 import type {
   FrameFault,
   HttpClient,
@@ -164,7 +164,7 @@ async function openSocket(
       resolve();
     };
     const onResponse = (_: unknown, { statusCode }: { readonly statusCode?: number | undefined }) =>
-      fail(statusError(placeOf(url, proxy), statusCode ?? 0, { maybeSent: false }));
+      fail(statusError(describeHost(url, proxy), statusCode ?? 0, { maybeSent: false }));
     const stopListening = onAbort(signal, () => fail(signal?.reason));
     const settle = () => {
       stopListening();

@@ -48,7 +48,7 @@ function parseClient(entry: unknown, at: string, served: readonly string[]): Cli
   if (typeof entry !== 'object' || entry === null || Array.isArray(entry)) throw wrong(at, 'it is not an object');
   const { name, secretHash, keys, scopes, ...others } = entry as Readonly<Record<string, unknown>>;
   const [unknown] = Object.keys(others);
-  if (unknown !== undefined) throw wrong(at, `the field "${unknown}" is unknown; known are ${FIELDS.join(', ')}`);
+  if (unknown !== undefined) throw wrong(at, `the field "${unknown}" is unknown; the fields are ${FIELDS.join(', ')}`);
   if (typeof name !== 'string' || !/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$/.test(name)) {
     throw wrong(at, 'its name is missing, or holds other characters than letters, digits, _ . and -');
   }

@@ -95,7 +95,7 @@ export function texts<const Name extends string>(
   const unknown = Object.keys(body).find((name) => !known.some((one) => one === name));
   if (unknown !== undefined) {
     throw new DeribitKeysError('ERR_USAGE', 'the body has a field that is not known here', {
-      hint: `known are: ${known.join(', ')}`,
+      hint: `the fields are: ${known.join(', ')}`,
     });
   }
   for (const [name, value] of Object.entries(body)) {

@@ -102,13 +102,13 @@ export function signStream(exchange: CcxtStreaming, login: CcxtLogin): void {
   function follow(client: CcxtClient): void {
     if (!('keystore' in login) || followed.has(client)) return;
     followed.add(client);
-    const look = async () => {
+    const check = async () => {
       if (!isCurrent(client)) return;
       const key = await keySource();
       if (await key.moved()) await start(client, client).catch(() => {});
-      startTimer(key.followMs ?? 1_000, () => void look()).unref();
+      startTimer(key.followMs ?? 1_000, () => void check()).unref();
     };
-    void look().catch(() => followed.delete(client));
+    void check().catch(() => followed.delete(client));
   }
 
   async function logIn(only: CcxtClient | null): Promise<unknown> {

@@ -30,7 +30,7 @@ interface Session {
   readonly sid: string;
 }
 
-export type GrantTerms = Omit<Grant, 'accessToken' | 'refreshToken' | 'accessExpiresMs' | 'refreshExpiresMs'>;
+type GrantTerms = Omit<Grant, 'accessToken' | 'refreshToken' | 'accessExpiresMs' | 'refreshExpiresMs'>;
 
 /** A name for a new session. */
 export function newSession(name: string): Session {

@@ -20,7 +20,7 @@ export interface Fact {
   readonly agrees: boolean | null;
 }
 
-export interface Conformance {
+interface Conformance {
   readonly facts: readonly Fact[];
   /** Whether every key that this run or an interrupted one made was removed again. */
   readonly cleaned: boolean;

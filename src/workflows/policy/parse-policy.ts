@@ -1,8 +1,9 @@
 import { parseDocument } from 'yaml';
+import { RSA_SIZES } from '../../crypto/generate.js';
 import { API_KEY_FEATURES, checkAddresses, checkLabel } from '../../deribit/api-keys.js';
 import type { Environment } from '../../deribit/endpoints.js';
 import { formatScope, parseScope } from '../../deribit/scope.js';
-import { DeribitKeysError } from '../../errors.js';
+import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import { foldName, requireKeyName } from '../../keystore/names.js';
 import { parseDuration } from '../../util/text.js';
 
@@ -22,31 +23,30 @@ const KEY_FIELDS = [
   'encrypt',
   'environment',
 ] as const;
-const RSA_SIZES = [2048, 3072, 4096] as const;
 
 /**
- * Reads a policy: YAML 1.2, of which JSON is a part. One document without aliases, tags of its own and doubled fields;
- * every field is known and checked.
- * @throws `ERR_USAGE` naming the place in the document, never what stands there
+ * Reads a policy: one document of YAML 1.2 (JSON is a subset) without aliases, custom tags or duplicate fields. Every field
+ * is checked; unknown ones are refused.
+ * @throws `ERR_USAGE` naming the field, never its value
  */
 export function parsePolicy(source: string): Policy {
-  const root: Place = { path: '', value: readDocument(source) };
+  const root: PolicyNode = { path: '', value: readDocument(source) };
   const field = fieldsOf(root, FIELDS);
-  optional(field('version'), (place) => oneOf(place, [1]));
-  const places = list(field('keys'));
-  const keys = places.map(readKey);
-  refuseDoubles(places, keys);
-  return { environment: commonEnvironment(optional(field('environment'), environmentAt), places), keys };
+  optional(field('version'), (node) => oneOf(node, [1]));
+  const nodes = list(field('keys'));
+  const keys = nodes.map(readKey);
+  refuseDoubles(nodes, keys);
+  return { environment: commonEnvironment(optional(field('environment'), environmentAt), nodes), keys };
 }
 
 function readDocument(source: string): unknown {
   const refuseText = (what: string, cause?: unknown) =>
     new DeribitKeysError('ERR_USAGE', `the policy cannot be read: ${what}`, {
       hint: 'give a YAML or JSON document with a list "keys"; see: deribit-keys plan --help',
-      ...(cause === undefined ? {} : { cause }),
+      cause,
     });
   const size = Buffer.byteLength(source);
-  if (size > MAX_POLICY_BYTES) throw refuseText(`it has ${size} bytes, at most ${MAX_POLICY_BYTES} are taken`);
+  if (size > MAX_POLICY_BYTES) throw refuseText(`it has ${size} bytes, the limit is ${MAX_POLICY_BYTES}`);
   let document: ReturnType<typeof parseDocument>;
   try {
     document = parseDocument(source, { version: '1.2', schema: 'core', strict: true, uniqueKeys: true, merge: false });
@@ -61,28 +61,28 @@ function readDocument(source: string): unknown {
   try {
     return document.toJS({ mapAsMap: true, maxAliasCount: 0 });
   } catch (error) {
-    throw refuseText('aliases are not taken, nor is deep nesting', error);
+    throw refuseText('aliases and deep nesting are not allowed', error);
   }
 }
 
-const environmentAt = (place: Place) => oneOf(place, ['test', 'prod']);
+const environmentAt = (node: PolicyNode) => oneOf(node, ['test', 'prod']);
 
 /** The environment that the whole policy or its keys name: a policy is for one account. */
-function commonEnvironment(whole: Policy['environment'], places: readonly Place[]): Policy['environment'] {
+function commonEnvironment(whole: Policy['environment'], nodes: readonly PolicyNode[]): Policy['environment'] {
   let common = whole;
-  for (const place of places) {
-    const own = fieldsOf(place, KEY_FIELDS)('environment');
+  for (const node of nodes) {
+    const own = fieldsOf(node, KEY_FIELDS)('environment');
     const environment = optional(own, environmentAt);
     if (environment !== null && environment !== (common ?? environment)) {
-      throw refuse(own, 'is another than was named before: a policy is for one account');
+      throw refuse(own, 'differs from the one named before: a policy is for one account');
     }
     common ??= environment;
   }
   return common;
 }
 
-function readKey(place: Place): KeyPolicy {
-  const field = fieldsOf(place, KEY_FIELDS);
+function readKey(node: PolicyNode): KeyPolicy {
+  const field = fieldsOf(node, KEY_FIELDS);
   const [name, type, bits] = [
     field('name'),
     optional(field('type'), (at) => oneOf(at, ['ed25519', 'rsa'])),
@@ -104,32 +104,35 @@ function readKey(place: Place): KeyPolicy {
 }
 
 /** Words in one text, or a list of words. */
-function scopeAt(place: Place): string {
-  const words = Array.isArray(place.value) ? list(place).map(text).join(' ') : text(place);
-  const scope = checked(place, words, parseScope);
-  if (scope.others.length > 0) throw refuse(place, 'holds words that belong to a session, not to a key');
+function scopeAt(node: PolicyNode): string {
+  const words = Array.isArray(node.value) ? list(node).map(text).join(' ') : text(node);
+  const scope = checked(node, words, parseScope);
+  if (scope.others.length > 0) throw refuse(node, 'has words that belong to a session, not to a key');
   return formatScope(scope);
 }
 
-function addressAt(place: Place): string {
-  checked(place, text(place), (address) => checkAddresses([address]));
-  return text(place);
+function addressAt(node: PolicyNode): string {
+  checked(node, text(node), (address) => checkAddresses([address]));
+  return text(node);
 }
 
-function ageAt(place: Place): number {
-  const ms = checked(place, text(place), parseDuration);
-  if (ms === 0) throw refuse(place, 'must be longer than nothing');
+function ageAt(node: PolicyNode): number {
+  const ms = checked(node, text(node), parseDuration);
+  if (ms === 0) throw refuse(node, 'must be longer than zero');
   return ms;
 }
 
 const unique = (words: readonly string[]): readonly string[] => [...new Set(words)];
 
-function refuseDoubles(places: readonly Place[], keys: readonly KeyPolicy[]): void {
+function refuseDoubles(nodes: readonly PolicyNode[], keys: readonly KeyPolicy[]): void {
   const seen = new Set<string>();
   for (const [index, { name }] of keys.entries()) {
     const folded = foldName(name);
     if (seen.has(folded)) {
-      throw refuse({ path: `${places[index]?.path}.name`, value: name }, 'is there twice, apart from case at most');
+      throw refuse(
+        { path: `${nodes[index]?.path}.name`, value: name },
+        'is used twice (upper and lower case count as the same)',
+      );
     }
     seen.add(folded);
   }
@@ -159,80 +162,77 @@ export interface Policy {
 }
 
 /** A value of the document, with the path that leads to it, such as `keys[2].scope`. */
-interface Place {
+interface PolicyNode {
   readonly path: string;
   readonly value: unknown;
 }
 
-/** `ERR_USAGE` that names the place and never shows the value. */
-function refuse({ path, value }: Place, what: string, hint?: string): DeribitKeysError {
+/** `ERR_USAGE` that names the field and never shows its value. */
+function refuse({ path, value }: PolicyNode, what: string): DeribitKeysError {
   const where = path === '' ? 'the policy' : `${path} of the policy`;
   return new DeribitKeysError('ERR_USAGE', `${where} ${what}: it is ${kindOf(value)}`, {
-    hint: hint ?? 'see: deribit-keys plan --help',
+    hint: 'see: deribit-keys plan --help',
   });
 }
 
 function kindOf(value: unknown): string {
   if (value === undefined) return 'missing';
   if (value === null) return 'empty';
-  if (typeof value === 'string') return `a text of ${value.length} characters`;
+  if (typeof value === 'string') return `text of ${value.length} characters`;
   if (Array.isArray(value)) return `a list of ${value.length}`;
   if (value instanceof Map) return 'a mapping';
   return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
 }
 
-/** The fields of a mapping; any that is not `known` is refused. */
-function fieldsOf(place: Place, known: readonly string[]): (name: string) => Place {
-  const { path, value } = place;
-  if (!(value instanceof Map)) throw refuse(place, 'must be a mapping');
+/** Returns the reader of a mapping's fields; refuses those that are not `known`. */
+function fieldsOf(node: PolicyNode, known: readonly string[]): (name: string) => PolicyNode {
+  const { path, value } = node;
+  if (!(value instanceof Map)) throw refuse(node, 'must be a mapping');
   for (const key of value.keys()) {
     if (typeof key === 'string' && known.includes(key)) continue;
-    const shown = typeof key === 'string' && /^\w{1,40}$/.test(key) ? `"${key}"` : 'one of another kind';
-    throw new DeribitKeysError('ERR_USAGE', `${path === '' ? 'the policy' : path} holds an unknown field: ${shown}`, {
-      hint: `known are: ${known.join(', ')}`,
+    const shown = typeof key === 'string' && /^\w{1,40}$/.test(key) ? `"${key}"` : 'a name that is not a word';
+    throw new DeribitKeysError('ERR_USAGE', `${path === '' ? 'the policy' : path} has an unknown field: ${shown}`, {
+      hint: `the fields are: ${known.join(', ')}`,
     });
   }
   return (name) => ({ path: path === '' ? name : `${path}.${name}`, value: value.get(name) });
 }
 
-const isAbsent = ({ value }: Place) => value === undefined || value === null;
+const isAbsent = ({ value }: PolicyNode) => value === undefined || value === null;
 
 /** Null where the field is left out or empty. */
-function optional<T>(place: Place, read: (place: Place) => T): T | null {
-  return isAbsent(place) ? null : read(place);
+function optional<T>(node: PolicyNode, read: (node: PolicyNode) => T): T | null {
+  return isAbsent(node) ? null : read(node);
 }
 
-function text(place: Place): string {
-  if (typeof place.value !== 'string' || place.value === '') throw refuse(place, 'must be a text');
-  return place.value;
+function text(node: PolicyNode): string {
+  if (typeof node.value !== 'string' || node.value === '') throw refuse(node, 'must be text');
+  return node.value;
 }
 
-function flag(place: Place): boolean {
-  if (typeof place.value !== 'boolean') throw refuse(place, 'must be true or false');
-  return place.value;
+function flag(node: PolicyNode): boolean {
+  if (typeof node.value !== 'boolean') throw refuse(node, 'must be true or false');
+  return node.value;
 }
 
-function list(place: Place): readonly Place[] {
-  const { path, value } = place;
-  if (!Array.isArray(value)) throw refuse(place, 'must be a list');
+function list(node: PolicyNode): readonly PolicyNode[] {
+  const { path, value } = node;
+  if (!Array.isArray(value)) throw refuse(node, 'must be a list');
   return value.map((item: unknown, index) => ({ path: `${path}[${index}]`, value: item }));
 }
 
-function oneOf<const T extends string | number>(place: Place, choices: readonly T[]): T {
-  const found = choices.find((choice) => choice === place.value);
-  if (found === undefined) throw refuse(place, `must be one of ${choices.join(', ')}`);
+function oneOf<const T extends string | number>(node: PolicyNode, choices: readonly T[]): T {
+  const found = choices.find((choice) => choice === node.value);
+  if (found === undefined) throw refuse(node, `must be one of ${choices.join(', ')}`);
   return found;
 }
 
-/** The words of a place through a check that knows nothing of the document: what it refuses is told with the path. */
-function checked<T>({ path }: Place, words: string, check: (words: string) => T): T {
+/** Runs a check that knows nothing of the document; its errors are told with the path. */
+function checked<T>({ path }: PolicyNode, words: string, check: (words: string) => T): T {
   try {
     return check(words);
   } catch (error) {
-    if (!(error instanceof DeribitKeysError)) throw error;
-    throw new DeribitKeysError('ERR_USAGE', `${path} of the policy: ${error.message}`, {
-      cause: error,
-      ...(error.hint === undefined ? {} : { hint: error.hint }),
-    });
+    if (!isDeribitKeysError(error)) throw error;
+    throw error.with({ code: 'ERR_USAGE', message: `${path} of the policy: ${error.message}` });
   }
 }

@@ -12,7 +12,7 @@ import {
   within,
 } from '../../../src/sandbox/core/scope.js';
 import { decodeBase32, decodeBase64url, Replays } from '../../../src/sandbox/core/signature.js';
-import { Grants, type GrantTerms } from '../../../src/sandbox/core/tokens.js';
+import { Grants } from '../../../src/sandbox/core/tokens.js';
 
 describe('memory stays bounded', () => {
   it('for replays: what could not be replayed any more is forgotten', () => {
@@ -28,7 +28,7 @@ describe('memory stays bounded', () => {
   it('for tokens: expired pairs are forgotten', () => {
     const grants = new Grants();
     const key = makeKey({ id: 1, accountId: 1, publicKey: null, maxScope: {}, timestampMs: 0 });
-    const terms: GrantTerms = {
+    const terms: Parameters<Grants['mint']>[0] = {
       lifeS: 1,
       key,
       accountId: 1,

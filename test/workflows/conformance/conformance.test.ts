@@ -2,7 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type Sandbox, startSandbox } from '../../../src/sandbox/index.js';
-import type { Conformance } from '../../../src/workflows/conformance/conformance.js';
+import type { checkConformance } from '../../../src/workflows/conformance/conformance.js';
 import { cli, temporaryFolder } from '../../support/cli.js';
 
 let sandbox: Sandbox;
@@ -23,6 +23,8 @@ async function open(options: Parameters<typeof startSandbox>[0] = {}, signal?: A
     run: (...words) => cli(['conformance', '--json', ...login, ...words], { env, ...(signal ? { signal } : {}) }),
   };
 }
+
+type Conformance = Awaited<ReturnType<typeof checkConformance>>;
 
 const differing = ({ facts }: Conformance) => facts.filter(({ agrees }) => agrees === false).map(({ fact }) => fact);
 const labels = () => sandbox.keys().map(({ name }) => name);
