@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { networkError, describeHost } from '../../src/deribit/network-errors.js';
+import { describeHost, networkError } from '../../src/deribit/network-errors.js';
 
 const coded = (code: string, more: object = {}) => Object.assign(new Error('words'), { code, ...more });
 

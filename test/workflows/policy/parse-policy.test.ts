@@ -159,7 +159,7 @@ describe('A policy is refused, its place named and its value not shown, where', 
       /^keys\[0\]\.maxAge of the policy: a text of 2 characters is not a duration$/,
     ],
     ['the age is nothing', key('maxAge: 0d'), /^keys\[0\]\.maxAge of the policy must be longer/],
-    ['encrypt is a word', key('encrypt: yes'), /^keys\[0\]\.encrypt of the policy must be true or false: it is a text/],
+    ['encrypt is a word', key('encrypt: yes'), /^keys\[0\]\.encrypt of the policy must be true or false: it is text/],
     [
       'an environment contradicts',
       `environment: test\n${key('environment: prod')}`,
