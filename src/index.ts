@@ -75,6 +75,7 @@ export {
   isDeribitKeysError,
   type RpcFailure,
 } from './errors.js';
+export { type FileTokenStoreOptions, fileTokenStore } from './integrations/token-store/file-token-store.js';
 export {
   type RedisClient,
   type RedisTokenStoreOptions,

@@ -37,6 +37,8 @@ export interface Context {
   readonly workflow: WorkflowContext;
   /** How keys in agents and tokens are reached. */
   readonly signerAccess: SignerAccess;
+  /** The certificates of `--ca-file`, PEM. @throws `ERR_USAGE` for a file that does not exist or holds no certificate */
+  authorities(): Promise<string | undefined>;
   /** Every secret that the call or its environment holds. */
   readonly secrets: SecretFinder;
   /** Opens a key of the keystore: asks for its passphrase if that is needed, and derives from it only once. */
@@ -56,7 +58,6 @@ function environmentFrom(host: Host, options: GlobalOptions): Environment | unde
 /** As large as the bundles of operating systems are, several times over. */
 const MAX_CA_BYTES = 4 * 1024 * 1024;
 
-/** @throws `ERR_USAGE` for a file that does not exist or holds no certificate */
 async function readAuthorities(file: string | undefined): Promise<string | undefined> {
   if (file === undefined) return undefined;
   const { readFileOrNull } = await import('../keystore/files.js');
@@ -180,10 +181,11 @@ export function createContext(
     return localSigner((await openKey(record)).key);
   };
 
+  const authorities = () => readAuthorities(options.caFile ?? (host.env.DERIBIT_KEYS_CA_FILE || undefined));
   const connectTo: WorkflowContext['connect'] = async (endpoint, { signal = host.signal } = {}) => {
     const { connect } = await import('../deribit/connect.js');
     out.detail(`endpoint: ${endpoint.url}`);
-    const ca = await readAuthorities(options.caFile ?? (host.env.DERIBIT_KEYS_CA_FILE || undefined));
+    const ca = await authorities();
     const transport = await connect(endpoint, { timeoutMs: options.timeout, signal, env: host.env, ca });
     return watched(transport, out);
   };
@@ -219,6 +221,7 @@ export function createContext(
     workflow,
     signerAccess,
     secrets,
+    authorities,
     openKey,
     setLoginKey(name) {
       loginKey = name;

@@ -231,16 +231,22 @@ export function addLoginOptions(command: Command): Command {
 /** Where `token`, `exec` and `auth-server` share tokens. */
 export interface TokenStoreOptions {
   readonly tokenStore?: string;
+  readonly tokenStoreFile?: string;
   readonly tokenStoreKeyFile?: string;
 }
 
 export function addTokenStoreOptions(command: Command): Command {
+  const inFile = command.createOption(
+    '--token-store-file <file>',
+    'read that URL, which may hold a password, from this file (env DERIBIT_KEYS_TOKEN_STORE_FILE)',
+  );
   return command
     .option(
       '--token-store <url>',
       'share tokens through this redis: or rediss: server (env DERIBIT_KEYS_TOKEN_STORE)',
       notEmpty,
     )
+    .addOption(inFile.argParser(notEmpty).conflicts('tokenStore'))
     .option(
       '--token-store-key-file <file>',
       'the 32 bytes that stored tokens are encrypted under (env DERIBIT_KEYS_TOKEN_STORE_KEY_FILE)',

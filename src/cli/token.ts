@@ -106,20 +106,34 @@ export async function tokenSource(
   };
 }
 
-/** The store that `--token-store` or the environment names; null where the keystore's own file serves. */
+/** The URL of the store that options or the environment name, and whether it was an argument; null where none is named. */
+function storeNamed(cx: Context, { tokenStore, tokenStoreFile }: TokenStoreOptions) {
+  const { DERIBIT_KEYS_TOKEN_STORE: inEnv, DERIBIT_KEYS_TOKEN_STORE_FILE: fileInEnv } = cx.host.env;
+  if (tokenStore !== undefined) return { url: tokenStore, isArgument: true } as const;
+  if (tokenStoreFile !== undefined) return { file: tokenStoreFile } as const;
+  if (inEnv) return { url: inEnv, isArgument: false } as const;
+  return fileInEnv ? ({ file: fileInEnv } as const) : null;
+}
+
+/** Whether tokens are shared through a store that options or the environment name. */
+export const namesTokenStore = (cx: Context, flags: TokenStoreOptions): boolean => storeNamed(cx, flags) !== null;
+
+/** The store that options or the environment name; null where the keystore's own file serves. */
 export async function namedTokenStore(cx: Context, flags: TokenStoreOptions): Promise<TokenStore | null> {
   const { env } = cx.host;
-  const said = flags.tokenStore;
-  const url = said ?? (env.DERIBIT_KEYS_TOKEN_STORE || undefined);
-  if (url === undefined) return null;
-  const { parseStoreUrl, redisTokenStore } = await import('../integrations/token-store/redis-token-store.js');
-  if (said !== undefined && parseStoreUrl(said).password !== '') {
+  const named = storeNamed(cx, flags);
+  if (named === null) return null;
+  const { parseStoreKey, parseStoreUrl, redisTokenStore } = await import(
+    '../integrations/token-store/redis-token-store.js'
+  );
+  const { readPrivateFile } = await import('../keystore/permissions.js');
+  const readOwn = (file: string) => readPrivateFile(file, cx.permissions);
+  const url = 'file' in named ? (await readOwn(named.file)).toString('utf8').trim() : named.url;
+  if ('url' in named && named.isArgument && parseStoreUrl(url).password !== '') {
     throw new DeribitKeysError(
       'ERR_USAGE',
       '--token-store holds a password, which other users can read in the list of processes',
-      {
-        hint: 'put the URL into DERIBIT_KEYS_TOKEN_STORE',
-      },
+      { hint: 'put the URL into DERIBIT_KEYS_TOKEN_STORE, or into a file for --token-store-file' },
     );
   }
   const keyFile = flags.tokenStoreKeyFile ?? (env.DERIBIT_KEYS_TOKEN_STORE_KEY_FILE || undefined);
@@ -128,10 +142,9 @@ export async function namedTokenStore(cx: Context, flags: TokenStoreOptions): Pr
       hint: 'make one with: (umask 077; openssl rand -out store.key 32), copy it to each host, and give it by --token-store-key-file',
     });
   }
-  const { readPrivateFile } = await import('../keystore/permissions.js');
-  const { parseKeyFile } = await import('../integrations/token-store/redis-token-store.js');
-  const key = parseKeyFile(await readPrivateFile(keyFile, cx.permissions), keyFile);
-  return redisTokenStore({ url, key, ...(cx.host.load === undefined ? {} : { load: cx.host.load }) });
+  const key = parseStoreKey(await readOwn(keyFile), keyFile);
+  const [ca, { load }] = [await cx.authorities(), cx.host];
+  return redisTokenStore({ url, key, ca, ...(load === undefined ? {} : { load }) });
 }
 
 /** Says on stderr which words of the scope that was asked for the exchange left out. */
@@ -154,7 +167,7 @@ export async function validToken(
   const source = await tokenSource(cx, name, { scope: flags.scope, shared: named !== null });
   const { purpose, renew } = source;
   const { nowMs, signal } = cx.workflow;
-  const store = named ?? fileTokenStore(cx.store, name);
+  const store = named ?? fileTokenStore({ dir: cx.store.folder, name });
   try {
     let isNew = false;
     const renewed = (expiring: StoredToken | null) => {

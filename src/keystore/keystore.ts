@@ -123,7 +123,7 @@ export function recordStep(record: KeyRecord, how: 'create' | 'replace' = 'repla
 const CHANGE_POLL_MS = 10;
 
 /** @throws `ERR_USAGE` for a relative path where the working directory was deleted */
-function absolutePath(folder: string): string {
+export function absolutePath(folder: string): string {
   try {
     return resolve(folder);
   } catch (cause) {

@@ -173,7 +173,7 @@ function sessionContext(options: KeylessOptions, key: KeySource, shared?: Shared
 
 function checkShared(scope: string | undefined, store: TokenStore): void {
   if (typeof store?.get !== 'function' || typeof store.put !== 'function' || typeof store.lock !== 'function') {
-    throw usage('tokenStore is not a token store', 'make one with redisTokenStore or memoryTokenStore');
+    throw usage('tokenStore is not a token store', 'make one with redisTokenStore, fileTokenStore or memoryTokenStore');
   }
   if (scope?.split(/\s+/).includes('connection')) {
     throw usage('a token of the scope "connection" cannot be shared', 'leave "connection" or tokenStore out');

@@ -22,8 +22,8 @@ export interface SessionOptions extends Omit<ConnectOptions, 'signal' | 'onReach
   /** What to ask for; all that the key allows where left out. See the `login` event for what was granted. */
   readonly scope?: string | undefined;
   /**
-   * Where sessions of many processes share one token per key, endpoint and scope, as `redisTokenStore` returns it. One of
-   * them at a time logs in or refreshes, and the exchange counts all as one session (`session:deribit_keys`, unless `scope`
+   * Where sessions share one token per key, endpoint and scope: `redisTokenStore` for many hosts, `fileTokenStore` for the
+   * processes of one, `memoryTokenStore` for one process. One of them at a time logs in or refreshes, and the exchange counts all as one session (`session:deribit_keys`, unless `scope`
    * names another). Its owner closes the store.
    */
   readonly tokenStore?: TokenStore | undefined;

@@ -178,6 +178,76 @@ describe.skipIf(!hasFixture)('the Kubernetes objects', () => {
   });
 });
 
+describe('the Kubernetes objects and the configuration of Prometheus', () => {
+  interface Probe {
+    readonly httpGet: { readonly path: string; readonly port: string; readonly scheme: string };
+  }
+  interface Container {
+    readonly args: readonly string[];
+    readonly ports: readonly { readonly name: string; readonly containerPort: number }[];
+    readonly startupProbe: Probe;
+    readonly livenessProbe: Probe;
+    readonly readinessProbe: Probe;
+  }
+  interface Loose {
+    readonly kind: string;
+    readonly metadata: { readonly name: string; readonly namespace: string };
+    readonly spec: {
+      readonly template: {
+        readonly metadata: { readonly labels: object };
+        readonly spec: { readonly containers: [Container] };
+      };
+      readonly ingress: readonly {
+        readonly from: readonly { readonly namespaceSelector?: { readonly matchLabels: Record<string, string> } }[];
+        readonly ports: readonly { readonly port: string }[];
+      }[];
+    };
+  }
+  const objects = parseAllDocuments(read('kubernetes/auth-server.yaml')).map((document) => document.toJS() as Loose);
+  const of = (kind: string) => {
+    const found = objects.find((object) => object.kind === kind);
+    if (found === undefined) throw new Error(`there is no ${kind}`);
+    return found;
+  };
+  const [container] = of('Deployment').spec.template.spec.containers;
+
+  test('send probes to the address of the metrics, over plain HTTP', () => {
+    const port = container.ports.find(({ name }) => name === 'metrics')?.containerPort;
+    expect(container.args).toContain(`--metrics-listen=0.0.0.0:${port}`);
+    for (const { httpGet } of [container.startupProbe, container.livenessProbe, container.readinessProbe]) {
+      expect(httpGet).toMatchObject({
+        path: expect.stringMatching(/^\/(healthz|readyz)$/),
+        port: 'metrics',
+        scheme: 'HTTP',
+      });
+    }
+  });
+
+  test('name the same namespace, pods, port and job', () => {
+    const { scrape_configs: jobs } = parse(read('prometheus/scrape-kubernetes.yml')) as {
+      scrape_configs: readonly {
+        job_name: string;
+        kubernetes_sd_configs: readonly { namespaces: { names: string[] }; selectors: readonly { label: string }[] }[];
+        relabel_configs: readonly { regex?: string }[];
+      }[];
+    };
+    const [job] = jobs;
+    expect(read('prometheus/alerts.yml')).toContain(`job="${job?.job_name}"`);
+    const [discovery] = job?.kubernetes_sd_configs ?? [];
+    expect(discovery?.namespaces.names).toEqual([of('Deployment').metadata.namespace]);
+    const [key = '', value] = discovery?.selectors[0]?.label.split('=') ?? [];
+    expect(of('Deployment').spec.template.metadata.labels).toMatchObject({ [key]: value });
+    expect(container.ports.map(({ name }) => name)).toContain(job?.relabel_configs[0]?.regex);
+    const forMetrics = of('NetworkPolicy').spec.ingress.filter(({ ports }) =>
+      ports.some(({ port }) => port === 'metrics'),
+    );
+    expect(forMetrics.map(({ from }) => from[0]?.namespaceSelector?.matchLabels)).toEqual([
+      { 'kubernetes.io/metadata.name': 'monitoring' },
+    ]);
+    expect(read('prometheus/scrape-kubernetes.yml')).toContain('namespace `monitoring`');
+  });
+});
+
 interface Rule {
   readonly alert: string;
   readonly expr: string;

@@ -1,9 +1,16 @@
 import { randomBytes } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { parseKeyFile, redisTokenStore, sealer } from '../../src/integrations/token-store/redis-token-store.js';
+import { fileTokenStore } from '../../src/integrations/token-store/file-token-store.js';
+import {
+  parseStoreKey,
+  type RedisTokenStoreOptions,
+  redisTokenStore,
+  sealer,
+} from '../../src/integrations/token-store/redis-token-store.js';
+import { openSession } from '../../src/session/index.js';
 import {
   isUsable,
   memoryTokenStore,
@@ -14,7 +21,12 @@ import {
   type TokenPurpose,
   type TokenStore,
 } from '../../src/session/token-store.js';
-import { hasRedis, loadRedis, type RedisServer, startRedis } from '../support/redis.js';
+import { openKeystore } from '../../src/workflows/library.js';
+import { hasOpenssl, selfSigned } from '../deribit/tls.js';
+import { afterTest } from '../support/after-test.js';
+import { temporaryFolder } from '../support/cli.js';
+import { thrownBy } from '../support/outcomes.js';
+import { freePort, hasRedis, loadRedis, type RedisServer, startRedis } from '../support/redis.js';
 import { isTaken, shop } from './support.js';
 
 const purpose: TokenPurpose = { clientId: 'AbCdEf12', fingerprint: '9c:6d', url: 'http://x/api/v2', scope: null };
@@ -39,7 +51,8 @@ afterEach(async () => {
   await Promise.all(servers.splice(0).map((server) => server.stop()));
 });
 
-function contract(open: () => Promise<readonly [TokenStore, TokenStore]>) {
+/** @param isFile one token in all, and no refresh token */
+function contract(open: () => Promise<readonly [TokenStore, TokenStore]>, isFile = false) {
   let store: TokenStore;
   let other: TokenStore;
   beforeEach(async () => {
@@ -62,7 +75,7 @@ function contract(open: () => Promise<readonly [TokenStore, TokenStore]>) {
     const lock = await store.lock(purpose);
     expect(lock).not.toBeNull();
     expect(await other.lock(purpose)).toBeNull();
-    expect(await other.lock({ ...purpose, scope: 'trade:read' })).not.toBeNull();
+    if (!isFile) expect(await other.lock({ ...purpose, scope: 'trade:read' })).not.toBeNull();
     await lock?.release();
     expect(await other.lock(purpose)).not.toBeNull();
   });
@@ -98,7 +111,7 @@ function contract(open: () => Promise<readonly [TokenStore, TokenStore]>) {
       purpose,
       renew: async (expiring) => token({ accessToken: `after-${expiring?.refreshToken}` }),
     });
-    expect(renewed.accessToken).toBe(`after-${old.refreshToken}`);
+    expect(renewed.accessToken).toBe(`after-${isFile ? null : old.refreshToken}`);
   });
 
   it('releases the lock when the login fails', async () => {
@@ -112,6 +125,38 @@ describe('a token store in memory', () => {
   contract(async () => {
     const store = memoryTokenStore();
     return [store, store];
+  });
+});
+
+describe('a token store in a file', () => {
+  contract(async () => {
+    const options = { dir: temporaryFolder(), name: 'bot' };
+    return [fileTokenStore(options), fileTokenStore(options)];
+  }, true);
+
+  it('holds the token that `deribit-keys token` prints, for sessions of the library, too', async () => {
+    const s = await shop();
+    const keystore = openKeystore({ dir: s.keysDir });
+    const tokenStore = fileTokenStore({ dir: s.keysDir, name: 'bot' });
+    const open = async (url: string) => {
+      const session = await openSession({ keystore, name: 'bot', url, tokenStore });
+      afterTest(() => session.close());
+      return session.accessToken();
+    };
+    const tokens = [await open(s.sandbox.httpUrl), await open(s.sandbox.wsUrl)];
+    tokens.push((await s.run(['token', 'bot'])).stdout.trim());
+    expect(new Set(tokens).size).toBe(1);
+    expect(s.calls().filter((call) => call.startsWith('public/auth'))).toEqual(['public/auth ok']);
+    expect(statSync(join(s.keysDir, '.bot.token.json')).mode & 0o777).toBe(0o600);
+  });
+
+  it('refuses a name that is not a key’s, and goes on without a folder that it can write to', async () => {
+    expect(() => fileTokenStore({ dir: 'keys', name: '../bot' })).toThrow(/is not a key name/);
+    const store = fileTokenStore({ dir: join(temporaryFolder(), 'missing'), name: 'bot' });
+    const notes: string[] = [];
+    const found = await sharedToken({ store, purpose, renew: async () => token(), onNote: (note) => notes.push(note) });
+    expect(found.accessToken).toMatch(/^token/);
+    expect(notes).toEqual([expect.stringContaining('the token was not stored')]);
   });
 });
 
@@ -215,9 +260,105 @@ describe.skipIf(!hasRedis)('a token store in Redis', () => {
     const refused = await s.run(['token', 'bot', '--json', '--token-store', server.url], { load: loadRedis });
     expect(refused).toMatchObject({ exitCode: 2 });
     expect(refused.stderr).not.toContain('canary-password');
+    const file = join(s.keysDir, 'store.url');
+    writeFileSync(file, `${server.url}\n`, { mode: 0o600 });
+    const keyed = ['--token-store-key-file', keyFile];
+    const fromFile = (...words: string[]) => s.run(['token', 'bot', '--json', ...keyed, ...words], { load: loadRedis });
+    expect((await fromFile('--token-store-file', file)).json()).toMatchObject({ accessToken: first.stdout.trim() });
+    expect(await fromFile('--token-store-file', file, '--token-store', 'redis://127.0.0.1')).toMatchObject({
+      exitCode: 2,
+    });
+    chmodSync(file, 0o644);
+    expect((await fromFile('--token-store-file', file)).error()).toMatchObject({ code: 'ERR_PERMISSIONS' });
     const withoutKey = await s.run(['token', 'bot', '--json', '--token-store', 'redis://127.0.0.1:1']);
     expect(withoutKey.error()).toMatchObject({ code: 'ERR_USAGE', hint: expect.stringContaining('openssl rand') });
   });
+});
+
+describe.skipIf(!hasRedis || !hasOpenssl)('a token store in Redis with users and TLS', () => {
+  const key = randomBytes(32);
+  const open = async (options: Partial<RedisTokenStoreOptions>) => {
+    const store = await redisTokenStore({ key, load: loadRedis, ...options });
+    stores.push(store);
+    return store;
+  };
+  const start = async () => {
+    const pair = selfSigned('IP:127.0.0.1');
+    const folder = temporaryFolder();
+    const path = (name: string, text: string) => {
+      writeFileSync(join(folder, name), text, { mode: 0o600 });
+      return join(folder, name);
+    };
+    const port = await freePort();
+    const config = [
+      `tls-port ${port}`,
+      `tls-cert-file ${path('cert.pem', pair.cert)}`,
+      `tls-key-file ${path('key.pem', pair.key)}`,
+      'tls-auth-clients no',
+      'user default off',
+      'user bots on >right ~deribit-keys:* resetchannels -@all +get +set +pttl +del +eval +client +hello',
+      'user odd on >%41/@:% ~deribit-keys:* resetchannels -@all +get +pttl +client +hello',
+      'user nobody on >right ~nothing -@all +client +hello',
+    ];
+    servers.push(await startRedis({ config }));
+    return { ca: pair.cert, caFile: join(folder, 'cert.pem'), path, host: `127.0.0.1:${port}` };
+  };
+
+  it('takes user and password from the URL, and trusts the authority that is named', async () => {
+    const { ca, host } = await start();
+    const store = await open({ url: `rediss://bots:right@${host}`, ca });
+    const [kept, lock] = [token(), await store.lock(purpose)];
+    await store.put(purpose, kept);
+    await lock?.release();
+    const other = await open({ url: `rediss://bots@${host}`, password: 'right', ca });
+    expect(await other.get(purpose)).toMatchObject({ accessToken: kept.accessToken });
+    const odd = await open({ url: `rediss://odd@${host}`, password: '%41/@:%', ca });
+    expect(await odd.get(purpose)).toMatchObject({ accessToken: kept.accessToken });
+    expect(store.name).toBe(`rediss://${host}`);
+  });
+
+  it('says why it cannot be used', async () => {
+    const { ca, host } = await start();
+    const why = async (url: string, more: Partial<RedisTokenStoreOptions> = {}) => {
+      const store = await open({ url, timeoutMs: 500, ca, ...more });
+      const errors = [await thrownBy(store.get(purpose)), await thrownBy(store.get(purpose))];
+      for (const error of errors) expect(error).toMatchObject({ code: 'ERR_TOKEN_STORE' });
+      return errors.map(({ message }) => message);
+    };
+    const both = (text: string) => [expect.stringContaining(text), expect.stringContaining(text)];
+    expect(await why(`rediss://bots:wrong@${host}`)).toEqual(both('refuses the user or the password'));
+    expect(await why(`rediss://nobody:right@${host}`)).toEqual(both('refuses the user or the password'));
+    expect(await why(`rediss://bots:right@${host}`, { ca: undefined })).toEqual(both('not trusted'));
+    expect(await why('redis://127.0.0.1:1')).toEqual(both('cannot be reached'));
+  });
+
+  it('is named in a file, with --ca-file', async () => {
+    const s = await shop();
+    const { caFile, host, path } = await start();
+    const words = ['--token-store-key-file', path('store.key', key.toString('hex')), '--ca-file', caFile, '--json'];
+    const url = path('url', `rediss://bots:right@${host}\n`);
+    const run = () => s.run(['token', 'bot', ...words, '--token-store-file', url], { load: loadRedis });
+    const first = await run();
+    expect(first.stderr).toBe('');
+    const { accessToken } = first.json() as { accessToken: string };
+    expect((await run()).json()).toMatchObject({ accessToken });
+    const store = await open({ url: `rediss://bots:right@${host}`, ca: readFileSync(caFile, 'utf8') });
+    const session = await openSession({
+      ...{ keystore: openKeystore({ dir: s.keysDir }), name: 'bot', url: s.sandbox.httpUrl, tokenStore: store },
+    });
+    afterTest(() => session.close());
+    expect(await session.accessToken()).toBe(accessToken);
+  });
+
+  it.each([[new Uint8Array(0)], [Buffer.from('short')], [undefined as unknown as Uint8Array]])(
+    'refuses a key that is not one of 32 bytes: %o',
+    async (bad) => {
+      expect(await thrownBy(redisTokenStore({ url: 'redis://127.0.0.1:1', key: bad, load: loadRedis }))).toMatchObject({
+        code: 'ERR_USAGE',
+        message: expect.stringContaining('32 bytes'),
+      });
+    },
+  );
 });
 
 describe('a sealed value', () => {
@@ -237,9 +378,9 @@ describe('a sealed value', () => {
   it('takes a key of 32 bytes, as bytes, hex or base64', () => {
     const key = randomBytes(32);
     for (const content of [key, Buffer.from(`${key.toString('hex')}\n`), Buffer.from(key.toString('base64'))]) {
-      expect(parseKeyFile(content, 'f').equals(key)).toBe(true);
+      expect(parseStoreKey(content, 'f').equals(key)).toBe(true);
     }
-    expect(() => parseKeyFile(Buffer.from('short'), 'f')).toThrow(expect.objectContaining({ code: 'ERR_USAGE' }));
+    expect(() => parseStoreKey(Buffer.from('short'), 'f')).toThrow(expect.objectContaining({ code: 'ERR_USAGE' }));
   });
 });
 

@@ -3,7 +3,7 @@ import { DeribitKeysError } from '../../errors.js';
 import { ExitWith } from '../exit-codes.js';
 import { addTokenStoreOptions, examples, type TokenStoreOptions } from '../options.js';
 import type { Act } from '../program.js';
-import { validToken } from '../token.js';
+import { namesTokenStore, validToken } from '../token.js';
 
 interface ExecFlags extends TokenStoreOptions {
   readonly scope?: string;
@@ -38,8 +38,7 @@ with 127 if there is no such program, and with 126 if the program cannot be exec
               hint: 'name it after --, such as: deribit-keys exec bot -- python3 bot.py',
             });
           }
-          const shared = flags.tokenStore !== undefined || Boolean(cx.host.env.DERIBIT_KEYS_TOKEN_STORE);
-          const { source, token } = await validToken(cx, name, { ...flags, cache: shared });
+          const { source, token } = await validToken(cx, name, { ...flags, cache: namesTokenStore(cx, flags) });
           const { clientId, url } = source;
           const { accessToken } = token;
           const { childEnvironment } = await import('../run-child.js');

@@ -3,23 +3,36 @@ import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeribitKeysError } from '../../errors.js';
 import { readHandle, replaceFile } from '../../keystore/files.js';
-import type { Keystore } from '../../keystore/keystore.js';
+import { absolutePath, type Keystore } from '../../keystore/keystore.js';
 import { takeLock, tokenLock } from '../../keystore/lock.js';
-import { tokenFileName } from '../../keystore/names.js';
+import { requireKeyName, tokenFileName } from '../../keystore/names.js';
 import { hasFileModes } from '../../keystore/permissions.js';
 import { parseStoredToken, type StoredToken, type TokenPurpose, type TokenStore } from '../../session/token-store.js';
+import { requireObject } from '../../util/checks.js';
 
 const SCHEMA = 2;
 
 const isSame = (a: Partial<TokenPurpose>, b: TokenPurpose) =>
   a.clientId === b.clientId && a.fingerprint === b.fingerprint && a.url === b.url && a.scope === b.scope;
 
+export interface FileTokenStoreOptions {
+  /** The keystore's folder. */
+  readonly dir: string;
+  /** The name of the key. */
+  readonly name: string;
+}
+
 /**
- * Keeps the token of the key `name` in a file of the keystore (0600), which processes of one machine share. A file that
- * is damaged, that others could have read, or that belongs to another purpose counts as no token.
+ * Shares the token of one key between the processes of one machine: in a file of the keystore (0600), where
+ * `deribit-keys token` and `exec` keep theirs. It holds one token, for the endpoint and scope that was asked for last, and
+ * no refresh token: a new one takes a signed login. A file that is damaged, that others could have read, or that belongs
+ * to another purpose counts as no token.
+ * @throws `ERR_USAGE` for a name that no key can have
  */
-export function fileTokenStore(store: Keystore, name: string): TokenStore {
-  const path = join(store.folder, tokenFileName(name));
+export function fileTokenStore(options: FileTokenStoreOptions): TokenStore {
+  const { dir, name } = requireObject('the options of a file token store', options);
+  const folder = absolutePath(dir);
+  const path = join(folder, tokenFileName(requireKeyName(name)));
   return {
     name: path,
     async get(purpose) {
@@ -41,7 +54,7 @@ export function fileTokenStore(store: Keystore, name: string): TokenStore {
     async lock() {
       try {
         const { id, what } = tokenLock(name);
-        return await takeLock(store.folder, id, { waitMs: 0, what });
+        return await takeLock(folder, id, { waitMs: 0, what });
       } catch (error) {
         if (isDeribitKeysError(error, 'ERR_LOCKED')) return null;
         // without a lock, the worst is one login too many

@@ -1,12 +1,16 @@
 import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto';
+import { trustOf } from '../../deribit/trust.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import { parseStoredToken, type TokenPurpose, type TokenStore } from '../../session/token-store.js';
 import { type LoadPackage, loadOptionalPackage } from '../../signers/optional-package.js';
+import { requireObject } from '../../util/checks.js';
 import { defined } from '../../util/defined.js';
 
 /** What is used of a client of the package `redis`: of one server, a cluster or Sentinel. */
 export interface RedisClient {
   readonly isOpen: boolean;
+  /** Connected, and logged in. */
+  readonly isReady?: boolean;
   connect(): Promise<unknown>;
   get(key: string): Promise<unknown>;
   pTTL(key: string): Promise<unknown>;
@@ -26,7 +30,7 @@ export interface RedisTokenStoreOptions {
   readonly client?: RedisClient | undefined;
   /** Instead of a password in `url`. */
   readonly password?: string | undefined;
-  /** 32 bytes that all hosts share: values are encrypted under it. */
+  /** 32 bytes, or the same as hex or base64, that all hosts share: values are encrypted under it. */
   readonly key: Uint8Array;
   /** Certificates (PEM) to trust for `rediss://` beside the platform's. */
   readonly ca?: string | undefined;
@@ -47,20 +51,23 @@ const RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call
  * Shares tokens between hosts through Redis or Valkey (package `redis`, an optional peer). Names and values are opaque to
  * whoever reads the database; a value opens only under its own name, and expires with its token. Lifetimes are Redis's,
  * so that the clocks of the hosts may differ.
- * @throws `ERR_USAGE` for a URL of another kind, `ERR_TOKEN_STORE` where the package is missing
+ * @throws `ERR_USAGE` for a URL of another kind or a key of another length, `ERR_TOKEN_STORE` where the package is missing
  */
 export async function redisTokenStore(options: RedisTokenStoreOptions): Promise<TokenStore> {
-  const { key, timeoutMs = 2_000, url } = options;
-  const name = url === undefined ? 'redis' : shownUrl(url);
-  const seal = sealer(key);
-  const client = options.client ?? (await createClient(options));
-  client.on('error', () => {}); // each command tells its own
+  const { key, timeoutMs = 2_000, url, client: own } = requireObject('the options of a token store', options);
+  const name = url === undefined && own !== undefined ? 'redis' : shownUrl(url ?? '');
+  const seal = sealer(parseStoreKey(key));
+  const client = own ?? (await createClient(options));
+  let lastError: unknown;
+  client.on('error', (error) => {
+    lastError = error;
+  });
   let connecting: Promise<unknown> | null = null;
   let awayUntilMs = 0;
 
   /** @param onLate called where the command is carried out after all, when nobody waits for it any more */
   async function ask<T>(command: () => Promise<T>, onLate?: () => void): Promise<T> {
-    if (performance.now() < awayUntilMs) throw away(name);
+    if (performance.now() < awayUntilMs) throw away(name, lastError);
     let sent = null as Promise<T> | null;
     try {
       return await within(timeoutMs, async () => {
@@ -76,7 +83,9 @@ export async function redisTokenStore(options: RedisTokenStoreOptions): Promise<
     } catch (cause) {
       if (onLate !== undefined) sent?.then(onLate, () => {});
       awayUntilMs = performance.now() + AWAY_MS;
-      throw away(name, cause);
+      // while it tries to connect, the client tells only its listener why it cannot
+      if (client.isReady !== false) lastError = cause;
+      throw away(name, lastError ?? cause);
     }
   }
 
@@ -114,16 +123,21 @@ export async function redisTokenStore(options: RedisTokenStoreOptions): Promise<
       };
     },
     async close() {
-      if (options.client === undefined && client.isOpen) client.destroy();
+      if (own === undefined && client.isOpen) client.destroy();
     },
   };
 }
 
 function away(name: string, cause?: unknown): DeribitKeysError {
-  return new DeribitKeysError('ERR_TOKEN_STORE', `the token store ${name} cannot be reached`, {
-    hint: 'check that Redis runs and takes connections from this host',
-    ...defined({ cause }),
-  });
+  const { code, message } = cause instanceof Error ? (cause as NodeJS.ErrnoException) : { code: '', message: '' };
+  const isDenied = /^(WRONGPASS|NOAUTH|NOPERM)|\bAUTH\b/.test(message);
+  const isUntrusted = /CERT|SELF_SIGNED|ERR_TLS/.test(code ?? '') || code === 'UNABLE_TO_VERIFY_LEAF_SIGNATURE';
+  const [what, hint] = isDenied
+    ? ['refuses the user or the password', 'check the user and the password in its URL, and what that user may do']
+    : isUntrusted
+      ? ['has a certificate that is not trusted', 'name the PEM file of its authority: --ca-file, or in the library ca']
+      : ['cannot be reached', 'check that Redis runs and takes connections from this host'];
+  return new DeribitKeysError('ERR_TOKEN_STORE', `the token store ${name} ${what}`, { hint, ...defined({ cause }) });
 }
 
 async function within<T>(timeoutMs: number, work: () => Promise<T>): Promise<T> {
@@ -176,20 +190,18 @@ async function createClient({ url = '', password, ca, timeoutMs = 2_000, load }:
   const socket = {
     connectTimeout: timeoutMs,
     reconnectStrategy: (retries: number) => Math.min(50 * 2 ** retries, 2_000),
-    ...defined({ ca: parsed.protocol === 'rediss:' ? ca : undefined }),
+    ...(parsed.protocol === 'rediss:' && ca !== undefined ? trustOf(ca) : {}),
   };
-  const client = { ...defined({ password }), socket, disableOfflineQueue: true };
-  if (parsed.protocol !== 'redis+sentinel:') return redis.createClient({ url, ...client });
+  const client = { socket, disableOfflineQueue: true };
+  if (password !== undefined) parsed.password = encodeURIComponent(password);
+  if (parsed.protocol !== 'redis+sentinel:') return redis.createClient({ url: parsed.href, ...client });
   const hosts = /^redis\+sentinel:\/\/(?:[^@/]*@)?([^/]+)/.exec(url)?.[1] ?? '';
   const sentinelRootNodes = hosts.split(',').map((entry) => {
     const { hostname, port } = new URL(`redis://${entry}`);
     return { host: hostname, port: Number(port || 26_379) };
   });
-  const { username, password: inUrl } = parsed;
-  const credentials = defined({
-    username: username === '' ? undefined : decodeURIComponent(username),
-    password: password ?? (inUrl === '' ? undefined : decodeURIComponent(inUrl)),
-  });
+  const said = (text: string) => (text === '' ? undefined : decodeURIComponent(text));
+  const credentials = defined({ username: said(parsed.username), password: said(parsed.password) });
   return redis.createSentinel({
     name: decodeURIComponent(parsed.pathname.slice(1)) || 'mymaster',
     sentinelRootNodes,
@@ -214,11 +226,12 @@ interface Sealer {
 }
 
 /**
- * Reads a key file: 32 bytes, or the same as 64 hex digits or as base64, with or without a newline.
+ * The key of a token store: 32 bytes, or the same as 64 hex digits or as base64, with or without a newline.
+ * @param file where it was read from
  * @throws `ERR_USAGE`
  */
-export function parseKeyFile(content: Uint8Array, path: string): Buffer {
-  const bytes = Buffer.from(content);
+export function parseStoreKey(content: Uint8Array, file?: string): Buffer {
+  const bytes = Buffer.from(content instanceof Uint8Array ? content : []);
   if (bytes.length === KEY_BYTES) return bytes;
   const text = bytes.toString('latin1').trim();
   const decoded = /^[0-9a-f]{64}$/i.test(text)
@@ -227,8 +240,9 @@ export function parseKeyFile(content: Uint8Array, path: string): Buffer {
       ? Buffer.from(text, 'base64')
       : null;
   if (decoded?.length === KEY_BYTES) return decoded;
-  throw new DeribitKeysError('ERR_USAGE', `the key file ${path} does not hold a key of ${KEY_BYTES} bytes`, {
-    hint: `make one with: (umask 077; openssl rand -out ${path} ${KEY_BYTES})`,
+  const what = file === undefined ? 'the key of the token store is not' : `the key file ${file} does not hold`;
+  throw new DeribitKeysError('ERR_USAGE', `${what} a key of ${KEY_BYTES} bytes`, {
+    hint: `make one with: (umask 077; openssl rand -out ${file ?? 'store.key'} ${KEY_BYTES})`,
   });
 }
 
