@@ -132,3 +132,8 @@ export function certainlyNotDone(error: unknown): boolean {
     error.rpc !== undefined || isDeribitKeysError(error, 'ERR_USAGE', 'ERR_CANCELLED', 'ERR_SECOND_FACTOR_REQUIRED')
   );
 }
+
+/** `ERR_USAGE`: what a caller or a user gave cannot be used. It is thrown before anything is sent. */
+export function usageError(message: string, hint?: string): DeribitKeysError {
+  return new DeribitKeysError('ERR_USAGE', message, { maybeSent: false, ...defined({ hint }) });
+}

@@ -4,7 +4,7 @@ import type { Signer } from '../crypto/signer.js';
 import { ExchangeClock } from '../deribit/clock.js';
 import type { Environment } from '../deribit/endpoints.js';
 import type { Transport } from '../deribit/transport.js';
-import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { DeribitKeysError, isDeribitKeysError, usageError } from '../errors.js';
 import { type Keystore, openKeystore } from '../keystore/keystore.js';
 import type { PermissionPolicy } from '../keystore/permissions.js';
 import type { KeyRecord } from '../keystore/record.js';
@@ -52,7 +52,7 @@ export interface Context {
 function environmentFrom(host: Host, options: GlobalOptions): Environment | undefined {
   const value = options.env ?? (host.env.DERIBIT_ENV || undefined);
   if (value === undefined || value === 'test' || value === 'prod') return value;
-  throw new DeribitKeysError('ERR_USAGE', 'DERIBIT_ENV is neither test nor prod');
+  throw usageError('DERIBIT_ENV is neither test nor prod');
 }
 
 /** As large as the bundles of operating systems are, several times over. */
@@ -64,9 +64,10 @@ async function readAuthorities(file: string | undefined): Promise<string | undef
   const text = (await readFileOrNull(file, MAX_CA_BYTES))?.toString('utf8');
   if (text?.includes('-----BEGIN CERTIFICATE-----')) return text;
   const what = text === undefined ? 'does not exist' : 'holds no certificate';
-  throw new DeribitKeysError('ERR_USAGE', `the file of certificate authorities ${file} ${what}`, {
-    hint: '--ca-file (DERIBIT_KEYS_CA_FILE) takes PEM text with BEGIN CERTIFICATE blocks',
-  });
+  throw usageError(
+    `the file of certificate authorities ${file} ${what}`,
+    '--ca-file (DERIBIT_KEYS_CA_FILE) takes PEM text with BEGIN CERTIFICATE blocks',
+  );
 }
 
 /** How long an unanswered creation is waited for, where the environment says it: for exchanges that are made for tests. */
@@ -74,7 +75,7 @@ function uncertainMsFrom(host: Host): number | undefined {
   const text = host.env.DERIBIT_KEYS_UNCERTAIN_MS || undefined;
   if (text === undefined) return undefined;
   if (/^\d{1,9}$/.test(text)) return Number(text);
-  throw new DeribitKeysError('ERR_USAGE', 'DERIBIT_KEYS_UNCERTAIN_MS is not a whole number of milliseconds');
+  throw usageError('DERIBIT_KEYS_UNCERTAIN_MS is not a whole number of milliseconds');
 }
 
 /** With --verbose, notes each request and how it ended, never its parameters or result. */

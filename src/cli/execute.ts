@@ -1,5 +1,5 @@
 import type { Command, CommanderError } from 'commander';
-import { DeribitKeysError } from '../errors.js';
+import { DeribitKeysError, usageError } from '../errors.js';
 import { defined } from '../util/defined.js';
 import { VERSION } from '../version.js';
 import { createContext } from './context.js';
@@ -52,16 +52,14 @@ async function findPlainCall(
 }
 
 /** commander's complaint about the call of `command` as an error of ours. */
-function usageError(error: CommanderError, command: Command | undefined): DeribitKeysError {
+function explainUsage(error: CommanderError, command: Command | undefined): DeribitKeysError {
   const hint = `see: ${command === undefined ? 'deribit-keys' : calledAs(command)} --help`;
   if (error.code === 'commander.help') {
-    return new DeribitKeysError('ERR_USAGE', 'no command, or an unknown one', { hint });
+    return usageError('no command, or an unknown one', hint);
   }
   const [first = '', ...rest] = error.message.replace(/^error: /, '').split('\n');
   const suggestion = rest.join(' ').match(/Did you mean ([^?]+)\?/)?.[1];
-  return new DeribitKeysError('ERR_USAGE', first.replace(/\.$/, ''), {
-    hint: suggestion === undefined ? hint : `did you mean ${suggestion}?`,
-  });
+  return usageError(first.replace(/\.$/, ''), suggestion === undefined ? hint : `did you mean ${suggestion}?`);
 }
 
 /**
@@ -131,7 +129,7 @@ export async function execute(groups: readonly CommandGroup[], argv: readonly st
         host.stderr.write(complaining.helpInformation());
         return EXIT.usage;
       }
-      return printer.error(usageError(error, complaining));
+      return printer.error(explainUsage(error, complaining));
     }
     if (host.signal.aborted && !(error instanceof DeribitKeysError)) {
       return printer.error(new DeribitKeysError('ERR_INTERRUPTED', 'interrupted', { cause: error }));

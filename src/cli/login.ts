@@ -5,7 +5,7 @@ import {
   singleCodeSecondFactor,
   totpSecondFactor,
 } from '../deribit/second-factor.js';
-import { DeribitKeysError } from '../errors.js';
+import { usageError } from '../errors.js';
 import type { KeyRecord } from '../keystore/record.js';
 import type { AccountLogin, WorkflowContext } from '../workflows/context.js';
 import { selectEndpoint } from '../workflows/endpoint-selection.js';
@@ -79,13 +79,14 @@ export async function accountLogin(
 ): Promise<AccountLogin> {
   if (options.as !== undefined) {
     if (options.clientId !== undefined || options.clientSecretFile !== undefined) {
-      throw new DeribitKeysError('ERR_USAGE', '--as and --client-id are two ways to log in: use one');
+      throw usageError('--as and --client-id are two ways to log in: use one');
     }
     const record = await cx.store.read(options.as);
     if (record.clientId === null) {
-      throw new DeribitKeysError('ERR_USAGE', `the key "${record.name}" cannot log in: it is not registered`, {
-        hint: 'name a registered key, or use --client-id with its secret',
-      });
+      throw usageError(
+        `the key "${record.name}" cannot log in: it is not registered`,
+        'name a registered key, or use --client-id with its secret',
+      );
     }
     cx.setLoginKey(record.name);
     const endpoint = selectEndpoint(cx.target, record, ...records);
@@ -93,15 +94,17 @@ export async function accountLogin(
   }
   const clientId = options.clientId ?? (cx.host.env.DERIBIT_CLIENT_ID || undefined);
   if (clientId === undefined) {
-    throw new DeribitKeysError('ERR_USAGE', 'no login was given', {
-      hint: 'use --as <name> (a registered key), or --client-id <id> with --client-secret-file <file> or DERIBIT_CLIENT_SECRET',
-    });
+    throw usageError(
+      'no login was given',
+      'use --as <name> (a registered key), or --client-id <id> with --client-secret-file <file> or DERIBIT_CLIENT_SECRET',
+    );
   }
   const clientSecret = await cx.secrets.find(['clientSecret']);
   if (clientSecret === null) {
-    throw new DeribitKeysError('ERR_USAGE', `no client secret was given for ${clientId}`, {
-      hint: 'use --client-secret-file <file> or DERIBIT_CLIENT_SECRET',
-    });
+    throw usageError(
+      `no client secret was given for ${clientId}`,
+      'use --client-secret-file <file> or DERIBIT_CLIENT_SECRET',
+    );
   }
   const endpoint = selectEndpoint(cx.target, ...records);
   cx.login.attempt = { endpoint, clientId, record: null, secret: clientSecret };

@@ -1,4 +1,4 @@
-import { DeribitKeysError } from '../errors.js';
+import { DeribitKeysError, usageError } from '../errors.js';
 import type { Host, Input, Output } from './program.js';
 
 const CTRL_C = '\u0003';
@@ -116,10 +116,9 @@ export async function ask(host: Host, question: string, { hidden }: { readonly h
 export async function confirm(host: Host, yes: boolean, question: string): Promise<void> {
   if (yes) return;
   if (!canAsk(host)) {
-    throw new DeribitKeysError(
-      'ERR_USAGE',
+    throw usageError(
       `this needs a confirmation, and there is no terminal to ask on: ${question}`,
-      { hint: 'confirm it with --yes' },
+      'confirm it with --yes',
     );
   }
   const answer = await ask(host, `${question} [y/N] `, { hidden: false });

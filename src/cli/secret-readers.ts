@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import type { Stats } from 'node:fs';
 import { join } from 'node:path';
 import { decodeSecretText, Secret } from '../crypto/secret.js';
-import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { DeribitKeysError, isDeribitKeysError, usageError } from '../errors.js';
 import { errnoOf } from '../keystore/file-errors.js';
 import { describeSharedFile, readInput } from '../keystore/permissions.js';
 import type { Output } from './program.js';
@@ -90,7 +90,7 @@ export function splitCommand(command: string): string[] {
     }
   }
   if (quote !== null) {
-    throw new DeribitKeysError('ERR_USAGE', `a quote (${quote}) in --passphrase-command is not closed`);
+    throw usageError(`a quote (${quote}) in --passphrase-command is not closed`);
   }
   return word === null ? words : [...words, word];
 }

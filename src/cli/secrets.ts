@@ -1,5 +1,5 @@
 import { Secret } from '../crypto/secret.js';
-import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { DeribitKeysError, isDeribitKeysError, usageError } from '../errors.js';
 import type { Host } from './program.js';
 import { ask, canAsk, say } from './prompt.js';
 import { notGiven, SECRETS, type SecretFinder, type SecretName } from './secret-sources.js';
@@ -101,9 +101,10 @@ export async function newKeyPassphrase(
   if (encrypt === false) {
     const given = isGiven ? await secrets.find(['passphrase'], name) : null;
     if (given === null || given.reveal() === opened?.reveal()) return null;
-    throw new DeribitKeysError('ERR_USAGE', `a passphrase for "${name}" was given, and --no-encrypt`, {
-      hint: 'leave out --no-encrypt, or the passphrase (an option, DERIBIT_KEYS_PASSPHRASE or $CREDENTIALS_DIRECTORY)',
-    });
+    throw usageError(
+      `a passphrase for "${name}" was given, and --no-encrypt`,
+      'leave out --no-encrypt, or the passphrase (an option, DERIBIT_KEYS_PASSPHRASE or $CREDENTIALS_DIRECTORY)',
+    );
   }
   if (!isGiven && encrypt !== true) return opened;
   return requireNewPassphrase({ host, secrets, what: `the key "${name}"`, names: ['passphrase'], key: name });

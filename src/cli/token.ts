@@ -1,5 +1,5 @@
 import type { Endpoint } from '../deribit/endpoints.js';
-import { DeribitKeysError } from '../errors.js';
+import { usageError } from '../errors.js';
 import type { KeyRecord } from '../keystore/record.js';
 import type { Session } from '../session/session.js';
 import type { StoredToken, TokenPurpose, TokenStore } from '../session/token-store.js';
@@ -130,17 +130,17 @@ export async function namedTokenStore(cx: Context, flags: TokenStoreOptions): Pr
   const readOwn = (file: string) => readPrivateFile(file, cx.permissions);
   const url = 'file' in named ? (await readOwn(named.file)).toString('utf8').trim() : named.url;
   if ('url' in named && named.isArgument && parseStoreUrl(url).password !== '') {
-    throw new DeribitKeysError(
-      'ERR_USAGE',
+    throw usageError(
       '--token-store holds a password, which other users can read in the list of processes',
-      { hint: 'put the URL into DERIBIT_KEYS_TOKEN_STORE, or into a file for --token-store-file' },
+      'put the URL into DERIBIT_KEYS_TOKEN_STORE, or into a file for --token-store-file',
     );
   }
   const keyFile = flags.tokenStoreKeyFile ?? (env.DERIBIT_KEYS_TOKEN_STORE_KEY_FILE || undefined);
   if (keyFile === undefined) {
-    throw new DeribitKeysError('ERR_USAGE', 'the token store needs the key that its values are encrypted under', {
-      hint: 'make one with: (umask 077; openssl rand -out store.key 32), copy it to each host, and give it by --token-store-key-file',
-    });
+    throw usageError(
+      'the token store needs the key that its values are encrypted under',
+      'make one with: (umask 077; openssl rand -out store.key 32), copy it to each host, and give it by --token-store-key-file',
+    );
   }
   const key = parseStoreKey(await readOwn(keyFile), keyFile);
   const [ca, { load }] = [await cx.authorities(), cx.host];

@@ -1,4 +1,4 @@
-import { DeribitKeysError } from '../errors.js';
+import { DeribitKeysError, usageError } from '../errors.js';
 import { ownBuffer } from './bytes.js';
 import { type CryptoKey, subtle } from './engine/portable-signatures.js';
 import { PublicKey } from './keys.js';
@@ -22,7 +22,7 @@ export interface CallbackSignerOptions {
 export async function callbackSigner(options: CallbackSignerOptions): Promise<Signer> {
   const { publicKey: given, sign } = options;
   if (typeof sign !== 'function') {
-    throw new DeribitKeysError('ERR_USAGE', `"sign" must be a function, not of type ${typeof sign}`);
+    throw usageError(`"sign" must be a function, not of type ${typeof sign}`);
   }
   const publicKey = await readPublicKey(given);
   return signerOf(publicKey, sign, 'the callback');
@@ -46,9 +46,10 @@ export async function cryptoKeySigner({ privateKey, publicKey }: CryptoKeySigner
   const hash = 'hash' in privateKey.algorithm ? (privateKey.algorithm.hash as { readonly name?: unknown }).name : null;
   const isRsa = name === 'RSASSA-PKCS1-v1_5' && hash === 'SHA-256';
   if (!(name === 'Ed25519' || isRsa) || privateKey.type !== 'private' || !privateKey.usages.includes('sign')) {
-    throw new DeribitKeysError('ERR_USAGE', `the CryptoKey is not a private key for signatures that Deribit takes`, {
-      hint: 'make or import it as Ed25519, or as RSASSA-PKCS1-v1_5 with SHA-256, with the usage "sign"',
-    });
+    throw usageError(
+      `the CryptoKey is not a private key for signatures that Deribit takes`,
+      'make or import it as Ed25519, or as RSASSA-PKCS1-v1_5 with SHA-256, with the usage "sign"',
+    );
   }
   const platform = subtle();
   const isText = typeof publicKey === 'string' || publicKey instanceof Uint8Array;

@@ -1,5 +1,5 @@
 import { engine as defaultEngine } from '#engine';
-import { DeribitKeysError } from '../errors.js';
+import { usageError } from '../errors.js';
 import { ED25519_LENGTH } from './asn1/key-der.js';
 import { decodePkcs8 } from './asn1/spki-pkcs8.js';
 import { privateKeyFromEd25519Seed } from './build-keys.js';
@@ -22,12 +22,13 @@ export interface GenerateOptions {
 /** @throws `ERR_USAGE` for another type or length, or a length given for Ed25519 */
 export function requireSize({ type = 'ed25519', bits }: GenerateOptions): void {
   if (type === 'ed25519' && bits !== undefined) {
-    throw new DeribitKeysError('ERR_USAGE', 'an Ed25519 key has no choice of length', { hint: 'leave out the bits' });
+    throw usageError('an Ed25519 key has no choice of length', 'leave out the bits');
   }
   if (type === 'ed25519' || (type === 'rsa' && RSA_SIZES.includes(bits ?? DEFAULT_RSA_SIZE))) return;
-  throw new DeribitKeysError('ERR_USAGE', 'keys of this type and length are not generated', {
-    hint: `choose ed25519, or rsa with ${RSA_SIZES.join(', ')} bits`,
-  });
+  throw usageError(
+    'keys of this type and length are not generated',
+    `choose ed25519, or rsa with ${RSA_SIZES.join(', ')} bits`,
+  );
 }
 
 /**

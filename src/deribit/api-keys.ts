@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { normaliseFingerprint } from '../crypto/fingerprint.js';
 import { Secret } from '../crypto/secret.js';
-import { DeribitKeysError } from '../errors.js';
+import { usageError } from '../errors.js';
 import type { Account } from './auth.js';
 import { isRecord } from './json-rpc.js';
 import { formatScope, type Scope } from './scope.js';
@@ -243,19 +243,19 @@ function isMask(shown: string): boolean {
 
 function scopeText(scope: string | Scope): string {
   const text = typeof scope === 'string' ? scope.trim() : formatScope(scope);
-  if (text === '') throw usage('the scope is empty', 'give its words, such as trade:read_write account:read');
+  if (text === '') throw usageError('the scope is empty', 'give its words, such as trade:read_write account:read');
   return text;
 }
 
 function checkId(keyId: number): number {
   if (Number.isSafeInteger(keyId) && keyId >= 0) return keyId;
-  throw usage('the id of the API key is not an integer', 'it is the number that the list of API keys shows');
+  throw usageError('the id of the API key is not an integer', 'it is the number that the list of API keys shows');
 }
 
 /** Returns the label, or throws `ERR_USAGE`: up to 16 letters, digits and underscores. */
 export function checkLabel(label: string): string {
   if (/^[A-Za-z0-9_]{1,16}$/.test(label)) return label;
-  throw usage(
+  throw usageError(
     `the label of ${label.length} characters is not one that the exchange takes`,
     'use up to 16 letters, digits and underscores',
   );
@@ -264,14 +264,14 @@ export function checkLabel(label: string): string {
 /** Returns the features, or throws `ERR_USAGE` for one that is not among {@link API_KEY_FEATURES}. */
 export function checkFeatures(features: readonly string[]): readonly string[] {
   if (features.every((feature) => API_KEY_FEATURES.includes(feature))) return features;
-  throw usage('a feature is unknown to the exchange', `choose from: ${API_KEY_FEATURES.join(', ')}`);
+  throw usageError('a feature is unknown to the exchange', `choose from: ${API_KEY_FEATURES.join(', ')}`);
 }
 
 /** Returns the entries, or throws `ERR_USAGE` for one that is not an IP address or subnet (`ADDRESS/PREFIX`). */
 export function checkAddresses(addresses: readonly string[]): readonly string[] {
   const wrong = addresses.findIndex((address) => !isAddressOrSubnet(address));
   if (wrong === -1) return addresses;
-  throw usage(
+  throw usageError(
     `entry ${wrong + 1} of the whitelist is not an IP address or subnet`,
     'write 203.0.113.7 or 203.0.113.0/24',
   );
@@ -282,8 +282,4 @@ function isAddressOrSubnet(text: string): boolean {
   const family = isIP(address);
   if (family === 0 || address.includes('%') || rest.length > 0) return false;
   return prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= (family === 4 ? 32 : 128));
-}
-
-function usage(sentence: string, hint: string): DeribitKeysError {
-  return new DeribitKeysError('ERR_USAGE', sentence, { hint, maybeSent: false });
 }

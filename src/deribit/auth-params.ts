@@ -2,7 +2,7 @@ import { engine } from '#engine';
 import { bytesToBase64url, bytesToHex, utf8Bytes } from '../crypto/bytes.js';
 import type { Secret } from '../crypto/secret.js';
 import { randomNonce, type Signer } from '../crypto/signer.js';
-import { DeribitKeysError } from '../errors.js';
+import { DeribitKeysError, usageError } from '../errors.js';
 
 /** What a login is signed with: an asymmetric key, or the shared secret of a symmetric one. */
 export type Credentials =
@@ -44,15 +44,18 @@ export async function buildAuthParams(
   { timestampMs = Date.now(), nonce = randomNonce(), data = '', scope, state }: AuthParamsOptions = {},
 ): Promise<AuthParams> {
   if (!Number.isSafeInteger(timestampMs) || timestampMs < 0) {
-    throw usage(
+    throw usageError(
       'the timestamp is not a whole number of milliseconds',
       'give milliseconds since 1970, such as Date.now()',
     );
   }
   if (nonce === '' || nonce.includes('\n') || nonce.includes('\r')) {
-    throw usage('the nonce is empty or holds a line break', 'give any other text, or leave it out for a random one');
+    throw usageError(
+      'the nonce is empty or holds a line break',
+      'give any other text, or leave it out for a random one',
+    );
   }
-  if (credentials.clientId === '') throw usage('the client id is empty', 'give the client id of the API key');
+  if (credentials.clientId === '') throw usageError('the client id is empty', 'give the client id of the API key');
   const message = utf8Bytes(`${timestampMs}\n${nonce}\n${data}`);
   const signature =
     'signer' in credentials
@@ -83,8 +86,4 @@ function asymmetricSignature({ publicKey: { bits } }: Signer, signature: Uint8Ar
 
 async function symmetricSignature(clientSecret: Secret, message: Uint8Array): Promise<string> {
   return bytesToHex(await engine.hmacSha256(utf8Bytes(clientSecret.reveal()), message));
-}
-
-function usage(sentence: string, hint: string): DeribitKeysError {
-  return new DeribitKeysError('ERR_USAGE', sentence, { hint });
 }

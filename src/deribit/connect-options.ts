@@ -1,4 +1,4 @@
-import { DeribitKeysError } from '../errors.js';
+import { usageError } from '../errors.js';
 import { requireNumber, requireObject, requireSignal } from '../util/checks.js';
 import { isLoopback } from './endpoints.js';
 
@@ -73,9 +73,10 @@ export function proxyFor(url: string, { proxy, env }: ProxyOptions): string | nu
   if (chosen === null || chosen === '') return null;
   const text = chosen.includes('://') ? chosen : `http://${chosen}`;
   if (!URL.canParse(text) || !/^https?:$/.test(new URL(text).protocol)) {
-    throw new DeribitKeysError('ERR_USAGE', "the proxy's URL is not of the form http://host:port", {
-      hint: 'only HTTP proxies are supported; set NO_PROXY to go around it',
-    });
+    throw usageError(
+      "the proxy's URL is not of the form http://host:port",
+      'only HTTP proxies are supported; set NO_PROXY to go around it',
+    );
   }
   return text;
 }

@@ -1,4 +1,4 @@
-import { DeribitKeysError } from '../errors.js';
+import { usageError } from '../errors.js';
 
 /** Deribit's two environments. Their accounts, keys and money are separate. */
 export type Environment = 'test' | 'prod';
@@ -46,9 +46,7 @@ const HTTP_PATH = '/api/v2';
 export function resolveEndpoint(choice: EndpointChoice = {}): Endpoint {
   const environment = choice.environment ?? 'test';
   if (!Object.hasOwn(HOSTS, environment)) {
-    throw new DeribitKeysError('ERR_USAGE', 'the environment is neither test nor prod', {
-      hint: 'choose test or prod, or give a URL',
-    });
+    throw usageError('the environment is neither test nor prod', 'choose test or prod, or give a URL');
   }
   if (choice.url !== undefined) return endpointOf(parseUrl(choice.url), environment);
   const url = `wss://${HOSTS[environment]}${WEBSOCKET_PATH}`;
@@ -102,7 +100,7 @@ function inScheme(text: string, scheme: 'http' | 'ws', path: (old: string) => st
 }
 
 function parseUrl(text: string): URL {
-  const refuse = (what: string, hint: string) => new DeribitKeysError('ERR_USAGE', `the URL ${what}`, { hint });
+  const refuse = (what: string, hint: string) => usageError(`the URL ${what}`, hint);
   const example = 'give the complete endpoint, such as wss://test.deribit.com/ws/api/v2';
   if (!URL.canParse(text)) throw refuse('cannot be read', example);
   const url = new URL(text);

@@ -1,5 +1,5 @@
 import { platform } from '#platform';
-import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { DeribitKeysError, isDeribitKeysError, usageError } from '../errors.js';
 import { onAbort } from '../util/checks.js';
 import { type ConnectOptions, checkConnectOptions, startTimer } from './connect-options.js';
 import { type Endpoint, httpUrlOf } from './endpoints.js';
@@ -152,21 +152,17 @@ function closedError(maybeSent: boolean): DeribitKeysError {
 }
 
 function mayBeRepeated(method: string): DeribitKeysError {
-  return new DeribitKeysError('ERR_USAGE', `${method} is not sent over HTTP from here`, {
-    hint: "a browser's fetch may send a request twice when its connection is cut: use a wss: URL",
-    maybeSent: false,
-  });
+  return usageError(
+    `${method} is not sent over HTTP from here`,
+    "a browser's fetch may send a request twice when its connection is cut: use a wss: URL",
+  );
 }
 
 /** A token that no header can carry is refused here: an HTTP client would repeat it in its complaint. */
 function bearer(accessToken: string | undefined): Record<string, string> {
   if (accessToken === undefined) return {};
   if (!/^[\x21-\x7e]+$/.test(accessToken)) {
-    throw new DeribitKeysError(
-      'ERR_USAGE',
-      `the access token (${accessToken.length} characters) is not printable ASCII`,
-      { hint: 'log in again', maybeSent: false },
-    );
+    throw usageError(`the access token (${accessToken.length} characters) is not printable ASCII`, 'log in again');
   }
   return { authorization: `Bearer ${accessToken}` };
 }

@@ -1,4 +1,4 @@
-import { DeribitKeysError, type ErrorDetails, isDeribitKeysError, type RpcFailure } from '../errors.js';
+import { DeribitKeysError, type ErrorDetails, isDeribitKeysError, type RpcFailure, usageError } from '../errors.js';
 import { RPC_CODES } from './rpc-codes.js';
 
 /** The parameters of a request: named ones only. */
@@ -38,18 +38,18 @@ const SECRET_PARAMS = ['access_token', 'refresh_token', 'client_secret', 'author
  */
 export function encodeRequest(id: number, method: string, params: Params): string {
   if (typeof method !== 'string' || !METHOD.test(method)) {
-    throw new DeribitKeysError('ERR_USAGE', 'the method is not of the form public/name or private/name', {
-      hint: "write it as Deribit's documentation does, such as public/get_time",
-      maybeSent: false,
-    });
+    throw usageError(
+      'the method is not of the form public/name or private/name',
+      "write it as Deribit's documentation does, such as public/get_time",
+    );
   }
   try {
     return JSON.stringify({ jsonrpc: '2.0', id, method, params });
   } catch {
-    throw new DeribitKeysError('ERR_USAGE', `the parameters of ${method} cannot be written as JSON`, {
-      hint: 'give plain data without cycles or big integers',
-      maybeSent: false,
-    });
+    throw usageError(
+      `the parameters of ${method} cannot be written as JSON`,
+      'give plain data without cycles or big integers',
+    );
   }
 }
 

@@ -1,4 +1,4 @@
-import { DeribitKeysError } from '../errors.js';
+import { type DeribitKeysError, usageError } from '../errors.js';
 import { closestWord } from '../util/text.js';
 
 /** What a word of a scope may allow, from nothing upwards. */
@@ -62,16 +62,12 @@ export function parseScope(text: string, source: 'user' | 'exchange' = 'user'): 
     if (strict && !RESOURCES.some((known) => known === resource)) throw unknownWord(word);
     const before = resources.get(resource);
     if (strict && before !== undefined && before !== level) {
-      throw new DeribitKeysError('ERR_USAGE', `the scope names ${resource} twice, with different levels`, {
-        hint: 'keep one of the two',
-      });
+      throw usageError(`the scope names ${resource} twice, with different levels`, 'keep one of the two');
     }
     if (before === undefined || rank(level) > rank(before)) resources.set(resource, level);
   }
   if (strict && resources.size + others.size === 0) {
-    throw new DeribitKeysError('ERR_USAGE', 'the scope is empty', {
-      hint: `its words are: ${SCOPE_WORDS.join(', ')}`,
-    });
+    throw usageError('the scope is empty', `its words are: ${SCOPE_WORDS.join(', ')}`);
   }
   return { resources, others: [...others] };
 }
@@ -140,7 +136,8 @@ function unknownWord(word: string): DeribitKeysError {
     ? `the unknown word ${word}`
     : `an unknown word of ${word.length} characters`;
   const near = closestWord(word, PLAIN_SCOPE_WORDS);
-  return new DeribitKeysError('ERR_USAGE', `the scope holds ${shown}`, {
-    hint: `${near === null ? '' : `did you mean ${near}?\n`}its words are: ${SCOPE_WORDS.join(', ')}`,
-  });
+  return usageError(
+    `the scope holds ${shown}`,
+    `${near === null ? '' : `did you mean ${near}?\n`}its words are: ${SCOPE_WORDS.join(', ')}`,
+  );
 }

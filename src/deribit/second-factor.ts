@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { describeSpoiltText, type SecretLike, toSecret } from '../crypto/secret.js';
-import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { DeribitKeysError, isDeribitKeysError, usageError } from '../errors.js';
 import { type Account, type Call, type CallOptions, call } from './auth.js';
 import { isRecord } from './json-rpc.js';
 import { interruptedError } from './network-errors.js';
@@ -186,9 +186,10 @@ export function totpSecondFactor(seed: SecretLike, options: TotpOptions = {}): S
 export function singleCodeSecondFactor(code: SecretLike): SecondFactor {
   const digits = digitsOf(toSecret(code).reveal());
   if (digits === null) {
-    throw new DeribitKeysError('ERR_USAGE', 'the second-factor code is not six digits', {
-      hint: 'copy it from the authenticator app; for its seed there is an option of its own',
-    });
+    throw usageError(
+      'the second-factor code is not six digits',
+      'copy it from the authenticator app; for its seed there is an option of its own',
+    );
   }
   let used = false;
   return async (challenge) => {
@@ -252,12 +253,10 @@ function describeNoSeed(text: string): string | null {
 function normaliseSeed(seed: string): string {
   const isUri = /^\s*otpauth:/i.test(seed);
   const known = isUri ? null : describeNoSeed(seed.trim());
-  if (known !== null) throw new DeribitKeysError('ERR_USAGE', `the second-factor seed ${known}`, { hint: SEED_HINT });
+  if (known !== null) throw usageError(`the second-factor seed ${known}`, SEED_HINT);
   const text = (isUri ? seedInUri(seed.trim()) : seed).replace(/[\s-]/g, '').replace(/=+$/, '').toUpperCase();
   if (!/^[A-Z2-7]+$/.test(text) || [1, 3, 6].includes(text.length % 8)) {
-    throw new DeribitKeysError('ERR_USAGE', `the second-factor seed (${seed.length} characters) is not base32`, {
-      hint: SEED_HINT,
-    });
+    throw usageError(`the second-factor seed (${seed.length} characters) is not base32`, SEED_HINT);
   }
   return text;
 }
@@ -265,9 +264,10 @@ function normaliseSeed(seed: string): string {
 /** The seed in an `otpauth:` URI, as password managers and QR codes hold it. @throws `ERR_USAGE` for codes of another kind */
 function seedInUri(uri: string): string {
   const refuse = (why: string) =>
-    new DeribitKeysError('ERR_USAGE', `the otpauth: URI of the second factor ${why}`, {
-      hint: 'Deribit takes six digits that change every 30 seconds (TOTP, SHA-1): give its URI or its base32 seed',
-    });
+    usageError(
+      `the otpauth: URI of the second factor ${why}`,
+      'Deribit takes six digits that change every 30 seconds (TOTP, SHA-1): give its URI or its base32 seed',
+    );
   if (!URL.canParse(uri)) throw refuse('cannot be parsed');
   const url = new URL(uri);
   const { searchParams } = url;

@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import * as tls from 'node:tls';
-import { DeribitKeysError } from '../errors.js';
+import { usageError } from '../errors.js';
 
 /**
  * TLS options that trust the certificate authorities in `ca` (PEM) beside those that Node.js trusts: its own, and those
@@ -11,10 +11,10 @@ import { DeribitKeysError } from '../errors.js';
 export function trustOf(ca: string): { readonly ca: string[] } {
   const blocks = certificatesIn(ca);
   if (blocks.length === 0 || !blocks.every(isCertificate)) {
-    throw new DeribitKeysError('ERR_USAGE', 'the certificate authority given as ca cannot be read', {
-      hint: 'give PEM text with BEGIN CERTIFICATE blocks',
-      maybeSent: false,
-    });
+    throw usageError(
+      'the certificate authority given as ca cannot be read',
+      'give PEM text with BEGIN CERTIFICATE blocks',
+    );
   }
   return { ca: [...trustedByDefault(process.env.NODE_EXTRA_CA_CERTS), ...blocks] };
 }

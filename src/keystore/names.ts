@@ -1,4 +1,4 @@
-import { DeribitKeysError } from '../errors.js';
+import { DeribitKeysError, usageError } from '../errors.js';
 
 const NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$/;
 const RESERVED = /\.(pub|pem)$/i;
@@ -15,9 +15,10 @@ export function isKeyName(name: string): boolean {
 export function requireKeyName(name: string): string {
   if (isKeyName(name)) return name;
   const shown = /^[\x20-\x7e]{1,80}$/.test(name) ? `"${name}"` : `a text of ${name.length} characters`;
-  throw new DeribitKeysError('ERR_USAGE', `${shown} is not a key name`, {
-    hint: 'use 1 to 64 letters, digits, "_", "-" or "." (not first "." or "-", not ending in .pub or .pem)',
-  });
+  throw usageError(
+    `${shown} is not a key name`,
+    'use 1 to 64 letters, digits, "_", "-" or "." (not first "." or "-", not ending in .pub or .pem)',
+  );
 }
 
 /** Two names that a file system without case could confuse have the same folded form. */

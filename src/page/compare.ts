@@ -6,7 +6,7 @@ import {
   type PublicKey,
   parsePublicKey,
 } from '../crypto/index.js';
-import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { isDeribitKeysError, usageError } from '../errors.js';
 import { breakable, find, make, markField, onSubmit, showError } from './dom.js';
 
 const MD5_PAIRS = 16;
@@ -47,7 +47,7 @@ export function setUpCompare(): (text: string) => void {
 /** `ERR_USAGE`: no file was chosen. */
 export function refuseNoFile(file: KeyFileField): never {
   file.focus();
-  throw new DeribitKeysError('ERR_USAGE', 'no key file is chosen', { hint: 'choose the file that holds the key' });
+  throw usageError('no key file is chosen', 'choose the file that holds the key');
 }
 
 /** Runs `open`, and moves the focus to the passphrase where that is what is wrong. */
@@ -69,23 +69,26 @@ async function readShown(field: HTMLTextAreaElement): Promise<Shown | null> {
   if (text === '') return null;
   try {
     if (/^SHA256:/i.test(text)) {
-      throw new DeribitKeysError('ERR_USAGE', 'this is the fingerprint of OpenSSH, not of Deribit', {
-        hint: 'copy the client secret that Deribit shows beside the key: 16 pairs of digits and letters a to f',
-      });
+      throw usageError(
+        'this is the fingerprint of OpenSSH, not of Deribit',
+        'copy the client secret that Deribit shows beside the key: 16 pairs of digits and letters a to f',
+      );
     }
     const digits = text.replace(/^MD5:/i, '').replace(/[\s:-]/g, '');
     if (/^[0-9a-f]*$/i.test(digits)) {
       if (digits.length !== 2 * MD5_PAIRS) {
-        throw new DeribitKeysError('ERR_USAGE', `a fingerprint has 32 hexadecimal digits; this has ${digits.length}`, {
-          hint: 'copy all of it: 16 pairs joined by colons',
-        });
+        throw usageError(
+          `a fingerprint has 32 hexadecimal digits; this has ${digits.length}`,
+          'copy all of it: 16 pairs joined by colons',
+        );
       }
       return { kind: 'fingerprint', text: (digits.toLowerCase().match(/../g) ?? []).join(':') };
     }
     if ((await inspectKey(text)).kind === 'private') {
-      throw new DeribitKeysError('ERR_USAGE', 'this is a private key: Deribit never shows one', {
-        hint: 'clear the field, and put the fingerprint or the public key there that Deribit shows',
-      });
+      throw usageError(
+        'this is a private key: Deribit never shows one',
+        'clear the field, and put the fingerprint or the public key there that Deribit shows',
+      );
     }
     return { kind: 'key', key: await parsePublicKey(text) };
   } catch (error) {

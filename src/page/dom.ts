@@ -1,4 +1,4 @@
-import { DeribitKeysError } from '../errors.js';
+import { DeribitKeysError, usageError } from '../errors.js';
 
 /** The element that `selector` finds under `root`, which the page's HTML promises to be of that type. */
 export function find<T extends Element>(selector: string, type: abstract new () => T, root: ParentNode = document): T {
@@ -65,7 +65,7 @@ export function showError(box: HTMLElement, error: unknown): void {
 /** `ERR_USAGE` for a field, which is marked and gets the focus. */
 export function refuseField(field: HTMLInputElement | HTMLTextAreaElement, message: string, hint: string): never {
   markField(field);
-  throw new DeribitKeysError('ERR_USAGE', message, { hint });
+  throw usageError(message, hint);
 }
 
 /** Marks a field as wrong until it is changed, and moves the focus there. */

@@ -1,6 +1,6 @@
 import { ExchangeClock } from '../deribit/clock.js';
 import { resolveEndpoint } from '../deribit/endpoints.js';
-import { DeribitKeysError } from '../errors.js';
+import { usageError } from '../errors.js';
 import { requireNumber, requireObject } from '../util/checks.js';
 import type { KeySource } from './key-source.js';
 import { keyOf, openWithKey } from './open-session.js';
@@ -73,10 +73,10 @@ export function openFleet(options: FleetOptions = {}): Fleet {
   let isClosed = false;
 
   const takePlace = (wanted: Omit<Place, 'credits'>): Place => {
-    if (isClosed) throw usage('the fleet is closed', 'open another one');
+    if (isClosed) throw usageError('the fleet is closed', 'open another one');
     const all = [...places];
     if (wanted.isConnection && all.filter((place) => place.isConnection).length >= maxConnections) {
-      throw usage(
+      throw usageError(
         `the fleet has ${maxConnections} connections already`,
         'raise maxConnections where the exchange allows this address more, or give an https: URL',
       );
@@ -86,7 +86,7 @@ export function openFleet(options: FleetOptions = {}): Fleet {
     const joins = wanted.isShared && ofKey.some((place) => place.isShared);
     const inUse = ofKey.filter((place) => !place.isShared).length + (ofKey.some((place) => place.isShared) ? 1 : 0);
     if (!joins && inUse >= maxSessionsPerKey) {
-      throw usage(`the key ${clientId} has ${maxSessionsPerKey} sessions already`, 'use another key for more');
+      throw usageError(`the key ${clientId} has ${maxSessionsPerKey} sessions already`, 'use another key for more');
     }
     // sessions that have followed a rotation still pay out of the pool of the old key
     const credits = ofKey[0]?.credits ?? pools.get(clientId) ?? newPool();
@@ -132,8 +132,4 @@ export function openFleet(options: FleetOptions = {}): Fleet {
       await Promise.all([...sessions].map((session) => session.close()));
     },
   };
-}
-
-function usage(sentence: string, hint: string): DeribitKeysError {
-  return new DeribitKeysError('ERR_USAGE', sentence, { hint });
 }

@@ -2,7 +2,7 @@ import type { ConnectOptions } from '../deribit/connect-options.js';
 import { type Endpoint, httpUrlOf } from '../deribit/endpoints.js';
 import { isTransientRefusal, type Params } from '../deribit/json-rpc.js';
 import type { Transport } from '../deribit/transport.js';
-import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { DeribitKeysError, isDeribitKeysError, usageError } from '../errors.js';
 import { defined } from '../util/defined.js';
 import { isCut, isFinal } from './failures.js';
 import { type Attempt, timeoutToSend } from './requests.js';
@@ -68,9 +68,7 @@ export class HttpSession extends SessionCore {
   }
 
   async subscribe(): Promise<() => Promise<void>> {
-    throw new DeribitKeysError('ERR_USAGE', 'there are no subscriptions over HTTP', {
-      hint: 'open the session with a ws: or wss: URL',
-    });
+    throw usageError('there are no subscriptions over HTTP', 'open the session with a ws: or wss: URL');
   }
 
   protected async send(method: string, params: Params, attempt: Attempt): Promise<unknown> {

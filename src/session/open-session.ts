@@ -4,7 +4,7 @@ import { ExchangeClock } from '../deribit/clock.js';
 import { checkConnectOptions } from '../deribit/connect-options.js';
 import { httpUrlOf, isWebSocketUrl, resolveEndpoint } from '../deribit/endpoints.js';
 import { parseScope } from '../deribit/scope.js';
-import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { DeribitKeysError, isDeribitKeysError, usageError } from '../errors.js';
 import { requireNumber, requireObject } from '../util/checks.js';
 import { defined } from '../util/defined.js';
 import { Emitter, type SessionEvents } from './events.js';
@@ -81,7 +81,7 @@ export async function keyOf(all: SessionOptions | KeystoreSessionOptions): Promi
   if ('keystore' in given) {
     const { keystore, name, ...options } = given;
     if (typeof keystore?.get !== 'function' || typeof keystore.signer !== 'function' || typeof name !== 'string') {
-      throw usage('the keystore or the name of the key is missing', 'open a keystore with openKeystore({ dir })');
+      throw usageError('the keystore or the name of the key is missing', 'open a keystore with openKeystore({ dir })');
     }
     const key = await followKey(keystore, name);
     const { environment, url } = key.record;
@@ -95,10 +95,10 @@ export async function keyOf(all: SessionOptions | KeystoreSessionOptions): Promi
   }
   const { clientId, signer, ...options } = given;
   if (typeof clientId !== 'string' || clientId === '') {
-    throw usage('the client id is missing', "give the API key's client id");
+    throw usageError('the client id is missing', "give the API key's client id");
   }
   if (typeof signer?.sign !== 'function') {
-    throw usage('the signer is missing', 'make one with loadSigner or localSigner');
+    throw usageError('the signer is missing', 'make one with loadSigner or localSigner');
   }
   return { options, key: fixedKey({ clientId, signer }) };
 }
@@ -123,7 +123,7 @@ function sessionContext(options: KeylessOptions, key: KeySource, shared?: Shared
   const tokenStore = options.tokenStore ?? shared?.tokenStore;
   if (scope !== undefined) parseScope(scope);
   if (cancelOnDisconnect !== undefined && !['connection', 'account'].includes(cancelOnDisconnect)) {
-    throw usage('cancelOnDisconnect is neither "connection" nor "account"', 'leave it out to change nothing');
+    throw usageError('cancelOnDisconnect is neither "connection" nor "account"', 'leave it out to change nothing');
   }
   if (options.backoff !== undefined) {
     const { firstMs = 1, longestMs = 1 } = requireObject('backoff', options.backoff);
@@ -133,7 +133,7 @@ function sessionContext(options: KeylessOptions, key: KeySource, shared?: Shared
   const endpoint = resolveEndpoint({ url, environment });
   if (tokenStore !== undefined) checkShared(scope, tokenStore);
   if (cancelOnDisconnect !== undefined && !isWebSocketUrl(endpoint.url)) {
-    throw usage('cancelOnDisconnect needs a connection', 'open the session with a ws: or wss: URL');
+    throw usageError('cancelOnDisconnect needs a connection', 'open the session with a ws: or wss: URL');
   }
   const time = options.time ?? systemTime;
   const random = options.random ?? Math.random;
@@ -173,10 +173,13 @@ function sessionContext(options: KeylessOptions, key: KeySource, shared?: Shared
 
 function checkShared(scope: string | undefined, store: TokenStore): void {
   if (typeof store?.get !== 'function' || typeof store.put !== 'function' || typeof store.lock !== 'function') {
-    throw usage('tokenStore is not a token store', 'make one with redisTokenStore, fileTokenStore or memoryTokenStore');
+    throw usageError(
+      'tokenStore is not a token store',
+      'make one with redisTokenStore, fileTokenStore or memoryTokenStore',
+    );
   }
   if (scope?.split(/\s+/).includes('connection')) {
-    throw usage('a token of the scope "connection" cannot be shared', 'leave "connection" or tokenStore out');
+    throw usageError('a token of the scope "connection" cannot be shared', 'leave "connection" or tokenStore out');
   }
 }
 
@@ -222,8 +225,4 @@ function tooSlow(): DeribitKeysError {
   return new DeribitKeysError('ERR_SIGNER', `the signer returned no signature within ${SIGNATURE_LIFE_MS / 1000} s`, {
     hint: 'check whether the agent or the token that holds the key waits for something',
   });
-}
-
-function usage(sentence: string, hint: string): DeribitKeysError {
-  return new DeribitKeysError('ERR_USAGE', sentence, { hint });
 }

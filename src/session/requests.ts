@@ -1,6 +1,6 @@
 import { interruptedError } from '../deribit/network-errors.js';
 import type { Transport } from '../deribit/transport.js';
-import { DeribitKeysError } from '../errors.js';
+import { type DeribitKeysError, usageError } from '../errors.js';
 import { onAbort } from '../util/checks.js';
 import { isSpentToken, notSent, outcomeOf } from './failures.js';
 import type { CreditPool } from './rate-limits.js';
@@ -186,10 +186,10 @@ export interface RequestContext {
 /** @throws `ERR_USAGE` for methods that are managed by the session */
 export function refuseOwnMethods(method: string): void {
   if (!OWN_METHODS.includes(method)) return;
-  throw new DeribitKeysError('ERR_USAGE', `${method} is managed by the session`, {
-    hint: 'a session logs in itself, and logs out by close({ logout: true })',
-    maybeSent: false,
-  });
+  throw usageError(
+    `${method} is managed by the session`,
+    'a session logs in itself, and logs out by close({ logout: true })',
+  );
 }
 
 /** Sends until there is an answer, or until nothing more may be done without sending twice what must be sent once. */

@@ -3,7 +3,7 @@ import type { ConnectOptions } from '../deribit/connect-options.js';
 import type { Endpoint } from '../deribit/endpoints.js';
 import type { Params } from '../deribit/json-rpc.js';
 import { checkRequest, type Transport } from '../deribit/transport.js';
-import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { DeribitKeysError, isDeribitKeysError, usageError } from '../errors.js';
 import { onAbort, requireObject } from '../util/checks.js';
 import { defined } from '../util/defined.js';
 import type { Emitter, SessionEvents } from './events.js';
@@ -219,7 +219,7 @@ export abstract class SessionCore implements Session {
 }
 
 function notAListener(): DeribitKeysError {
-  return new DeribitKeysError('ERR_USAGE', 'the listener is not a function', { hint: 'give a function' });
+  return usageError('the listener is not a function', 'give a function');
 }
 
 /** The frames of whoever called the session, for the errors that come out of a timer or a socket later. */

@@ -3,7 +3,7 @@ import { isTransientRefusal, type Notification, type Params } from '../deribit/j
 import { timeoutError } from '../deribit/network-errors.js';
 import type { Transport } from '../deribit/transport.js';
 import type { WebSocketTransport } from '../deribit/websocket-transport.js';
-import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { type DeribitKeysError, isDeribitKeysError, usageError } from '../errors.js';
 import { onAbort } from '../util/checks.js';
 import { defined } from '../util/defined.js';
 import { type Connect, connectAndLogIn, cutError, keepTokenFresh } from './connection.js';
@@ -74,9 +74,10 @@ export class WebSocketSession extends SessionCore {
     const given = typeof channels === 'string' ? [channels] : channels;
     const areNames = Array.isArray(given) && given.every((name) => typeof name === 'string' && name !== '');
     if (typeof listener !== 'function' || !areNames) {
-      throw new DeribitKeysError('ERR_USAGE', 'subscribe takes channel names and a function', {
-        hint: "for example subscribe('ticker.BTC-PERPETUAL.100ms', ({ data }) => …)",
-      });
+      throw usageError(
+        'subscribe takes channel names and a function',
+        "for example subscribe('ticker.BTC-PERPETUAL.100ms', ({ data }) => …)",
+      );
     }
     const wanted = [...new Set(given)];
     const own: ChannelListener = (message) => listener(message);

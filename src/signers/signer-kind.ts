@@ -2,7 +2,7 @@ import type { GenerateOptions } from '../crypto/generate.js';
 import type { KeyAlgorithm, PublicKey } from '../crypto/keys.js';
 import type { SecretLike } from '../crypto/secret.js';
 import type { Signer } from '../crypto/signer.js';
-import { DeribitKeysError } from '../errors.js';
+import { usageError } from '../errors.js';
 import type { LoadPackage } from './optional-package.js';
 
 /** What the user named on the command line, by commander's names of the options. */
@@ -119,7 +119,7 @@ export function requireText(values: OptionValues, option: string): string {
   const value = textOf(values, option);
   if (value !== null && value !== '') return value;
   const name = option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-  throw new DeribitKeysError('ERR_USAGE', `--${name} is missing`, { hint: 'see the command with --help' });
+  throw usageError(`--${name} is missing`, 'see the command with --help');
 }
 
 /** Returns a function that runs work, at most `limit` pieces of it at a time; the others wait, first come, first served. */

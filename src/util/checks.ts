@@ -1,4 +1,4 @@
-import { DeribitKeysError } from '../errors.js';
+import { usageError } from '../errors.js';
 
 /**
  * Returns `value` where it is a finite number within the limits.
@@ -18,10 +18,7 @@ export function requireNumber({
   if (typeof value === 'number' && value >= least && value <= most) return value;
   const range = most === Number.MAX_VALUE ? `of at least ${least}` : `from ${least} to ${most}`;
   const shown = typeof value === 'number' ? String(value) : value === null ? 'null' : `a ${typeof value}`;
-  throw new DeribitKeysError('ERR_USAGE', `${name} must be a number ${range}, not ${shown}`, {
-    hint: 'leave it out for the default',
-    maybeSent: false,
-  });
+  throw usageError(`${name} must be a number ${range}, not ${shown}`, 'leave it out for the default');
 }
 
 /**
@@ -32,10 +29,10 @@ export function requireSignal(signal: unknown): AbortSignal | undefined {
   if (signal === undefined || signal instanceof AbortSignal) return signal;
   const { aborted, addEventListener } = (signal ?? {}) as Partial<AbortSignal>;
   if (typeof aborted === 'boolean' && typeof addEventListener === 'function') return signal as AbortSignal;
-  throw new DeribitKeysError('ERR_USAGE', 'the signal is not an AbortSignal', {
-    hint: 'give the signal of an AbortController, or AbortSignal.timeout(ms)',
-    maybeSent: false,
-  });
+  throw usageError(
+    'the signal is not an AbortSignal',
+    'give the signal of an AbortController, or AbortSignal.timeout(ms)',
+  );
 }
 
 /**
@@ -44,10 +41,7 @@ export function requireSignal(signal: unknown): AbortSignal | undefined {
  */
 export function requireObject<T extends object>(name: string, value: T): T {
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value;
-  throw new DeribitKeysError('ERR_USAGE', `${name} must be an object`, {
-    hint: "see the type of the function's argument",
-    maybeSent: false,
-  });
+  throw usageError(`${name} must be an object`, "see the type of the function's argument");
 }
 
 const listenersOf = new WeakMap<AbortSignal, Set<() => void>>();

@@ -1,4 +1,4 @@
-import { DeribitKeysError } from '../errors.js';
+import { usageError } from '../errors.js';
 
 /** The number of letters to insert, delete, replace or swap with a neighbour that turn `from` into `to`. */
 function distance(from: string, to: string): number {
@@ -45,9 +45,10 @@ const DURATION = /^(\d{1,7})([smhdw])$/;
 export function parseDuration(text: string): number {
   const [, count, unit] = DURATION.exec(text) ?? [];
   if (count !== undefined && unit !== undefined) return Number(count) * UNIT_MS[unit as keyof typeof UNIT_MS];
-  throw new DeribitKeysError('ERR_USAGE', `a text of ${text.length} characters is not a duration`, {
-    hint: 'write a whole number and a unit, such as 30m, 12h, 90d or 2w',
-  });
+  throw usageError(
+    `a text of ${text.length} characters is not a duration`,
+    'write a whole number and a unit, such as 30m, 12h, 90d or 2w',
+  );
 }
 
 /** A duration in words, in its largest fitting unit, rounded down: `90 days`. */

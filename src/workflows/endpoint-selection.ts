@@ -1,5 +1,5 @@
 import { type Endpoint, type Environment, resolveEndpoint, sameEndpoint } from '../deribit/endpoints.js';
-import { DeribitKeysError } from '../errors.js';
+import { usageError } from '../errors.js';
 import type { KeyRecord } from '../keystore/record.js';
 
 /** What the user said of where to go; all of it may be left out. */
@@ -34,15 +34,11 @@ export function selectEndpoint(choice: EndpointSelection, ...records: readonly K
     if (remembered === null) continue;
     if (target !== null && (!sameEndpoint(target, remembered) || conflicts(choice, record))) {
       const other = owner === null ? `not for ${named(target)}` : `and "${owner.name}" on ${named(target)}`;
-      throw new DeribitKeysError(
-        'ERR_USAGE',
+      throw usageError(
         `the key "${record.name}" is registered on ${named(remembered)}, ${other}`,
-        {
-          hint:
-            owner === null
-              ? 'leave out --env and --url (DERIBIT_ENV, DERIBIT_KEYS_URL): a registered key knows where it belongs'
-              : 'use keys of one place',
-        },
+        owner === null
+          ? 'leave out --env and --url (DERIBIT_ENV, DERIBIT_KEYS_URL): a registered key knows where it belongs'
+          : 'use keys of one place',
       );
     }
     owner ??= record;

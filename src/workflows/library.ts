@@ -5,7 +5,7 @@ import { localSigner, type Signer } from '../crypto/signer.js';
 import { ExchangeClock } from '../deribit/clock.js';
 import type { ConnectOptions } from '../deribit/connect-options.js';
 import type { SecondFactor } from '../deribit/second-factor.js';
-import { DeribitKeysError } from '../errors.js';
+import { usageError } from '../errors.js';
 import { openKeystore as openStore, type Keystore as Store } from '../keystore/keystore.js';
 import type { PermissionPolicy } from '../keystore/permissions.js';
 import type { KeyRecord } from '../keystore/record.js';
@@ -141,17 +141,19 @@ export function createContext(options: ContextOptions): Context {
 function innerOf(keystore: Keystore): Inner {
   const inner = inners.get(keystore);
   if (inner !== undefined) return inner;
-  throw new DeribitKeysError('ERR_USAGE', 'the keystore was not opened by openKeystore', {
-    hint: 'pass on the object that openKeystore({ dir }) returned, not a copy',
-  });
+  throw usageError(
+    'the keystore was not opened by openKeystore',
+    'pass on the object that openKeystore({ dir }) returned, not a copy',
+  );
 }
 
 function workflowOf(context: Context): WorkflowContext {
   const workflow = workflows.get(context);
   if (workflow !== undefined) return workflow;
-  throw new DeribitKeysError('ERR_USAGE', 'the context was not built by createContext', {
-    hint: 'pass on the object that createContext({ keystore }) returned, not a copy',
-  });
+  throw usageError(
+    'the context was not built by createContext',
+    'pass on the object that createContext({ keystore }) returned, not a copy',
+  );
 }
 
 /**

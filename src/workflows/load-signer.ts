@@ -2,7 +2,7 @@ import { inspectKey, parsePrivateKey } from '../crypto/formats/index.js';
 import { type SecretLike, toSecret } from '../crypto/secret.js';
 import type { Signer } from '../crypto/signer.js';
 import { localSigner } from '../crypto/signer.js';
-import { DeribitKeysError } from '../errors.js';
+import { DeribitKeysError, usageError } from '../errors.js';
 import { type PermissionPolicy, readPrivateFile } from '../keystore/permissions.js';
 
 /** The variable that `env: true` reads. */
@@ -31,7 +31,7 @@ async function inputFrom({
   environment = process.env,
 }: LoadSignerOptions): Promise<string | Uint8Array> {
   if ([file, pem, env].filter((source) => source !== undefined).length !== 1) {
-    throw new DeribitKeysError('ERR_USAGE', 'loadSigner takes exactly one of file, pem and env');
+    throw usageError('loadSigner takes exactly one of file, pem and env');
   }
   if (file !== undefined) return readPrivateFile(file, permissions);
   if (pem !== undefined) return pem;

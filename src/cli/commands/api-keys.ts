@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { DeribitKeysError } from '../../errors.js';
+import { usageError } from '../../errors.js';
 import type { KeyChange } from '../../workflows/account/change-api-key.js';
 import { addLoginOptions, collect, eitherOr, examples, type LoginOptions } from '../options.js';
 import { NARROW } from '../output.js';
@@ -85,9 +85,10 @@ function defineKeysDisable(group: Command, act: Act): void {
     .action(
       act(async (cx, which: string | undefined, flags: DisableFlags) => {
         if ((which === undefined) === (flags.allBut === undefined)) {
-          throw new DeribitKeysError('ERR_USAGE', 'name one key, or use --all-but', {
-            hint: 'deribit-keys api-keys disable <which>, or deribit-keys api-keys disable --all-but <which>',
-          });
+          throw usageError(
+            'name one key, or use --all-but',
+            'deribit-keys api-keys disable <which>, or deribit-keys api-keys disable --all-but <which>',
+          );
         }
         if (flags.allBut !== undefined) return disableOthers(cx, flags.allBut, flags);
         await changeOne(cx, { text: which ?? '', change: { do: 'disable' }, flags });

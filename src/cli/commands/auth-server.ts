@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs';
 import { type Command, Option } from 'commander';
-import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { DeribitKeysError, isDeribitKeysError, usageError } from '../../errors.js';
 import type { RequestEntry, TlsOptions } from '../../integrations/auth-server/auth-server.js';
 import type { Client } from '../../integrations/auth-server/clients.js';
 import type { Metrics } from '../../integrations/auth-server/metrics.js';
@@ -54,15 +54,13 @@ async function readText(path: string, what: string): Promise<string> {
   const { readFileOrNull } = await import('../../keystore/files.js');
   const content = await readFileOrNull(path);
   if (content !== null) return content.toString('utf8');
-  throw new DeribitKeysError('ERR_USAGE', `there is no file ${path} with ${what}`, { hint: 'check its path' });
+  throw usageError(`there is no file ${path} with ${what}`, 'check its path');
 }
 
 async function readTls({ tlsCert, tlsKey, clientCa }: AuthServerFlags): Promise<TlsOptions | undefined> {
   if (tlsCert === undefined && tlsKey === undefined && clientCa === undefined) return undefined;
   if (tlsCert === undefined || tlsKey === undefined) {
-    throw new DeribitKeysError('ERR_USAGE', 'TLS needs both a certificate and its key', {
-      hint: 'give --tls-cert and --tls-key',
-    });
+    throw usageError('TLS needs both a certificate and its key', 'give --tls-cert and --tls-key');
   }
   const tls = {
     cert: await readText(tlsCert, 'the certificate'),

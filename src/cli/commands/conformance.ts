@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { DeribitKeysError } from '../../errors.js';
+import { usageError } from '../../errors.js';
 import { VERSION } from '../../version.js';
 import type { Fact } from '../../workflows/conformance/conformance.js';
 import { CheckFailed } from '../exit-codes.js';
@@ -38,9 +38,10 @@ ${examples('conformance --as admin', 'conformance --as admin --report report.jso
         const login = await accountLogin(cx, flags);
         const { environment } = login.endpoint;
         if (environment === 'prod' && !(cx.options.env === 'prod' && cx.options.yes === true)) {
-          throw new DeribitKeysError('ERR_USAGE', 'conformance makes and removes API keys on the production account', {
-            hint: 'run it on the test exchange, or say --env prod --yes',
-          });
+          throw usageError(
+            'conformance makes and removes API keys on the production account',
+            'run it on the test exchange, or say --env prod --yes',
+          );
         }
         if (flags.report !== undefined) await requireNoFile(flags.report);
         const workflow = await withSecondFactor(cx, flags);

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { DeribitKeysError } from '../../errors.js';
+import { usageError } from '../../errors.js';
 import { ExitWith } from '../exit-codes.js';
 import { addTokenStoreOptions, examples, type TokenStoreOptions } from '../options.js';
 import type { Act } from '../program.js';
@@ -34,9 +34,10 @@ with 127 if there is no such program, and with 126 if the program cannot be exec
         async (cx, name: string, words: readonly string[], flags: ExecFlags) => {
           const [child = '', ...rest] = words;
           if (child === '') {
-            throw new DeribitKeysError('ERR_USAGE', 'the name of the program to run is empty', {
-              hint: 'name it after --, such as: deribit-keys exec bot -- python3 bot.py',
-            });
+            throw usageError(
+              'the name of the program to run is empty',
+              'name it after --, such as: deribit-keys exec bot -- python3 bot.py',
+            );
           }
           const { source, token } = await validToken(cx, name, { ...flags, cache: namesTokenStore(cx, flags) });
           const { clientId, url } = source;

@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
 import type { Secret } from '../../crypto/secret.js';
-import { DeribitKeysError } from '../../errors.js';
+import { usageError } from '../../errors.js';
 import { createFile } from '../../keystore/files.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import type { Context } from '../context.js';
@@ -26,14 +26,12 @@ interface Exported {
 }
 
 const ENCRYPTABLE: readonly Format[] = ['pkcs8', 'openssh'];
-const usage = (message: string, hint: string) => new DeribitKeysError('ERR_USAGE', message, { hint });
-
 async function exportPublic(cx: Context, record: KeyRecord, asked: Format | undefined): Promise<Exported> {
   const { readPublicKey } = await import('../../keystore/stored-keys.js');
   const { serialisePublicKey } = await import('../../crypto/formats/index.js');
   const format = asked === 'openssh' ? 'ssh' : (asked ?? 'spki');
   if (format === 'pkcs8')
-    throw usage('PKCS#8 is a format of private keys', 'use spki, ssh, jwk, der or pkcs1 for the public key');
+    throw usageError('PKCS#8 is a format of private keys', 'use spki, ssh, jwk, der or pkcs1 for the public key');
   const comment = format === 'ssh' ? { comment: record.name } : {};
   const content = await serialisePublicKey(await readPublicKey(cx.store, record), { format, ...comment });
   return { format, isPublic: true, encrypted: false, content };
@@ -52,7 +50,7 @@ async function leavesUnder(
   if (flags.encrypt === false) return null;
   const able = ENCRYPTABLE.includes(format);
   if (!able && (flags.encrypt === true || record.encrypted)) {
-    throw usage(
+    throw usageError(
       `the format ${format} cannot be encrypted`,
       'use pkcs8 or openssh, or write the private key unencrypted with --no-encrypt',
     );
@@ -116,7 +114,7 @@ export function defineExport(command: Command, act: Act): void {
           const isPublic = flags.public === true || format === 'spki' || format === 'ssh';
           const toStdout = flags.out === undefined || flags.out === '-';
           if (!isPublic && flags.out === undefined && cx.host.stdout.isTTY === true) {
-            throw usage(
+            throw usageError(
               'a private key is shown on a terminal only with --out -',
               'write it to a file with --out <file>, or show it with --out -',
             );

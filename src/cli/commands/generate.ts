@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import { DeribitKeysError } from '../../errors.js';
+import { usageError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { type NewKey, SIGNER_KINDS } from '../../signers/kinds.js';
 import type { Context } from '../context.js';
@@ -28,9 +28,10 @@ async function generateElsewhere(
   },
 ): Promise<KeyRecord> {
   if (encrypt) {
-    throw new DeribitKeysError('ERR_USAGE', 'only a key in a file can be encrypted under a passphrase', {
-      hint: `leave out --encrypt, or leave out ${kind.make.flag}`,
-    });
+    throw usageError(
+      'only a key in a file can be encrypted under a passphrase',
+      `leave out --encrypt, or leave out ${kind.make.flag}`,
+    );
   }
   const { generateExternalKey } = await import('../../workflows/external-keys.js');
   const target = kind.targetFrom(values, cx.host.env);

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { DeribitKeysError } from '../../errors.js';
+import { usageError } from '../../errors.js';
 import { examples, secretOption } from '../options.js';
 import type { Act } from '../program.js';
 import { requireNewPassphrase } from '../secrets.js';
@@ -25,7 +25,7 @@ export function definePassphrase(command: Command, act: Act): void {
     .action(
       act(async (cx, name: string, flags: PassphraseFlags) => {
         if (flags.remove && flags.newPassphraseFile !== undefined) {
-          throw new DeribitKeysError('ERR_USAGE', '--remove and --new-passphrase-file contradict each other');
+          throw usageError('--remove and --new-passphrase-file contradict each other');
         }
         const { changePassphrase, requirePrivateFile } = await import('../../keystore/stored-keys.js');
         const record = await cx.store.read(name);

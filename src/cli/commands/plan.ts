@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { Secret } from '../../crypto/secret.js';
-import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { DeribitKeysError, isDeribitKeysError, usageError } from '../../errors.js';
 import { errnoOf } from '../../keystore/file-errors.js';
 import { readInput } from '../../keystore/permissions.js';
 import type { KeyRecord } from '../../keystore/record.js';
@@ -60,8 +60,7 @@ async function readStdin(cx: Context, maxBytes: number): Promise<Buffer> {
   for await (const chunk of cx.host.stdin) {
     const bytes = Buffer.from(chunk as Uint8Array);
     length += bytes.length;
-    if (length > maxBytes)
-      throw new DeribitKeysError('ERR_USAGE', `the standard input has more than ${maxBytes} bytes: it is not a policy`);
+    if (length > maxBytes) throw usageError(`the standard input has more than ${maxBytes} bytes: it is not a policy`);
     chunks.push(bytes);
   }
   return Buffer.concat(chunks);

@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Endpoint } from '../../deribit/endpoints.js';
-import { DeribitKeysError } from '../../errors.js';
+import { usageError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { parseDuration } from '../../util/text.js';
 import type { AccountLogin, WorkflowContext } from '../../workflows/context.js';
@@ -150,7 +150,7 @@ async function rotateMany(cx: Context, flags: RotateFlags): Promise<void> {
 
 function requireSense(name: string | undefined, flags: RotateFlags): void {
   const refuse = (message: string, hint: string) => {
-    throw new DeribitKeysError('ERR_USAGE', message, { hint });
+    throw usageError(message, hint);
   };
   if ((name === undefined) === (flags.all === undefined)) {
     refuse('name one key, or use --all', 'deribit-keys rotate <name>, or deribit-keys rotate --all --older-than 90d');

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { DeribitKeysError } from '../../errors.js';
+import { DeribitKeysError, usageError } from '../../errors.js';
 import type { Remark, Sandbox, SandboxOptions } from '../../sandbox/index.js';
 import { defined } from '../../util/defined.js';
 import type { Context } from '../context.js';
@@ -104,9 +104,10 @@ async function addKey(cx: Context, source: string, { scope, label }: AddKeyFlags
   const { selectEndpoint } = await import('../../workflows/endpoint-selection.js');
   const endpoint = selectEndpoint(cx.target);
   if (!['127.0.0.1', 'localhost', '[::1]'].includes(new URL(endpoint.url).hostname)) {
-    throw new DeribitKeysError('ERR_USAGE', `${endpoint.url} is not a sandbox: keys are added there in the web page`, {
-      hint: 'name the sandbox by --url or DERIBIT_KEYS_URL; the file "env" of sandbox --init sets it',
-    });
+    throw usageError(
+      `${endpoint.url} is not a sandbox: keys are added there in the web page`,
+      'name the sandbox by --url or DERIBIT_KEYS_URL; the file "env" of sandbox --init sets it',
+    );
   }
   const key = await readKeyInput(cx, {
     source,
@@ -206,9 +207,10 @@ function openSandboxFolder(folder: string): SandboxFolder {
   const { stateFile, envFile, secretFile, tfaSecretFile } = files;
   const inTheWay = [envFile, secretFile, tfaSecretFile].find((file) => existsSync(file));
   if (!existsSync(stateFile) && inTheWay !== undefined) {
-    throw new DeribitKeysError('ERR_USAGE', `${inTheWay} exists, and no sandbox wrote it`, {
-      hint: `name another folder: deribit-keys sandbox --init ${join(folder, 'sandbox')}`,
-    });
+    throw usageError(
+      `${inTheWay} exists, and no sandbox wrote it`,
+      `name another folder: deribit-keys sandbox --init ${join(folder, 'sandbox')}`,
+    );
   }
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });

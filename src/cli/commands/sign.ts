@@ -1,5 +1,5 @@
 import { describeSpoiltText } from '../../crypto/secret.js';
-import { DeribitKeysError } from '../../errors.js';
+import { usageError } from '../../errors.js';
 import { examples, notEmpty, wholeNumber } from '../options.js';
 import { jsonLine } from '../output.js';
 import { definePlain, type PlainCommand } from '../program.js';
@@ -36,13 +36,14 @@ export const SIGN: PlainCommand = {
     const record = await cx.store.read(name);
     const clientId = flags.clientId ?? record.clientId;
     if (clientId === null || clientId === '') {
-      throw new DeribitKeysError('ERR_USAGE', `the key "${name}" is not registered, so it has no client id`, {
-        hint: 'register or link it first, or name one with --client-id',
-      });
+      throw usageError(
+        `the key "${name}" is not registered, so it has no client id`,
+        'register or link it first, or name one with --client-id',
+      );
     }
     const spoilt = describeSpoiltText(clientId);
     if (spoilt !== null) {
-      throw new DeribitKeysError('ERR_USAGE', `the client id ${spoilt}`, { hint: 'give it as Deribit shows it' });
+      throw usageError(`the client id ${spoilt}`, 'give it as Deribit shows it');
     }
     const { timestamp: timestampMs, nonce, data, scope, state } = flags;
     const signer = await cx.workflow.signerOf(record);

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import { DeribitKeysError } from '../../errors.js';
+import { usageError } from '../../errors.js';
 import type { SuccessorTarget } from '../../keystore/journal.js';
 import {
   type AnySignerKind,
@@ -96,16 +96,18 @@ export function chosenKind(flags: Flags, use: 'generate' | 'rotate') {
   for (const other of SIGNER_KINDS) {
     const used = optionsFor(other, use).find((option) => flags[attributeOf(option.flags)] !== undefined);
     if (used === undefined || own.has(longName(used))) continue;
-    throw new DeribitKeysError('ERR_USAGE', `${longName(used)} goes with ${other.make.flag}`, {
-      hint: `give ${other.make.flag} as well, or leave out ${longName(used)}`,
-    });
+    throw usageError(
+      `${longName(used)} goes with ${other.make.flag}`,
+      `give ${other.make.flag} as well, or leave out ${longName(used)}`,
+    );
   }
   if (kind === null) return null;
   const required = optionsFor(kind, use).filter((option) => isRequired(option, use));
   if (required.some((option) => flags[attributeOf(option.flags)] === undefined)) {
-    throw new DeribitKeysError('ERR_USAGE', `${kind.make.flag} needs ${required.map(longName).join(' and ')}`, {
-      hint: `such as ${kind.make.examples[0]}`,
-    });
+    throw usageError(
+      `${kind.make.flag} needs ${required.map(longName).join(' and ')}`,
+      `such as ${kind.make.examples[0]}`,
+    );
   }
   return { kind, values: valuesFor(kind, use, flags) };
 }

@@ -1,6 +1,6 @@
 import { getPublicKeyAsync, Point, signAsync } from '@noble/ed25519';
 import { nextTick } from '@noble/hashes/utils.js';
-import { DeribitKeysError } from '../../errors.js';
+import { usageError } from '../../errors.js';
 import { bitStringOf, octetStringOf, readDer, sequenceOf } from '../asn1/der.js';
 import {
   decodeRsaPrivateKey,
@@ -86,12 +86,9 @@ export type CryptoKey = Awaited<ReturnType<typeof globalThis.crypto.subtle.impor
 export function subtle(): SubtleCrypto {
   const platform: { readonly subtle?: SubtleCrypto } | undefined = globalThis.crypto;
   if (platform?.subtle !== undefined) return platform.subtle;
-  throw new DeribitKeysError(
-    'ERR_USAGE',
+  throw usageError(
     'WebCrypto (crypto.subtle) is not available: this page is not a secure context',
-    {
-      hint: 'open the page over https:, from localhost, or as a file on this computer',
-    },
+    'open the page over https:, from localhost, or as a file on this computer',
   );
 }
 

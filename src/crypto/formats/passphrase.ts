@@ -1,4 +1,4 @@
-import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { DeribitKeysError, isDeribitKeysError, usageError } from '../../errors.js';
 import { type SecretLike, toSecret } from '../secret.js';
 
 /** The least and the usual number of PBKDF2 iterations that are written. */
@@ -31,9 +31,10 @@ export function passphraseToRead(passphrase: SecretLike | undefined): string {
 export function passphraseToWrite(passphrase: SecretLike): string {
   const text = toSecret(passphrase).reveal();
   if (text === '') {
-    throw new DeribitKeysError('ERR_USAGE', 'the passphrase is empty', {
-      hint: 'give a passphrase of at least one character; to write the key unencrypted, give no passphrase',
-    });
+    throw usageError(
+      'the passphrase is empty',
+      'give a passphrase of at least one character; to write the key unencrypted, give no passphrase',
+    );
   }
   return text;
 }

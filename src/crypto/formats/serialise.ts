@@ -1,5 +1,5 @@
 import { engine as defaultEngine } from '#engine';
-import { DeribitKeysError } from '../../errors.js';
+import { type DeribitKeysError, usageError } from '../../errors.js';
 import { encodeRsaPrivateKey, encodeRsaPublicKey } from '../asn1/key-der.js';
 import { privateNumbers, publicNumbers } from '../build-keys.js';
 import type { Engine } from '../engine/engine.js';
@@ -87,7 +87,10 @@ async function writePrivate(key: PrivateKey, options: SerialisePrivateOptions): 
     );
   }
   if (passphrase !== undefined) {
-    throw usage(`the format ${format} cannot be encrypted`, 'use the format pkcs8 or openssh, or give no passphrase');
+    throw usageError(
+      `the format ${format} cannot be encrypted`,
+      'use the format pkcs8 or openssh, or give no passphrase',
+    );
   }
   switch (format) {
     case 'der':
@@ -129,9 +132,9 @@ function writePublic(key: PublicKey, options: SerialisePublicOptions): string | 
 /** A line of a key file, so no control characters; OpenSSH's own limit is far above ours. */
 function checkComment(comment: string | undefined, allowed: boolean, format: string): string {
   if (comment === undefined) return '';
-  if (!allowed) throw usage(`the format ${format} has no comment`, 'leave the comment out, or use openssh or ssh');
+  if (!allowed) throw usageError(`the format ${format} has no comment`, 'leave the comment out, or use openssh or ssh');
   if (comment.length > MAX_COMMENT_LENGTH || /\p{Cc}/u.test(comment) || comment.trim() !== comment) {
-    throw usage(
+    throw usageError(
       `the comment of ${comment.length} characters cannot stand in a key file`,
       `use one line of at most ${MAX_COMMENT_LENGTH} characters without white space around it`,
     );
@@ -141,21 +144,17 @@ function checkComment(comment: string | undefined, allowed: boolean, format: str
 
 function checkIterations(iterations: number | undefined, allowed: boolean): number {
   if (iterations === undefined) return MIN_ITERATIONS;
-  if (!allowed) throw usage('iterations are given for a key that is not encrypted PKCS#8', 'leave them out');
+  if (!allowed) throw usageError('iterations are given for a key that is not encrypted PKCS#8', 'leave them out');
   if (!Number.isSafeInteger(iterations) || iterations < MIN_ITERATIONS || iterations > MAX_ITERATIONS) {
-    throw usage(`${iterations} iterations of PBKDF2`, `use ${MIN_ITERATIONS} to ${MAX_ITERATIONS}`);
+    throw usageError(`${iterations} iterations of PBKDF2`, `use ${MIN_ITERATIONS} to ${MAX_ITERATIONS}`);
   }
   return iterations;
 }
 
 function refusePkcs1(instead: string): DeribitKeysError {
-  return usage('PKCS#1 holds RSA keys only, and this is an Ed25519 key', `use the format ${instead}`);
+  return usageError('PKCS#1 holds RSA keys only, and this is an Ed25519 key', `use the format ${instead}`);
 }
 
 function unknownFormat(format: never, known: string): DeribitKeysError {
-  return usage(`unknown key format ${String(format).slice(0, 32)}`, `use ${known}`);
-}
-
-function usage(message: string, hint: string): DeribitKeysError {
-  return new DeribitKeysError('ERR_USAGE', message, { hint });
+  return usageError(`unknown key format ${String(format).slice(0, 32)}`, `use ${known}`);
 }

@@ -1,4 +1,4 @@
-import { DeribitKeysError } from '../../errors.js';
+import { usageError } from '../../errors.js';
 import { onAbort } from '../../util/checks.js';
 import type { ConnectOptions } from '../connect-options.js';
 import type { HttpClient, Platform, Post, PostAnswer, Socket, SocketHandlers, SocketOptions } from './platform.js';
@@ -30,10 +30,10 @@ export const platform: Platform = {
 function noProxy(_url: string, { proxy, ca }: ConnectOptions): null {
   const option = ca !== undefined ? 'ca' : typeof proxy === 'string' && proxy !== '' ? 'proxy' : null;
   if (option === null) return null;
-  throw new DeribitKeysError('ERR_USAGE', `the option ${option} has no effect in a browser or worker`, {
-    hint: `leave ${option} out: the platform's own settings apply`,
-    maybeSent: false,
-  });
+  throw usageError(
+    `the option ${option} has no effect in a browser or worker`,
+    `leave ${option} out: the platform's own settings apply`,
+  );
 }
 
 async function openHttpClient(): Promise<HttpClient> {

@@ -2,7 +2,7 @@ import { createServer as createHttpServer, type IncomingMessage, type ServerResp
 import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https';
 import { type AuthParamsOptions, buildAuthParams } from '../../deribit/auth.js';
 import { parseScope } from '../../deribit/scope.js';
-import { DeribitKeysError } from '../../errors.js';
+import { usageError } from '../../errors.js';
 import type { TokenStore } from '../../session/token-store.js';
 import { type Client, clientOf, narrowedScope } from './clients.js';
 import {
@@ -235,9 +235,10 @@ export async function startAuthServer(options: AuthServerOptions): Promise<AuthS
 
 function requireTls(address: ListenAddress, tls: TlsOptions | undefined): void {
   if (isLocal(address) || tls !== undefined) return;
-  throw new DeribitKeysError('ERR_USAGE', 'other machines can reach this address, and it has no TLS', {
-    hint: 'listen on 127.0.0.1:PORT or unix:PATH, or give --tls-cert and --tls-key',
-  });
+  throw usageError(
+    'other machines can reach this address, and it has no TLS',
+    'listen on 127.0.0.1:PORT or unix:PATH, or give --tls-cert and --tls-key',
+  );
 }
 
 const contextOf = ({ cert, key, clientCa }: TlsOptions) => ({

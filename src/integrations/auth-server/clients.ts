@@ -1,6 +1,6 @@
 import { parse } from 'yaml';
 import { formatScope, parseScope } from '../../deribit/scope.js';
-import { DeribitKeysError } from '../../errors.js';
+import { type DeribitKeysError, usageError } from '../../errors.js';
 import { isSameHash } from './secret-file.js';
 
 /** A program that may ask the server, with a secret of its own. */
@@ -17,9 +17,10 @@ export interface Client {
 const FIELDS = ['name', 'secretHash', 'keys', 'scopes'];
 
 function wrong(path: string, what: string): DeribitKeysError {
-  return new DeribitKeysError('ERR_USAGE', `${path}: ${what}`, {
-    hint: 'an entry is {name, secretHash, keys?, scopes?}; the hash is what `printf %s "$SECRET" | sha256sum` prints',
-  });
+  return usageError(
+    `${path}: ${what}`,
+    'an entry is {name, secretHash, keys?, scopes?}; the hash is what `printf %s "$SECRET" | sha256sum` prints',
+  );
 }
 
 const isTexts = (value: unknown): value is readonly string[] =>

@@ -2,7 +2,7 @@ import { lstat, rm } from 'node:fs/promises';
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { type AddressInfo, connect, type Server } from 'node:net';
 import { basename, dirname, resolve } from 'node:path';
-import { DeribitKeysError, type ErrorCode, isDeribitKeysError } from '../../errors.js';
+import { DeribitKeysError, type ErrorCode, isDeribitKeysError, usageError } from '../../errors.js';
 import { takeLock } from '../../keystore/lock.js';
 import { defined } from '../../util/defined.js';
 
@@ -94,9 +94,7 @@ export function texts<const Name extends string>(
 ): { readonly [K in Name]?: string } {
   const unknown = Object.keys(body).find((name) => !known.some((one) => one === name));
   if (unknown !== undefined) {
-    throw new DeribitKeysError('ERR_USAGE', 'the body has a field that is not known here', {
-      hint: `the fields are: ${known.join(', ')}`,
-    });
+    throw usageError('the body has a field that is not known here', `the fields are: ${known.join(', ')}`);
   }
   for (const [name, value] of Object.entries(body)) {
     if (typeof value !== 'string' || value.length > LONGEST_TEXT) {
@@ -179,14 +177,17 @@ export function parseListen(text: string): ListenAddress {
   if (path !== undefined) {
     const absolute = resolve(path);
     if (Buffer.byteLength(absolute) > LONGEST_SOCKET_PATH) {
-      throw usage(`the path of the socket has more than ${LONGEST_SOCKET_PATH} bytes`, 'choose a shorter one');
+      throw usageError(`the path of the socket has more than ${LONGEST_SOCKET_PATH} bytes`, 'choose a shorter one');
     }
     return { kind: 'unix', path: absolute };
   }
   const [, host = '', digits = ''] = /^([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})$/.exec(text) ?? [];
   const port = Number(digits);
   if (host === '' || port > 65_535) {
-    throw usage('the address to listen on cannot be read', 'give 127.0.0.1:PORT (0 for any free port) or unix:PATH');
+    throw usageError(
+      'the address to listen on cannot be read',
+      'give 127.0.0.1:PORT (0 for any free port) or unix:PATH',
+    );
   }
   return { kind: 'tcp', host: host.replace(/[[\]]/g, ''), port };
 }
@@ -282,8 +283,4 @@ async function removeDeadSocket(path: string): Promise<void> {
     probe.once('error', (error: NodeJS.ErrnoException) => fulfil(error.code === 'ECONNREFUSED'));
   });
   if (isDead) await rm(path, { force: true });
-}
-
-function usage(sentence: string, hint: string): DeribitKeysError {
-  return new DeribitKeysError('ERR_USAGE', sentence, { hint });
 }

@@ -1,4 +1,4 @@
-import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { isDeribitKeysError, usageError } from '../../errors.js';
 import { type LoadPackage, loadOptionalPackage } from '../../signers/optional-package.js';
 
 /** What the server counts. Names and labels follow the conventions of Prometheus; none holds a secret. */
@@ -91,9 +91,10 @@ export const noMetrics: Metrics = {
   contentType: 'text/plain',
   render: () =>
     Promise.reject(
-      new DeribitKeysError('ERR_USAGE', 'GET /metrics needs the package prom-client, which is not installed', {
-        hint: 'install prom-client beside deribit-keys, and start the server again',
-      }),
+      usageError(
+        'GET /metrics needs the package prom-client, which is not installed',
+        'install prom-client beside deribit-keys, and start the server again',
+      ),
     ),
   request() {},
   login() {},

@@ -1,4 +1,4 @@
-import { DeribitKeysError } from '../../errors.js';
+import { DeribitKeysError, usageError } from '../../errors.js';
 
 /** A message of ccxt's WebSocket client. */
 export type Message = Readonly<Record<string, unknown>>;
@@ -54,14 +54,13 @@ export function requireCcxt(value: object): CcxtExchange {
   const exchange = value as CcxtExchange;
   const missing = NEEDED.find((name) => typeof exchange[name] !== 'function');
   if (exchange.id !== 'deribit' || missing !== undefined || typeof exchange.urls?.api !== 'object') {
-    throw new DeribitKeysError('ERR_USAGE', 'this is not an exchange object of ccxt for Deribit', {
-      hint: 'give new ccxt.deribit() or new ccxt.pro.deribit()',
-    });
+    throw usageError(
+      'this is not an exchange object of ccxt for Deribit',
+      'give new ccxt.deribit() or new ccxt.pro.deribit()',
+    );
   }
   if (Object.keys(exchange.clients ?? {}).length > 0) {
-    throw new DeribitKeysError('ERR_USAGE', 'the exchange object has connections already', {
-      hint: 'call withSigner before anything is watched',
-    });
+    throw usageError('the exchange object has connections already', 'call withSigner before anything is watched');
   }
   return exchange;
 }

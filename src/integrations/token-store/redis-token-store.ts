@@ -1,6 +1,6 @@
 import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto';
 import { trustOf } from '../../deribit/trust.js';
-import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { DeribitKeysError, isDeribitKeysError, usageError } from '../../errors.js';
 import { parseStoredToken, type TokenPurpose, type TokenStore } from '../../session/token-store.js';
 import { type LoadPackage, loadOptionalPackage } from '../../signers/optional-package.js';
 import { requireObject } from '../../util/checks.js';
@@ -163,9 +163,10 @@ export function parseStoreUrl(text: string): URL {
   if (url !== null && /^(rediss?|redis\+sentinel):$/.test(url.protocol) && url.host !== '') return url;
   const sentinels = /^redis\+sentinel:\/\/(?:[^@/]*@)?([^/@]+,[^/@]+)(\/.*)?$/.exec(text);
   if (sentinels !== null) return new URL(text.replace(/,[^/]*/, ''));
-  throw new DeribitKeysError('ERR_USAGE', 'the token store is not a redis:// or rediss:// URL', {
-    hint: 'such as redis://10.0.0.5:6379, or rediss://user@redis.example:6380',
-  });
+  throw usageError(
+    'the token store is not a redis:// or rediss:// URL',
+    'such as redis://10.0.0.5:6379, or rediss://user@redis.example:6380',
+  );
 }
 
 function shownUrl(text: string): string {
@@ -241,9 +242,10 @@ export function parseStoreKey(content: Uint8Array, file?: string): Buffer {
       : null;
   if (decoded?.length === KEY_BYTES) return decoded;
   const what = file === undefined ? 'the key of the token store is not' : `the key file ${file} does not hold`;
-  throw new DeribitKeysError('ERR_USAGE', `${what} a key of ${KEY_BYTES} bytes`, {
-    hint: `make one with: (umask 077; openssl rand -out ${file ?? 'store.key'} ${KEY_BYTES})`,
-  });
+  throw usageError(
+    `${what} a key of ${KEY_BYTES} bytes`,
+    `make one with: (umask 077; openssl rand -out ${file ?? 'store.key'} ${KEY_BYTES})`,
+  );
 }
 
 /** @param key 32 bytes; two keys are derived from it, for names and for values */

@@ -1,6 +1,6 @@
 import { parsePublicKey } from '../../crypto/formats/index.js';
 import { signerError } from '../../crypto/signer.js';
-import { DeribitKeysError } from '../../errors.js';
+import { DeribitKeysError, usageError } from '../../errors.js';
 import { defined } from '../../util/defined.js';
 import { type LoadPackage, loadOptionalPackage } from '../optional-package.js';
 import type { GenerateInKmsOptions, KmsSigner, KmsSignerOptions, ServiceFailure } from '../remote-key.js';
@@ -162,9 +162,7 @@ const loadAwsSdk = (load: LoadPackage | undefined) =>
 export async function generateInAwsKms(options: AwsKmsSignerOptions & GenerateInKmsOptions): Promise<KmsSigner> {
   const { keyId, type = 'ed25519', bits = DEFAULT_RSA_BITS } = options;
   if (!/^alias\/(?!aws\/)[\w/-]{1,250}$/.test(keyId)) {
-    throw new DeribitKeysError('ERR_USAGE', `a new key of AWS KMS is named by an alias, not by "${keyId}"`, {
-      hint: 'such as --key-id alias/bot',
-    });
+    throw usageError(`a new key of AWS KMS is named by an alias, not by "${keyId}"`, 'such as --key-id alias/bot');
   }
   const { sdk, client } = await openSdk(options);
   const call = AWS.calls(keyId, options);

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { publicKeyFromRsa } from '../../crypto/build-keys.js';
 import { bytesToBigInt } from '../../crypto/bytes.js';
 import { isLoopback } from '../../deribit/endpoints.js';
-import { DeribitKeysError } from '../../errors.js';
+import { usageError } from '../../errors.js';
 import { defined } from '../../util/defined.js';
 import { loadOptionalPackage } from '../optional-package.js';
 import type { GenerateInKmsOptions, KmsSigner, KmsSignerOptions, ServiceFailure } from '../remote-key.js';
@@ -97,9 +97,10 @@ function parseKeyId(keyId: string): KeyName {
   const [, name, version] = (url === null ? null : KEY_PATH.exec(url.pathname)) ?? [];
   const loopback = url !== null && isLoopback(url);
   if (url === null || name === undefined || !(url.protocol === 'https:' || (url.protocol === 'http:' && loopback))) {
-    throw new DeribitKeysError('ERR_USAGE', `"${keyId}" is not the identifier of a key of Azure Key Vault`, {
-      hint: 'use https://<vault>.vault.azure.net/keys/<name>/<version>',
-    });
+    throw usageError(
+      `"${keyId}" is not the identifier of a key of Azure Key Vault`,
+      'use https://<vault>.vault.azure.net/keys/<name>/<version>',
+    );
   }
   return { vaultUrl: url.origin, name, version, loopback };
 }
@@ -174,13 +175,11 @@ export async function generateInAzureKeyVault(
 ): Promise<KmsSigner> {
   const { keyId, type = 'ed25519', bits = DEFAULT_RSA_BITS } = options;
   if (type !== 'rsa') {
-    throw new DeribitKeysError('ERR_USAGE', 'Azure Key Vault has no Ed25519 keys', { hint: 'use --type rsa' });
+    throw usageError('Azure Key Vault has no Ed25519 keys', 'use --type rsa');
   }
   const name = parseKeyId(keyId);
   if (name.version !== undefined) {
-    throw new DeribitKeysError('ERR_USAGE', 'the version of a new key is chosen by Azure Key Vault', {
-      hint: `use ${name.vaultUrl}/keys/${name.name}`,
-    });
+    throw usageError('the version of a new key is chosen by Azure Key Vault', `use ${name.vaultUrl}/keys/${name.name}`);
   }
   const opened = await openSdk(options, name);
   const client = new opened.sdk.KeyClient(name.vaultUrl, opened.credential, opened.options);

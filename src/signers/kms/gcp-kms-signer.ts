@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parsePublicKey } from '../../crypto/formats/index.js';
 import { isLoopback } from '../../deribit/endpoints.js';
-import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { isDeribitKeysError, usageError } from '../../errors.js';
 import { defined } from '../../util/defined.js';
 import { loadOptionalPackage } from '../optional-package.js';
 import type { GenerateInKmsOptions, KmsSigner, KmsSignerOptions, ServiceFailure } from '../remote-key.js';
@@ -105,11 +105,12 @@ const GCP = keyService({
 export async function gcpKmsSigner(options: GcpKmsSignerOptions): Promise<KmsSigner> {
   const { keyId } = options;
   if (!VERSION_NAME.test(keyId)) {
-    throw new DeribitKeysError('ERR_USAGE', `"${keyId}" is not the name of a key version of Google Cloud KMS`, {
-      hint: KEY_NAME.test(keyId)
+    throw usageError(
+      `"${keyId}" is not the name of a key version of Google Cloud KMS`,
+      KEY_NAME.test(keyId)
         ? `add the version: ${keyId}/cryptoKeyVersions/1`
         : 'use projects/…/locations/…/keyRings/…/cryptoKeys/…/cryptoKeyVersions/1',
-    });
+    );
   }
   return openKey(await openClient(options), options);
 }
@@ -157,9 +158,10 @@ async function openClient({ endpoint, client, load }: GcpKmsSignerOptions): Prom
   if (endpoint === undefined) return new sdk.KeyManagementServiceClient(options);
   const url = URL.canParse(endpoint) ? new URL(endpoint) : null;
   if (url === null || !(url.protocol === 'https:' || (url.protocol === 'http:' && isLoopback(url)))) {
-    throw new DeribitKeysError('ERR_USAGE', `the endpoint "${endpoint}" is not an https: URL`, {
-      hint: 'use one such as https://cloudkms.googleapis.com',
-    });
+    throw usageError(
+      `the endpoint "${endpoint}" is not an https: URL`,
+      'use one such as https://cloudkms.googleapis.com',
+    );
   }
   const protocol = url.protocol.slice(0, -1);
   const port = url.port === '' ? (protocol === 'https' ? 443 : 80) : Number(url.port);
@@ -175,9 +177,10 @@ export async function generateInGcpKms(options: GcpKmsSignerOptions & GenerateIn
   const { keyId, type = 'ed25519', bits = DEFAULT_RSA_BITS, signal } = options;
   const [, parent, cryptoKeyId] = KEY_NAME.exec(keyId) ?? [];
   if (parent === undefined) {
-    throw new DeribitKeysError('ERR_USAGE', `"${keyId}" cannot be the name of a new key of Google Cloud KMS`, {
-      hint: 'use projects/…/locations/…/keyRings/…/cryptoKeys/<new name>; the ring must exist',
-    });
+    throw usageError(
+      `"${keyId}" cannot be the name of a new key of Google Cloud KMS`,
+      'use projects/…/locations/…/keyRings/…/cryptoKeys/<new name>; the ring must exist',
+    );
   }
   const client = await openClient(options);
   const algorithm = type === 'rsa' ? `RSA_SIGN_PKCS1_${bits}_SHA256` : 'EC_SIGN_ED25519';

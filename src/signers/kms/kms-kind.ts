@@ -1,5 +1,5 @@
 import type { Signer } from '../../crypto/signer.js';
-import { DeribitKeysError } from '../../errors.js';
+import { usageError } from '../../errors.js';
 import { defined } from '../../util/defined.js';
 import type { GenerateInKmsOptions, KmsSigner } from '../remote-key.js';
 import type { OptionValues, SignerAccess, SignerKind } from '../signer-kind.js';
@@ -72,16 +72,14 @@ const SERVICE = { provider: isProvider, region: isTextOrNull, endpoint: isTextOr
 function serviceFrom(values: OptionValues): Omit<KmsTarget, 'parent'> {
   const provider = requireText(values, 'provider');
   if (!isProvider(provider)) {
-    throw new DeribitKeysError('ERR_USAGE', `--provider is one of ${Object.keys(PROVIDERS).join(', ')}`);
+    throw usageError(`--provider is one of ${Object.keys(PROVIDERS).join(', ')}`);
   }
   const [region, endpoint] = [textOf(values, 'region'), textOf(values, 'endpoint')];
   if (region !== null && provider !== 'aws') {
-    throw new DeribitKeysError('ERR_USAGE', '--region goes with --provider aws', { hint: 'leave it out' });
+    throw usageError('--region goes with --provider aws', 'leave it out');
   }
   if (endpoint !== null && provider === 'azure') {
-    throw new DeribitKeysError('ERR_USAGE', '--endpoint does not go with --provider azure', {
-      hint: 'leave it out: the id of the key names the vault',
-    });
+    throw usageError('--endpoint does not go with --provider azure', 'leave it out: the id of the key names the vault');
   }
   return { kind: 'kms', provider, region, endpoint };
 }
@@ -153,15 +151,13 @@ export const KMS_KIND: SignerKind<KmsLocation, KmsTarget> = {
     const parent = textOf(values, 'parent')?.replace(/\/+$/, '') ?? null;
     const { parentHint } = PROVIDERS[service.provider];
     if (parentHint !== null && parent === null && textOf(values, 'keyId') === null) {
-      throw new DeribitKeysError('ERR_USAGE', `--provider ${service.provider} needs to know where a new key belongs`, {
-        hint: parentHint,
-      });
+      throw usageError(`--provider ${service.provider} needs to know where a new key belongs`, parentHint);
     }
     return { ...service, parent };
   },
   requireType(type, { provider }) {
     if (type === 'rsa' || provider !== 'azure') return;
-    throw new DeribitKeysError('ERR_USAGE', 'Azure Key Vault has no Ed25519 keys', { hint: 'use --type rsa' });
+    throw usageError('Azure Key Vault has no Ed25519 keys', 'use --type rsa');
   },
   valuesOf(name, { provider, parent, region, endpoint }) {
     const id = PROVIDERS[provider].idOf(name, parent ?? '');

@@ -3,7 +3,7 @@ import { bytesToBigInt, bytesToHex } from '../../crypto/bytes.js';
 import { parsePublicKey } from '../../crypto/formats/index.js';
 import type { PublicKey } from '../../crypto/keys.js';
 import { signerError } from '../../crypto/signer.js';
-import { DeribitKeysError } from '../../errors.js';
+import { DeribitKeysError, usageError } from '../../errors.js';
 import {
   type Attribute,
   CKA,
@@ -79,13 +79,11 @@ const numberOf = (value: Buffer | null) => value?.readUIntLE(0, Math.min(value.l
 /** The attributes of the chosen key. @throws `ERR_USAGE` */
 export function templateOf({ label, id }: TokenKeyChoice): Attribute[] {
   if (label === undefined && id === undefined) {
-    throw new DeribitKeysError('ERR_USAGE', 'the key of the token was not named', {
-      hint: 'use --label or --id',
-    });
+    throw usageError('the key of the token was not named', 'use --label or --id');
   }
   const hex = id?.replaceAll(':', '').toLowerCase();
   if (hex !== undefined && !/^([0-9a-f]{2})+$/.test(hex)) {
-    throw new DeribitKeysError('ERR_USAGE', `a text of ${hex.length} characters is not a key id in hexadecimal`);
+    throw usageError(`a text of ${hex.length} characters is not a key id in hexadecimal`);
   }
   return [
     ...(label === undefined ? [] : [{ type: CKA.label, value: label }]),
@@ -115,11 +113,7 @@ export async function findTokenKey(session: Session, choice: TokenKeyChoice): Pr
       new Set(ids).size > 1
         ? `name one by --id: ${ids.join(', ')}`
         : 'they have the same id: delete all but one (pkcs11-tool --delete-object --type privkey), or change an id';
-    throw new DeribitKeysError(
-      'ERR_USAGE',
-      `the token "${session.token.label}" has ${found.length} keys ${named(choice)}`,
-      { hint },
-    );
+    throw usageError(`the token "${session.token.label}" has ${found.length} keys ${named(choice)}`, hint);
   }
   return {
     privateKey,

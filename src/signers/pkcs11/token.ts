@@ -1,6 +1,6 @@
 import { type Secret, toSecret } from '../../crypto/secret.js';
 import { signerError } from '../../crypto/signer.js';
-import { DeribitKeysError } from '../../errors.js';
+import { DeribitKeysError, usageError } from '../../errors.js';
 import type { SecretProvider } from '../remote-key.js';
 import { concurrencyLimit } from '../signer-kind.js';
 import {
@@ -78,9 +78,10 @@ export function findToken(cryptoki: Cryptoki, choice: TokenChoice): Token {
     throw noToken(all, what);
   }
   if (second !== undefined) {
-    throw new DeribitKeysError('ERR_USAGE', `there are ${found.length} tokens ${what}`, {
-      hint: `name one by its serial number: ${found.map(({ serial }) => serial).join(', ')}`,
-    });
+    throw usageError(
+      `there are ${found.length} tokens ${what}`,
+      `name one by its serial number: ${found.map(({ serial }) => serial).join(', ')}`,
+    );
   }
   return { slot: first.slot, label: first.label };
 }

@@ -1,4 +1,4 @@
-import { DeribitKeysError } from '../../errors.js';
+import { DeribitKeysError, usageError } from '../../errors.js';
 import { parseDuration } from '../../util/text.js';
 import { fits, isText, isTextOrNull, type SignerAccess, type SignerKind, textOf } from '../signer-kind.js';
 import type { SshAgentSigner } from './ssh-agent-signer.js';
@@ -68,9 +68,10 @@ export const AGENT_KIND: SignerKind<AgentLocation, AgentTarget> = {
   async hold(values, access) {
     const [fingerprint, comment] = [textOf(values, 'fingerprint'), textOf(values, 'comment')];
     if ((fingerprint === null) === (comment === null)) {
-      throw new DeribitKeysError('ERR_USAGE', 'the key of the agent is named by --fingerprint or by --comment', {
-        hint: 'ssh-add -l shows both; give one of them',
-      });
+      throw usageError(
+        'the key of the agent is named by --fingerprint or by --comment',
+        'ssh-add -l shows both; give one of them',
+      );
     }
     const { sshAgentSigner } = await import('./ssh-agent-signer.js');
     const socket = textOf(values, 'socket');

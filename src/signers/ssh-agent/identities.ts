@@ -13,7 +13,7 @@ import {
 } from '../../crypto/formats/ssh-public.js';
 import type { PrivateKey, PublicKey } from '../../crypto/keys.js';
 import { signerError } from '../../crypto/signer.js';
-import { DeribitKeysError } from '../../errors.js';
+import { DeribitKeysError, usageError } from '../../errors.js';
 import type { LoadPackage } from '../optional-package.js';
 import { type AgentConnection, connectAgent, nonsense } from './connection.js';
 
@@ -108,12 +108,9 @@ export function identityKey(identity: AgentIdentity): PublicKey {
  */
 export function chooseIdentity(identities: readonly AgentIdentity[], choice: AgentKeyChoice): AgentIdentity {
   if (choice.fingerprint !== undefined && !/^SHA256:[A-Za-z0-9+/]{43}=?$/.test(choice.fingerprint)) {
-    throw new DeribitKeysError(
-      'ERR_USAGE',
+    throw usageError(
       `a text of ${choice.fingerprint.length} characters is not a SHA-256 fingerprint`,
-      {
-        hint: 'use the form of ssh-add -l: SHA256: and 43 characters',
-      },
+      'use the form of ssh-add -l: SHA256: and 43 characters',
     );
   }
   const found = identities.filter((identity) => matches(identity, choice));
@@ -121,9 +118,10 @@ export function chooseIdentity(identities: readonly AgentIdentity[], choice: Age
   const [first, second] = usable;
   if (first !== undefined && second === undefined) return first;
   if (second !== undefined) {
-    throw new DeribitKeysError('ERR_USAGE', `the ssh-agent has ${usable.length} keys ${wanted(choice)}`, {
-      hint: `name one by --fingerprint: ${usable.slice(0, SHOWN).map(describe).join(', ')}`,
-    });
+    throw usageError(
+      `the ssh-agent has ${usable.length} keys ${wanted(choice)}`,
+      `name one by --fingerprint: ${usable.slice(0, SHOWN).map(describe).join(', ')}`,
+    );
   }
   const [unusable] = found;
   if (unusable === undefined) throw notThere(identities, choice);
@@ -185,10 +183,9 @@ const LOAD_TIMEOUT_MS = 60_000;
 export async function loadKeyIntoAgent(key: PrivateKey, options: LoadKeyOptions): Promise<AgentIdentity> {
   const { comment, lifetimeS, confirm = false } = options;
   if (lifetimeS !== undefined && !(Number.isInteger(lifetimeS) && lifetimeS > 0 && lifetimeS <= MAX_LIFETIME_S)) {
-    throw new DeribitKeysError('ERR_USAGE', `a lifetime is a number of seconds from 1 to ${MAX_LIFETIME_S}`);
+    throw usageError(`a lifetime is a number of seconds from 1 to ${MAX_LIFETIME_S}`);
   }
-  if (/\p{Cc}/u.test(comment))
-    throw new DeribitKeysError('ERR_USAGE', 'a comment is one line without control characters');
+  if (/\p{Cc}/u.test(comment)) throw usageError('a comment is one line without control characters');
   const agent = await connectAgent(options.socket ?? process.env.SSH_AUTH_SOCK, options.load);
   const constraints = concatBytes(
     ...(lifetimeS === undefined ? [] : [Uint8Array.of(CONSTRAIN_LIFETIME), wireUint32(lifetimeS)]),

@@ -3,7 +3,7 @@ import type { Agent } from 'undici';
 import { type Secret, toSecret } from '../../crypto/secret.js';
 import { signerError } from '../../crypto/signer.js';
 import { isLoopback } from '../../deribit/endpoints.js';
-import { DeribitKeysError } from '../../errors.js';
+import { usageError } from '../../errors.js';
 import { defined } from '../../util/defined.js';
 import { keyService, type SecretProvider, type ServiceCallOptions } from '../remote-key.js';
 
@@ -82,8 +82,7 @@ export const VAULT = keyService({
 /** The address without a trailing slash. @throws `ERR_USAGE` for no URL, one with a login, or plain HTTP beyond loopback */
 function checkVaultAddress(address: string): string {
   const url = URL.canParse(address) ? new URL(address) : null;
-  const refuse = (why: string, hint: string) =>
-    new DeribitKeysError('ERR_USAGE', `the address of Vault ${why}`, { hint });
+  const refuse = (why: string, hint: string) => usageError(`the address of Vault ${why}`, hint);
   if (url === null || !/^https?:$/.test(url.protocol)) {
     throw refuse('is not an https: URL', 'use the form of VAULT_ADDR, such as https://vault.internal:8200');
   }

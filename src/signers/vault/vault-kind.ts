@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { type Signer, signerError } from '../../crypto/signer.js';
-import { DeribitKeysError } from '../../errors.js';
+import { usageError } from '../../errors.js';
 import { defined } from '../../util/defined.js';
 import type { OptionUse, OptionValues, SignerAccess, SignerKind } from '../signer-kind.js';
 import { fits, isText, isTextOrNull, requireText, textOf } from '../signer-kind.js';
@@ -41,12 +41,13 @@ function targetFrom(values: OptionValues, env: SignerAccess['env']): VaultTarget
   const auth = METHODS.find((method) => method === (textOf(values, 'vaultAuth') ?? 'token'));
   const role = textOf(values, 'vaultRole');
   if (auth === undefined) {
-    throw new DeribitKeysError('ERR_USAGE', `--vault-auth is one of ${METHODS.join(', ')}`);
+    throw usageError(`--vault-auth is one of ${METHODS.join(', ')}`);
   }
   if ((auth === 'approle' || auth === 'kubernetes') !== (role !== null)) {
-    throw new DeribitKeysError('ERR_USAGE', '--vault-role goes with --vault-auth approle and kubernetes', {
-      hint: 'it is the role id of approle, or the name of the role of kubernetes',
-    });
+    throw usageError(
+      '--vault-role goes with --vault-auth approle and kubernetes',
+      'it is the role id of approle, or the name of the role of kubernetes',
+    );
   }
   const caFile = textOf(values, 'vaultCaFile') ?? (env.VAULT_CACERT || null);
   return {
@@ -157,7 +158,7 @@ export const VAULT_KIND: SignerKind<VaultLocation, VaultTarget> = {
     const key = requireText(values, 'key');
     const asked = textOf(values, 'keyVersion');
     if (asked !== null && !/^[1-9]\d{0,8}$/.test(asked)) {
-      throw new DeribitKeysError('ERR_USAGE', '--key-version is a whole number from 1');
+      throw usageError('--key-version is a whole number from 1');
     }
     const options = { ...(await clientOptions(target, access)), key, mount: target.mount };
     const signer = await vaultSigner({ ...options, ...(asked === null ? {} : { version: Number(asked) }) });

@@ -4,7 +4,7 @@ import { type Endpoint, httpUrlOf } from '../../deribit/endpoints.js';
 import { parseScope } from '../../deribit/scope.js';
 import { fieldsOf } from '../../deribit/shapes.js';
 import type { Transport } from '../../deribit/transport.js';
-import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { DeribitKeysError, isDeribitKeysError, usageError } from '../../errors.js';
 import type { AuditNote } from '../../keystore/keystore.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { defined } from '../../util/defined.js';
@@ -173,10 +173,9 @@ export function subaccountOf({ subaccount, homeSubaccount }: AccountLogin): numb
 export function onBehalfOf(login: AccountLogin, record: KeyRecord): AccountLogin {
   if (record.subaccount === null) return login;
   if (login.subaccount !== undefined && login.subaccount !== record.subaccount) {
-    throw new DeribitKeysError(
-      'ERR_USAGE',
+    throw usageError(
       `the key "${record.name}" belongs to the subaccount ${record.subaccount}, not to ${login.subaccount}`,
-      { hint: 'leave out --subaccount: a registered key knows where it belongs' },
+      'leave out --subaccount: a registered key knows where it belongs',
     );
   }
   return { ...login, subaccount: record.subaccount };

@@ -11,7 +11,7 @@ import {
   renameApiKey,
 } from '../../deribit/api-keys.js';
 import { formatScope, normaliseScope, parseScope } from '../../deribit/scope.js';
-import { certainlyNotDone, DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { certainlyNotDone, DeribitKeysError, isDeribitKeysError, usageError } from '../../errors.js';
 import { forgetTokens } from '../../integrations/token-store/file-token-store.js';
 import type { AuditNote, LockedKey, SaveNote } from '../../keystore/keystore.js';
 import type { KeyRecord } from '../../keystore/record.js';
@@ -46,9 +46,10 @@ export function checkChange(change: KeyChange): KeyChange {
   if (change.do !== 'edit') return change;
   const { scope, label, features, ipWhitelist } = change;
   if ([scope, label, features, ipWhitelist].every((value) => value === undefined)) {
-    throw new DeribitKeysError('ERR_USAGE', 'there is nothing to change', {
-      hint: 'give at least one of --scope, --label, --feature, --no-feature, --ip, --no-ip',
-    });
+    throw usageError(
+      'there is nothing to change',
+      'give at least one of --scope, --label, --feature, --no-feature, --ip, --no-ip',
+    );
   }
   return {
     do: 'edit',

@@ -1,6 +1,6 @@
 import { resolveEndpoint } from '../../deribit/endpoints.js';
 import { RPC_CODES } from '../../deribit/rpc-codes.js';
-import { DeribitKeysError, type ErrorCode } from '../../errors.js';
+import { type ErrorCode, usageError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import type { EndpointSelection } from '../endpoint-selection.js';
@@ -213,7 +213,8 @@ function explainCode(text: string): Finding {
     if (known !== undefined) return notes.skipped('error', `Deribit's ${text} (${known.code} here)`, known.hint);
     return notes.skipped('error', `Deribit's ${text} is not one that this program knows: its message says more`);
   }
-  throw new DeribitKeysError('ERR_USAGE', `a text of ${text.length} characters is no error code`, {
-    hint: "give a number of Deribit's such as 13004, or a code of this program such as ERR_UNAUTHORIZED",
-  });
+  throw usageError(
+    `a text of ${text.length} characters is no error code`,
+    "give a number of Deribit's such as 13004, or a code of this program such as ERR_UNAUTHORIZED",
+  );
 }

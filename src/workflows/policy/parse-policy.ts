@@ -3,7 +3,7 @@ import { RSA_SIZES } from '../../crypto/generate.js';
 import { API_KEY_FEATURES, checkAddresses, checkLabel } from '../../deribit/api-keys.js';
 import type { Environment } from '../../deribit/endpoints.js';
 import { formatScope, parseScope } from '../../deribit/scope.js';
-import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { DeribitKeysError, isDeribitKeysError, usageError } from '../../errors.js';
 import { foldName, requireKeyName } from '../../keystore/names.js';
 import { parseDuration } from '../../util/text.js';
 
@@ -170,9 +170,7 @@ interface PolicyNode {
 /** `ERR_USAGE` that names the field and never shows its value. */
 function refuse({ path, value }: PolicyNode, what: string): DeribitKeysError {
   const where = path === '' ? 'the policy' : `${path} of the policy`;
-  return new DeribitKeysError('ERR_USAGE', `${where} ${what}: it is ${kindOf(value)}`, {
-    hint: 'see: deribit-keys plan --help',
-  });
+  return usageError(`${where} ${what}: it is ${kindOf(value)}`, 'see: deribit-keys plan --help');
 }
 
 function kindOf(value: unknown): string {
@@ -191,9 +189,10 @@ function fieldsOf(node: PolicyNode, known: readonly string[]): (name: string) =>
   for (const key of value.keys()) {
     if (typeof key === 'string' && known.includes(key)) continue;
     const shown = typeof key === 'string' && /^\w{1,40}$/.test(key) ? `"${key}"` : 'a name that is not a word';
-    throw new DeribitKeysError('ERR_USAGE', `${path === '' ? 'the policy' : path} has an unknown field: ${shown}`, {
-      hint: `the fields are: ${known.join(', ')}`,
-    });
+    throw usageError(
+      `${path === '' ? 'the policy' : path} has an unknown field: ${shown}`,
+      `the fields are: ${known.join(', ')}`,
+    );
   }
   return (name) => ({ path: path === '' ? name : `${path}.${name}`, value: value.get(name) });
 }

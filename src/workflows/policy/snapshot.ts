@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { sameEndpoint } from '../../deribit/endpoints.js';
-import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { isDeribitKeysError, usageError } from '../../errors.js';
 import { listJournals, type RotationJournal } from '../../keystore/journal.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { subaccountOf } from '../account/account.js';
@@ -67,12 +67,9 @@ export async function isUnchanged(context: WorkflowContext, { keys, journals }: 
 function requireEnvironment({ environment }: Policy, { endpoint }: AccountLogin): void {
   if (environment === null || environment === endpoint.environment) return;
   const where = new URL(endpoint.url).host;
-  throw new DeribitKeysError(
-    'ERR_USAGE',
+  throw usageError(
     `the policy is for ${environment}, the login is on ${endpoint.environment} (${where})`,
-    {
-      hint: 'log in where the policy belongs, or give the other file',
-    },
+    'log in where the policy belongs, or give the other file',
   );
 }
 

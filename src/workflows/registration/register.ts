@@ -2,7 +2,7 @@ import { encodePublicKeyPem } from '../../crypto/index.js';
 import { type ApiKey, checkAddresses, checkFeatures, checkLabel, createApiKey } from '../../deribit/api-keys.js';
 import { sameEndpoint } from '../../deribit/endpoints.js';
 import { formatScope, normaliseScope, parseScope, scopesEqual } from '../../deribit/scope.js';
-import { certainlyNotDone, DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { certainlyNotDone, DeribitKeysError, isDeribitKeysError, usageError } from '../../errors.js';
 import { asLocal, type KeyRecord } from '../../keystore/record.js';
 import { readPublicKey } from '../../keystore/stored-keys.js';
 import { messageOf, notRecorded, outcomeOf, protectedOptions, subaccountOf, withAccount } from '../account/account.js';
@@ -153,19 +153,17 @@ function requireSameAttempt(record: KeyRecord, scope: string, login: AccountLogi
   if (record.state !== 'pending' || remembered === null) return;
   const { name } = record;
   if (!sameEndpoint(remembered, login.endpoint)) {
-    throw new DeribitKeysError(
-      'ERR_USAGE',
+    throw usageError(
       `the registration of "${name}" was begun on ${remembered.url}, not on ${login.endpoint.url}`,
-      {
-        hint: 'finish it there: leave out --env and --url',
-      },
+      'finish it there: leave out --env and --url',
     );
   }
   if (record.subaccount !== subaccountOf(login)) {
     const where = record.subaccount === null ? 'the main account' : `the subaccount ${record.subaccount}`;
-    throw new DeribitKeysError('ERR_USAGE', `the registration of "${name}" was begun in ${where}`, {
-      hint: record.subaccount === null ? 'leave out --subaccount' : `say --subaccount ${record.subaccount}`,
-    });
+    throw usageError(
+      `the registration of "${name}" was begun in ${where}`,
+      record.subaccount === null ? 'leave out --subaccount' : `say --subaccount ${record.subaccount}`,
+    );
   }
   if (record.scope !== null && !scopesEqual(record.scope, scope)) {
     throw new DeribitKeysError('ERR_STATE', `the registration of "${name}" was begun with the scope ${record.scope}`, {

@@ -3,7 +3,7 @@ import type { PublicKey } from '../../crypto/keys.js';
 import type { Secret } from '../../crypto/secret.js';
 import type { ApiKey } from '../../deribit/api-keys.js';
 import { normaliseScope, scopeExceeds, scopesEqual } from '../../deribit/scope.js';
-import { DeribitKeysError } from '../../errors.js';
+import { DeribitKeysError, usageError } from '../../errors.js';
 import {
   type RotationJournal,
   type SuccessorKind,
@@ -166,9 +166,7 @@ export function successorKind(old: KeyRecord, choice: SuccessorChoice): Successo
   if (target.kind !== 'file') kindOf(target).requireType?.(type, target);
   if (type === 'ed25519') {
     if (choice.bits === undefined) return { type, bits: null, target };
-    throw new DeribitKeysError('ERR_USAGE', 'an Ed25519 key has no choice of length', {
-      hint: 'leave out --bits, or say --type rsa',
-    });
+    throw usageError('an Ed25519 key has no choice of length', 'leave out --bits, or say --type rsa');
   }
   return { type, bits: choice.bits ?? sizeLike(old.bits), target };
 }
