@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import type { Stream } from 'node:stream';
 import { DeribitKeysError } from '../errors.js';
@@ -51,6 +51,16 @@ function start(
   }
 }
 
+/** Not by `child.kill`: after that, Deno reports the signal as the end of a child that handled it and exited. */
+function signalTo({ pid, exitCode, signalCode }: ChildProcess, signal: NodeJS.Signals): void {
+  if (pid === undefined || exitCode !== null || signalCode !== null) return;
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // it has just ended, or belongs to another user
+  }
+}
+
 /**
  * Runs a program with this one's streams, hands signals on to it, and waits for its end.
  *
@@ -77,7 +87,7 @@ export function runChild(
 
     const onSignal = (signal: NodeJS.Signals) => {
       const fromTerminal = signal === 'SIGINT' && host.stdin.isTTY === true;
-      if (!fromTerminal) child.kill(signal);
+      if (!fromTerminal) signalTo(child, signal);
     };
     const onAbort = () => onSignal('SIGTERM');
     const giveBack = host.takeSignals?.(onSignal);

@@ -1,5 +1,7 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -11,6 +13,8 @@ import { startSandbox } from '../../src/sandbox/index.js';
 import { unusedPort } from '../deribit/servers.js';
 import { hasOpenssl, selfSigned, tlsExchange } from '../deribit/tls.js';
 import { afterTest } from '../support/after-test.js';
+import { cli, temporaryFolder } from '../support/cli.js';
+import { builtProgram, runProcess } from '../support/program.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const fixture = (path: string) => join(root, 'test/fixtures/runtimes/node_modules', path);
@@ -50,7 +54,25 @@ beforeAll(async () => {
   }
 });
 
-describe.each(runtimes)('on $name', ({ command, words }) => {
+const cliProgram = builtProgram();
+
+/** A keystore with the registered key "bot". */
+async function registeredKey() {
+  const sandbox = await startSandbox();
+  afterTest(() => sandbox.close());
+  const keysDir = join(temporaryFolder(), 'keys');
+  const env = {
+    DERIBIT_KEYS_DIR: keysDir,
+    DERIBIT_KEYS_URL: sandbox.wsUrl,
+    DERIBIT_CLIENT_SECRET: sandbox.clientSecret,
+  };
+  await cli(['generate', 'bot'], { env });
+  const register = ['register', 'bot', '--client-id', sandbox.clientId, '--scope', 'trade:read'];
+  expect((await cli(register, { env })).exitCode).toBe(0);
+  return { keysDir };
+}
+
+describe.each(runtimes)('on $name', ({ name, command, words }) => {
   it.skipIf(!existsSync(command))('no request is repeated, and network options are kept or refused', async () => {
     const sandbox = await startSandbox({
       faults: ['cut-after@private/buy', 'cut-after@private/create_api_key'],
@@ -106,4 +128,55 @@ describe.each(runtimes)('on $name', ({ command, words }) => {
     expect(sent('private/create_api_key')).toBe(2);
     expect(sandbox.keys().length).toBe(keysBefore + 2);
   });
+
+  it.skipIf(!existsSync(command))('exec passes signals on, and ends as its child does', async () => {
+    const { keysDir } = await registeredKey();
+    const run = (script: string, onStderr?: (text: string, pid: number) => void) =>
+      runProcess(command, [...words, cliProgram.path, 'exec', 'bot', '--', 'sh', '-c', script], {
+        env: { DERIBIT_KEYS_DIR: keysDir },
+        ...(onStderr === undefined ? {} : { onStderr }),
+      });
+    let sent = false;
+    const handled = await run('trap "exit 3" TERM; echo ready >&2; while :; do sleep 0.05; done', (text, pid) => {
+      if (sent || !text.includes('ready')) return;
+      sent = true;
+      process.kill(pid, 'SIGTERM');
+    });
+    expect(handled).toMatchObject({ exitCode: 3, stderr: 'ready\n' });
+    expect((await run('kill -TERM $$')).exitCode).toBe(143);
+  });
+
+  // for Node.js it is a test of the server's own
+  it.skipIf(!existsSync(command) || name === 'Node.js')(
+    'the auth server ends requests that stop half-way',
+    async () => {
+      const { keysDir } = await registeredKey();
+      const port = await unusedPort();
+      const child = spawn(command, [...words, cliProgram.path, 'auth-server', 'bot', '--listen', `127.0.0.1:${port}`], {
+        env: { PATH: process.env.PATH ?? '', HOME: folder, DERIBIT_KEYS_DIR: keysDir },
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      const ended = once(child, 'exit');
+      afterTest(async () => {
+        child.kill('SIGKILL');
+        await ended;
+      });
+      await once(child.stdout, 'data');
+      const head = 'POST /v1/bot/token HTTP/1.1\r\nHost: 127.0.0.1\r\n';
+      const answers = ['', head.slice(0, 20), head].map(async (text) => {
+        const socket = connect({ port, host: '127.0.0.1' });
+        socket.write(text);
+        let answer = '';
+        for await (const chunk of socket.setEncoding('utf8')) answer += chunk;
+        return answer;
+      });
+      for (const answer of await Promise.all(answers)) expect(answer).toMatch(/^(HTTP\/1\.1 408 |$)/);
+      const waiting = connect({ port, host: '127.0.0.1' });
+      waiting.on('error', () => {});
+      await once(waiting, 'connect');
+      waiting.write(head);
+      child.kill('SIGTERM');
+      expect(await ended).toEqual([0, null]);
+    },
+  );
 });
