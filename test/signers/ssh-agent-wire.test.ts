@@ -1,4 +1,5 @@
 import { generateKeyPairSync, sign } from 'node:crypto';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parsePublicKey, serialisePublicKey } from '../../src/crypto/formats/index.js';
@@ -6,6 +7,7 @@ import { generateKeyPair, type PublicKey, verifySignature } from '../../src/cryp
 import { DeribitKeysError } from '../../src/errors.js';
 import { loadKeyIntoAgent, sshAgentSigner } from '../../src/signers/index.js';
 import { chooseIdentity, parseIdentities, sshFingerprint } from '../../src/signers/ssh-agent/identities.js';
+import { cli, temporaryFolder } from '../support/cli.js';
 import { bytes, fakeAgent, identitiesAnswer, load, noAgent, sshString } from './support.js';
 
 const blobOf = async (key: PublicKey) =>
@@ -70,6 +72,27 @@ describe.skipIf(noAgent)('agents that misbehave', () => {
       code: 'ERR_SIGNER',
       message: expect.stringMatching(/did not answer within 0\.05 s/),
     });
+  });
+
+  it('are not waited for longer than was said where they do not list their keys either', async () => {
+    await expect(open(await fakeAgent(() => null), 50)).rejects.toMatchObject({
+      message: expect.stringMatching(/did not answer within 0\.05 s/),
+      hint: expect.stringContaining('--timeout'),
+    });
+  });
+
+  it('are not waited for longer than --timeout says by the commands that use them', async () => {
+    const socket = await fakeAgent(() => null);
+    const folder = temporaryFolder();
+    for (const argv of [
+      ['add-agent', 'bot', '--comment', 'bot'],
+      ['generate', 'bot', '--in-agent'],
+    ]) {
+      const call = [...argv, '--socket', socket, '--timeout', '60', '--keys-dir', join(folder, 'keys')];
+      const { exitCode, stderr } = await cli(call, { load });
+      expect(stderr).toContain('did not answer within 0.06 s');
+      expect(exitCode).toBe(3);
+    }
   });
 
   it.each([

@@ -25,8 +25,8 @@ export function defineAgentLoad(command: Command, act: Act): void {
         requirePrivateFile(record);
         const { key } = await cx.openKey(record);
         const { socket, confirm = false } = flags;
-        const { env, load } = cx.signerAccess;
-        const agent = { socket: socket ?? env.SSH_AUTH_SOCK ?? '', load };
+        const { env, load, timeoutMs } = cx.signerAccess;
+        const agent = { socket: socket ?? env.SSH_AUTH_SOCK ?? '', load, timeoutMs };
         const { fingerprint, comment } = await loadKeyIntoAgent(key, { ...agent, comment: name, confirm, lifetimeS });
         await cx.store.audit({ action: 'agent-load', name, fingerprint: record.fingerprint });
         const loaded = { name, sshFingerprint: fingerprint, comment, lifetimeS: lifetimeS ?? null, confirm };

@@ -17,6 +17,7 @@ export type AgentTarget = Pick<AgentLocation, 'kind' | 'socket'>;
 const agentOf = (access: SignerAccess, socket: string | null) => ({
   socket: socket ?? access.env.SSH_AUTH_SOCK ?? '',
   load: access.load,
+  timeoutMs: access.timeoutMs,
 });
 
 const locationOf = ({ sshFingerprint, comment }: SshAgentSigner, socket: string | null): AgentLocation => ({
@@ -89,7 +90,7 @@ export const AGENT_KIND: SignerKind<AgentLocation, AgentTarget> = {
     const lifetimeS = lifetime === null ? undefined : parseDuration(lifetime) / 1000;
     const agent = agentOf(access, socket);
     if (exclusive) {
-      const identities = await listIdentities(await connectAgent(agent.socket, agent.load));
+      const identities = await listIdentities(await connectAgent(agent.socket, agent));
       if (identities.some(({ comment }) => comment === name)) {
         throw new DeribitKeysError('ERR_NAME_TAKEN', `the ssh-agent has a key with the comment "${name}" already`, {
           hint: `use it with deribit-keys add-agent <name> --comment ${name}`,

@@ -25,16 +25,12 @@ interface Ssh2 {
 export interface AgentConnection {
   readonly socket: string;
   /** One request and its answer, both without their length prefix: a type byte and its content. */
-  exchange(request: Uint8Array, timeoutMs: number): Promise<Uint8Array>;
+  exchange(request: Uint8Array, usualMs: number): Promise<Uint8Array>;
   /**
    * A function that signs with the key of this blob. It returns the bytes of a signature, or null if the agent refuses.
    * `sha256` sets flag 2 for RSA.
    */
-  signWith(
-    keyBlob: Uint8Array,
-    sha256: boolean,
-    timeoutMs: number,
-  ): (message: Uint8Array) => Promise<Uint8Array | null>;
+  signWith(keyBlob: Uint8Array, sha256: boolean, usualMs: number): (message: Uint8Array) => Promise<Uint8Array | null>;
 }
 
 /** The longest answer of OpenSSH's agent. */
@@ -45,10 +41,17 @@ const WINDOWS_PIPE = '\\\\.\\pipe\\openssh-ssh-agent';
 const REFUSAL = 'Agent responded with failure';
 
 /**
- * Prepares requests to the agent behind `socket`; nothing is sent yet.
+ * Prepares requests to the agent behind `socket`; nothing is sent yet. Each has its usual time limit, unless `timeoutMs`
+ * says another one.
  * @throws `ERR_SIGNER` if there is no socket, or ssh2 is not installed
  */
-export async function connectAgent(socket: string | undefined, load?: LoadPackage): Promise<AgentConnection> {
+export async function connectAgent(
+  socket: string | undefined,
+  {
+    load,
+    timeoutMs: limitMs,
+  }: { readonly load?: LoadPackage | undefined; readonly timeoutMs?: number | undefined } = {},
+): Promise<AgentConnection> {
   const path = socket || (process.platform === 'win32' ? WINDOWS_PIPE : '');
   if (path === '') {
     throw signerError(
@@ -68,7 +71,8 @@ export async function connectAgent(socket: string | undefined, load?: LoadPackag
     });
 
   /** Runs `work` on a new connection, which is closed afterwards. */
-  const connected = async <T>(timeoutMs: number, work: (stream: Duplex) => Promise<T>): Promise<T> => {
+  const connected = async <T>(usualMs: number, work: (stream: Duplex) => Promise<T>): Promise<T> => {
+    const timeoutMs = limitMs ?? usualMs;
     const stream = await open();
     let timer: NodeJS.Timeout | undefined;
     const ended = new Promise<never>((_resolve, reject) => {
@@ -86,17 +90,17 @@ export async function connectAgent(socket: string | undefined, load?: LoadPackag
 
   return {
     socket: path,
-    exchange: (request, timeoutMs) =>
-      connected(timeoutMs, (stream) => {
+    exchange: (request, usualMs) =>
+      connected(usualMs, (stream) => {
         stream.write(frame(request));
         return readFrame(stream, path);
       }),
-    signWith(keyBlob, sha256, timeoutMs) {
+    signWith(keyBlob, sha256, usualMs) {
       const key = ssh2.utils.parseKey(Buffer.from(keyBlob));
       const options = sha256 ? { hash: 'sha256' as const } : {};
       return (message) =>
         connected(
-          timeoutMs,
+          usualMs,
           (stream) =>
             new Promise((resolve, reject) => {
               const protocol = new ssh2.AgentProtocol(true);
@@ -152,7 +156,7 @@ async function noAgent(path: string, cause: unknown): Promise<DeribitKeysError> 
 function late(path: string, timeoutMs: number): DeribitKeysError {
   return signerError(
     `the ssh-agent on ${path} did not answer within ${timeoutMs / 1000} s`,
-    'it may be waiting for you: look for its window, or touch the device',
+    'it may be waiting for you: look for its window, or touch the device; or allow more time with --timeout',
   );
 }
 

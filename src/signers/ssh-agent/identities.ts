@@ -163,6 +163,8 @@ export interface LoadKeyOptions {
   readonly lifetimeS?: number | undefined;
   /** Whether the agent asks its user before each signature. */
   readonly confirm?: boolean | undefined;
+  /** Time limit of each answer, in milliseconds. */
+  readonly timeoutMs?: number | undefined;
   readonly load?: LoadPackage | undefined;
 }
 
@@ -186,7 +188,7 @@ export async function loadKeyIntoAgent(key: PrivateKey, options: LoadKeyOptions)
     throw usageError(`a lifetime is a number of seconds from 1 to ${MAX_LIFETIME_S}`);
   }
   if (/\p{Cc}/u.test(comment)) throw usageError('a comment is one line without control characters');
-  const agent = await connectAgent(options.socket ?? process.env.SSH_AUTH_SOCK, options.load);
+  const agent = await connectAgent(options.socket ?? process.env.SSH_AUTH_SOCK, options);
   const constraints = concatBytes(
     ...(lifetimeS === undefined ? [] : [Uint8Array.of(CONSTRAIN_LIFETIME), wireUint32(lifetimeS)]),
     ...(confirm ? [Uint8Array.of(CONSTRAIN_CONFIRM)] : []),
@@ -207,9 +209,9 @@ export async function loadKeyIntoAgent(key: PrivateKey, options: LoadKeyOptions)
 /** Removes a key from an agent. It makes no difference whether it was there. */
 export async function removeKeyFromAgent(
   identity: AgentIdentity,
-  options: Pick<LoadKeyOptions, 'socket' | 'load'>,
+  options: Pick<LoadKeyOptions, 'socket' | 'timeoutMs' | 'load'>,
 ): Promise<void> {
-  const agent = await connectAgent(options.socket ?? process.env.SSH_AUTH_SOCK, options.load);
+  const agent = await connectAgent(options.socket ?? process.env.SSH_AUTH_SOCK, options);
   await agent.exchange(
     concatBytes(Uint8Array.of(REMOVE_IDENTITY), wireUint32(identity.blob.length), identity.blob),
     LOAD_TIMEOUT_MS,

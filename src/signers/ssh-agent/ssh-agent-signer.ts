@@ -9,7 +9,7 @@ import { type AgentIdentity, type AgentKeyChoice, chooseIdentity, identityKey, l
 export type SshAgentSignerOptions = AgentKeyChoice & {
   /** The agent's socket, or named pipe; default: the environment variable SSH_AUTH_SOCK. */
   readonly socket?: string | undefined;
-  /** How long a signature may take, in milliseconds: somebody may have to confirm it. Default 60,000. */
+  /** Time limit of each answer, in milliseconds. Default 10,000, and 60,000 for a signature, which somebody may have to confirm. */
   readonly timeoutMs?: number | undefined;
   /** How the optional package `ssh2` is loaded; default: an ordinary import. */
   readonly load?: LoadPackage | undefined;
@@ -35,13 +35,13 @@ const CONNECTIONS = 8;
  *   sign for Deribit; `ERR_USAGE` if the choice matches several keys
  */
 export async function sshAgentSigner(options: SshAgentSignerOptions): Promise<SshAgentSigner> {
-  const agent = await connectAgent(options.socket ?? process.env.SSH_AUTH_SOCK, options.load);
+  const agent = await connectAgent(options.socket ?? process.env.SSH_AUTH_SOCK, options);
   const identity = chooseIdentity(await listIdentities(agent), options);
   const publicKey = identityKey(identity);
   const { algorithm } = publicKey;
   const length = signatureLength({ algorithm, publicKey });
   const limited = concurrencyLimit(CONNECTIONS);
-  const sign = agent.signWith(identity.blob, algorithm === 'rsa', options.timeoutMs ?? SIGN_TIMEOUT_MS);
+  const sign = agent.signWith(identity.blob, algorithm === 'rsa', SIGN_TIMEOUT_MS);
   return proveSigner(
     {
       algorithm,
