@@ -4,15 +4,18 @@ import { defined } from '../util/defined.js';
 import { VERSION } from '../version.js';
 import { createContext } from './context.js';
 import { CheckFailed, EXIT, ExitWith } from './exit-codes.js';
-import { type GlobalOptions, type PlainCall, readPlainCall } from './options.js';
-import { createPrinter, type PrinterOptions } from './output.js';
+import { completeCommands, type GlobalOptions, type LoginOptions, type PlainCall, readPlainCall } from './options.js';
+import { createPrinter } from './output.js';
 import { type CommandGroup, createProgram, type Host, type PlainCommand, perform } from './program.js';
 
 /** What the completion scripts call, with the words of the line; the last one is to be completed. */
 export const COMPLETE = '__complete';
 
-const printerFor = (host: Host, options: PrinterOptions) =>
-  createPrinter({ ...(host.print ?? host), env: host.env }, options);
+const printerFor = (host: Host, options: GlobalOptions & LoginOptions, commands: ReadonlySet<string>) =>
+  createPrinter(
+    { ...(host.print ?? host), env: host.env },
+    { ...options, advice: (text) => completeCommands(text, { flags: options, commands }) },
+  );
 
 /** The words before `--`: those behind it belong to another program. */
 function ownWords(argv: readonly string[]): readonly string[] {
@@ -70,7 +73,10 @@ function explainUsage(error: CommanderError, command: Command | undefined): Deri
 export async function execute(groups: readonly CommandGroup[], argv: readonly string[], host: Host): Promise<number> {
   const words = ownWords(argv);
   const json = words.includes('--json');
-  let printer = printerFor(host, { json, verbose: words.includes('--verbose'), quiet: words.includes('--quiet') });
+  const commands = new Set(groups.flatMap((group) => Object.keys(group.commands)));
+  const said = (word: string) => (words.includes(word) ? (true as const) : undefined);
+  const first = defined({ json: said('--json'), verbose: said('--verbose'), quiet: said('--quiet') });
+  let printer = printerFor(host, first, commands);
   if (words.includes('--version') || words.includes('-V')) {
     printer.result({ version: VERSION }, () => VERSION);
     return EXIT.done;
@@ -81,7 +87,7 @@ export async function execute(groups: readonly CommandGroup[], argv: readonly st
     return EXIT.done;
   }
   const open = (globals: GlobalOptions, flags: GlobalOptions) => {
-    printer = printerFor(host, flags);
+    printer = printerFor(host, flags, commands);
     return createContext(host, { out: printer, options: globals, flags: { ...flags } });
   };
   let complaining: Command | undefined;

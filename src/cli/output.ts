@@ -31,10 +31,12 @@ interface PrinterHost {
 }
 
 /** The options of the command line that say what is printed. */
-export interface PrinterOptions {
+interface PrinterOptions {
   readonly json?: boolean | undefined;
   readonly verbose?: boolean | undefined;
   readonly quiet?: boolean | undefined;
+  /** Completes the commands in a hint or a note, so that they work as they stand. */
+  readonly advice?: (text: string) => string;
 }
 
 export interface Printer {
@@ -48,6 +50,8 @@ export interface Printer {
   note(text: string): void;
   detail(text: string): void;
   error(error: unknown): number;
+  /** A text with its commands completed, as in hints and notes. */
+  advice(text: string): string;
   style(text: string, ...styles: readonly Style[]): string;
 }
 
@@ -122,7 +126,7 @@ function causes(error: DeribitKeysError): string[] {
 
 export function createPrinter(
   { stdout, stderr, env }: PrinterHost,
-  { json = false, verbose = false, quiet = false }: PrinterOptions,
+  { json = false, verbose = false, quiet = false, advice = (text) => text }: PrinterOptions,
 ): Printer {
   const isTerminal = stdout.isTTY === true;
   const color = isTerminal && !env.NO_COLOR;
@@ -130,13 +134,14 @@ export function createPrinter(
     color ? styles.reduce((inner, name) => `\u001b[${CODES[name][0]}m${inner}\u001b[${CODES[name][1]}m`, text) : text;
   const safe = color ? harmlessButStyled : harmless;
   const say = (text: string) => {
-    if (!json && !quiet) stderr.write(`${harmless(text)}\n`);
+    if (!json && !quiet) stderr.write(`${harmless(advice(text))}\n`);
   };
   return {
     json,
     // a terminal whose size was never set says 0
     columns: isTerminal ? stdout.columns || undefined : undefined,
     style,
+    advice,
     result(value, text) {
       if (json) {
         stdout.write(jsonLine(value));
@@ -154,7 +159,8 @@ export function createPrinter(
       if (verbose) say(text);
     },
     error(thrown) {
-      const error = asOurError(thrown);
+      const told = asOurError(thrown);
+      const error = told.hint === undefined ? told : told.with({ hint: advice(told.hint) });
       if (json) {
         stderr.write(jsonLine(errorDocument(error)));
         return exitCodeOf(error.code);
@@ -165,7 +171,7 @@ export function createPrinter(
           : ` (Deribit ${error.rpc.code} ${inLine(error.rpc.message)})`;
       stderr.write(`${harmless(`error: ${error.message}${rpc}`)}\n`);
       for (const hint of error.hint?.split('\n') ?? []) stderr.write(`${harmless(`hint: ${hint}`)}\n`);
-      if (verbose) for (const line of causes(error)) stderr.write(`${harmless(line).replaceAll('\n', '\n  ')}\n`);
+      if (verbose) for (const line of causes(told)) stderr.write(`${harmless(line).replaceAll('\n', '\n  ')}\n`);
       return exitCodeOf(error.code) ?? EXIT.failed;
     },
   };
@@ -183,14 +189,17 @@ function shortened(cell: string, width: number): string {
   return cell.length > width ? `${[...cell].slice(0, width - 1).join('')}…` : cell;
 }
 
-/** The columns' widths; on a narrow terminal those of `yielding` give way, one after another. 0: left out. */
+/**
+ * The columns' widths; on a narrow terminal those of `yielding` give way, one after another, then the others from the last
+ * one on, and the first one never completely. 0: left out.
+ */
 function widthsFor(natural: readonly number[], yielding: readonly number[], room: number): readonly number[] {
   const widths = [...natural];
-  for (const column of yielding) {
+  for (const column of [...yielding, ...natural.map((_, index) => natural.length - 1 - index)]) {
     const all = widths.reduce((sum, width) => sum + (width === 0 ? 0 : width + GAP), -GAP);
     if (all <= room) break;
     const left = (widths[column] ?? 0) - (all - room);
-    widths[column] = left >= LEAST_WIDTH ? left : 0;
+    widths[column] = left >= LEAST_WIDTH ? left : column === 0 ? Math.max(left, 1) : 0;
   }
   return widths;
 }

@@ -2,6 +2,7 @@ import { requireSize } from '../crypto/generate.js';
 import type { Signer } from '../crypto/signer.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import type { Keystore } from '../keystore/keystore.js';
+import { requireNewKeyName } from '../keystore/names.js';
 import type { KeyRecord } from '../keystore/record.js';
 import { readPublicKey, storePublicKey } from '../keystore/stored-keys.js';
 import {
@@ -52,7 +53,7 @@ export async function addExternalKey(
     readonly access: SignerAccess;
   },
 ): Promise<KeyRecord> {
-  await store.requireFree(name);
+  await store.requireFree(requireNewKeyName(name));
   const { publicKey, location } = await kind.hold(values, access);
   return storePublicKey(store, { name, publicKey, signer: location });
 }

@@ -1,10 +1,13 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
+import { completeCommands } from '../../src/cli/options.js';
 import { createProgram } from '../../src/cli/program.js';
 import { COMMANDS } from '../../src/cli/run.js';
+import { cli, temporaryFolder } from '../support/cli.js';
+import { openExchange } from '../support/world.js';
 
 const SRC = join(import.meta.dirname, '../../src');
 
@@ -94,6 +97,7 @@ describe('a hint of the program', () => {
       ['az', '--vault-name --name --enabled --id'],
       ['gcloud', '--keyring --location --key'],
       ['systemd-notify', '--pid --ready'],
+      ['age', '--decrypt --passphrase'],
     ].flatMap(([, options = '']) => options.split(' ')),
   );
 
@@ -106,5 +110,63 @@ describe('a hint of the program', () => {
         .map((option) => `${file}: ${option} in ${JSON.stringify(text.slice(0, 90))}`),
     );
     expect(wrong).toEqual([]);
+  });
+});
+
+describe('a command that the program advises', () => {
+  const adviceIn = ({ stderr }: { readonly stderr: string }) =>
+    [...stderr.matchAll(/deribit-keys (-[^;,()\n]*|[a-z][^;,()\n]*)/g)].map((match) =>
+      (match[1] ?? '').trim().split(' '),
+    );
+
+  it('works as it stands after a call with options: the same keystore, endpoint and login', async () => {
+    const sandbox = await openExchange({ keyLimit: 1 });
+    const folder = temporaryFolder();
+    const secret = join(folder, 'secret.txt');
+    writeFileSync(secret, sandbox.clientSecret, { mode: 0o600 });
+    const keystore = ['--keys-dir', join(folder, 'my keys'), '--url', sandbox.httpUrl];
+    const login = ['--client-id', sandbox.clientId, '--client-secret-file', secret];
+
+    const generated = await cli(['generate', 'bot', ...keystore]);
+    const [help, link] = adviceIn(generated);
+    expect(help).toEqual([
+      '--keys-dir',
+      `'${folder}/my`,
+      "keys'",
+      '--url',
+      sandbox.httpUrl,
+      'register',
+      'bot',
+      '--help',
+    ]);
+    expect(link?.slice(-4)).toEqual(['link', 'bot', '--client-id', '<id>']);
+
+    const plain = ['--keys-dir', join(folder, 'keys'), '--url', sandbox.httpUrl];
+    await cli(['generate', 'bot', ...plain]);
+    const missing = await cli(['show', 'zebra', ...plain]);
+    const [list = []] = adviceIn(missing);
+    expect((await cli(list)).stdout).toContain('bot');
+
+    const full = await cli(['register', 'bot', '--scope', 'trade:read', ...plain, ...login]);
+    expect(full.stderr).toContain('error: the account can have no more API keys (Deribit -32602');
+    expect(full.exitCode).toBe(5);
+    const [listKeys = [], remove = []] = adviceIn(full);
+    expect((await cli(listKeys)).stdout).toContain(sandbox.clientId);
+    expect(remove.join(' ')).toContain(`api-keys remove ${login.join(' ')} <which>`);
+  });
+
+  it('does not repeat what it says itself', () => {
+    const commands = new Set(['api-keys', 'link', 'list']);
+    const flags = { env: 'prod', as: 'admin', keysDir: 'k' } as const;
+    const complete = (text: string) => completeCommands(text, { flags, commands });
+    expect(complete('see: deribit-keys link bot --client-id x --env test')).toBe(
+      'see: deribit-keys --keys-dir k link bot --client-id x --env test',
+    );
+    expect(complete('deribit-keys api-keys enable bot --as <another key>')).toBe(
+      'deribit-keys --keys-dir k --env prod api-keys enable bot --as <another key>',
+    );
+    expect(complete('use the newer version of deribit-keys that wrote it')).toBe(
+      'use the newer version of deribit-keys that wrote it',
+    );
   });
 });

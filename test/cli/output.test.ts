@@ -95,6 +95,19 @@ describe('columns', () => {
     ).toEqual(['a     1', 'long  two']);
   });
 
+  it('are never wider than the terminal, and begin with the first column', () => {
+    const header = ['NAME', 'ALGORITHM', 'FINGERPRINT', 'STATE', 'ENVIRONMENT', 'CLIENT ID', 'SCOPE'];
+    const rows = [
+      ['bot.20261126T061324Z', 'ed25519', 'aa:'.repeat(15), 'registered', 'test', 'AbCdEf12', 'trade:read'],
+    ];
+    for (let columns = 1; columns <= 140; columns += 1) {
+      const { out } = printer({ columns });
+      const lines = table(out, { header, rows, yielding: ['FINGERPRINT', 'SCOPE'] });
+      expect(Math.max(...lines.map(({ length }) => length))).toBeLessThanOrEqual(columns);
+      expect(lines[1]).toMatch(/^(b|…)/);
+    }
+  });
+
   it('are never cut within a character', () => {
     const { out } = printer({ columns: 20 });
     const [, row = ''] = table(out, { header: ['LABEL', 'B'], rows: [['😀'.repeat(20), 'x']], yielding: ['LABEL'] });

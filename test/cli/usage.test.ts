@@ -51,7 +51,8 @@ describe('wrong usage', () => {
 
   it('suggests the command, the option, the key and the scope word that was probably meant', async () => {
     await local('generate', 'maker');
-    const hintOf = async (...argv: readonly string[]) => /^hint: (.*)$/m.exec((await local(...argv)).stderr)?.[1];
+    const env = { DERIBIT_KEYS_DIR: keysDir };
+    const hintOf = async (...argv: readonly string[]) => /^hint: (.*)$/m.exec((await cli(argv, { env })).stderr)?.[1];
     expect(await hintOf('generat', 'bot')).toBe('did you mean generate?');
     expect(await hintOf('add-kmss')).toBe('did you mean add-kms?');
     expect(await hintOf('list', '--jsn')).toBe('did you mean --json?');

@@ -53,7 +53,7 @@ type HouseOptions = SandboxOptions & { readonly http?: boolean };
 export function houseOn(sandbox: Sandbox, folder: string, { tfaSecret }: HouseOptions = {}): House {
   const keys = join(folder, 'keys');
   const path = (file: string) => join(keys, file);
-  const run = (...argv: readonly string[]) => cli(['--keys-dir', keys, ...argv]);
+  const run = (...argv: readonly string[]) => cli(argv, { env: { DERIBIT_KEYS_DIR: keys } });
   const record = (name: string) => JSON.parse(readFileSync(path(`${name}.json`), 'utf8')) as Record<string, unknown>;
   return {
     sandbox,
@@ -62,8 +62,12 @@ export function houseOn(sandbox: Sandbox, folder: string, { tfaSecret }: HouseOp
     path,
     run,
     asRoot: (...argv) =>
-      cli(['--keys-dir', keys, ...argv, '--client-id', sandbox.clientId], {
-        env: defined({ DERIBIT_CLIENT_SECRET: sandbox.clientSecret, DERIBIT_TFA_SECRET: tfaSecret }),
+      cli([...argv, '--client-id', sandbox.clientId], {
+        env: defined({
+          DERIBIT_KEYS_DIR: keys,
+          DERIBIT_CLIENT_SECRET: sandbox.clientSecret,
+          DERIBIT_TFA_SECRET: tfaSecret,
+        }),
       }),
     record,
     alter: (name, fields) =>

@@ -2,12 +2,12 @@ import type { Command } from 'commander';
 import type { Secret } from '../../crypto/secret.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import type { Diagnosis } from '../../workflows/checks/doctor.js';
-import { type Finding, shellWord } from '../../workflows/checks/finding.js';
+import type { Finding } from '../../workflows/checks/finding.js';
 import type { AccountLogin } from '../../workflows/context.js';
 import type { Context } from '../context.js';
 import { CheckFailed } from '../exit-codes.js';
 import { accountLogin, withSecondFactor, withSecondFactorIfGiven } from '../login.js';
-import { addLoginOptions, examples, type LoginOptions, secretOption } from '../options.js';
+import { addLoginOptions, examples, type LoginOptions, loginWords, secretOption } from '../options.js';
 import { inLine, type Printer } from '../output.js';
 import type { Act } from '../program.js';
 import { canAsk } from '../prompt.js';
@@ -27,19 +27,43 @@ function lines(out: Printer, { check, name, ok, detail, fix }: Finding): string[
   return fix === null ? [line] : [line, `    ${ok === false ? 'fix' : 'you could'}: ${fix}`];
 }
 
-/** Findings with what is fine in one line per key: nine keys would fill several screens otherwise. */
+/** The finding as it could be said of any key. */
+const ofAnyKey = ({ name, fix, ...finding }: Finding): Omit<Finding, 'name'> => ({
+  ...finding,
+  fix: fix?.replaceAll(/\S+/g, (word) => (word === name ? '<name>' : word)) ?? null,
+});
+
+/** Whether a finding is worth a line, but no failure: those of several keys often say the same. */
+const isRemark = ({ name, ok, fix }: Finding) => name !== null && (ok === null || (ok && fix !== null));
+
+/**
+ * Findings with what is fine in one line per key, and a remark on several keys in one line for all of them: nine keys would
+ * fill several screens otherwise.
+ */
 function briefly(out: Printer, findings: readonly Finding[]): string[] {
+  const byText = new Map<string, Finding[]>();
+  for (const finding of findings.filter(isRemark)) {
+    const text = JSON.stringify(ofAnyKey(finding));
+    byText.set(text, [...(byText.get(text) ?? []), finding]);
+  }
+  const shared = [...byText.values()].filter(({ length }) => length > 1);
+  const told = new Set(shared.flat());
   const names = [...new Set(findings.map(({ name }) => name))];
-  return names.flatMap((name) => {
+  const single = names.flatMap((name) => {
     const own = findings.filter((finding) => finding.name === name);
     const fine = own.filter(({ ok, fix }) => ok === true && fix === null).length;
     const title = name === null ? 'general' : out.style(name, 'bold');
-    const rest = own.filter(({ ok, fix }) => ok !== true || fix !== null);
+    const rest = own.filter((finding) => !told.has(finding) && (finding.ok !== true || finding.fix !== null));
     return [
       ...(fine === 0 ? [] : [`✓ ${title}: ${fine} of ${own.length} checks passed`]),
       ...rest.flatMap((finding) => lines(out, finding)),
     ];
   });
+  const common = shared.flatMap((same) => {
+    const name = same.map((finding) => finding.name).join(', ');
+    return same.slice(0, 1).flatMap((first) => lines(out, { ...ofAnyKey(first), name }));
+  });
+  return [...single, ...common];
 }
 
 function show(out: Printer, diagnosis: Diagnosis, verbose: boolean): void {
@@ -63,14 +87,6 @@ function loginFlags(cx: Context, flags: DoctorFlags): LoginOptions | null {
   const { DERIBIT_CLIENT_ID, DERIBIT_CLIENT_SECRET } = cx.host.env;
   const secret = flags.clientSecretFile !== undefined || Boolean(DERIBIT_CLIENT_SECRET);
   return secret && (flags.clientId !== undefined || Boolean(DERIBIT_CLIENT_ID)) ? flags : null;
-}
-
-/** The login again, for the commands that fix what is wrong. */
-function wordsOf(login: LoginOptions | null): string | undefined {
-  if (login?.as !== undefined) return `--as ${login.as}`;
-  if (login?.clientId === undefined) return undefined;
-  const file = login.clientSecretFile === undefined ? '' : ` --client-secret-file ${shellWord(login.clientSecretFile)}`;
-  return `--client-id ${shellWord(login.clientId)}${file}`;
 }
 
 /** The login where the keys belong; if they belong to several endpoints, the login's own endpoint. */
@@ -135,14 +151,18 @@ ${examples(
               clientId: login?.clientId === undefined ? flags.clientId : undefined,
               errorCode: flags.error,
               login: async (records) => (login === null ? null : loginNear(cx, login, records)),
-              loginWords: wordsOf(login),
+              loginWords: (login === null ? null : loginWords(login)) ?? undefined,
               target: cx.target,
               maxAgeMs: parseDuration(flags.maxAge),
               offline: flags.offline,
               problems: flags.problems,
             },
           );
-          show(cx.out, diagnosis, cx.options.verbose === true);
+          const completed = ({ fix, ...finding }: Finding) => ({
+            ...finding,
+            fix: fix === null ? null : cx.out.advice(fix),
+          });
+          show(cx.out, { ...diagnosis, findings: diagnosis.findings.map(completed) }, cx.options.verbose === true);
           if (!diagnosis.ok) throw new CheckFailed();
         },
         { tidy: false },

@@ -1,7 +1,7 @@
 import type { ApiKey } from '../../deribit/api-keys.js';
 import { type Endpoint, sameEndpoint } from '../../deribit/endpoints.js';
 import { normaliseScope, parseScope } from '../../deribit/scope.js';
-import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { DeribitKeysError, type ErrorCode, isDeribitKeysError } from '../../errors.js';
 import type { Keystore } from '../../keystore/keystore.js';
 import type { KeyRecord, KeyState } from '../../keystore/record.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
@@ -189,9 +189,7 @@ export function isKeyLimitRefusal(error: unknown): error is DeribitKeysError {
 }
 
 /** The error for an account that can have no more keys; `cause` is the refusal of the exchange, where it was asked. */
-export function noRoom(what: string, cause?: DeribitKeysError): DeribitKeysError {
+export function noRoom(code: ErrorCode, what: string, cause?: DeribitKeysError): DeribitKeysError {
   const hint = 'remove one that is not needed: deribit-keys api-keys list, deribit-keys api-keys remove <which>';
-  return cause === undefined
-    ? new DeribitKeysError('ERR_STATE', what, { hint })
-    : cause.with({ code: 'ERR_STATE', message: what, hint });
+  return cause?.with({ code, message: what, hint }) ?? new DeribitKeysError(code, what, { hint });
 }

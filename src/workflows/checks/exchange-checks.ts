@@ -110,7 +110,7 @@ export function cannotAsk(thrown: unknown): Finding {
 function keysLeft(apiKeys: readonly ApiKey[]): Finding {
   const notes = notesOn(null);
   const left = Math.max(0, MAX_API_KEYS - apiKeys.length);
-  if (left > 0) return notes.good('key-limit', `room for ${left} more of ${MAX_API_KEYS}`);
+  if (left > 0) return notes.good('key-limit', `room for ${left} more of the ${MAX_API_KEYS} that Deribit documents`);
   const disabled = apiKeys.filter(({ enabled }) => !enabled).map(({ clientId }) => clientId);
   const candidates = disabled.length === 0 ? '' : ` (disabled, but perhaps needed: ${disabled.join(', ')})`;
   return notes.bad(

@@ -7,7 +7,8 @@ import { type DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import { readFileOrNull } from '../../keystore/files.js';
 import { type PermissionPolicy, readPrivateFile } from '../../keystore/permissions.js';
 import type { KeyRecord } from '../../keystore/record.js';
-import { asFound, type Finding, fixOf, notesOn, ownCommand, shellWord } from './finding.js';
+import { shellWord } from '../../util/text.js';
+import { asFound, type Finding, fixOf, notesOn, ownCommand } from './finding.js';
 import { describe, kindOf, modeOf, type Stage, stageFindings } from './key-checks.js';
 
 /** A key file that need not belong to the keystore. */
@@ -49,8 +50,9 @@ export async function checkFile(request: FileRequest, records: readonly KeyRecor
       case 'format':
         return notes.good(stage, described === null ? 'a key' : `${described.kind} key, ${described.format}`);
       case 'passphrase':
-        return described?.encrypted
-          ? notes.good(stage, 'the passphrase opens it')
+        if (described?.encrypted) return notes.good(stage, 'the passphrase opens it');
+        return failure !== null
+          ? notes.good(stage, 'the private key is not encrypted')
           : notes.remark(stage, 'the private key is not encrypted', ownCommand('import', 'bot', path, '--encrypt'));
       case 'strength':
         return notes.good(stage, key === null ? 'not checked' : kindOf(key.publicKey));

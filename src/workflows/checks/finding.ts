@@ -1,4 +1,5 @@
 import { type DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { shellWord } from '../../util/text.js';
 
 /**
  * Every check of `verify` and `doctor`, in the order in which a failure explains the others: the first one that failed is
@@ -81,11 +82,6 @@ export function notesOn(name: string | null): Notes {
     bad: (check, detail, fix) => ({ check, name, ok: false, detail, fix }),
     skipped: (check, detail, fix) => ({ check, name, ok: null, detail, fix: fix ?? null }),
   };
-}
-
-/** A word for a POSIX shell, quoted where it must be. */
-export function shellWord(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
 /** A command line of this program, its words quoted where they must be. */

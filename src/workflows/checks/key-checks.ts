@@ -8,8 +8,9 @@ import { readFileOrNull } from '../../keystore/files.js';
 import type { KeyFiles } from '../../keystore/keystore.js';
 import { hasFileModes } from '../../keystore/permissions.js';
 import type { KeyRecord } from '../../keystore/record.js';
+import { shellWord } from '../../util/text.js';
 import type { WorkflowContext } from '../context.js';
-import { asFound, type Finding, fixOf, type Notes, notesOn, ownCommand, shellWord } from './finding.js';
+import { asFound, type Finding, fixOf, type Notes, notesOn, ownCommand } from './finding.js';
 
 /** What was found of a key's own files. */
 export interface KeyView {
@@ -78,7 +79,7 @@ async function privateFile(
 ): Promise<Finding[]> {
   const files = context.store.files(record.name);
   const path = files.privateKey;
-  const found = { description: await describe(path), mode: await modeOf(path) };
+  const found = { description: await describe(path), mode: await modeOf(path), isUsable: opened.failure === null };
   return stageFindings({
     notes,
     stages: ['file', 'permissions', 'format', 'passphrase', 'strength', 'record-matches'],
@@ -110,6 +111,8 @@ export async function modeOf(path: string): Promise<string> {
 interface FoundFile {
   readonly description: KeyDescription | null;
   readonly mode: string;
+  /** Whether the key in it can be used: advice on another one would fail. */
+  readonly isUsable: boolean;
 }
 
 function passed({
@@ -135,8 +138,9 @@ function passed({
     case 'format':
       return notes.good(stage, `${key?.format ?? 'a private key'}${encrypted ? ', encrypted' : ''}`);
     case 'passphrase':
-      return encrypted
-        ? notes.good(stage, 'the passphrase opens it')
+      if (encrypted) return notes.good(stage, 'the passphrase opens it');
+      return !found.isUsable
+        ? notes.good(stage, 'the private key is not encrypted')
         : notes.remark(
             stage,
             'the private key is not encrypted: whoever gets the file can log in',

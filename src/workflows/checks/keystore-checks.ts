@@ -9,10 +9,10 @@ import { fileNames, foldName, isKeyName } from '../../keystore/names.js';
 import { hasFileModes } from '../../keystore/permissions.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { isLeftover, ownerOfLeftover } from '../../keystore/transaction.js';
-import { formatDuration } from '../../util/text.js';
+import { formatDuration, shellWord } from '../../util/text.js';
 import { type EndpointSelection, endpointOfRecord, selectEndpoint } from '../endpoint-selection.js';
 import { graceEndMs, isInGrace } from '../rotation/inspect.js';
-import { asFound, type Finding, fixOf, notesOn, ownCommand, shellWord } from './finding.js';
+import { asFound, type Finding, fixOf, notesOn, ownCommand } from './finding.js';
 
 const note = notesOn(null);
 const RECORD = '.json';

@@ -145,7 +145,7 @@ function refuseTooMany(steps: readonly Step[], present: number): void {
   const needed = steps.filter(({ action }) => ['create', 'register', 'replace'].includes(action)).length;
   const room = roomForKeys(present);
   if (room === null || needed <= room) return;
-  throw noRoom(`the account has room for ${room} more keys, the policy needs ${needed}`);
+  throw noRoom('ERR_STATE', `the account has room for ${room} more keys, the policy needs ${needed}`);
 }
 
 function soFar({
@@ -161,7 +161,7 @@ function soFar({
 }): unknown {
   if (!isDeribitKeysError(error)) return error;
   const where = `${done} of ${all} changes were made; the same command goes on`;
-  const known = isKeyLimitRefusal(error) ? noRoom('the account can have no more API keys', error) : error;
+  const known = isKeyLimitRefusal(error) ? noRoom('ERR_STATE', 'the account can have no more API keys', error) : error;
   const { message, hint } = known;
   return known.with({
     message: `${step.action} ${step.name}: ${message}`,

@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { sameEndpoint } from '../../deribit/endpoints.js';
 import { isDeribitKeysError, usageError } from '../../errors.js';
 import { listJournals, type RotationJournal } from '../../keystore/journal.js';
+import { requireNewKeyName } from '../../keystore/names.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { subaccountOf } from '../account/account.js';
 import { type AccountKey, listAccountKeys } from '../account/api-keys.js';
@@ -107,7 +108,7 @@ async function inspectKey(
 /** A name without a record may be taken all the same: by a stray file, or by a name that differs by case. */
 async function nameTaken(context: WorkflowContext, name: string): Promise<string | null> {
   try {
-    await context.store.requireFree(name);
+    await context.store.requireFree(requireNewKeyName(name));
     return null;
   } catch (error) {
     if (!isDeribitKeysError(error, 'ERR_NAME_TAKEN')) throw error;

@@ -6,6 +6,7 @@ import { certainlyNotDone, DeribitKeysError, isDeribitKeysError, usageError } fr
 import { asLocal, type KeyRecord } from '../../keystore/record.js';
 import { readPublicKey } from '../../keystore/stored-keys.js';
 import { messageOf, notRecorded, outcomeOf, protectedOptions, subaccountOf, withAccount } from '../account/account.js';
+import { isKeyLimitRefusal, noRoom } from '../account/api-keys.js';
 import { type AccountLogin, UNCERTAIN_MS, type WorkflowContext } from '../context.js';
 import { endpointFields, endpointOfRecord } from '../endpoint-selection.js';
 import { findAfterAttempt, findKeys, newSearch, requireOnlyOne, type Sought } from './find-key.js';
@@ -213,7 +214,8 @@ async function create(attempt: Attempt, record: KeyRecord, plan: Plan): Promise<
       .catch((failure: unknown) => {
         context.onNote?.(`the keystore could not be brought up to date: ${messageOf(failure)}`);
       });
-    throw certain ? error : answerLost(error, record.name);
+    if (!certain) throw answerLost(error, record.name);
+    throw isKeyLimitRefusal(error) ? noRoom(error.code, 'the account can have no more API keys', error) : error;
   }
 }
 

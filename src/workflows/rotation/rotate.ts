@@ -200,6 +200,7 @@ async function makeAndRegister(
         // nothing was created: the rotation is as if it had not begun
         await finishAbort(work, async () => login);
         throw noRoom(
+          'ERR_STATE',
           `the account of "${journal.name}" can have no more API keys: there is no room for a successor`,
           error,
         );

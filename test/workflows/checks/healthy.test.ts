@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -33,7 +34,7 @@ describe('On a healthy set-up', () => {
       ]) {
         expect(finding(diagnosis, check, null).ok).toBe(true);
       }
-      expect(finding(diagnosis, 'key-limit', null).detail).toBe('room for 5 more of 8');
+      expect(finding(diagnosis, 'key-limit', null).detail).toBe('room for 5 more of the 8 that Deribit documents');
       expect(finding(diagnosis, 'clock', null).detail).toMatch(
         /^the clock here is \d+ ms (ahead of|behind) the exchange/,
       );
@@ -158,7 +159,7 @@ describe('The doctor', () => {
 
   it('has nothing to say against a keystore that is not there yet', async () => {
     const keys = join(temporaryFolder(), 'none');
-    const result = await cli(['--keys-dir', keys, 'doctor', '--offline', '--json']);
+    const result = await cli(['doctor', '--offline', '--json'], { env: { DERIBIT_KEYS_DIR: keys } });
     expect(result.exitCode).toBe(0);
     expect(finding(result.json<Diagnosis>(), 'keystore', null)).toMatchObject({
       ok: null,
@@ -470,5 +471,34 @@ describe('The doctor on a keystore', () => {
     expect(brief.stdout).toMatch(/✓ bot: \d+ of \d+ checks passed/);
     const long = await house.run('doctor', '--as', 'admin', '--verbose');
     expect(long.stdout).toContain('bot exchange-key: ');
+  });
+
+  it('says once what it has to say of several keys', async () => {
+    const house = await openHouse();
+    const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g'];
+    for (const name of names) expect((await house.run('generate', name)).exitCode).toBe(0);
+    const { stdout } = await house.run('doctor', '--as', 'admin');
+    expect(stdout.split('\n').length).toBeLessThan(22);
+    expect(stdout).toMatch(
+      /^! a, admin, b, bot, c, d, e, f, g passphrase: .*\n {4}you could: deribit-keys passphrase <name>$/m,
+    );
+    expect(stdout).toMatch(/^- a, b, c, d, e, f, g registration: .*\n {4}you could: deribit-keys register <name> /m);
+  });
+
+  it('does not advise what a key that Deribit does not take would refuse', async () => {
+    const house = await openHouse();
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
+    const pem = privateKey.export({ type: 'pkcs8', format: 'pem' });
+    writeFileSync(house.path('bot.pem'), pem, { mode: 0o600 });
+    const file = join(house.folder, 'ec.pem');
+    writeFileSync(file, pem, { mode: 0o600 });
+    for (const [argv, name] of [
+      [['bot'], 'bot'],
+      [['--file', file], null],
+    ] as const) {
+      const diagnosis = await house.doctor('--offline', ...argv);
+      expect(finding(diagnosis, 'strength', name)).toMatchObject({ ok: false });
+      expect(finding(diagnosis, 'passphrase', name)).toMatchObject({ ok: true, fix: null });
+    }
   });
 });

@@ -385,7 +385,7 @@ const FAULTS: readonly Fault[] = [
     },
     check: 'key-limit',
     name: null,
-    fix: /^decide which key nobody needs: deribit-keys api-keys list, then deribit-keys api-keys remove <which>$/,
+    fix: /^decide which key nobody needs: deribit-keys api-keys list --as admin, then deribit-keys api-keys remove --as admin <which>$/,
   },
   {
     what: 'the same, where keys that are disabled could go, which is for the user to say',
@@ -397,7 +397,7 @@ const FAULTS: readonly Fault[] = [
     argv: () => ['--as', 'admin'],
     check: 'key-limit',
     name: null,
-    fix: /^decide which key nobody needs \(disabled, but perhaps needed: [\w-]+\): deribit-keys api-keys list, then /,
+    fix: /^decide which key nobody needs \(disabled, but perhaps needed: [\w-]+\): deribit-keys api-keys list --as admin, then /,
   },
   {
     what: 'a key that was removed from the exchange',

@@ -159,7 +159,7 @@ describe('A login refused without a reason', () => {
     house.sandbox.setFaults(['refuse-login@public/auth']);
     const login = ['--as', 'admin', '--url', house.sandbox.wsUrl];
     expect(await refused(house, 'register', 'late', '--scope', 'trade:read', ...login)).toContain(
-      'the key may be disabled: deribit-keys api-keys enable admin --as <another key>',
+      `the key may be disabled: deribit-keys --url ${house.sandbox.wsUrl} api-keys enable admin --as <another key>`,
     );
   });
 
