@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import type { Stats } from 'node:fs';
+import { type Stats, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { decodeSecretText, Secret } from '../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError, usageError } from '../errors.js';
@@ -48,16 +48,34 @@ export async function readSecretFile(
   return new Secret(text);
 }
 
-/** Reads the secret of `key` from the file of that name in `folder`, or returns null if that file does not exist. */
+/**
+ * Reads the secret of `key` from the file of that name in `folder`, or returns null if that file does not exist.
+ * @throws `ERR_USAGE` for a folder that does not exist, unless it is `optional`, or that is something else
+ */
 export async function readFromFolder(
   folder: string,
-  { key, what, io }: { readonly key: string; readonly what: string; readonly io: ReaderContext },
+  {
+    key,
+    what,
+    io,
+    optional = false,
+  }: { readonly key: string; readonly what: string; readonly io: ReaderContext; readonly optional?: boolean },
 ): Promise<Secret | null> {
   try {
     return await readSecretFile(join(folder, key), what, io);
   } catch (error) {
-    if (error instanceof DeribitKeysError && errnoOf(error.cause) === 'ENOENT') return null;
-    throw error;
+    const errno = error instanceof DeribitKeysError ? errnoOf(error.cause) : '';
+    const isFolder = statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true;
+    if (errno === 'ENOENT' && (isFolder || optional)) return null;
+    if (isFolder || !['ENOENT', 'ENOTDIR'].includes(errno)) throw error;
+    throw new DeribitKeysError(
+      'ERR_USAGE',
+      `the folder of passphrases ${folder} ${errno === 'ENOENT' ? 'does not exist' : 'is not a folder'}`,
+      {
+        cause: error,
+        hint: 'name a folder that holds the passphrase of each key in a file of its name',
+      },
+    );
   }
 }
 

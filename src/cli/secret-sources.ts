@@ -170,7 +170,7 @@ function sourcesOf(name: SecretName, { env, flags, ...io }: SecretContext, key: 
   if (value !== undefined && value !== '') sources.push({ explicit: true, read: async () => new Secret(value) });
   const credentials = env.CREDENTIALS_DIRECTORY;
   if (perKey && key !== undefined && credentials !== undefined && credentials !== '') {
-    add(false, ({ readFromFolder }) => readFromFolder(credentials, { key: baseName(key), what, io }));
+    add(false, ({ readFromFolder }) => readFromFolder(credentials, { key: baseName(key), what, io, optional: true }));
   }
   return sources;
 }

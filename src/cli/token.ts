@@ -127,8 +127,8 @@ export async function namedTokenStore(cx: Context, flags: TokenStoreOptions): Pr
     '../integrations/token-store/redis-token-store.js'
   );
   const { readPrivateFile } = await import('../keystore/permissions.js');
-  const readOwn = (file: string) => readPrivateFile(file, cx.permissions);
-  const url = 'file' in named ? (await readOwn(named.file)).toString('utf8').trim() : named.url;
+  const readOwn = (file: string, what: string) => readPrivateFile(file, cx.permissions, { what });
+  const url = 'file' in named ? (await readOwn(named.file, 'token-store URL')).toString('utf8').trim() : named.url;
   if ('url' in named && named.isArgument && parseStoreUrl(url).password !== '') {
     throw usageError(
       '--token-store holds a password, which other users can read in the list of processes',
@@ -142,7 +142,7 @@ export async function namedTokenStore(cx: Context, flags: TokenStoreOptions): Pr
       'make one with: (umask 077; openssl rand -out store.key 32), copy it to each host, and give it by --token-store-key-file',
     );
   }
-  const key = parseStoreKey(await readOwn(keyFile), keyFile);
+  const key = parseStoreKey(await readOwn(keyFile, 'token-store key'), keyFile);
   const [ca, { load }] = [await cx.authorities(), cx.host];
   return redisTokenStore({ url, key, ca, ...(load === undefined ? {} : { load }) });
 }

@@ -6,13 +6,15 @@ import { encodePublicKeyPem } from '../crypto/key-pem.js';
 import type { Secret } from '../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { AUDIT_FILE, MAX_AUDIT_BYTES } from './audit-log.js';
+import { fileError } from './file-errors.js';
 import {
   createBreather,
   createFile,
   hasUnfinishedChange,
   namesIn,
+  readChecked,
   readFileOrNull,
-  requireNoFile,
+  requireNewFile,
   statOrNull,
 } from './files.js';
 import { type Keystore, recordStep } from './keystore.js';
@@ -148,7 +150,7 @@ export async function writeBackup(
   store: Keystore,
   { path, passphrase, signal }: { readonly path: string; readonly passphrase: Secret } & BackupOptions,
 ): Promise<number> {
-  await requireNoFile(path);
+  await requireNewFile(path);
   await requireKeysToBackUp(store);
   const files = await readAll(store);
   const names = namesOf(files.map(({ path: file }) => file));
@@ -182,24 +184,56 @@ export async function writeBackup(
   return names.length;
 }
 
+/** How a backup begins: an age file (age-encryption.org/v1) whose only recipient is a passphrase. */
+const BACKUP_HEADER = /^age-encryption\.org\/v1\n-> scrypt /;
+
+function readSealed(path: string): Buffer {
+  const refuse = (message: string, cause?: unknown) =>
+    new DeribitKeysError('ERR_KEY_UNREADABLE', message, { cause, hint: 'name a file that the command backup wrote' });
+  let sealed: Buffer;
+  try {
+    sealed = readChecked(path, () => {}, MAX_BACKUP_BYTES);
+  } catch (error) {
+    throw refuse(fileError(error, 'read', path).message, error);
+  }
+  if (BACKUP_HEADER.test(sealed.toString('latin1', 0, 64))) return sealed;
+  throw refuse(`${path} is not a backup: it is not an age file that a passphrase opens`);
+}
+
+/** Nobody should be asked for the passphrase of something else. @throws `ERR_KEY_UNREADABLE` for what is not a backup */
+export function requireBackup(path: string): void {
+  readSealed(path);
+}
+
 async function openBackup(path: string, passphrase: Secret, signal?: AbortSignal): Promise<FileOfBackup[]> {
-  const sealed = await readFileOrNull(path, MAX_BACKUP_BYTES);
-  if (sealed === null) throw new DeribitKeysError('ERR_KEY_UNREADABLE', `there is no file ${path}`);
+  const sealed = readSealed(path);
   const [{ Decrypter }, { parseTar }] = await Promise.all([import('age-encryption'), import('nanotar')]);
   const decrypter = new Decrypter();
-  decrypter.addIdentity(passphraseIdentity(passphrase, signal));
+  let opened = false;
+  const identity = passphraseIdentity(passphrase, signal);
+  decrypter.addIdentity({
+    async unwrapFileKey(stanzas: Parameters<typeof identity.unwrapFileKey>[0]) {
+      const fileKey = await identity.unwrapFileKey(stanzas);
+      opened = fileKey !== null;
+      return fileKey;
+    },
+  });
   let tar: Uint8Array;
   try {
     tar = await decrypter.decrypt(sealed);
   } catch (cause) {
     if (isDeribitKeysError(cause)) throw cause;
-    throw new DeribitKeysError(
-      'ERR_PASSPHRASE_WRONG',
-      `wrong passphrase for ${path}, or it is damaged or not a backup`,
-      {
-        cause,
-      },
-    );
+    if (opened) {
+      throw new DeribitKeysError(
+        'ERR_KEY_UNREADABLE',
+        `${path} is damaged: the passphrase opens it, but not all of it`,
+        {
+          cause,
+          hint: 'copy it again from where it was kept, or use an older backup',
+        },
+      );
+    }
+    throw new DeribitKeysError('ERR_PASSPHRASE_WRONG', `wrong passphrase for ${path}, or it is damaged`, { cause });
   }
   try {
     return parseTar(tar).map(({ name, data }) => ({ path: name, content: data ?? new Uint8Array() }));

@@ -1,6 +1,7 @@
 import { lstatSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DeribitKeysError } from '../errors.js';
+import { shellWord } from '../util/text.js';
 
 const REASONS: Readonly<Record<string, string>> = {
   ENOSPC: 'the disk is full',
@@ -24,15 +25,15 @@ export function errnoOf(error: unknown): string {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
 }
 
-/** Says whose `path` is, or the nearest folder above it that can be seen, if it is another user's. */
-function ownerOf(path: string): string {
+/** Another user whose `path` is, or the nearest folder above it that can be seen; null if it is this user's. */
+function otherOwner(path: string): { readonly at: string; readonly user: string } | null {
   const me = process.geteuid?.();
   for (let at = path; ; at = dirname(at)) {
     try {
       const { uid } = lstatSync(at);
-      return uid === me || me === undefined ? '' : ` (${at} belongs to ${userName(uid)})`;
+      return uid === me || me === undefined ? null : { at, user: userName(uid) };
     } catch {
-      if (dirname(at) === at) return '';
+      if (dirname(at) === at) return null;
     }
   }
 }
@@ -47,15 +48,41 @@ function userName(uid: number): string {
   }
 }
 
+/** What the user can do about an error. */
+function wayOut(errno: string, path: string, owner: { readonly user: string } | null): string {
+  switch (errno) {
+    case 'EACCES':
+    case 'EPERM':
+      return owner === null
+        ? `check who may use it (ls -ld ${shellWord(path)})`
+        : `be ${owner.user}, or name a file or folder of your own (for the keystore: --keys-dir <dir>)`;
+    case 'ENOENT':
+      return `check the path, or make its folder (mkdir -p ${shellWord(dirname(path))})`;
+    case 'ENOTDIR':
+    case 'EISDIR':
+    case 'ELOOP':
+    case 'ENAMETOOLONG':
+      return 'check the path';
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return 'free some space';
+    case 'EROFS':
+      return 'name a place that can be written';
+    default:
+      return 'fix that';
+  }
+}
+
 /** Turns a file-system error into one sentence; errors that are ours already pass unchanged. */
 export function fileError(error: unknown, doing: string, path: string): DeribitKeysError {
   if (error instanceof DeribitKeysError) return error;
   const errno = errnoOf(error);
-  const denied = errno === 'EACCES' || errno === 'EPERM';
-  const reason = `${REASONS[errno] ?? (errno || 'the file system refused')}${denied ? ownerOf(path) : ''}`;
+  const owner = errno === 'EACCES' || errno === 'EPERM' ? otherOwner(path) : null;
+  const whose = owner === null ? '' : ` (${owner.at} belongs to ${owner.user})`;
+  const reason = `${REASONS[errno] ?? (errno || 'the file system refused')}${whose}`;
   return new DeribitKeysError('ERR_KEYSTORE_IO', `cannot ${doing} ${path}: ${reason}`, {
     cause: error,
-    hint: 'nothing was changed in the keystore; fix that, then run the same command again',
+    hint: `nothing was changed in the keystore; ${wayOut(errno, path, owner)}, then run the same command again`,
   });
 }
 

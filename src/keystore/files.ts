@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, readSync, type Stats } from 'node:fs';
-import { type FileHandle, link, mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { access, type FileHandle, link, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { DeribitKeysError } from '../errors.js';
 import { errnoOf, explaining, fileError } from './file-errors.js';
@@ -168,9 +168,18 @@ export async function publish(temporary: string, path: string): Promise<void> {
   }
 }
 
-/** @throws `ERR_NAME_TAKEN` where anything stands at `path` */
-export async function requireNoFile(path: string): Promise<void> {
+/**
+ * Requires that a new file can be made at `path`, before any work whose result goes there.
+ * @throws `ERR_NAME_TAKEN` where anything stands at `path`, `ERR_KEYSTORE_IO` where its folder cannot be written
+ */
+export async function requireNewFile(path: string): Promise<void> {
   if ((await statOrNull(path)) !== null) throw fileTaken(path);
+  await requireWritableFolder(path);
+}
+
+/** @throws `ERR_KEYSTORE_IO` where the folder of `path` is missing or cannot be written */
+export function requireWritableFolder(path: string): Promise<void> {
+  return explaining('write', path, () => access(dirname(path), constants.W_OK | constants.X_OK));
 }
 
 /**
@@ -178,7 +187,7 @@ export async function requireNoFile(path: string): Promise<void> {
  * @throws `ERR_NAME_TAKEN` where the name is taken, `ERR_KEYSTORE_IO`
  */
 export async function createFile(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
-  await requireNoFile(path);
+  await requireNewFile(path);
   await explaining('write', path, async () => {
     const temporary = temporaryPath(path);
     await writeFlushed(temporary, content, { mode });

@@ -213,7 +213,7 @@ export async function takeLock(folder: string, name: string, options: LockOption
   // what was computed until now, such as an RSA key, is not stored after an interruption
   if (signal?.aborted) throw interrupted();
 
-  await explaining('lock', path, async () => {
+  await explaining(`lock ${what} in`, folder, async () => {
     let cleared = 0;
     let patient = false;
     for (;;) {

@@ -8,6 +8,20 @@ export function isKeyName(name: string): boolean {
   return NAME.test(name) && !RESERVED.test(name);
 }
 
+/** Names of devices on Windows, whatever follows a dot: a file of such a name cannot be copied there. */
+const DEVICE = /^(con|prn|aux|nul|(com|lpt)[0-9])(\.|$)/i;
+
+/**
+ * Returns `name` if it can be the name of a new key.
+ * @throws `ERR_USAGE` if it cannot
+ */
+export function requireNewKeyName(name: string): string {
+  if (!DEVICE.test(name)) return requireKeyName(name);
+  throw new DeribitKeysError('ERR_USAGE', `"${name}" cannot be the name of a key: Windows has a device of that name`, {
+    hint: 'choose another name',
+  });
+}
+
 /**
  * Returns `name` if it can be the name of a key.
  * @throws `ERR_USAGE` if it cannot

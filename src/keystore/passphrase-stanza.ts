@@ -80,7 +80,15 @@ export function passphraseIdentity(passphrase: Secret, signal?: AbortSignal): Id
       const logN = /^[1-9]\d*$/.test(args[2] ?? '') ? Number(args[2]) : Number.NaN;
       // it must be the only stanza, so that nobody else can have written the file
       if (stanzas.length !== 1 || args.length !== 3 || salt.length !== 16 || body.length !== 32) return null;
-      if (!(logN <= MAX_WORK_FACTOR)) throw new Error(`the work factor ${args[2]} is too high`);
+      if (!(logN <= MAX_WORK_FACTOR)) {
+        throw new DeribitKeysError(
+          'ERR_KEY_UNSUPPORTED',
+          `the work factor of the age file is above ${MAX_WORK_FACTOR}`,
+          {
+            hint: 'encrypt it again: age --decrypt <file> | age --passphrase > <new file>',
+          },
+        );
+      }
       const decipher = createDecipheriv(ALGORITHM, await deriveKey({ passphrase, salt, logN, signal }), NONCE, {
         authTagLength: TAG_BYTES,
       });

@@ -3,6 +3,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DeribitKeysError } from '../errors.js';
+import { shellWord } from '../util/text.js';
 import { errnoOf, fileError } from './file-errors.js';
 import { MAX_FILE_BYTES, readChecked, readHandle, statOrNull, tooLarge } from './files.js';
 
@@ -24,7 +25,6 @@ const WRITABLE_BY_ANYBODY = 0o222;
 const STICKY = 0o1000;
 
 const octal = (mode: number) => (mode & 0o7777).toString(8).padStart(4, '0');
-const quoted = (path: string) => (/^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`);
 
 function refusal(message: string, hint: string): DeribitKeysError {
   return new DeribitKeysError('ERR_PERMISSIONS', message, { hint });
@@ -50,7 +50,7 @@ export function requireOwnChange(path: string, stats: Stats): void {
   if (!isOfOthers(stats)) return;
   throw refusal(
     `the unfinished change ${path} may be another user's ${ownerAndMode(stats)}: it is not carried out`,
-    `inspect it, then delete it; or if it is yours: chown it to yourself and run: chmod -R go-w ${quoted(path)}`,
+    `inspect it, then delete it; or if it is yours: chown it to yourself and run: chmod -R go-w ${shellWord(path)}`,
   );
 }
 
@@ -62,7 +62,7 @@ export function requireOwnFile(path: string, stats: Stats): void {
   if (!isOfOthers(stats)) return;
   throw refusal(
     `${path} names the signer of a key and may be another user's ${ownerAndMode(stats)}`,
-    `inspect what it names; if that is right, chown the file to yourself and run: chmod go-w ${quoted(path)}`,
+    `inspect what it names; if that is right, chown the file to yourself and run: chmod go-w ${shellWord(path)}`,
   );
 }
 
@@ -71,26 +71,26 @@ interface FoundFile {
   readonly stats: Stats;
   readonly me: number;
   readonly policy: PermissionPolicy;
+  /** What it holds, for errors. */
+  readonly what: string;
 }
 
-function checkFile({ path, stats, me, policy }: FoundFile): void {
+function checkFile(file: FoundFile): void {
+  const { path, stats, me, policy, what } = file;
   if (stats.uid !== me && stats.uid !== 0) {
     throw refusal(
-      `the private key ${path} belongs to another user (uid ${stats.uid})`,
-      'run as that user, copy the key to a file of your own, or use --allow-insecure-permissions',
+      `the ${what} ${path} belongs to another user (uid ${stats.uid})`,
+      'run as that user, copy it to a file of your own, or use --allow-insecure-permissions',
     );
   }
   const mounted = policy === 'mounted' && stats.uid === 0;
   if ((stats.mode & (mounted ? OTHERS_BUT_GROUP_READ : OTHERS)) === 0) return;
-  throw refusal(
-    `the private key ${path} can be read or written by others (mode ${octal(stats.mode)})`,
-    hintFor({ path, stats, me, policy }),
-  );
+  throw refusal(`the ${what} ${path} can be read or written by others (mode ${octal(stats.mode)})`, hintFor(file));
 }
 
 /** A secret that a container runtime mounts is root's, or read-only: `chmod` does not work on it. */
 function hintFor({ path, stats: { uid, mode }, me, policy }: FoundFile): string {
-  const chmod = `run: chmod 600 ${quoted(path)}`;
+  const chmod = `run: chmod 600 ${shellWord(path)}`;
   const isMount = uid === 0 && (me !== 0 || (mode & WRITABLE_BY_ANYBODY) === 0);
   if (!isMount) return chmod;
   if ((mode & OTHERS_BUT_GROUP_READ) === 0) {
@@ -98,7 +98,7 @@ function hintFor({ path, stats: { uid, mode }, me, policy }: FoundFile): string 
   }
   return (
     'if Kubernetes mounts it, set defaultMode: 0440 and an fsGroup; if Docker Compose does, set mode: 0400 and the uid ' +
-    `of this user for the secret; otherwise run as root: chmod 600 ${quoted(path)}`
+    `of this user for the secret; otherwise run as root: chmod 600 ${shellWord(path)}`
   );
 }
 
@@ -110,7 +110,7 @@ export function describeSharedFile(path: string, stats: Stats): string | null {
   const { uid, mode } = stats;
   const isOwn = hasFileModes() && stats.isFile() && uid === process.geteuid?.() && (mode & WRITABLE_BY_ANYBODY) !== 0;
   if (!isOwn || (mode & OTHERS) === 0) return null;
-  return `note: other users can read ${path} (mode ${octal(mode)}): chmod 600 ${quoted(path)}`;
+  return `note: other users can read ${path} (mode ${octal(mode)}): chmod 600 ${shellWord(path)}`;
 }
 
 /**
@@ -131,19 +131,19 @@ export function requireKeptMode(path: string, { mode }: Stats, keystore: string)
  * Refuses a folder in which others can replace a private key.
  * @throws `ERR_PERMISSIONS`
  */
-export function requireSafeFolder(folder: string): void {
+export function requireSafeFolder(folder: string, what = 'private key'): void {
   if (!hasFileModes()) return;
   const stats = statSync(folder);
   if ((stats.mode & WRITABLE_BY_ALL) !== 0 && (stats.mode & STICKY) === 0) {
     throw refusal(
       `anybody can replace files in the folder ${folder} (mode ${octal(stats.mode)})`,
-      `run: chmod go-w ${quoted(folder)}`,
+      `run: chmod go-w ${shellWord(folder)}`,
     );
   }
   if (stats.uid !== process.geteuid?.() && stats.uid !== 0) {
     throw refusal(
-      `the folder ${folder} of the private key belongs to another user (uid ${stats.uid})`,
-      'run as that user, keep keys in a folder of your own, or use --allow-insecure-permissions',
+      `the folder ${folder} of the ${what} belongs to another user (uid ${stats.uid})`,
+      'run as that user, keep it in a folder of your own, or use --allow-insecure-permissions',
     );
   }
 }
@@ -152,22 +152,23 @@ export function requireSafeFolder(folder: string): void {
  * Reads the file of a private key after checking who else can: the file that is opened, not what its name meant before.
  * A pipe such as `<(gpg -d key.pem.gpg)` is read as well, but not in the place of a file `ofKeystore`. On Windows, modes
  * and owners are not checked.
+ * @param what what the file holds, for errors; default: a private key
  * @throws `ERR_PERMISSIONS` with the command that fixes it; `ERR_KEY_UNREADABLE` if there is no such file
  */
 export async function readPrivateFile(
   path: string,
   policy: PermissionPolicy = 'strict',
-  { ofKeystore = false } = {},
+  { ofKeystore = false, what = 'private key' } = {},
 ): Promise<Buffer> {
   try {
     const checks = policy !== 'any' && hasFileModes();
     const me = process.geteuid?.() ?? -1;
     const isPipe = statSync(path).isFIFO();
     const check = (stats: Stats) => {
-      if (checks) checkFile({ path, stats, me, policy });
+      if (checks) checkFile({ path, stats, me, policy, what });
     };
     if (checks) {
-      requireSafeFolder(dirname(path));
+      requireSafeFolder(dirname(path), what);
       const link = await statOrNull(path);
       if (link?.isSymbolicLink()) {
         if (link.uid !== me && link.uid !== 0) {
@@ -177,17 +178,20 @@ export async function readPrivateFile(
           );
         }
         // an open pipe has no folder
-        if (!isPipe) requireSafeFolder(dirname(realpathSync(path)));
+        if (!isPipe) requireSafeFolder(dirname(realpathSync(path)), what);
       }
     }
     return isPipe && !ofKeystore ? await readInput(path, { check }) : readChecked(path, check);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') {
-      throw new DeribitKeysError('ERR_KEY_UNREADABLE', `there is no private key file ${path}`, { cause: error });
+      throw new DeribitKeysError('ERR_KEY_UNREADABLE', `there is no ${what} file ${path}`, {
+        cause: error,
+        hint: 'check the path',
+      });
     }
     const explained = fileError(error, 'read', path);
     if (explained.code !== 'ERR_KEYSTORE_IO') throw explained;
-    throw new DeribitKeysError('ERR_KEY_UNREADABLE', explained.message, { cause: explained });
+    throw explained.with({ code: 'ERR_KEY_UNREADABLE' });
   }
 }
 

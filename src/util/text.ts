@@ -51,6 +51,11 @@ export function parseDuration(text: string): number {
   );
 }
 
+/** A word for a POSIX shell, quoted where it must be. */
+export function shellWord(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}
+
 /** A duration in words, in its largest fitting unit, rounded down: `90 days`. */
 export function formatDuration(ms: number): string {
   const [size, word] =

@@ -1,5 +1,6 @@
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { temporaryFolder } from '../support/cli.js';
@@ -47,6 +48,23 @@ describe('page', () => {
     expect(readFileSync(join(folder, 'deribit-keys.html'), 'utf8')).toBe('mine');
     expect((await page('--force')).exitCode).toBe(0);
     expect(readFileSync(join(folder, 'deribit-keys.html'), 'utf8')).toBe(HTML);
+  });
+
+  it('does not replace a pipe or a device, even if it is forced, and writes behind a link', async () => {
+    const pipe = join(folder, 'pipe');
+    execFileSync('mkfifo', [pipe]);
+    mkdirSync(join(folder, 'folder'));
+    for (const out of [pipe, '/dev/null', 'folder']) {
+      const { exitCode, stderr } = await page('--force', '--out', out, '--json');
+      expect(exitCode).toBe(1);
+      expect(JSON.parse(stderr).error.message).toMatch(/not a regular file$/);
+    }
+    expect(statSync(pipe).isFIFO()).toBe(true);
+    writeFileSync(join(folder, 'target.html'), 'old');
+    symlinkSync('target.html', join(folder, 'link.html'));
+    expect((await page('--force', '--out', 'link.html')).exitCode).toBe(0);
+    expect(lstatSync(join(folder, 'link.html')).isSymbolicLink()).toBe(true);
+    expect(readFileSync(join(folder, 'target.html'), 'utf8')).toBe(HTML);
   });
 
   it('says what to do where the page was not built', async () => {

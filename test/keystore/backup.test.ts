@@ -191,11 +191,27 @@ describe('restoring', () => {
     const path = await forge(await files());
     const store = newStore();
     expect(await codeOf(restoreBackup(store, { path, passphrase: new Secret('wrong') }))).toBe('ERR_PASSPHRASE_WRONG');
-    writeFileSync(path, 'no backup');
-    expect(await codeOf(restoreBackup(store, { path, passphrase: PASSPHRASE }))).toBe('ERR_PASSPHRASE_WRONG');
-    expect(await codeOf(restoreBackup(store, { path: `${path}.none`, passphrase: PASSPHRASE }))).toBe(
-      'ERR_KEY_UNREADABLE',
-    );
+    writeFileSync(`${path}.text`, 'no backup');
+    for (const other of [`${path}.text`, `${path}.none`, store.folder]) {
+      const error = await errorOf(restoreBackup(store, { path: other, passphrase: PASSPHRASE }));
+      expect(error.code).toBe('ERR_KEY_UNREADABLE');
+      expect(error.message).toContain(other);
+      expect(error.hint).toBe('name a file that the command backup wrote');
+    }
+  });
+
+  it('does not call the passphrase wrong where it opens a file that is damaged behind its header', async () => {
+    const path = await forge(await files());
+    const sealed = readFileSync(path);
+    writeFileSync(path, sealed.with(sealed.length - 1, (sealed.at(-1) ?? 0) ^ 1));
+    const cut = await errorOf(restoreBackup(newStore(), { path, passphrase: PASSPHRASE }));
+    expect(cut).toMatchObject({
+      code: 'ERR_KEY_UNREADABLE',
+      message: expect.stringContaining('the passphrase opens it'),
+    });
+    writeFileSync(path, sealed.toString('latin1').replace(/^(-> scrypt \S+) \d+$/m, '$1 30'), 'latin1');
+    const costly = await errorOf(restoreBackup(newStore(), { path, passphrase: PASSPHRASE }));
+    expect(costly).toMatchObject({ code: 'ERR_KEY_UNSUPPORTED', message: expect.stringContaining('work factor') });
   });
 
   it.each([

@@ -1,7 +1,5 @@
-import { access, constants } from 'node:fs/promises';
 import type { Command } from 'commander';
 import type { Secret } from '../../crypto/secret.js';
-import { DeribitKeysError } from '../../errors.js';
 import type { Context } from '../context.js';
 import { examples, secretOption } from '../options.js';
 import type { Act } from '../program.js';
@@ -22,8 +20,8 @@ export function defineBackup(command: Command, act: Act): void {
     .action(
       act(async (cx, file: string) => {
         const { requireKeysToBackUp, writeBackup } = await import('../../keystore/backup.js');
-        const { requireNoFile } = await import('../../keystore/files.js');
-        await requireNoFile(file);
+        const { requireNewFile } = await import('../../keystore/files.js');
+        await requireNewFile(file);
         await requireKeysToBackUp(cx.store);
         const passphrase = await requireNewPassphrase(requestFor(cx, 'the backup'));
         cx.out.note('encrypting …');
@@ -31,18 +29,6 @@ export function defineBackup(command: Command, act: Act): void {
         cx.out.result({ file, keys }, () => `${file}: ${keys} ${keys === 1 ? 'key' : 'keys'}`);
       }),
     );
-}
-
-/** Nobody should be asked for the passphrase of a file that is not there. @throws `ERR_KEY_UNREADABLE` */
-async function requireFile(file: string): Promise<void> {
-  try {
-    await access(file, constants.R_OK);
-  } catch (cause) {
-    throw new DeribitKeysError('ERR_KEY_UNREADABLE', `the backup ${file} does not exist or cannot be read`, {
-      cause,
-      hint: 'name a file that deribit-keys backup wrote',
-    });
-  }
 }
 
 export function defineRestore(command: Command, act: Act): void {
@@ -59,8 +45,8 @@ export function defineRestore(command: Command, act: Act): void {
     )
     .action(
       act(async (cx, file: string, names: readonly string[]) => {
-        const { restoreBackup } = await import('../../keystore/backup.js');
-        await requireFile(file);
+        const { requireBackup, restoreBackup } = await import('../../keystore/backup.js');
+        requireBackup(file);
         const restore = (passphrase: Secret) => {
           cx.out.note('decrypting …');
           return restoreBackup(cx.store, { path: file, passphrase, names, signal: cx.host.signal });

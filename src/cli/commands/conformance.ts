@@ -34,7 +34,7 @@ ${examples('conformance --as admin', 'conformance --as admin --report report.jso
     .action(
       act(async (cx, flags: LoginOptions & { report?: string }) => {
         const { checkConformance } = await import('../../workflows/conformance/conformance.js');
-        const { createFile, requireNoFile } = await import('../../keystore/files.js');
+        const { createFile, requireNewFile } = await import('../../keystore/files.js');
         const login = await accountLogin(cx, flags);
         const { environment } = login.endpoint;
         if (environment === 'prod' && !(cx.options.env === 'prod' && cx.options.yes === true)) {
@@ -43,7 +43,7 @@ ${examples('conformance --as admin', 'conformance --as admin --report report.jso
             'run it on the test exchange, or say --env prod --yes',
           );
         }
-        if (flags.report !== undefined) await requireNoFile(flags.report);
+        if (flags.report !== undefined) await requireNewFile(flags.report);
         const workflow = await withSecondFactor(cx, flags);
         const startedAt = new Date().toISOString();
         const result = await checkConformance(workflow, login, {

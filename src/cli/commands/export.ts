@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
 import type { Secret } from '../../crypto/secret.js';
 import { usageError } from '../../errors.js';
-import { createFile } from '../../keystore/files.js';
+import { createFile, requireNewFile } from '../../keystore/files.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import type { Context } from '../context.js';
 import { eitherOr, examples, notEmpty, secretOption } from '../options.js';
@@ -119,6 +119,7 @@ export function defineExport(command: Command, act: Act): void {
               'write it to a file with --out <file>, or show it with --out -',
             );
           }
+          if (flags.out !== undefined && !toStdout) await requireNewFile(flags.out);
           const exported = isPublic
             ? await exportPublic(cx, record, format)
             : await exportPrivate(cx, { record, format: format ?? 'pkcs8', flags });

@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
 import { usageError } from '../../errors.js';
+import { requireNewKeyName } from '../../keystore/names.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { type NewKey, SIGNER_KINDS } from '../../signers/kinds.js';
 import type { Context } from '../context.js';
@@ -66,8 +67,7 @@ export function defineGenerate(command: Command, act: Act): void {
         const { newKeyPassphrase } = await import('../secrets.js');
         const type = flags.type ?? 'ed25519';
         const bits = flags.bits === undefined ? {} : { bits: Number(flags.bits) as 2048 | 3072 | 4096 };
-        cx.store.files(name);
-        await cx.store.requireFree(name);
+        await cx.store.requireFree(requireNewKeyName(name));
         const chosen = chosenKind({ ...flags }, 'generate');
         if (type === 'rsa') cx.out.note(`generating an RSA key of ${flags.bits ?? 3072} bits …`);
         const { encrypt } = flags;

@@ -3,6 +3,7 @@ import { rawEd25519Seed } from '../../crypto/asn1/key-der.js';
 import type { PrivateKey } from '../../crypto/keys.js';
 import type { Secret } from '../../crypto/secret.js';
 import { DeribitKeysError } from '../../errors.js';
+import { requireNewKeyName } from '../../keystore/names.js';
 import type { Context } from '../context.js';
 import { readKeyInput } from '../key-input.js';
 import { eitherOr, examples, secretOption } from '../options.js';
@@ -47,7 +48,7 @@ export function defineImport(command: Command, act: Act): void {
     )
     .action(
       act(async (cx, name: string, source: string, flags: ImportFlags) => {
-        await cx.store.requireFree(name);
+        await cx.store.requireFree(requireNewKeyName(name));
         const { inspectKey, parsePrivateKey } = await import('../../crypto/formats/index.js');
         const { storeKey } = await import('../../keystore/stored-keys.js');
         let opened: Secret | null = null;

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
-import { access, readFile } from 'node:fs/promises';
+import { access, readFile, realpath, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { isDeribitKeysError } from '../../errors.js';
-import { fileError } from '../../keystore/file-errors.js';
-import { createFile, replaceFile } from '../../keystore/files.js';
+import { explaining, fileError } from '../../keystore/file-errors.js';
+import { createFile, replaceFile, requireRegular, statOrNull } from '../../keystore/files.js';
 import { examples, notEmpty } from '../options.js';
 import { fields } from '../output.js';
 import type { Act } from '../program.js';
@@ -38,8 +38,20 @@ async function readPage(): Promise<Buffer> {
   }
 }
 
+/** The file that `path` names, behind any links. @throws `ERR_KEYSTORE_IO` for a folder, a pipe or a device */
+async function requireReplaceable(path: string): Promise<string> {
+  if ((await statOrNull(path)) === null) return path;
+  return explaining('replace', path, async () => {
+    requireRegular(path, await stat(path));
+    return realpath(path);
+  });
+}
+
 async function writePage(content: Buffer, { out, force }: PageFlags): Promise<void> {
-  if (force === true) return replaceFile(out, content, 0o644);
+  if (force === true) {
+    const file = await requireReplaceable(out);
+    return replaceFile(file, content, 0o644);
+  }
   try {
     await createFile(out, content, 0o644);
   } catch (error) {

@@ -3,6 +3,7 @@ import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:
 import { type AddressInfo, connect, type Server } from 'node:net';
 import { basename, dirname, resolve } from 'node:path';
 import { DeribitKeysError, type ErrorCode, isDeribitKeysError, usageError } from '../../errors.js';
+import { requireWritableFolder } from '../../keystore/files.js';
 import { takeLock } from '../../keystore/lock.js';
 import { defined } from '../../util/defined.js';
 
@@ -224,6 +225,7 @@ export async function listen(server: Server, address: ListenAddress, scheme: 'ht
   }
   if (address.kind === 'unix') {
     const { path } = address;
+    await requireWritableFolder(path);
     // of several servers that find a dead socket, one replaces it at a time
     const lock = await takeLock(dirname(path), basename(path), { waitMs: 10_000, what: `the socket ${path}` });
     try {

@@ -4,7 +4,7 @@ import { readdir, readFile, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import { fileError } from '../../keystore/file-errors.js';
-import { makePrivateFolder, writeFlushed } from '../../keystore/files.js';
+import { makePrivateFolder, requireWritableFolder, writeFlushed } from '../../keystore/files.js';
 import { type Lock, takeLock } from '../../keystore/lock.js';
 import { hasFileModes } from '../../keystore/permissions.js';
 
@@ -50,6 +50,7 @@ export async function createSecretFile(folder: string, path?: string): Promise<S
   }
   const file =
     path === undefined ? join(folder, `.auth-server.${randomBytes(4).toString('hex')}.secret`) : resolve(path);
+  await requireWritableFolder(file);
   const lock = await lockOf(file);
   try {
     const secret = (await leftSecret(file)) ?? (await writeSecret(file));
