@@ -17,9 +17,7 @@ const DEVICE = /^(con|prn|aux|nul|(com|lpt)[0-9])(\.|$)/i;
  */
 export function requireNewKeyName(name: string): string {
   if (!DEVICE.test(name)) return requireKeyName(name);
-  throw new DeribitKeysError('ERR_USAGE', `"${name}" cannot be the name of a key: Windows has a device of that name`, {
-    hint: 'choose another name',
-  });
+  throw usageError(`"${name}" cannot be the name of a key: Windows has a device of that name`, 'choose another name');
 }
 
 /**

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
+import { stripVTControlCharacters } from 'node:util';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createPrinter, fields, table } from '../../src/cli/output.js';
@@ -102,7 +103,7 @@ describe('columns', () => {
     ];
     for (let columns = 1; columns <= 140; columns += 1) {
       const { out } = printer({ columns });
-      const lines = table(out, { header, rows, yielding: ['FINGERPRINT', 'SCOPE'] });
+      const lines = table(out, { header, rows, yielding: ['FINGERPRINT', 'SCOPE'] }).map(stripVTControlCharacters);
       expect(Math.max(...lines.map(({ length }) => length))).toBeLessThanOrEqual(columns);
       expect(lines[1]).toMatch(/^(b|…)/);
     }
