@@ -48,8 +48,8 @@ export interface TokenStore {
   get(purpose: TokenPurpose): Promise<StoredToken | null>;
   put(purpose: TokenPurpose, token: StoredToken): Promise<void>;
   /**
-   * Tries to become the one that renews the token; null where another one holds the lock. A lock whose holder died ends
-   * automatically within half a minute.
+   * Tries to become the one that renews the token; null where another one holds the lock. A lock whose holder died should
+   * end automatically within 10 s: others wait for it, but not longer than 15 s.
    */
   lock(purpose: TokenPurpose): Promise<TokenLock | null>;
   close(): Promise<void>;
@@ -82,7 +82,7 @@ export interface SharedTokenOptions {
 
 const POLL_MS = 100;
 /** After this, a process no longer waits for another one's login: longer than the lock of a holder that died. */
-const WAIT_MS = 40_000;
+const WAIT_MS = 15_000;
 
 /** A token is renewed at a moment between these fractions of its life, drawn at random so that a fleet spreads out. */
 const RENEW_FROM = 0.6;

@@ -267,7 +267,7 @@ async function shownMetrics(): Promise<ReadonlyMap<string, ReadonlySet<string>>>
   for (const how of ['login', 'refresh'] as const) metrics.login('bot', how);
   metrics.refusal('bot', 'ERR_UNAUTHORIZED');
   metrics.token('bot', { issuedAtS: 1, expiresAtS: 2 });
-  metrics.keyAge('bot', 1);
+  metrics.keyAge('bot', { registeredAtS: 1, dueAtS: 2 });
   const shown = new Map<string, Set<string>>();
   for (const [, name = '', labels = ''] of (await metrics.render()).matchAll(/^(deribit_keys_\w+)\{(.*?)\}/gm)) {
     const known = shown.get(name) ?? new Set(['job', 'instance']);

@@ -337,6 +337,25 @@ describe('auth-server', () => {
     expect((await fetch(`${metricsUrl}/metrics`, { method: 'POST' })).status).toBe(404);
   });
 
+  test.skipIf(noMetrics)('shows when a key is due for rotation by a policy, and takes a changed policy', async () => {
+    const s = await shop();
+    const policy = join(temporaryFolder(), 'policy.yaml');
+    const write = (words: string) => writeFileSync(policy, `keys:\n  - name: bot\n    scope: trade:read\n${words}`);
+    write('    maxAge: 30d\n');
+    const { metricsUrl } = await start(s, 'bot', '--metrics-listen', '127.0.0.1:0', '--policy', policy);
+    const shown = async (metric: string) => {
+      await fetch(`${metricsUrl}/readyz`);
+      const text = await (await fetch(`${metricsUrl}/metrics`)).text();
+      const [, value] = new RegExp(`^deribit_keys_${metric}\\{key="bot"\\} (\\S+)`, 'm').exec(text) ?? [];
+      return value === undefined ? null : Number(value);
+    };
+    const registered = Number(await shown('key_registered_timestamp_seconds'));
+    expect(await shown('key_rotation_due_timestamp_seconds')).toBeCloseTo(registered + 30 * 86_400, 1);
+    write('');
+    await expect.poll(() => shown('key_rotation_due_timestamp_seconds'), { timeout: 60_000 }).toBeNull();
+    expect(await shown('key_registered_timestamp_seconds')).toBe(registered);
+  });
+
   test('gives each client its keys and scopes, and takes a changed file at once', async () => {
     const s = await shop();
     const file = join(temporaryFolder(), 'clients.yaml');
@@ -449,6 +468,7 @@ test('a draining server answers what is under way, and tells its client not to u
     login: async () => ({
       purpose: { clientId: 'id', fingerprint: 'aa', url: 'http://localhost', scope: null },
       registeredAtMs: null,
+      dueAtMs: null,
       credentials: () => Promise.reject(new Error('not asked for')),
       async renew() {
         isAsked();
@@ -587,6 +607,11 @@ describe('its context', () => {
       'trade:read',
     ]);
     expect(narrowedScope('trade:read', 'account:read')).toBeNull();
+    // no session and no access of its own choice, but a shorter life and one address
+    const words = 'trade:read session:other connection mainaccount expires:60 ip:10.0.0.1';
+    expect(narrowedScope(words, 'trade:read_write')).toBe('expires:60 ip:10.0.0.1 trade:read');
+    expect(narrowedScope('trade:read session:maker', 'trade:read session:maker')).toBe('session:maker trade:read');
+    expect(narrowedScope('session:maker', 'trade:read session:maker')).toBeNull();
   });
 
   test('an address is read, or refused', () => {

@@ -6,6 +6,7 @@ import type { Client } from '../../integrations/auth-server/clients.js';
 import type { Metrics } from '../../integrations/auth-server/metrics.js';
 import type { ServedKey } from '../../integrations/auth-server/served-key.js';
 import { defined } from '../../util/defined.js';
+import type { Policy } from '../../workflows/policy/parse-policy.js';
 import type { Context } from '../context.js';
 import { addTokenStoreOptions, examples, notEmpty, type TokenStoreOptions } from '../options.js';
 import { fields, inLine } from '../output.js';
@@ -21,6 +22,7 @@ interface AuthServerFlags extends TokenStoreOptions {
   readonly tlsKey?: string;
   readonly clientCa?: string;
   readonly metricsListen?: string;
+  readonly policy?: string;
 }
 
 /** How often changed certificates and clients are looked for. */
@@ -32,17 +34,25 @@ function versionOf(path: string): string {
   return stats === undefined ? 'gone' : `${stats.ino}:${stats.mtimeMs}:${stats.size}`;
 }
 
-function servedKey(cx: Context, name: string, shared: boolean): ServedKey {
+interface KeyPolicies {
+  /** The age at which the policy wants a key to be rotated; null where it does not say. */
+  maxAgeMs(name: string): number | null;
+}
+
+function servedKey(cx: Context, name: string, shared: boolean, policies: KeyPolicies): ServedKey {
   const { record: file } = cx.store.files(name);
   return {
     name,
-    version: () => versionOf(file),
+    version: () => `${versionOf(file)} ${policies.maxAgeMs(name)}`,
     timestampMs: () => cx.workflow.clock.timestampMs(),
     async login(scope) {
       const { purpose, record, clientId, renew } = await tokenSource(cx, name, { scope, shared });
+      const registeredAtMs = record.registeredAt === null ? null : Date.parse(record.registeredAt);
+      const maxAgeMs = policies.maxAgeMs(name);
       return {
         purpose,
-        registeredAtMs: record.registeredAt === null ? null : Date.parse(record.registeredAt),
+        registeredAtMs,
+        dueAtMs: registeredAtMs === null || maxAgeMs === null ? null : registeredAtMs + maxAgeMs,
         credentials: async () => ({ clientId, signer: await cx.workflow.signerOf(record) }),
         renew,
       };
@@ -79,6 +89,12 @@ async function readTls({ tlsCert, tlsKey, clientCa }: AuthServerFlags): Promise<
     });
   }
   return tls;
+}
+
+async function readPolicy(path: string | undefined): Promise<Policy | undefined> {
+  if (path === undefined) return undefined;
+  const { parsePolicy } = await import('../../workflows/policy/parse-policy.js');
+  return parsePolicy(await readText(path, 'the policy'));
 }
 
 async function readClients(path: string | undefined, names: readonly string[]): Promise<readonly Client[] | undefined> {
@@ -144,7 +160,9 @@ async function serve(cx: Context, names: readonly string[], flags: AuthServerFla
   const tls = await readTls(flags);
   const clients = await readClients(flags.clients, names);
   const named = await namedTokenStore(cx, flags);
-  const keys = names.map((name) => servedKey(cx, name, named !== null));
+  let policy = await readPolicy(flags.policy);
+  const maxAgeMs = (name: string) => policy?.keys.find((key) => key.name === name)?.maxAgeMs ?? null;
+  const keys = names.map((name) => servedKey(cx, name, named !== null, { maxAgeMs }));
   // asks for passphrases now, while somebody may sit at the terminal
   for (const key of keys) await (await key.login()).credentials();
   const metrics = await metricsIfInstalled(cx, flags.metricsListen !== undefined);
@@ -175,14 +193,17 @@ async function serve(cx: Context, names: readonly string[], flags: AuthServerFla
       );
       cx.out.note('running; stop it with Ctrl-C');
       await notifySystemd(cx, '--ready');
-      const watched = [flags.clients, flags.tlsCert, flags.tlsKey, flags.clientCa].filter((path) => path !== undefined);
+      const files = [flags.clients, flags.tlsCert, flags.tlsKey, flags.clientCa, flags.policy];
+      const watched = files.filter((path) => path !== undefined);
       let state = watched.map(versionOf).join();
       await untilStopped(cx, async (why) => {
         const now = watched.map(versionOf).join();
         if (why === 'timer' && now === state) return;
         state = now;
         try {
-          server.reload({ clients: await readClients(flags.clients, names), tls: await readTls(flags) });
+          const changed = { clients: await readClients(flags.clients, names), tls: await readTls(flags) };
+          policy = await readPolicy(flags.policy);
+          server.reload(changed);
           cx.out.note('reloaded');
         } catch (error) {
           cx.out.note(`not reloaded: ${isDeribitKeysError(error) ? error.message : 'a file cannot be read'}`);
@@ -220,7 +241,8 @@ export function defineAuthServer(command: Command, act: Act): void {
         '--metrics-listen <address>',
         'answer GET /metrics, /healthz and /readyz on an address of its own, without a secret or TLS',
         notEmpty,
-      ),
+      )
+      .option('--policy <file>', 'show in the metrics when a key is due for rotation, by this policy', notEmpty),
   )
     .addHelpText(
       'after',
@@ -238,8 +260,8 @@ export function defineAuthServer(command: Command, act: Act): void {
   GET  /metrics                for Prometheus, with the secret; needs the package prom-client
 
 A request needs no body; one that it has is JSON, and needs Content-Type: application/json. A rotation of a key is
-followed at once. SIGHUP reloads clients and certificates, as does a change of their files; SIGTERM answers what is
-under way, and ends.
+followed at once. SIGHUP reloads clients, certificates and the policy, as does a change of their files; SIGTERM answers
+what is under way, and ends.
 
   $ curl -s -X POST -H "Authorization: Bearer $(cat SECRET-FILE)" http://127.0.0.1:PORT/v1/bot/token
   $ curl -s -X POST -H "Authorization: Bearer $(cat SECRET-FILE)" -H "Content-Type: application/json" \\

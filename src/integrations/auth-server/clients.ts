@@ -78,8 +78,12 @@ export function clientOf(clients: readonly Client[], hash: string): Client | nul
 
 const LEVELS = ['none', 'read', 'read_write'] as const;
 
+/** Words that make a token last shorter, or serve one address: any client may ask for them. */
+const RESTRICTION = /^(expires|ip):/;
+
 /**
- * What of `asked` a client may have: for each resource the lower of the two levels; null where nothing is left.
+ * What of `asked` a client may have: for each resource the lower of the two levels, of the words about the session those
+ * that its limit has, too; null where nothing is left.
  * @throws `ERR_USAGE` for a scope that cannot be read
  */
 export function narrowedScope(asked: string | undefined, limit: string | null): string | null | undefined {
@@ -94,5 +98,6 @@ export function narrowedScope(asked: string | undefined, limit: string | null): 
     }),
   );
   if ([...resources.values()].every((level) => level === 'none')) return null;
-  return formatScope({ resources, others: wanted.others });
+  const others = wanted.others.filter((word) => RESTRICTION.test(word) || most.others.includes(word));
+  return formatScope({ resources, others });
 }

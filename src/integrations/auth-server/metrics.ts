@@ -15,7 +15,8 @@ export interface Metrics {
   refusal(key: string, code: string): void;
   /** Seconds since the epoch. */
   token(key: string, times: { readonly issuedAtS: number; readonly expiresAtS: number }): void;
-  keyAge(key: string, registeredAtS: number): void;
+  /** When the key was registered, and when its policy wants it to be replaced; null where nothing says. */
+  keyAge(key: string, times: { readonly registeredAtS: number | null; readonly dueAtS: number | null }): void;
 }
 
 interface Counter {
@@ -23,6 +24,7 @@ interface Counter {
 }
 interface Gauge {
   set(labels: Readonly<Record<string, string>>, value: number): void;
+  remove(labels: Readonly<Record<string, string>>): void;
 }
 interface Histogram {
   observe(labels: Readonly<Record<string, string>>, value: number): void;
@@ -69,6 +71,9 @@ export async function createMetrics(load?: LoadPackage): Promise<Metrics> {
   const registered = new client.Gauge(
     options('key_registered_timestamp_seconds', 'When the key was registered', ['key']),
   );
+  const due = new client.Gauge(
+    options('key_rotation_due_timestamp_seconds', 'When the key is due for rotation, by the policy', ['key']),
+  );
   return {
     contentType: registry.contentType,
     render: () => registry.metrics(),
@@ -82,7 +87,12 @@ export async function createMetrics(load?: LoadPackage): Promise<Metrics> {
       issued.set({ key }, issuedAtS);
       expires.set({ key }, expiresAtS);
     },
-    keyAge: (key, atS) => registered.set({ key }, atS),
+    keyAge(key, { registeredAtS, dueAtS }) {
+      for (const [gauge, atS] of [[registered, registeredAtS] as const, [due, dueAtS] as const]) {
+        if (atS === null) gauge.remove({ key });
+        else gauge.set({ key }, atS);
+      }
+    },
   };
 }
 

@@ -14,6 +14,8 @@ interface KeyLogin {
   readonly purpose: TokenPurpose;
   /** Milliseconds since the epoch; null where the record does not say. */
   readonly registeredAtMs: number | null;
+  /** When its policy wants it to be rotated; milliseconds since the epoch, null where no policy says. */
+  readonly dueAtMs: number | null;
   credentials(): Promise<{ readonly clientId: string; readonly signer: Signer }>;
   /** Logs in, or trades the refresh token of the expiring token for a new one. */
   renew(expiring: StoredToken | null, onRenewed: (how: 'login' | 'refresh') => void): Promise<StoredToken>;
@@ -22,7 +24,7 @@ interface KeyLogin {
 /** A key that the server signs with. */
 export interface ServedKey {
   readonly name: string;
-  /** A text that changes when the record does: a rotation is noticed by it. It must be cheap. */
+  /** A text that changes when the record or its policy does: a rotation is noticed by it. It must be cheap. */
   version(): string;
   /** Reads the record; `scope` is what tokens are asked for. */
   login(scope?: string): Promise<KeyLogin>;
@@ -43,6 +45,8 @@ interface KeyStatus {
 
 /** A refused login is not tried again for this long, whoever asks. */
 const REFUSED_FOR_MS = 5_000;
+/** Clients choose the scopes of their tokens: for so many of them, tokens are kept. */
+const MOST_SCOPES = 1_000;
 
 interface Entry {
   readonly version: string;
@@ -109,8 +113,12 @@ export class TokenDesk {
     if (known !== undefined && JSON.stringify(known.login.purpose) === JSON.stringify(login.purpose)) {
       entry.token = known.token;
     }
+    // of many scopes, the one that was asked for first is forgotten first
+    const [first] = this.#entries.size < MOST_SCOPES ? [] : this.#entries.keys();
+    if (first !== undefined) this.#entries.delete(first);
     this.#entries.set(scope ?? '', entry);
-    if (login.registeredAtMs !== null) this.#metrics.keyAge(this.key.name, login.registeredAtMs / 1_000);
+    const inS = (atMs: number | null) => (atMs === null ? null : atMs / 1_000);
+    this.#metrics.keyAge(this.key.name, { registeredAtS: inS(login.registeredAtMs), dueAtS: inS(login.dueAtMs) });
     return entry;
   }
 

@@ -40,12 +40,15 @@ export interface RedisTokenStoreOptions {
   readonly load?: LoadPackage | undefined;
 }
 
-/** The lock of a holder that died ends after this; a login takes a few seconds. */
-const LEASE_MS = 30_000;
+/** The lock of a holder that died, or that lost Redis, ends after this; one that works extends it. */
+const LEASE_MS = 10_000;
 /** After a failure, the store counts as away for this long, so that nobody waits for each command's time-out. */
 const AWAY_MS = 3_000;
 
-const RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) else return 0 end";
+const ifOwn = (command: string) =>
+  `if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call(${command}) else return 0 end`;
+const RELEASE = ifOwn("'del', KEYS[1]");
+const EXTEND = ifOwn(`'pexpire', KEYS[1], ${LEASE_MS}`);
 
 /**
  * Shares tokens between hosts through Redis or Valkey (package `redis`, an optional peer). Names and values are opaque to
@@ -59,20 +62,27 @@ export async function redisTokenStore(options: RedisTokenStoreOptions): Promise<
   const seal = sealer(parseStoreKey(key));
   const client = own ?? (await createClient(options));
   let lastError: unknown;
+  /** Ends the wait for a connection that will not come about. */
+  let giveUp: (error: unknown) => void = () => {};
   client.on('error', (error) => {
     lastError = error;
+    if (refusalOf(error) !== null) giveUp(error);
   });
   let connecting: Promise<unknown> | null = null;
   let awayUntilMs = 0;
+  let isClosed = false;
 
   /** @param onLate called where the command is carried out after all, when nobody waits for it any more */
   async function ask<T>(command: () => Promise<T>, onLate?: () => void): Promise<T> {
-    if (performance.now() < awayUntilMs) throw away(name, lastError);
+    if (isClosed || performance.now() < awayUntilMs) throw away(name, lastError);
     let sent = null as Promise<T> | null;
     try {
       return await within(timeoutMs, async () => {
         if (!client.isOpen) {
-          connecting = client.connect().finally(() => {
+          const refused = new Promise<never>((_, reject) => {
+            giveUp = reject;
+          });
+          connecting = Promise.race([client.connect(), refused]).finally(() => {
             connecting = null;
           });
         }
@@ -113,30 +123,45 @@ export async function redisTokenStore(options: RedisTokenStoreOptions): Promise<
     async lock(purpose) {
       const at = nameOf('lock', purpose);
       const holder = randomBytes(16).toString('hex');
-      const release = () => client.eval(RELEASE, { keys: [at], arguments: [holder] });
+      const evaluate = (script: string) => client.eval(script, { keys: [at], arguments: [holder] });
+      const release = () => evaluate(RELEASE);
       const take = () => client.set(at, holder, { PX: LEASE_MS, NX: true });
       if ((await ask(take, () => void release().catch(() => {}))) === null) return null;
+      const extending = setInterval(() => void evaluate(EXTEND).catch(() => {}), LEASE_MS / 3);
+      extending.unref();
       return {
         async release() {
+          clearInterval(extending);
           await ask(release);
         },
       };
     },
     async close() {
+      isClosed = true;
       if (own === undefined && client.isOpen) client.destroy();
     },
   };
 }
 
+/** Why a server that can be reached does not serve: `denied`, or `untrusted`; null for any other failure. */
+function refusalOf(error: unknown): 'denied' | 'untrusted' | null {
+  if (!(error instanceof Error)) return null;
+  const { code = '', message } = error as NodeJS.ErrnoException;
+  if (/^(WRONGPASS|NOAUTH|NOPERM)|\bAUTH\b/.test(message)) return 'denied';
+  return /CERT|ERR_TLS|UNABLE_TO_VERIFY/.test(code) ? 'untrusted' : null;
+}
+
+const WORDS = {
+  denied: ['refuses the user or the password', 'check the user and the password in its URL, and what that user may do'],
+  untrusted: [
+    'has a certificate that is not trusted',
+    'name the PEM file of its authority: --ca-file, or in the library ca',
+  ],
+  away: ['cannot be reached', 'check that Redis runs and takes connections from this host'],
+} as const;
+
 function away(name: string, cause?: unknown): DeribitKeysError {
-  const { code, message } = cause instanceof Error ? (cause as NodeJS.ErrnoException) : { code: '', message: '' };
-  const isDenied = /^(WRONGPASS|NOAUTH|NOPERM)|\bAUTH\b/.test(message);
-  const isUntrusted = /CERT|SELF_SIGNED|ERR_TLS/.test(code ?? '') || code === 'UNABLE_TO_VERIFY_LEAF_SIGNATURE';
-  const [what, hint] = isDenied
-    ? ['refuses the user or the password', 'check the user and the password in its URL, and what that user may do']
-    : isUntrusted
-      ? ['has a certificate that is not trusted', 'name the PEM file of its authority: --ca-file, or in the library ca']
-      : ['cannot be reached', 'check that Redis runs and takes connections from this host'];
+  const [what, hint] = WORDS[refusalOf(cause) ?? 'away'];
   return new DeribitKeysError('ERR_TOKEN_STORE', `the token store ${name} ${what}`, { hint, ...defined({ cause }) });
 }
 
