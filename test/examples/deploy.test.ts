@@ -313,7 +313,9 @@ describe.skipIf(!hasFixture)('what watches the server', () => {
     expect([...names].filter((name) => !text.includes(name))).toEqual([]);
   });
 
-  test('each alert says what has happened, and has a name of its own', () => {
+  test('each alert says what has happened, has a name of its own, and is on the page', () => {
+    const page = read('README.md');
+    expect(rules.map(({ alert }) => alert).filter((alert) => !page.includes(`\`${alert}\``))).toEqual([]);
     expect(new Set(rules.map(({ alert }) => alert)).size).toBe(rules.length);
     for (const { annotations } of rules) expect(annotations.summary).not.toBe('');
   });
