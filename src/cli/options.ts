@@ -275,6 +275,7 @@ export interface TokenStoreOptions {
   readonly tokenStore?: string;
   readonly tokenStoreFile?: string;
   readonly tokenStoreKeyFile?: string;
+  readonly tokenStoreAway?: 'login' | 'refuse';
 }
 
 export function addTokenStoreOptions(command: Command): Command {
@@ -293,6 +294,12 @@ export function addTokenStoreOptions(command: Command): Command {
       '--token-store-key-file <file>',
       'the 32 bytes that stored tokens are encrypted under (env DERIBIT_KEYS_TOKEN_STORE_KEY_FILE)',
       notEmpty,
+    )
+    .addOption(
+      command
+        .createOption('--token-store-away <what>', 'while the store cannot be reached: log in without it, or refuse')
+        .choices(['login', 'refuse'])
+        .default('login'),
     );
 }
 

@@ -174,7 +174,8 @@ export async function validToken(
       isNew = true;
       return renew(expiring);
     };
-    const shared = { store, purpose, renew: renewed, nowMs, signal, onNote: cx.out.note };
+    const { tokenStoreAway: whenAway } = flags;
+    const shared = { store, purpose, renew: renewed, nowMs, signal, whenAway, onNote: cx.out.note };
     let token = cache ? await sharedToken(shared) : await renewed(null);
     if (!isNew && (await source.isRefused(token))) token = await sharedToken({ ...shared, refused: token.accessToken });
     await tellMissingScope(cx, flags.scope, token.scope);

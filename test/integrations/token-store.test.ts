@@ -24,7 +24,7 @@ import {
 import { openKeystore } from '../../src/workflows/library.js';
 import { hasOpenssl, selfSigned } from '../deribit/tls.js';
 import { afterTest } from '../support/after-test.js';
-import { temporaryFolder } from '../support/cli.js';
+import { type CliResult, temporaryFolder } from '../support/cli.js';
 import { thrownBy } from '../support/outcomes.js';
 import { freePort, hasRedis, loadRedis, type RedisServer, startRedis } from '../support/redis.js';
 import { isTaken, shop } from './support.js';
@@ -374,6 +374,56 @@ describe.skipIf(!hasRedis || !hasOpenssl)('a token store in Redis with users and
       });
     },
   );
+});
+
+describe.skipIf(!hasRedis)('a token store that is away', () => {
+  const away = async (...words: string[]) => {
+    const s = await shop();
+    const keyFile = join(s.keysDir, 'store.key');
+    writeFileSync(keyFile, randomBytes(32), { mode: 0o600 });
+    const store = ['--token-store', `redis://127.0.0.1:${await freePort()}`, '--token-store-key-file', keyFile];
+    return { s, argv: [...store, ...words] };
+  };
+
+  it('is a note of token, which logs in for itself, or its error with --token-store-away refuse', async () => {
+    const { s, argv } = await away();
+    const found = await s.run(['token', 'bot', ...argv], { load: loadRedis });
+    expect(found.exitCode).toBe(0);
+    expect(await isTaken(s.sandbox, found.stdout.trim())).toBe(true);
+    expect(found.stderr).toMatch(/the token store redis:\S+ cannot be reached: logging in without it/);
+    const refused = await s.run(['token', 'bot', '--json', ...argv, '--token-store-away', 'refuse'], {
+      load: loadRedis,
+    });
+    expect(refused.exitCode).toBe(4);
+    expect(refused.error()).toMatchObject({ code: 'ERR_TOKEN_STORE' });
+  });
+
+  it.each(['login', 'refuse'] as const)('is what auth-server says, too, and does: %s', async (what) => {
+    const { s, argv } = await away('--token-store-away', what);
+    const abort = new AbortController();
+    let ended = null as Promise<CliResult> | null;
+    let said = '';
+    await new Promise<void>((resolve) => {
+      ended = s.run(['auth-server', 'bot', ...argv], {
+        signal: abort.signal,
+        load: loadRedis,
+        onStdout(text) {
+          said += text;
+          if (said.includes('names')) resolve();
+        },
+      });
+    });
+    const [, url = '', secretFile = ''] = /^url +(\S+)\nsecret file +(\S+)$/m.exec(said) ?? [];
+    const authorization = `Bearer ${readFileSync(secretFile, 'utf8').trim()}`;
+    const response = await fetch(`${url}/v1/bot/token`, { method: 'POST', headers: { authorization } });
+    const answer = (await response.json()) as { error?: { code: string } };
+    expect(answer.error?.code).toBe(what === 'login' ? undefined : 'ERR_TOKEN_STORE');
+    const ready = (await (await fetch(`${url}/readyz`)).json()) as { ready: boolean };
+    expect(ready.ready).toBe(what === 'login');
+    abort.abort();
+    const stderr = (await ended)?.stderr;
+    if (what === 'login') expect(stderr).toMatch(/cannot be reached: logging in without it/);
+  });
 });
 
 describe('a sealed value', () => {

@@ -174,6 +174,8 @@ async function serve(cx: Context, names: readonly string[], flags: AuthServerFla
       address,
       secret: secretFile.secret,
       store: named ?? memoryTokenStore(),
+      whenAway: flags.tokenStoreAway,
+      onNote: cx.out.note,
       clients,
       tls,
       metrics,

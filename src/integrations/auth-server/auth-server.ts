@@ -3,7 +3,6 @@ import { createServer as createHttpsServer, type Server as HttpsServer } from 'n
 import { type AuthParamsOptions, buildAuthParams } from '../../deribit/auth.js';
 import { parseScope } from '../../deribit/scope.js';
 import { usageError } from '../../errors.js';
-import type { TokenStore } from '../../session/token-store.js';
 import { type Client, clientOf, narrowedScope } from './clients.js';
 import {
   answer,
@@ -21,7 +20,7 @@ import {
 } from './local-http.js';
 import { type Metrics, noMetrics } from './metrics.js';
 import { bearerOf, hashOf, isSameHash } from './secret-file.js';
-import { type ServedKey, TokenDesk } from './served-key.js';
+import { type ServedKey, TokenDesk, type TokenSharing } from './served-key.js';
 
 /** One answered request, for a log; it holds no secret. */
 export interface RequestEntry {
@@ -45,13 +44,11 @@ export interface TlsOptions {
   readonly clientCa?: string | undefined;
 }
 
-interface AuthServerOptions {
+interface AuthServerOptions extends TokenSharing {
   readonly keys: readonly ServedKey[];
   readonly address: ListenAddress;
   /** What the operator's own programs present as `Authorization: Bearer`: all keys, all scopes, and `/metrics`. */
   readonly secret: string;
-  /** Where processes share tokens. */
-  readonly store: TokenStore;
   readonly clients?: readonly Client[] | undefined;
   readonly tls?: TlsOptions | undefined;
   readonly metrics?: Metrics | undefined;
@@ -106,9 +103,9 @@ const OWNER: Omit<Client, 'secretHash'> = { name: 'owner', keys: null, scopes: n
  * @throws `ERR_LISTEN` where the address is taken; `ERR_USAGE` for an address that other machines reach without TLS
  */
 export async function startAuthServer(options: AuthServerOptions): Promise<AuthServer> {
-  const { keys, address, store, metrics = noMetrics, metricsAddress, onRequest } = options;
+  const { keys, address, store, whenAway, onNote, metrics = noMetrics, metricsAddress, onRequest } = options;
   requireTls(address, options.tls);
-  const desks = new Map(keys.map((key) => [key.name, new TokenDesk(key, store, metrics)]));
+  const desks = new Map(keys.map((key) => [key.name, new TokenDesk(key, { store, whenAway, onNote, metrics })]));
   const secretHash = hashOf(options.secret);
   let clients = options.clients ?? [];
   let draining = false;

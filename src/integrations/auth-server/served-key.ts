@@ -2,10 +2,10 @@ import type { Signer } from '../../crypto/signer.js';
 import { type DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import {
   isUsable,
+  type SharedTokenOptions,
   type StoredToken,
   sharedToken,
   type TokenPurpose,
-  type TokenStore,
 } from '../../session/token-store.js';
 import type { Metrics } from './metrics.js';
 
@@ -31,6 +31,9 @@ export interface ServedKey {
   /** The time to sign, by the exchange's clock where that is known; milliseconds. */
   timestampMs(): number;
 }
+
+/** Where processes share tokens, what happens while that is away, and who is told. */
+export type TokenSharing = Pick<SharedTokenOptions, 'store' | 'whenAway' | 'onNote'>;
 
 /** What a probe is told of a key. */
 interface KeyStatus {
@@ -59,14 +62,14 @@ interface Entry {
 /** Hands out valid tokens of one key: it renews them as needed, follows the key's rotations, and repeats no refusal. */
 export class TokenDesk {
   readonly key: ServedKey;
-  readonly #store: TokenStore;
+  readonly #sharing: TokenSharing;
   readonly #metrics: Metrics;
   readonly #entries = new Map<string, Entry>();
   #lastLoginMs: number | null = null;
 
-  constructor(key: ServedKey, store: TokenStore, metrics: Metrics) {
+  constructor(key: ServedKey, { metrics, ...sharing }: TokenSharing & { readonly metrics: Metrics }) {
     this.key = key;
-    this.#store = store;
+    this.#sharing = sharing;
     this.#metrics = metrics;
   }
 
@@ -128,7 +131,7 @@ export class TokenDesk {
     entry.failure = null;
     try {
       const token = await sharedToken({
-        store: this.#store,
+        ...this.#sharing,
         purpose: login.purpose,
         refused,
         renew: (expiring) =>
