@@ -28,6 +28,7 @@ export default defineConfig({
     unstubGlobals: true,
     // more than there are cores, since many tests wait for a disk or another process
     maxWorkers: Math.ceil(1.5 * availableParallelism()),
+    globalSetup: ['test/support/bundles.ts'],
     setupFiles: ['test/support/setup.ts'],
     testTimeout: 120_000,
     hookTimeout: 120_000,

@@ -86,7 +86,7 @@ describe('between processes of one host', () => {
     'a holder that is dead has ended, although its parent never asks',
     async () => {
       const folder = temporaryFolder();
-      const words = [process.execPath, worker, folder, '{}'].map((word) => `'${word}'`).join(' ');
+      const words = [process.execPath, worker.path, folder, '{}'].map((word) => `'${word}'`).join(' ');
       // the shell becomes a program that never waits for its children: the killed one stays as a zombie
       const script = `tail -f /dev/null | ${words} & exec sleep 600`;
       const { pid } = spawn('sh', ['-c', script], { stdio: 'ignore', detached: true });

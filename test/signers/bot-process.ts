@@ -10,18 +10,23 @@ const [kind, place = '{}', fixture = '', url = '', clientId = '', snapshot = '']
 const load = async (name: string): Promise<unknown> => createRequire(fixture)(name);
 const where = JSON.parse(place);
 const pem = kind === 'file' ? readFileSync(where.file, 'utf8') : '';
-const signer =
-  kind === 'agent'
-    ? await sshAgentSigner({ ...where, load })
-    : kind === 'token'
-      ? await pkcs11Signer({ ...where, load, pin: readFileSync(where.pinFile, 'utf8') })
-      : await loadSigner({ pem });
-const session = await openSession({ url, clientId, signer });
-await session.request('private/get_account_summary', { currency: 'BTC' });
-writeHeapSnapshot(snapshot);
-process.stdout.write('ready\n');
-process.stdin.once('data', async () => {
-  await session.close();
-  process.stdout.write(`${pem.length}\n`);
-  process.exit(0);
-});
+
+async function logIn(): Promise<void> {
+  const signer =
+    kind === 'agent'
+      ? await sshAgentSigner({ ...where, load })
+      : kind === 'token'
+        ? await pkcs11Signer({ ...where, load, pin: readFileSync(where.pinFile, 'utf8') })
+        : await loadSigner({ pem });
+  const session = await openSession({ url, clientId, signer });
+  await session.request('private/get_account_summary', { currency: 'BTC' });
+  writeHeapSnapshot(snapshot);
+  process.stdout.write('ready\n');
+  process.stdin.once('data', async () => {
+    await session.close();
+    process.stdout.write(`${pem.length}\n`);
+    process.exit(0);
+  });
+}
+
+void logIn();

@@ -3,17 +3,8 @@ import { mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import {
-  buildProgram,
-  FIXTURE,
-  folder,
-  noAgent,
-  noToken,
-  PIN,
-  SOFTHSM_MODULE,
-  softHsm,
-  startAgent,
-} from './support.js';
+import { installProgram } from '../support/program.js';
+import { FIXTURE, folder, noAgent, noToken, PIN, SOFTHSM_MODULE, softHsm, startAgent } from './support.js';
 
 /** A project that has this package installed, with these optional peers beside it. */
 async function install(...peers: readonly string[]): Promise<string> {
@@ -21,14 +12,14 @@ async function install(...peers: readonly string[]): Promise<string> {
   const modules = join(project, 'node_modules');
   const bin = join(modules, 'deribit-keys', 'dist', 'bin');
   mkdirSync(bin, { recursive: true });
-  await buildProgram(join(bin, 'deribit-keys.mjs'));
+  await installProgram(join(bin, 'deribit-keys.cjs'));
   for (const peer of peers) symlinkSync(join(FIXTURE, 'node_modules', peer), join(modules, peer));
   return project;
 }
 
 /** Runs the installed program in its project. */
 async function run(project: string, argv: readonly string[], env: Readonly<Record<string, string>>) {
-  const bin = join(project, 'node_modules', 'deribit-keys', 'dist', 'bin', 'deribit-keys.mjs');
+  const bin = join(project, 'node_modules', 'deribit-keys', 'dist', 'bin', 'deribit-keys.cjs');
   const options = { cwd: project, env: { PATH: process.env.PATH, ...env } };
   const child = promisify(execFile)(process.execPath, [bin, ...argv], options);
   child.child.stdin?.end();

@@ -2,16 +2,14 @@ import { execFileSync, spawn } from 'node:child_process';
 import { createPrivateKey } from 'node:crypto';
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { parsePrivateKey } from '../../src/crypto/formats/index.js';
 import { encodePublicKeyPem } from '../../src/crypto/index.js';
 import { encodePrivateKeyPem } from '../../src/crypto/key-pem.js';
+import { installProgram } from '../support/program.js';
 import { openDesk } from './desk.js';
 import { FIXTURE, folder, noAgent, noToken, PIN, SOFTHSM_MODULE, softHsm, startAgent } from './support.js';
 
-const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const noMemory = !existsSync('/proc/self/mem');
 if (noMemory) process.stderr.write('skipped, tests of what is in memory: there is no /proc/<pid>/mem\n');
 
@@ -72,21 +70,8 @@ async function look(
   env: Readonly<Record<string, string>> = {},
 ) {
   const home = folder();
-  const bundle = join(home, 'bot.mjs');
-  await build({
-    entryPoints: [here('./bot-process.ts')],
-    outfile: bundle,
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    target: 'node20',
-    alias: {
-      '#engine': here('../../src/crypto/engine/native.ts'),
-      '#platform': here('../../src/deribit/platform/node.ts'),
-    },
-    banner: { js: "import{createRequire as __r}from'node:module';const require=__r(import.meta.url);" },
-    logLevel: 'error',
-  });
+  const bundle = join(home, 'bot.cjs');
+  await installProgram(bundle, 'test/signers/bot-process.ts');
   const desk = await openDesk();
   const { publicKey } = await parsePrivateKey(pem);
   const { client_id } = desk.sandbox.addKey({ publicKey: encodePublicKeyPem(publicKey), maxScope: 'account:read' });

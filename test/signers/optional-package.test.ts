@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { loadOptionalPackage, npmCommand } from '../../src/signers/optional-package.js';
-import { buildProgram, FIXTURE, folder, noAgent, startAgent } from './support.js';
+import { installProgram } from '../support/program.js';
+import { FIXTURE, folder, noAgent, startAgent } from './support.js';
 
 describe('loadOptionalPackage', () => {
   // the packages themselves may be installed here
@@ -162,7 +163,7 @@ describe.skipIf(noAgent)('the hint for a missing package, followed literally wit
     );
     const own = { name, version, peerDependencies, peerDependenciesMeta };
     writeFileSync(join(home, 'clone/package.json'), JSON.stringify(own));
-    await buildProgram(join(home, 'clone/dist/bin/deribit-keys.mjs'));
+    await installProgram(join(home, 'clone/dist/bin/deribit-keys.cjs'));
     const env = {
       PATH: process.env.PATH,
       HOME: home,
@@ -176,7 +177,7 @@ describe.skipIf(noAgent)('the hint for a missing package, followed literally wit
     const options = { cwd: join(home, cwd), env };
     await run('npm', ['pack', '--pack-destination', home], { cwd: join(home, 'clone'), env });
     await run('sh', ['-c', install], options);
-    const program = join(home, root, 'dist/bin/deribit-keys.mjs');
+    const program = join(home, root, 'dist/bin/deribit-keys.cjs');
     const add = [program, 'add-agent', 'bot', '--comment', 'bot', '--json'];
     const failure = await run(process.execPath, add, options).catch((error: { stderr: string }) => error);
     const { hint } = JSON.parse(failure.stderr).error as { hint: string };

@@ -6,7 +6,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
 import { onTestFinished } from 'vitest';
 import { encodePublicKeyPem, type PublicKey } from '../../src/crypto/index.js';
 
@@ -205,26 +204,6 @@ export function opensslVerifies(publicKey: PublicKey, message: Uint8Array, signa
   } catch {
     return false;
   }
-}
-
-const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
-
-/** Builds the program as one file. */
-export async function buildProgram(outfile: string): Promise<void> {
-  await build({
-    entryPoints: [here('../../src/cli/main.ts')],
-    outfile,
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    target: 'node20',
-    alias: {
-      '#engine': here('../../src/crypto/engine/native.ts'),
-      '#platform': here('../../src/deribit/platform/node.ts'),
-    },
-    banner: { js: "import{createRequire as __r}from'node:module';const require=__r(import.meta.url);" },
-    logLevel: 'error',
-  });
 }
 
 /** The PIN of all tokens here. */

@@ -1,16 +1,12 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { build } from 'esbuild';
-import { afterAll, afterEach, beforeAll, expect, vi } from 'vitest';
-import { canRun } from './program.js';
+import { afterEach, expect, vi } from 'vitest';
+import { builtProgram, canRun } from './program.js';
 
 /* Processes that take a lock, some in PID namespaces of their own, as containers have them. */
 
 export const CONTAINER = ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child'] as const;
-/** As `unshare` alone makes it: /proc shows the pids of the namespace outside. */
+/** As `unshare` makes it without a /proc of its own: /proc shows the pids of the namespace outside. */
 export const FOREIGN_PROC = ['unshare', '--pid', '--fork', '--kill-child'] as const;
 
 /** Whether this user may make PID namespaces. */
@@ -26,20 +22,7 @@ export interface WorkerOptions {
 
 /** What starts such processes; those that still run after a test are killed. */
 export function lockProcesses() {
-  const made = mkdtempSync(join(tmpdir(), 'deribit-keys-locks-'));
-  const worker = join(made, 'lock-worker.mjs');
-  beforeAll(async () => {
-    await build({
-      entryPoints: [new URL('lock-worker.ts', import.meta.url).pathname],
-      outfile: worker,
-      bundle: true,
-      platform: 'node',
-      format: 'esm',
-      logLevel: 'error',
-    });
-  });
-  afterAll(() => rmSync(made, { recursive: true, force: true }));
-
+  const worker = builtProgram('test/support/lock-worker.ts');
   const running: { kill(signal: 'SIGKILL'): boolean }[] = [];
   afterEach(() => {
     for (const child of running.splice(0)) child.kill('SIGKILL');
@@ -47,7 +30,7 @@ export function lockProcesses() {
 
   /** A process that takes the lock `bot` of a folder; its lines of output, and how to answer them. */
   function startWorker(folder: string, within: readonly string[], options: WorkerOptions = {}) {
-    const [command, ...words] = [...within, process.execPath, worker, folder, JSON.stringify(options)];
+    const [command, ...words] = [...within, process.execPath, worker.path, folder, JSON.stringify(options)];
     const child = spawn(command as string, words, { stdio: ['pipe', 'pipe', 'inherit'] });
     running.push(child);
     let text = '';

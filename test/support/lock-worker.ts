@@ -40,6 +40,6 @@ async function main(): Promise<void> {
   process.stdout.write('released\n');
 }
 
-await main().catch((error: unknown) => {
+main().catch((error: unknown) => {
   process.stdout.write(`${isDeribitKeysError(error) ? error.code : String(error)}\n`);
 });

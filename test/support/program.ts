@@ -1,43 +1,70 @@
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { afterAll, beforeAll } from 'vitest';
+import { afterAll, beforeAll, inject } from 'vitest';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
-/** Bundles a program as it stands into `folder`, and gives the path of the bundle. */
-async function bundle(folder: string, entryPoint: string): Promise<string> {
-  const outfile = join(folder, 'deribit-keys.cjs');
-  await build({
-    absWorkingDir: root,
-    entryPoints: [entryPoint],
-    outfile,
-    bundle: true,
-    platform: 'node',
-    target: 'node20',
-    format: 'cjs',
-    define: { 'import.meta.dirname': '__dirname' },
-    alias: {
-      '#engine': join(root, 'src/crypto/engine/native.ts'),
-      '#platform': join(root, 'src/deribit/platform/node.ts'),
-    },
-    logLevel: 'error',
-  });
+/** Packages that are loaded from their own files: with them in the bundle, every start of the program parses them. */
+const SEPARATE = ['undici', 'yaml'] as const;
+
+/** Writes `path` by `write` under another name first: another worker may write the same file. */
+async function writeOnce(path: string, write: (unfinished: string) => unknown): Promise<void> {
+  if (existsSync(path)) return;
+  const unfinished = `${path}.${process.pid}`;
+  await write(unfinished);
+  if (!existsSync(path)) renameSync(unfinished, path);
+}
+
+/** The bundle of a program, made from its sources once in a run of the suite. */
+async function bundle(entryPoint: string): Promise<string> {
+  const shared = inject('bundles');
+  const outfile = join(shared, `${basename(entryPoint, '.ts')}.cjs`);
+  const separate = SEPARATE.map((name) => [name, join(shared, name)] as const);
+  for (const [name, path] of separate) {
+    await writeOnce(path, (unfinished) => cpSync(join(root, 'node_modules', name), unfinished, { recursive: true }));
+  }
+  await writeOnce(outfile, (unfinished) =>
+    build({
+      absWorkingDir: root,
+      entryPoints: [entryPoint],
+      outfile: unfinished,
+      bundle: true,
+      platform: 'node',
+      target: 'node20',
+      format: 'cjs',
+      define: { 'import.meta.dirname': '__dirname' },
+      alias: {
+        '#engine': join(root, 'src/crypto/engine/native.ts'),
+        '#platform': join(root, 'src/deribit/platform/node.ts'),
+        ...Object.fromEntries(separate),
+      },
+      external: separate.flatMap(([, path]) => [path, `${path}/*`]),
+      supported: { 'dynamic-import': false },
+      minifyWhitespace: true,
+      logLevel: 'error',
+    }),
+  );
   return outfile;
 }
 
+/** Puts a program as it stands at `path`. */
+export async function installProgram(path: string, entryPoint = 'src/cli/main.ts'): Promise<void> {
+  const bundled = await bundle(entryPoint);
+  mkdirSync(dirname(path), { recursive: true });
+  copyFileSync(bundled, path);
+}
+
 /** The program of this file's tests, as a process of its own runs it: made before them, deleted after them. */
-export function builtProgram(entryPoint = 'src/cli/main.ts'): { readonly path: string } {
-  const made = { folder: '', path: '' };
-  beforeAll(async () => {
-    made.folder = mkdtempSync(join(tmpdir(), 'deribit-keys-program-'));
-    made.path = await bundle(made.folder, entryPoint);
-  });
-  afterAll(() => rmSync(made.folder, { recursive: true, force: true }));
-  return made;
+export function builtProgram(entryPoint?: string): { readonly path: string } {
+  const folder = mkdtempSync(join(tmpdir(), 'deribit-keys-program-'));
+  const path = join(folder, 'deribit-keys.cjs');
+  beforeAll(() => installProgram(path, entryPoint));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+  return { path };
 }
 
 /** How a process ended. */

@@ -1,0 +1,20 @@
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TestProject } from 'vitest/node';
+
+declare module 'vitest' {
+  export interface ProvidedContext {
+    /** A folder for the programs that tests of this run bundle. */
+    readonly bundles: string;
+  }
+}
+
+/** Called by vitest before the first test; what it returns is called after the last one. */
+export function setup(project: TestProject): () => void {
+  const bundles = mkdtempSync(join(tmpdir(), 'deribit-keys-bundles-'));
+  // some tests run a program as another user
+  chmodSync(bundles, 0o755);
+  project.provide('bundles', bundles);
+  return () => rmSync(bundles, { recursive: true, force: true });
+}
