@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { openKeystore } from '../../src/keystore/keystore.js';
 import { openPrivateKey } from '../../src/keystore/open-key.js';
-import { temporaryFolder } from '../support/cli.js';
+import { cli, temporaryFolder } from '../support/cli.js';
 import { builtProgram, canRun, type ProcessEnd, runProcess } from '../support/program.js';
 import { isRoot } from './support.js';
 
@@ -23,11 +23,12 @@ const program = builtProgram();
 const hasStrace = await canRun('strace', '-f', 'true');
 const hasSetpriv = isRoot && (await canRun('setpriv', '--reuid=12345', '--clear-groups', 'true'));
 
-const run = (keysDir: string, ...args: readonly string[]) =>
+const run = (keysDir: string, ...args: readonly string[]) => cli([...args, '--keys-dir', keysDir, '--json']);
+const runOwnProcess = (keysDir: string, ...args: readonly string[]) =>
   runProcess(process.execPath, [program.path, ...args, '--keys-dir', keysDir, '--json']);
 
 /** The error of a command that must have failed, with one document on stderr and nothing on stdout. */
-function failure(end: ProcessEnd): { code: string; message: string; hint: string } {
+function failure(end: Pick<ProcessEnd, 'stdout' | 'stderr'>): { code: string; message: string; hint: string } {
   expect(end.stdout).toBe('');
   const { error } = JSON.parse(end.stderr) as { error: { code: string; message: string; hint: string } };
   return error;
@@ -240,7 +241,7 @@ describe.skipIf(!hasStrace)('a device that fails (needs strace)', () => {
 it('two processes that generate the same name at once: one wins, the other says so', async () => {
   for (let round = 0; round < 5; round += 1) {
     const keys = join(temporaryFolder(), 'keys');
-    const ends = await Promise.all([1, 2, 3].map(() => run(keys, 'generate', 'bot')));
+    const ends = await Promise.all([1, 2, 3].map(() => runOwnProcess(keys, 'generate', 'bot')));
     expect(ends.map(({ exitCode }) => exitCode).sort()).toEqual([0, 1, 1]);
     for (const end of ends.filter(({ exitCode }) => exitCode === 1)) {
       expect(['ERR_NAME_TAKEN', 'ERR_LOCKED']).toContain(failure(end).code);
@@ -259,7 +260,9 @@ it('two processes that import the same name at once: one wins, the other says so
   await run(source, 'generate', 'a');
   await run(source, 'generate', 'b');
   const keys = join(temporaryFolder(), 'keys');
-  const ends = await Promise.all(['a', 'b'].map((name) => run(keys, 'import', 'bot', join(source, `${name}.pem`))));
+  const ends = await Promise.all(
+    ['a', 'b'].map((name) => runOwnProcess(keys, 'import', 'bot', join(source, `${name}.pem`))),
+  );
   expect(ends.map(({ exitCode }) => exitCode).sort()).toEqual([0, 1]);
   const store = openKeystore(keys);
   await openPrivateKey(store, await store.read('bot'));
