@@ -20,4 +20,9 @@ function once<Parameters extends { readonly salt: Uint8Array }>(
   };
 }
 
-export const engine: Engine = { ...native, pbkdf2: once(native.pbkdf2), scrypt: once(native.scrypt) };
+export const engine: Engine = {
+  ...native,
+  pbkdf2: once(native.pbkdf2),
+  scrypt: once(native.scrypt),
+  bcryptPbkdf: once(native.bcryptPbkdf),
+};

@@ -21,6 +21,13 @@ export interface ScryptParameters {
   readonly length: number;
 }
 
+/** The parameters of bcrypt_pbkdf of OpenBSD; `length` in bytes, at most 1,024. */
+export interface BcryptParameters {
+  readonly salt: Uint8Array;
+  readonly rounds: number;
+  readonly length: number;
+}
+
 /** A checked public key: its algorithm and canonical SubjectPublicKeyInfo. */
 export interface VerificationKey {
   readonly algorithm: KeyAlgorithm;
@@ -73,6 +80,9 @@ export interface Engine {
 
   /** RFC 7914 §6. Does not block. */
   scrypt(password: Uint8Array, parameters: ScryptParameters): Promise<Bytes>;
+
+  /** The key derivation of OpenSSH's private key files. Password and salt are not empty. Does not block. */
+  bcryptPbkdf(password: Uint8Array, parameters: BcryptParameters): Promise<Bytes>;
 
   /**
    * AES-128, -192 or -256 in CBC mode with PKCS#7 padding, by the length of `key`. Null where the data is not a positive

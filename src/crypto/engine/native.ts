@@ -186,6 +186,11 @@ export const engine: Engine = {
     return plainBytes(createHmac('sha256', key).update(data).digest());
   },
 
+  async bcryptPbkdf(password, parameters) {
+    const { bcryptPbkdf } = await import('./key-derivation.js');
+    return bcryptPbkdf(password, parameters);
+  },
+
   async pbkdf2(password, { hash, salt, iterations, length }) {
     return plainBytes(await promisify(pbkdf2)(password, salt, iterations, length, hash));
   },

@@ -5,6 +5,7 @@ import { DeribitKeysError } from '../../errors.js';
 import { type Bytes, bitLength, concatBytes, ownBuffer } from '../bytes.js';
 import { passesMillerRabin } from '../rsa-checks.js';
 import type { Engine } from './engine.js';
+import { bcryptPbkdf } from './key-derivation.js';
 import {
   type CryptoKey,
   ed25519PublicKey,
@@ -150,6 +151,7 @@ export const engine: Engine = {
 
   pbkdf2,
   scrypt,
+  bcryptPbkdf,
   aesCbcDecrypt,
   aesCbcDecryptBlocks,
   aesCbcEncrypt,

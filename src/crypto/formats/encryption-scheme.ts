@@ -1,8 +1,8 @@
 import { type DerNode, integerOf, isTag, octetStringOf, oidOf, sequenceOf, TAG } from '../asn1/der.js';
 import { utf8Bytes } from '../bytes.js';
 import type { Engine, PbkdfHash } from '../engine/engine.js';
+import { pkcs12Kdf } from '../engine/key-derivation.js';
 import { refuseKind, unreadable } from '../key-errors.js';
-import { pkcs12Kdf } from './key-derivation.js';
 import { encryptAgain, limitCost, MAX_ITERATIONS } from './passphrase.js';
 
 /** Bytes to derive from a passphrase. */

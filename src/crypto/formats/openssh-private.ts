@@ -4,7 +4,6 @@ import type { Engine } from '../engine/engine.js';
 import { notTogether, refuseKind } from '../key-errors.js';
 import type { PrivateKey } from '../keys.js';
 import type { SecretLike } from '../secret.js';
-import { bcryptPbkdf } from './key-derivation.js';
 import { limitCost, passphraseToRead, wrongPassphrase } from './passphrase.js';
 import {
   checkSshKeyType,
@@ -145,7 +144,7 @@ export async function encodeOpensshPrivate(
   if (passphrase === undefined)
     return writeEnvelope({ cipher: 'none', kdf: 'none', kdfOptions: new Uint8Array(), publicBlob, secret: plain });
   const salt = engine.randomBytes(WRITTEN_SALT_LENGTH);
-  const [aesKey, iv] = await derive({ cipher, rounds: WRITTEN_ROUNDS, salt }, passphrase);
+  const [aesKey, iv] = await derive({ cipher, rounds: WRITTEN_ROUNDS, salt }, passphrase, engine);
   const kdfOptions = concatBytes(wireString(salt), wireUint32(WRITTEN_ROUNDS));
   const secret = await engine.aesCtr(aesKey, iv, plain);
   return writeEnvelope({ cipher: 'aes256-ctr', kdf: 'bcrypt', kdfOptions, publicBlob, secret });
@@ -167,13 +166,18 @@ function writeEnvelope({ cipher, kdf, kdfOptions, publicBlob, secret }: Envelope
 async function derive(
   { cipher, rounds, salt }: Pick<OpensshEnvelope, 'cipher' | 'rounds' | 'salt'>,
   passphrase: string,
+  engine: Engine,
 ): Promise<readonly [key: Uint8Array, iv: Uint8Array]> {
-  const derived = await bcryptPbkdf(utf8Bytes(passphrase), { salt, rounds, length: cipher.keyLength + IV_LENGTH });
+  const derived = await engine.bcryptPbkdf(utf8Bytes(passphrase), {
+    salt,
+    rounds,
+    length: cipher.keyLength + IV_LENGTH,
+  });
   return [derived.slice(0, cipher.keyLength), derived.slice(cipher.keyLength)];
 }
 
 async function decrypt(envelope: OpensshEnvelope, passphrase: string, engine: Engine): Promise<Uint8Array> {
-  const [key, iv] = await derive(envelope, passphrase);
+  const [key, iv] = await derive(envelope, passphrase, engine);
   if (envelope.cipher.mode === 'ctr') return engine.aesCtr(key, iv, envelope.secret);
   const plain = await engine.aesCbcDecryptBlocks(key, iv, envelope.secret);
   if (plain === null) throw wrongPassphrase();

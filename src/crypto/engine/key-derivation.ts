@@ -1,27 +1,16 @@
 import { sha1 } from '@noble/hashes/legacy.js';
 import { sha512 } from '@noble/hashes/sha2.js';
 import { nextTick } from '@noble/hashes/utils.js';
-import { concatBytes } from '../bytes.js';
-import { wireUint32 } from './ssh-public.js';
+import { type Bytes, concatBytes } from '../bytes.js';
+import type { BcryptParameters } from './engine.js';
 
 const HASH_LENGTH = 32;
-
-/** What is derived by bcrypt_pbkdf. */
-interface BcryptParameters {
-  readonly salt: Uint8Array;
-  readonly rounds: number;
-  /** In bytes; at most 1,024. */
-  readonly length: number;
-}
 
 /**
  * bcrypt_pbkdf of OpenBSD, the key derivation of OpenSSH's private key files, from a passphrase and a salt that are not
  * empty. It lets other work run before each round, which takes some milliseconds.
  */
-export async function bcryptPbkdf(
-  passphrase: Uint8Array,
-  { salt, rounds, length }: BcryptParameters,
-): Promise<Uint8Array> {
+export async function bcryptPbkdf(passphrase: Uint8Array, { salt, rounds, length }: BcryptParameters): Promise<Bytes> {
   const { default: bcrypt } = await import('bcrypt-pbkdf');
   const hash = (passphraseHash: Uint8Array, saltHash: Uint8Array): Uint8Array => {
     const out = new Uint8Array(HASH_LENGTH);
@@ -33,7 +22,7 @@ export async function bcryptPbkdf(
   const key = new Uint8Array(length);
   for (let block = 0; block < blocks; block++) {
     await nextTick();
-    let round = hash(passphraseHash, sha512(concatBytes(salt, wireUint32(block + 1))));
+    let round = hash(passphraseHash, sha512(concatBytes(salt, bigEndian(block + 1))));
     const sum = round.slice();
     for (let i = 1; i < rounds; i++) {
       await nextTick();
@@ -44,6 +33,12 @@ export async function bcryptPbkdf(
     for (let j = 0; j * blocks + block < length; j++) key[j * blocks + block] = sum[j] ?? 0;
   }
   return key;
+}
+
+function bigEndian(value: number): Uint8Array {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, value);
+  return bytes;
 }
 
 const BLOCK_LENGTH = 64;
