@@ -33,8 +33,12 @@ describe.each(ENGINES)('on the $name engine', (engine) => {
     expect(fingerprint(first)).toMatch(/^([0-9a-f]{2}:){15}[0-9a-f]{2}$/);
   });
 
-  test('a generated RSA key has 3072 bits unless others are asked for', async () => {
+  test('a generated RSA key has 3072 bits unless others are asked for, and generating it does not block', async () => {
+    let turns = 0;
+    const timer = setInterval(() => turns++, 1);
     expect((await generateKeyPair({ type: 'rsa' }, engine)).bits).toBe(3072);
+    clearInterval(timer);
+    expect(turns).toBeGreaterThan(0);
     expect((await generateKeyPair({ type: 'rsa', bits: 2048 }, engine)).bits).toBe(2048);
   });
 
@@ -45,14 +49,6 @@ describe.each(ENGINES)('on the $name engine', (engine) => {
     { type: 'ec' },
   ])('%j is refused as a way to generate a key', async (options) => {
     await failure('ERR_USAGE', () => generateKeyPair(options as never, engine));
-  });
-
-  test('generating an RSA key does not block', async () => {
-    let turns = 0;
-    const timer = setInterval(() => turns++, 1);
-    await generateKeyPair({ type: 'rsa', bits: 4096 }, engine);
-    clearInterval(timer);
-    expect(turns).toBeGreaterThan(0);
   });
 
   test('random bytes are as many as asked for, and differ', () => {

@@ -6,7 +6,7 @@ import { encodePrivateKeyPem, encodePublicKeyPem, loadPkcs8Pem } from '../../src
 import type { PrivateKey } from '../../src/crypto/keys.js';
 import { decodePem } from '../../src/crypto/pem.js';
 import { localSigner } from '../../src/crypto/signer.js';
-import { ENGINES, has, opensslFolder, utf8 } from './support.js';
+import { ENGINES, has, opensslFolder, rsaKey, utf8 } from './support.js';
 
 const MESSAGE = utf8('1576074319000\n1iqt2wls\n');
 const KINDS = ['ed25519', 'rsa 2048', 'rsa 3072', 'rsa 4096'] as const;
@@ -22,11 +22,20 @@ function text(name: string): string {
   return new TextDecoder().decode(folder.read(name));
 }
 
+const generated = new Map<Kind, readonly [privatePem: string, publicPem: string]>();
+
+/** Writes a key that openssl generated: one of each kind, which the tests share. */
 function opensslGenerates(kind: Kind): void {
   const [type, bits] = kind.split(' ');
   const options = bits === undefined ? [] : ['-pkeyopt', `rsa_keygen_bits:${bits}`];
-  folder.openssl('genpkey', '-algorithm', type ?? '', ...options, '-out', 'private.pem');
-  folder.openssl('pkey', '-in', 'private.pem', '-pubout', '-out', 'public.pem');
+  if (!generated.has(kind)) {
+    folder.openssl('genpkey', '-algorithm', type ?? '', ...options, '-out', 'private.pem');
+    folder.openssl('pkey', '-in', 'private.pem', '-pubout', '-out', 'public.pem');
+    generated.set(kind, [text('private.pem'), text('public.pem')]);
+  }
+  const [privatePem = '', publicPem = ''] = generated.get(kind) ?? [];
+  folder.write('private.pem', privatePem);
+  folder.write('public.pem', publicPem);
 }
 
 function opensslVerifies(kind: Kind): string {
@@ -56,7 +65,9 @@ function opensslSigns(kind: Kind): void {
 
 function ourKey(kind: Kind, engine: (typeof ENGINES)[number]): Promise<PrivateKey> {
   if (kind === 'ed25519') return generateKeyPair({}, engine);
-  return generateKeyPair({ type: 'rsa', bits: Number(kind.slice(4)) as 2048 | 3072 | 4096 }, engine);
+  return kind === 'rsa 2048'
+    ? generateKeyPair({ type: 'rsa', bits: 2048 }, engine)
+    : rsaKey(kind === 'rsa 3072' ? 3072 : 4096);
 }
 
 describe.skipIf(!has('openssl', 'version')).each(ENGINES)('on the $name engine', (engine) => {

@@ -69,10 +69,9 @@ describe.skipIf(!found)("pyca/cryptography's key files", () => {
       const key = await parsePublicKey(readFileSync(path)).catch((error: unknown) => error);
       if (isDeribitKeysError(key)) continue;
       if (path.endsWith('invalid_utf8_common_name.pem')) continue; // openssl does not read it
-      const spki = run('openssl', ['x509', '-in', path, '-noout', '-pubkey']);
-      expect(fingerprint(key as PublicKey), path).toBe(
-        md5Fingerprint(run('openssl', ['pkey', '-pubin', '-pubout', '-outform', 'DER'], spki)),
-      );
+      const pem = run('openssl', ['x509', '-in', path, '-noout', '-pubkey']).toString();
+      const spki = Buffer.from(pem.replace(/-----.*-----/g, ''), 'base64');
+      expect(fingerprint(key as PublicKey), path).toBe(md5Fingerprint(spki));
       taken++;
     }
     expect(taken).toBeGreaterThan(60);

@@ -15,6 +15,7 @@ const TYPES = [
   ['Ed25519', ['-t', 'ed25519']],
   ['RSA-2048', ['-t', 'rsa', '-b', '2048']],
 ] as const;
+type TypeName = (typeof TYPES)[number][0];
 
 describe.skipIf(!hasSshKeygen)('ssh-keygen', () => {
   const folder = temporaryFolder();
@@ -22,10 +23,17 @@ describe.skipIf(!hasSshKeygen)('ssh-keygen', () => {
     run('ssh-keygen', ['-q', '-C', 'the comment', '-f', join(folder, name), ...args]);
     return { key: readText(folder, name), line: readText(folder, `${name}.pub`) };
   };
+  if (hasSshKeygen) for (const [name, type] of TYPES) make(`pair-${name}`, ...type, '-N', '');
+  /** The key pair of a type that the tests share, written again by ssh-keygen with these options. */
+  const rewrite = (name: TypeName, ...args: readonly string[]) => {
+    const path = writeSecret(folder, 'rewritten', readText(folder, `pair-${name}`));
+    if (args.length > 0) run('ssh-keygen', ['-q', '-p', '-P', '', '-f', path, ...args]);
+    return { key: readText(folder, 'rewritten'), line: readText(folder, `pair-${name}.pub`) };
+  };
   const wordsOf = (line: string) => line.split(' ').slice(0, 2).join(' ').trim();
 
-  test.each(TYPES)('its %s keys are read, private and public', async (name, type) => {
-    const { key, line } = make(`plain-${name}`, ...type, '-N', '');
+  test.each(TYPES)('its %s keys are read, private and public', async (name) => {
+    const { key, line } = rewrite(name);
     const privateKey = await parsePrivateKey(key);
     expect(await inspectKey(key)).toEqual({ kind: 'private', format: 'openssh', encrypted: false });
     expect((await parsePublicKey(line)).equals(privateKey.publicKey)).toBe(true);
@@ -48,17 +56,8 @@ describe.skipIf(!hasSshKeygen)('ssh-keygen', () => {
   describe.each(ENGINES)('its encrypted keys are opened by the $name engine', (engine) => {
     const ciphers = ['aes256-ctr', 'aes192-ctr', 'aes128-ctr', 'aes256-cbc', 'aes192-cbc', 'aes128-cbc'];
     test.each(ciphers)('under %s', async (cipher) => {
-      for (const [name, type] of TYPES) {
-        const { key, line } = make(
-          `${engine.name}-${cipher}-${name}`,
-          ...type,
-          '-N',
-          PASSPHRASE,
-          '-a',
-          '2',
-          '-Z',
-          cipher,
-        );
+      for (const [name] of TYPES) {
+        const { key, line } = rewrite(name, '-N', PASSPHRASE, '-a', '2', '-Z', cipher);
         const privateKey = await parsePrivateKey(key, { passphrase: PASSPHRASE, engine });
         expect(privateKey.publicKey.equals(await parsePublicKey(line))).toBe(true);
         expect(await inspectKey(key)).toEqual({ kind: 'private', format: 'openssh', encrypted: true });
@@ -92,28 +91,28 @@ describe.skipIf(!hasSshKeygen)('ssh-keygen', () => {
     }
   });
 
-  test.each(TYPES)('its PEM and PKCS#8 files of %s are read', async (name, type) => {
+  test.each(TYPES)('its PEM and PKCS#8 files of %s are read', async (name) => {
     for (const format of name === 'Ed25519' ? ['PKCS8'] : ['PEM', 'PKCS8']) {
-      const { key, line } = make(`${format}-${name}`, ...type, '-N', PASSPHRASE, '-m', format);
+      const { key, line } = rewrite(name, '-N', PASSPHRASE, '-m', format);
       expect(
         (await parsePrivateKey(key, { passphrase: PASSPHRASE })).publicKey.equals(await parsePublicKey(line)),
       ).toBe(true);
     }
   });
 
-  test.each(TYPES)('its certificates of %s give their key', async (name, type) => {
+  test.each(TYPES)('its certificates of %s give their key', async (name) => {
     make('ca', '-t', 'ed25519', '-N', '');
-    const { line } = make(`certified-${name}`, ...type, '-N', '');
-    run('ssh-keygen', ['-q', '-s', join(folder, 'ca'), '-I', 'id', '-n', 'a,b', join(folder, `certified-${name}.pub`)]);
-    const certificate = readText(folder, `certified-${name}-cert.pub`);
+    const { line } = rewrite(name);
+    run('ssh-keygen', ['-q', '-s', join(folder, 'ca'), '-I', 'id', '-n', 'a,b', join(folder, `pair-${name}.pub`)]);
+    const certificate = readText(folder, `pair-${name}-cert.pub`);
     expect(await inspectKey(certificate)).toEqual({ kind: 'certificate', format: 'ssh', encrypted: false });
     expect((await parsePublicKey(certificate)).equals(await parsePublicKey(line))).toBe(true);
     run('rm', [join(folder, 'ca'), join(folder, 'ca.pub')]);
   });
 
   describe.each(ENGINES)('it reads what the $name engine writes', (engine) => {
-    test.each(TYPES)('%s, plain and encrypted, with the comment', async (name, type) => {
-      const { key, line } = make(`ours-${engine.name}-${name}`, ...type, '-N', '');
+    test.each(TYPES)('%s, plain and encrypted, with the comment', async (name) => {
+      const { key, line } = rewrite(name);
       const privateKey = await parsePrivateKey(key);
       for (const passphrase of [undefined, PASSPHRASE]) {
         const text = await serialisePrivateKey(privateKey, {

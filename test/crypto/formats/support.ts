@@ -46,9 +46,15 @@ export function md5Fingerprint(spki: Uint8Array): string {
     .replace(/..(?=.)/g, '$&:');
 }
 
-/** The fingerprint that openssl computes for a private key file or text. */
+const fingerprints = new Map<string, string>();
+
+/** The fingerprint that openssl computes for a private key file or text; of the same one it is asked for once. */
 export function opensslFingerprint(key: string | Uint8Array, ...args: readonly string[]): string {
-  return md5Fingerprint(run('openssl', ['pkey', '-pubout', '-outform', 'DER', ...args], key));
+  const question = JSON.stringify([Buffer.from(key).toString('latin1'), args]);
+  const answer =
+    fingerprints.get(question) ?? md5Fingerprint(run('openssl', ['pkey', '-pubout', '-outform', 'DER', ...args], key));
+  fingerprints.set(question, answer);
+  return answer;
 }
 
 /** Expects a refusal with this code and a message that matches, with a hint. */
