@@ -47,6 +47,9 @@ const FORMATS = [
   ['certificate.pem', 'certificate, X.509'],
 ] as const;
 
+/** Formats that need the cryptography of the browser; the others are read by the page's own code: one browser proves it. */
+const BROWSERS_OWN = ['encrypted.pem', 'pkcs1.pem', 'public.pem'];
+
 /** The tests of the form that compares a key file with what Deribit shows. */
 export const comparing = (world: World) =>
   describe('comparing a key', () => {
@@ -64,7 +67,8 @@ export const comparing = (world: World) =>
       const { page } = world;
       await press(page, '#tab-compare');
       await fill(page, '#shown', key.fingerprint);
-      for (const [file, description] of FORMATS) {
+      const formats = world.name === 'Firefox' ? FORMATS.filter(([file]) => BROWSERS_OWN.includes(file)) : FORMATS;
+      for (const [file, description] of formats) {
         await chooseFile(page, 'compare-file', join(world.folder, file));
         expect([file, await textOf(page, '#compare-file-note')]).toEqual([file, description]);
         if (description.endsWith('encrypted')) await fill(page, '#compare-file-passphrase', PASSPHRASE);
