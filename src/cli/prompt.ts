@@ -35,7 +35,7 @@ export function say(host: Host, text: string): void {
   terminalOf(host)?.output.write(`${text}\n`);
 }
 
-const broken = () => new DeribitKeysError('ERR_INTERRUPTED', 'interrupted at a question', { maybeSent: false });
+const broken = () => new DeribitKeysError('ERR_INTERRUPTED', 'interrupted at a prompt', { maybeSent: false });
 
 /** Asks on the terminal and reads a line, shown as it is typed or not at all. */
 export async function ask(host: Host, question: string, { hidden }: { readonly hidden: boolean }): Promise<string> {
@@ -117,7 +117,7 @@ export async function confirm(host: Host, yes: boolean, question: string): Promi
   if (yes) return;
   if (!canAsk(host)) {
     throw usageError(
-      `this needs a confirmation, and there is no terminal to ask on: ${question}`,
+      `this needs confirmation, but there is no terminal to ask on: ${question}`,
       'confirm it with --yes',
     );
   }

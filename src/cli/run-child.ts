@@ -21,9 +21,9 @@ function cannotRun(program: string, cause: unknown): ExitWith {
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown';
   const missing = code === 'ENOENT';
   const why = missing
-    ? 'no such program, or no interpreter that its first line names'
+    ? 'there is no such program, or the interpreter that its first line names is missing'
     : `it cannot be executed (${code})`;
-  const hint = missing ? 'name its path, or a program in PATH' : 'name the file of a program that you may execute';
+  const hint = missing ? 'name its path, or a program in PATH' : 'name a program that you may execute';
   const told = new DeribitKeysError('ERR_USAGE', `cannot run ${program}: ${why}`, { cause, hint });
   return new ExitWith(missing ? 127 : 126, told);
 }

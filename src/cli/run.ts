@@ -99,7 +99,7 @@ export const COMMANDS: readonly CommandGroup[] = [
         async () => (await import('./commands/plan.js')).defineApply,
       ],
       audit: [
-        'Show what was done to the keystore and the exchange, oldest first',
+        'Show what was changed in the keystore and on the exchange, oldest first',
         async () => (await import('./commands/audit.js')).defineAudit,
       ],
     },

@@ -153,7 +153,7 @@ function outputOf(
     });
     child.on('close', (code, killedBy) => {
       settle();
-      const end = code === 0 ? null : killedBy === null ? `it exited with ${code}` : `it was ended by ${killedBy}`;
+      const end = code === 0 ? null : killedBy === null ? `it exited with ${code}` : `it was killed by ${killedBy}`;
       const failure = timedOut ? `it did not end within ${COMMAND_TIMEOUT_MS / 1000} seconds` : end;
       resolve({ output: Buffer.concat(chunks), failure });
     });

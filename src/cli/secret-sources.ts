@@ -115,7 +115,7 @@ export function withoutOwnSecrets(env: Readonly<Record<string, string | undefine
 /** The options that hold the passphrases of many keys, beside `--passphrase-file`; only one of the three is given. */
 export const PER_KEY_OPTIONS = [
   ['passphrase-command', '<command>', 'run this for the passphrase of a key; the name of the key is its last argument'],
-  ['passphrase-dir', '<dir>', 'read the passphrase of each key from the file of its name in this folder'],
+  ['passphrase-dir', '<dir>', 'read the passphrase of each key from the file of the same name in this folder'],
 ] as const;
 
 /** What the program was called with, as far as it can lead to a secret. */

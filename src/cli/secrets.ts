@@ -66,15 +66,15 @@ export async function requireVaultSecret(
 export async function requireNewPassphrase({ host, secrets, what, names, key }: SecretRequest): Promise<Secret> {
   const given = await secrets.find(names, key);
   if (given !== null) return given;
-  if (!canAsk(host)) throw notGiven(`${what} is to be encrypted`, names);
+  if (!canAsk(host)) throw notGiven(`${what} needs a passphrase`, names);
   for (let round = 0; round < ATTEMPTS; round += 1) {
     const first = await ask(host, `New passphrase of ${what}: `, { hidden: true });
     if (first === '') {
       say(host, 'a passphrase cannot be empty');
       continue;
     }
-    if (first === (await ask(host, 'The same again: ', { hidden: true }))) return new Secret(first);
-    say(host, 'the two are not the same');
+    if (first === (await ask(host, 'Repeat the passphrase: ', { hidden: true }))) return new Secret(first);
+    say(host, 'the passphrases do not match');
   }
   throw new DeribitKeysError('ERR_CANCELLED', 'no passphrase was chosen: nothing was changed');
 }

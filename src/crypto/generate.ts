@@ -22,11 +22,11 @@ export interface GenerateOptions {
 /** @throws `ERR_USAGE` for another type or length, or a length given for Ed25519 */
 export function requireSize({ type = 'ed25519', bits }: GenerateOptions): void {
   if (type === 'ed25519' && bits !== undefined) {
-    throw usageError('an Ed25519 key has no choice of length', 'leave out the bits');
+    throw usageError('the length of an Ed25519 key is fixed', 'leave out bits');
   }
   if (type === 'ed25519' || (type === 'rsa' && RSA_SIZES.includes(bits ?? DEFAULT_RSA_SIZE))) return;
   throw usageError(
-    'keys of this type and length are not generated',
+    'keys of this type and length cannot be generated',
     `choose ed25519, or rsa with ${RSA_SIZES.join(', ')} bits`,
   );
 }

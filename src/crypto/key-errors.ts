@@ -22,7 +22,7 @@ export function invalid(message: string, details?: ErrorDetails): DeribitKeysErr
 /** `ERR_KEY_UNSUPPORTED`: a key of a kind or size that Deribit does not take. */
 export function unsupported(message: string, details?: ErrorDetails): DeribitKeysError {
   return new DeribitKeysError('ERR_KEY_UNSUPPORTED', message, {
-    hint: 'Deribit takes Ed25519 keys and RSA keys of at least 2048 bits; make one with: deribit-keys generate <name>',
+    hint: 'Deribit accepts Ed25519 keys and RSA keys of at least 2048 bits; make one with: deribit-keys generate <name>',
     ...details,
   });
 }
@@ -38,7 +38,7 @@ export function requireSmall(input: string | Uint8Array, name: string): void {
 
 /** The error for a key of an algorithm that Deribit does not take; `what` names it ("EC key (P-256)"). */
 export function refuseAlgorithm(what: string): DeribitKeysError {
-  return unsupported(`${what}: Deribit takes Ed25519 or RSA`);
+  return unsupported(`${what}: Deribit accepts Ed25519 or RSA`);
 }
 
 /** The error for something well known that cannot be taken; `hint` says how to get a key out of it. */

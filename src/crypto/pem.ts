@@ -65,9 +65,9 @@ function decodeBody(label: string, body: string): PemBlock {
 function cutShort(label: string, body: string): DeribitKeysError {
   return unreadable(
     body.trim() === ''
-      ? `the PEM block "${label}" has no END line: only its first line arrived`
+      ? `the PEM block "${label}" has no END line: only its first line is there`
       : `the PEM block "${label}" has no END line: it is cut short`,
-    { hint: `take all of it, from BEGIN to END; in an environment variable or an env file, ${ONE_LINE}` },
+    { hint: `copy all of it, from BEGIN to END; in an environment variable or an env file, ${ONE_LINE}` },
   );
 }
 
@@ -84,8 +84,8 @@ function brokenBase64(label: string, body: string): DeribitKeysError {
     });
   }
   if (/\.{3}|\u2026|\*{3}/.test(body)) {
-    return unreadable(`${what}: a part of it was left out for display`, {
-      hint: 'take the key from where it is kept, not from a screen or a document',
+    return unreadable(`${what}: part of it was left out when it was displayed`, {
+      hint: 'copy the key from where it is kept, not from a screen or a document',
     });
   }
   return unreadable(what, { hint: `copy the block again from its source; in a variable, ${ONE_LINE}` });

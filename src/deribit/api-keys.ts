@@ -243,7 +243,7 @@ function isMask(shown: string): boolean {
 
 function scopeText(scope: string | Scope): string {
   const text = typeof scope === 'string' ? scope.trim() : formatScope(scope);
-  if (text === '') throw usageError('the scope is empty', 'give its words, such as trade:read_write account:read');
+  if (text === '') throw usageError('the scope is empty', 'give words such as trade:read_write account:read');
   return text;
 }
 
@@ -256,7 +256,7 @@ function checkId(keyId: number): number {
 export function checkLabel(label: string): string {
   if (/^[A-Za-z0-9_]{1,16}$/.test(label)) return label;
   throw usageError(
-    `the label of ${label.length} characters is not one that the exchange takes`,
+    `the label of ${label.length} characters is not one that the exchange accepts`,
     'use up to 16 letters, digits and underscores',
   );
 }

@@ -75,7 +75,7 @@ export function proxyFor(url: string, { proxy, env }: ProxyOptions): string | nu
   if (!URL.canParse(text) || !/^https?:$/.test(new URL(text).protocol)) {
     throw usageError(
       "the proxy's URL is not of the form http://host:port",
-      'only HTTP proxies are supported; set NO_PROXY to go around it',
+      'only HTTP proxies are supported; set NO_PROXY to bypass it',
     );
   }
   return text;

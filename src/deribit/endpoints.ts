@@ -104,7 +104,7 @@ function parseUrl(text: string): URL {
   const example = 'give the complete endpoint, such as wss://test.deribit.com/ws/api/v2';
   if (!URL.canParse(text)) throw refuse('cannot be read', example);
   const url = new URL(text);
-  if (!/^(wss?|https?):$/.test(url.protocol)) throw refuse('is not of the kind ws, wss, http or https', example);
+  if (!/^(wss?|https?):$/.test(url.protocol)) throw refuse('is not a ws:, wss:, http: or https: URL', example);
   if (url.username !== '' || url.password !== '') {
     throw refuse('holds credentials', 'leave them out: a signed login needs none');
   }

@@ -139,7 +139,11 @@ class HttpPosts implements HttpTransport {
     }
     if (status < 200 || status > 299) throw statusError(this.#host, status, { maybeSent: true });
     const problem =
-      frame.kind === 'garbage' ? frame.problem : frame.kind === 'reply' ? 'belongs to another request' : 'is no reply';
+      frame.kind === 'garbage'
+        ? frame.problem
+        : frame.kind === 'reply'
+          ? 'belongs to another request'
+          : 'is not a reply';
     throw protocolError(`the answer to ${method} ${problem}`, { maybeSent: true });
   }
 }

@@ -63,7 +63,8 @@ export function decodeFrame(text: string): Frame {
   }
   if (!isRecord(value)) return garbage(null, 'is not a JSON object');
   const id = Number.isSafeInteger(value.id) ? (value.id as number) : null;
-  if (value.id !== undefined && value.id !== null && id === null) return garbage(null, 'has an id that is no integer');
+  if (value.id !== undefined && value.id !== null && id === null)
+    return garbage(null, 'has an id that is not an integer');
   if (typeof value.method === 'string' && id === null) {
     return {
       kind: 'notification',
@@ -71,7 +72,7 @@ export function decodeFrame(text: string): Frame {
     };
   }
   const testnet = value.testnet ?? null;
-  if (testnet !== null && typeof testnet !== 'boolean') return garbage(id, 'has a testnet flag that is no boolean');
+  if (testnet !== null && typeof testnet !== 'boolean') return garbage(id, 'has a testnet flag that is not a boolean');
   if (value.error !== undefined && value.error !== null) {
     const error = readFailure(value.error);
     if (error === null) return garbage(id, 'has an error without a code and a message');
@@ -154,7 +155,7 @@ export function unattributedError(method: string, failure: RpcFailure, params: P
   const { message } = rpcError(method, failure, params);
   return new DeribitKeysError(
     'ERR_OUTCOME_UNKNOWN',
-    `${message.replace(' refused ', ' may have refused ')}; its error names no request`,
+    `${message.replace(' refused ', ' may have refused ')}; the error does not say which request it is for`,
     { hint: 'check on the exchange whether it was carried out before sending it again', maybeSent: true },
   );
 }
@@ -167,7 +168,7 @@ export function isTransientRefusal(error: unknown): boolean {
 /** The error for an answer that cannot be read. */
 export function protocolError(sentence: string, details: Omit<ErrorDetails, 'hint'> = {}): DeribitKeysError {
   return new DeribitKeysError('ERR_PROTOCOL', sentence, {
-    hint: "check that the URL is Deribit's JSON-RPC endpoint, and that no proxy or login page stands before it",
+    hint: "check that the URL is Deribit's JSON-RPC endpoint, and that no proxy or login page is in front of it",
     ...details,
   });
 }

@@ -16,7 +16,7 @@ const CERTIFICATE: Explanation = {
 };
 const RESET: Explanation = {
   sentence: (host) => `the connection to ${host} was cut`,
-  hint: 'try again; where it happens again, a firewall or proxy may be in the way',
+  hint: 'try again; if it happens again, a firewall or proxy may be in the way',
 };
 const UNREACHABLE: Explanation = {
   sentence: (host) => `${host} cannot be reached`,
@@ -24,7 +24,7 @@ const UNREACHABLE: Explanation = {
 };
 const NAME_UNKNOWN: Explanation = {
   sentence: (host) => `the name ${host} cannot be resolved`,
-  hint: 'check the URL and the name service',
+  hint: 'check the URL and DNS',
 };
 
 /** Failures before any byte of a request can have been sent, by Node's codes. */
@@ -33,7 +33,10 @@ const BEFORE_SENDING: ReadonlyMap<string, Explanation> = new Map([
   ['EAI_AGAIN', NAME_UNKNOWN],
   [
     'ECONNREFUSED',
-    { sentence: (host) => `${host} refused the connection`, hint: 'check the host and the port, and that it runs' },
+    {
+      sentence: (host) => `${host} refused the connection`,
+      hint: 'check the host and the port, and that the server is running',
+    },
   ],
   ['UND_ERR_CONNECT_TIMEOUT', UNREACHABLE],
   ['ERR_TLS_CERT_ALTNAME_INVALID', CERTIFICATE],
@@ -108,7 +111,8 @@ export function interruptedError(what: string, { maybeSent }: Sent): DeribitKeys
 function explainStatus(status: number): { readonly what: string; readonly hint: string } {
   if (status === 429)
     return { what: 'has too many connections or requests from here', hint: 'wait a little, then try again' };
-  if (status === 407) return { what: 'is behind a proxy that wants a login', hint: "put it into the proxy's URL" };
+  if (status === 407)
+    return { what: 'is behind a proxy that requires a login', hint: "put the login into the proxy's URL" };
   if (status >= 300 && status < 400) {
     return { what: 'answered with a redirect, which is not followed', hint: 'give the final URL' };
   }

@@ -112,13 +112,13 @@ function providerFor(
   secondFactor: SecondFactor | undefined,
 ): SecondFactor {
   if (securityKeys.length > 0 && !securityKeys.includes('tfa')) {
-    throw new DeribitKeysError('ERR_SECOND_FACTOR_REQUIRED', `${method} wants a hardware security key`, {
+    throw new DeribitKeysError('ERR_SECOND_FACTOR_REQUIRED', `${method} requires a hardware security key`, {
       hint: "add an authenticator app to the account's security keys, or do this on Deribit's web page",
       maybeSent: false,
     });
   }
   if (secondFactor !== undefined) return secondFactor;
-  throw new DeribitKeysError('ERR_SECOND_FACTOR_REQUIRED', `${method} wants a second factor`, {
+  throw new DeribitKeysError('ERR_SECOND_FACTOR_REQUIRED', `${method} requires a second factor`, {
     hint: 'give a code (--tfa-code), or the seed of your authenticator app (--tfa-secret-file, DERIBIT_TFA_SECRET)',
     maybeSent: false,
   });
@@ -188,17 +188,21 @@ export function singleCodeSecondFactor(code: SecretLike): SecondFactor {
   if (digits === null) {
     throw usageError(
       'the second-factor code is not six digits',
-      'copy it from the authenticator app; for its seed there is an option of its own',
+      'copy it from the authenticator app; its seed has an option of its own',
     );
   }
   let used = false;
   return async (challenge) => {
     if (challenge.refusal !== null) throw challenge.refusal;
     if (used) {
-      throw new DeribitKeysError('ERR_SECOND_FACTOR_REQUIRED', `${challenge.method} wants another second-factor code`, {
-        hint: 'a single code answers one request only: give the seed instead, so that each gets its own',
-        maybeSent: false,
-      });
+      throw new DeribitKeysError(
+        'ERR_SECOND_FACTOR_REQUIRED',
+        `${challenge.method} requires another second-factor code`,
+        {
+          hint: 'a single code answers one request only: give the seed instead, so that each request gets its own code',
+          maybeSent: false,
+        },
+      );
     }
     used = true;
     return digits;
@@ -271,10 +275,10 @@ function seedInUri(uri: string): string {
   if (!URL.canParse(uri)) throw refuse('cannot be parsed');
   const url = new URL(uri);
   const { searchParams } = url;
-  if (url.host.toLowerCase() !== 'totp') throw refuse('is not one of time-based codes (otpauth://totp/…)');
+  if (url.host.toLowerCase() !== 'totp') throw refuse('is not for time-based codes (otpauth://totp/…)');
   const isOther = (name: string, value: string) => (searchParams.get(name) ?? value).toUpperCase() !== value;
   if (isOther('digits', '6') || isOther('period', '30') || isOther('algorithm', 'SHA1')) {
-    throw refuse('asks for other digits, another period or another algorithm');
+    throw refuse('has a different number of digits, period or algorithm');
   }
   const secret = searchParams.get('secret');
   if (secret === null || secret === '') throw refuse('has no secret in it');

@@ -263,8 +263,12 @@ class Connection implements WebSocketTransport {
 }
 
 function congestedError(method: string): DeribitKeysError {
-  return new DeribitKeysError('ERR_NOT_SENT', `${method} was not sent: the exchange does not read what it is sent`, {
-    hint: 'send less, or wait until the connection has recovered',
-    maybeSent: false,
-  });
+  return new DeribitKeysError(
+    'ERR_NOT_SENT',
+    `${method} was not sent: the exchange is not reading from the connection`,
+    {
+      hint: 'send less, or wait until the connection has recovered',
+      maybeSent: false,
+    },
+  );
 }

@@ -264,7 +264,7 @@ async function readBackup({
   const own = [...files.keys()].filter((file) => file !== AUDIT_FILE && !file.includes('/'));
   const names = namesOf(own);
   const complete = new Set(names.flatMap((name) => Object.values(fileNames(name))));
-  if (own.some((file) => !complete.has(file))) throw refuse('it holds a file of a key without a record');
+  if (own.some((file) => !complete.has(file))) throw refuse('it holds a key file without a record');
   if (new Set(names.map(foldName)).size < names.length) throw refuse('two of its names differ only by case');
   if (names.length === 0) throw new DeribitKeysError('ERR_STATE', `the backup ${path} holds no key`);
   await checkKeys(names, { files, where: path, refuse });

@@ -180,7 +180,7 @@ export async function requireNoRotation(store: Keystore, name: string): Promise<
     'ERR_STATE',
     `the key "${name}" is needed: the rotation of "${journal.name}" is under way`,
     {
-      hint: `end it with: deribit-keys rotate ${journal.name} …, or go back with --abort`,
+      hint: `finish it with: deribit-keys rotate ${journal.name} …, or go back with --abort`,
     },
   );
 }

@@ -177,7 +177,7 @@ function heldByAnother({
   const elsewhere = holder !== null && holder.machine !== here;
   const who = holder === null ? 'another process' : `another process (pid ${holder.pid})`;
   const hint = elsewhere
-    ? `it runs on another host or in another container, or did before a restart: let it finish, then run the same command again (lock file: ${path})`
+    ? `it runs (or ran, before a restart) on another host or in another container: let it finish, then run the same command again (lock file: ${path})`
     : `let it finish, then run the same command again (lock file: ${path})`;
   return new DeribitKeysError('ERR_LOCKED', `${who} is working on ${what}`, { hint });
 }

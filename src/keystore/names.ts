@@ -66,7 +66,7 @@ export function requireFreeNames(names: readonly string[], files: readonly strin
     if (file === undefined) continue;
     if (suffix !== RECORD) throw fileTaken(`a file ${file}`);
     const existing = file.slice(0, -RECORD.length);
-    const how = finished ? 'is there now, complete: an interrupted run was finished' : 'exists already';
+    const how = finished ? 'exists now, complete: an interrupted run was finished' : 'exists already';
     throw new DeribitKeysError('ERR_NAME_TAKEN', `the key "${existing}" ${how}`, {
       hint:
         existing === name

@@ -82,6 +82,6 @@ export async function openPrivateKey(
   if (stored?.toString('utf8') === publicHalf) return key;
   const { fingerprint } = await import('../crypto/fingerprint.js');
   if (fingerprint(key.publicKey) !== record.fingerprint)
-    throw mismatch(record, files.privateKey, 'its public half is another');
+    throw mismatch(record, files.privateKey, 'its public half is a different one');
   return key;
 }

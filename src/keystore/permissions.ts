@@ -136,7 +136,7 @@ export function requireSafeFolder(folder: string, what = 'private key'): void {
   const stats = statSync(folder);
   if ((stats.mode & WRITABLE_BY_ALL) !== 0 && (stats.mode & STICKY) === 0) {
     throw refusal(
-      `anybody can replace files in the folder ${folder} (mode ${octal(stats.mode)})`,
+      `anyone can replace files in the folder ${folder} (mode ${octal(stats.mode)})`,
       `run: chmod go-w ${shellWord(folder)}`,
     );
   }

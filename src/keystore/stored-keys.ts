@@ -174,7 +174,7 @@ export function requirePrivateFile(record: KeyRecord): void {
     'ERR_STATE',
     `the private half of "${record.name}" is not a file: it lives in ${record.signer.kind}`,
     {
-      hint: 'what can be done with it here: list, show, export --public, register, verify, auth, sign',
+      hint: 'commands that work with it: list, show, export --public, register, verify, auth, sign',
     },
   );
 }

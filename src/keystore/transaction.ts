@@ -113,7 +113,7 @@ async function forget(root: string, folder: string, { flush = false } = {}): Pro
 
 function unfinished(error: unknown, root: string): DeribitKeysError {
   const { code, message } = fileError(error, 'finish the change in', root);
-  const hint = 'the change is decided: fix that, and the next command on this keystore finishes it';
+  const hint = 'the change is recorded: fix that, and the next command on this keystore finishes it';
   return new DeribitKeysError(code, message, { hint, cause: error });
 }
 

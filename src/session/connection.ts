@@ -104,7 +104,7 @@ function whileOpen(transport: WebSocketTransport, work: Promise<void>): Promise<
 
 /** Why a connection ended that nobody wanted to end. */
 export function cutError(url: string, code: number): DeribitKeysError {
-  const how = code === 1006 ? 'cut without a word' : `closed with code ${code}`;
+  const how = code === 1006 ? 'cut without a close frame' : `closed with code ${code}`;
   return new DeribitKeysError('ERR_CONNECTION_CLOSED', `the connection to ${new URL(url).host} was ${how}`);
 }
 

@@ -56,7 +56,7 @@ export function outcomeOf(method: string, error: unknown): unknown {
   return error.with({
     code: 'ERR_OUTCOME_UNKNOWN',
     message: `${method} may have been carried out: ${error.message}`,
-    hint: 'look on the exchange whether it was, before it is sent again',
+    hint: 'check on the exchange before you send it again',
     maybeSent: true,
   });
 }
@@ -81,7 +81,7 @@ export function sessionOver(reason: DeribitKeysError | null): DeribitKeysError {
 
 /** 13009 for a token that was just got: not a refused login, which would be final. */
 export function uselessLogin(cause: unknown): DeribitKeysError {
-  return new DeribitKeysError('ERR_CONNECTION_CLOSED', 'the exchange did not take the login that it just granted', {
+  return new DeribitKeysError('ERR_CONNECTION_CLOSED', 'the exchange refused the login that it just granted', {
     cause,
   });
 }

@@ -223,6 +223,6 @@ function failed(cause: unknown): DeribitKeysError {
 
 function tooSlow(): DeribitKeysError {
   return new DeribitKeysError('ERR_SIGNER', `the signer returned no signature within ${SIGNATURE_LIFE_MS / 1000} s`, {
-    hint: 'check whether the agent or the token that holds the key waits for something',
+    hint: 'check whether the agent or token that holds the key is waiting for input',
   });
 }

@@ -76,7 +76,7 @@ export class SignedLogin {
   #explained(clientId: string, refusal: DeribitKeysError, finding: ClockFinding): DeribitKeysError {
     return refusal.with({
       message: `${refusal.message} (client id ${clientId}; ${clockWords(finding)})`,
-      hint: `check that the client id belongs to this key and environment, that the API key is enabled and was not rotated, and its IP whitelist${this.#context.advice}`,
+      hint: `check that the client id belongs to this key and environment, that the API key is enabled and was not rotated, and that its IP whitelist allows this address${this.#context.advice}`,
     });
   }
 
@@ -91,6 +91,6 @@ export class SignedLogin {
 function clockWords(finding: ClockFinding): string {
   if (finding.kind === 'unread') return 'the clocks could not be compared';
   const off = `off by ${Math.round(finding.offsetMs)} ms`;
-  if (finding.kind === 'too-far') return `the clock is ${off}, too far to be corrected`;
+  if (finding.kind === 'too-far') return `the clock is ${off}, too far off to be corrected`;
   return `the clock is not the reason (${off}${finding.kind === 'corrected' ? ', which was corrected' : ''})`;
 }

@@ -127,7 +127,7 @@ export async function sharedToken(options: SharedTokenOptions): Promise<StoredTo
       const lock = await store.lock(purpose);
       if (lock !== null || performance.now() > giveUpAt) return await renewLocked(lock);
       await pause(systemTime, POLL_MS * (0.5 + Math.random()), signal);
-      if (signal?.aborted) throw interruptedError('the wait for another process that logs in', { maybeSent: false });
+      if (signal?.aborted) throw interruptedError('waiting for another process that logs in', { maybeSent: false });
     }
   } catch (error) {
     if (!isDeribitKeysError(error, 'ERR_TOKEN_STORE') || whenAway === 'refuse') throw error;

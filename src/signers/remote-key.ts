@@ -117,7 +117,7 @@ const SENTENCES: Readonly<Record<ServiceFailure, (service: string, key: string) 
   'wrong-type': (service, key) => `the key ${key} in ${service} cannot sign for Deribit`,
   throttled: (service) => `${service} limits the rate of requests`,
   unreachable: (service) => `${service} cannot be reached`,
-  unavailable: (service) => `${service} is not available now`,
+  unavailable: (service) => `${service} is not available at the moment`,
   timeout: (service) => `${service} did not answer`,
   other: (service, key) => `${service} refused a request for the key ${key}`,
 };

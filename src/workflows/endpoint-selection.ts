@@ -38,7 +38,7 @@ export function selectEndpoint(choice: EndpointSelection, ...records: readonly K
         `the key "${record.name}" is registered on ${named(remembered)}, ${other}`,
         owner === null
           ? 'leave out --env and --url (DERIBIT_ENV, DERIBIT_KEYS_URL): a registered key knows where it belongs'
-          : 'use keys of one place',
+          : 'use keys of one endpoint',
       );
     }
     owner ??= record;

@@ -29,7 +29,7 @@ export async function openExternalSigner(
   if (signer.publicKey.equals(await readPublicKey(store, record))) return signer;
   throw new DeribitKeysError(
     'ERR_KEY_MISMATCH',
-    `the ${record.signer.kind} key that the record "${record.name}" names is another key now`,
+    `the ${record.signer.kind} key that the record "${record.name}" names is now a different key`,
     { hint: 'add it under another name, or restore the key that belongs there' },
   );
 }

@@ -39,7 +39,7 @@ async function inputFrom({
   const value = environment[variable];
   if (value !== undefined && value !== '') return value;
   throw new DeribitKeysError('ERR_KEY_UNREADABLE', `the environment variable ${variable} is not set`, {
-    hint: 'set it to the PEM of a private key, or to base64 of it',
+    hint: 'set it to a private key as PEM, or as base64 of the PEM',
   });
 }
 

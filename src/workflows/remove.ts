@@ -75,7 +75,7 @@ async function requireRemovable(
   if (purge && (seen === 'missing' || local || state === 'retired') && seen !== 'enabled') {
     const why =
       seen === 'missing'
-        ? 'this login does not show it, and may belong to another account'
+        ? 'this login does not see it, and may belong to another account'
         : local
           ? 'it was restored from a backup, and may have been registered after the backup was made'
           : 'it may still be enabled';
@@ -92,7 +92,7 @@ async function requireRemovable(
   throw new DeribitKeysError('ERR_STATE', `the key "${name}" cannot be removed: ${what}`, {
     hint:
       login === null && state === 'pending'
-        ? `end the registration first: deribit-keys register ${name} …; or give a login, so that the account's list can be checked`
+        ? `finish the registration first: deribit-keys register ${name} …; or give a login, so that the account's list can be checked`
         : `remove it from the exchange first: deribit-keys api-keys remove ${name} …; if it is gone from there, give a login (--as …), so that the list can be checked`,
   });
 }

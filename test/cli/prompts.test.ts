@@ -189,7 +189,7 @@ describe('a new passphrase', () => {
     stdin.write('\rhorse\rhouse\rhorse\rhorse\r');
     expect((await requireNewPassphrase(request(host, 'the key'))).reveal()).toBe('horse');
     expect(shown()).toContain('cannot be empty');
-    expect(shown()).toContain('not the same');
+    expect(shown()).toContain('do not match');
     stdin.write('\r\r\r');
     expect(await codeOf(requireNewPassphrase(request(host, 'the key')))).toBe('ERR_CANCELLED');
   });

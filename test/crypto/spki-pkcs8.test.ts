@@ -211,7 +211,7 @@ describe('a key of another algorithm is refused by its name', () => {
     ['RSA-PSS key', 'rsa-pss', { modulusLength: 2048 }],
   ])('%s', async (name, type, options) => {
     const { publicKey, privateKey } = made(type, options);
-    const expected = `${name}: Deribit takes Ed25519 or RSA`;
+    const expected = `${name}: Deribit accepts Ed25519 or RSA`;
     expect((await failure('ERR_KEY_UNSUPPORTED', () => decodeSpki(publicKey))).message).toBe(expected);
     expect((await failure('ERR_KEY_UNSUPPORTED', () => decodePkcs8(privateKey))).message).toBe(expected);
   });
@@ -223,13 +223,13 @@ describe('a key of another algorithm is refused by its name', () => {
   ])('%s', async (name, dotted) => {
     const der = writeDer(sequence(sequence(oid(dotted)), bitString(new Uint8Array(3))));
     const { message } = await failure('ERR_KEY_UNSUPPORTED', () => decodeSpki(der));
-    expect(message).toBe(`${name}: Deribit takes Ed25519 or RSA`);
+    expect(message).toBe(`${name}: Deribit accepts Ed25519 or RSA`);
   });
 
   test('an EC key on a curve without a common name, by its OID', async () => {
     const der = writeDer(sequence(sequence(oid('1.2.840.10045.2.1'), oid('1.2.3')), bitString(new Uint8Array(3))));
     const { message } = await failure('ERR_KEY_UNSUPPORTED', () => decodeSpki(der));
-    expect(message).toBe('EC key (1.2.3): Deribit takes Ed25519 or RSA');
+    expect(message).toBe('EC key (1.2.3): Deribit accepts Ed25519 or RSA');
   });
 
   test('an RSA key of 1024 bits, by its length', async () => {

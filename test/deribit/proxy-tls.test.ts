@@ -101,7 +101,9 @@ describe.each(['wss', 'https'] as const)('over %s', (scheme) => {
     expect(tunnels).toEqual([`localhost:${port}`]);
     const wrong = { ca: pair.cert, proxy: `http://user:canary-other@${at}` };
     const error = await failure(ask(endpoint, wrong), 'ERR_NETWORK');
-    expect(error.message).toContain(`through the proxy ${at}) is behind a proxy that wants a login (HTTP status 407)`);
+    expect(error.message).toContain(
+      `through the proxy ${at}) is behind a proxy that requires a login (HTTP status 407)`,
+    );
     expect(error.maybeSent).toBe(false);
     expect(shown(error)).not.toContain('canary');
   });

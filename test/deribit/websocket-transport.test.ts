@@ -192,7 +192,7 @@ describe('the end of a WebSocket connection', () => {
   it.each([
     ['no JSON', 'certainly not JSON canary', 'is not JSON'],
     ['binary', Buffer.from('{"id":1,"result":"canary"}'), 'is binary'],
-    ['JSON that is no reply', '["canary"]', 'is not a JSON object'],
+    ['JSON that is not a reply', '["canary"]', 'is not a JSON object'],
     ['too much', `{"id":1,"result":"${'canary'.repeat(20_000)}"}`, 'is larger than the allowed size'],
   ])('comes with a frame that is %s', async (_, frame, words) => {
     const { endpoint } = await webSocketServer((_asked, socket) => socket.send(frame));

@@ -161,7 +161,7 @@ describe('commands and bots', () => {
     chmodSync(folder, 0o777);
     const generated = await cli(['generate', 'bot', '--keys-dir', folder]);
     expect(generated.exitCode).toBe(3);
-    expect(generated.stderr).toContain(`anybody can replace files in the folder ${folder} (mode 0777)`);
+    expect(generated.stderr).toContain(`anyone can replace files in the folder ${folder} (mode 0777)`);
     expect(generated.stderr).toContain(`run: chmod go-w ${folder}`);
     expect(readdirSync(folder).filter((file) => file.startsWith('bot'))).toEqual([]);
     const told = await cli(['generate', 'bot', '--keys-dir', folder, '--allow-insecure-permissions']);

@@ -62,7 +62,7 @@ describe('a key that was made in a token', () => {
       code: 'ERR_KEYSTORE_IO',
       message: 'the disk is full',
       hint: expect.stringMatching(
-        /the pair is in the token: deribit-keys add-token <name> --module \S+ --token "fake" --id/,
+        /the key pair is in the token: deribit-keys add-token <name> --module \S+ --token "fake" --id/,
       ),
     });
     const record = await addExternalKey(openKeystore(folder()), {

@@ -31,7 +31,7 @@ const refusePin = (token: FakeToken, flags = 0) => {
 
 describe('the login of a token', () => {
   it.each([
-    [0x20000, /ONE try is left before it is locked/],
+    [0x20000, /ONE try is left before the PIN is locked/],
     [0x10000, /more than one is left/],
     [0, /does not report how many tries are left/],
   ])('tells the tries left by the flags %s', async (flags, words) => {
@@ -129,7 +129,7 @@ describe('a token that loses its sessions', () => {
     token.lose();
     token.objects = [swapped.privateObject, swapped.publicObject];
     token.key = swapped.pair.privateKey;
-    await refuses(signer.sign(bytes('m')), 'ERR_SIGNER', /has another key now/);
+    await refuses(signer.sign(bytes('m')), 'ERR_SIGNER', /now holds a different key/);
   });
 
   it('is given up where it loses them at once again', async () => {

@@ -70,7 +70,7 @@ describe('removing a key', () => {
     const world = await openWorld('http', { faults: ['cut-after@private/create_api_keyx1'] });
     await errorOf(world.register());
     const blind = await errorOf(remove(world));
-    expect(blind.hint).toContain('end the registration');
+    expect(blind.hint).toContain('finish the registration');
     expect(await errorOf(remove(world, { login: world.login }))).toMatchObject({ code: 'ERR_STATE' });
     const [made] = world.keys();
     await withAccount(world.context, { login: world.login, level: 'read_write' }, (account) =>

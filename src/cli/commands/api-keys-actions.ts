@@ -130,12 +130,12 @@ export async function disableOthers(cx: Context, texts: readonly string[], flags
   const { workflow, login } = await openAccountWork(cx, flags, choices);
   const { keys, unreadable } = await listForBrake(workflow, login);
   if (unreadable > 0) {
-    cx.out.note(`warning: ${unreadable} keys of the account cannot be disabled: the exchange shows no id of them`);
+    cx.out.note(`warning: ${unreadable} keys of the account cannot be disabled: the exchange does not show their ids`);
   }
   const spared = choices.map((choice) => findKey(keys, choice));
   const doomed = keys.filter((key) => key.enabled !== false && !spared.includes(key));
   for (const key of spared) {
-    if (key.enabled === false) cx.out.note(`warning: ${named(key)} is spared, but disabled already`);
+    if (key.enabled === false) cx.out.note(`warning: ${named(key)} is spared, but it is already disabled`);
   }
   if (doomed.some((key) => key.marks.includes('login'))) {
     cx.out.note('warning: the key of this login is not spared: it is disabled last');
@@ -159,7 +159,7 @@ export async function disableOthers(cx: Context, texts: readonly string[], flags
     if (unreadable === 0) return;
     throw new DeribitKeysError(
       'ERR_PROTOCOL',
-      `${unreadable} keys of the account have no id that can be read: they are still enabled`,
+      `${unreadable} keys of the account have no readable id and are still enabled`,
       {
         hint: 'disable them on Deribit’s web page (Account > API)',
       },
@@ -168,7 +168,7 @@ export async function disableOthers(cx: Context, texts: readonly string[], flags
   throw new DeribitKeysError(
     first.error.code,
     `${failed.length} of ${results.length} keys could not be disabled; the first because ${first.error.message}`,
-    { hint: 'run the same command again: what is disabled already stays so' },
+    { hint: 'run the same command again: keys that are already disabled stay disabled' },
   );
 }
 

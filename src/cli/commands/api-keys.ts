@@ -46,9 +46,9 @@ function defineKeysEdit(group: Command, act: Act): void {
       .argument('<which>', WHICH)
       .option('--scope <scope>', 'what the key may do')
       .option('--label <label>', 'name on Deribit: up to 16 letters, digits and underscores')
-      .option('--feature <feature>', 'feature; repeat it for each one that the key is to have', collect)
+      .option('--feature <feature>', 'a feature of the key; may be repeated', collect)
       .option('--no-feature', 'no features')
-      .option('--ip <address>', 'address or subnet of the whitelist; repeat it for each one', collect)
+      .option('--ip <address>', 'address or subnet that may use the key; may be repeated', collect)
       .option('--no-ip', 'no whitelist: any address may use the key'),
   )
     .addHelpText(

@@ -261,9 +261,9 @@ export function defineAuthServer(command: Command, act: Act): void {
   GET  /healthz, /readyz       for probes, without the secret
   GET  /metrics                for Prometheus, with the secret; needs the package prom-client
 
-A request needs no body; one that it has is JSON, and needs Content-Type: application/json. A rotation of a key is
-followed at once. SIGHUP reloads clients, certificates and the policy, as does a change of their files; SIGTERM answers
-what is under way, and ends.
+A request needs no body; a body must be JSON, with Content-Type: application/json. The server follows rotations at once.
+It reloads clients, certificates and the policy on SIGHUP and when their files change; on SIGTERM it answers pending
+requests, then stops.
 
   $ curl -s -X POST -H "Authorization: Bearer $(cat SECRET-FILE)" http://127.0.0.1:PORT/v1/bot/token
   $ curl -s -X POST -H "Authorization: Bearer $(cat SECRET-FILE)" -H "Content-Type: application/json" \\

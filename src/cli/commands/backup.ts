@@ -36,7 +36,7 @@ export function defineRestore(command: Command, act: Act): void {
     .argument('<file>')
     .argument(
       '[name...]',
-      'only these keys; otherwise every key, retired pairs, and the audit log where the keystore has no own',
+      'only these keys (default: every key, retired pairs, and the audit log if the keystore has none)',
     )
     .addOption(secretOption(command, 'backupPassphrase'))
     .addHelpText(

@@ -19,14 +19,14 @@ export function defineConformance(command: Command, act: Act): void {
   addLoginOptions(
     command.option(
       '--report <file>',
-      'also write the result to a new file, without secrets, fit for a public issue',
+      'also write the result to a new file, which holds no secret and may be published',
       notEmpty,
     ),
   )
     .addHelpText(
       'after',
       `
-Creates an Ed25519 and an RSA key that may only read, observes how the exchange treats them, and removes them again, also
+Creates an Ed25519 and an RSA key that can only read, observes how the exchange treats them, and removes them again, also
 after Ctrl-C. Runs on the test exchange; production needs --env prod and --yes. Exits with 1 where a fact differs from
 what deribit-keys assumes, or where a key is left behind.
 ${examples('conformance --as admin', 'conformance --as admin --report report.json')}`,

@@ -105,7 +105,7 @@ async function catchSwap(
     return { caught: false, removed: false };
   } catch (error) {
     if (!isDeribitKeysError(error, 'ERR_PROOF_FAILED')) throw error;
-    step(out, 'the exchange recorded another public key than it was sent: caught');
+    step(out, 'caught: the exchange recorded a different public key from the one it was sent');
     out.line(`      ${error.message.replaceAll('; ', '\n      ')}`);
   } finally {
     sandbox.clearFaults();

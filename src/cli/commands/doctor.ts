@@ -71,7 +71,7 @@ function show(out: Printer, diagnosis: Diagnosis, verbose: boolean): void {
     const { culprit, findings } = diagnosis;
     const end =
       culprit === null
-        ? out.style('nothing is wrong, as far as it could be checked', 'green')
+        ? out.style('nothing wrong was found', 'green')
         : `${out.style('the culprit', 'bold')}: ${culprit.name === null ? '' : `${culprit.name} `}${culprit.check}: ${inLine(culprit.detail)}`;
     const shown = verbose ? findings.flatMap((finding) => lines(out, finding)) : briefly(out, findings);
     return [...shown, ...(shown.length === 0 ? [] : ['']), end];
@@ -121,10 +121,10 @@ export function defineDoctor(command: Command, act: Act): void {
     .addHelpText(
       'after',
       `
-A --client-id without a secret is a starting point: the key that is looked for.
-With a login, what the account keeps of the keys is compared as well; without one, or without a code for its second
-factor, that is skipped. A check that was skipped has "ok": null and does not count. What is fine takes one line per key; --verbose
-shows each check.
+--client-id without a secret names the key to look for.
+With a login, the keys are also compared with the account's list; without one, or without a code for its second factor,
+those checks are skipped. A skipped check has "ok": null and does not count. A key without a problem takes one line;
+--verbose shows each check.
 ${examples(
   'doctor',
   'doctor bot --as admin',

@@ -50,8 +50,7 @@ The file, in YAML or JSON, names the keys that the account (or, with --subaccoun
       encrypt: true            # optional: the private key has a passphrase
 
 What is left out is not checked. An enabled key of the account that the file does not name is reported as stranger (an
-unmanaged key): it stays as it is, unless --prune says to disable it; it is never removed. The key that is logged in is
-not reported.
+unmanaged key): it stays as it is, unless --prune disables it; it is never removed. The key of the login is not reported.
 `;
 
 async function readStdin(cx: Context, maxBytes: number): Promise<Buffer> {

@@ -37,7 +37,7 @@ export function defineRegister(command: Command, act: Act): void {
       .requiredOption('--scope <scope>', 'what the key may do, such as "account:read trade:read_write"')
       .option('--label <label>', 'name of the API key on Deribit (default: made from <name>)')
       .option('--feature <feature>', 'restricted_block_trades or block_trade_approval; may be repeated', collect)
-      .option('--ip <address>', 'address or subnet of the whitelist; may be repeated', collect),
+      .option('--ip <address>', 'address or subnet that may use the key; may be repeated', collect),
   )
     .addHelpText(
       'after',

@@ -160,7 +160,7 @@ function requireSense(name: string | undefined, flags: RotateFlags): void {
   }
   const elsewhere = flags.inFile || chosenKind({ ...flags }, 'rotate') !== null;
   if (flags.abort && (flags.all || flags.type || flags.bits || flags.grace !== undefined || elsewhere)) {
-    refuse('--abort goes only with a name and a login', 'leave out the other options');
+    refuse('--abort takes only a name and a login', 'leave out the other options');
   }
 }
 
@@ -195,8 +195,8 @@ export function defineRotate(command: Command, act: Act): void {
 
 Without login options the key itself logs in, which needs account:read_write in its scope. Run the same command again
 to continue an interrupted rotation. The old pair is kept as <name>.<time>.
-The successor is made where the old key lives, unless an option says otherwise. A file that follows a key without a file
-is not encrypted (deribit-keys passphrase <name> does it).`,
+The successor is created where the old key lives, unless an option says otherwise. With --in-file, the successor of a key
+without a file is not encrypted; encrypt it with: deribit-keys passphrase <name>.`,
     )
     .action(
       act(async (cx, name: string | undefined, flags: RotateFlags) => {

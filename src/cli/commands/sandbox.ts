@@ -140,11 +140,11 @@ export function defineSandbox(command: Command, act: Act): void {
       notEmpty,
     )
     .option('--state <file>', 'keep accounts, keys and session tokens in this file', notEmpty)
-    .option('--tfa-secret <base32>', 'demand a second factor, with this throw-away seed')
+    .option('--tfa-secret <base32>', 'require a second factor, with this throw-away seed')
     .option('--tls', 'https: and wss:, with a certificate of a throw-away authority')
-    .option('--cors <origin>', 'let the pages of this origin (or *) read answers in a browser', notEmpty)
+    .option('--cors <origin>', 'let web pages of this origin (or *) read answers', notEmpty)
     .option('--fault <spec>', 'misbehave: name[@method][:arg][+skip][xtimes]; may be repeated', collect)
-    .option('--fault-api', 'let faults be set at run time, by sandbox/… methods')
+    .option('--fault-api', 'allow faults to be set at run time, by sandbox/… methods')
     .option('--token-life <seconds>', 'default 900', wholeNumber(1))
     .option('--key-limit <n>', 'API keys per account; default 8', wholeNumber(1))
     .option('--limits', "Deribit's limits of connections, sessions and credits")
@@ -208,7 +208,7 @@ function openSandboxFolder(folder: string): SandboxFolder {
   const inTheWay = [envFile, secretFile, tfaSecretFile].find((file) => existsSync(file));
   if (!existsSync(stateFile) && inTheWay !== undefined) {
     throw usageError(
-      `${inTheWay} exists, and no sandbox wrote it`,
+      `${inTheWay} exists, but was not written by a sandbox`,
       `name another folder: deribit-keys sandbox --init ${join(folder, 'sandbox')}`,
     );
   }

@@ -23,7 +23,7 @@ export const SIGN: PlainCommand = {
       parse: wholeNumber(0),
     },
     { flags: '--nonce <nonce>', description: 'nonce (default: random)' },
-    { flags: '--data <data>', description: 'data to sign along (default: empty)' },
+    { flags: '--data <data>', description: 'data to include in the signature (default: empty)' },
     { flags: '--scope <scope>', description: 'scope to request, such as "session:bot" or "trade:read_write"' },
     { flags: '--state <state>', description: 'text that the exchange returns unchanged' },
   ],

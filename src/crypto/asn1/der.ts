@@ -57,7 +57,7 @@ export function readDer(input: Uint8Array, name = 'DER'): DerNode {
       if (typeof header === 'string') throw refuse(header);
       const { tagClass, tag, constructed: isConstructed, contentsAt, end } = header;
       if (tagClass === 'universal' && (tag === 0 || isConstructed !== CONSTRUCTED_ONLY.includes(tag))) {
-        throw refuse(`a value of universal type ${tag} is in the wrong form`);
+        throw refuse(`a value of universal type ${tag} is encoded in the wrong form`);
       }
       if (isConstructed) {
         nodes.push(constructed(tag, readAll(contentsAt, end, depth + 1), tagClass));

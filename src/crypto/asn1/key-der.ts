@@ -71,7 +71,7 @@ export function decodeRsaPublicKey(der: Uint8Array): RsaPublicNumbers {
 export function decodeRsaPrivateKey(der: Uint8Array): RsaPrivateNumbers {
   const [version, ...numbers] = sequenceOf(readDer(der, 'the RSA private key'), 'the RSA private key');
   const versionNumber = integerOf(version, 'the version of the RSA private key');
-  if (versionNumber === 1n) throw unsupported('RSA key of more than two primes: two are supported');
+  if (versionNumber === 1n) throw unsupported('RSA key of more than two primes: only two are supported');
   if (versionNumber !== 0n) throw unreadable('the RSA private key has an unknown version');
   if (numbers.length !== 8) throw unreadable(`an RSA private key has 8 numbers, this one ${numbers.length}`);
   const read = (at: number): bigint => integerOf(numbers[at], 'a number of the RSA private key');

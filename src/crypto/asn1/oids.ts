@@ -57,7 +57,7 @@ const CURVES: ReadonlyMap<string, string> = new Map([
 
 /** The error for a key of another algorithm, such as `EC` or `Ed448`, with its curve where that is known. */
 export function refusedAlgorithm(name: string, curve?: string): DeribitKeysError {
-  return unsupported(`${name} key${curve === undefined ? '' : ` (${curve})`}: Deribit takes Ed25519 or RSA`);
+  return unsupported(`${name} key${curve === undefined ? '' : ` (${curve})`}: Deribit accepts Ed25519 or RSA`);
 }
 
 /** The error for an elliptic-curve key; `parameters` name its curve (RFC 5480 §2.1.1). */

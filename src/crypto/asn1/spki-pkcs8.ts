@@ -156,7 +156,7 @@ export function subjectPublicKeyInfo(node: DerNode): DerNode {
   }
   const spki = rest[4];
   if (spki === undefined || !isTag(signature, TAG.bitString) || others.length > 0)
-    throw unreadable('certificate does not have its three parts');
+    throw unreadable('the certificate does not have three parts');
   sequenceOf(spki, 'SubjectPublicKeyInfo');
   return spki;
 }

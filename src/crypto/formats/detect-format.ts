@@ -122,8 +122,8 @@ function itemOfBlock(block: PemBlock): Item {
   if (encryption !== null) return legacyItem(block, encryption);
   const item = kind === undefined ? itemOrRefusal(label, bytes) : itemOfContent(label, bytes);
   if (kind !== undefined && item.kind !== 'other' && item.kind !== kind) {
-    throw unreadable(`the PEM block "${label}" holds another thing than it says (${item.kind})`, {
-      hint: `correct the label in its first and last line, or take the block again from where it was made`,
+    throw unreadable(`the PEM block "${label}" holds something else (${item.kind})`, {
+      hint: `correct the label in its first and last line, or copy the block from its source again`,
     });
   }
   return item;

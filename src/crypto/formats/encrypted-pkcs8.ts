@@ -137,7 +137,7 @@ export function readLegacyEncryption({ headers }: PemBlock): LegacyEncryption | 
   const cipher = CIPHERS.get(name.toUpperCase());
   if (cipher === undefined) {
     throw refuseKind(
-      `key encrypted by ${name}: only AES-CBC and DES-EDE3-CBC are read`,
+      `key encrypted by ${name}: only AES-CBC and DES-EDE3-CBC are supported`,
       encryptAgain(/^(?:AES|ARIA|CAMELLIA)/i.test(name) ? 'default' : 'legacy'),
     );
   }

@@ -185,7 +185,7 @@ function unknown(what: string, id: string): Error {
   const name = NAMES.get(id);
   const hint =
     name === undefined || name.endsWith('GCM')
-      ? 'encrypt it again with the tool that made it: PBES2 with PBKDF2 or scrypt, and AES in CBC mode, is read'
+      ? 'encrypt it again with the tool that made it: PBES2 with PBKDF2 or scrypt, and AES in CBC mode, is supported'
       : encryptAgain('legacy');
-  return refuseKind(`${what} ${name ?? `an unknown algorithm (${id.slice(0, 64)})`}, which is not read`, hint);
+  return refuseKind(`${what} ${name ?? `an unknown algorithm (${id.slice(0, 64)})`}, which is not supported`, hint);
 }

@@ -32,7 +32,7 @@ function nestedJwks(value: unknown, depth: number): readonly Jwk[] | null {
 }
 
 function membersOf(keys: readonly unknown[]): readonly Jwk[] {
-  if (keys.length === 0) throw unreadable('JWK set without keys', { hint: 'put the key into it' });
+  if (keys.length === 0) throw unreadable('JWK set without keys', { hint: 'add the key to it' });
   return keys.map((key) => {
     if (!isObject(key)) throw unreadable('JWK set with a member that is not an object');
     return key;
@@ -82,7 +82,7 @@ async function onlyUsable<K>(jwks: readonly Jwk[], build: (jwk: Jwk) => Promise<
       if (!isDeribitKeysError(error)) throw error;
       reasons.push(error);
     }
-    if (usable.length > 1) throw refuseKind('JWK set with more than one usable key', 'keep the one key that is meant');
+    if (usable.length > 1) throw refuseKind('JWK set with more than one usable key', 'keep only the key that you mean');
   }
   const [key] = usable;
   if (key !== undefined) return key;
@@ -93,7 +93,7 @@ async function onlyUsable<K>(jwks: readonly Jwk[], build: (jwk: Jwk) => Promise<
       .slice(0, 4)
       .map((each) => each.message)
       .join('; ')}${reasons.length > 4 ? '; …' : ''})`,
-    'put an Ed25519 or RSA key into it',
+    'add an Ed25519 or RSA key to it',
   );
 }
 
@@ -113,7 +113,8 @@ function readPrivate(jwk: Jwk): PrivateNumbers {
     );
   }
   if (half.algorithm === 'ed25519') return { ...half, seed: seedOf(jwk, half.raw) };
-  if (Object.hasOwn(jwk, 'oth')) throw refuseKind('RSA JWK of more than two primes (oth)', 'make a key of two primes');
+  if (Object.hasOwn(jwk, 'oth'))
+    throw refuseKind('RSA JWK of more than two primes (oth)', 'make a key with two primes');
   if (!Object.hasOwn(jwk, 'p') || !Object.hasOwn(jwk, 'q')) {
     throw refuseKind('RSA JWK without its primes p and q', 'export the key with all of p, q, dp, dq and qi');
   }
@@ -134,7 +135,7 @@ function isOkp({ kty }: Jwk): boolean {
 function checkKind(jwk: Jwk): void {
   const kind = short(jwk.kty);
   const curve = short(jwk.crv);
-  if (jwk.use === 'enc') throw refuseKind('JWK for encryption (use is enc)', 'give a key for signatures');
+  if (jwk.use === 'enc') throw refuseKind('JWK for encryption (use is enc)', 'give a key for signing');
   // Azure Key Vault names keys in hardware RSA-HSM.
   if (isNamed(jwk.kty, 'RSA', 'RSA-HSM') || (isOkp(jwk) && isNamed(jwk.crv, 'Ed25519'))) return;
   if (isOkp(jwk)) throw refuseAlgorithm(curve === 'none' ? 'OKP key without a curve' : `${curve} key`);
@@ -240,7 +241,7 @@ function parseJson(text: string): unknown {
     // Hosts in known_hosts and sections of configuration files are in brackets too; and PEM is read from any text.
     if (text.startsWith('[') || text.includes('-----BEGIN ')) return undefined;
     // The parser's own message quotes its input, which may be a private key.
-    throw unreadable(`it begins like JSON but is not (${text.length} characters)`);
+    throw unreadable(`it begins like JSON, but is not valid JSON (${text.length} characters)`);
   }
 }
 
@@ -275,8 +276,8 @@ function itemsOfStrings(value: unknown, detect: (text: string) => readonly Item[
   if (best > 0) return found.filter((item) => rank(item) === best);
   throw (
     refusal ??
-    unreadable('JSON, but no key is in it: it has neither kty nor keys, and no string that is a key', {
-      hint: 'a JWK is an object with the member kty; else give the key itself, as PEM',
+    unreadable('JSON without a key: it has neither kty nor keys, and no string that is a key', {
+      hint: 'give a JWK (an object with the member kty), or the key itself as PEM',
     })
   );
 }

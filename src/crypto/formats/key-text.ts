@@ -85,7 +85,7 @@ export function explainKeyText(text: string): DeribitKeysError | null {
   if (begin === null && /^-+\s*BEGIN\b/.test(text)) {
     const hint = `put quotes around the variable ("$KEY"), or ${ONE_LINE}`;
     return /^-+\s*BEGIN[\w\s-]{0,40}$/.test(text)
-      ? unreadable('only the beginning of the BEGIN line of a key arrived', { hint })
+      ? unreadable("only the start of the key's BEGIN line is there", { hint })
       : unreadable('the BEGIN line of the key is damaged', { hint: WHOLE_TEXT });
   }
   if (/\b(?:BEGIN|END)\b[^\n]{0,40}\b(?:KEY|CERTIFICATE)\b/i.test(text)) {
@@ -112,7 +112,7 @@ export function explainKeyText(text: string): DeribitKeysError | null {
   }
   if (/^\*{3,}$|^\[?(?:redacted|masked|secret|hidden)\]?$/i.test(text)) {
     return unreadable('the key was masked by the program that printed it', {
-      hint: 'take the key from where it is kept, not from a log or a screen',
+      hint: 'copy the key from where it is kept, not from a log or a screen',
     });
   }
   return null;

@@ -70,13 +70,14 @@ export function readOpensshEnvelope(bytes: Uint8Array): OpensshEnvelope {
   const kdfName = reader.name('name of the key derivation');
   const kdfOptions = reader.string('options of the key derivation');
   const keys = reader.uint32('number of keys');
-  if (keys !== 1) throw refuseKind(`OpenSSH file of ${keys} keys: only one is taken`, 'keep one key to a file');
+  if (keys !== 1)
+    throw refuseKind(`OpenSSH file of ${keys} keys: only one is accepted`, 'put each key in a file of its own');
   const publicBlob = reader.string('public key');
   checkSshKeyType(sshKeyType(publicBlob));
   const cipher = CIPHERS.get(cipherName);
   if (cipher === undefined || kdfName !== (cipher.mode === 'none' ? 'none' : 'bcrypt')) {
     throw refuseKind(
-      `OpenSSH key encrypted by ${cipherName.slice(0, 64)} with ${kdfName.slice(0, 64)}: AES in CTR or CBC mode with bcrypt is read`,
+      `OpenSSH key encrypted by ${cipherName.slice(0, 64)} with ${kdfName.slice(0, 64)}: only AES in CTR or CBC mode with bcrypt is supported`,
       'encrypt it again: ssh-keygen -p -Z aes256-ctr -f <file>',
     );
   }

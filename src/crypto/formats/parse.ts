@@ -71,7 +71,7 @@ export async function parsePublicKey(input: string | Uint8Array, options: ParseO
   const key = await first.read(engine);
   for (const other of items) {
     if (other !== first && isPublic(other) && !(await other.read(engine)).equals(key)) {
-      throw refuseKind('several different public keys in one input', 'give only the key that is meant');
+      throw refuseKind('several different public keys in one input', 'give only the key that you mean');
     }
   }
   return key;
@@ -108,8 +108,8 @@ async function openPrivate({
   const key = await item.open(passphrase, engine);
   for (const other of items) {
     if (other.kind === 'public' && !(await other.read(engine)).equals(key.publicKey)) {
-      throw new DeribitKeysError('ERR_KEY_MISMATCH', 'the public key beside the private key is not its own half', {
-        hint: 'keep only the private key in the file: its public half is computed',
+      throw new DeribitKeysError('ERR_KEY_MISMATCH', 'the public key does not belong to the private key', {
+        hint: 'keep only the private key in the file: the public key is computed from it',
       });
     }
   }
@@ -120,8 +120,8 @@ function onlyPrivate(items: readonly Item[]): PrivateItem | null {
   const [item, ...others] = items.filter((each) => each.kind === 'private');
   if (others.length > 0) {
     throw refuseKind(
-      `${others.length + 1} private keys in one input: only one is taken`,
-      'keep one private key to a file',
+      `${others.length + 1} private keys in one input: only one is accepted`,
+      'put each private key in a file of its own',
     );
   }
   return item ?? null;

@@ -42,7 +42,7 @@ export function passphraseToWrite(passphrase: SecretLike): string {
 /** The one error for a decryption that yields no key: a wrong passphrase and a damaged file look alike. */
 export function wrongPassphrase(cause?: unknown): DeribitKeysError {
   return new DeribitKeysError('ERR_PASSPHRASE_WRONG', 'wrong passphrase or damaged file', {
-    hint: 'check the passphrase: every space counts; if it is right, take the file from its source again',
+    hint: 'check the passphrase: every space counts; if it is right, copy the file from its source again',
     ...(cause === undefined ? {} : { cause }),
   });
 }

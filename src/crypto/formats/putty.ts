@@ -71,14 +71,14 @@ export function puttyItem(bytes: Uint8Array): Item {
 }
 
 function damaged(what: string): DeribitKeysError {
-  return unreadable(`PuTTY key: ${what}`, { hint: 'the file is damaged: take it from its source again' });
+  return unreadable(`PuTTY key: ${what}`, { hint: 'the file is damaged: copy it from its source again' });
 }
 
 function readFile(bytes: Uint8Array): PuttyFile {
   const { version: versionText, headers, blocks } = readLines(bytes);
   if (versionText !== '2' && versionText !== '3') {
     throw refuseKind(
-      `PuTTY key of version ${/^\d$/.test(versionText) ? versionText : 'unknown'}: 2 and 3 are read`,
+      `PuTTY key of version ${/^\d$/.test(versionText) ? versionText : 'unknown'}: only 2 and 3 are supported`,
       CONVERT,
     );
   }
@@ -87,12 +87,12 @@ function readFile(bytes: Uint8Array): PuttyFile {
   checkSshKeyType(type);
   const encryption = text(headers, 'Encryption');
   if (encryption !== 'none' && encryption !== 'aes256-cbc') {
-    throw refuseKind('PuTTY key encrypted by another cipher than aes256-cbc', CONVERT);
+    throw refuseKind('PuTTY key with a cipher other than aes256-cbc', CONVERT);
   }
   const publicBlob = blocks.get('Public-Lines');
   const secret = blocks.get('Private-Lines');
   if (publicBlob === undefined || secret === undefined) throw damaged('it lacks its public or its private part');
-  if (sshKeyType(publicBlob) !== type) throw damaged('its public part is of another type than it says');
+  if (sshKeyType(publicBlob) !== type) throw damaged('its public part is of a different type than its header says');
   if (encryption !== 'none' && (secret.length === 0 || secret.length % IV_LENGTH !== 0)) {
     throw damaged('its private part is not a multiple of the block size');
   }
@@ -133,7 +133,7 @@ function readLines(bytes: Uint8Array): Lines {
       continue;
     }
     const key = name.startsWith(MAGIC) ? 'type' : name;
-    if (headers.has(key) || blocks.has(key)) throw damaged('it says a thing twice');
+    if (headers.has(key) || blocks.has(key)) throw damaged('a header occurs twice');
     if (key === 'type') version = name.slice(MAGIC.length);
     if (!name.endsWith('-Lines')) {
       headers.set(
@@ -167,7 +167,7 @@ function hexOf(headers: Lines['headers'], name: string): Uint8Array {
 function readArgon2(headers: Lines['headers']): Argon2 {
   const kind = text(headers, 'Key-Derivation').toLowerCase();
   if (kind !== 'argon2id' && kind !== 'argon2i' && kind !== 'argon2d') {
-    throw refuseKind('PuTTY key with another key derivation than Argon2', CONVERT);
+    throw refuseKind('PuTTY key with a key derivation other than Argon2', CONVERT);
   }
   const number = (name: string): number => {
     const digits = text(headers, name);
@@ -198,7 +198,7 @@ async function openFile(file: PuttyFile, passphrase: SecretLike | undefined, eng
   const keys = await deriveKeys(file, encrypted ? passphraseToRead(passphrase) : '');
   const plain = encrypted ? await engine.aesCbcDecryptBlocks(keys.cipherKey, keys.iv, file.secret) : file.secret;
   if (plain === null || !(await isAuthentic({ file, plain, macKey: keys.macKey, engine }))) {
-    throw encrypted ? wrongPassphrase() : damaged('its MAC does not fit: it was changed after it was written');
+    throw encrypted ? wrongPassphrase() : damaged('its MAC does not match: it was changed after it was written');
   }
   return readKey(file, plain, engine);
 }

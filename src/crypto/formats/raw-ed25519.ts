@@ -55,7 +55,7 @@ export function rawItem(bytes: Uint8Array): Item | null {
 
 /** The error where 32 bytes that can be a public key are given for a private one. */
 export function refuseRawPublic(): Error {
-  return unreadable('32 bytes that are an Ed25519 public key, or a seed that can be taken for one', {
+  return unreadable('32 bytes that are an Ed25519 public key, or a seed that looks like one', {
     hint: `give the file of the private key; ${SEED_HINT}`,
   });
 }
@@ -79,11 +79,11 @@ export function warnOfSeed(input: string | Uint8Array): string | null {
   const bytes = readRaw(input);
   if (bytes.length !== ED25519_LENGTH) return null;
   if (isClamped(bytes)) {
-    return 'this seed looks like an X25519 key (WireGuard), which is not for signatures: check where it comes from';
+    return 'this seed looks like an X25519 key (WireGuard), which cannot sign: check where it comes from';
   }
   return publicKeyOrNull(bytes) === null
     ? null
-    : 'this seed could also be an Ed25519 public key: check that it is the private one, and what its fingerprint is';
+    : 'this seed could also be an Ed25519 public key: check that it is the private key, and compare the fingerprint';
 }
 
 function readRaw(input: string | Uint8Array): Uint8Array {

@@ -135,7 +135,7 @@ function checkComment(comment: string | undefined, allowed: boolean, format: str
   if (!allowed) throw usageError(`the format ${format} has no comment`, 'leave the comment out, or use openssh or ssh');
   if (comment.length > MAX_COMMENT_LENGTH || /\p{Cc}/u.test(comment) || comment.trim() !== comment) {
     throw usageError(
-      `the comment of ${comment.length} characters cannot stand in a key file`,
+      `a comment of ${comment.length} characters cannot be written to this key file`,
       `use one line of at most ${MAX_COMMENT_LENGTH} characters without white space around it`,
     );
   }
@@ -144,7 +144,7 @@ function checkComment(comment: string | undefined, allowed: boolean, format: str
 
 function checkIterations(iterations: number | undefined, allowed: boolean): number {
   if (iterations === undefined) return MIN_ITERATIONS;
-  if (!allowed) throw usageError('iterations are given for a key that is not encrypted PKCS#8', 'leave them out');
+  if (!allowed) throw usageError('iterations were given for a key that is not encrypted PKCS#8', 'leave them out');
   if (!Number.isSafeInteger(iterations) || iterations < MIN_ITERATIONS || iterations > MAX_ITERATIONS) {
     throw usageError(`${iterations} iterations of PBKDF2`, `use ${MIN_ITERATIONS} to ${MAX_ITERATIONS}`);
   }

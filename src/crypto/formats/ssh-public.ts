@@ -40,7 +40,7 @@ export function checkSshKeyType(type: string): asserts type is SshKeyType {
   if (type === 'ssh-ed25519' || type === 'ssh-rsa') return;
   if (type.startsWith('sk-') || type.startsWith('webauthn-sk-')) {
     throw refuseKind(
-      `FIDO security key (${type}): its device signs a wrapped message, which Deribit does not take`,
+      `FIDO security key (${type}): its device signs a wrapped message, which Deribit does not accept`,
       'make a key that is not bound to a FIDO device: deribit-keys generate <name>',
     );
   }
@@ -108,7 +108,7 @@ export function findSshLines(text: string): readonly SshLine[] {
 export function readSshLine(line: SshLine): PublicNumbers {
   const blob = base64ToBytes(line.base64);
   if (blob === null) throw unreadable(`the SSH public key is not canonical base64 (${line.base64.length} characters)`);
-  if (sshKeyType(blob) !== line.type) throw unreadable('the SSH public key is of another type than its line says');
+  if (sshKeyType(blob) !== line.type) throw unreadable('the SSH public key is of a different type than its line says');
   return readSshPublicBlob(blob);
 }
 
@@ -134,7 +134,7 @@ function unquotedWords(line: string): readonly string[] {
 /** The error for OpenSSH data that breaks its own format; `what` completes "OpenSSH key: …". */
 export function damagedOpenssh(what: string): DeribitKeysError {
   return new DeribitKeysError('ERR_KEY_UNREADABLE', `OpenSSH key: ${what}`, {
-    hint: 'the file is damaged: take it from its source again, and check it with ssh-keygen -l -f <file>',
+    hint: 'the file is damaged: copy it from its source again, and check it with ssh-keygen -l -f <file>',
   });
 }
 

@@ -16,7 +16,7 @@ const named =
 
 const refusePgp = named(
   'a PGP key or message',
-  'Deribit takes no PGP keys: make one with deribit-keys generate <name>',
+  'Deribit does not accept PGP keys: make a key with deribit-keys generate <name>',
 );
 export const refuseCrl = named('a certificate revocation list', GIVE_KEY);
 const refuseJks = named(
@@ -29,11 +29,11 @@ const refuseAge = named(
 );
 const refuseNss = named(
   'a database of NSS (Firefox, Thunderbird)',
-  `take the key out of it: pk12util -o key.p12 -d sql:<folder> -n <name of the key>, then: openssl pkcs12 -in key.p12 -nocerts ${OUT}`,
+  `extract the key: pk12util -o key.p12 -d sql:<folder> -n <name of the key>, then: openssl pkcs12 -in key.p12 -nocerts ${OUT}`,
 );
 const refuseSigstore = named(
   'a key of sigstore (cosign)',
-  'its format is its own and it holds an EC key: make a key with deribit-keys generate <name>',
+  'it has a format of its own and holds an EC key: make a key with deribit-keys generate <name>',
 );
 const refuseTpm = named(
   'a key that is bound to a TPM',
@@ -48,7 +48,7 @@ const LEGACY_PBE = ['01', '02', '05', '06'].map((last) => hexToBytes(`060a2a8648
 /** The refusal of a PKCS#12 file; its bytes tell how OpenSSL reads it. */
 export function refusePkcs12(bytes: Uint8Array): DeribitKeysError {
   const legacy = LEGACY_PBE.some((oid) => includesBytes(bytes, oid)) ? '-legacy ' : '';
-  return named('a PKCS#12 file', `take the key out of it: openssl pkcs12 ${legacy}-in <file> -nocerts ${OUT}`)();
+  return named('a PKCS#12 file', `extract the key: openssl pkcs12 ${legacy}-in <file> -nocerts ${OUT}`)();
 }
 
 function includesBytes(bytes: Uint8Array, part: Uint8Array): boolean {
@@ -59,13 +59,13 @@ function includesBytes(bytes: Uint8Array, part: Uint8Array): boolean {
 type Armour = 'PEM' | 'DER';
 
 export function refusePkcs7(form: Armour): DeribitKeysError {
-  const hint = `take the certificates out of it: openssl pkcs7 -inform ${form} -in <file> -print_certs ${OUT}`;
+  const hint = `extract the certificates: openssl pkcs7 -inform ${form} -in <file> -print_certs ${OUT}`;
   return named('a PKCS#7 bundle', hint)();
 }
 
 /** The refusal of a certificate request (PKCS#10). */
 export function refuseRequest(form: Armour): DeribitKeysError {
-  const hint = `take its public key out: openssl req -inform ${form} -in <file> -pubkey -noout ${OUT}; the private key is in a file of its own`;
+  const hint = `extract its public key: openssl req -inform ${form} -in <file> -pubkey -noout ${OUT}; the private key is in a file of its own`;
   return named('a certificate request', hint)();
 }
 
@@ -113,7 +113,7 @@ export function refuseLabel(label: string): DeribitKeysError | null {
 
 /** The refusal of a PEM block of a label that is not known, and whose content is no key. */
 export function refuseUnknownLabel(label: string): DeribitKeysError {
-  return named(`a PEM block "${label}", which is no key`, GIVE_KEY)();
+  return named(`a PEM block "${label}", which is not a key`, GIVE_KEY)();
 }
 
 const PUTTYGEN = 'puttygen <file> -O private-openssh-new -o <new file>';
@@ -253,7 +253,7 @@ function sshBlob(bytes: Uint8Array): DeribitKeysError | null {
   const type = isRsa ? 'ssh-rsa' : 'ssh-ed25519';
   if (!equalBytes(bytes.subarray(0, type.length + 4), sshType(type))) return null;
   const hint = `put it on a line of its own: printf '${type} %s\\n' "$(base64 < <file> | tr -d '\\n')" > <new file>`;
-  return named("a public key in SSH's wire format, without its line", hint)();
+  return named("a public key in SSH's wire format, not as a line of text", hint)();
 }
 
 /** The number of SSH strings (RFC 4251 §5) that the bytes are made of; a damaged one ends the count. */

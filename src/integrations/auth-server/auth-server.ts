@@ -134,7 +134,7 @@ export async function startAuthServer(options: AuthServerOptions): Promise<AuthS
     const [, name = '', what] = /^\/v1\/([^/?]+)\/(auth-params|token)$/.exec(request.url ?? '') ?? [];
     const desk = desks.get(name);
     if (desk === undefined) throw notHere();
-    if (request.method !== 'POST') throw new Refusal(405, 'ERR_USAGE', 'only POST is answered here');
+    if (request.method !== 'POST') throw new Refusal(405, 'ERR_USAGE', 'only POST is accepted here');
     if (client.keys !== null && !client.keys.includes(name)) {
       throw new Refusal(403, 'ERR_UNAUTHORIZED', 'this client may not use this key');
     }
@@ -250,7 +250,7 @@ function pathOf({ url = '' }: IncomingMessage): string {
   return end < 0 ? url : url.slice(0, end);
 }
 
-const notHere = () => new Refusal(404, 'ERR_NO_SUCH_NAME', 'there is no such key or path here');
+const notHere = () => new Refusal(404, 'ERR_NO_SUCH_NAME', 'there is no such key or path');
 
 /** A label of few values: names that were made up by a client must not become labels. */
 function routeOf(request: IncomingMessage): string {
@@ -263,7 +263,7 @@ const isProbe = (path: string) => path === '/healthz' || path === '/readyz';
 
 function onlyGet(request: IncomingMessage): void {
   if (request.method === 'GET' || request.method === 'HEAD') return;
-  throw new Refusal(405, 'ERR_USAGE', 'only GET is answered here');
+  throw new Refusal(405, 'ERR_USAGE', 'only GET is accepted here');
 }
 
 /** What needs neither a secret nor a client's certificate: probes and metrics. */
@@ -290,7 +290,7 @@ async function tokenOf(desk: TokenDesk, { scopes }: Allowed, body: Body): Promis
   const { scope: asked, refused } = texts(body, ['scope', 'refused']);
   const scope = narrowedScope(asked, scopes);
   if (scope === null)
-    throw new Refusal(403, 'ERR_UNAUTHORIZED', 'this client may have none of the scope that it asks for');
+    throw new Refusal(403, 'ERR_UNAUTHORIZED', 'this client may not have any of the scope that it asks for');
   const { accessToken, expiresAtMs, scope: granted } = await desk.token(scope, refused);
   return { accessToken, expiresAt: new Date(expiresAtMs).toISOString(), scope: granted };
 }
@@ -301,7 +301,7 @@ async function paramsOf(desk: TokenDesk, { scopes }: Allowed, body: Body): Promi
     throw new Refusal(
       403,
       'ERR_UNAUTHORIZED',
-      'this client’s scopes are limited, which signed parameters cannot be: ask for a token',
+      'the scopes of this client are limited, which signed parameters cannot express: ask for a token',
     );
   }
   const options: AuthParamsOptions = texts(body, PARAMS);

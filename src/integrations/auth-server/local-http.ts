@@ -68,7 +68,7 @@ export async function readJson(request: IncomingMessage): Promise<Readonly<Recor
   const text = Buffer.concat(chunks).toString('utf8').trim();
   if (text === '') return {};
   if (!/^application\/json\s*(;|$)/i.test(request.headers['content-type'] ?? '')) {
-    throw new Refusal(415, 'ERR_USAGE', 'the body is not said to be application/json');
+    throw new Refusal(415, 'ERR_USAGE', 'the body is not declared as application/json');
   }
   let value: unknown;
   try {
@@ -95,7 +95,7 @@ export function texts<const Name extends string>(
 ): { readonly [K in Name]?: string } {
   const unknown = Object.keys(body).find((name) => !known.some((one) => one === name));
   if (unknown !== undefined) {
-    throw usageError('the body has a field that is not known here', `the fields are: ${known.join(', ')}`);
+    throw usageError('the body has an unknown field', `the fields are: ${known.join(', ')}`);
   }
   for (const [name, value] of Object.entries(body)) {
     if (typeof value !== 'string' || value.length > LONGEST_TEXT) {
@@ -185,10 +185,7 @@ export function parseListen(text: string): ListenAddress {
   const [, host = '', digits = ''] = /^([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})$/.exec(text) ?? [];
   const port = Number(digits);
   if (host === '' || port > 65_535) {
-    throw usageError(
-      'the address to listen on cannot be read',
-      'give 127.0.0.1:PORT (0 for any free port) or unix:PATH',
-    );
+    throw usageError('the address to listen on is not valid', 'give 127.0.0.1:PORT (0 for any free port) or unix:PATH');
   }
   return { kind: 'tcp', host: host.replace(/[[\]]/g, ''), port };
 }

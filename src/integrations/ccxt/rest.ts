@@ -54,7 +54,7 @@ function transportOf(exchange: CcxtExchange, endpoint: Endpoint): Transport {
         throw new DeribitKeysError(code, message, defined({ hint, rpc, maybeSent, cause }));
       }
       const frame = decodeFrame(JSON.stringify(answer));
-      if (frame.kind !== 'reply') throw protocolError(`the answer to ${method} is no reply`);
+      if (frame.kind !== 'reply') throw protocolError(`the answer to ${method} is not a reply`);
       return resultOf({ reply: frame.reply, method, params, expectTestnet: endpoint.expectTestnet });
     },
     close: async () => {},

@@ -96,7 +96,7 @@ export async function pkcs11Signer(options: Pkcs11SignerOptions): Promise<Pkcs11
     }
     const again = await opened();
     if (!again.key.publicKey.equals(open.key.publicKey)) {
-      throw signerError(`the token "${again.token.label}" has another key now`, 'insert the right token');
+      throw signerError(`the token "${again.token.label}" now holds a different key`, 'insert the right token');
     }
     return signIn(again, message, options.pin).catch((error: unknown) => {
       throw tokenError(again.token, 'failed to sign', error);

@@ -96,7 +96,7 @@ export const TOKEN_KIND: SignerKind<TokenLocation, TokenTarget> = {
     return {
       publicKey: signer.publicKey,
       location: { ...target, label, id },
-      recover: `the pair is in the token: deribit-keys add-token <name> --module ${target.module} --token "${target.token}" --id ${id}`,
+      recover: `the key pair is in the token: deribit-keys add-token <name> --module ${target.module} --token "${target.token}" --id ${id}`,
     };
   },
 };

@@ -173,12 +173,12 @@ export function pinError(cryptoki: Cryptoki, token: Token, cause: unknown): Deri
   if (code !== null && PIN_WRONG.has(code)) {
     const left =
       (flags & CKF_USER_PIN_FINAL_TRY) !== 0
-        ? 'ONE try is left before it is locked'
+        ? 'ONE try is left before the PIN is locked'
         : (flags & CKF_USER_PIN_COUNT_LOW) !== 0
-          ? 'the token counts wrong tries, and more than one is left'
+          ? 'more than one try is left'
           : 'the token does not report how many tries are left';
     return new DeribitKeysError('ERR_PASSPHRASE_WRONG', `wrong PIN for the token "${token.label}": ${left}`, {
-      hint: 'it was tried only once; check --pin-file or DERIBIT_KEYS_PIN',
+      hint: 'it was tried only once: check --pin-file or DERIBIT_KEYS_PIN',
       cause,
     });
   }

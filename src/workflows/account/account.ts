@@ -97,7 +97,7 @@ function requireAccountScope(account: OpenAccount, level: 'read' | 'read_write')
   if (granted === 'read_write' || granted === level) return;
   throw new DeribitKeysError(
     'ERR_UNAUTHORIZED',
-    `the login ${account.clientId} may not do this: it has account:${granted}`,
+    `the login ${account.clientId} is not allowed to do this: it has account:${granted}`,
     {
       hint: `log in with a key whose scope holds account:${level} (--as <name>, or --client-id with its secret)`,
     },

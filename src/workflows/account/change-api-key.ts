@@ -73,10 +73,10 @@ export function dangersOf(change: KeyChange, target: AccountKey, keys: readonly 
   const restricts = change.do === 'edit' && change.ipWhitelist !== undefined && change.ipWhitelist.length > 0;
   const dangers: string[] = [];
   if (target.marks.includes('login')) {
-    if (shutsOut) dangers.push('this is the key that is logged in: it will not be able to log in again');
-    else if (disarms) dangers.push('this is the key that is logged in: it will not be able to manage keys again');
+    if (shutsOut) dangers.push('this is the key of this login: it will not be able to log in again');
+    else if (disarms) dangers.push('this is the key of this login: it will not be able to manage keys again');
     else if (restricts) {
-      dangers.push('this is the key that is logged in: from an address outside the list it will not log in again');
+      dangers.push('this is the key of this login: it will not be able to log in from an address outside the list');
     }
   }
   const others = keys.filter(({ keyId }) => keyId !== target.keyId);
@@ -222,8 +222,8 @@ function prove(target: AccountKey, answer: ApiKey, wanted: Wanted): void {
   if (differences.length === 0) return;
   throw new DeribitKeysError(
     'ERR_PROOF_FAILED',
-    `the exchange did not do as it was asked with the key ${target.clientId}; ${differences.join('; ')}`,
-    { hint: 'see how the key is now with: deribit-keys api-keys list', maybeSent: true },
+    `the exchange did not change the key as asked: ${target.clientId}; ${differences.join('; ')}`,
+    { hint: 'see the key as it is now with: deribit-keys api-keys list', maybeSent: true },
   );
 }
 
@@ -242,8 +242,8 @@ async function isGone(context: WorkflowContext, login: AccountLogin, target: Acc
 function maybeDone(error: unknown): unknown {
   if (certainlyNotDone(error) || !isDeribitKeysError(error) || error.code === 'ERR_PROOF_FAILED') return error;
   return error.with({
-    message: `${error.message} (it may have been done all the same)`,
-    hint: 'run the same command again: it does no harm where it was done',
+    message: `${error.message} (it may have been carried out nevertheless)`,
+    hint: 'run the same command again: repeating it does no harm',
     maybeSent: true,
   });
 }

@@ -37,7 +37,8 @@ export async function compareKey(apiKey: ApiKey, key: PublicKey): Promise<Compar
     differences.push(`the fingerprint: the exchange says ${shown}, the local key has ${local}`);
   }
   const publicKeyVerified = apiKey.publicKey === null ? null : ((await shownKey(apiKey))?.equals(key) ?? false);
-  if (publicKeyVerified === false) differences.push('the public key: the exchange shows another one than was sent');
+  if (publicKeyVerified === false)
+    differences.push('the public key: the exchange shows a different one from the one that was sent');
   return { fingerprintVerified, publicKeyVerified, differences };
 }
 

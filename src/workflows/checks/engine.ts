@@ -204,7 +204,7 @@ async function examineUnmanaged(
   );
   const clientId = unmanaged.clientId ?? shown?.clientId ?? null;
   if (clientId === null) {
-    const detail = 'under which client id the exchange has the key is not known';
+    const detail = 'it is not known under which client id the exchange has the key';
     return [notesOn(null).skipped('client-id', detail, 'give --client-id, or a login (--as <name>)')];
   }
   // nothing is on record: what the exchange shows is what is right

@@ -115,8 +115,8 @@ function keysLeft(apiKeys: readonly ApiKey[]): Finding {
   const candidates = disabled.length === 0 ? '' : ` (disabled, but perhaps needed: ${disabled.join(', ')})`;
   return notes.bad(
     'key-limit',
-    `the account has ${apiKeys.length} API keys, and Deribit allows ${MAX_API_KEYS}: none can be registered or rotated`,
-    `decide which key nobody needs${candidates}: ${ownCommand('api-keys', 'list')}, then deribit-keys api-keys remove <which>`,
+    `the account has ${apiKeys.length} API keys, and Deribit allows ${MAX_API_KEYS}: no more can be registered or rotated`,
+    `decide which key is not needed${candidates}: ${ownCommand('api-keys', 'list')}, then deribit-keys api-keys remove <which>`,
   );
 }
 

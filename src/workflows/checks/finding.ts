@@ -11,7 +11,7 @@ const CHECKS = {
   'folder-permissions': 'others cannot replace files in it',
   leftovers: 'interrupted commands left nothing behind',
   record: 'the record of the key can be read',
-  file: 'its private key is there',
+  file: 'its private key file exists',
   permissions: 'only its owner can read it',
   format: 'it is a private key',
   passphrase: 'the passphrase opens it',
@@ -30,16 +30,16 @@ const CHECKS = {
   exchange: 'the account has the key, and it is the same (verify)',
   whitelist: 'the whitelist is the one on record',
   login: 'a signed login works',
-  'access-log': 'what the account’s access log says of refused logins',
+  'access-log': 'what the account’s access log says about refused logins',
   scope: 'a login grants the scope on record',
   'max-scope': 'the exchange allows the scope on record',
   twins: 'no other key of the account has the same public key',
-  rotation: 'no rotation waits to be continued',
+  rotation: 'no rotation is unfinished',
   'public-key': 'the file with the public key is intact',
   duplicates: 'no other name stands for the same key',
   'stray-files': 'every key file belongs to a record',
   'key-limit': 'the account has room for another key',
-  age: 'the key is not older than it may be',
+  age: 'the key is not too old',
 } as const;
 
 export type CheckName = keyof typeof CHECKS;

@@ -56,7 +56,7 @@ async function open(context: WorkflowContext, record: KeyRecord): Promise<Opened
 function differenceFrom(record: KeyRecord, key: PublicKey): string | null {
   const found = fingerprint(key);
   if (found !== record.fingerprint) {
-    return `the key is another than the record's: its fingerprint is ${found}, on record is ${record.fingerprint}`;
+    return `the key is not the record's: its fingerprint is ${found}, on record is ${record.fingerprint}`;
   }
   if (key.algorithm === record.algorithm && key.bits === record.bits) return null;
   return `the key is ${kindOf(key)}, the record says ${kindOf(record)}`;

@@ -108,12 +108,12 @@ function checkLeftovers(folder: string, entries: readonly string[]): Finding {
     ? note.bad(check, `left by an interrupted command: ${which}`, `rm -r ${left.map(inFolder).join(' ')}`)
     : note.bad(
         check,
-        `a change that was begun cannot be ended: ${which}`,
-        `look at the files in ${inFolder(unfinished)}; when nothing in it is needed: rm -r ${inFolder(unfinished)}`,
+        `an unfinished change cannot be completed: ${which}`,
+        `inspect the files in ${inFolder(unfinished)}; if nothing in it is needed: rm -r ${inFolder(unfinished)}`,
       );
 }
 
-/** Key files that no record speaks for: no command uses or shows them. */
+/** Key files that files without a record: no command uses or shows them. */
 function checkStrays(folder: string, entries: readonly string[]): Finding {
   const check = 'stray-files';
   const owned = new Set(entries.filter((entry) => entry.endsWith(RECORD)).map((entry) => foldName(baseOf(entry))));
@@ -126,7 +126,7 @@ function checkStrays(folder: string, entries: readonly string[]): Finding {
       ? `rm ${shellWord(join(folder, stray))}`
       : bringInAgain(folder, { name, privateFile: stray, files: [stray] });
   });
-  return note.bad(check, `no record speaks for: ${strays.join(', ')}`, fixes.join(' && '));
+  return note.bad(check, `files without a record: ${strays.join(', ')}`, fixes.join(' && '));
 }
 
 const baseOf = (entry: string) => entry.replace(/((\.pub)?\.pem|\.json)$/i, '');
@@ -172,11 +172,11 @@ export function registration(record: KeyRecord, by: string): Finding {
   const register = `${ownCommand('register', record.name, '--scope', record.scope ?? 'trade:read')} ${by}`;
   switch (record.state) {
     case 'local':
-      return notes.skipped(check, 'never registered: there is nothing to look for on an exchange', register);
+      return notes.skipped(check, 'never registered, so not on any exchange', register);
     case 'pending':
-      return notes.bad(check, 'its registration was interrupted and waits to be ended', register);
+      return notes.bad(check, 'its registration was interrupted and is not finished', register);
     case 'retired':
-      return notes.good(check, 'retired: it is kept, and not used any more');
+      return notes.good(check, 'retired: it is kept, but no longer used');
     case 'registered':
       return notes.good(check, `registered as ${record.clientId}`);
   }
@@ -249,7 +249,7 @@ function rotation(journal: RotationJournal, nowMs: number, by: string): Finding 
   if (stage === 'aborting') {
     return notes.bad(
       'rotation',
-      'the way back from a rotation was interrupted',
+      'the abort of a rotation was interrupted',
       `${ownCommand('rotate', name, '--abort')} ${by}`,
     );
   }
@@ -257,5 +257,5 @@ function rotation(journal: RotationJournal, nowMs: number, by: string): Finding 
   const due = new Date(graceEndMs(journal) ?? 0).toISOString();
   return isInGrace(journal, nowMs)
     ? notes.good('rotation', `the old key stays enabled until ${due}`)
-    : notes.bad('rotation', `the grace of the old key was over at ${due}, and it is not removed yet`, goOn);
+    : notes.bad('rotation', `the grace period of the old key ended at ${due}, and the key is not removed yet`, goOn);
 }

@@ -139,7 +139,7 @@ async function sameKey(it: Case): Promise<Finding> {
   const check = 'exchange-key';
   const same = apiKey === null || publicKey === null ? null : await isSameThere(apiKey, publicKey);
   if (same === false) {
-    const detail = `the exchange has another key there (${apiKey?.fingerprint}), here is ${record.fingerprint}`;
+    const detail = `the exchange has another key under that id (${apiKey?.fingerprint}), here is ${record.fingerprint}`;
     const rotate = `${ownCommand('rotate', record.name)} ${by}`;
     return notes.bad(check, detail, `put the file of the right key back; without one: ${rotate}`);
   }
@@ -153,7 +153,7 @@ function scope(it: Case): Finding {
   const check = 'scope';
   const granted = apiKey?.maxScope ?? (attempt?.login ? keyScope(attempt.login.scope) : null);
   if (granted === null) return notes.skipped(check, unseen, seeMore(it));
-  if (record.scope === null) return notes.skipped(check, `the record says nothing; the exchange grants ${granted}`);
+  if (record.scope === null) return notes.skipped(check, `the record has no scope; the exchange grants ${granted}`);
   if (scopeDifferences(record.scope, granted).length === 0) return notes.good(check, granted);
   const fix = `${ownCommand('api-keys', 'scope', record.name, record.scope)} ${by}`;
   return notes.bad(check, `the exchange grants "${granted}", on record is "${record.scope}"`, fix);
@@ -167,7 +167,7 @@ function whitelist(it: Case, explained: boolean): Finding {
   const edit = `${ownCommand('api-keys', 'edit', record.name)} --ip <this machine's public address> ${by}`;
   const kept = record.ipWhitelist;
   if (apiKey === null) {
-    if (attempt?.login) return notes.good(check, 'logins from this address are taken');
+    if (attempt?.login) return notes.good(check, 'logins from this address are accepted');
     if (!refused || kept.length === 0) return notes.skipped(check, unseen, seeMore(it));
     return notes.skipped(check, `this address may not be among those on record: ${kept.join(' ')}`, edit);
   }
@@ -178,7 +178,7 @@ function whitelist(it: Case, explained: boolean): Finding {
   if (sorted(list) === sorted(kept)) return notes.good(check, sorted(list));
   const restore = ownCommand('api-keys', 'edit', record.name, ...kept.flatMap((ip) => ['--ip', ip]));
   const fix = kept.length === 0 ? ownCommand('link', record.name, '--client-id', apiKey.clientId) : `${restore} ${by}`;
-  return notes.bad(check, `the exchange lets in ${sorted(list)}, on record is ${sorted(kept)}`, fix);
+  return notes.bad(check, `the exchange allows ${sorted(list)}, on record is ${sorted(kept)}`, fix);
 }
 
 const sorted = (addresses: readonly string[]) => [...addresses].sort().join(' ') || 'any address';

@@ -50,7 +50,7 @@ export async function explainRefusal(
   const more =
     refused.record === null
       ? []
-      : [`look closer with: ${ownCommand('doctor', refused.record.name)} --as <another key>`];
+      : [`find out more with: ${ownCommand('doctor', refused.record.name)} --as <another key>`];
   return error.with({ hint: [...reasons, ...more].join('\n') });
 }
 
@@ -65,13 +65,13 @@ async function clockReason(
     );
     const offset = `the clock here is ${describeOffset(offsetMs)}`;
     if (Math.abs(offsetMs) > FARTHEST_CORRECTION_MS) {
-      return { isWrong: true, sentence: `${offset}, too far to be corrected: ${clockCommand()}` };
+      return { isWrong: true, sentence: `${offset}, too far off to be corrected: ${clockCommand()}` };
     }
     if (Math.abs(offsetMs - context.clock.correctionMs) >= CLOCK_LIMIT_MS) {
       return { isWrong: true, sentence: `${offset}, so that the signature is too old or too new: ${clockCommand()}` };
     }
     const corrected = context.clock.correctionMs === 0 ? '' : ', which was corrected';
-    return { isWrong: false, sentence: `it is not the clock: ${offset}${corrected}` };
+    return { isWrong: false, sentence: `the clock is not the reason: ${offset}${corrected}` };
   } catch (error) {
     asFound(error);
     return { isWrong: false, sentence: 'the clock here may be off by a minute: it could not be compared' };
@@ -103,7 +103,7 @@ async function knownReasons(context: WorkflowContext, { record, clientId, secret
   } else if (secret !== null) {
     const spoilt = describeSpoiltText(text);
     if (spoilt !== null) reasons.push(`the client secret ${spoilt}`);
-    else if (text.startsWith(`${clientId}:`)) reasons.push('the client secret has the client id in front of it');
+    else if (text.startsWith(`${clientId}:`)) reasons.push('the client secret begins with the client id');
   }
   return reasons;
 }
@@ -124,7 +124,7 @@ function keyReasons(refused: LoginAttempt): string[] {
       ? `this address may not be in its whitelist, which is on record as ${record.ipWhitelist.join(' ')}`
       : 'a whitelist that was set in the web page may not hold this address';
   const print = record === null ? '' : `: Deribit must show the fingerprint ${record.fingerprint} for it`;
-  const other = `${clientId} may be unknown, removed, or have another public key${print}`;
+  const other = `${clientId} may be unknown, removed, or have a different public key${print}`;
   // a key that was registered or linked did log in once
   return record?.state === 'registered'
     ? [disabled, addresses, other, environmentReason(refused)]

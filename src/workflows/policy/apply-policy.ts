@@ -122,7 +122,7 @@ async function decideAgain(
   if (other === undefined) return steps;
   throw new DeribitKeysError(
     'ERR_STATE',
-    `another command changed the keystore in the meantime; now this is needed as well: ${other.action} ${other.name}`,
+    `another command has changed the keystore; now this is needed as well: ${other.action} ${other.name}`,
     { hint: 'nothing was changed; run the same command again' },
   );
 }
@@ -160,8 +160,8 @@ function soFar({
   readonly all: number;
 }): unknown {
   if (!isDeribitKeysError(error)) return error;
-  const where = `${done} of ${all} changes were made; the same command goes on`;
-  const known = isKeyLimitRefusal(error) ? noRoom('ERR_STATE', 'the account can have no more API keys', error) : error;
+  const where = `${done} of ${all} changes were made; the same command continues`;
+  const known = isKeyLimitRefusal(error) ? noRoom('ERR_STATE', 'the account cannot have more API keys', error) : error;
   const { message, hint } = known;
   return known.with({
     message: `${step.action} ${step.name}: ${message}`,

@@ -69,20 +69,21 @@ function stepsFor(key: KeySnapshot, snapshot: Snapshot): Step[] {
   const { policy, record, conflict, apiKey } = key;
   const say: Say = (action, detail) => ({ action, name: policy.name, detail, policy, target: apiKey });
   if (conflict !== null) return [say('conflict', conflict)];
-  if (key.rotation === 'unfinished') return [{ ...say('rotate', 'a rotation of it is unfinished'), goesOn: true }];
+  if (key.rotation === 'unfinished') return [{ ...say('rotate', 'its rotation is unfinished'), goesOn: true }];
   if (record === null) return [say('create', `missing: ${describeKind(policy)}, ${policy.scope}`)];
   const kind = otherKind(policy, record);
   switch (record.state) {
     case 'retired':
       return [say('replace', 'the key of that name is retired')];
     case 'local':
-      if (kind !== null) return [say('conflict', `${kind}, and was never registered: remove it, or name another`)];
+      if (kind !== null)
+        return [say('conflict', `${kind}, and was never registered: remove it, or choose another name`)];
       if (apiKey === null) {
         return [say('register', `not on the exchange: ${policy.scope}`), ...encrypt(policy, record, say)];
       }
       return [
         ...enable(apiKey, say),
-        say('link', `on the exchange as ${apiKey.clientId}, and not on record`),
+        say('link', `on the exchange as ${apiKey.clientId}, but not on record`),
         ...edit(policy, apiKey, say),
         ...encrypt(policy, record, say),
       ];
@@ -162,7 +163,7 @@ function drift({
   const steps = [...enable(key, say), ...edit(policy, key, say)];
   if (steps.length > 0) return steps;
   const outdated = outdatedFields(record, key);
-  return outdated.length === 0 ? [] : [say('record', `the record does not know of the present ${outdated.join(', ')}`)];
+  return outdated.length === 0 ? [] : [say('record', `the record has an older ${outdated.join(', ')}`)];
 }
 
 /** What the record has otherwise than the exchange. */

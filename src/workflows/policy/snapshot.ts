@@ -70,7 +70,7 @@ function requireEnvironment({ environment }: Policy, { endpoint }: AccountLogin)
   const where = new URL(endpoint.url).host;
   throw usageError(
     `the policy is for ${environment}, the login is on ${endpoint.environment} (${where})`,
-    'log in where the policy belongs, or give the other file',
+    "log in to the policy's environment, or give another file",
   );
 }
 
@@ -127,7 +127,7 @@ function otherPlace(record: KeyRecord, login: AccountLogin): string | null {
   const place = endpointOfRecord(record);
   if (place === null || record.state === 'retired') return null;
   if (!sameEndpoint(place, login.endpoint))
-    return `it belongs to ${new URL(place.url).host}, where the login does not lead`;
+    return `it belongs to ${new URL(place.url).host}, which is not the host of the login`;
   if (record.subaccount === subaccountOf(login)) return null;
   return `it belongs to ${record.subaccount === null ? 'the main account' : `the subaccount ${record.subaccount}`}`;
 }
@@ -155,5 +155,5 @@ async function belongsElsewhere(
   });
   return proof === null
     ? null
-    : `${record.clientId} logs in, and is not among the keys of this account: it belongs to another one`;
+    : `${record.clientId} logs in, but is not among the keys of this account: it belongs to another account`;
 }

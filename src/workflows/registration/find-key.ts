@@ -142,7 +142,7 @@ function undecided({ record: { name } }: Sought, { clientId, keyId }: ApiKey): D
     'ERR_OUTCOME_UNKNOWN',
     `the key "${name}" may have been created as ${clientId}: the exchange shows neither its public key nor its fingerprint, and a login cannot tell`,
     {
-      hint: `nothing was created; look at the key ${keyId} on Deribit’s web page (Account > API): if it is "${name}", enable it without a whitelist and run the same command again, else remove it`,
+      hint: `nothing was created; check the key ${keyId} on Deribit’s web page (Account > API): if it is "${name}", enable it without a whitelist and run the same command again, else remove it`,
       maybeSent: true,
     },
   );
@@ -155,7 +155,7 @@ function requireSameAccount(account: OpenAccount, { name, registrar, subaccount 
   throw new DeribitKeysError(
     'ERR_STATE',
     `the registration of "${name}" was begun by ${registrar}, and the account of ${account.clientId} has no such key`,
-    { hint: 'log in to the account that it was begun in: the key may be registered there already' },
+    { hint: 'log in to the account that it was begun in: the key may already be registered there' },
   );
 }
 
@@ -180,7 +180,7 @@ export async function findAfterAttempt(context: WorkflowContext, sought: Sought)
     if (remainingMs <= 0) return findKeys(context, later, thorough);
     await sleep(Math.min(pauseMs, remainingMs), undefined, requestOptions(context)).catch(() => {
       throw new DeribitKeysError('ERR_INTERRUPTED', `interrupted while looking for the key "${name}"`, {
-        hint: 'run the same command again: it goes on looking',
+        hint: 'run the same command again: it continues looking',
         maybeSent: false,
       });
     });

@@ -43,7 +43,7 @@ async function lookUp(
 async function checkSubaccount(context: WorkflowContext, account: OpenAccount, subaccount: number): Promise<void> {
   const level = parseScope(account.login.scope, 'exchange').resources.get('account') ?? 'none';
   if (level === 'none') {
-    context.onNote?.('it is not proved that the key belongs to that subaccount: its scope has no account:read');
+    context.onNote?.('not proved: that the key belongs to that subaccount (its scope has no account:read)');
     return;
   }
   const id = await accountIdOf(context, account);
@@ -93,9 +93,9 @@ export async function link(
       if (compared !== null && compared.differences.length > 0) {
         throw new DeribitKeysError(
           'ERR_PROOF_FAILED',
-          `the login worked, but the exchange shows another key; ${compared.differences.join('; ')}`,
+          `the login worked, but the exchange shows a different key; ${compared.differences.join('; ')}`,
           {
-            hint: 'nothing was recorded; look at the key on Deribit’s web page (Account > API)',
+            hint: 'nothing was recorded; check the key on Deribit’s web page (Account > API)',
           },
         );
       }

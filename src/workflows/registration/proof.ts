@@ -147,9 +147,9 @@ function notOurs(
 ): DeribitKeysError {
   return new DeribitKeysError(
     'ERR_PROOF_FAILED',
-    `the account has the public key of "${name}" as ${clientId} ("${label}"), but not as asked; ${differences.join('; ')}`,
+    `the account has the public key of "${name}" as ${clientId} ("${label}"), but not as requested; ${differences.join('; ')}`,
     {
-      hint: `if that key is meant: deribit-keys link ${name} --client-id ${clientId}; else remove it (id ${keyId}) and register again`,
+      hint: `if that is the key: deribit-keys link ${name} --client-id ${clientId}; else remove it (id ${keyId}) and register again`,
     },
   );
 }
@@ -178,7 +178,7 @@ async function restrict({ context, account }: Attempt, plan: Plan, apiKey: ApiKe
     'ERR_PROOF_FAILED',
     `the exchange did not set the whitelist of ${apiKey.clientId} as asked: it shows "${set}"`,
     {
-      hint: 'look at the key on Deribit’s web page; run the same command again to try once more',
+      hint: 'check the key on Deribit’s web page; run the same command again to retry',
     },
   );
 }

@@ -228,7 +228,7 @@ function answersForAnother({ keyId, clientId }: ApiKey): DeribitKeysError {
 function answerLost(error: unknown, name: string): unknown {
   if (!isDeribitKeysError(error)) return error;
   return error.with({
-    message: `${error.message} (the key may have been created all the same)`,
+    message: `${error.message} (the key may have been created nevertheless)`,
     hint: lookAgain(name),
     maybeSent: true,
   });

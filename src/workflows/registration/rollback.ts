@@ -86,6 +86,6 @@ export async function rollBack(
   }
   await note(asLocal(pending));
   throw new DeribitKeysError('ERR_PROOF_FAILED', what, {
-    hint: `the new key (${clientId}) was removed again; the local key is unharmed and unregistered`,
+    hint: `the new key (${clientId}) was removed again; the local key is unchanged and not registered`,
   });
 }

@@ -128,7 +128,7 @@ function requireState(shown: Pick<ApiKey, 'clientId' | 'enabled'>, clientId: str
   const asked = `${clientId} ${enabled ? 'enabled' : 'disabled'}`;
   const got = `${shown.clientId} ${shown.enabled ? 'enabled' : 'disabled'}`;
   throw new DeribitKeysError('ERR_PROOF_FAILED', `the exchange did not do what was asked: ${asked}; it shows ${got}`, {
-    hint: 'see how the keys are now with: deribit-keys api-keys list',
+    hint: 'see the keys as they are now with: deribit-keys api-keys list',
     maybeSent: true,
   });
 }
@@ -148,7 +148,7 @@ export async function goBack(work: PromotedWork, login: AccountLogin): Promise<R
     if (found === null) {
       throw new DeribitKeysError(
         'ERR_STATE',
-        `the old key of "${journal.name}" is removed already: there is no way back`,
+        `the old key of "${journal.name}" is already removed: the rotation cannot be aborted`,
         {
           hint: `finish the rotation with: deribit-keys rotate ${journal.name}`,
         },

@@ -79,7 +79,7 @@ export async function requireIntact(
       : (await compareKey(shown, await readPublicKey(context.store, successor))).differences;
   if (shown !== null && shown.enabled !== false && differences.length === 0) return;
   const why = differences.length > 0 ? differences.join('; ') : 'it is disabled';
-  throw new DeribitKeysError('ERR_PROOF_FAILED', `the successor "${successor.name}" is not as it should be; ${why}`, {
+  throw new DeribitKeysError('ERR_PROOF_FAILED', `the successor "${successor.name}" is not as expected; ${why}`, {
     hint: 'the old key was left as it is',
   });
 }

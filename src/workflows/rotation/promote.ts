@@ -42,8 +42,8 @@ async function textOf(store: Keystore, file: string): Promise<string | null> {
   if (content === null) return null;
   const text = content.toString('utf8');
   if (content.equals(Buffer.from(text))) return text;
-  throw new DeribitKeysError('ERR_KEY_UNREADABLE', `${path} is no text: it is not a key as it is stored here`, {
-    hint: 'put the right file there, then run the same command again',
+  throw new DeribitKeysError('ERR_KEY_UNREADABLE', `${path} is not text: it is not a key file of this keystore`, {
+    hint: 'restore the right file, then run the same command again',
   });
 }
 

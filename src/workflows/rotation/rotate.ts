@@ -67,7 +67,7 @@ export async function rotate(context: WorkflowContext, request: RotateRequest): 
     const login = loginOnce(locked, request.login);
     let journal = await readJournal(context.store, request.name);
     if (journal?.stage === 'aborting') {
-      context.onNote?.('an earlier rotation was being aborted: that is finished first');
+      context.onNote?.('an earlier abort was interrupted: finishing it first');
       const work = { context, locked, journal };
       await underWay(request.name, () => finishAbort(work, login));
       journal = null;
@@ -154,9 +154,13 @@ function requireSameKind({ kind, name }: RotationJournal, { type, bits, target }
   if ((type ?? kind.type) === kind.type && (bits ?? kind.bits) === kind.bits && sameTarget) return;
   const where = begun.kind === 'file' ? 'a file' : kindOf(begun).describeTarget(begun);
   const what = `${kind.bits === null ? 'ed25519' : `rsa of ${kind.bits} bits`}, in ${where}`;
-  throw new DeribitKeysError('ERR_STATE', `the rotation of "${name}" was begun with a successor of the kind ${what}`, {
-    hint: 'leave out --type, --bits and the options that say where the successor is made',
-  });
+  throw new DeribitKeysError(
+    'ERR_STATE',
+    `the rotation of "${name}" was begun with a successor of another kind: ${what}`,
+    {
+      hint: 'leave out --type, --bits and the options that say where the successor is made',
+    },
+  );
 }
 
 /** The journal with another grace, where one is asked for. */
@@ -190,7 +194,7 @@ async function makeAndRegister(
     );
   }
   if (made === null) {
-    context.onNote?.(`making the successor${kind.type === 'rsa' ? ` (RSA, ${kind.bits} bits)` : ''} …`);
+    context.onNote?.(`creating the successor${kind.type === 'rsa' ? ` (RSA, ${kind.bits} bits)` : ''} …`);
     made = await makeSuccessor(name, await locked.read(), kind);
   }
   if (made.state !== 'registered') {
@@ -201,7 +205,7 @@ async function makeAndRegister(
         await finishAbort(work, async () => login);
         throw noRoom(
           'ERR_STATE',
-          `the account of "${journal.name}" can have no more API keys: there is no room for a successor`,
+          `the account of "${journal.name}" cannot have more API keys: there is no room for a successor`,
           error,
         );
       },
@@ -266,7 +270,7 @@ async function underWay<T>(name: string, work: () => Promise<T>): Promise<T> {
   } catch (error) {
     if (!isDeribitKeysError(error) || (error.code === 'ERR_STATE' && error.rpc !== undefined)) throw error;
     const { hint } = error;
-    const next = `the rotation of "${name}" is under way: the same command continues it, deribit-keys rotate ${name} --abort goes back`;
+    const next = `the rotation of "${name}" is under way: the same command continues it, deribit-keys rotate ${name} --abort undoes it`;
     throw error.with({ hint: hint === undefined ? next : `${hint}; ${next}` });
   }
 }

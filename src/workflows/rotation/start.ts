@@ -37,7 +37,7 @@ export async function requireRotatable(store: Keystore, record: KeyRecord): Prom
     );
   }
   await requireOwnFile(store.files(name).privateKey, {
-    why: 'a successor would not be stored where the link leads',
+    why: 'a successor would not be stored where the link points',
     hint: `make the successor where that file is made, register it under a name of its own, then remove "${name}"`,
   });
 }
@@ -67,17 +67,13 @@ async function inspect(
     if (differences.length > 0) {
       refuse(
         'ERR_PROOF_FAILED',
-        `the exchange has another key as ${clientId}; ${differences.join('; ')}`,
+        `the exchange has a different key as ${clientId}; ${differences.join('; ')}`,
         `see what is wrong with: deribit-keys verify ${name}`,
       );
     }
     if (old.enabled === false) {
       const hint = `enable it first: deribit-keys api-keys enable ${name}; or make a new key`;
-      refuse(
-        'ERR_STATE',
-        `the key "${name}" is disabled on the exchange: a successor would enable what was disabled`,
-        hint,
-      );
+      refuse('ERR_STATE', `the key "${name}" is disabled on the exchange: a successor would be enabled`, hint);
     }
     if (scopeExceeds(old.maxScope, account.login.scope)) {
       refuse(
@@ -88,7 +84,7 @@ async function inspect(
     }
     if (roomForKeys(keys.length) === 0) {
       context.onNote?.(
-        `the account has ${keys.length} API keys, all that Deribit documents: the exchange may refuse a successor`,
+        `the account has ${keys.length} API keys, the most that Deribit documents: the exchange may refuse a successor`,
       );
     }
     return old;
@@ -166,7 +162,7 @@ export function successorKind(old: KeyRecord, choice: SuccessorChoice): Successo
   if (target.kind !== 'file') kindOf(target).requireType?.(type, target);
   if (type === 'ed25519') {
     if (choice.bits === undefined) return { type, bits: null, target };
-    throw usageError('an Ed25519 key has no choice of length', 'leave out --bits, or say --type rsa');
+    throw usageError('the length of an Ed25519 key is fixed', 'leave out --bits, or use --type rsa');
   }
   return { type, bits: choice.bits ?? sizeLike(old.bits), target };
 }

@@ -66,11 +66,11 @@ describe('a key is read whatever a variable, a form or an editor did to its text
 describe('where a part of the key is lost, the message says what happened and the hint how to write it:', () => {
   const lines = pem.split('\n');
   const cases: readonly (readonly [string, string, RegExp, RegExp])[] = [
-    ['only the first line', lines[0] ?? '', /only its first line arrived/, /one line.*\\n.*base64 </],
+    ['only the first line', lines[0] ?? '', /only its first line is there/, /one line.*\\n.*base64 </],
     [
       'only the beginning of the first line',
       '-----BEGIN',
-      /only the beginning of the BEGIN line/,
+      /only the start of the key's BEGIN line/,
       /quotes around the variable/,
     ],
     [
@@ -82,7 +82,7 @@ describe('where a part of the key is lost, the message says what happened and th
     ['the BEGIN line is missing', lines.slice(1).join('\n'), /the BEGIN line of the key is missing/, /five hyphens/],
     ['the BEGIN line has no hyphens', pem.replaceAll('-', ''), /the BEGIN line of the key is damaged/, /five hyphens/],
     ['+ became a space', pem.replaceAll('+', ' '), /spaces stand where \+ was/, /%2B/],
-    ['dots for a part of it', pem.replace(/^M.{20}/m, 'MC...'), /left out for display/, /where it is kept/],
+    ['dots for a part of it', pem.replace(/^M.{20}/m, 'MC...'), /left out when it was displayed/, /where it is kept/],
     ['a letter is lost', pem.replace(/^M/m, ''), /does not hold valid base64/, /copy the block again/],
     ['the name of a file', '/run/secrets/deribit.pem', /the name of a file, not a key/, /content of the file/],
     ['the name of a file on Windows', 'C:\\keys\\bot.pem', /the name of a file, not a key/, /content of the file/],

@@ -115,7 +115,7 @@ describe.runIf(hasPuttygen)('puttygen', () => {
   ] as const;
 
   test.each(kinds)(
-    'its %s keys of versions 2 and 3 are read, encrypted or not, by either engine',
+    'its %s keys of versions only 2 and 3 are supported, encrypted or not, by either engine',
     async (name, args) => {
       puttygen(...args, '-o', `@${name}.ppk`, '--new-passphrase', '@empty', '-q');
       puttygen(`@${name}.ppk`, '-O', 'public-openssh', '-o', `@${name}.pub`);

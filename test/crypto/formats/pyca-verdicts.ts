@@ -4,7 +4,7 @@ type Verdict = string;
 /** A key file of pyca/cryptography's vectors: its path, the verdict as a private key, as a public key, its passphrase. */
 type Row = readonly [path: string, asPrivate: Verdict, asPublic?: Verdict | null, passphrase?: string];
 
-const refused = (what: string) => `${what}: Deribit takes Ed25519 or RSA`;
+const refused = (what: string) => `${what}: Deribit accepts Ed25519 or RSA`;
 
 const PUBLIC = 'this is a public key; a private key is needed';
 const CERTIFICATE = 'this is a certificate; a private key is needed';
@@ -48,10 +48,10 @@ export const VERDICTS: readonly Row[] = [
   ['DH/dhkey.pem', DH],
   ['DH/dhkey_rfc5114_2.der', DH],
   ['DH/dhkey_rfc5114_2.pem', DH],
-  ['DH/dhp.der', 'DH or DSA parameters: Deribit takes Ed25519 or RSA'],
-  ['DH/dhp.pem', 'DH parameters: Deribit takes Ed25519 or RSA'],
-  ['DH/dhp_rfc5114_2.der', 'DH or DSA parameters: Deribit takes Ed25519 or RSA'],
-  ['DH/dhp_rfc5114_2.pem', 'DH parameters: Deribit takes Ed25519 or RSA'],
+  ['DH/dhp.der', 'DH or DSA parameters: Deribit accepts Ed25519 or RSA'],
+  ['DH/dhp.pem', 'DH parameters: Deribit accepts Ed25519 or RSA'],
+  ['DH/dhp_rfc5114_2.der', 'DH or DSA parameters: Deribit accepts Ed25519 or RSA'],
+  ['DH/dhp_rfc5114_2.pem', 'DH parameters: Deribit accepts Ed25519 or RSA'],
   ['DH/dhpub.der', PUBLIC, DH],
   ['DH/dhpub.pem', PUBLIC, DH],
   ['DH/dhpub_rfc5114_2.der', PUBLIC, DH],
@@ -76,8 +76,8 @@ export const VERDICTS: readonly Row[] = [
   ['OpenSSH/ecdsa-nopsw.key', P256],
   ['OpenSSH/ecdsa-nopsw.key-cert.pub', CERTIFICATE, P256],
   ['OpenSSH/ecdsa-nopsw.key.pub', PUBLIC, P256],
-  ['OpenSSH/ecdsa-psw.key', 'EC key (P-384): Deribit takes Ed25519 or RSA'],
-  ['OpenSSH/ecdsa-psw.key.pub', PUBLIC, 'EC key (P-384): Deribit takes Ed25519 or RSA'],
+  ['OpenSSH/ecdsa-psw.key', 'EC key (P-384): Deribit accepts Ed25519 or RSA'],
+  ['OpenSSH/ecdsa-psw.key.pub', PUBLIC, 'EC key (P-384): Deribit accepts Ed25519 or RSA'],
   ['OpenSSH/ed25519-nopsw.key', 'db:53:e4:36:eb:4b:61:51:45:d7:d1:30:bf:16:7c:50'],
   ['OpenSSH/ed25519-nopsw.key-cert.pub', CERTIFICATE, 'db:53:e4:36:eb:4b:61:51:45:d7:d1:30:bf:16:7c:50'],
   ['OpenSSH/ed25519-nopsw.key.pub', PUBLIC, 'db:53:e4:36:eb:4b:61:51:45:d7:d1:30:bf:16:7c:50'],
@@ -91,7 +91,7 @@ export const VERDICTS: readonly Row[] = [
   ['PEM_Serialization/dsa_4096.pem', DSA],
   ['PEM_Serialization/dsa_private_key.pem', DSA],
   ['PEM_Serialization/dsa_public_key.pem', PUBLIC, DSA],
-  ['PEM_Serialization/dsaparam.pem', 'DSA parameters: Deribit takes Ed25519 or RSA'],
+  ['PEM_Serialization/dsaparam.pem', 'DSA parameters: Deribit accepts Ed25519 or RSA'],
   ['PEM_Serialization/ec_private_key.pem', P256],
   ['PEM_Serialization/ec_private_key_encrypted.pem', EC],
   ['PEM_Serialization/ec_public_key.pem', PUBLIC, P256],
@@ -100,9 +100,9 @@ export const VERDICTS: readonly Row[] = [
   ['PEM_Serialization/rsa_public_key.pem', PUBLIC, 'c3:c4:55:27:13:3b:8c:16:bb:81:fb:45:ac:c5:32:5d'],
   [
     'PKCS8/bad-encryption-oid.pem',
-    'key encrypted by an unknown algorithm (0.24.97.792.97.792.97.792), which is not read',
+    'key encrypted by an unknown algorithm (0.24.97.792.97.792.97.792), which is not supported',
   ],
-  ['PKCS8/bad-oid-dsa-key.pem', 'algorithm 0.37.11229.117.11229.113 key: Deribit takes Ed25519 or RSA'],
+  ['PKCS8/bad-oid-dsa-key.pem', 'algorithm 0.37.11229.117.11229.113 key: Deribit accepts Ed25519 or RSA'],
   ['PKCS8/ec_oid_not_in_reg_private_2.pkcs8.pem', EC],
   ['PKCS8/ec_private_key.pem', P256],
   ['PKCS8/ec_private_key_encrypted.pem', P256, SAME, '123456'],
@@ -131,7 +131,7 @@ export const VERDICTS: readonly Row[] = [
   ['PKCS8/unenc-dsa-pkcs8.pub.pem', PUBLIC, DSA],
   ['PKCS8/unenc-rsa-pkcs8.pem', RSA_1024],
   ['PKCS8/unenc-rsa-pkcs8.pub.pem', PUBLIC, RSA_1024],
-  ['PKCS8/withdompar_private.pkcs8.pem', 'EC key (1.3.6.1.4.1.8301.3.1.2.9.0.33): Deribit takes Ed25519 or RSA'],
+  ['PKCS8/withdompar_private.pkcs8.pem', 'EC key (1.3.6.1.4.1.8301.3.1.2.9.0.33): Deribit accepts Ed25519 or RSA'],
   ['Traditional_OpenSSL_Serialization/dsa.1024.pem', DSA],
   ['Traditional_OpenSSL_Serialization/dsa.2048.pem', DSA],
   ['Traditional_OpenSSL_Serialization/dsa.3072.pem', DSA],

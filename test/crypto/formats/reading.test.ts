@@ -86,7 +86,7 @@ describe('of several blocks in one input', () => {
 
   test('a public key beside a private key must be its own', async () => {
     for (const parse of [parsePrivateKey, parsePublicKey]) {
-      await expectRefusal(parse(pem + otherPublicPem), 'ERR_KEY_MISMATCH', /not its own half/);
+      await expectRefusal(parse(pem + otherPublicPem), 'ERR_KEY_MISMATCH', /does not belong to the private key/);
     }
   });
 

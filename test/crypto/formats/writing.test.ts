@@ -50,7 +50,7 @@ describe('serialisePrivateKey', () => {
       await expectRefusal(
         serialisePrivateKey(key, { format: 'openssh', comment }),
         'ERR_USAGE',
-        /cannot stand in a key file/,
+        /cannot be written to this key file/,
       );
       await expectRefusal(serialisePublicKey(key.publicKey, { format: 'ssh', comment }), 'ERR_USAGE', /cannot stand/);
     }

@@ -198,7 +198,7 @@ describe.skipIf(noCloudSdk)('a signer for a cloud service, with its official SDK
     ['credentials', /does not accept the credentials/, /login/],
     ['forbidden', /does not allow these credentials/, /kms:Sign|signerVerifier|Crypto User/],
     ['throttled', /limits the rate of requests/, /quotas|limits/],
-    ['internal', /is not available now/, /try again later/],
+    ['internal', /is not available at the moment/, /try again later/],
   ] as const;
   it.each(
     SERVICES.flatMap(({ name, start }) => REFUSALS.map(([kind, text, hint]) => ({ name, start, kind, text, hint }))),

@@ -183,7 +183,7 @@ describe('what vaultSigner says of a failure', () => {
       ({ server }) => {
         server.fault = () => answers(503, 'Vault is sealed');
       },
-      { code: signer, message: /not available now \(Vault is sealed\)/, hint: /vault status/ },
+      { code: signer, message: /not available at the moment \(Vault is sealed\)/, hint: /vault status/ },
     ],
     [
       'a redirect of a standby',

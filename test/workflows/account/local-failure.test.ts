@@ -120,7 +120,7 @@ describe('a disk that is full when the exchange answers', () => {
     await world.register();
     world.sandbox.setFaults(['cut-after@private/disable_api_key']);
     const error = await errorOf(change(world, fullAfter(world.context, 'public/auth'), { do: 'disable' }));
-    expect(error.message).toContain('it may have been done all the same');
+    expect(error.message).toContain('it may have been carried out nevertheless');
     expect(error.maybeSent).toBe(true);
   });
 });

@@ -191,7 +191,7 @@ describe('The doctor', () => {
     expect(stdout.trimEnd().split('\n').at(-1)).toMatch(/^the culprit: bot permissions: /);
     const well = await house.run('doctor', 'admin', '--as', 'admin');
     expect(well.stdout).toMatch(/! admin passphrase: .*\n {4}you could: deribit-keys passphrase admin\n/);
-    expect(well.stdout.trimEnd()).toMatch(/nothing is wrong, as far as it could be checked$/);
+    expect(well.stdout.trimEnd()).toMatch(/nothing wrong was found$/);
   });
 
   it('is not confused by quotes and spaces in the way to the keystore', async () => {
@@ -384,7 +384,7 @@ describe('A starting point that is an error', () => {
   it.each([
     ['13004', /ERR_UNAUTHORIZED/],
     ['-32601', /-32601/],
-    ['424242', /not one that this program knows/],
+    ['424242', /is not known to this program/],
     ['ERR_WRONG_ENVIRONMENT', /test exchange answered/],
     ['err_permissions', /others can read/],
   ])('%s is explained, and the keys are examined', async (code, detail) => {

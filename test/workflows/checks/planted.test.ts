@@ -190,7 +190,7 @@ const FAULTS: readonly Fault[] = [
     mends: true,
   },
   {
-    what: 'a change that was begun and cannot be ended',
+    what: 'an unfinished change that cannot be completed',
     plant: (house) => {
       mkdirSync(house.path('.bot.commit'), { mode: 0o700 });
       write(house, '.bot.commit/steps.json', '[{"do":');
@@ -239,7 +239,7 @@ const FAULTS: readonly Fault[] = [
     mends: true,
   },
   {
-    what: 'a way back from a rotation that was interrupted',
+    what: 'an abort of a rotation that was interrupted',
     plant: async (house) => {
       await must(house.run('rotate', 'bot', '--as', 'admin', '--grace', '1h'));
       house.sandbox.setFaults(['cut-before@private/remove_api_keyx1']);
@@ -385,7 +385,7 @@ const FAULTS: readonly Fault[] = [
     },
     check: 'key-limit',
     name: null,
-    fix: /^decide which key nobody needs: deribit-keys api-keys list --as admin, then deribit-keys api-keys remove --as admin <which>$/,
+    fix: /^decide which key is not needed: deribit-keys api-keys list --as admin, then deribit-keys api-keys remove --as admin <which>$/,
   },
   {
     what: 'the same, where keys that are disabled could go, which is for the user to say',
@@ -397,7 +397,7 @@ const FAULTS: readonly Fault[] = [
     argv: () => ['--as', 'admin'],
     check: 'key-limit',
     name: null,
-    fix: /^decide which key nobody needs \(disabled, but perhaps needed: [\w-]+\): deribit-keys api-keys list --as admin, then /,
+    fix: /^decide which key is not needed \(disabled, but perhaps needed: [\w-]+\): deribit-keys api-keys list --as admin, then /,
   },
   {
     what: 'a key that was removed from the exchange',

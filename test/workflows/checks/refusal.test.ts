@@ -20,13 +20,13 @@ describe('A login refused without a reason', () => {
       'the key may be disabled: deribit-keys api-keys enable bot --as <another key>',
       'a whitelist that was set in the web page may not hold this address',
       expect.stringMatching(
-        /^\S+ may be unknown, removed, or have another public key: .* fingerprint ([0-9a-f]{2}:){15}[0-9a-f]{2} for it$/,
+        /^\S+ may be unknown, removed, or have a different public key: .* fingerprint ([0-9a-f]{2}:){15}[0-9a-f]{2} for it$/,
       ),
       expect.stringMatching(
         /may belong to the other environment: this was test \(127\.0\.0\.1:\d+\), the other is --env prod$/,
       ),
-      expect.stringMatching(/^it is not the clock: the clock here is \d+ ms/),
-      'look closer with: deribit-keys doctor bot --as <another key>',
+      expect.stringMatching(/^the clock is not the reason: the clock here is \d+ ms/),
+      'find out more with: deribit-keys doctor bot --as <another key>',
     ]);
   });
 
@@ -39,7 +39,7 @@ describe('A login refused without a reason', () => {
     expect((await house.run('api-keys', 'disable', 'bot', '--as', 'admin', '--yes')).exitCode).toBe(0);
     const reasons = await refused(house, 'auth', 'bot');
     expect(reasons[0]).toMatch(/^the key may be disabled/);
-    expect(reasons.join('\n')).toMatch(/it is not the clock: .* behind the exchange's, which was corrected/);
+    expect(reasons.join('\n')).toMatch(/the clock is not the reason: .* behind the exchange's, which was corrected/);
   });
 
   it('by auth is explained by a clock that is days off, before all else: no signature is made for another day', async () => {
@@ -65,7 +65,7 @@ describe('A login refused without a reason', () => {
     const clientId = String(house.record('bot').clientId);
     const [first, second] = await refused(house, 'link', 'late', '--client-id', clientId, '--url', house.sandbox.wsUrl);
     expect(first).toBe(`the client id ${clientId} is that of the key "bot"`);
-    expect(second).toMatch(/may be unknown, removed, or have another public key/);
+    expect(second).toMatch(/may be unknown, removed, or have a different public key/);
   });
 
   it('by link is explained by a client id that cannot be one', async () => {
@@ -127,11 +127,7 @@ describe('A login refused without a reason', () => {
   });
 
   it.each([
-    [
-      'has the client id in front of it',
-      (id: string) => `${id}:canary-secret`,
-      'the client secret has the client id in front of it',
-    ],
+    ['begins with the client id', (id: string) => `${id}:canary-secret`, 'the client secret begins with the client id'],
     ['has a newline', () => 'canary-secret\n', 'the client secret begins or ends with white space or a newline'],
   ])('by the doctor with a client secret that %s says so', async (_what, secretOf, reason) => {
     const house = await openHouse();

@@ -595,7 +595,7 @@ describe('Applying that is cut off', () => {
     expect(result.exitCode).toBe(5);
     expect(result.error()).toMatchObject({
       message: expect.stringMatching(/^create fresh: .*13403/),
-      hint: expect.stringMatching(/1 of 3 changes were made; the same command goes on$/),
+      hint: expect.stringMatching(/1 of 3 changes were made; the same command continues$/),
       rpc: { code: 13403 },
     });
     house.sandbox.clearFaults();

@@ -76,7 +76,7 @@ describe.each(VIAS)('registering over %s', (via) => {
 
   it.each<[string, string, RegExp]>([
     ['wrong-fingerprint', 'fingerprint', /the fingerprint: the exchange says [0-9a-f:]+, the local key has [0-9a-f:]+/],
-    ['wrong-public-key', 'public key', /the public key: the exchange shows another one/],
+    ['wrong-public-key', 'public key', /the public key: the exchange shows a different one/],
     ['swap-key', 'fingerprint and public key', /the fingerprint.*the public key/],
     ['other-scope', 'scope', /the scope: trade:read_write was asked for and not granted/],
     [

@@ -130,7 +130,7 @@ test('an old key that was disabled on the way is enabled again by --abort', asyn
   const old = await desk.register('bot', 'trade:read');
   sandbox.setFaults(['cut-before@private/remove_api_keyx1']);
   const cut = await desk.run(['rotate', 'bot']);
-  expect([cut.exitCode, cut.error().hint]).toEqual([4, expect.stringContaining('rotate bot --abort goes back')]);
+  expect([cut.exitCode, cut.error().hint]).toEqual([4, expect.stringContaining('rotate bot --abort undoes it')]);
   expect(keyOf(sandbox, old.clientId)?.enabled).toBe(false);
   expect(await rotation(['bot', '--abort'])).toMatchObject({ state: 'aborted', clientId: old.clientId });
   expect(keyOf(sandbox, old.clientId)?.enabled).toBe(true);
@@ -362,7 +362,7 @@ test('a whitelist that this address is not in keeps the login from being proved,
   const bench = openBench(sandbox, desk.folder);
   const begun = await bench.rotate('bot', { graceMs: 3_600_000 });
   expect(begun.state).toBe('grace');
-  expect(bench.notes).toEqual(['making the successor …']);
+  expect(bench.notes).toEqual(['creating the successor …']);
   await bench.rotate('bot', { graceMs: 0 });
   expect(bench.notes.at(-1)).toContain('may not be in its whitelist');
   expect(keyOf(sandbox, clientId)).toBeUndefined();
