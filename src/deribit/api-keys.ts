@@ -2,8 +2,9 @@ import { isIP } from 'node:net';
 import { normaliseFingerprint } from '../crypto/fingerprint.js';
 import { Secret } from '../crypto/secret.js';
 import { usageError } from '../errors.js';
-import type { Account } from './auth.js';
-import { isRecord } from './json-rpc.js';
+import { isRecord } from '../util/checks.js';
+import { defined } from '../util/defined.js';
+import type { Account, Call } from './auth.js';
 import { formatScope, type Scope } from './scope.js';
 import { type SecondFactorOptions, withSecondFactor } from './second-factor.js';
 import { fieldsOf, isWord, listOf, unexpected } from './shapes.js';
@@ -64,23 +65,15 @@ export interface ApiKeyId {
 export const API_KEY_FEATURES: readonly string[] = ['restricted_block_trades', 'block_trade_approval'];
 
 /*
- * One function a method. All of them follow the second factor's challenge and throw `ERR_USAGE` for a label, feature,
- * address or id that the exchange would not take; nothing was sent then.
+ * One function for each method. All of them answer a second factor's challenge, and reject with `ERR_USAGE`, before
+ * anything is sent, for a label, feature, address or id that the exchange does not accept.
  */
 
 /** Makes a key (`private/create_api_key`). A whitelist can only be set afterwards, by {@link editApiKey}. */
-export function createApiKey(account: Account, params: NewApiKey, options?: ApiKeyOptions): Promise<ApiKey> {
-  const { scope, label, publicKey, features, asShown } = params;
-  return keyFrom(account, {
-    method: 'private/create_api_key',
-    options,
-    params: () => ({
-      max_scope: scopeText(scope),
-      ...(label === undefined ? {} : { name: asShown ? label : checkLabel(label) }),
-      ...(publicKey === undefined ? {} : { public_key: publicKey }),
-      ...(features === undefined ? {} : { enabled_features: asShown ? features : checkFeatures(features) }),
-    }),
-  });
+export async function createApiKey(account: Account, params: NewApiKey, options?: ApiKeyOptions): Promise<ApiKey> {
+  const { publicKey } = params;
+  const sent = { ...fieldsSent(params), ...defined({ public_key: publicKey }) };
+  return keyFrom(account, { method: 'private/create_api_key', params: sent, ...options });
 }
 
 const LIST = 'private/list_api_keys';
@@ -128,30 +121,21 @@ function readable(item: Readonly<Record<string, unknown>>): Readonly<Record<stri
 }
 
 /** Changes a key (`private/edit_api_key`); the scope must be given each time, what is left out stays. */
-export function editApiKey(account: Account, params: ApiKeyChange, options?: ApiKeyOptions): Promise<ApiKey> {
-  const { keyId, scope, label, enabled, features, ipWhitelist, asShown } = params;
-  return keyFrom(account, {
-    method: 'private/edit_api_key',
-    options,
-    params: () => ({
-      id: checkId(keyId),
-      max_scope: scopeText(scope),
-      ...(label === undefined ? {} : { name: asShown ? label : checkLabel(label) }),
-      ...(enabled === undefined ? {} : { enabled }),
-      ...(features === undefined ? {} : { enabled_features: asShown ? features : checkFeatures(features) }),
-      ...(ipWhitelist === undefined ? {} : { ip_whitelist: asShown ? ipWhitelist : checkAddresses(ipWhitelist) }),
-    }),
-  });
+export async function editApiKey(account: Account, params: ApiKeyChange, options?: ApiKeyOptions): Promise<ApiKey> {
+  const { keyId, enabled, ipWhitelist, asShown } = params;
+  const addresses = ipWhitelist === undefined || asShown ? ipWhitelist : checkAddresses(ipWhitelist);
+  const sent = { id: checkId(keyId), ...fieldsSent(params), ...defined({ enabled, ip_whitelist: addresses }) };
+  return keyFrom(account, { method: 'private/edit_api_key', params: sent, ...options });
 }
 
 /** Lets a key log in again (`private/enable_api_key`). */
-export function enableApiKey(account: Account, { keyId }: ApiKeyId, options?: ApiKeyOptions): Promise<ApiKey> {
-  return keyFrom(account, { method: 'private/enable_api_key', options, params: () => ({ id: checkId(keyId) }) });
+export async function enableApiKey(account: Account, { keyId }: ApiKeyId, options?: ApiKeyOptions): Promise<ApiKey> {
+  return keyFrom(account, { method: 'private/enable_api_key', params: { id: checkId(keyId) }, ...options });
 }
 
 /** Keeps a key from logging in (`private/disable_api_key`). */
-export function disableApiKey(account: Account, { keyId }: ApiKeyId, options?: ApiKeyOptions): Promise<ApiKey> {
-  return keyFrom(account, { method: 'private/disable_api_key', options, params: () => ({ id: checkId(keyId) }) });
+export async function disableApiKey(account: Account, { keyId }: ApiKeyId, options?: ApiKeyOptions): Promise<ApiKey> {
+  return keyFrom(account, { method: 'private/disable_api_key', params: { id: checkId(keyId) }, ...options });
 }
 
 /** Removes a key for good (`private/remove_api_key`). */
@@ -162,55 +146,42 @@ export async function removeApiKey(account: Account, { keyId }: ApiKeyId, option
 }
 
 /** Changes the label of a key (`private/change_api_key_name`). */
-export function renameApiKey(
+export async function renameApiKey(
   account: Account,
   { keyId, label }: ApiKeyId & { readonly label: string },
   options?: ApiKeyOptions,
 ): Promise<ApiKey> {
-  return keyFrom(account, {
-    method: 'private/change_api_key_name',
-    options,
-    params: () => ({
-      id: checkId(keyId),
-      name: checkLabel(label),
-    }),
-  });
+  const params = { id: checkId(keyId), name: checkLabel(label) };
+  return keyFrom(account, { method: 'private/change_api_key_name', params, ...options });
 }
 
 /** Changes the scope of a key (`private/change_scope_in_api_key`). */
-export function changeApiKeyScope(
+export async function changeApiKeyScope(
   account: Account,
-  { keyId, scope }: ApiKeyId & { readonly scope: string | Scope },
+  { keyId, scope }: ApiKeyId & Pick<ApiKeyFields, 'scope'>,
   options?: ApiKeyOptions,
 ): Promise<ApiKey> {
-  return keyFrom(account, {
-    method: 'private/change_scope_in_api_key',
-    options,
-    params: () => ({
-      id: checkId(keyId),
-      max_scope: scopeText(scope),
-    }),
-  });
+  const params = { id: checkId(keyId), max_scope: scopeText(scope) };
+  return keyFrom(account, { method: 'private/change_scope_in_api_key', params, ...options });
 }
 
 /** Replaces the secret of a symmetric key (`private/reset_api_key`); what it does to an asymmetric one is unknown. */
-export function resetApiKey(account: Account, { keyId }: ApiKeyId, options?: ApiKeyOptions): Promise<ApiKey> {
-  return keyFrom(account, { method: 'private/reset_api_key', options, params: () => ({ id: checkId(keyId) }) });
+export async function resetApiKey(account: Account, { keyId }: ApiKeyId, options?: ApiKeyOptions): Promise<ApiKey> {
+  return keyFrom(account, { method: 'private/reset_api_key', params: { id: checkId(keyId) }, ...options });
 }
 
-async function keyFrom(
-  account: Account,
-  {
-    method,
-    options,
-    params,
-  }: {
-    readonly method: string;
-    readonly options: ApiKeyOptions | undefined;
-    readonly params: () => Readonly<Record<string, unknown>>;
-  },
-): Promise<ApiKey> {
-  return readApiKey(method, await withSecondFactor(account, { method, params: params(), ...options }));
+async function keyFrom(account: Account, request: Call & ApiKeyOptions): Promise<ApiKey> {
+  return readApiKey(request.method, await withSecondFactor(account, request));
+}
+
+function fieldsSent({ scope, label, features, asShown }: ApiKeyFields) {
+  return {
+    max_scope: scopeText(scope),
+    ...defined({
+      name: label === undefined || asShown ? label : checkLabel(label),
+      enabled_features: features === undefined || asShown ? features : checkFeatures(features),
+    }),
+  };
 }
 
 function readApiKey(method: string, value: unknown, at = ''): ApiKey {

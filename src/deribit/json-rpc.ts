@@ -1,4 +1,5 @@
 import { DeribitKeysError, type ErrorDetails, isDeribitKeysError, type RpcFailure, usageError } from '../errors.js';
+import { isRecord } from '../util/checks.js';
 import { RPC_CODES } from './rpc-codes.js';
 
 /** The parameters of a request: named ones only. */
@@ -171,11 +172,6 @@ export function protocolError(sentence: string, details: Omit<ErrorDetails, 'hin
     hint: "check that the URL is Deribit's JSON-RPC endpoint, and that no proxy or login page is in front of it",
     ...details,
   });
-}
-
-/** Whether `value` is a JSON object. */
-export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function garbage(id: number | null, problem: string): Frame {

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { describeSpoiltText, type SecretLike, toSecret } from '../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError, usageError } from '../errors.js';
+import { isRecord } from '../util/checks.js';
 import { type Account, type Call, type CallOptions, call } from './auth.js';
-import { isRecord } from './json-rpc.js';
 import { interruptedError } from './network-errors.js';
 import { fieldsOf, listOf } from './shapes.js';
 

@@ -1,5 +1,6 @@
 import type { DeribitKeysError } from '../errors.js';
-import { isRecord, protocolError } from './json-rpc.js';
+import { isRecord } from '../util/checks.js';
+import { protocolError } from './json-rpc.js';
 
 /**
  * The fields of an object that the exchange sent, read one by one. What is missing or of another type is

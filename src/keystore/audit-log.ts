@@ -3,6 +3,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { hostname, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { DeribitKeysError } from '../errors.js';
+import { isRecord } from '../util/checks.js';
 import { errnoOf, explaining } from './file-errors.js';
 import { makePrivateFolder, readFileOrNull, requireRegular, statOrNull } from './files.js';
 import type { KeyRecord } from './record.js';
@@ -135,7 +136,7 @@ export function parseAuditLine(line: string): AuditEntry | null {
   } catch {
     return null;
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return null;
+  if (!isRecord(value)) return null;
   const { time, action, name, fingerprint, clientId, environment, outcome, actor } = value as Record<string, unknown>;
   if (typeof time !== 'string' || typeof action !== 'string' || typeof outcome !== 'string') return null;
   return {

@@ -133,17 +133,23 @@ export function temporaryPath(path: string): string {
 
 /** Replaces the content of `path` completely or not at all: write beside it, flush, rename, flush the folder. */
 export async function replaceFile(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
-  await explaining('write', path, async () => {
-    const temporary = temporaryPath(path);
-    await writeFlushed(temporary, content, { mode });
-    try {
-      await rename(temporary, path);
-    } catch (error) {
-      await rm(temporary, { force: true }).catch(() => {});
-      throw error;
-    }
-    await flushFolder(dirname(path));
-  });
+  await explaining('write', path, () => writeBeside(path, { content, mode }, (temporary) => rename(temporary, path)));
+}
+
+/** Writes a file beside `path`, flushed, which `move` then gives its name. It is gone afterwards, whatever happens. */
+async function writeBeside(
+  path: string,
+  { content, mode }: { readonly content: string | Uint8Array; readonly mode: number },
+  move: (temporary: string) => Promise<void>,
+): Promise<void> {
+  const temporary = temporaryPath(path);
+  await writeFlushed(temporary, content, { mode });
+  try {
+    await move(temporary);
+  } finally {
+    await rm(temporary, { force: true }).catch(() => {});
+  }
+  await flushFolder(dirname(path));
 }
 
 const NO_HARD_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
@@ -188,18 +194,13 @@ export function requireWritableFolder(path: string): Promise<void> {
  */
 export async function createFile(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
   await requireNewFile(path);
-  await explaining('write', path, async () => {
-    const temporary = temporaryPath(path);
-    await writeFlushed(temporary, content, { mode });
-    try {
-      await publish(temporary, path);
-    } catch (error) {
-      throw errnoOf(error) === 'EEXIST' ? fileTaken(path) : error;
-    } finally {
-      await rm(temporary, { force: true });
-    }
-    await flushFolder(dirname(path));
-  });
+  await explaining('write', path, () =>
+    writeBeside(path, { content, mode }, async (temporary) => {
+      await publish(temporary, path).catch((error: unknown) => {
+        throw errnoOf(error) === 'EEXIST' ? fileTaken(path) : error;
+      });
+    }),
+  );
 }
 
 /** How long a loop over many keys may go on before signals and timers are let through. */

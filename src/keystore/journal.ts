@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { KeyAlgorithm } from '../crypto/keys.js';
 import { DeribitKeysError } from '../errors.js';
 import { isSignerTarget, type SignerTarget } from '../signers/kinds.js';
+import { isRecord, isText, isTexts } from '../util/checks.js';
 import { namesIn, readFileOrNull } from './files.js';
 import type { Keystore } from './keystore.js';
 import { foldName, isKeyName } from './names.js';
@@ -77,12 +78,8 @@ function damaged(path: string, what: string): DeribitKeysError {
   });
 }
 
-const isText = (value: unknown) => typeof value === 'string';
-const isTexts = (value: unknown) => Array.isArray(value) && value.every(isText);
 const isTime = (value: unknown) => typeof value === 'string' && !Number.isNaN(Date.parse(value));
 const isName = (value: unknown) => typeof value === 'string' && isKeyName(value);
-const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 function firstWrongField(value: Readonly<Record<string, unknown>>): string | null {
   const { previous, kind, plan } = value;
@@ -94,20 +91,20 @@ function firstWrongField(value: Readonly<Record<string, unknown>>): string | nul
     ['archive', promoted ? isName(value.archive) : value.archive === null],
     [
       'previous',
-      isObject(previous) &&
+      isRecord(previous) &&
         isText(previous.clientId) &&
         isText(previous.fingerprint) &&
         Number.isSafeInteger(previous.keyId),
     ],
     [
       'kind',
-      isObject(kind) &&
+      isRecord(kind) &&
         (kind.type === 'ed25519' ? kind.bits === null : kind.type === 'rsa' && isRsaSize(kind.bits)) &&
         (kind.target === undefined || isTarget(kind.target)),
     ],
     [
       'plan',
-      isObject(plan) && isText(plan.scope) && isText(plan.label) && isTexts(plan.features) && isTexts(plan.ipWhitelist),
+      isRecord(plan) && isText(plan.scope) && isText(plan.label) && isTexts(plan.features) && isTexts(plan.ipWhitelist),
     ],
     ['graceMs', Number.isSafeInteger(value.graceMs) && (value.graceMs as number) >= 0],
     ['startedAt', isTime(value.startedAt)],
@@ -116,10 +113,10 @@ function firstWrongField(value: Readonly<Record<string, unknown>>): string | nul
   return checks.find(([, fine]) => !fine)?.[0] ?? null;
 }
 
-const isTarget = (value: unknown) => (isObject(value) && value.kind === 'file') || isSignerTarget(value);
+const isTarget = (value: unknown) => (isRecord(value) && value.kind === 'file') || isSignerTarget(value);
 /** Earlier releases called the target of a successor its place. */
 function withTarget(kind: unknown): unknown {
-  if (!isObject(kind) || kind.place === undefined) return kind;
+  if (!isRecord(kind) || kind.place === undefined) return kind;
   const { place, ...others } = kind;
   return { ...others, target: place };
 }
@@ -137,7 +134,7 @@ export function parseJournal(text: string, path: string): RotationJournal {
   } catch {
     throw damaged(path, 'it is not JSON');
   }
-  if (!isObject(value)) throw damaged(path, 'it is not an object');
+  if (!isRecord(value)) throw damaged(path, 'it is not an object');
   const { schema, kind, ...others } = value;
   const fields = { ...others, kind: withTarget(kind) };
   if (typeof schema === 'number' && schema > ROTATION_SCHEMA) {

@@ -2,6 +2,7 @@ import type { KeyAlgorithm } from '../crypto/keys.js';
 import { type Environment, resolveEndpoint } from '../deribit/endpoints.js';
 import { DeribitKeysError } from '../errors.js';
 import { isSignerLocation, type SignerLocation } from '../signers/kinds.js';
+import { isRecord, isText, isTexts } from '../util/checks.js';
 import { isKeyName } from './names.js';
 
 /** The version of the record's form that this program writes. */
@@ -60,10 +61,8 @@ export interface KeyRecord extends StoredKey, ExchangeState {}
 type Check = (value: unknown) => boolean;
 
 const FINGERPRINT = /^[0-9a-f]{2}(:[0-9a-f]{2}){15}$/;
-const isText: Check = (value) => typeof value === 'string';
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$/;
-const isTime: Check = (value) => typeof value === 'string' && TIME.test(value) && !Number.isNaN(Date.parse(value));
-const isTexts: Check = (value) => Array.isArray(value) && value.every(isText);
+const isTime: Check = (value) => isText(value) && TIME.test(value) && !Number.isNaN(Date.parse(value));
 const isInteger: Check = (value) => Number.isSafeInteger(value);
 const isCount: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
 const oneOf =
@@ -77,7 +76,7 @@ const orNull =
 
 const isUrl: Check = (value) => {
   try {
-    return isText(value) && resolveEndpoint({ url: value as string }).custom;
+    return isText(value) && resolveEndpoint({ url: value }).custom;
   } catch {
     return false;
   }
@@ -95,10 +94,10 @@ interface ExchangeField<T> extends Field<T> {
 }
 
 const STORED_KEY: { readonly [F in keyof StoredKey]: Field<StoredKey[F]> } = {
-  name: { is: (value) => typeof value === 'string' && isKeyName(value) },
+  name: { is: (value) => isText(value) && isKeyName(value) },
   algorithm: { is: oneOf('ed25519', 'rsa') },
   bits: { is: orNull(isCount) },
-  fingerprint: { is: (value) => typeof value === 'string' && FINGERPRINT.test(value) },
+  fingerprint: { is: (value) => isText(value) && FINGERPRINT.test(value) },
   publicKey: { is: orNull(isText), whenAbsent: null },
   encrypted: { is: (value) => typeof value === 'boolean' },
   createdAt: { is: isTime },
@@ -192,7 +191,7 @@ export function parseRecord(text: string, file: string, name: string): KeyRecord
   } catch {
     throw damaged(file, 'it is not JSON');
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw damaged(file, 'it is not an object');
+  if (!isRecord(value)) throw damaged(file, 'it is not an object');
   const { schema, ...fields } = value as Record<string, unknown>;
   if (typeof schema !== 'number' || !Number.isInteger(schema) || schema < 1)
     throw damaged(file, '"schema" is not a version');

@@ -1,6 +1,7 @@
 import { rename, rm } from 'node:fs/promises';
 import { dirname, join, posix } from 'node:path';
 import { DeribitKeysError } from '../errors.js';
+import { isText } from '../util/checks.js';
 import { appendLines } from './audit-log.js';
 import { makePrivateFolder, publish, statOrNull } from './files.js';
 
@@ -81,7 +82,6 @@ export async function applyStep(root: string, folder: string, step: LoggedStep):
 }
 
 /** Reads the log of a change. @throws `ERR_STATE` where it is damaged */
-const isText = (value: unknown): value is string => typeof value === 'string';
 
 function isLoggedStep(value: unknown): value is LoggedStep {
   if (typeof value !== 'object' || value === null) return false;

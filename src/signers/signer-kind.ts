@@ -3,6 +3,7 @@ import type { KeyAlgorithm, PublicKey } from '../crypto/keys.js';
 import type { SecretLike } from '../crypto/secret.js';
 import type { Signer } from '../crypto/signer.js';
 import { usageError } from '../errors.js';
+import { isText } from '../util/checks.js';
 import type { LoadPackage } from './optional-package.js';
 
 /** What the user named on the command line, by commander's names of the options. */
@@ -98,7 +99,6 @@ export interface SignerKind<L extends { readonly kind: string }, T extends { rea
 
 type Check = (value: unknown) => boolean;
 
-export const isText: Check = (value) => typeof value === 'string';
 export const isTextOrNull: Check = (value) => value === null || isText(value);
 
 /** Whether `value` is an object of this kind whose fields pass their checks. */

@@ -1,5 +1,14 @@
 import { usageError } from '../errors.js';
 
+export const isText = (value: unknown): value is string => typeof value === 'string';
+
+export const isTexts = (value: unknown): value is readonly string[] => Array.isArray(value) && value.every(isText);
+
+/** Whether `value` is an object as JSON has them: not null, no array. */
+export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
 /**
  * Returns `value` where it is a finite number within the limits.
  * @throws `ERR_USAGE` for anything else, a number in a string included
@@ -40,7 +49,7 @@ export function requireSignal(signal: unknown): AbortSignal | undefined {
  * @throws `ERR_USAGE` for anything else
  */
 export function requireObject<T extends object>(name: string, value: T): T {
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value;
+  if (isRecord(value)) return value;
   throw usageError(`${name} must be an object`, "see the type of the function's argument");
 }
 

@@ -30,7 +30,7 @@ async function startSandboxCommand(...argv: readonly string[]): Promise<Started>
 
 /** The variables that an env file exports. */
 function variablesOf(file: string): Record<string, string> {
-  const lines = readFileSync(file, 'utf8').matchAll(/^export (\w+)='(.*)'$/gm);
+  const lines = readFileSync(file, 'utf8').matchAll(/^export (\w+)='?(.*?)'?$/gm);
   return Object.fromEntries([...lines].map(([, name, value]) => [name, value]));
 }
 

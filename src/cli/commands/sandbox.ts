@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { DeribitKeysError, usageError } from '../../errors.js';
 import type { Remark, Sandbox, SandboxOptions } from '../../sandbox/index.js';
 import { defined } from '../../util/defined.js';
+import { shellWord } from '../../util/text.js';
 import type { Context } from '../context.js';
 import { readKeyInput } from '../key-input.js';
 import { collect, examples, notEmpty, wholeNumber } from '../options.js';
@@ -231,7 +232,7 @@ function writeSandboxFolder(files: SandboxFolder, sandbox: Sandbox): void {
     ADMIN_ID: clientId,
   };
   const lines = Object.entries(variables).flatMap(([name, value]) =>
-    value === null ? [`unset ${name}`] : [`export ${name}=${quoted(value)}`],
+    value === null ? [`unset ${name}`] : [`export ${name}=${shellWord(value)}`],
   );
   writePrivately(files.secretFile, `${clientSecret}\n`);
   writePrivately(
@@ -256,9 +257,4 @@ function notWritable(path: string, cause: unknown): DeribitKeysError {
     cause,
     hint: 'name a folder that you may write to',
   });
-}
-
-/** In single quotes of a POSIX shell. */
-function quoted(text: string): string {
-  return `'${text.replaceAll("'", "'\\''")}'`;
 }

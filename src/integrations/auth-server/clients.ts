@@ -1,6 +1,7 @@
 import { parse } from 'yaml';
 import { formatScope, parseScope } from '../../deribit/scope.js';
 import { type DeribitKeysError, usageError } from '../../errors.js';
+import { isRecord, isTexts } from '../../util/checks.js';
 import { isSameHash } from './secret-file.js';
 
 /** A program that may ask the server, with a secret of its own. */
@@ -23,9 +24,6 @@ function wrong(path: string, what: string): DeribitKeysError {
   );
 }
 
-const isTexts = (value: unknown): value is readonly string[] =>
-  Array.isArray(value) && value.every((item) => typeof item === 'string');
-
 /**
  * Reads a clients file, YAML or JSON: a list of clients, or an object with the list as `clients`.
  * @throws `ERR_USAGE` with the entry that is wrong; never with a value of it
@@ -46,7 +44,7 @@ export function parseClients(text: string, path: string, served: readonly string
 }
 
 function parseClient(entry: unknown, at: string, served: readonly string[]): Client {
-  if (typeof entry !== 'object' || entry === null || Array.isArray(entry)) throw wrong(at, 'it is not an object');
+  if (!isRecord(entry)) throw wrong(at, 'it is not an object');
   const { name, secretHash, keys, scopes, ...others } = entry as Readonly<Record<string, unknown>>;
   const [unknown] = Object.keys(others);
   if (unknown !== undefined) throw wrong(at, `the field "${unknown}" is unknown; the fields are ${FIELDS.join(', ')}`);

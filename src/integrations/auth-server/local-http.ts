@@ -5,6 +5,7 @@ import { basename, dirname, resolve } from 'node:path';
 import { DeribitKeysError, type ErrorCode, isDeribitKeysError, usageError } from '../../errors.js';
 import { requireWritableFolder } from '../../keystore/files.js';
 import { takeLock } from '../../keystore/lock.js';
+import { isRecord } from '../../util/checks.js';
 import { defined } from '../../util/defined.js';
 
 /** Far more than any request here needs. */
@@ -76,7 +77,7 @@ export async function readJson(request: IncomingMessage): Promise<Readonly<Recor
   } catch {
     throw new Refusal(400, 'ERR_USAGE', 'the body is not JSON');
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+  if (!isRecord(value)) {
     throw new Refusal(400, 'ERR_USAGE', 'the body is not a JSON object');
   }
   return value as Readonly<Record<string, unknown>>;

@@ -1,9 +1,10 @@
 import type { Signer } from '../../crypto/signer.js';
 import { usageError } from '../../errors.js';
+import { isText } from '../../util/checks.js';
 import { defined } from '../../util/defined.js';
 import type { GenerateInKmsOptions, KmsSigner } from '../remote-key.js';
 import type { OptionValues, SignerAccess, SignerKind } from '../signer-kind.js';
-import { fits, isText, isTextOrNull, requireText, textOf } from '../signer-kind.js';
+import { fits, isTextOrNull, requireText, textOf } from '../signer-kind.js';
 
 /** A cloud service, and a key that it keeps. */
 export interface KmsLocation {

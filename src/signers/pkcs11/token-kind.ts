@@ -1,7 +1,8 @@
 import { resolve } from 'node:path';
+import { isText } from '../../util/checks.js';
 import { defined } from '../../util/defined.js';
 import type { OptionValues, SignerAccess, SignerKind } from '../signer-kind.js';
-import { fits, isText, isTextOrNull, requireText, textOf } from '../signer-kind.js';
+import { fits, isTextOrNull, requireText, textOf } from '../signer-kind.js';
 
 export interface TokenLocation {
   readonly kind: 'pkcs11';

@@ -1,6 +1,7 @@
 import { DeribitKeysError, usageError } from '../../errors.js';
+import { isText } from '../../util/checks.js';
 import { parseDuration } from '../../util/text.js';
-import { fits, isText, isTextOrNull, type SignerAccess, type SignerKind, textOf } from '../signer-kind.js';
+import { fits, isTextOrNull, type SignerAccess, type SignerKind, textOf } from '../signer-kind.js';
 import type { SshAgentSigner } from './ssh-agent-signer.js';
 
 export interface AgentLocation {

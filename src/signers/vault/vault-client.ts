@@ -4,6 +4,7 @@ import { type Secret, toSecret } from '../../crypto/secret.js';
 import { signerError } from '../../crypto/signer.js';
 import { isLoopback } from '../../deribit/endpoints.js';
 import { usageError } from '../../errors.js';
+import { isRecord } from '../../util/checks.js';
 import { defined } from '../../util/defined.js';
 import { keyService, type SecretProvider, type ServiceCallOptions } from '../remote-key.js';
 
@@ -101,8 +102,7 @@ interface Answer {
   readonly body: Readonly<Record<string, unknown>>;
 }
 
-const record = (value: unknown): Readonly<Record<string, unknown>> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
+const record = (value: unknown): Readonly<Record<string, unknown>> => (isRecord(value) ? value : {});
 
 /** Vault's own words for a refusal, on one line. */
 function wordsOf({ status, body }: Answer): string {

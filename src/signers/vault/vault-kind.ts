@@ -2,9 +2,10 @@ import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { type Signer, signerError } from '../../crypto/signer.js';
 import { usageError } from '../../errors.js';
+import { isText } from '../../util/checks.js';
 import { defined } from '../../util/defined.js';
 import type { OptionUse, OptionValues, SignerAccess, SignerKind } from '../signer-kind.js';
-import { fits, isText, isTextOrNull, requireText, textOf } from '../signer-kind.js';
+import { fits, isTextOrNull, requireText, textOf } from '../signer-kind.js';
 import type { VaultAuth, VaultOptions } from './vault-client.js';
 
 const METHODS = ['token', 'approle', 'kubernetes', 'agent'] as const;

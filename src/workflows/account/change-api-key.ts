@@ -17,7 +17,7 @@ import type { AuditNote, LockedKey, SaveNote } from '../../keystore/keystore.js'
 import type { KeyRecord } from '../../keystore/record.js';
 import { defined } from '../../util/defined.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
-import { proveLogin, scopeDifferences } from '../registration/proof.js';
+import { keyLogsIn, scopeDifferences } from '../registration/proof.js';
 import { audit, notRecorded, type OpenAccount, outcomeOf, protectedOptions, withAccount } from './account.js';
 import { type AccountKey, describeApiKey, listAccountKeys, managesKeys, recordsOf } from './api-keys.js';
 
@@ -287,11 +287,7 @@ export async function retireMissing(
   const isOwnAccount = keys.some((key) => key.clientId === registrar);
   if (!isOwnAccount) {
     if (missing.ipWhitelist.length > 0) return null;
-    if (
-      (await proveLogin(context, { endpoint: login.endpoint, clientId, signer: await context.signerOf(missing) })) !==
-      null
-    )
-      return null;
+    if (await keyLogsIn(context, missing, login.endpoint)) return null;
   }
   return context.store.withLock(missing.name, async (locked) => {
     const record = await locked.read();

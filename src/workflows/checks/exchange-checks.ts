@@ -9,7 +9,7 @@ import {
   readClock,
 } from '../../deribit/clock.js';
 import type { Endpoint } from '../../deribit/endpoints.js';
-import { isRecord } from '../../deribit/json-rpc.js';
+import { isRecord } from '../../util/checks.js';
 import { protectedOptions, requestOptions, withAccount, withTransport } from '../account/account.js';
 import { DOCUMENTED_KEY_LIMIT as MAX_API_KEYS } from '../account/api-keys.js';
 import { shownFingerprint } from '../account/match-key.js';

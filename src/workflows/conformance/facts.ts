@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { fingerprint } from '../../crypto/fingerprint.js';
 import { generateKeyPair } from '../../crypto/generate.js';
 import { encodePublicKeyPem } from '../../crypto/key-pem.js';
-import { isRecord } from '../../deribit/json-rpc.js';
 import { isDeribitKeysError } from '../../errors.js';
+import { isRecord } from '../../util/checks.js';
 import { type Attempt, ENCODINGS, type Encoding, LAB_SCOPE, type Lab, type LabKey } from './lab.js';
 
 /** The throw-away keys that the probes share. */

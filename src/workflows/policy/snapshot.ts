@@ -9,7 +9,7 @@ import { type AccountKey, listAccountKeys } from '../account/api-keys.js';
 import { isKeyOf } from '../account/match-key.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { endpointOfRecord } from '../endpoint-selection.js';
-import { proveLogin } from '../registration/proof.js';
+import { keyLogsIn } from '../registration/proof.js';
 import { isInGrace, readOrNull } from '../rotation/inspect.js';
 import type { KeyPolicy, Policy } from './parse-policy.js';
 
@@ -93,7 +93,7 @@ async function inspectKey(
   const rotation = rotationOf(journals, name, context.store.now().getTime());
   const seen = { policy, record, rotation };
   if (record === null) return { ...seen, apiKey: null, conflict: await nameTaken(context, name) };
-  const elsewhere = otherPlace(record, login);
+  const elsewhere = otherEndpoint(record, login);
   if (elsewhere !== null) return { ...seen, apiKey: null, conflict: elsewhere };
   const apiKey = accountKeys.find((key) => isKeyOf(record, key)) ?? null;
   const conflict =
@@ -123,11 +123,11 @@ function rotationOf(journals: readonly RotationJournal[], name: string, nowMs: n
 }
 
 /** A key of another exchange or subaccount does not concern this policy. */
-function otherPlace(record: KeyRecord, login: AccountLogin): string | null {
-  const place = endpointOfRecord(record);
-  if (place === null || record.state === 'retired') return null;
-  if (!sameEndpoint(place, login.endpoint))
-    return `it belongs to ${new URL(place.url).host}, which is not the host of the login`;
+function otherEndpoint(record: KeyRecord, login: AccountLogin): string | null {
+  const registered = endpointOfRecord(record);
+  if (registered === null || record.state === 'retired') return null;
+  if (!sameEndpoint(registered, login.endpoint))
+    return `it belongs to ${new URL(registered.url).host}, which is not the host of the login`;
   if (record.subaccount === subaccountOf(login)) return null;
   return `it belongs to ${record.subaccount === null ? 'the main account' : `the subaccount ${record.subaccount}`}`;
 }
@@ -147,13 +147,7 @@ async function belongsElsewhere(
 ): Promise<string | null> {
   const other = accountKeys.find((key) => key.fingerprint === record.fingerprint);
   if (other !== undefined) return `the account has it as ${other.clientId}, on record is ${record.clientId}`;
-  if (record.clientId === null) return null;
-  const proof = await proveLogin(context, {
-    endpoint: login.endpoint,
-    clientId: record.clientId,
-    signer: await context.signerOf(record),
-  });
-  return proof === null
-    ? null
-    : `${record.clientId} logs in, but is not among the keys of this account: it belongs to another account`;
+  return (await keyLogsIn(context, record, login.endpoint))
+    ? `${record.clientId} logs in, but is not among the keys of this account: it belongs to another account`
+    : null;
 }

@@ -38,6 +38,13 @@ export async function proveLogin(
   }
 }
 
+/** Whether the key of a record logs in under its client id; its signer may ask for a passphrase. */
+export async function keyLogsIn(context: WorkflowContext, record: KeyRecord, endpoint: Endpoint): Promise<boolean> {
+  const { clientId } = record;
+  if (clientId === null) return false;
+  return (await proveLogin(context, { endpoint, clientId, signer: await context.signerOf(record) })) !== null;
+}
+
 export interface Registration {
   readonly name: string;
   readonly environment: string | null;

@@ -6,7 +6,7 @@ import { type LockedKey, noteOn, recordStep } from '../../keystore/keystore.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { audit, notRecorded, outcomeOf, protectedOptions, requireClientId, withAccount } from '../account/account.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
-import { proveLogin } from '../registration/proof.js';
+import { keyLogsIn } from '../registration/proof.js';
 import { type Inspection, inspectKeys, readOrNull, requireIntact } from './inspect.js';
 import { demote, dropSuccessor } from './promote.js';
 
@@ -45,12 +45,8 @@ async function loginWithout(
  * @throws `ERR_PROOF_FAILED`
  */
 export async function requireLogin(context: WorkflowContext, login: AccountLogin, record: KeyRecord): Promise<void> {
-  const proof = await proveLogin(context, {
-    endpoint: login.endpoint,
-    clientId: requireClientId(record),
-    signer: await context.signerOf(record),
-  });
-  if (proof !== null) return;
+  requireClientId(record);
+  if (await keyLogsIn(context, record, login.endpoint)) return;
   if (record.ipWhitelist.length > 0) {
     context.onNote?.(`the login of "${record.name}" was refused: this address may not be in its whitelist`);
     return;

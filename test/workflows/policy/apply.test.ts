@@ -446,7 +446,7 @@ describe('A policy that contradicts how things are', () => {
       house,
       'keys:\n  - { name: sub, scope: trade:read }',
       'ERR_STATE',
-      /logs in, and is not among the keys/,
+      /logs in, but is not among the keys/,
     );
   });
 
