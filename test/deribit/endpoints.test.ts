@@ -56,8 +56,8 @@ describe('an endpoint', () => {
 
   it.each([
     ['not a URL', 'cannot be read'],
-    ['ftp://test.deribit.com/', 'not of the kind'],
-    ['file:///etc/passwd', 'not of the kind'],
+    ['ftp://test.deribit.com/', 'not a ws:, wss:, http: or https: URL'],
+    ['file:///etc/passwd', 'not a ws:, wss:, http: or https: URL'],
     ['wss://user:canary@test.deribit.com/', 'credentials'],
     ['wss://canary@test.deribit.com/', 'credentials'],
     ['wss://test.deribit.com/ws/api/v2?token=canary', 'query'],

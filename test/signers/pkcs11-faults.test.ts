@@ -32,7 +32,7 @@ const refusePin = (token: FakeToken, flags = 0) => {
 describe('the login of a token', () => {
   it.each([
     [0x20000, /ONE try is left before the PIN is locked/],
-    [0x10000, /more than one is left/],
+    [0x10000, /more than one try is left/],
     [0, /does not report how many tries are left/],
   ])('tells the tries left by the flags %s', async (flags, words) => {
     const token = new FakeToken();

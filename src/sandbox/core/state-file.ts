@@ -182,7 +182,7 @@ export function describeState(
 }
 
 /** Writes, flushes and renames, so that the file is complete at any moment; readable by its owner only. */
-function writeState(file: string, text: string): void {
+export function writeState(file: string, text: string): void {
   const temporary = `${file}.${process.pid}.tmp`;
   try {
     rmSync(temporary, { force: true });

@@ -77,7 +77,7 @@ describe('where a part of the key is lost, the message says what happened and th
       'the END line is missing',
       lines.slice(0, -2).join('\n'),
       /has no END line: it is cut short/,
-      /take all of it, from BEGIN to END/,
+      /copy all of it, from BEGIN to END/,
     ],
     ['the BEGIN line is missing', lines.slice(1).join('\n'), /the BEGIN line of the key is missing/, /five hyphens/],
     ['the BEGIN line has no hyphens', pem.replaceAll('-', ''), /the BEGIN line of the key is damaged/, /five hyphens/],

@@ -103,7 +103,7 @@ describe('what is no key that Deribit takes is refused by its name', () => {
     ['an SSH signature', pem('SSH SIGNATURE'), 'this is an SSH signature'],
     ['a revocation list', pem('X509 CRL'), 'this is a certificate revocation list'],
     ['a request of old label', pem('NEW CERTIFICATE REQUEST'), 'this is a certificate request'],
-    ['an unknown PEM block', pem('SOMETHING ELSE'), 'this is a PEM block "SOMETHING ELSE", which is no key'],
+    ['an unknown PEM block', pem('SOMETHING ELSE'), 'this is a PEM block "SOMETHING ELSE", which is not a key'],
     [
       'a FIDO key',
       'sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29t',
@@ -155,7 +155,11 @@ describe('what is broken or unknown is refused as unreadable', () => {
       '-----BEGIN private key-----\nAAAA\n-----END private key-----',
       /^the BEGIN line of the key is damaged$/,
     ],
-    ['a PEM block of another thing', encodePem('PUBLIC KEY', P256.export({ type: 'pkcs8', format: 'der' })), /says/],
+    [
+      'a PEM block of another thing',
+      encodePem('PUBLIC KEY', P256.export({ type: 'pkcs8', format: 'der' })),
+      /holds something else/,
+    ],
     ['DER of another thing', der('3003 0101ff'), /^the data is DER, but of no key or certificate$/],
     ['broken JSON', '{"kty":', /^it begins like JSON, but is not valid JSON \(7 characters\)$/],
     ['a URL', 'https://example.com/key', /^this is the address of a key/],

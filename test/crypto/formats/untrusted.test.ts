@@ -181,7 +181,7 @@ describe('the headers of an old encrypted PEM', () => {
 
   test('of an EC or DSA key are refused by the kind of key, without a passphrase', async () => {
     const ec = block(type, `DEK-Info: AES-256-CBC,${'00'.repeat(16)}`).replaceAll('RSA', 'EC');
-    await expectRefusal(parsePrivateKey(ec), 'ERR_KEY_UNSUPPORTED', /^EC key: Deribit takes/);
+    await expectRefusal(parsePrivateKey(ec), 'ERR_KEY_UNSUPPORTED', /^EC key: Deribit accepts/);
   });
 });
 

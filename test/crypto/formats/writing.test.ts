@@ -52,7 +52,11 @@ describe('serialisePrivateKey', () => {
         'ERR_USAGE',
         /cannot be written to this key file/,
       );
-      await expectRefusal(serialisePublicKey(key.publicKey, { format: 'ssh', comment }), 'ERR_USAGE', /cannot stand/);
+      await expectRefusal(
+        serialisePublicKey(key.publicKey, { format: 'ssh', comment }),
+        'ERR_USAGE',
+        /cannot be written/,
+      );
     }
     await expectRefusal(serialisePrivateKey(key, { format: 'jwk', comment: 'c' }), 'ERR_USAGE', /has no comment/);
     await expectRefusal(

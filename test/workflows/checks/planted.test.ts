@@ -326,7 +326,7 @@ const FAULTS: readonly Fault[] = [
     argv: () => ['bot'],
     check: 'reachable',
     name: null,
-    fix: /name service/,
+    fix: /DNS/,
   },
   {
     what: 'a certificate that nobody vouches for',
