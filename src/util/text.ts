@@ -69,8 +69,3 @@ export function formatDuration(ms: number): string {
   const count = Math.floor(ms / size);
   return `${count} ${word}${count === 1 ? '' : 's'}`;
 }
-
-/** A word of a POSIX shell: in single quotes where it needs them. */
-export function shellWord(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
-}

@@ -1,7 +1,6 @@
 import type { Command } from 'commander';
 import type { Secret } from '../../crypto/secret.js';
 import type { KeyRecord } from '../../keystore/record.js';
-import { shellWord } from '../../util/text.js';
 import type { Diagnosis } from '../../workflows/checks/doctor.js';
 import type { Finding } from '../../workflows/checks/finding.js';
 import type { AccountLogin } from '../../workflows/context.js';
