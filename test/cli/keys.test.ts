@@ -376,6 +376,22 @@ describe('import', () => {
       message: 'this is the public key of "own", not a seed',
     });
   });
+
+  it('takes a seed that can be a public key only where somebody says that it is none', async () => {
+    const other = join(folder, 'other.raw');
+    writeFileSync(other, 'quIVonGpx7MApvf06iK7rVnqL25HNlA8BC2yd8Mcq0A=\n');
+    const seed = ['import', 'bot', other, '--format', 'raw-seed'];
+    expect(await fails(['import', 'bot', other])).toMatchObject({ exitCode: 3 });
+    expect(await fails(seed)).toMatchObject({
+      exitCode: 2,
+      message: expect.stringContaining('these 32 bytes can be a public key, which others may know'),
+      hint: 'confirm it with --yes',
+    });
+    expect((await run(['show', 'bot'])).exitCode).toBe(3);
+    expect((await run(['fingerprint', other])).stderr).toContain('note: read as a public key; a seed is read with');
+    expect((await run(['fingerprint', other, '--format', 'raw-seed'])).stderr).toContain('could also be');
+    expect(await json([...seed, '--yes'])).toHaveProperty('warning');
+  });
 });
 
 describe('export', () => {

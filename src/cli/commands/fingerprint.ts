@@ -51,11 +51,18 @@ export function defineFingerprint(command: Command, act: Act): void {
 }
 
 async function publicKeyIn(cx: Context, source: string, format: FingerprintFlags['format']) {
-  const { parsePublicKey } = await import('../../crypto/formats/index.js');
+  const { inspectKey, parsePublicKey } = await import('../../crypto/formats/index.js');
   try {
     return await readKeyInput(cx, {
       source,
-      parse: (bytes, passphrase) => parsePublicKey(bytes, { format, ...(passphrase === null ? {} : { passphrase }) }),
+      parse: async (bytes, passphrase) => {
+        const key = await parsePublicKey(bytes, { format, ...(passphrase === null ? {} : { passphrase }) });
+        const found = await inspectKey(bytes, { format });
+        if (found.warning !== undefined) cx.out.note(`warning: ${found.warning}`);
+        if (found.format === 'raw-public')
+          cx.out.note('note: read as a public key; a seed is read with --format raw-seed');
+        return key;
+      },
     });
   } catch (error) {
     const missing = isDeribitKeysError(error, 'ERR_KEY_UNREADABLE') && error.cause !== undefined;

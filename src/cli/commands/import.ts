@@ -8,6 +8,7 @@ import type { Context } from '../context.js';
 import { readKeyInput } from '../key-input.js';
 import { eitherOr, examples, secretOption } from '../options.js';
 import type { Act } from '../program.js';
+import { confirm } from '../prompt.js';
 import { newKeyPassphrase } from '../secrets.js';
 import { showStoredKey } from '../show-record.js';
 
@@ -16,18 +17,24 @@ interface ImportFlags {
   readonly encrypt?: boolean;
 }
 
-/** Refuses a seed that is the public key of a key in the keystore. */
-async function requireNoPublicKey(cx: Context, key: PrivateKey): Promise<void> {
+/**
+ * Of a seed that can be a public key, somebody must say that it is none: whoever knows a public key that was stored as a
+ * seed has the private key. One seed in 16 is asked about. That of a key in the keystore is refused.
+ */
+async function requireSecretSeed(cx: Context, key: PrivateKey): Promise<void> {
   const { fingerprint } = await import('../../crypto/fingerprint.js');
   const { parsePublicKey } = await import('../../crypto/formats/index.js');
   const candidate = await parsePublicKey(rawEd25519Seed(key.exposePkcs8())).catch(() => null);
   if (candidate === null) return;
   const { records } = await cx.store.list();
   const owner = records.find((record) => record.fingerprint === fingerprint(candidate));
-  if (owner === undefined) return;
-  throw new DeribitKeysError('ERR_KEY_INVALID', `this is the public key of "${owner.name}", not a seed`, {
-    hint: 'give the file that holds the private key',
-  });
+  if (owner !== undefined) {
+    throw new DeribitKeysError('ERR_KEY_INVALID', `this is the public key of "${owner.name}", not a seed`, {
+      hint: 'give the file that holds the private key',
+    });
+  }
+  const question = 'these 32 bytes can be a public key, which others may know: are they the secret seed?';
+  await confirm(cx.host, cx.options.yes === true, question);
 }
 
 export function defineImport(command: Command, act: Act): void {
@@ -60,7 +67,7 @@ export function defineImport(command: Command, act: Act): void {
           return parsePrivateKey(bytes, { format, ...(passphrase === null ? {} : { passphrase }) });
         };
         const key = await readKeyInput(cx, { source, parse, key: name });
-        if (warning !== undefined) await requireNoPublicKey(cx, key);
+        if (warning !== undefined) await requireSecretSeed(cx, key);
         const passphrase = await newKeyPassphrase(cx, { name, encrypt, opened });
         const record = await storeKey(cx.store, { name, key, passphrase, action: 'import' });
         await showStoredKey(cx, record, warning);
