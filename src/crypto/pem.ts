@@ -102,8 +102,11 @@ function headersByLine(body: string): SplitBody {
   const lines = body.replace(/^\s+/, '').split('\n');
   let at = 0;
   let name: string | undefined;
+  const isHeader = (line = '') => /^[ \t]*[A-Za-z][A-Za-z0-9-]*:/.test(line);
   for (; at < lines.length; at++) {
     const line = lines[at] ?? '';
+    // where line breaks were doubled, empty lines stand between headers too
+    if (line.trim() === '' && isHeader(lines[at + 1])) continue;
     const header = /^[ \t]*([A-Za-z][A-Za-z0-9-]*):(.*)$/s.exec(line);
     if (header?.[1] !== undefined) {
       name = header[1];

@@ -9,9 +9,12 @@ export function decodeKeyText(bytes: Uint8Array): string {
 }
 
 const INVISIBLE = /[\u00AD\u200B-\u200F\u202A-\u202E\u2060-\u2064\uFEFF]/g;
-/** Hyphens, and what text programs make of them. */
-const DASHES = '[-\\u00AD\\u2010-\\u2015\\u2212\\u2500\\uFE58\\uFE63\\uFF0D_=*]';
-const MARKER = new RegExp(`${DASHES}+\\s*(BEGIN|END)\\s+([A-Z0-9](?:[A-Z0-9 .#-]*[A-Z0-9])?)\\s*${DASHES}+`, 'g');
+/** Hyphens, and what text programs make of them; of one kind each, since a base64 text may end in = before them. */
+const DASHES = '(?:[-\\u00AD\\u2010-\\u2015\\u2212\\u2500\\uFE58\\uFE63\\uFF0D]{1,40}|_{1,40}|={1,40}|\\*{1,40})';
+const MARKER = new RegExp(
+  `${DASHES}\\s{0,20}(BEGIN|END)\\s{1,20}([A-Z0-9](?:[A-Z0-9 .#-]{0,61}[A-Z0-9])?)\\s{0,20}${DASHES}`,
+  'gi',
+);
 const ENTITIES: ReadonlyMap<string, string> = new Map([
   ['plus', '+'],
   ['equals', '='],
@@ -24,12 +27,13 @@ const ENTITIES: ReadonlyMap<string, string> = new Map([
 /**
  * The text of a key as it was before an environment variable, a secrets manager, a web form or a text program changed it,
  * for changes that lose nothing: a byte order mark and zero-width characters, quotes around it, backslashes at the ends of
- * lines, escapes of JSON, URLs, HTML and mail, and other dashes or spaces around BEGIN and END. White space around the
- * text is dropped. Line breaks written as `\n` are left to the PEM reader.
+ * lines, escapes of JSON, URLs, HTML and mail, what a diff, a comment or a listing puts around each line, and other dashes,
+ * spaces or small letters around BEGIN and END. White space around the text is dropped. Line breaks written as `\n` are left
+ * to the PEM reader.
  */
 export function restoreKeyText(input: string): string {
   let text = unquote(
-    input
+    (input.includes('-----END') ? input.replaceAll('\0', '\n') : input)
       .replace(INVISIBLE, '')
       .replace(/[\u00A0\u2028\u2029\u3000]/g, ' ')
       .trim(),
@@ -42,12 +46,57 @@ export function restoreKeyText(input: string): string {
       : (ENTITIES.get(name) ?? whole),
   );
   text = decodeForm(text);
-  if (/=3D|BEGIN [^-\n]+-----[\sA-Za-z0-9+/]+=\r?\n[A-Za-z0-9+/]/.test(text))
+  if (/=3D|BEGIN [^-\n]+-----[\sA-Za-z0-9+/]+=\r?\n[A-Za-z0-9+/]{2}/.test(text))
     text = text.replace(/=\r?\n/g, '').replace(/=3D/gi, '=');
-  text = text.replace(/^>[> ]*/gm, '');
-  return text.replace(MARKER, (whole, word: string, label: string) =>
-    label.startsWith('SSH2 ') ? whole : `-----${word} ${label}-----`,
+  text = text
+    .replace(/^>[> ]*/gm, '')
+    .replace(/^ *\d+\t/gm, '')
+    .replace(/<br ?\/?>\n?/gi, '\n');
+  text = text.replace(MARKER, (whole, word: string, label: string) =>
+    label.startsWith('SSH2 ') ? whole : `-----${word} ${label}-----`.toUpperCase(),
   );
+  return undecorate(text).replace(
+    BLOCK,
+    (_, begin: string, body: string, end: string) => begin + restoreBody(body) + end,
+  );
+}
+
+/** Drops from each line what stands before and behind the BEGIN line, but for white space. */
+function undecorate(text: string): string {
+  const [, left = '', right = ''] = /^([^\n]*)-----BEGIN [A-Z0-9 .#-]+-----([^\n]*)$/m.exec(text) ?? [];
+  const [before, after] = [left.trim(), right.trim()];
+  if (before + after === '' || after.includes('-----END ')) return text;
+  return text
+    .split('\n')
+    .map((line) => line.trim())
+    .map((line) => (line.startsWith(before) ? line.slice(before.length) : line))
+    .map((line) => (after !== '' && line.endsWith(after) ? line.slice(0, -after.length) : line))
+    .join('\n');
+}
+
+const BLOCK = /(-----BEGIN [A-Z0-9 .#-]+-----)(.*?)(-----END [A-Z0-9 .#-]+-----)/gs;
+/** Lengths of the lines that tools write. */
+const LINES = new Set([64, 70, 76]);
+
+/** The body of a block with line breaks that became `n` or `/n`, or with spaces in the place of + in its lines. */
+function restoreBody(body: string): string {
+  const mark = /^\/?n/.exec(body)?.[0];
+  const broken = mark === undefined ? null : body.slice(mark.length).split(/\s/).join('');
+  if (mark !== undefined && broken !== null) {
+    for (const length of LINES) {
+      const rows = new RegExp(`^(?:[A-Za-z0-9+/]{${length}}${mark})*[A-Za-z0-9+/=]{1,${length}}${mark}$`);
+      if (rows.test(broken))
+        return broken.replace(new RegExp(`(.{${length}})${mark}`, 'g'), '$1\n').replace(/\/?n$/, '\n');
+    }
+  }
+  const lines = body.replace(/\r?\n/g, '\n').split('\n').slice(1, -1);
+  const [first = ''] = lines;
+  const filled =
+    lines.length > 1 && LINES.has(first.length) && lines.slice(0, -1).every((line) => line.length === first.length);
+  const single = lines.length === 1 && /^\S+(?: \S+)+$/.test(first);
+  const isSpaced =
+    /^[A-Za-z0-9+/= \n]+$/.test(body) && lines.join('').length % 4 === 0 && lines.some((line) => line.includes(' '));
+  return isSpaced && (filled || single) ? body.replaceAll(' ', '+') : body;
 }
 
 function unquote(text: string): string {
@@ -57,7 +106,9 @@ function unquote(text: string): string {
 }
 
 /** Undoes the encoding of URLs and of web forms, where `+` stands for a space and `%2B` for a plus sign. */
-function decodeForm(text: string): string {
+function decodeForm(encoded: string): string {
+  // what was encoded twice has its percent signs encoded
+  const text = /BEGIN%25|%250[AD]/i.test(encoded) ? encoded.replaceAll('%25', '%') : encoded;
   const marked = /BEGIN(?:\+|%20)[A-Z0-9]/.test(text);
   if (!marked && !/%0[AD]/i.test(text) && !/^[A-Za-z0-9_-]*(?:%(?:2B|2F|3D)[A-Za-z0-9_-]*)+$/i.test(text)) return text;
   const form = /BEGIN\+/.test(text);
@@ -80,7 +131,8 @@ export function explainKeyText(text: string): DeribitKeysError | null {
   const begin = /-----BEGIN ([A-Z0-9 .#-]{1,64}?)-----/.exec(text);
   const end = /-----END ([A-Z0-9 .#-]{1,64}?)-----/.exec(text);
   if (begin === null && end !== null) {
-    return unreadable('the BEGIN line of the key is missing', { hint: WHOLE_TEXT });
+    const what = /BEGIN/.test(text) ? 'damaged' : 'missing';
+    return unreadable(`the BEGIN line of the key is ${what}`, { hint: WHOLE_TEXT });
   }
   if (begin === null && /^-+\s*BEGIN\b/.test(text)) {
     const hint = `put quotes around the variable ("$KEY"), or ${ONE_LINE}`;

@@ -125,6 +125,10 @@ const TEXTS: readonly (readonly [RegExp, Refusal])[] = [
   [/^---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----/m, named('an ssh.com private key', `convert it: ${PUTTYGEN}`)],
   [/^SSH PRIVATE KEY FILE FORMAT/, named('an SSH version 1 key', 'make a new key: deribit-keys generate <name>')],
   [/^AGE-(?:SECRET-KEY|PLUGIN)-|^age1[0-9a-z]+$|^age-encryption\.org\//m, refuseAge],
+  [
+    /^[0-9a-f]{8}:? +(?:[0-9a-f]{2,4} ){4}/,
+    named('a hex dump', 'turn it into the file again: xxd -r <file> > <new file>'),
+  ],
   [/^untrusted comment:/, named('a minisign or signify key', 'make a key: deribit-keys generate <name>')],
   [
     /^ey[\w-]+\.[\w-]*\.[\w-]*\.[\w-]*\.[\w-]*$/,

@@ -84,6 +84,7 @@ describe('what is no key that Deribit takes is refused by its name', () => {
     ['an age identity', '# created: today\n# public key: age1x\nAGE-SECRET-KEY-1QQ', 'this is an age key or file'],
     ['an age recipient', 'age1qqqq', 'this is an age key or file'],
     ['an age file', pem('AGE ENCRYPTED FILE'), 'this is an age key or file'],
+    ['a hex dump', '00000000: 2d2d 2d2d 2d42 4547 494e 2050  -----BEGIN P\n', 'this is a hex dump'],
     ['a minisign key', 'untrusted comment: minisign secret key\nRWQ=', 'this is a minisign or signify key'],
     ['a .NET key', '<RSAKeyValue><Modulus>AA==</Modulus></RSAKeyValue>', 'this is an XML key of .NET'],
     ['an HTML page', '<!DOCTYPE html><html><body>Not found</body></html>', 'this is an HTML or XML page, not a key'],
@@ -152,7 +153,7 @@ describe('what is broken or unknown is refused as unreadable', () => {
     ['a PEM block without end', '-----BEGIN PRIVATE KEY-----\nAAAA', /no END line/],
     [
       'a PEM block of a strange label',
-      '-----BEGIN private key-----\nAAAA\n-----END private key-----',
+      '-----BEGIN private/key-----\nAAAA\n-----END private/key-----',
       /^the BEGIN line of the key is damaged$/,
     ],
     [
