@@ -1,6 +1,6 @@
 import { usageError } from '../errors.js';
 import { requireNumber, requireObject, requireSignal } from '../util/checks.js';
-import { isLoopback } from './endpoints.js';
+import { isLoopback, parsedUrl } from './endpoints.js';
 
 /** What both transports take. */
 export interface ConnectOptions extends ProxyOptions {
@@ -68,7 +68,7 @@ export interface ProxyOptions {
  * @throws `ERR_USAGE` for a URL that is not an HTTP proxy's
  */
 export function proxyFor(url: string, { proxy, env }: ProxyOptions): string | null {
-  const target = new URL(url);
+  const target = parsedUrl(url);
   const chosen = proxy === undefined ? fromEnvironment(target, env ?? {}) : proxy;
   if (chosen === null || chosen === '') return null;
   const text = chosen.includes('://') ? chosen : `http://${chosen}`;
@@ -81,7 +81,7 @@ export function proxyFor(url: string, { proxy, env }: ProxyOptions): string | nu
   return text;
 }
 
-function fromEnvironment(target: URL, env: ProxyEnvironment): string | null {
+function fromEnvironment(target: Readonly<URL>, env: ProxyEnvironment): string | null {
   if (isLoopback(target) || !/^(wss|https):$/.test(target.protocol)) return null;
   const exceptions = (env.no_proxy || env.NO_PROXY || '').toLowerCase().split(/[\s,]+/);
   const host = target.hostname.toLowerCase();

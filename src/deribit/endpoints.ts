@@ -81,8 +81,16 @@ export function isWebSocketUrl(url: string): boolean {
 }
 
 /** Whether the host is this machine: `localhost`, 127.0.0.0/8 or `[::1]`. */
-export function isLoopback(url: URL): boolean {
+export function isLoopback(url: Readonly<URL>): boolean {
   return /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostOf(url));
+}
+
+let lastParsed = { text: '', url: new URL('wss://localhost') };
+
+/** The parsed form of a valid URL, not to be changed. The last one is kept: sessions that reconnect ask for the same. */
+export function parsedUrl(text: string): Readonly<URL> {
+  if (lastParsed.text !== text) lastParsed = { text, url: new URL(text) };
+  return lastParsed.url;
 }
 
 /** The last answer: hundreds of sessions that reconnect ask for the same. */
@@ -120,7 +128,7 @@ function isEncrypted(url: URL): boolean {
   return url.protocol === 'wss:' || url.protocol === 'https:';
 }
 
-function hostOf(url: URL): string {
+function hostOf(url: Readonly<URL>): string {
   return url.hostname.toLowerCase().replace(/\.$/, '');
 }
 

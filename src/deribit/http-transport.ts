@@ -57,7 +57,7 @@ class HttpPosts implements HttpTransport {
     const proxy = client === undefined ? platform.proxyFor(this.url, options) : null;
     this.#host = describeHost(this.url, proxy);
     this.#sendsOnce = client !== undefined || platform.sendsOnce;
-    this.#newClient = async () => client ?? platform.openHttpClient(this.url, { ...options, proxy });
+    this.#newClient = async () => client ?? platform.openHttpClient(this.url, { ...options, host: this.#host, proxy });
   }
 
   async request(method: string, given?: Params, options?: RequestOptions): Promise<unknown> {

@@ -1,4 +1,7 @@
 import { DeribitKeysError } from '../errors.js';
+import { onAbort } from '../util/checks.js';
+import { startTimer } from './connect-options.js';
+import { parsedUrl } from './endpoints.js';
 
 /** How far a request may have come when it failed. */
 interface Sent {
@@ -88,7 +91,7 @@ export function statusError(host: string, status: number, { maybeSent }: Sent): 
 
 /** How the errors here call the other side: by host and port, and by the proxy's where there is one. */
 export function describeHost(url: string, proxy: string | null): string {
-  const { host } = new URL(url);
+  const { host } = parsedUrl(url);
   return proxy === null ? host : `${host} (through the proxy ${new URL(proxy).host})`;
 }
 
@@ -106,6 +109,30 @@ export function interruptedError(what: string, { maybeSent }: Sent): DeribitKeys
     hint: 'run it again when you are ready',
     maybeSent,
   });
+}
+
+interface ConnectLimits {
+  /** The other side, for messages. */
+  readonly host: string;
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Calls `fail` with `ERR_TIMEOUT` or `ERR_INTERRUPTED` when connecting takes too long or its signal fires; returns the
+ * function that stops that.
+ */
+export function limitConnecting(
+  { host, timeoutMs, signal }: ConnectLimits,
+  fail: (error: DeribitKeysError) => void,
+): () => void {
+  const what = `connecting to ${host}`;
+  const timer = startTimer(timeoutMs, () => fail(timeoutError(what, timeoutMs, { maybeSent: false })));
+  const stopListening = onAbort(signal, () => fail(interruptedError(what, { maybeSent: false })));
+  return () => {
+    clearTimeout(timer);
+    stopListening();
+  };
 }
 
 function explainStatus(status: number): { readonly what: string; readonly hint: string } {

@@ -2,7 +2,7 @@ import { platform } from '#platform';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { onAbort } from '../util/checks.js';
 import { type ConnectOptions, checkConnectOptions, startTimer } from './connect-options.js';
-import { type Endpoint, websocketUrlOf } from './endpoints.js';
+import { type Endpoint, parsedUrl, websocketUrlOf } from './endpoints.js';
 import {
   decodeFrame,
   encodeRequest,
@@ -47,31 +47,17 @@ const MAX_BUFFERED_BYTES = 1024 * 1024;
  */
 export async function openWebSocket(endpoint: Endpoint, given: ConnectOptions = {}): Promise<WebSocketTransport> {
   const options = checkConnectOptions(given);
-  const { signal, timeoutMs } = options;
   const url = websocketUrlOf(endpoint.url);
   const proxy = platform.proxyFor(url, options);
   const host = describeHost(url, proxy);
-  const what = `connecting to ${host}`;
-  if (signal?.aborted) throw interruptedError(what, { maybeSent: false });
-  const abort = new AbortController();
-  const stopListening = onAbort(signal, () => abort.abort(interruptedError(what, { maybeSent: false })));
-  const onTimeout = () => abort.abort(timeoutError(what, timeoutMs, { maybeSent: false }));
-  const timer = startTimer(timeoutMs, onTimeout);
-  const connection = new Connection(url, endpoint.expectTestnet, timeoutMs);
+  if (options.signal?.aborted) throw interruptedError(`connecting to ${host}`, { maybeSent: false });
+  const connection = new Connection(url, endpoint.expectTestnet, options.timeoutMs);
   try {
-    const handlers: SocketHandlers = {
-      onText: (text) => connection.onText(text),
-      onFault: (fault) => connection.onFault(fault),
-      onClose: (code) => connection.onEnd(code),
-    };
-    connection.attach(await platform.openSocket(url, { ...options, proxy, signal: abort.signal }, handlers));
-    platform.trace(() => ({ kind: 'connect', host: new URL(url).host }));
+    connection.attach(await platform.openSocket(url, { ...options, proxy, host }, connection));
+    platform.trace(() => ({ kind: 'connect', host: parsedUrl(url).host }));
     return connection;
   } catch (error) {
     throw isDeribitKeysError(error) ? error : networkError(host, error, { maybeSent: false });
-  } finally {
-    clearTimeout(timer);
-    stopListening();
   }
 }
 
@@ -91,11 +77,11 @@ interface Waiting {
  *         ├─── unreadable frame, oversized frame ──> terminated ─────────────┤
  *         └─── other side closes, or the network cuts ───────────────────────┴──> ended
  *
- * All paths lead to `ended` through `onClose`, which the socket calls exactly once. A request leaves the table of those
+ * All paths lead to `ended` through `onEnd`, which the socket calls exactly once. A request leaves the table of those
  * that wait in one place too, `#take`: by its answer, its timeout, its signal, or the end. An answer to an id that is
  * not in the table (late, doubled, invented) is ignored.
  */
-class Connection implements WebSocketTransport {
+class Connection implements WebSocketTransport, SocketHandlers {
   readonly kind = 'websocket';
   readonly url: string;
   readonly closed: Promise<ConnectionEnd>;
@@ -195,7 +181,7 @@ class Connection implements WebSocketTransport {
   }
 
   onEnd(code: number): void {
-    platform.trace(() => ({ kind: 'disconnect', host: new URL(this.url).host, code }));
+    platform.trace(() => ({ kind: 'disconnect', host: parsedUrl(this.url).host, code }));
     this.#rejectAll(() => this.#reason ?? this.#closedError(code, true));
     this.#resolveClosed({ code, byUs: this.#byUs });
   }
@@ -256,7 +242,7 @@ class Connection implements WebSocketTransport {
     const how = code === null ? '' : ` (${code}${code === 1006 ? ': cut without a close frame' : ''})`;
     return new DeribitKeysError(
       'ERR_CONNECTION_CLOSED',
-      `the connection to ${new URL(this.url).host} is closed${how}`,
+      `the connection to ${parsedUrl(this.url).host} is closed${how}`,
       { hint: 'connect again', maybeSent },
     );
   }

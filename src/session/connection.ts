@@ -1,3 +1,4 @@
+import { parsedUrl } from '../deribit/endpoints.js';
 import type { Notification } from '../deribit/json-rpc.js';
 import type { Transport } from '../deribit/transport.js';
 import type { WebSocketTransport } from '../deribit/websocket-transport.js';
@@ -15,12 +16,12 @@ export type Connect = NonNullable<SessionContext['options']['connectWebSocket']>
 const HEARTBEAT_WITHIN_MS = 5_000;
 
 /** A transport that takes requests before its connection is open: they wait for it. */
-function early(url: string, connecting: Promise<Transport>): Transport {
+function early(url: string, connecting: () => Promise<Transport>): Transport {
   return {
     kind: 'websocket',
     url,
-    request: async (method, params, options) => (await connecting).request(method, params, options),
-    close: async () => (await connecting).close(),
+    request: async (method, params, options) => (await connecting()).request(method, params, options),
+    close: async () => (await connecting()).close(),
   };
 }
 
@@ -42,17 +43,18 @@ export async function connectAndLogIn(
   { endpoint, connectOptions, clock, heartbeatS, tokens, time, random }: SessionContext,
   { connect, reason, end, stop, onSubscription }: Connecting,
 ): Promise<WebSocketTransport> {
-  let onReached = () => {};
-  const reached = new Promise<void>((resolve) => {
-    onReached = resolve;
-  });
-  const connecting = connect(endpoint, { ...connectOptions, signal: end, onReached });
+  let login: Promise<void> | null = null;
+  const logIn = (): Promise<void> => {
+    if (login !== null) return login;
+    const line = early(endpoint.url, () => connecting);
+    login = tokens.signIn(line, reason);
+    login.catch(() => {});
+    return login;
+  };
   // while the exchange is away, no signature is made that would be of no use
-  const loggedIn = Promise.race([reached, connecting]).then(() =>
-    tokens.signIn(early(endpoint.url, connecting), reason),
-  );
-  loggedIn.catch(() => {});
+  const connecting = connect(endpoint, { ...connectOptions, signal: end, onReached: logIn });
   const transport = withSharedToken(await connecting, tokens);
+  const loggedIn = logIn();
   const close = () => void transport.close();
   if (stop.aborted) close();
   else stop.on(close);
@@ -98,14 +100,22 @@ function withSharedToken(connection: WebSocketTransport, tokens: TokenManager): 
 function whileOpen(transport: WebSocketTransport, work: Promise<void>): Promise<void> {
   return new Promise((resolve, reject) => {
     const forget = transport.onClose(({ code }) => reject(cutError(transport.url, code)));
-    work.then(resolve, reject).finally(forget);
+    const done = () => {
+      forget();
+      resolve();
+    };
+    const fail = (error: unknown) => {
+      forget();
+      reject(error);
+    };
+    work.then(done, fail);
   });
 }
 
 /** Why a connection ended that nobody wanted to end. */
 export function cutError(url: string, code: number): DeribitKeysError {
   const how = code === 1006 ? 'cut without a close frame' : `closed with code ${code}`;
-  return new DeribitKeysError('ERR_CONNECTION_CLOSED', `the connection to ${new URL(url).host} was ${how}`);
+  return new DeribitKeysError('ERR_CONNECTION_CLOSED', `the connection to ${parsedUrl(url).host} was ${how}`);
 }
 
 /**

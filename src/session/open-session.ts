@@ -1,10 +1,9 @@
 import { platform } from '#platform';
-import type { Signer } from '../crypto/signer.js';
 import { ExchangeClock } from '../deribit/clock.js';
 import { checkConnectOptions } from '../deribit/connect-options.js';
 import { httpUrlOf, isWebSocketUrl, resolveEndpoint } from '../deribit/endpoints.js';
 import { parseScope } from '../deribit/scope.js';
-import { DeribitKeysError, isDeribitKeysError, usageError } from '../errors.js';
+import { isDeribitKeysError, usageError } from '../errors.js';
 import { requireNumber, requireObject } from '../util/checks.js';
 import { defined } from '../util/defined.js';
 import { Emitter, type SessionEvents } from './events.js';
@@ -14,12 +13,9 @@ import { CreditPool, type Scheduler, unscheduled } from './rate-limits.js';
 import { AnswerTimes } from './requests.js';
 import type { KeystoreSessionOptions, Session, SessionOptions } from './session.js';
 import type { SessionContext, SessionCore } from './session-core.js';
-import { systemTime, type Time } from './time.js';
+import { systemTime } from './time.js';
 import { TokenManager } from './token-manager.js';
 import type { TokenStore } from './token-store.js';
-
-/** A signed timestamp is accepted for this long. */
-const SIGNATURE_LIFE_MS = 60_000;
 
 /** What the sessions of a fleet have in common. */
 export interface Shared {
@@ -103,20 +99,6 @@ export async function keyOf(all: SessionOptions | KeystoreSessionOptions): Promi
   return { options, key: fixedKey({ clientId, signer }) };
 }
 
-/** A key whose signer may not take longer than its timestamp is accepted. */
-function limitedKey(key: KeySource, time: Time): KeySource {
-  return {
-    ...key,
-    get clientId() {
-      return key.clientId;
-    },
-    async current() {
-      const { clientId, signer } = await key.current();
-      return { clientId, signer: limited(signer, time) };
-    },
-  };
-}
-
 /** @throws `ERR_USAGE` for bad options */
 function sessionContext(options: KeylessOptions, key: KeySource, shared?: Shared): SessionContext {
   const { scope, url, environment, rate, cancelOnDisconnect } = options;
@@ -157,7 +139,7 @@ function sessionContext(options: KeylessOptions, key: KeySource, shared?: Shared
     credits: shared?.credits ?? (rate ? new CreditPool(rate, time) : null),
     answers: new AnswerTimes(requireNumber({ name: 'minAnswerMs', value: options.minAnswerMs ?? 500, least: 0 })),
     tokens: new TokenManager({
-      key: limitedKey(key, time),
+      key,
       scope,
       time,
       random,
@@ -190,39 +172,4 @@ function traceOf(event: keyof SessionEvents, details: SessionEvents[keyof Sessio
     plain[name] = isDeribitKeysError(value) ? value.code : Array.isArray(value) ? value.join(' ') : value;
   }
   return { ...plain, kind: 'session', event } as const;
-}
-
-/** The signer, which fails where a signature takes longer than its timestamp is accepted: a signer may never answer. */
-function limited(signer: Signer, time: Time): Signer {
-  const { algorithm, publicKey } = signer;
-  return {
-    algorithm,
-    publicKey,
-    sign(message) {
-      return new Promise((resolve, reject) => {
-        const timer = time.setTimeout(() => reject(tooSlow()), SIGNATURE_LIFE_MS);
-        const end = () => time.clearTimeout(timer);
-        const fail = (error: unknown) => reject(isDeribitKeysError(error) ? error : failed(error));
-        callSigner(signer, message).then(resolve, fail).finally(end);
-      });
-    },
-  };
-}
-
-/** A signer of the user's may throw synchronously. */
-async function callSigner(signer: Signer, message: Uint8Array): Promise<Uint8Array> {
-  return signer.sign(message);
-}
-
-function failed(cause: unknown): DeribitKeysError {
-  return new DeribitKeysError('ERR_SIGNER', 'the signer failed', {
-    cause,
-    hint: 'its own error is the cause of this one',
-  });
-}
-
-function tooSlow(): DeribitKeysError {
-  return new DeribitKeysError('ERR_SIGNER', `the signer returned no signature within ${SIGNATURE_LIFE_MS / 1000} s`, {
-    hint: 'check whether the agent or token that holds the key is waiting for input',
-  });
 }

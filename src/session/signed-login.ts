@@ -1,4 +1,5 @@
-import { type Credentials, type Login, login } from '../deribit/auth.js';
+import type { Signer } from '../crypto/signer.js';
+import { type Login, login } from '../deribit/auth.js';
 import {
   type ClockFinding,
   type ExchangeClock,
@@ -7,10 +8,14 @@ import {
   withClockCorrection,
 } from '../deribit/clock.js';
 import type { Transport } from '../deribit/transport.js';
-import type { DeribitKeysError } from '../errors.js';
+import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import type { Emitter, SessionEvents } from './events.js';
 import { isFinal } from './failures.js';
+import type { SessionKey } from './key-source.js';
 import type { Time } from './time.js';
+
+/** A signed timestamp is accepted for this long. */
+const SIGNATURE_LIFE_MS = 60_000;
 
 interface SignedLoginContext {
   readonly time: Time;
@@ -23,7 +28,7 @@ interface SignedLoginContext {
 /** What a login is made with. */
 interface LoginRequest {
   readonly transport: Transport;
-  readonly credentials: Credentials;
+  readonly credentials: SessionKey;
   readonly scope: string | undefined;
 }
 
@@ -80,12 +85,45 @@ export class SignedLogin {
     });
   }
 
-  async #attempt({ transport, credentials, scope }: LoginRequest): Promise<MadeLogin> {
+  async #attempt({ transport, credentials: { clientId, signer }, scope }: LoginRequest): Promise<MadeLogin> {
     const { time, clock } = this.#context;
     const startMs = time.monotonicMs();
+    const credentials = { clientId, signer: limited(signer, time) };
     const made = await login(transport, credentials, { scope, timestampMs: clock.timestampMs() });
     return { ...made, tookMs: time.monotonicMs() - startMs };
   }
+}
+
+/** The signer, which fails where a signature takes longer than its timestamp is accepted: a signer may never answer. */
+function limited(signer: Signer, time: Time): Signer {
+  const sign = (message: Uint8Array) =>
+    new Promise<Uint8Array>((resolve, reject) => {
+      const timer = time.setTimeout(() => reject(tooSlow()), SIGNATURE_LIFE_MS);
+      const done = (signature: Uint8Array) => {
+        time.clearTimeout(timer);
+        resolve(signature);
+      };
+      const fail = (error: unknown) => {
+        time.clearTimeout(timer);
+        reject(isDeribitKeysError(error) ? error : failed(error));
+      };
+      // a signer of the user's may throw synchronously
+      new Promise<Uint8Array>((begin) => begin(signer.sign(message))).then(done, fail);
+    });
+  return { algorithm: signer.algorithm, publicKey: signer.publicKey, sign };
+}
+
+function failed(cause: unknown): DeribitKeysError {
+  return new DeribitKeysError('ERR_SIGNER', 'the signer failed', {
+    cause,
+    hint: 'its own error is the cause of this one',
+  });
+}
+
+function tooSlow(): DeribitKeysError {
+  return new DeribitKeysError('ERR_SIGNER', `the signer returned no signature within ${SIGNATURE_LIFE_MS / 1000} s`, {
+    hint: 'check whether the agent or token that holds the key is waiting for input',
+  });
 }
 
 function clockWords(finding: ClockFinding): string {

@@ -175,11 +175,13 @@ export class TokenManager {
   /** What hangs on a connection that is gone does not hold up the next one. */
   #once(transport: Transport, work: () => Promise<void>): Promise<void> {
     if (this.#flight?.transport === transport) return this.#flight.promise;
-    const promise = work().finally(() => {
-      if (this.#flight?.promise === promise) this.#flight = null;
-    });
-    this.#flight = { transport, promise };
-    return promise;
+    const flight = { transport, promise: work() };
+    const end = () => {
+      if (this.#flight === flight) this.#flight = null;
+    };
+    this.#flight = flight;
+    flight.promise.then(end, end);
+    return flight.promise;
   }
 
   async #refresh(transport: Transport): Promise<void> {

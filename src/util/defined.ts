@@ -7,5 +7,9 @@ type Defined<T> = {
 
 /** Returns a copy of `value` without the properties that are undefined, for types that tell absent from undefined. */
 export function defined<T extends object>(value: T): Defined<T> {
-  return Object.fromEntries(Object.entries(value).filter(([, item]) => item !== undefined)) as Defined<T>;
+  const kept: Record<string, unknown> = {};
+  for (const [name, item] of Object.entries(value)) {
+    if (item !== undefined) kept[name] = item;
+  }
+  return kept as Defined<T>;
 }

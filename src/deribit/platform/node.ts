@@ -2,9 +2,11 @@ import { channel } from 'node:diagnostics_channel';
 import type { ClientRequest, Agent as HttpAgent } from 'node:http';
 import { debuglog } from 'node:util';
 import type { Dispatcher } from 'undici';
+import type { WebSocket } from 'ws';
 import { onAbort } from '../../util/checks.js';
 import { proxyFor } from '../connect-options.js';
-import { describeHost, statusError } from '../network-errors.js';
+import { parsedUrl } from '../endpoints.js';
+import { interruptedError, limitConnecting, statusError } from '../network-errors.js';
 import type {
   FrameFault,
   HttpClient,
@@ -46,8 +48,8 @@ function addressOptions(timeoutMs: number) {
   };
 }
 
-async function trust(ca: string | undefined) {
-  return ca === undefined ? {} : (await import('../trust.js')).trustOf(ca);
+async function trust(ca: string) {
+  return (await import('../trust.js')).trustOf(ca);
 }
 
 /**
@@ -57,7 +59,8 @@ async function trust(ca: string | undefined) {
  * than the package.
  */
 async function openHttpClient(_url: string, { proxy, ca, timeoutMs }: SocketOptions): Promise<HttpClient> {
-  const tls = { ...(await trust(ca)), ...addressOptions(timeoutMs), timeout: CONNECT_MS };
+  const authorities = ca === undefined ? {} : await trust(ca);
+  const tls = { ...authorities, ...addressOptions(timeoutMs), timeout: CONNECT_MS };
   // one request at a time on a connection: none waits behind one that is cut; the timers are ours
   const common = { pipelining: 1, allowH2: false, headersTimeout: 0, bodyTimeout: 0 } as const;
   let dispatcher: Dispatcher;
@@ -121,71 +124,93 @@ function dispatch(dispatcher: Dispatcher, post: Post): Promise<PostAnswer> {
   });
 }
 
-async function openSocket(
-  url: string,
-  { proxy, ca, timeoutMs, maxReplyBytes, signal, onReached }: SocketOptions,
-  handlers: SocketHandlers,
-): Promise<Socket> {
+/** Loaded with the first connection. */
+let ws: typeof import('ws') | null = null;
+
+async function openSocket(url: string, options: SocketOptions, handlers: SocketHandlers): Promise<Socket> {
+  const { host, proxy, ca, timeoutMs, maxReplyBytes, signal, onReached } = options;
   const addresses = addressOptions(timeoutMs);
   const agent = proxy === null ? {} : { agent: await proxyAgent(proxy, addresses) };
-  const options = {
+  const authorities = ca === undefined ? {} : await trust(ca);
+  ws ??= await import('ws');
+  if (signal?.aborted) throw interruptedError(`connecting to ${host}`, { maybeSent: false });
+  const socket = new ws.WebSocket(url, {
     maxPayload: maxReplyBytes,
     perMessageDeflate: false,
-    finishRequest: finishing(new URL(url).pathname, onReached),
+    finishRequest: finishing(parsedUrl(url).pathname, onReached),
     ...addresses,
     ...agent,
-    ...(await trust(ca)),
-  };
-  const { WebSocket } = await import('ws');
-  signal?.throwIfAborted();
-  const socket = new WebSocket(url, options);
-  socket.on('message', (data, isBinary) => {
-    if (isBinary) handlers.onFault('is binary');
-    else handlers.onText(data.toString());
+    ...authorities,
   });
-  socket.on('error', (error) => {
-    // what the network does shows as the socket's close; only what the other side did wrong is a fault
-    const fault = faultOf(error);
-    if (fault !== null) handlers.onFault(fault);
-  });
-  let isOpen = false;
-  socket.once('close', (code) => {
-    if (isOpen) handlers.onClose(code);
-  });
-  await new Promise<void>((resolve, reject) => {
+  return new Promise((resolve, reject) => {
+    let isOpen = false;
     const fail = (error: unknown) => {
-      settle();
+      if (isOpen) return;
+      stopLimits();
       reject(error);
       socket.terminate();
     };
-    const onOpen = () => {
+    const stopLimits = limitConnecting(options, fail);
+    socket.on('open', () => {
       isOpen = true;
-      settle();
-      resolve();
-    };
-    const onResponse = (_: unknown, { statusCode }: { readonly statusCode?: number | undefined }) =>
-      fail(statusError(describeHost(url, proxy), statusCode ?? 0, { maybeSent: false }));
-    const stopListening = onAbort(signal, () => fail(signal?.reason));
-    const settle = () => {
-      stopListening();
-      socket.off('open', onOpen).off('error', fail).off('unexpected-response', onResponse);
-    };
-    socket.on('open', onOpen).on('error', fail).on('unexpected-response', onResponse);
+      stopLimits();
+      resolve(new NodeSocket(socket));
+    });
+    socket.on('unexpected-response', (_, { statusCode }) =>
+      fail(statusError(host, statusCode ?? 0, { maybeSent: false })),
+    );
+    socket.on('message', (data, isBinary) => {
+      if (isBinary) handlers.onFault('is binary');
+      else handlers.onText(data.toString());
+    });
+    socket.on('error', (error) => {
+      // what the network does shows as the socket's close; only what the other side did wrong is a fault
+      const fault = faultOf(error);
+      if (fault !== null) handlers.onFault(fault);
+      fail(error);
+    });
+    socket.on('close', (code) => {
+      if (isOpen) handlers.onEnd(code);
+    });
   });
-  return {
-    get state() {
-      if (socket.readyState === WebSocket.OPEN) return 'open';
-      return socket.readyState === WebSocket.CLOSED ? 'closed' : 'closing';
-    },
-    get bufferedBytes() {
-      return socket.bufferedAmount;
-    },
-    // a failed write surfaces as the socket's close, too
-    send: (text) => socket.send(text, () => {}),
-    close: () => socket.close(1000),
-    terminate: () => socket.terminate(),
-  };
 }
+
+/** States of `ws`, as the WebSocket standard numbers them. */
+const OPEN = 1;
+const CLOSED = 3;
+
+class NodeSocket implements Socket {
+  readonly #socket: WebSocket;
+
+  constructor(socket: WebSocket) {
+    this.#socket = socket;
+  }
+
+  get state(): Socket['state'] {
+    const { readyState } = this.#socket;
+    if (readyState === OPEN) return 'open';
+    return readyState === CLOSED ? 'closed' : 'closing';
+  }
+
+  get bufferedBytes(): number {
+    return this.#socket.bufferedAmount;
+  }
+
+  send(text: string): void {
+    this.#socket.send(text, ignoreFailure);
+  }
+
+  close(): void {
+    this.#socket.close(1000);
+  }
+
+  terminate(): void {
+    this.#socket.terminate();
+  }
+}
+
+/** A failed write surfaces as the socket's close, too. */
+function ignoreFailure(): void {}
 
 function faultOf(error: Error): FrameFault | null {
   if (!('code' in error) || !String(error.code).startsWith('WS_ERR_')) return null;

@@ -31,7 +31,7 @@ export interface SocketHandlers {
   onText(text: string): void;
   onFault(fault: FrameFault): void;
   /** Called once, with the close code; 1006 where the connection was cut. */
-  onClose(code: number): void;
+  onEnd(code: number): void;
 }
 
 /** An open WebSocket connection. */
@@ -48,6 +48,8 @@ export interface Socket {
 
 /** What a connection needs to know beside its URL. */
 export interface SocketOptions extends Omit<ConnectOptions, 'timeoutMs' | 'proxy'> {
+  /** The other side, for messages. */
+  readonly host: string;
   /** The URL of the proxy, as `proxyFor` returned it; null for none. */
   readonly proxy: string | null;
   readonly maxReplyBytes: number;

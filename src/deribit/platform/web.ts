@@ -1,6 +1,6 @@
 import { usageError } from '../../errors.js';
-import { onAbort } from '../../util/checks.js';
 import type { ConnectOptions } from '../connect-options.js';
+import { limitConnecting } from '../network-errors.js';
 import type { HttpClient, Platform, Post, PostAnswer, Socket, SocketHandlers, SocketOptions } from './platform.js';
 
 /** What is used of the platform's `WebSocket`. */
@@ -66,27 +66,24 @@ async function post({ url, headers, body, signal, maxReplyBytes, onSending }: Po
   }
 }
 
-function openSocket(
-  url: string,
-  { signal, onReached, maxReplyBytes }: SocketOptions,
-  handlers: SocketHandlers,
-): Promise<Socket> {
+function openSocket(url: string, options: SocketOptions, handlers: SocketHandlers): Promise<Socket> {
   const { WebSocket } = globalThis as unknown as { readonly WebSocket: new (url: string) => WebSocketLike };
+  const { onReached, maxReplyBytes } = options;
   const socket = new WebSocket(url);
   let isOpened = false;
   let isEnded = false;
   const end = (code: number) => {
     if (isEnded) return;
     isEnded = true;
-    if (isOpened) handlers.onClose(code);
+    if (isOpened) handlers.onEnd(code);
   };
   return new Promise((resolve, reject) => {
-    const stopListening = onAbort(signal, () => {
-      reject(signal?.reason);
+    const stopLimits = limitConnecting(options, (error) => {
+      reject(error);
       socket.close();
     });
     socket.addEventListener('open', () => {
-      stopListening();
+      stopLimits();
       isOpened = true;
       onReached?.();
       resolve({
@@ -113,7 +110,7 @@ function openSocket(
     });
     socket.addEventListener('error', () => {});
     socket.addEventListener('close', ({ code }) => {
-      stopListening();
+      stopLimits();
       // the platform does not say what went wrong
       reject(new Error('the WebSocket connection was not opened'));
       end(code);
