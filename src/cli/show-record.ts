@@ -31,7 +31,7 @@ export function recordLines(record: KeyRecord): string[] {
 /** The JSON form that `generate` and `import` give. */
 async function storedKeyDocument(cx: Context, record: KeyRecord) {
   const { readPublicKey } = await import('../keystore/stored-keys.js');
-  const { encodePublicKeyPem } = await import('../crypto/key-pem.js');
+  const { encodePublicKeyPem } = await import('../crypto/pem.js');
   const { name, algorithm, bits, fingerprint, encrypted, createdAt, signer } = record;
   const files = cx.store.files(name);
   return {

@@ -13,7 +13,14 @@ export {
   callbackSigner,
   cryptoKeySigner,
 } from './callback-signer.js';
-export type { Engine, Pbkdf2Parameters, PbkdfHash, ScryptParameters, VerificationKey } from './engine/engine.js';
+export type {
+  BcryptParameters,
+  Engine,
+  Pbkdf2Parameters,
+  PbkdfHash,
+  ScryptParameters,
+  VerificationKey,
+} from './engine/engine.js';
 export type { CryptoKey } from './engine/portable-signatures.js';
 export { fingerprint } from './fingerprint.js';
 export type {
@@ -27,8 +34,8 @@ export type {
   SerialisePublicOptions,
 } from './formats/index.js';
 export { type GenerateOptions, generateKeyPair, RSA_SIZES, type RsaSize } from './generate.js';
-export { encodePublicKeyPem } from './key-pem.js';
 export { type KeyAlgorithm, PrivateKey, PublicKey } from './keys.js';
+export { encodePublicKeyPem } from './pem.js';
 export { Secret, type SecretLike, toSecret } from './secret.js';
 export { type LocalSigner, localSigner, randomNonce, type Signer, verifySignature } from './signer.js';
 

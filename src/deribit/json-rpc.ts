@@ -1,5 +1,5 @@
 import { DeribitKeysError, type ErrorDetails, isDeribitKeysError, type RpcFailure, usageError } from '../errors.js';
-import { isRecord } from '../util/checks.js';
+import { isRecord, parseJsonObject } from '../util/checks.js';
 import { RPC_CODES } from './rpc-codes.js';
 
 /** The parameters of a request: named ones only. */
@@ -56,13 +56,8 @@ export function encodeRequest(id: number, method: string, params: Params): strin
 
 /** Reads one frame. Never throws; fields that it does not know are passed over. */
 export function decodeFrame(text: string): Frame {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return garbage(null, 'is not JSON');
-  }
-  if (!isRecord(value)) return garbage(null, 'is not a JSON object');
+  const value = parseJsonObject(text);
+  if (typeof value === 'string') return garbage(null, value);
   const id = Number.isSafeInteger(value.id) ? (value.id as number) : null;
   if (value.id !== undefined && value.id !== null && id === null)
     return garbage(null, 'has an id that is not an integer');

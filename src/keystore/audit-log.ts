@@ -3,7 +3,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { hostname, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { DeribitKeysError } from '../errors.js';
-import { isRecord } from '../util/checks.js';
+import { isRecord, parseJsonObject } from '../util/checks.js';
 import { errnoOf, explaining } from './file-errors.js';
 import { makePrivateFolder, readFileOrNull, requireRegular, statOrNull } from './files.js';
 import type { KeyRecord } from './record.js';
@@ -123,21 +123,16 @@ export async function appendAudit(folder: string, entry: AuditEntry): Promise<vo
 const textOrNull = (value: unknown) => (typeof value === 'string' ? value : null);
 
 function actorOf(value: unknown): Actor | null {
-  if (typeof value !== 'object' || value === null) return null;
-  const { user, host, as } = value as Record<string, unknown>;
+  if (!isRecord(value)) return null;
+  const { user, host, as } = value;
   return typeof host === 'string' ? { user: textOrNull(user), host, as: textOrNull(as) } : null;
 }
 
 /** Reads one line; null for one that is not an entry. */
 export function parseAuditLine(line: string): AuditEntry | null {
-  let value: unknown;
-  try {
-    value = JSON.parse(line);
-  } catch {
-    return null;
-  }
-  if (!isRecord(value)) return null;
-  const { time, action, name, fingerprint, clientId, environment, outcome, actor } = value as Record<string, unknown>;
+  const value = parseJsonObject(line);
+  if (typeof value === 'string') return null;
+  const { time, action, name, fingerprint, clientId, environment, outcome, actor } = value;
   if (typeof time !== 'string' || typeof action !== 'string' || typeof outcome !== 'string') return null;
   return {
     time,

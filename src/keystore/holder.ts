@@ -1,5 +1,6 @@
 import { readFile, readlink } from 'node:fs/promises';
 import { hostname } from 'node:os';
+import { parseJsonObject } from '../util/checks.js';
 import { errnoOf } from './file-errors.js';
 
 /** Who holds a lock, as its file says it. */
@@ -58,15 +59,11 @@ export async function thisProcess(token: string): Promise<Holder> {
 
 /** Reads what a lock file says; null where it says nothing that can be read. */
 export function parseHolder(text: string): Holder | null {
-  try {
-    const value: unknown = JSON.parse(text);
-    if (typeof value !== 'object' || value === null) return null;
-    const { token, pid, started, machine } = value as Record<string, unknown>;
-    if (typeof token !== 'string' || typeof started !== 'string' || typeof machine !== 'string') return null;
-    return typeof pid === 'number' && Number.isInteger(pid) && pid > 0 ? { token, pid, started, machine } : null;
-  } catch {
-    return null;
-  }
+  const value = parseJsonObject(text);
+  if (typeof value === 'string') return null;
+  const { token, pid, started, machine } = value;
+  if (typeof token !== 'string' || typeof started !== 'string' || typeof machine !== 'string') return null;
+  return typeof pid === 'number' && Number.isInteger(pid) && pid > 0 ? { token, pid, started, machine } : null;
 }
 
 function exists(pid: number): boolean {

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { KeyAlgorithm } from '../crypto/keys.js';
 import { DeribitKeysError } from '../errors.js';
 import { isSignerTarget, type SignerTarget } from '../signers/kinds.js';
-import { isRecord, isText, isTexts } from '../util/checks.js';
+import { isRecord, isText, isTexts, parseJsonObject } from '../util/checks.js';
 import { namesIn, readFileOrNull } from './files.js';
 import type { Keystore } from './keystore.js';
 import { foldName, isKeyName } from './names.js';
@@ -128,13 +128,8 @@ const isRsaSize = (bits: unknown) => [2048, 3072, 4096].includes(bits as number)
  * @throws `ERR_RECORD_NEWER` for a schema that this program does not know, `ERR_RECORD_DAMAGED` for anything amiss
  */
 export function parseJournal(text: string, path: string): RotationJournal {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw damaged(path, 'it is not JSON');
-  }
-  if (!isRecord(value)) throw damaged(path, 'it is not an object');
+  const value = parseJsonObject(text);
+  if (typeof value === 'string') throw damaged(path, `it ${value}`);
   const { schema, kind, ...others } = value;
   const fields = { ...others, kind: withTarget(kind) };
   if (typeof schema === 'number' && schema > ROTATION_SCHEMA) {

@@ -1,5 +1,5 @@
-import { encodePublicKeyPem, loadPkcs8Pem } from '../crypto/key-pem.js';
 import type { PrivateKey } from '../crypto/keys.js';
+import { encodePublicKeyPem, loadPkcs8Pem } from '../crypto/pem.js';
 import type { Secret } from '../crypto/secret.js';
 import { DeribitKeysError } from '../errors.js';
 import { readFileOrNull } from './files.js';

@@ -2,7 +2,7 @@ import type { KeyAlgorithm } from '../crypto/keys.js';
 import { type Environment, resolveEndpoint } from '../deribit/endpoints.js';
 import { DeribitKeysError } from '../errors.js';
 import { isSignerLocation, type SignerLocation } from '../signers/kinds.js';
-import { isRecord, isText, isTexts } from '../util/checks.js';
+import { isText, isTexts, parseJsonObject } from '../util/checks.js';
 import { isKeyName } from './names.js';
 
 /** The version of the record's form that this program writes. */
@@ -185,14 +185,9 @@ function damaged(file: string, what: string): DeribitKeysError {
  * @throws `ERR_RECORD_NEWER` for a schema that this program does not know, `ERR_RECORD_DAMAGED` for anything amiss.
  */
 export function parseRecord(text: string, file: string, name: string): KeyRecord {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw damaged(file, 'it is not JSON');
-  }
-  if (!isRecord(value)) throw damaged(file, 'it is not an object');
-  const { schema, ...fields } = value as Record<string, unknown>;
+  const value = parseJsonObject(text);
+  if (typeof value === 'string') throw damaged(file, `it ${value}`);
+  const { schema, ...fields } = value;
   if (typeof schema !== 'number' || !Number.isInteger(schema) || schema < 1)
     throw damaged(file, '"schema" is not a version');
   if (schema > RECORD_SCHEMA) {

@@ -1,3 +1,4 @@
+import { MIN_ITERATIONS } from '../crypto/formats/passphrase.js';
 import {
   encodePublicKeyPem,
   fingerprint,
@@ -8,6 +9,7 @@ import {
 } from '../crypto/index.js';
 import { announce, breakable, copies, find, onSubmit, refuseField, saves, showError } from './dom.js';
 
+const ROUNDS = MIN_ITERATIONS.toLocaleString('en');
 /** As the keystore of the command line names its keys, so that the file can be imported under the same name. */
 const NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$/;
 const WORDS = {
@@ -115,7 +117,7 @@ function fillSheet({ name, key, pem, encrypted }: NewKey): void {
   write(
     'sheet-protection',
     encrypted
-      ? 'Encrypted with your passphrase: PKCS#8, AES-256, PBKDF2-HMAC-SHA-256 with 600,000 rounds. OpenSSL and deribit-keys open it.'
+      ? `Encrypted with your passphrase: PKCS#8, AES-256, PBKDF2-HMAC-SHA-256 with ${ROUNDS} rounds. OpenSSL and deribit-keys open it.`
       : 'Not encrypted, as you chose: PKCS#8. Whoever reads the file can use the key.',
   );
   write('saved-note', 'It exists only in this page until you save it.');

@@ -53,6 +53,18 @@ export function requireObject<T extends object>(name: string, value: T): T {
   throw usageError(`${name} must be an object`, "see the type of the function's argument");
 }
 
+/** The object that a text is in JSON; for any other text what is wrong with it, as the end of a sentence. */
+export function parseJsonObject(
+  text: string,
+): Readonly<Record<string, unknown>> | 'is not JSON' | 'is not a JSON object' {
+  try {
+    const value: unknown = JSON.parse(text);
+    return isRecord(value) ? value : 'is not a JSON object';
+  } catch {
+    return 'is not JSON';
+  }
+}
+
 const listenersOf = new WeakMap<AbortSignal, Set<() => void>>();
 
 /**

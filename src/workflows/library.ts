@@ -138,23 +138,16 @@ export function createContext(options: ContextOptions): Context {
   return context;
 }
 
-function innerOf(keystore: Keystore): Inner {
-  const inner = inners.get(keystore);
-  if (inner !== undefined) return inner;
-  throw usageError(
-    'the keystore was not opened by openKeystore',
-    'pass on the object that openKeystore({ dir }) returned, not a copy',
-  );
+/** What this module keeps for an object that it made. @throws `ERR_USAGE` for any other object */
+function keptFor<K extends object, V>(kept: WeakMap<K, V>, object: K, maker: 'openKeystore' | 'createContext'): V {
+  const found = kept.get(object);
+  if (found !== undefined) return found;
+  const what = maker === 'openKeystore' ? 'the keystore' : 'the context';
+  throw usageError(`${what} was not made by ${maker}`, `pass on the object that ${maker} returned, not a copy`);
 }
 
-function workflowOf(context: Context): WorkflowContext {
-  const workflow = workflows.get(context);
-  if (workflow !== undefined) return workflow;
-  throw usageError(
-    'the context was not built by createContext',
-    'pass on the object that createContext({ keystore }) returned, not a copy',
-  );
-}
+const innerOf = (keystore: Keystore) => keptFor(inners, keystore, 'openKeystore');
+const workflowOf = (context: Context) => keptFor(workflows, context, 'createContext');
 
 /**
  * Registers the public half of a stored key by `private/create_api_key` and proves each part of it. What an interrupted call

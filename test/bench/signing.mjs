@@ -4,7 +4,7 @@ import * as noble from '@noble/ed25519';
 import forge from 'node-forge';
 import { engine as portable } from '../../dist/crypto/engine/portable.js';
 import { localSigner } from '../../dist/crypto/index.js';
-import { loadPkcs8Pem } from '../../dist/crypto/key-pem.js';
+import { loadPkcs8Pem } from '../../dist/crypto/pem.js';
 import { buildAuthParams } from '../../dist/deribit/auth.js';
 import { row, speedRatio } from './measure.mjs';
 

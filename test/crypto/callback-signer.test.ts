@@ -8,7 +8,7 @@ import {
   generateKeyPair,
   parsePublicKey,
 } from '../../src/crypto/index.js';
-import { encodePrivateKeyPem } from '../../src/crypto/key-pem.js';
+import { encodePrivateKeyPem } from '../../src/crypto/pem.js';
 import { DeribitKeysError } from '../../src/errors.js';
 
 import { bytes, opensslVerifies } from '../signers/support.js';

@@ -15,8 +15,7 @@ import {
   serialisePublicKey,
   toSecret,
 } from '../../src/crypto/index.js';
-import { encodePrivateKeyPem, loadPkcs8Pem } from '../../src/crypto/key-pem.js';
-import { encodePem } from '../../src/crypto/pem.js';
+import { encodePem, encodePrivateKeyPem, loadPkcs8Pem } from '../../src/crypto/pem.js';
 import { passesMillerRabin } from '../../src/crypto/rsa-checks.js';
 import { ENGINES, failure, native, rsaKey, utf8 } from './support.js';
 

@@ -4,8 +4,7 @@ import { decodeSpki } from '../../src/crypto/asn1/spki-pkcs8.js';
 import { privateKeyFromEd25519Seed, publicKeyFromEd25519 } from '../../src/crypto/build-keys.js';
 import { bytesToHex } from '../../src/crypto/bytes.js';
 import { fingerprint } from '../../src/crypto/fingerprint.js';
-import { encodePublicKeyPem } from '../../src/crypto/key-pem.js';
-import { decodePem } from '../../src/crypto/pem.js';
+import { decodePem, encodePublicKeyPem } from '../../src/crypto/pem.js';
 import { localSigner } from '../../src/crypto/signer.js';
 import { ENGINES, hex, utf8 } from './support.js';
 

@@ -2,9 +2,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { decodePkcs8, decodeSpki } from '../../src/crypto/asn1/spki-pkcs8.js';
 import { fingerprint } from '../../src/crypto/fingerprint.js';
 import { generateKeyPair } from '../../src/crypto/generate.js';
-import { encodePrivateKeyPem, encodePublicKeyPem, loadPkcs8Pem } from '../../src/crypto/key-pem.js';
 import type { PrivateKey } from '../../src/crypto/keys.js';
-import { decodePem } from '../../src/crypto/pem.js';
+import { decodePem, encodePrivateKeyPem, encodePublicKeyPem, loadPkcs8Pem } from '../../src/crypto/pem.js';
 import { localSigner } from '../../src/crypto/signer.js';
 import { ENGINES, has, opensslFolder, rsaKey, utf8 } from './support.js';
 

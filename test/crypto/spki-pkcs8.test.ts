@@ -18,8 +18,7 @@ import { decodeRsaPrivateKey, encodeRsaPublicKey } from '../../src/crypto/asn1/k
 import { decodePkcs8, decodeSpki } from '../../src/crypto/asn1/spki-pkcs8.js';
 import { privateKeyFromEd25519Seed, publicKeyFromEd25519 } from '../../src/crypto/build-keys.js';
 import { concatBytes } from '../../src/crypto/bytes.js';
-import { loadPkcs8Pem } from '../../src/crypto/key-pem.js';
-import { encodePem } from '../../src/crypto/pem.js';
+import { encodePem, loadPkcs8Pem } from '../../src/crypto/pem.js';
 import { ENGINES, failure, hex, rsaKey } from './support.js';
 
 // RFC 8410 §10.3: the same key without and with its public half and an attribute.

@@ -1,7 +1,7 @@
 import { expect, it, onTestFinished } from 'vitest';
 import { fingerprint } from '../../src/crypto/fingerprint.js';
 import { generateKeyPair } from '../../src/crypto/generate.js';
-import { encodePublicKeyPem } from '../../src/crypto/key-pem.js';
+import { encodePublicKeyPem } from '../../src/crypto/pem.js';
 import { Secret } from '../../src/crypto/secret.js';
 import { localSigner } from '../../src/crypto/signer.js';
 import * as apiKeys from '../../src/deribit/api-keys.js';

@@ -2,7 +2,7 @@ import { chmodSync, chownSync, lchownSync, mkdirSync, readdirSync, symlinkSync, 
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { generateKeyPair } from '../../src/crypto/generate.js';
-import { encodePrivateKeyPem } from '../../src/crypto/key-pem.js';
+import { encodePrivateKeyPem } from '../../src/crypto/pem.js';
 import { type PermissionPolicy, readPrivateFile } from '../../src/keystore/permissions.js';
 import { loadSigner } from '../../src/workflows/load-signer.js';
 import { cli, temporaryFolder } from '../support/cli.js';

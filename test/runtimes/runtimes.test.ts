@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { generateKeyPair } from '../../src/crypto/generate.js';
-import { encodePrivateKeyPem, encodePublicKeyPem } from '../../src/crypto/key-pem.js';
+import { encodePrivateKeyPem, encodePublicKeyPem } from '../../src/crypto/pem.js';
 import { startSandbox } from '../../src/sandbox/index.js';
 import { unusedPort } from '../deribit/servers.js';
 import { hasOpenssl, selfSigned, tlsExchange } from '../deribit/tls.js';

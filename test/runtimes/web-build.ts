@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { fingerprint } from '../../src/crypto/fingerprint.js';
 import { generateKeyPair } from '../../src/crypto/generate.js';
-import { encodePrivateKeyPem, encodePublicKeyPem } from '../../src/crypto/key-pem.js';
+import { encodePrivateKeyPem, encodePublicKeyPem } from '../../src/crypto/pem.js';
 import { startSandbox } from '../../src/sandbox/index.js';
 import { afterTest } from '../support/after-test.js';
 import type { WebInput, WebResult } from './web-program.js';

@@ -1,5 +1,5 @@
 import { generateKeyPair } from '../../src/crypto/generate.js';
-import { encodePublicKeyPem } from '../../src/crypto/key-pem.js';
+import { encodePublicKeyPem } from '../../src/crypto/pem.js';
 import type { Signer } from '../../src/crypto/signer.js';
 import { localSigner } from '../../src/crypto/signer.js';
 import type { Sandbox, SandboxOptions } from '../../src/sandbox/index.js';

@@ -5,7 +5,7 @@ import { build } from 'esbuild';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { generateKeyPair } from '../../src/crypto/generate.js';
-import { encodePrivateKeyPem, encodePublicKeyPem } from '../../src/crypto/key-pem.js';
+import { encodePrivateKeyPem, encodePublicKeyPem } from '../../src/crypto/pem.js';
 import { startSandbox } from '../../src/sandbox/index.js';
 import type * as SessionModule from '../../src/session/index.js';
 import { afterTest } from '../support/after-test.js';

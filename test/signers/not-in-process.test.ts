@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { parsePrivateKey } from '../../src/crypto/formats/index.js';
 import { encodePublicKeyPem } from '../../src/crypto/index.js';
-import { encodePrivateKeyPem } from '../../src/crypto/key-pem.js';
+import { encodePrivateKeyPem } from '../../src/crypto/pem.js';
 import { installProgram } from '../support/program.js';
 import { openDesk } from './desk.js';
 import { FIXTURE, folder, noAgent, noToken, PIN, SOFTHSM_MODULE, softHsm, startAgent } from './support.js';

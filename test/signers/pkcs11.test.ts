@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { generateKeyPair } from '../../src/crypto/index.js';
-import { encodePrivateKeyPem } from '../../src/crypto/key-pem.js';
+import { encodePrivateKeyPem } from '../../src/crypto/pem.js';
 import { generateInToken, pkcs11Signer } from '../../src/signers/index.js';
 import type { Cryptoki, Handle } from '../../src/signers/pkcs11/cryptoki.js';
 import { bytes, FIXTURE, load, noToken, opensslVerifies, PIN, SOFTHSM_MODULE, softHsm } from './support.js';

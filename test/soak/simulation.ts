@@ -1,5 +1,5 @@
 import { generateKeyPair } from '../../src/crypto/generate.js';
-import { encodePublicKeyPem } from '../../src/crypto/key-pem.js';
+import { encodePublicKeyPem } from '../../src/crypto/pem.js';
 import { localSigner } from '../../src/crypto/signer.js';
 import { isDeribitKeysError } from '../../src/errors.js';
 import { openFleet, type Session } from '../../src/session/index.js';

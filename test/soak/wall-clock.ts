@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { generateKeyPair } from '../../src/crypto/generate.js';
-import { encodePublicKeyPem } from '../../src/crypto/key-pem.js';
+import { encodePublicKeyPem } from '../../src/crypto/pem.js';
 import { localSigner } from '../../src/crypto/signer.js';
 import { openFleet, type Session } from '../../src/session/index.js';
 import { exchangeHere, type SoakExchange } from './exchange.js';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
 import { generateKeyPair } from '../../src/crypto/generate.js';
-import { encodePrivateKeyPem, encodePublicKeyPem } from '../../src/crypto/key-pem.js';
+import { encodePrivateKeyPem, encodePublicKeyPem } from '../../src/crypto/pem.js';
 import { startSandbox } from '../../src/sandbox/index.js';
 import { afterTest } from './after-test.js';
 import { type RedisServer, startRedis, startSentinel } from './redis.js';

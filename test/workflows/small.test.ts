@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { serialisePrivateKey } from '../../src/crypto/formats/index.js';
 import { generateKeyPair } from '../../src/crypto/generate.js';
-import { encodePrivateKeyPem } from '../../src/crypto/key-pem.js';
+import { encodePrivateKeyPem } from '../../src/crypto/pem.js';
 import { Secret } from '../../src/crypto/secret.js';
 import { localSigner, verifySignature } from '../../src/crypto/signer.js';
 import { formatDuration, parseDuration } from '../../src/util/text.js';

@@ -39,7 +39,11 @@ interface KeyPolicies {
   maxAgeMs(name: string): number | null;
 }
 
-function servedKey(cx: Context, name: string, shared: boolean, policies: KeyPolicies): ServedKey {
+function servedKey(
+  cx: Context,
+  name: string,
+  { shared, policies }: { readonly shared: boolean; readonly policies: KeyPolicies },
+): ServedKey {
   const { record: file } = cx.store.files(name);
   return {
     name,
@@ -162,7 +166,7 @@ async function serve(cx: Context, names: readonly string[], flags: AuthServerFla
   const named = await namedTokenStore(cx, flags);
   let policy = await readPolicy(flags.policy);
   const maxAgeMs = (name: string) => policy?.keys.find((key) => key.name === name)?.maxAgeMs ?? null;
-  const keys = names.map((name) => servedKey(cx, name, named !== null, { maxAgeMs }));
+  const keys = names.map((name) => servedKey(cx, name, { shared: named !== null, policies: { maxAgeMs } }));
   // asks for passphrases now, while somebody may sit at the terminal
   for (const key of keys) await (await key.login()).credentials();
   const metrics = await metricsIfInstalled(cx, flags.metricsListen !== undefined);

@@ -45,7 +45,7 @@ export function defineRestore(command: Command, act: Act): void {
     )
     .action(
       act(async (cx, file: string, names: readonly string[]) => {
-        const { requireBackup, restoreBackup } = await import('../../keystore/backup.js');
+        const { requireBackup, restoreBackup } = await import('../../keystore/restore.js');
         requireBackup(file);
         const restore = (passphrase: Secret) => {
           cx.out.note('decrypting …');

@@ -5,7 +5,7 @@ import { basename, dirname, resolve } from 'node:path';
 import { DeribitKeysError, type ErrorCode, isDeribitKeysError, usageError } from '../../errors.js';
 import { requireWritableFolder } from '../../keystore/files.js';
 import { takeLock } from '../../keystore/lock.js';
-import { isRecord } from '../../util/checks.js';
+import { parseJsonObject } from '../../util/checks.js';
 import { defined } from '../../util/defined.js';
 
 /** Far more than any request here needs. */
@@ -71,15 +71,8 @@ export async function readJson(request: IncomingMessage): Promise<Readonly<Recor
   if (!/^application\/json\s*(;|$)/i.test(request.headers['content-type'] ?? '')) {
     throw new Refusal(415, 'ERR_USAGE', 'the body is not declared as application/json');
   }
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw new Refusal(400, 'ERR_USAGE', 'the body is not JSON');
-  }
-  if (!isRecord(value)) {
-    throw new Refusal(400, 'ERR_USAGE', 'the body is not a JSON object');
-  }
+  const value = parseJsonObject(text);
+  if (typeof value === 'string') throw new Refusal(400, 'ERR_USAGE', `the body ${value}`);
   return value as Readonly<Record<string, unknown>>;
 }
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { fingerprint } from '../../crypto/fingerprint.js';
 import { generateKeyPair } from '../../crypto/generate.js';
-import { encodePublicKeyPem } from '../../crypto/key-pem.js';
+import { encodePublicKeyPem } from '../../crypto/pem.js';
 import { isDeribitKeysError } from '../../errors.js';
 import { isRecord } from '../../util/checks.js';
 import { type Attempt, ENCODINGS, type Encoding, LAB_SCOPE, type Lab, type LabKey } from './lab.js';

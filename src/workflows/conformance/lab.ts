@@ -1,6 +1,6 @@
 import { bytesToBase64, bytesToBase64url, bytesToHex, utf8Bytes } from '../../crypto/bytes.js';
-import { encodePublicKeyPem } from '../../crypto/key-pem.js';
 import type { PrivateKey } from '../../crypto/keys.js';
+import { encodePublicKeyPem } from '../../crypto/pem.js';
 import { localSigner, randomNonce } from '../../crypto/signer.js';
 import { getTime, readClock } from '../../deribit/clock.js';
 import { protocolError } from '../../deribit/json-rpc.js';
