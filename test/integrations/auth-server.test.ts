@@ -225,6 +225,12 @@ describe('auth-server', () => {
     const { host } = new URL(running.url);
     const run = async (...argv: string[]) => (await s.run(['auth-server', '--json', ...argv])).error().code;
     expect(await run('bot', '--listen', host)).toBe('ERR_LISTEN');
+    if (!noMetrics) {
+      // nothing is left that would keep the process from its end
+      const socket = join(temporaryFolder(), 'socket');
+      expect(await run('bot', '--listen', `unix:${socket}`, '--metrics-listen', host)).toBe('ERR_LISTEN');
+      expect(existsSync(socket)).toBe(false);
+    }
     expect(await run('bot', '--secret-file', running.secretFile)).toBe('ERR_KEYSTORE_IO');
     expect(existsSync(running.secretFile)).toBe(true);
     expect(await run('nobody')).toBe('ERR_NO_SUCH_NAME');

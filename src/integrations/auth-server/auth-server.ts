@@ -194,17 +194,17 @@ export async function startAuthServer(options: AuthServerOptions): Promise<AuthS
   const listening = await listen(server, address, tls ? 'https' : 'http');
   const { url } = listening;
   bound = listening.address;
+  const metricsServer = metricsAddress === undefined ? null : openServer(metrics, answerProbe);
+  let metricsUrl: string | null = null;
   try {
     requireTls(bound, tls);
+    if (metricsServer !== null && metricsAddress !== undefined) {
+      metricsUrl = (await listen(metricsServer, metricsAddress, 'http')).url;
+    }
   } catch (error) {
     server.close();
     throw error;
   }
-  const metricsServer = metricsAddress === undefined ? null : openServer(metrics, answerProbe);
-  const metricsUrl =
-    metricsServer === null || metricsAddress === undefined
-      ? null
-      : (await listen(metricsServer, metricsAddress, 'http')).url;
   return {
     url,
     metricsUrl,
