@@ -1,4 +1,5 @@
 import type { Stats } from 'node:fs';
+import { MAX_KEY_INPUT } from '../crypto/key-errors.js';
 import type { Secret } from '../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { errnoOf } from '../keystore/file-errors.js';
@@ -6,16 +7,13 @@ import { describeSharedFile, readInput } from '../keystore/permissions.js';
 import type { Context } from './context.js';
 import { withPassphrase } from './secrets.js';
 
-/** Keys are small: no more than this is read of a file or of stdin. */
-const MAX_INPUT_BYTES = 64 * 1024;
-
 async function readStdin(cx: Context): Promise<Uint8Array> {
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of cx.host.stdin) {
     const bytes = Buffer.from(chunk as Uint8Array);
     length += bytes.length;
-    if (length > MAX_INPUT_BYTES) throw tooLarge('the standard input');
+    if (length > MAX_KEY_INPUT) throw tooLarge('the standard input');
     chunks.push(bytes);
   }
   return Buffer.concat(chunks);
@@ -24,7 +22,7 @@ async function readStdin(cx: Context): Promise<Uint8Array> {
 function tooLarge(what: string): DeribitKeysError {
   return new DeribitKeysError(
     'ERR_KEY_UNREADABLE',
-    `${what} has more than ${MAX_INPUT_BYTES} bytes: it is not a key file`,
+    `${what} has more than ${MAX_KEY_INPUT} bytes: it is not a key file`,
   );
 }
 
@@ -43,7 +41,7 @@ async function readSource(cx: Context, source: string): Promise<Source> {
     shared = describeSharedFile(source, stats);
   };
   try {
-    const bytes = await readInput(source, { maxBytes: MAX_INPUT_BYTES, check, signal });
+    const bytes = await readInput(source, { maxBytes: MAX_KEY_INPUT, check, signal });
     return { bytes, shared };
   } catch (error) {
     const hint = 'name a key file, or - for stdin';

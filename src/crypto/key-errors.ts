@@ -1,7 +1,7 @@
 import { DeribitKeysError, type ErrorDetails } from '../errors.js';
 
 /** The largest input that is read, in bytes or characters: no key file is near it. */
-const MAX_KEY_INPUT = 64 * 1024;
+export const MAX_KEY_INPUT = 64 * 1024;
 
 /** `ERR_KEY_UNREADABLE`: these are not the bytes or the text of a key. */
 export function unreadable(message: string, details?: ErrorDetails): DeribitKeysError {
@@ -19,7 +19,7 @@ export function invalid(message: string, details?: ErrorDetails): DeribitKeysErr
   });
 }
 
-/** `ERR_KEY_UNSUPPORTED`: a key of a kind or size that Deribit does not take. */
+/** `ERR_KEY_UNSUPPORTED`: a key of a kind or size that Deribit does not accept. */
 export function unsupported(message: string, details?: ErrorDetails): DeribitKeysError {
   return new DeribitKeysError('ERR_KEY_UNSUPPORTED', message, {
     hint: 'Deribit accepts Ed25519 keys and RSA keys of at least 2048 bits; make one with: deribit-keys generate <name>',
@@ -36,7 +36,7 @@ export function requireSmall(input: string | Uint8Array, name: string): void {
   }
 }
 
-/** The error for a key of an algorithm that Deribit does not take; `what` names it ("EC key (P-256)"). */
+/** The error for a key of an algorithm that Deribit does not accept; `what` names it ("EC key (P-256)"). */
 export function refuseAlgorithm(what: string): DeribitKeysError {
   return unsupported(`${what}: Deribit accepts Ed25519 or RSA`);
 }

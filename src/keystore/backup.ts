@@ -8,10 +8,9 @@ import { DeribitKeysError } from '../errors.js';
 import { AUDIT_FILE, MAX_AUDIT_BYTES } from './audit-log.js';
 import { createBreather, createFile, hasUnfinishedChange, namesIn, readFileOrNull, requireNewFile } from './files.js';
 import type { Keystore } from './keystore.js';
-import { fileNames } from './names.js';
+import { fileNames, RETIRED_FOLDER } from './names.js';
 import { passphraseRecipient } from './passphrase-stanza.js';
 import { MAX_RECORD_BYTES, parseRecord } from './record.js';
-import { RETIRED_FOLDER } from './stored-keys.js';
 
 /*
  * A backup is an age file (age-encryption.org/v1) under a passphrase, which holds a tar archive of the keystore's files

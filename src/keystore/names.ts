@@ -1,5 +1,8 @@
 import { DeribitKeysError, usageError } from '../errors.js';
 
+/** The folder, relative to the keystore, that keys go to when they are removed. */
+export const RETIRED_FOLDER = 'retired';
+
 const NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$/;
 const RESERVED = /\.(pub|pem)$/i;
 

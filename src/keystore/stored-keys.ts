@@ -12,7 +12,7 @@ import { noteOn } from './audit-log.js';
 import { readFileOrNull, statOrNull } from './files.js';
 import { requireNoRotation } from './journal.js';
 import { type Keystore, type LockedKey, recordStep } from './keystore.js';
-import { fileNames, tokenFileName } from './names.js';
+import { fileNames, RETIRED_FOLDER, tokenFileName } from './names.js';
 import { mismatch } from './open-key.js';
 import { type KeyRecord, localRecord } from './record.js';
 import type { Step } from './steps.js';
@@ -178,9 +178,6 @@ export function requirePrivateFile(record: KeyRecord): void {
     },
   );
 }
-
-/** The folder, relative to the keystore, that keys go to when they are removed. */
-export const RETIRED_FOLDER = 'retired';
 
 /** @throws `ERR_NO_SUCH_NAME` where the key has none */
 async function filesOf(store: Keystore, name: string): Promise<readonly string[]> {

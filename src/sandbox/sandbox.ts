@@ -4,10 +4,10 @@ import { type AddKeyRequest, type ApiKey, type ApiKeyAnswer, addKeyOfWebPage, de
 import type { Exchange } from './core/exchange.js';
 import { signatureMaxAgeMs } from './core/guesses.js';
 import { Ledger } from './core/ledger.js';
+import { AccessLog, Calls, remarker, type SandboxCall } from './core/logs.js';
 import { Market } from './core/market.js';
 import { type Order, Orders } from './core/orders.js';
 import { Credits } from './core/rate-limits.js';
-import { AccessLog, Calls, remarker, type SandboxCall } from './core/records.js';
 import { SecondFactor } from './core/second-factor.js';
 import { Replays } from './core/signature.js';
 import { describeState, keepState, openState } from './core/state-file.js';

@@ -23,17 +23,11 @@ export interface WorkflowContext {
   /** What is known of the exchange's clock; read where a login is refused. */
   readonly clock: ExchangeClock;
   /**
-   * How long after it was sent an unanswered `create_api_key` may still be carried out; {@link UNCERTAIN_MS} where left
+   * How long after it was sent an unanswered `create_api_key` may still be carried out; two minutes where left
    * out. A shorter time risks a second key: it is for tests.
    */
   readonly uncertainMs?: number | undefined;
 }
-
-/**
- * How long after it was sent a `create_api_key` that was not answered may still be carried out by the exchange. This is a
- * guess, and a generous one: Deribit documents nothing. The next run waits until then before it creates a key.
- */
-export const UNCERTAIN_MS = 120_000;
 
 /** A login for work on the account. Its scope must hold `account:read_write`, or `account:read` to only look. */
 export interface AccountLogin {

@@ -20,7 +20,7 @@ const OLD_ED25519: ReadonlyMap<string, string> = new Map([
   ['1.3.6.1.4.1.11591.15.1', "Ed25519 under GnuPG's OID 1.3.6.1.4.1.11591.15.1"],
 ]);
 
-/** Names of the algorithms that a user may come with although Deribit does not take them. */
+/** Names of the algorithms that a user may come with although Deribit does not accept them. */
 const REFUSED: ReadonlyMap<string, string> = new Map([
   ['1.3.101.110', 'X25519'],
   ['1.3.101.111', 'X448'],

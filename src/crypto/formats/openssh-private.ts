@@ -60,7 +60,7 @@ export function isOpensshPrivate(bytes: Uint8Array): boolean {
 
 /**
  * Reads an OpenSSH private key up to its encrypted part.
- * @throws ERR_KEY_UNSUPPORTED for other ciphers, several keys, absurd costs and key types that Deribit does not take;
+ * @throws ERR_KEY_UNSUPPORTED for other ciphers, several keys, absurd costs and key types that Deribit does not accept;
  * ERR_KEY_UNREADABLE for broken or trailing data.
  */
 export function readOpensshEnvelope(bytes: Uint8Array): OpensshEnvelope {

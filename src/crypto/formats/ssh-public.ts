@@ -20,7 +20,7 @@ export function sshKeyType(blob: Uint8Array): string {
 
 /**
  * Reads a public key blob, or the key of a certificate (whose signature and validity are not checked).
- * @throws ERR_KEY_UNSUPPORTED for a type that Deribit does not take, ERR_KEY_UNREADABLE for broken or trailing data.
+ * @throws ERR_KEY_UNSUPPORTED for a type that Deribit does not accept, ERR_KEY_UNREADABLE for broken or trailing data.
  */
 export function readSshPublicBlob(blob: Uint8Array): PublicNumbers {
   const reader = new WireReader(blob);

@@ -1,6 +1,6 @@
 import type { Connection } from '../core/exchange.js';
+import type { AccessLogEntry } from '../core/logs.js';
 import type { Report } from '../core/matching.js';
-import type { AccessLogEntry } from '../core/records.js';
 import type { ScopeGroup } from '../core/scope.js';
 
 /** What happened: orders and trades of an account, or a login. */

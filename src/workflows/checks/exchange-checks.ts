@@ -11,7 +11,7 @@ import {
 import type { Endpoint } from '../../deribit/endpoints.js';
 import { isRecord } from '../../util/checks.js';
 import { protectedOptions, requestOptions, withAccount, withTransport } from '../account/account.js';
-import { DOCUMENTED_KEY_LIMIT as MAX_API_KEYS } from '../account/api-keys.js';
+import { DOCUMENTED_KEY_LIMIT } from '../account/api-keys.js';
 import { shownFingerprint } from '../account/match-key.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { asFound, type Finding, fixOf, notesOn, ownCommand } from './finding.js';
@@ -109,13 +109,14 @@ export function cannotAsk(thrown: unknown): Finding {
 /** How many more keys the account may have: a rotation needs room for one. */
 function keysLeft(apiKeys: readonly ApiKey[]): Finding {
   const notes = notesOn(null);
-  const left = Math.max(0, MAX_API_KEYS - apiKeys.length);
-  if (left > 0) return notes.good('key-limit', `room for ${left} more of the ${MAX_API_KEYS} that Deribit documents`);
+  const left = Math.max(0, DOCUMENTED_KEY_LIMIT - apiKeys.length);
+  if (left > 0)
+    return notes.good('key-limit', `room for ${left} more of the ${DOCUMENTED_KEY_LIMIT} that Deribit documents`);
   const disabled = apiKeys.filter(({ enabled }) => !enabled).map(({ clientId }) => clientId);
   const candidates = disabled.length === 0 ? '' : ` (disabled, but perhaps needed: ${disabled.join(', ')})`;
   return notes.bad(
     'key-limit',
-    `the account has ${apiKeys.length} API keys, and Deribit allows ${MAX_API_KEYS}: no more can be registered or rotated`,
+    `the account has ${apiKeys.length} API keys, and Deribit allows ${DOCUMENTED_KEY_LIMIT}: no more can be registered or rotated`,
     `decide which key is not needed${candidates}: ${ownCommand('api-keys', 'list')}, then deribit-keys api-keys remove <which>`,
   );
 }

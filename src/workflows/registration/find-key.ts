@@ -7,9 +7,15 @@ import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { accountKeys, type OpenAccount, protectedOptions, requestOptions } from '../account/account.js';
 import { matchKeys } from '../account/match-key.js';
-import { type AccountLogin, UNCERTAIN_MS, type WorkflowContext } from '../context.js';
+import type { AccountLogin, WorkflowContext } from '../context.js';
 import { endpointOfRecord } from '../endpoint-selection.js';
 import { proveLogin } from './proof.js';
+
+/**
+ * How long after it was sent a `create_api_key` that was not answered may still be carried out by the exchange. This is a
+ * guess, and a generous one: Deribit documents nothing. The next run waits until then before it creates a key.
+ */
+export const UNCERTAIN_MS = 120_000;
 
 /** How many keys that show nothing are tried by a login: each refused one counts against the exchange's limits. */
 const MAX_TRIES = 16;

@@ -7,9 +7,9 @@ import { asLocal, type KeyRecord } from '../../keystore/record.js';
 import { readPublicKey } from '../../keystore/stored-keys.js';
 import { messageOf, notRecorded, outcomeOf, protectedOptions, subaccountOf, withAccount } from '../account/account.js';
 import { isKeyLimitRefusal, noRoom } from '../account/api-keys.js';
-import { type AccountLogin, UNCERTAIN_MS, type WorkflowContext } from '../context.js';
+import type { AccountLogin, WorkflowContext } from '../context.js';
 import { endpointFields, endpointOfRecord } from '../endpoint-selection.js';
-import { findAfterAttempt, findKeys, newSearch, requireOnlyOne, type Sought } from './find-key.js';
+import { findAfterAttempt, findKeys, newSearch, requireOnlyOne, type Sought, UNCERTAIN_MS } from './find-key.js';
 import { lookAgain, type Plan, proveAndFinish, type Registration } from './proof.js';
 import { type Attempt, removeTwins } from './rollback.js';
 

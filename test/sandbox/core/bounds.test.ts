@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { isAllowed, makeKey, parseIpList } from '../../../src/sandbox/core/accounts.js';
+import { Calls } from '../../../src/sandbox/core/logs.js';
 import { Orders } from '../../../src/sandbox/core/orders.js';
-import { Calls } from '../../../src/sandbox/core/records.js';
 import {
   formatScope,
   narrow,
