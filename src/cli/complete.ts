@@ -19,7 +19,7 @@ interface WordPosition {
   readonly isForeign: boolean;
 }
 
-/** Where the word behind `before` stands. */
+/** The position of the word after `before`. */
 function positionOf(program: Command, before: readonly string[]): WordPosition {
   let command = program;
   let position = 0;

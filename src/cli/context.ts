@@ -70,7 +70,7 @@ async function readAuthorities(file: string | undefined): Promise<string | undef
   );
 }
 
-/** How long an unanswered creation is waited for, where the environment says it: for exchanges that are made for tests. */
+/** The time from the environment that an unanswered creation is waited for; meant for test exchanges. */
 function uncertainMsFrom(host: Host): number | undefined {
   const text = host.env.DERIBIT_KEYS_UNCERTAIN_MS || undefined;
   if (text === undefined) return undefined;

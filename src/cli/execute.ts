@@ -38,7 +38,7 @@ function isCommanderError(error: unknown): error is CommanderError {
   return error instanceof Error && 'code' in error && String(error.code).startsWith('commander.');
 }
 
-/** The command that a plain call runs, and what its words say; null for a call that commander has to read. */
+/** The command of a plain call and its parsed words; null for a call that commander must parse. */
 async function findPlainCall(
   groups: readonly CommandGroup[],
   argv: readonly string[],

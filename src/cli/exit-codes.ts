@@ -61,7 +61,7 @@ export class CheckFailed extends Error {
   override readonly name = 'CheckFailed';
 }
 
-/** Ends a command with the exit code of a program that it ran, or that it could not run, which is `told`. */
+/** Ends a command with an exit code of its child program; `told` is the error if the program could not be run. */
 export class ExitWith extends Error {
   override readonly name = 'ExitWith';
   readonly exitCode: number;

@@ -24,7 +24,7 @@ function entries(list) {
   return list.flatMap(([term, text]) => ['.TP', `.B ${roff(term)}`, roff(text)]);
 }
 
-/** What stands below the options in a help text: examples and remarks, as they are. */
+/** The text below the options of a help text: examples and remarks. */
 function remarks(command) {
   const lines = [];
   command.configureOutput({ writeOut: (text) => lines.push(text), getOutHelpWidth: () => 100 });

@@ -229,7 +229,7 @@ export function addLoginOptions(command: Command): Command {
     .option('--subaccount <id>', 'act on this subaccount of the main account', wholeNumber(1));
 }
 
-/** The words of a login, for a command that is to use it again; null where it came from the environment, or there is none. */
+/** The login options as words for a suggested command; null without a login or for one from the environment. */
 export function loginWords({ as, clientId, clientSecretFile }: LoginOptions): string | null {
   if (as !== undefined) return `--as ${as}`;
   if (clientId === undefined) return null;

@@ -57,7 +57,7 @@ export interface Printer {
 
 /** Control and format characters (the bidirectional ones among them), line and paragraph separators. */
 const STEERING = /[\p{Cc}\p{Cf}\u2028\u2029]/gu;
-/** Most texts, which have no such character: told by an expression that is quicker to compile. */
+/** Matches most texts, which have no such character; it compiles faster than the other expression. */
 const PRINTABLE = /^[ -~\n]*$/;
 const hex = (code: number, digits: number) => code.toString(16).padStart(digits, '0');
 
@@ -98,7 +98,7 @@ export function jsonLine(value: unknown): string {
   return `${escaped}\n`;
 }
 
-/** An error of ours; anything else is a mistake of this program, and told as such. */
+/** A DeribitKeysError as it is; anything else is a bug of this program and reported as one. */
 function asOurError(error: unknown): DeribitKeysError {
   if (error instanceof DeribitKeysError) return error;
   const what = error instanceof Error ? error.name : typeof error;

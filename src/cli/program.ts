@@ -19,7 +19,7 @@ interface ActOptions {
 }
 
 const GRACE_MS = 600;
-/** What the process has to print its last words, after the grace of a command. */
+/** The time that the process has for its last output after a command's grace period. */
 const LAST_WORDS_MS = 100;
 
 /** Rejects a while after the signal fired: for work that does not end then. */

@@ -7,7 +7,7 @@ export interface Sink extends Pick<Output, 'isTTY' | 'columns'> {
   write(text: string): unknown;
 }
 
-/** Whether `fd` may be a terminal, as far as this can be told without Node's streams. */
+/** Whether `fd` may be a terminal, determined without Node's streams. */
 function mayBeTerminal(fd: number): boolean {
   try {
     const stats = fstatSync(fd);

@@ -7,7 +7,7 @@ import type { PrivateKey, PublicKey } from './keys.js';
 
 /** One block of a PEM text (RFC 7468). */
 export interface PemBlock {
-  /** What stands after BEGIN, such as `PRIVATE KEY`. */
+  /** The text after BEGIN, such as `PRIVATE KEY`. */
   readonly label: string;
   /** Headers of RFC 1421 §4.6, such as `DEK-Info`, by their names as written. */
   readonly headers: ReadonlyMap<string, string>;
@@ -25,7 +25,7 @@ export const ONE_LINE =
  * The blocks of a PEM text, in their order; empty where there is no BEGIN line.
  *
  * Tolerated: CRLF, a byte order mark, text around the blocks, newlines that became spaces, vanished, or became a literal
- * `\n`, a BEGIN line that stands there twice. Refused: input over 64 KB, a block without its END line, base64 that is not canonical (RFC 4648 §3.5).
+ * `\n`, a BEGIN line that occurs twice. Refused: input over 64 KB, a block without its END line, base64 that is not canonical (RFC 4648 §3.5).
  *
  * @throws ERR_KEY_UNREADABLE
  */

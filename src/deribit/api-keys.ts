@@ -33,7 +33,7 @@ export interface ApiKey {
 
 export type ApiKeyOptions = SecondFactorOptions;
 
-/** What may be said of a key when it is made, and each time it is changed. */
+/** What can be set when a key is made and each time it is changed. */
 export interface ApiKeyFields {
   readonly scope: string | Scope;
   readonly label?: string | undefined;

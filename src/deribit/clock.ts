@@ -133,7 +133,7 @@ export class ExchangeClock {
   }
 }
 
-/** What the clock has to do with a refused login. */
+/** Whether the clock explains a refused login. */
 export type ClockFinding =
   | { readonly kind: 'unread' }
   | { readonly kind: 'agrees' | 'corrected' | 'too-far'; readonly offsetMs: number };

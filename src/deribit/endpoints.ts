@@ -24,7 +24,7 @@ export interface EndpointChoice {
 /** Where each environment is found by its name. */
 const HOSTS: Readonly<Record<Environment, string>> = { test: 'test.deribit.com', prod: 'www.deribit.com' };
 
-/** Deribit's documented hosts, event nodes included: a URL with one of them belongs to that environment, whatever is said. */
+/** Deribit's documented hosts, event nodes included: a URL with one of them belongs to that environment, whatever the caller says. */
 const ENVIRONMENT_OF_HOST: ReadonlyMap<string, Environment> = new Map([
   [HOSTS.test, 'test'],
   [HOSTS.prod, 'prod'],
@@ -38,7 +38,7 @@ const WEBSOCKET_PATH = '/ws/api/v2';
 const HTTP_PATH = '/api/v2';
 
 /**
- * The endpoint for an environment (the test one where nothing is said) or for a URL; a URL without a path gets
+ * The endpoint for an environment (test by default) or for a URL; a URL without a path gets
  * Deribit's.
  * @throws `ERR_USAGE` for anything but `ws:`, `wss:`, `http:` and `https:`, for credentials, a query or a fragment in the
  *   URL, and for unencrypted traffic to anything but loopback
@@ -58,7 +58,7 @@ function endpointOf(url: URL, said: Environment): Endpoint {
   return { url: url.href, environment, expectTestnet: environment === 'test', custom: true };
 }
 
-/** Whether both lead to the same place: the same host and port. Scheme, path and trailing dots do not matter. */
+/** Whether both lead to the same server: the same host and port. Scheme, path and trailing dots do not matter. */
 export function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
   return authorityOf(a) === authorityOf(b);
 }
@@ -75,7 +75,7 @@ export function websocketUrlOf(url: string): string {
   return inScheme(url, 'ws', (path) => path.replace(/(?<!\/ws)(\/api\/v2\/?)$/, '/ws$1'));
 }
 
-/** Whether the URL speaks WebSocket rather than HTTP. */
+/** Whether the URL is a WebSocket URL and not an HTTP one. */
 export function isWebSocketUrl(url: string): boolean {
   return /^wss?:/i.test(url);
 }

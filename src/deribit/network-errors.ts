@@ -62,7 +62,7 @@ const AT_ANY_TIME: ReadonlyMap<string, Explanation> = new Map([
 
 /**
  * `ERR_NETWORK` for a failure of the network below us. `maybeSent` is false where the failure itself rules out that
- * anything was sent, else as told.
+ * anything was sent, else as given.
  */
 export function networkError(host: string, failure: unknown, { maybeSent }: Sent): DeribitKeysError {
   const status = proxyStatusOf(failure);

@@ -4,7 +4,7 @@ import type { ErrorCode } from '../errors.js';
 interface RpcCode {
   readonly code: ErrorCode;
   readonly hint: string;
-  /** Whether the same request may well succeed a little later. */
+  /** Whether the same request may succeed a little later. */
   readonly transient?: true;
   /** Whether the request may have been carried out all the same. */
   readonly uncertain?: true;

@@ -55,7 +55,7 @@ class Fields {
   }
 }
 
-/** Opens the answer to `method` as an object; `at` says where in the answer it stands, such as `[3].`. */
+/** Opens the answer to `method` as an object; `at` is its path in the answer, such as `[3].`. */
 export function fieldsOf(method: string, value: unknown, at = ''): Fields {
   if (isRecord(value)) return new Fields(method, value, at);
   throw unexpected({ method, field: at === '' ? 'the result' : at.replace(/\.$/, ''), expected: 'an object', value });

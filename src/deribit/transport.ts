@@ -2,7 +2,7 @@ import type { Secret } from '../crypto/secret.js';
 import { requireNumber, requireObject, requireSignal } from '../util/checks.js';
 import type { Params } from './json-rpc.js';
 
-/** What may be said beside a request's parameters. */
+/** Options of a request beside its parameters. */
 export interface RequestOptions {
   /** Ends the wait with `ERR_INTERRUPTED`. */
   readonly signal?: AbortSignal;
@@ -29,7 +29,7 @@ export interface Transport {
 }
 
 /**
- * The arguments of a request as they are meant: no parameters, or null, is the empty object.
+ * The arguments of a request; missing or null parameters become the empty object.
  * @throws `ERR_USAGE` for parameters that are not an object, and for a bad timeout or signal
  */
 export function checkRequest(

@@ -30,7 +30,7 @@ interface Actor {
   readonly as: string | null;
 }
 
-/** What is told of an entry; the rest is null, the outcome `ok`. */
+/** The fields of an entry that a caller gives; the others are null, the outcome is `ok`. */
 export type AuditNote = Partial<Omit<AuditEntry, 'time' | 'actor'>> & Pick<AuditEntry, 'action'>;
 
 /** What the log says of an action on the key of `record`. */

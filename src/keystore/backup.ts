@@ -73,7 +73,7 @@ async function readAll(store: Keystore): Promise<FileOfBackup[]> {
 /** The error that says why a keystore, or a backup of one, is refused. */
 export type Refuse = (what: string) => DeribitKeysError;
 
-/** Files of a keystore by their paths, where they are from, and what is said where they are refused. */
+/** Files of a keystore by their paths, where they are from, and how they are refused. */
 export interface Collection {
   readonly files: ReadonlyMap<string, string>;
   readonly where: string;

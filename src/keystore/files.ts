@@ -14,7 +14,7 @@ export const TEMPORARY_SUFFIX = '.tmp';
 
 const IGNORE_FILE = '.gitignore';
 
-/** What stands at `path` (a symbolic link itself, not its target), or null. */
+/** The stats of `path` (of a symbolic link itself, not of its target), or null. */
 export async function statOrNull(path: string): Promise<Stats | null> {
   try {
     return lstatSync(path);
@@ -136,7 +136,7 @@ export async function replaceFile(path: string, content: string | Uint8Array, mo
   await explaining('write', path, () => writeBeside(path, { content, mode }, (temporary) => rename(temporary, path)));
 }
 
-/** Writes a file beside `path`, flushed, which `move` then gives its name. It is gone afterwards, whatever happens. */
+/** Writes a flushed temporary file beside `path`, which `move` renames or links. It is removed in any case. */
 async function writeBeside(
   path: string,
   { content, mode }: { readonly content: string | Uint8Array; readonly mode: number },
@@ -176,7 +176,7 @@ export async function publish(temporary: string, path: string): Promise<void> {
 
 /**
  * Requires that a new file can be made at `path`, before any work whose result goes there.
- * @throws `ERR_NAME_TAKEN` where anything stands at `path`, `ERR_KEYSTORE_IO` where its folder cannot be written
+ * @throws `ERR_NAME_TAKEN` if `path` exists, `ERR_KEYSTORE_IO` where its folder cannot be written
  */
 export async function requireNewFile(path: string): Promise<void> {
   if ((await statOrNull(path)) !== null) throw fileTaken(path);

@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import { parseJsonObject } from '../util/checks.js';
 import { errnoOf } from './file-errors.js';
 
-/** Who holds a lock, as its file says it. */
+/** Who holds a lock, according to its file. */
 export interface Holder {
   readonly token: string;
   readonly pid: number;
@@ -14,7 +14,7 @@ export interface Holder {
 }
 
 /**
- * What can be said of a holder: it runs, it has ended, or neither can be told, such as for a process of another host or
+ * The state of a holder: it runs, it has ended, or it is unknown, such as for a process of another host or
  * in another container.
  */
 export type Fate = 'runs' | 'ended' | 'unknown';

@@ -10,7 +10,7 @@ import type { Step } from './steps.js';
 
 /*
  * How far the rotation of a key has come: one file a name, `.<name>.rotation.json`, which changes in the same
- * transaction as the files that it speaks of.
+ * transaction as the files that it describes.
  *
  *   (none) --> begun --promote--> promoted --grace over, old key removed--> (none)
  *                |                   |

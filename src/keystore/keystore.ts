@@ -200,7 +200,7 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
   const lockedKey = (name: string, lock: Pick<Lock, 'check'>, finished: boolean): LockedKey => {
     const changeWith = (steps: readonly Step[], notes: readonly AuditNote[]): Promise<void> => {
       const lines = notes.map((note): Step => ({ do: 'append', file: AUDIT_FILE, line: auditLine(entryOf(note)) }));
-      // a full disk is found before anything old is touched, and nothing is told of new files that were not made
+      // a full disk is noticed before anything old is touched, and no file that was not made is logged
       const onlyNew = steps.every((step) => step.do === 'create');
       return change(
         { root, name, lock, anyMode: options.anyMode },

@@ -140,7 +140,7 @@ async function createLock(path: string, content: string): Promise<boolean> {
 
 /**
  * Removes the lock file at `path` where its holder has ended, as long as it is as it was `seen`. Returns what is known of
- * who stands in the way: the holder, or another process that is removing it.
+ * who holds it up: the holder, or another process that is removing it.
  */
 async function clearEnded(
   path: string,
@@ -241,7 +241,7 @@ export async function takeLock(folder: string, name: string, options: LockOption
   const isMine = async () => (await readLock(path))?.content === content;
   let renewedMs = 0;
   const renew = async () => {
-    // always another time, also where the clock stands still or was set back
+    // always a new time, even if the clock stands still or was set back
     renewedMs = Date.now() > renewedMs ? Date.now() : renewedMs + COARSEST_TIME_MS;
     await lutimes(path, renewedMs / 1000, renewedMs / 1000).catch(() => {});
   };

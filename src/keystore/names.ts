@@ -79,7 +79,7 @@ export function requireFreeNames(names: readonly string[], files: readonly strin
   }
 }
 
-/** The error for a file that stands where a new one is to be made. */
+/** The error for a new file whose name is taken. */
 export function fileTaken(file: string): DeribitKeysError {
   return new DeribitKeysError('ERR_NAME_TAKEN', `${file} exists already: nothing is overwritten`, {
     hint: 'choose another name, or move that file away',

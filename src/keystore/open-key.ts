@@ -77,7 +77,7 @@ export async function openPrivateKey(
   const key = await parseStored(record, { path: files.privateKey, text, source: options.passphrase });
   const publicHalf = encodePublicKeyPem(key.publicKey);
   if (record.publicKey === publicHalf) return key;
-  // a record of before it kept the public half: the file beside it tells as well, unless both were swapped
+  // an old record does not hold the public half: compare with the public key file, unless both were swapped
   const stored = record.publicKey === null ? await readFileOrNull(files.publicKey) : null;
   if (stored?.toString('utf8') === publicHalf) return key;
   const { fingerprint } = await import('../crypto/fingerprint.js');

@@ -88,7 +88,7 @@ interface Field<T> {
   readonly whenAbsent?: T;
 }
 
-/** A field that tells of the exchange also has the value of a key that the exchange does not know. */
+/** A field about the exchange also has a value for keys that the exchange does not know. */
 interface ExchangeField<T> extends Field<T> {
   readonly local: T;
 }

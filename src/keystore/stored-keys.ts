@@ -263,7 +263,7 @@ export async function generate(
   options: GenerateOptions & { readonly passphrase?: Secret | null } = {},
 ): Promise<KeyRecord> {
   store.files(name);
-  // a taken name is said before the work; the store itself looks again, under the lock
+  // a taken name is reported before the work; the store checks again, under the lock
   await store.withLock(name, (locked) => locked.requireFree());
   const { passphrase = null, ...kind } = options;
   return storeKey(store, { name, key: await generateKeyPair(kind), passphrase, action: 'generate' });

@@ -139,7 +139,7 @@ async function stage(staging: string, steps: readonly Step[]): Promise<readonly 
   contents.push({ path: join(staging, LOG), content: JSON.stringify(logged) });
   for (let at = 0; at < contents.length; at += WRITERS) {
     const batch = contents.slice(at, at + WRITERS).map(({ path, content }) => writeFlushed(path, content));
-    // all have ended before one that failed is told: nothing is written to a folder that is being removed
+    // wait for all before a failure is reported: nothing may be written to a folder that is being removed
     for (const result of await Promise.allSettled(batch)) if (result.status === 'rejected') throw result.reason;
   }
   await flushFolder(staging);

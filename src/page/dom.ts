@@ -33,7 +33,7 @@ export function announce(text: string): void {
   find('#announce', HTMLElement).textContent = text;
 }
 
-/** An error of ours as it is; anything else is a fault of the page, told by its type only. */
+/** A DeribitKeysError as it is; anything else is a bug of the page, reported by its type only. */
 function asOurError(error: unknown): DeribitKeysError {
   if (error instanceof DeribitKeysError) return error;
   const what = error instanceof Error ? error.name : typeof error;

@@ -153,7 +153,7 @@ export async function keepTokenFresh(
 const PROBE_MS = 10_000;
 
 /**
- * Keeps one connection's heart beating: asks the exchange to say every `heartbeatS` that it is there, answers its test
+ * Keeps one connection's heartbeat: asks the exchange to send one every `heartbeatS`, answers its test
  * requests, and closes the connection where nothing is heard for half as long again and a question stays unanswered.
  */
 export class Heartbeat {
@@ -208,7 +208,7 @@ export class Heartbeat {
     return this.#ask('public/set_heartbeat', { interval: this.#heartbeatS });
   }
 
-  /** Whether the exchange said yes; any answer at all counts as heard. */
+  /** Whether the exchange agreed; any answer counts as heard. */
   async #ask(method: string, params: Readonly<Record<string, unknown>>, timeoutMs?: number): Promise<boolean> {
     try {
       await this.#transport.request(method, params, defined({ timeoutMs }));

@@ -5,7 +5,7 @@ import type { DeribitKeysError } from '../errors.js';
  * token had expired or was refused, or a rotation replaced its key. */
 export type LoginReason = 'open' | 'reconnect' | 'refresh-refused' | 'expired' | 'unauthorized' | 'rotated';
 
-/** What a session tells of itself; none of it is a secret. */
+/** The events of a session; none holds a secret. */
 export interface SessionEvents {
   /** A signed login was granted. */
   readonly login: {

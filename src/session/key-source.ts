@@ -87,7 +87,7 @@ function signerOf(keystore: FollowedKeystore, name: string, fingerprint: string)
 }
 
 /**
- * The key that the record of `name` stands for: after a rotation, its successor.
+ * The key of the record `name`: after a rotation, the successor.
  * @throws `ERR_STATE` for a key that is not registered, and what the keystore throws
  */
 export async function followKey(

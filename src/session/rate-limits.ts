@@ -150,7 +150,7 @@ export class FleetScheduler implements Scheduler {
       return Promise.resolve();
     }
     return new Promise((resolve) => {
-      // who gives up takes a place all the same, and leaves it at once
+      // one that gives up enters nevertheless, and leaves at once
       const enter = () => {
         this.#waiting.delete(enter);
         stop();

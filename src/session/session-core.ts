@@ -177,7 +177,7 @@ export abstract class SessionCore implements Session {
     this.onEnding();
   }
 
-  /** Nothing is left of the session: tells its owner. */
+  /** The session has ended: notifies its owner. */
   protected finish(): void {
     const error = this.#ending?.error ?? null;
     this.context.events.emit('closed', { error });

@@ -32,7 +32,7 @@ export interface SessionOptions extends Omit<ConnectOptions, 'signal' | 'onReach
    * (`login`, the default) or waits for the store (`refuse`).
    */
   readonly tokenStoreAway?: 'login' | 'refuse' | undefined;
-  /** Closes the session, and gives up opening it. */
+  /** Closes the session, or ends the attempt to open it. */
   readonly signal?: AbortSignal | undefined;
   /**
    * How long a first login is attempted while the exchange is busy or cuts the connection; 30 s. In a fleet this begins when

@@ -5,7 +5,7 @@ import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { defined } from '../util/defined.js';
 import { callListener } from './events.js';
 
-/** What a channel said. */
+/** A notification of a channel. */
 export interface ChannelMessage {
   readonly channel: string;
   readonly data: unknown;
@@ -97,7 +97,7 @@ export class Subscriptions {
     return refused;
   }
 
-  /** One unknown channel may have the whole request refused: then each half is tried separately. */
+  /** One unknown channel can make the exchange refuse all of a request: then each half is tried separately. */
   async #subscribe(
     line: Transport,
     channels: readonly string[],

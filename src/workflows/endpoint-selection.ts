@@ -2,7 +2,7 @@ import { type Endpoint, type Environment, resolveEndpoint, sameEndpoint } from '
 import { usageError } from '../errors.js';
 import type { KeyRecord } from '../keystore/record.js';
 
-/** What the user said of where to go; all of it may be left out. */
+/** The endpoint options of the user; all of them are optional. */
 export interface EndpointSelection {
   readonly environment?: Environment | undefined;
   readonly url?: string | undefined;
@@ -21,7 +21,7 @@ const named = (endpoint: Endpoint) =>
   endpoint.custom ? `${new URL(endpoint.url).host} (${endpoint.environment})` : endpoint.environment;
 
 /**
- * Where a command on `records` goes: where they were registered. What the user said may choose another scheme, not
+ * Where a command on `records` goes: where they were registered. The user's options may choose another scheme, not
  * another place.
  * @throws `ERR_USAGE` where the records, or a record and the user's words, lead to different places
  */

@@ -60,7 +60,7 @@ export interface Keystore {
   generate(name: string, options?: GenerateOptions): Promise<KeyRecord>;
 }
 
-/** What stands behind a keystore of the library. */
+/** The parts behind a keystore of the library. */
 interface Inner {
   readonly store: Store;
   signerOf(record: KeyRecord): Promise<Signer>;
@@ -178,7 +178,7 @@ export interface VerifyRequest {
 
 /**
  * Proves keys again: that their files are intact and belong together, and that a signed login grants the scope on record. What
- * is wrong with a key stands in the result.
+ * is wrong with a key is in the result.
  * @throws `ERR_NO_SUCH_NAME`, `ERR_RECORD_DAMAGED`, `ERR_INTERRUPTED`, and what the login of `account` throws
  */
 export async function verify(

@@ -28,7 +28,7 @@ interface AuthServerFlags extends TokenStoreOptions {
 /** How often changed certificates and clients are looked for. */
 const RELOAD_EVERY_MS = 1_000;
 
-/** What tells one state of a file from another; `gone` where it cannot be read. */
+/** Identifies one state of a file; `gone` if it cannot be read. */
 function versionOf(path: string): string {
   const stats = statSync(path, { throwIfNoEntry: false });
   return stats === undefined ? 'gone' : `${stats.ino}:${stats.mtimeMs}:${stats.size}`;
@@ -126,7 +126,7 @@ async function metricsIfInstalled(cx: Context, wanted: boolean): Promise<Metrics
   }
 }
 
-/** Tells systemd, if it started this process, how far it is (sd_notify(3)); its own program speaks for us. */
+/** Notifies systemd (sd_notify(3)), if it started this process, through `systemd-notify`. */
 async function notifySystemd(cx: Context, state: string): Promise<void> {
   if (!cx.host.env.NOTIFY_SOCKET) return;
   const { execFile } = await import('node:child_process');

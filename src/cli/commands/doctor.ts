@@ -27,7 +27,7 @@ function lines(out: Printer, { check, name, ok, detail, fix }: Finding): string[
   return fix === null ? [line] : [line, `    ${ok === false ? 'fix' : 'you could'}: ${fix}`];
 }
 
-/** The finding as it could be said of any key. */
+/** The finding without the name of its key. */
 const ofAnyKey = ({ name, fix, ...finding }: Finding): Omit<Finding, 'name'> => ({
   ...finding,
   fix: fix?.replaceAll(/\S+/g, (word) => (word === name ? '<name>' : word)) ?? null,

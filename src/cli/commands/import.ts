@@ -18,7 +18,7 @@ interface ImportFlags {
 }
 
 /**
- * Of a seed that can be a public key, somebody must say that it is none: whoever knows a public key that was stored as a
+ * A seed that could be a public key needs the user's confirmation that it is not: whoever knows a public key that was stored as a
  * seed has the private key. One seed in 16 is asked about. That of a key in the keystore is refused.
  */
 async function requireSecretSeed(cx: Context, key: PrivateKey): Promise<void> {

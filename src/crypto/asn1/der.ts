@@ -145,12 +145,12 @@ export function berOutline(bytes: Uint8Array, count: number): readonly OutlineVa
   return values;
 }
 
-/** A primitive node, universal unless said otherwise. */
+/** A primitive node; of the universal class by default. */
 export function primitive(tag: number, contents: Uint8Array, tagClass: DerNode['class'] = 'universal'): DerNode {
   return { class: tagClass, tag, children: null, contents };
 }
 
-/** A constructed node, universal unless said otherwise. */
+/** A constructed node; of the universal class by default. */
 export function constructed(
   tag: number,
   children: readonly DerNode[],

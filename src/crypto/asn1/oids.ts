@@ -13,7 +13,7 @@ const EC_OID = '1.2.840.10045.2.1';
 
 /**
  * Ed25519 under an OID from before RFC 8410: draft-josefsson-pkix-eddsa (net.i2p.crypto.eddsa before 0.2.0), GnuPG. What
- * stands inside differs with the draft, so it is named and not read.
+ * it contains differs between drafts, so it is named and not read.
  */
 const OLD_ED25519: ReadonlyMap<string, string> = new Map([
   ['1.3.101.100', 'Ed25519 under its old draft OID 1.3.101.100'],

@@ -17,7 +17,7 @@ import { parseEncryptedPkcs8 } from './encrypted-pkcs8.js';
 import { refuseCrl, refusePkcs7, refusePkcs12, refuseRequest } from './unsupported-formats.js';
 
 /**
- * The key or certificate in a DER document, told by its structure.
+ * The key or certificate in a DER document, recognised by its structure.
  * @throws ERR_KEY_UNREADABLE for no DER or an unknown structure; ERR_KEY_UNSUPPORTED, by name, for well-known structures
  * that are no key of ours
  */
@@ -117,7 +117,7 @@ function isPkcs7(bytes: Uint8Array): boolean {
   return outer?.identifier === SEQUENCE && isContentType(type);
 }
 
-/** Whether the value is an OID of PKCS#7, which stands for what a ContentInfo holds. */
+/** Whether the value is an OID of PKCS#7, the content type of a ContentInfo. */
 function isContentType(value: OutlineValue | undefined): boolean {
   return value?.identifier === TAG.oid && equalBytes(value.contents.subarray(0, PKCS7_ARC.length), PKCS7_ARC);
 }

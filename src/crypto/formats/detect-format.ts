@@ -129,7 +129,7 @@ function itemOfBlock(block: PemBlock): Item {
   return item;
 }
 
-/** The key in a block, told by its content: tools disagree about labels. */
+/** The key in a block, recognised by its content: tools disagree about labels. */
 function itemOfContent(label: string, bytes: Uint8Array): Item {
   if (isOpensshPrivate(bytes)) return opensshItem(bytes);
   if (label === 'OPENSSH PRIVATE KEY' && bytes[0] !== SEQUENCE) return opensshItem(bytes);

@@ -61,7 +61,7 @@ export function restoreKeyText(input: string): string {
   );
 }
 
-/** Drops from each line what stands before and behind the BEGIN line, but for white space. */
+/** Removes the prefix and suffix of the BEGIN line, except white space, from each line. */
 function undecorate(text: string): string {
   const [, left = '', right = ''] = /^([^\n]*)-----BEGIN [A-Z0-9 .#-]+-----([^\n]*)$/m.exec(text) ?? [];
   const [before, after] = [left.trim(), right.trim()];

@@ -22,12 +22,12 @@ export interface ParseOptions {
   readonly engine?: Engine;
 }
 
-/** What an input is, as far as it can be told without a passphrase. */
+/** What an input is, as far as it can be determined without a passphrase. */
 export interface KeyDescription {
   readonly kind: 'private' | 'public' | 'certificate';
   readonly format: KeyFormat;
   readonly encrypted: boolean;
-  /** For `raw-seed`: what is odd about the seed, as a sentence, where it may well be something else. */
+  /** For `raw-seed`: what is odd about the seed, as a sentence, if it may be something else. */
   readonly warning?: string;
 }
 

@@ -35,7 +35,7 @@ export interface SerialisePrivateOptions<F extends PrivateFormat = PrivateFormat
 /** How to write a public key. */
 export interface SerialisePublicOptions<F extends PublicFormat = PublicFormat> {
   readonly format: F;
-  /** For `ssh`: stands at the end of the line. */
+  /** For `ssh`: the comment at the end of the line. */
   readonly comment?: string | undefined;
 }
 

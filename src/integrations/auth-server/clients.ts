@@ -69,7 +69,7 @@ function checkedScope(words: string, at: string): string {
   }
 }
 
-/** The client whose secret has this hash (hex); every client is compared, so that the time tells nothing. */
+/** The client whose secret has this hash (hex); every client is compared, so that the time reveals nothing. */
 export function clientOf(clients: readonly Client[], hash: string): Client | null {
   return clients.filter(({ secretHash }) => isSameHash(hash, secretHash))[0] ?? null;
 }

@@ -32,10 +32,10 @@ export interface ServedKey {
   timestampMs(): number;
 }
 
-/** Where processes share tokens, what happens while that is away, and who is told. */
+/** The store in which processes share tokens, what happens while it cannot be reached, and who is notified. */
 export type TokenSharing = Pick<SharedTokenOptions, 'store' | 'whenAway' | 'onNote'>;
 
-/** What a probe is told of a key. */
+/** What a probe is answered about a key. */
 interface KeyStatus {
   readonly name: string;
   readonly ready: boolean;

@@ -92,7 +92,7 @@ export function signStream(exchange: CcxtStreaming, login: CcxtLogin): void {
     const lifeMs = (typeof expiresInS === 'number' ? Math.max(1, expiresInS) : 1) * 1000;
     logins.set(client, { message, relyUntilMs: performance.now() + usableForMs(lifeMs) });
     const renew = () => {
-      // who asks next is told why, where this fails
+      // if this fails, the next caller gets the reason
       if (isCurrent(client)) start(client, client).catch(() => logins.delete(client));
     };
     startTimer(renewAfterMs(lifeMs), renew).unref();

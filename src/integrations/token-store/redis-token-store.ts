@@ -93,7 +93,7 @@ export async function redisTokenStore(options: RedisTokenStoreOptions): Promise<
     } catch (cause) {
       if (onLate !== undefined) sent?.then(onLate, () => {});
       awayUntilMs = performance.now() + AWAY_MS;
-      // while it tries to connect, the client tells only its listener why it cannot
+      // while it tries to connect, the client reports the reason for a failure only to its listener
       if (client.isReady !== false) lastError = cause;
       throw away(name, lastError ?? cause);
     }
@@ -243,7 +243,7 @@ const TAG_BYTES = 16;
 
 /** Encrypts what leaves the host, under a key that the hosts of a fleet share. */
 interface Sealer {
-  /** A name that does not tell what it stands for. */
+  /** A name that does not reveal what it identifies. */
   nameOf(text: string): string;
   /** AES-256-GCM, bound to `context`: it opens under the same context only. Base64. */
   seal(context: string, text: string): string;

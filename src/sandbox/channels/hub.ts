@@ -10,7 +10,7 @@ export type HubEvent = Report | { readonly accountId: number; readonly login: Ac
 export interface Channel {
   /** Scope groups of which the listener must be able to read one; null for a public channel. */
   readonly readableBy: readonly ScopeGroup[] | null;
-  /** What each listener is told on subscribing. */
+  /** What each listener gets on subscribing. */
   first?(): readonly unknown[];
   /** How often `tick` is asked what there is to say; `count` starts with 1. */
   readonly everyMs?: number;

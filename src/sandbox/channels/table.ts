@@ -213,7 +213,7 @@ function family(name: string, pattern: string, open: ChannelFamily['open']): Cha
   return { name, pattern: new RegExp(`^${pattern}$`), open };
 }
 
-/** The channels of an index: what they say at once and every second of its price, which stands still. */
+/** The channels of an index, which notify at once and every second of its constant price. */
 function indexFamily(name: string, say: (index: string, price: number, nowMs: number) => unknown): ChannelFamily {
   const pattern = `${name.replace('.', '\\.')}\\.((btc|eth)_usdc?)`;
   return family(`${name}.{index_name}`, pattern, ({ exchange }, index = '', base = '') => {

@@ -38,7 +38,7 @@ export function isUsable(key: ApiKey, peer: string): boolean {
   return key.enabled && isAllowed(key.allowed, peer);
 }
 
-/** The key of `clientId`; whoever runs the sandbox is told of an unknown one. */
+/** The key of `clientId`; an unknown one is reported to whoever runs the sandbox. */
 export function knownKey(exchange: Exchange, clientId: string): ApiKey | undefined {
   const key = exchange.accounts.key(clientId);
   if (key === undefined) exchange.remark('unknown-client', clientId);

@@ -158,7 +158,7 @@ function isLoggedInOn(call: Call, key: ApiKey): boolean {
   return call.connection?.grant?.key === key && call.connection.grant.session === null;
 }
 
-/** A login beyond the limit ends the oldest session; its connection stays open and is not told. */
+/** A login beyond the limit ends the oldest session; its connection stays open and is not notified. */
 function endOldestSessions(exchange: Exchange, key: ApiKey): void {
   const limit = exchange.sessionsPerKey;
   if (limit !== null) exchange.grants.keepNewest(key, limit - 1, exchange.now());

@@ -37,7 +37,7 @@ export interface Placer {
   readonly connectionId: number | null;
 }
 
-/** `private/buy` and `private/sell`. @throws RpcError for an order that is not taken; then nothing has changed */
+/** `private/buy` and `private/sell`. @throws RpcError for an order that is refused; then nothing has changed */
 export function place(exchange: Exchange, placer: Placer, request: OrderRequest): OrderAnswer {
   const { instrument, label, timeInForce, postOnly, rejectPostOnly, reduceOnly, type, direction } = request;
   checkSteps(request);
@@ -187,7 +187,7 @@ function enter(exchange: Exchange, placer: Placer, asked: Order): OrderAnswer {
     const left = rounded(taker.amount - taker.filled_amount);
     if (left <= 0) break;
     if (entry?.accountId === accountId) {
-      // Deribit's default against self-trading: the order in the book gives way.
+      // Deribit's default against self-trading: the order in the book is cancelled.
       reportOf(accountId).orders.push(exchange.orders.put(accountId, { ...entry.order, order_state: 'cancelled' }));
       continue;
     }

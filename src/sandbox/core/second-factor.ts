@@ -107,7 +107,7 @@ function digest({ method, clientId, params }: ProtectedRequest): string {
 
 const stepMs = 30_000;
 
-/** The time step (RFC 6238 §4.2) that `timeMs` lies in. */
+/** The time step (RFC 6238 §4.2) of `timeMs`. */
 export function totpStep(timeMs: number): number {
   return Math.floor(timeMs / stepMs);
 }

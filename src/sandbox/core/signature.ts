@@ -59,7 +59,7 @@ export function hmacHex(secret: string, message: string): string {
   return createHmac('sha256', secret).update(message).digest('hex');
 }
 
-/** Compares secrets in a time that tells nothing but their length. */
+/** Compares secrets in a time that depends only on their length. */
 export function sameText(expected: string, given: string): boolean {
   const left = Buffer.from(expected);
   const right = Buffer.from(given);

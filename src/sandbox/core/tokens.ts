@@ -154,7 +154,7 @@ export class Grants {
   }
 }
 
-/** What tells sessions of a key apart; null for a login over HTTP, which opens no session. */
+/** What distinguishes the sessions of a key; null for a login over HTTP, which opens no session. */
 function sessionOf({ session, connectionId }: Grant): string | number | null {
   return session?.sid ?? connectionId;
 }

@@ -81,7 +81,7 @@ function argumentOf({ name, arg }: FaultSpec): string | null {
  */
 type Phase = 'request' | 'handling' | 'answer' | 'always';
 
-/** What stands after the colon. Of a list of words the first is the default. */
+/** The argument after the colon. The first word of a list is the default. */
 type Argument = 'none' | 'count' | 'count?' | 'integer' | 'scope?' | readonly [string, ...string[]];
 
 interface FaultKind {

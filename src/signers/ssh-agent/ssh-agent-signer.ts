@@ -59,7 +59,7 @@ export async function sshAgentSigner(options: SshAgentSignerOptions): Promise<Ss
   );
 }
 
-/** A refusal has no reason in the protocol: the list of keys tells the likely one. */
+/** A refusal has no reason in the protocol: the list of keys shows the likely one. */
 async function explainRefusal(agent: AgentConnection, identity: AgentIdentity): Promise<DeribitKeysError> {
   const identities = await listIdentities(agent);
   const { fingerprint } = identity;

@@ -178,7 +178,7 @@ export function vaultClient(options: VaultOptions): VaultClient {
     return session.token;
   };
 
-  /** Vault answers 403 for a token that is not valid and for one that lacks a policy: asking for the token itself tells. */
+  /** Vault answers 403 for a token that is not valid and for one that lacks a policy: looking up the token itself shows which. */
   const explainForbidden = async (key: string, answer: Answer, token: Secret | undefined) => {
     const self =
       token === undefined

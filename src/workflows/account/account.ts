@@ -56,7 +56,7 @@ export async function accountKeys(
   });
 }
 
-/** Adds a line to the audit log; one that cannot be written is told, and does not hide what the exchange did. */
+/** Adds a line to the audit log; a failure is only noted, so that it does not hide what the exchange did. */
 export async function audit({ store, onNote }: WorkflowContext, note: AuditNote): Promise<boolean> {
   try {
     await store.audit(note);
@@ -72,7 +72,7 @@ export const messageOf = (error: unknown) => (error instanceof Error ? error.mes
 /** The code of an error for the audit log. */
 export const outcomeOf = (error: unknown) => (isDeribitKeysError(error) ? error.code : 'ERR_INTERNAL');
 
-/** A failure of the keystore after the exchange did what it was asked, which is told first: `done` is a sentence. */
+/** A failure of the keystore after the exchange did what was asked; `done` is a sentence that says so and comes first. */
 export function notRecorded(
   error: unknown,
   done: string,

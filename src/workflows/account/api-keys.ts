@@ -172,7 +172,7 @@ export const DOCUMENTED_KEY_LIMIT = 8;
 
 /**
  * How many more keys an account with `present` keys can have; null where that is unknown: an account with more keys than
- * documented has another limit, which only a refusal of the exchange tells.
+ * documented has another limit, which only a refusal of the exchange shows.
  */
 export function roomForKeys(present: number): number | null {
   return present > DOCUMENTED_KEY_LIMIT ? null : DOCUMENTED_KEY_LIMIT - present;

@@ -73,7 +73,7 @@ export async function shownFingerprint(apiKey: ApiKey): Promise<string | null> {
   return key === null ? null : fingerprint(key);
 }
 
-/** Rules 1 and 2 for a record whose key files are not opened: whether `key` is the key that it stands for. */
+/** Rules 1 and 2 for a record whose key files are not opened: whether `key` is the key of the record. */
 export function isKeyOf(
   record: Pick<KeyRecord, 'clientId' | 'fingerprint'>,
   key: { readonly clientId: string; readonly fingerprint: string | null },

@@ -47,7 +47,7 @@ export interface Diagnosis {
 /**
  * Looks for what is wrong, changes nothing but what dead commands left behind, and returns each check's finding with the
  * command that fixes it.
- * @throws `ERR_USAGE` for a starting point that leads nowhere, `ERR_INTERRUPTED`; all else stands in the findings
+ * @throws `ERR_USAGE` for a starting point that leads nowhere, `ERR_INTERRUPTED`; everything else is in the findings
  */
 export async function doctor(context: WorkflowContext, request: DoctorRequest): Promise<Diagnosis> {
   const { clientId, target, loginWords: by = '--as <another key>' } = request;

@@ -176,7 +176,7 @@ async function unlinked(record: KeyRecord, publicKey: PublicKey | null, account:
   return [];
 }
 
-/** A key that no record speaks of, looked for by its client id or its public half. */
+/** A key without a record, looked for by its client id or its public half. */
 async function examineUnmanaged(
   context: WorkflowContext,
   {

@@ -90,7 +90,7 @@ async function privateFile(
   });
 }
 
-/** What the file is without opening it; null where that cannot be told. */
+/** What the file is, without opening it; null if that cannot be determined. */
 export async function describe(path: string): Promise<KeyDescription | null> {
   try {
     const content = await readFileOrNull(path);
@@ -217,7 +217,7 @@ async function publicHalf(context: WorkflowContext, record: KeyRecord, notes: No
   }
 }
 
-/** The stages of opening a private key, in their order: one fails, and those behind it cannot be told. */
+/** The stages of opening a private key, in order: after one that fails, the others cannot be checked. */
 export type Stage = 'file' | 'permissions' | 'format' | 'passphrase' | 'strength' | 'record-matches';
 
 const STAGE_OF: Partial<Readonly<Record<ErrorCode, Stage>>> = {

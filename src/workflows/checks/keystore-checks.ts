@@ -182,7 +182,7 @@ export function registration(record: KeyRecord, by: string): Finding {
   }
 }
 
-/** Where the key belongs, null where that cannot be told; and whether the user's words lead there as well. */
+/** Where the key belongs (null if unknown), and whether the options of the command lead there, too. */
 export function placeOfRecord(
   choice: EndpointSelection,
   record: KeyRecord,

@@ -84,7 +84,7 @@ interface Case extends Evidence {
 
 /**
  * The checks of a registered key against the exchange, in their order; the verdict on the login comes last, so that
- * what explains a refusal stands before it.
+ * what explains a refusal comes before it.
  */
 export async function checkOnExchange(evidence: Evidence): Promise<Finding[]> {
   const { record, clientId, apiKeys, endpointView } = evidence;

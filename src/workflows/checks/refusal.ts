@@ -83,7 +83,7 @@ function inOneLine(clientId: string): string {
   return /[\s\p{C}]/u.test(clientId) ? JSON.stringify(clientId) : clientId;
 }
 
-/** What the keystore, or the look of the input, gives away. */
+/** Reasons that the keystore, or the form of the input, shows. */
 async function knownReasons(context: WorkflowContext, { record, clientId, secret }: LoginAttempt): Promise<string[]> {
   const reasons: string[] = [];
   const spoiltId = describeSpoiltText(clientId);

@@ -43,7 +43,7 @@ function summary(check: CheckName, findings: readonly (Finding | undefined)[], f
 /**
  * Proves anew what can be proved of the keys: that the files are intact and belong together, that a signed login works
  * and grants the scope on record; and, with `account`, that the exchange holds the same key, once, enabled, with that
- * scope (for keys of the same endpoint). The checks are the doctor's; what is wrong with a key stands in the result.
+ * scope (for keys of the same endpoint). The checks are the doctor's; what is wrong with a key is in the result.
  * @throws `ERR_INTERRUPTED`, and what the login of `account` throws
  */
 export async function verify(

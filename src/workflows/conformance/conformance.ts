@@ -142,7 +142,7 @@ async function readPrefixes(path: string): Promise<readonly string[]> {
       return prefixes;
     }
   } catch {
-    // told below
+    // reported below
   }
   throw new DeribitKeysError('ERR_RECORD_DAMAGED', `the journal ${path} is damaged`, {
     hint: "look for API keys named cf_… on Deribit's web page, remove them, and delete that file",

@@ -226,7 +226,7 @@ function oneOf<const T extends string | number>(node: PolicyNode, choices: reado
   return found;
 }
 
-/** Runs a check that knows nothing of the document; its errors are told with the path. */
+/** Runs a check that knows nothing of the document; its errors get the path. */
 function checked<T>({ path }: PolicyNode, words: string, check: (words: string) => T): T {
   try {
     return check(words);

@@ -14,7 +14,7 @@ import { lookAgain, type Plan, proveAndFinish, type Registration } from './proof
 import { type Attempt, removeTwins } from './rollback.js';
 
 /*
- * The life of a registration, as the record tells it. Each arrow is on disk before the next request is sent.
+ * The life of a registration, as the record shows it. Each arrow is on disk before the next request is sent.
  *
  *   local --> pending --create--> pending, client id known --prove, whitelist--> registered
  *     ^          |  refused for sure      |  proof failed: the new key is removed again
@@ -224,7 +224,7 @@ function answersForAnother({ keyId, clientId }: ApiKey): DeribitKeysError {
   return new DeribitKeysError('ERR_PROTOCOL', message);
 }
 
-/** A failure after which the key may be on the exchange: that is told before anything else. */
+/** A failure after which the key may be on the exchange: the message says so. */
 function answerLost(error: unknown, name: string): unknown {
   if (!isDeribitKeysError(error)) return error;
   return error.with({

@@ -69,7 +69,7 @@ export async function rollBack(
   const { context, locked } = attempt;
   const { keyId, clientId } = apiKey;
   const what = `the exchange did not record the key "${pending.name}" as it was sent; ${differences.join('; ')}`;
-  /** What the exchange has is told whether or not the keystore can note it down. */
+  /** The state of the exchange is reported whether or not the keystore can record it. */
   const note = (record: KeyRecord, outcome?: string) =>
     locked.save(record, { action: 'remove', ...defined({ outcome }) }).catch((error: unknown) => {
       context.onNote?.(`the keystore could not be brought up to date: ${messageOf(error)}`);

@@ -21,7 +21,7 @@ import {
 } from './start.js';
 
 /*
- * A rotation, as its journal tells it (see keystore/journal.ts). Both keys are enabled from the moment that the successor
+ * A rotation, as its journal shows it (see keystore/journal.ts). Both keys are enabled from the moment that the successor
  * is registered until the old one is disabled, which is after the successor was proved to log in.
  *
  *   inspect the account -> journal -> make the successor -> register and prove it -> promote it -> grace
