@@ -102,7 +102,7 @@ export function keyService(service: ServiceDefinition): KeyService {
     incomplete: (what) => signerError(`${name} ${what}`, hints.other),
     nameTaken: (key) =>
       new DeribitKeysError('ERR_NAME_TAKEN', `${name} has a key ${key} already`, {
-        hint: 'use it with deribit-keys add-kms, or choose another --key-id',
+        hint: `use it with: deribit-keys add-kms <name> --provider <aws|gcp|azure> --key-id ${key}; or choose another --key-id`,
       }),
     signer: (publicKey, key, requestSignature) =>
       remoteSigner(publicKey, `the key ${key} of ${name}`, requestSignature),

@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import ts from 'typescript';
@@ -97,7 +98,8 @@ describe('a hint of the program', () => {
       ['az', '--vault-name --name --enabled --id'],
       ['gcloud', '--keyring --location --key'],
       ['systemd-notify', '--pid --ready'],
-      ['age', '--decrypt --passphrase'],
+      ['age', '--decrypt --passphrase --output'],
+      ['gpg', '--output --decrypt'],
     ].flatMap(([, options = '']) => options.split(' ')),
   );
 
@@ -153,6 +155,23 @@ describe('a command that the program advises', () => {
     const [listKeys = [], remove = []] = adviceIn(full);
     expect((await cli(listKeys)).stdout).toContain(sandbox.clientId);
     expect(remove.join(' ')).toContain(`api-keys remove ${login.join(' ')} <which>`);
+  });
+
+  it.skipIf(process.platform === 'win32')('works as it stands for a file: its folder and its mode', async () => {
+    const folder = temporaryFolder();
+    const env = { DERIBIT_KEYS_DIR: join(folder, 'keys') };
+    await cli(['generate', 'bot'], { env });
+    const follow = async (argv: readonly string[], pattern: RegExp) => {
+      const { exitCode, stderr } = await cli(argv, { env });
+      expect(exitCode).not.toBe(0);
+      execFileSync('/bin/sh', ['-ec', pattern.exec(stderr)?.[1] ?? `false # ${stderr}`]);
+      expect(await cli(argv, { env })).toMatchObject({ exitCode: 0 });
+    };
+    await follow(['export', 'bot', '--out', join(folder, "it's new", 'bot.pem')], /\((mkdir -p [^\n]*)\)/);
+    chmodSync(join(env.DERIBIT_KEYS_DIR, 'bot.pem'), 0o644);
+    await follow(['sign', 'bot', '--client-id', 'AbCdEf12'], /^hint: run: (chmod 600 .*)$/m);
+    chmodSync(env.DERIBIT_KEYS_DIR, 0o777);
+    await follow(['sign', 'bot', '--client-id', 'AbCdEf12'], /^hint: run: (chmod go-w .*)$/m);
   });
 
   it('does not repeat what it says itself', () => {

@@ -14,19 +14,18 @@ const named =
   () =>
     refuseKind(`this is ${what}`, hint);
 
-const refusePgp = named(
-  'a PGP key or message',
-  'Deribit does not accept PGP keys: make a key with deribit-keys generate <name>',
-);
+const refusePgp = named('a PGP key', 'Deribit does not accept PGP keys: make a key with deribit-keys generate <name>');
 export const refuseCrl = named('a certificate revocation list', GIVE_KEY);
 const refuseJks = named(
   'a Java keystore',
   `convert it: keytool -importkeystore -srckeystore <file> -destkeystore key.p12 -deststoretype PKCS12, then: openssl pkcs12 -in key.p12 -nocerts ${OUT}`,
 );
-const refuseAge = named(
-  'an age key or file',
-  'an age key only encrypts: make a signing key with deribit-keys generate <name>',
+const refusePgpMessage = named(
+  'a file that PGP encrypted',
+  'decrypt it first: gpg --output <new file> --decrypt <file>',
 );
+const refuseAgeFile = named('a file that age encrypted', 'decrypt it first: age --decrypt --output <new file> <file>');
+const refuseAge = named('an age key', 'an age key only encrypts: make a signing key with deribit-keys generate <name>');
 const refuseNss = named(
   'a database of NSS (Firefox, Thunderbird)',
   `extract the key: pk12util -o key.p12 -d sql:<folder> -n <name of the key>, then: openssl pkcs12 -in key.p12 -nocerts ${OUT}`,
@@ -81,7 +80,7 @@ const LABELS: ReadonlyMap<string, Refusal> = new Map<string, Refusal>([
   ['PKCS #7 SIGNED DATA', () => refusePkcs7('PEM')],
   ['CMS', () => refusePkcs7('PEM')],
   ['PKCS12', () => refusePkcs12(new Uint8Array())],
-  ['AGE ENCRYPTED FILE', refuseAge],
+  ['AGE ENCRYPTED FILE', refuseAgeFile],
   ['SSH2 PUBLIC KEY', refuseSsh2Public],
   ['EC PARAMETERS', () => refuseAlgorithm('EC parameters')],
   ['DSA PARAMETERS', () => refuseAlgorithm('DSA parameters')],
@@ -108,6 +107,7 @@ const LABELS: ReadonlyMap<string, Refusal> = new Map<string, Refusal>([
 
 /** The refusal of a PEM block that is well known and holds no key of ours; null for any other label. */
 export function refuseLabel(label: string): DeribitKeysError | null {
+  if (label === 'PGP MESSAGE') return refusePgpMessage();
   return label.startsWith('PGP ') ? refusePgp() : (LABELS.get(label)?.() ?? null);
 }
 
@@ -120,11 +120,13 @@ const PUTTYGEN = 'puttygen <file> -O private-openssh-new -o <new file>';
 
 /** What a text begins with, or has in it, that makes it some other well-known thing. */
 const TEXTS: readonly (readonly [RegExp, Refusal])[] = [
+  [/-----BEGIN PGP MESSAGE/, refusePgpMessage],
   [/-----BEGIN PGP /, refusePgp],
   [/^---- BEGIN SSH2 PUBLIC KEY ----/m, refuseSsh2Public],
   [/^---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----/m, named('an ssh.com private key', `convert it: ${PUTTYGEN}`)],
   [/^SSH PRIVATE KEY FILE FORMAT/, named('an SSH version 1 key', 'make a new key: deribit-keys generate <name>')],
-  [/^AGE-(?:SECRET-KEY|PLUGIN)-|^age1[0-9a-z]+$|^age-encryption\.org\//m, refuseAge],
+  [/^AGE-(?:SECRET-KEY|PLUGIN)-|^age1[0-9a-z]+$/m, refuseAge],
+  [/^age-encryption\.org\//, refuseAgeFile],
   [
     /^[0-9a-f]{8}:? +(?:[0-9a-f]{2,4} ){4}/,
     named('a hex dump', 'turn it into the file again: xxd -r <file> > <new file>'),
@@ -213,14 +215,18 @@ const MAGICS: readonly (readonly [Uint8Array, Refusal])[] = [
   [utf8Bytes('RSA2'), named('a key blob of Windows CNG', 'export it as PEM: RSA.ExportPkcs8PrivateKeyPem()')],
   [utf8Bytes('RSA3'), named('a key blob of Windows CNG', 'export it as PEM: RSA.ExportPkcs8PrivateKeyPem()')],
   [utf8Bytes('== ed25519v1-'), named('a key of a Tor onion service', `it holds no seed: ${MAKE_KEY}`)],
+  // a session key of version 4 under a passphrase, or of version 3 for X25519 or RSA (RFC 9580 §5.1, §5.3)
+  ...['8c0d04', '845e03', '85010c03', '85018c03', '85020c03'].map(
+    (magic) => [hexToBytes(magic), refusePgpMessage] as const,
+  ),
   [utf8Bytes('%PDF-'), named('a PDF document', GIVE_KEY)],
   [hexToBytes('89504e47'), named('a picture', GIVE_KEY)],
   [hexToBytes('ffd8ff'), named('a picture', GIVE_KEY)],
-  [hexToBytes('1f8b'), named('a gzip file', 'unpack it first: gunzip <file>')],
-  [hexToBytes('504b0304'), named('a zip file', 'unpack it first: unzip <file>')],
-  [hexToBytes('fd377a585a00'), named('an xz file', 'unpack it first: unxz <file>')],
-  [utf8Bytes('BZh'), named('a bzip2 file', 'unpack it first: bunzip2 <file>')],
-  [hexToBytes('28b52ffd'), named('a zstd file', 'unpack it first: unzstd <file>')],
+  [hexToBytes('1f8b'), named('a gzip file', 'unpack it first: gunzip < <file> > <new file>')],
+  [hexToBytes('504b0304'), named('a zip file', 'unpack it first: unzip -p <file> > <new file>')],
+  [hexToBytes('fd377a585a00'), named('an xz file', 'unpack it first: unxz < <file> > <new file>')],
+  [utf8Bytes('BZh'), named('a bzip2 file', 'unpack it first: bunzip2 < <file> > <new file>')],
+  [hexToBytes('28b52ffd'), named('a zstd file', 'unpack it first: unzstd < <file> > <new file>')],
   [
     hexToBytes('004749544352595054'),
     named('a file that git-crypt encrypted', 'unlock the repository: git-crypt unlock'),

@@ -101,7 +101,7 @@ export const KMS_KIND: SignerKind<KmsLocation, KmsTarget> = {
   kind: 'kms',
   add: {
     command: 'add-kms',
-    description: 'use a key that AWS KMS, Google Cloud KMS or Azure Key Vault holds',
+    description: 'Use a key that AWS KMS, Google Cloud KMS or Azure Key Vault holds',
     examples: [
       '--provider aws --key-id alias/bot --region eu-central-1',
       '--provider gcp --key-id projects/p/locations/l/keyRings/r/cryptoKeys/bot/cryptoKeyVersions/1',

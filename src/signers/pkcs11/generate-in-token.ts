@@ -99,7 +99,9 @@ function requireFreeLabel(session: Session, label: string): void {
   throw new DeribitKeysError(
     'ERR_NAME_TAKEN',
     `the token "${session.token.label}" has a key labelled "${label}" already`,
-    { hint: 'use it with deribit-keys add-token, or choose another --token-label' },
+    {
+      hint: `use it with: deribit-keys add-token <name> --module <file> --token "${session.token.label}" --label "${label}"; or choose another --token-label`,
+    },
   );
 }
 

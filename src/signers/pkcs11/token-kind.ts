@@ -32,7 +32,7 @@ export const TOKEN_KIND: SignerKind<TokenLocation, TokenTarget> = {
   kind: 'pkcs11',
   add: {
     command: 'add-token',
-    description: 'use a key that a PKCS#11 token holds: a smart card, an HSM, a cloud HSM, a TPM',
+    description: 'Use a key that a PKCS#11 token holds: a smart card, an HSM, a cloud HSM, a TPM',
     examples: [
       '--module /usr/lib/softhsm/libsofthsm2.so --token bots --label bot --pin-file pin.txt',
       '--module /usr/lib/x86_64-linux-gnu/opensc-pkcs11.so --token "PIV_II" --id 02',

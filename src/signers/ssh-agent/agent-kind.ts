@@ -33,7 +33,7 @@ export const AGENT_KIND: SignerKind<AgentLocation, AgentTarget> = {
   kind: 'ssh-agent',
   add: {
     command: 'add-agent',
-    description: 'use a key that a running ssh-agent holds',
+    description: 'Use a key that a running ssh-agent holds',
     examples: ['--comment bot@desk', '--fingerprint SHA256:… --socket ~/.1password/agent.sock'],
   },
   make: {

@@ -104,7 +104,7 @@ export const VAULT_KIND: SignerKind<VaultLocation, VaultTarget> = {
   kind: 'vault',
   add: {
     command: 'add-vault',
-    description: 'use a key that the transit engine of HashiCorp Vault holds',
+    description: 'Use a key that the transit engine of HashiCorp Vault holds',
     examples: [
       '--address https://vault.internal:8200 --key bot',
       '--address https://vault.internal:8200 --key bot --vault-auth kubernetes --vault-role bots',

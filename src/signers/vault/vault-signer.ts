@@ -137,7 +137,7 @@ export async function generateInVault(options: GenerateInVaultOptions): Promise<
     const path = keyPath(mount, key);
     if ((await client.ask(key, { method: 'GET', path })) !== null) {
       throw new DeribitKeysError('ERR_NAME_TAKEN', `Vault has a key ${mount}/${key} already`, {
-        hint: 'use it with deribit-keys add-vault, or choose another --key',
+        hint: `use it with: deribit-keys add-vault <name> --address <url> --mount ${mount} --key ${key}; or choose another --key`,
       });
     }
     const body = {

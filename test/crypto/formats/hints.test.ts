@@ -29,7 +29,12 @@ const file = (name: string) => new Uint8Array(readFileSync(join(folder, name)));
 function commandsIn(hint: string): readonly string[] {
   return hint
     .split(/, then: |; /)
-    .flatMap((part) => /(?:^|: )((?:openssl|ssh-keygen|puttygen|keytool|printf) .*)$/.exec(part)?.[1] ?? []);
+    .flatMap(
+      (part) =>
+        /(?:^|: )((?:openssl|ssh-keygen|puttygen|keytool|printf|gunzip|unzip|unxz|bunzip2|unzstd|xxd|age|gpg) .*)$/.exec(
+          part,
+        )?.[1] ?? [],
+    );
 }
 
 let count = 0;
@@ -47,7 +52,7 @@ async function follow(name: string, options: Readonly<Record<string, string>> = 
   for (const command of commands) {
     const [program = '', ...rest] = command.replaceAll('<file>', work).replaceAll('<new file>', out).split(' ');
     const more = options[program] ?? '';
-    // keytool wants its command first; for the others, the options stand before a redirection.
+    // keytool wants its command first; for the others, the options stand before files and redirections.
     shell(
       program === 'keytool'
         ? `${command} ${more}`.replaceAll('<file>', work)
@@ -56,6 +61,40 @@ async function follow(name: string, options: Readonly<Record<string, string>> = 
   }
   return existsSync(join(folder, out)) ? file(out) : file(work);
 }
+
+/** Whether a program is there, and if so the commands that make a file for it. */
+const packers = [
+  ['gzip', '--version', 'gzip -c key.pem > packed'],
+  ['zip', '-v', 'zip -q packed.zip key.pem && mv packed.zip packed'],
+  ['xz', '--version', 'xz -c key.pem > packed'],
+  ['bzip2', '--help', 'bzip2 -c key.pem > packed'],
+  ['zstd', '--version', 'zstd -q -c key.pem > packed'],
+  ['xxd', '-v', 'xxd key.pem > packed'],
+  ['age', '--version', 'age-keygen -o age.txt 2>/dev/null && age -e -i age.txt -o packed key.pem'],
+  ['age', '--version', 'test -f age.txt || age-keygen -o age.txt 2>/dev/null; age -e -a -i age.txt -o packed key.pem'],
+  [
+    'gpg',
+    '--version',
+    'gpg --batch --quiet --homedir . --pinentry-mode loopback --passphrase pw --s2k-count 1024 -c -o packed key.pem',
+  ],
+  [
+    'gpg',
+    '--version',
+    'gpg --batch --quiet --homedir . --pinentry-mode loopback --passphrase pw --s2k-count 1024 -c -a -o packed key.pem',
+  ],
+] as const;
+
+describe.runIf(hasOpenssl)('the command that the hint names works on a file made by', () => {
+  test.each(packers.filter(([program, argument]) => hasProgram(program, argument)))('%s (%#)', async (_, __, pack) => {
+    shell(`rm -f packed; openssl genpkey -algorithm ed25519 -out key.pem; ${pack}`);
+    const key = await follow('packed', {
+      age: '-i age.txt',
+      gpg: '--batch --quiet --homedir . --pinentry-mode loopback --passphrase pw',
+    });
+    if (pack.startsWith('gpg')) shell('gpgconf --homedir . --kill all');
+    expect(fingerprint(await parsePrivateKey(key))).toBe(opensslFingerprint(file('key.pem')));
+  });
+});
 
 const OPENSSL = { openssl: '-passin env:PASS -passout env:PASS' };
 
