@@ -44,6 +44,8 @@ export interface FollowedKeystore {
 
 /** A rotation is noticed within this time. */
 const FOLLOW_MS = 500;
+/** A successor that could not be opened is tried again after this. */
+const REOPEN_MS = 2_000;
 
 /** Records that were read a moment ago, so that many sessions of one key read its file once. */
 const lately = new WeakMap<
@@ -107,6 +109,7 @@ export async function followKey(
     return { clientId, fingerprint, signer: await signer, holds: signer };
   };
   let used = await open(clientIdOf(record), record);
+  let failedMs = Number.NEGATIVE_INFINITY;
   return {
     record,
     followMs: FOLLOW_MS,
@@ -121,11 +124,17 @@ export async function followKey(
       });
       if (now !== null) {
         const clientId = clientIdOf(now);
-        if (clientId !== used.clientId || now.fingerprint !== used.fingerprint) used = await open(clientId, now);
+        if (clientId !== used.clientId || now.fingerprint !== used.fingerprint) {
+          used = await open(clientId, now).catch((error: unknown) => {
+            failedMs = performance.now();
+            throw error;
+          });
+        }
       }
       return { clientId: used.clientId, signer: used.signer };
     },
     async moved() {
+      if (performance.now() - failedMs < REOPEN_MS) return false;
       try {
         const now = await readLately(keystore, name);
         return now.state === 'registered' && now.clientId !== null && now.clientId !== used.clientId;

@@ -145,7 +145,7 @@ describe('A session', () => {
     };
     const session = await openSession({ keystore: away, name: 'bot', url: s.sandbox.wsUrl });
     afterTest(() => session.close());
-    fails = 2;
+    fails = 1;
     await rotate(s, '--grace', '1h');
     await expect.poll(() => session.clientId, { timeout: 60_000 }).not.toBe(s.clientId);
     expect(await session.request('private/get_account_summary', { currency: 'BTC' })).toMatchObject({
