@@ -52,6 +52,7 @@ export interface RpcFailure {
   readonly data?: unknown;
 }
 
+/** What a `DeribitKeysError` has beside its code and message. */
 export interface ErrorDetails {
   /** What the user can do next: one sentence, or a command. */
   readonly hint?: string;

@@ -4,6 +4,7 @@ import { type CryptoKey, subtle } from './engine/portable-signatures.js';
 import { PublicKey } from './keys.js';
 import { proveSigner, type Signer, signatureLength, signerError } from './signer.js';
 
+/** The arguments of {@link callbackSigner}. */
 export interface CallbackSignerOptions {
   /** A public key, or any text or bytes that `parsePublicKey` reads: an SPKI PEM or DER, a certificate … */
   readonly publicKey: PublicKey | string | Uint8Array;
@@ -28,6 +29,7 @@ export async function callbackSigner(options: CallbackSignerOptions): Promise<Si
   return signerOf(publicKey, sign, 'the callback');
 }
 
+/** The arguments of {@link cryptoKeySigner}. */
 export interface CryptoKeySignerOptions {
   /** A private key of WebCrypto for signatures: Ed25519, or RSASSA-PKCS1-v1_5 with SHA-256. It need not be extractable. */
   readonly privateKey: CryptoKey;

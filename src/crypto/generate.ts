@@ -8,10 +8,12 @@ import type { KeyAlgorithm, PrivateKey } from './keys.js';
 
 /** The lengths of the RSA keys that are generated, in bits. */
 export const RSA_SIZES = [2048, 3072, 4096] as const;
+/** The length of a generated RSA key, in bits. */
 export type RsaSize = (typeof RSA_SIZES)[number];
 
 const DEFAULT_RSA_SIZE: RsaSize = 3072;
 
+/** The kind of key that is generated. */
 export interface GenerateOptions {
   /** Default `ed25519`. */
   readonly type?: KeyAlgorithm;

@@ -31,6 +31,7 @@ export interface ApiKey {
   readonly timestampMs: number | null;
 }
 
+/** The options of every method on API keys; all of them may require a second factor. */
 export type ApiKeyOptions = SecondFactorOptions;
 
 /** What can be set when a key is made and each time it is changed. */
@@ -45,11 +46,13 @@ export interface ApiKeyFields {
   readonly asShown?: boolean | undefined;
 }
 
+/** The key that {@link createApiKey} makes. */
 export interface NewApiKey extends ApiKeyFields {
   /** SPKI PEM; a symmetric key is made where it is left out. */
   readonly publicKey?: string | undefined;
 }
 
+/** What {@link editApiKey} sets: the scope always, the rest where it is given. */
 export interface ApiKeyChange extends ApiKeyFields {
   readonly keyId: number;
   readonly enabled?: boolean | undefined;
@@ -57,6 +60,7 @@ export interface ApiKeyChange extends ApiKeyFields {
   readonly ipWhitelist?: readonly string[] | undefined;
 }
 
+/** Which API key: its numeric id in the account's list. */
 export interface ApiKeyId {
   readonly keyId: number;
 }
@@ -65,11 +69,13 @@ export interface ApiKeyId {
 export const API_KEY_FEATURES: readonly string[] = ['restricted_block_trades', 'block_trade_approval'];
 
 /*
- * One function for each method. All of them answer a second factor's challenge, and reject with `ERR_USAGE`, before
- * anything is sent, for a label, feature, address or id that the exchange does not accept.
+ * One function for each method. All of them answer a second factor's challenge.
  */
 
-/** Makes a key (`private/create_api_key`). A whitelist can only be set afterwards, by {@link editApiKey}. */
+/**
+ * Makes a key (`private/create_api_key`). A whitelist can only be set afterwards, by {@link editApiKey}.
+ * @throws `ERR_USAGE`, `ERR_SECOND_FACTOR_REQUIRED`, `ERR_SECOND_FACTOR_REFUSED`, and as `call` does
+ */
 export async function createApiKey(account: Account, params: NewApiKey, options?: ApiKeyOptions): Promise<ApiKey> {
   const { publicKey } = params;
   const sent = { ...fieldsSent(params), ...defined({ public_key: publicKey }) };
@@ -78,7 +84,10 @@ export async function createApiKey(account: Account, params: NewApiKey, options?
 
 const LIST = 'private/list_api_keys';
 
-/** All keys of the account (`private/list_api_keys`). */
+/**
+ * All keys of the account (`private/list_api_keys`).
+ * @throws `ERR_USAGE`, `ERR_SECOND_FACTOR_REQUIRED`, `ERR_SECOND_FACTOR_REFUSED`, and as `call` does
+ */
 export async function listApiKeys(account: Account, options?: ApiKeyOptions): Promise<readonly ApiKey[]> {
   const result = await withSecondFactor(account, { method: LIST, ...options });
   return listOf(LIST, result).map((item, i) => readApiKey(LIST, item, `[${i}].`));
@@ -120,7 +129,10 @@ function readable(item: Readonly<Record<string, unknown>>): Readonly<Record<stri
   };
 }
 
-/** Changes a key (`private/edit_api_key`); the scope must be given each time, what is left out stays. */
+/**
+ * Changes a key (`private/edit_api_key`); the scope must be given each time, what is left out stays.
+ * @throws `ERR_USAGE`, `ERR_SECOND_FACTOR_REQUIRED`, `ERR_SECOND_FACTOR_REFUSED`, and as `call` does
+ */
 export async function editApiKey(account: Account, params: ApiKeyChange, options?: ApiKeyOptions): Promise<ApiKey> {
   const { keyId, enabled, ipWhitelist, asShown } = params;
   const addresses = ipWhitelist === undefined || asShown ? ipWhitelist : checkAddresses(ipWhitelist);
@@ -128,24 +140,36 @@ export async function editApiKey(account: Account, params: ApiKeyChange, options
   return keyFrom(account, { method: 'private/edit_api_key', params: sent, ...options });
 }
 
-/** Lets a key log in again (`private/enable_api_key`). */
+/**
+ * Lets a key log in again (`private/enable_api_key`).
+ * @throws `ERR_USAGE`, `ERR_SECOND_FACTOR_REQUIRED`, `ERR_SECOND_FACTOR_REFUSED`, and as `call` does
+ */
 export async function enableApiKey(account: Account, { keyId }: ApiKeyId, options?: ApiKeyOptions): Promise<ApiKey> {
   return keyFrom(account, { method: 'private/enable_api_key', params: { id: checkId(keyId) }, ...options });
 }
 
-/** Keeps a key from logging in (`private/disable_api_key`). */
+/**
+ * Keeps a key from logging in (`private/disable_api_key`).
+ * @throws `ERR_USAGE`, `ERR_SECOND_FACTOR_REQUIRED`, `ERR_SECOND_FACTOR_REFUSED`, and as `call` does
+ */
 export async function disableApiKey(account: Account, { keyId }: ApiKeyId, options?: ApiKeyOptions): Promise<ApiKey> {
   return keyFrom(account, { method: 'private/disable_api_key', params: { id: checkId(keyId) }, ...options });
 }
 
-/** Removes a key for good (`private/remove_api_key`). */
+/**
+ * Removes a key for good (`private/remove_api_key`).
+ * @throws `ERR_USAGE`, `ERR_SECOND_FACTOR_REQUIRED`, `ERR_SECOND_FACTOR_REFUSED`, and as `call` does
+ */
 export async function removeApiKey(account: Account, { keyId }: ApiKeyId, options?: ApiKeyOptions): Promise<void> {
   const method = 'private/remove_api_key';
   const result = await withSecondFactor(account, { method, params: { id: checkId(keyId) }, ...options });
   if (result !== 'ok') throw unexpected({ method, field: 'the result', expected: '"ok"', value: result });
 }
 
-/** Changes the label of a key (`private/change_api_key_name`). */
+/**
+ * Changes the label of a key (`private/change_api_key_name`).
+ * @throws `ERR_USAGE`, `ERR_SECOND_FACTOR_REQUIRED`, `ERR_SECOND_FACTOR_REFUSED`, and as `call` does
+ */
 export async function renameApiKey(
   account: Account,
   { keyId, label }: ApiKeyId & { readonly label: string },
@@ -155,7 +179,10 @@ export async function renameApiKey(
   return keyFrom(account, { method: 'private/change_api_key_name', params, ...options });
 }
 
-/** Changes the scope of a key (`private/change_scope_in_api_key`). */
+/**
+ * Changes the scope of a key (`private/change_scope_in_api_key`).
+ * @throws `ERR_USAGE`, `ERR_SECOND_FACTOR_REQUIRED`, `ERR_SECOND_FACTOR_REFUSED`, and as `call` does
+ */
 export async function changeApiKeyScope(
   account: Account,
   { keyId, scope }: ApiKeyId & Pick<ApiKeyFields, 'scope'>,
@@ -165,7 +192,10 @@ export async function changeApiKeyScope(
   return keyFrom(account, { method: 'private/change_scope_in_api_key', params, ...options });
 }
 
-/** Replaces the secret of a symmetric key (`private/reset_api_key`); what it does to an asymmetric one is unknown. */
+/**
+ * Replaces the secret of a symmetric key (`private/reset_api_key`); what it does to an asymmetric one is unknown.
+ * @throws `ERR_USAGE`, `ERR_SECOND_FACTOR_REQUIRED`, `ERR_SECOND_FACTOR_REFUSED`, and as `call` does
+ */
 export async function resetApiKey(account: Account, { keyId }: ApiKeyId, options?: ApiKeyOptions): Promise<ApiKey> {
   return keyFrom(account, { method: 'private/reset_api_key', params: { id: checkId(keyId) }, ...options });
 }

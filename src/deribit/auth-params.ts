@@ -9,6 +9,7 @@ export type Credentials =
   | { readonly clientId: string; readonly signer: Signer }
   | { readonly clientId: string; readonly clientSecret: Secret };
 
+/** What is signed beside the client id. */
 export interface AuthParamsOptions {
   /** Milliseconds since the epoch; default: now. The exchange accepts it for 60 seconds. */
   readonly timestampMs?: number | undefined;

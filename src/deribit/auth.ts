@@ -31,6 +31,7 @@ export interface Login {
 /** How long a request may take, and what ends it: see {@link RequestOptions}. */
 export type CallOptions = Pick<RequestOptions, 'signal' | 'timeoutMs'>;
 
+/** The options of a login. */
 export interface LoginOptions extends CallOptions {
   readonly scope?: string | undefined;
   readonly state?: string | undefined;
@@ -41,8 +42,8 @@ export interface LoginOptions extends CallOptions {
 }
 
 /**
- * Logs in by signature (`public/auth`). On a WebSocket the connection itself is authenticated from then on. Throws
- * `ERR_UNAUTHORIZED` where the exchange refuses, and as {@link buildAuthParams} and the transport do.
+ * Logs in by signature (`public/auth`). On a WebSocket the connection itself is authenticated from then on.
+ * @throws `ERR_UNAUTHORIZED` where the exchange refuses, and as {@link buildAuthParams} and {@link Transport.request} do
  */
 export async function login(
   transport: Transport,
@@ -54,7 +55,10 @@ export async function login(
   return authenticate(transport, { method: 'public/auth', params: { ...params }, ...options });
 }
 
-/** Logs in by sending the shared secret of a symmetric key (`client_credentials`). Prefer {@link login}, which does not. */
+/**
+ * Logs in by sending the shared secret of a symmetric key (`client_credentials`). Prefer {@link login}, which does not.
+ * @throws `ERR_UNAUTHORIZED` where the exchange refuses, and as {@link Transport.request} does
+ */
 export async function loginWithClientSecret(
   transport: Transport,
   { clientId, clientSecret }: { readonly clientId: string; readonly clientSecret: Secret },
@@ -65,7 +69,10 @@ export async function loginWithClientSecret(
   return authenticate(transport, { method: 'public/auth', params, ...options });
 }
 
-/** Trades a refresh token for a new pair (`public/auth`, `refresh_token`); where it is refused, sign again. */
+/**
+ * Trades a refresh token for a new pair (`public/auth`, `refresh_token`); where it is refused, sign again.
+ * @throws `ERR_UNAUTHORIZED` where the exchange refuses, and as {@link Transport.request} does
+ */
 export async function refreshLogin(
   transport: Transport,
   refreshToken: Secret,
@@ -79,6 +86,7 @@ export async function refreshLogin(
   return authenticate(transport, { method: 'public/auth', params, ...options });
 }
 
+/** The arguments of {@link exchangeToken}. */
 export interface ExchangeTokenOptions extends CallOptions {
   readonly refreshToken: Secret;
   /** The user id of the subaccount. */
@@ -86,7 +94,10 @@ export interface ExchangeTokenOptions extends CallOptions {
   readonly scope?: string | undefined;
 }
 
-/** Logs in to a subaccount (`public/exchange_token`). Throws as {@link login} does. */
+/**
+ * Logs in to a subaccount (`public/exchange_token`).
+ * @throws as {@link login} does, and `ERR_RPC` where there is no such subaccount
+ */
 export async function exchangeToken(
   transport: Transport,
   { refreshToken, subjectId, scope, ...options }: ExchangeTokenOptions,
@@ -95,13 +106,17 @@ export async function exchangeToken(
   return authenticate(transport, { method: 'public/exchange_token', params, ...options });
 }
 
+/** The arguments of {@link forkToken}. */
 export interface ForkTokenOptions extends CallOptions {
   /** Of a login with a session scope. */
   readonly refreshToken: Secret;
   readonly sessionName: string;
 }
 
-/** Logs in to a new session (`public/fork_token`). Throws as {@link login} does. */
+/**
+ * Logs in to a new session (`public/fork_token`).
+ * @throws as {@link login} does
+ */
 export async function forkToken(
   transport: Transport,
   { refreshToken, sessionName, ...options }: ForkTokenOptions,
@@ -167,7 +182,10 @@ export interface Call extends CallOptions {
   readonly params?: Params;
 }
 
-/** Sends a request in the account's name. Resolves to its result, unchecked; rejects as {@link Transport.request} does. */
+/**
+ * Sends a request in the account's name. Resolves to its result, unchecked.
+ * @throws `ERR_RPC`, `ERR_UNAUTHORIZED`, `ERR_NETWORK`, `ERR_TIMEOUT` …, as {@link Transport.request} does
+ */
 export function call(
   { transport, accessToken }: Account,
   { method, params, signal, timeoutMs }: Call,

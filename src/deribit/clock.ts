@@ -43,7 +43,10 @@ export const FARTHEST_CORRECTION_MS = 24 * 60 * 60 * 1000;
 /** A reading is used for this long. */
 const FRESH_MS = 60_000;
 
-/** The exchange's clock in milliseconds since the epoch (`public/get_time`). */
+/**
+ * The exchange's clock in milliseconds since the epoch (`public/get_time`).
+ * @throws `ERR_PROTOCOL`, and as {@link Transport.request} does
+ */
 export async function getTime(transport: Transport, options: RequestOptions = {}): Promise<number> {
   const result = await transport.request('public/get_time', {}, options);
   if (typeof result !== 'number' || !Number.isFinite(result)) {
@@ -52,7 +55,10 @@ export async function getTime(transport: Transport, options: RequestOptions = {}
   return result;
 }
 
-/** The version of the exchange's API (`public/test`): the cheapest request there is. */
+/**
+ * The version of the exchange's API (`public/test`): the cheapest request there is.
+ * @throws `ERR_PROTOCOL`, and as {@link Transport.request} does
+ */
 export async function getVersion(transport: Transport, options: RequestOptions = {}): Promise<string> {
   return fieldsOf('public/test', await transport.request('public/test', {}, options)).string('version');
 }

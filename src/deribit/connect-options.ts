@@ -55,6 +55,7 @@ export interface ProxyEnvironment {
   readonly no_proxy?: string | undefined;
 }
 
+/** Which proxy requests go through. */
 export interface ProxyOptions {
   /** URL of an HTTP proxy (`http:` or `https:`, with its credentials where it wants some); null for none. */
   readonly proxy?: string | null | undefined;

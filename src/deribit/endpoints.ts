@@ -15,6 +15,7 @@ export interface Endpoint {
   readonly custom: boolean;
 }
 
+/** The endpoint that {@link resolveEndpoint} makes. */
 export interface EndpointChoice {
   readonly environment?: Environment | undefined;
   /** Where to connect; `environment` then says which of the two it is, unless the host is Deribit's own. */

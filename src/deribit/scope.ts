@@ -44,9 +44,10 @@ export const SCOPE_WORDS: readonly string[] = [
 /**
  * Takes apart a scope: words separated by white space, in any order.
  *
- * From a `user` (the default), an empty scope, an unknown word and a resource that is named twice with different
- * levels are `ERR_USAGE`. From the `exchange` everything is taken: of two levels the higher counts, unknown resources
- * are kept, other unknown words are kept among `others`.
+ * From the `exchange`, everything is accepted: of two levels the higher counts, unknown resources are kept, other unknown
+ * words are kept among `others`.
+ * @throws `ERR_USAGE` from a `user` (the default) for an empty scope, an unknown word, and a resource that is named twice
+ *   with different levels
  */
 export function parseScope(text: string, source: 'user' | 'exchange' = 'user'): Scope {
   const resources = new Map<string, AccessLevel>();

@@ -28,6 +28,7 @@ export interface SecondFactorChallenge {
 /** Returns the six digits that answer a challenge, or rejects. */
 export type SecondFactor = (challenge: SecondFactorChallenge) => Promise<string>;
 
+/** The options of a call that may require a second factor. */
 export interface SecondFactorOptions extends CallOptions {
   readonly secondFactor?: SecondFactor | undefined;
   /** Called with sentences for the user, such as why a call waits. */
@@ -42,8 +43,8 @@ const MAX_ATTEMPTS = 4;
  * result, which is answered by the same request with `authorization_data` and `challenge` added. A refused code
  * (13668) starts over with a new challenge, up to four codes in all.
  *
- * Throws `ERR_SECOND_FACTOR_REQUIRED` (nothing was done) where there is no provider or the account has hardware keys
- * only; `ERR_SECOND_FACTOR_REFUSED` with `rpc` for the last refusal; else as the provider and the transport do.
+ * @throws `ERR_SECOND_FACTOR_REQUIRED` (nothing was done) where there is no provider or the account has only hardware keys;
+ *   `ERR_SECOND_FACTOR_REFUSED` with `rpc` for the last refusal; and as the provider and {@link call} do
  */
 export async function withSecondFactor(
   account: Account,
@@ -134,6 +135,7 @@ function endless(method: string): DeribitKeysError {
   );
 }
 
+/** The options of {@link totpSecondFactor}. */
 export interface TotpOptions {
   /** Milliseconds since the epoch. */
   readonly nowMs?: (() => number) | undefined;
@@ -146,10 +148,11 @@ const STEP_MS = 30_000;
 const MAX_TYPOS = 3;
 
 /**
- * Codes from the seed of an authenticator app (RFC 6238: SHA-1, 30 s, 6 digits), in base32 or in an `otpauth:` URI. Spaces, hyphens, lower case
- * and missing padding are fine; `ERR_USAGE` for a text that is not a seed. Codes count once, so
- * no step's is given twice: where the current one is spent, the next is waited for, with a note, and calls at once take
- * turns. A code that does not match is not repeated unless its step passed on the way.
+ * Codes from the seed of an authenticator app (RFC 6238: SHA-1, 30 s, 6 digits), in base32 or in an `otpauth:` URI.
+ * Spaces, hyphens, lower case and missing padding are accepted. The exchange accepts each code once, so no code is
+ * returned twice: where the current one was used, the provider waits for the next one, with a note, and concurrent calls
+ * take turns. A code that does not match is not repeated unless its time step passed on the way.
+ * @throws `ERR_USAGE` for a text that is not a seed
  */
 export function totpSecondFactor(seed: SecretLike, options: TotpOptions = {}): SecondFactor {
   const text = normaliseSeed(toSecret(seed).reveal());
@@ -180,8 +183,9 @@ export function totpSecondFactor(seed: SecretLike, options: TotpOptions = {}): S
 }
 
 /**
- * One code that the user has at hand. It answers the first challenge; a second one is `ERR_SECOND_FACTOR_REQUIRED`,
- * a refused code its refusal. `ERR_USAGE` for anything but six digits.
+ * One code that the user has at hand. It answers the first challenge; a second challenge is
+ * `ERR_SECOND_FACTOR_REQUIRED`, a refused code rejects with its refusal.
+ * @throws `ERR_USAGE` for anything but six digits
  */
 export function singleCodeSecondFactor(code: SecretLike): SecondFactor {
   const digits = digitsOf(toSecret(code).reveal());

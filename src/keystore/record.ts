@@ -12,6 +12,7 @@ const RECORD_SCHEMA = 1;
 export const MAX_RECORD_BYTES = 1024 * 1024;
 
 export const KEY_STATES = ['local', 'pending', 'registered', 'retired'] as const;
+/** Where a key is in its life: not sent, sent and not proved, proved, or no longer used. */
 export type KeyState = (typeof KEY_STATES)[number];
 
 /** What a key is, whatever the exchange knows of it. Times are ISO 8601 in UTC; what does not apply is null. */

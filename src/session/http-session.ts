@@ -116,7 +116,7 @@ export class HttpSession extends SessionCore {
     return tokens.current();
   }
 
-  /** Throws with `maybeSent: false`: what the token was needed for was not sent. */
+  /** @throws with `maybeSent: false`: what the token was needed for was not sent */
   async #renew(reason: 'expired' | 'unauthorized' | 'rotated'): Promise<void> {
     const { tokens, scheduler } = this.context;
     const transport = this.#ready();
@@ -138,7 +138,7 @@ export class HttpSession extends SessionCore {
     if (!clock.isFresh) tokens.readClock(transport).catch(() => {});
   }
 
-  /** Throws where the session has ended. */
+  /** @throws where the session has ended */
   #ready(): Transport {
     this.requireOpen();
     if (this.transport === null) throw this.over();

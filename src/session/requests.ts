@@ -173,7 +173,7 @@ export interface RequestContext {
   readonly answers: AnswerTimes;
   /** Fires at the session's end. */
   readonly ended: AbortSignal;
-  /** Throws where the session has ended. */
+  /** @throws where the session has ended */
   requireOpen(): void;
   /** Sees every failure before the caller does. */
   onFailure(error: unknown): void;

@@ -78,7 +78,7 @@ export abstract class SessionCore implements Session {
     };
   }
 
-  /** Resolves when the session is ready for the first time. Throws why it could not be; it has ended then. */
+  /** Resolves when the session is ready for the first time. @throws the reason why it has ended otherwise */
   abstract open(): Promise<void>;
   abstract token(): Promise<AccessToken>;
   abstract subscribe(channels: string | readonly string[], listener: ChannelListener): Promise<() => Promise<void>>;
@@ -154,7 +154,7 @@ export abstract class SessionCore implements Session {
     return sessionOver(this.#ending?.error ?? null);
   }
 
-  /** Throws where the session has ended. */
+  /** @throws where the session has ended */
   protected requireOpen(): void {
     if (this.#ending !== null) throw this.over();
   }

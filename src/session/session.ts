@@ -77,6 +77,7 @@ export interface KeystoreSessionOptions extends Omit<SessionOptions, 'clientId' 
   readonly name: string;
 }
 
+/** The options of one request. */
 export interface SessionRequestOptions {
   /** Ends the wait with `ERR_INTERRUPTED`. */
   readonly signal?: AbortSignal | undefined;
@@ -86,6 +87,7 @@ export interface SessionRequestOptions {
   readonly queue?: boolean | undefined;
 }
 
+/** How a session is closed. */
 export interface CloseOptions {
   /** Sends `private/logout` first, which invalidates the session's tokens and keeps its orders. False where left out. */
   readonly logout?: boolean | undefined;

@@ -63,7 +63,7 @@ export class SignedLogin {
     return made;
   }
 
-  /** Compares the clocks. Throws as the transport does. */
+  /** Compares the clocks. @throws as the transport does */
   async readClock(transport: Transport): Promise<KeptReading> {
     const reading = await this.#context.clock.read(() => getTime(transport));
     if (reading !== this.#reported) this.#context.events.emit('clock', reading);

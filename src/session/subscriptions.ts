@@ -11,6 +11,7 @@ export interface ChannelMessage {
   readonly data: unknown;
 }
 
+/** Called with each notification of a channel. */
 export type ChannelListener = (message: ChannelMessage) => void;
 
 /** Channels in one request: with names of usual length far below the 32 kB that it may have. */

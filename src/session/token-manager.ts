@@ -167,7 +167,7 @@ export class TokenManager {
     );
   }
 
-  /** Compares the clocks. Throws as the transport does. */
+  /** Compares the clocks. @throws as the transport does */
   readClock(transport: Transport): Promise<KeptReading> {
     return this.#login.readClock(transport);
   }

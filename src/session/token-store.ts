@@ -31,6 +31,7 @@ export interface StoredToken {
   readonly scope: string;
 }
 
+/** The lock of a token store, under which one process renews a token. */
 export interface TokenLock {
   release(): Promise<void>;
 }
@@ -63,6 +64,7 @@ export interface SharedTokens {
   readonly whenAway: 'login' | 'refuse';
 }
 
+/** The arguments of {@link sharedToken}. */
 export interface SharedTokenOptions {
   readonly store: TokenStore;
   readonly purpose: TokenPurpose;

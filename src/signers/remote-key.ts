@@ -15,6 +15,7 @@ import type { LoadPackage } from './optional-package.js';
 /** A secret, or a function that is called each time the secret is needed. */
 export type SecretProvider = SecretLike | (() => SecretLike | Promise<SecretLike>);
 
+/** How long calls of a service may take, and what ends them. */
 export interface ServiceCallOptions {
   /** How long one call of the service may take, with all its retries, in milliseconds. Default 15,000. */
   readonly timeoutMs?: number | undefined;
@@ -34,6 +35,7 @@ export interface KmsSigner extends Signer {
   readonly keyId: string;
 }
 
+/** The kind of key that a service makes. */
 export interface GenerateInKmsOptions {
   /** Default `ed25519`. */
   readonly type?: KeyAlgorithm | undefined;

@@ -27,6 +27,7 @@ import type { Rotation } from './rotation/rotate.js';
  *   await register(context, { name: 'bot', scope: 'account:read trade:read_write', login });
  */
 
+/** The arguments of {@link openKeystore}. */
 export interface KeystoreOptions {
   /** The folder of the keys; it is made with the first key. */
   readonly dir: string;
@@ -104,6 +105,7 @@ export function openKeystore(options: KeystoreOptions): Keystore {
   return keystore;
 }
 
+/** The arguments of {@link createContext}. */
 export interface ContextOptions extends Pick<ConnectOptions, 'timeoutMs' | 'signal' | 'env' | 'ca'> {
   readonly keystore: Keystore;
   /** Answers the exchange's challenges; without it they are `ERR_SECOND_FACTOR_REQUIRED`. */
@@ -169,6 +171,7 @@ export async function link(context: Context, request: LinkRequest): Promise<Regi
   return workflow.link(workflowOf(context), request);
 }
 
+/** What {@link verify} checks. */
 export interface VerifyRequest {
   /** All keys of the keystore where left out. */
   readonly names?: readonly string[] | undefined;
@@ -192,6 +195,7 @@ export async function verify(
   return workflow.verify(workflowOf(context), records, defined({ account }));
 }
 
+/** The key that {@link rotate} replaces, and its successor. */
 export interface RotationRequest {
   readonly name: string;
   /** For the account of the key; it may be the rotating key itself. */

@@ -18,6 +18,7 @@ export type CcxtLogin = CcxtLoginOptions &
     | { readonly keystore: FollowedKeystore; readonly name: string }
   );
 
+/** How an exchange object of ccxt logs in. */
 export interface CcxtLoginOptions {
   /** What to ask for; all that the key allows where left out. */
   readonly scope?: string | undefined;

@@ -15,6 +15,7 @@ const SCHEMA = 2;
 const isSame = (a: Partial<TokenPurpose>, b: TokenPurpose) =>
   a.clientId === b.clientId && a.fingerprint === b.fingerprint && a.url === b.url && a.scope === b.scope;
 
+/** The arguments of {@link fileTokenStore}. */
 export interface FileTokenStoreOptions {
   /** The keystore's folder. */
   readonly dir: string;

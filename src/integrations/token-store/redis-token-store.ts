@@ -20,6 +20,7 @@ export interface RedisClient {
   on(event: 'error', listener: (error: unknown) => void): unknown;
 }
 
+/** The arguments of {@link redisTokenStore}. */
 export interface RedisTokenStoreOptions {
   /**
    * `redis://` or `rediss://` (TLS), with user, password, host, port and database; Sentinels as

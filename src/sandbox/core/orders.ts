@@ -24,6 +24,7 @@ export interface Order {
 }
 
 export const timesInForce = ['good_til_cancelled', 'good_til_day', 'fill_or_kill', 'immediate_or_cancel'] as const;
+/** How long an order stays in the book. */
 export type TimeInForce = (typeof timesInForce)[number];
 
 /** An order and whose it is. */

@@ -160,6 +160,7 @@ const catalogue = {
   'fingerprint-digest': { phase: 'answer', argument: ['sha256', 'pem'], methods: keyAnswers },
 } as const satisfies Readonly<Record<string, FaultKind>>;
 
+/** The name of a fault. */
 export type FaultName = keyof typeof catalogue;
 
 /** The names of all faults. */

@@ -6,6 +6,7 @@ import { type LoadPackage, loadOptionalPackage } from '../optional-package.js';
 import type { GenerateInKmsOptions, KmsSigner, KmsSignerOptions, ServiceFailure } from '../remote-key.js';
 import { DEFAULT_RSA_BITS, keyService } from '../remote-key.js';
 
+/** The arguments of {@link awsKmsSigner}. */
 export interface AwsKmsSignerOptions extends KmsSignerOptions {
   /** A key id, key ARN, `alias/<name>` or alias ARN. */
   readonly keyId: string;

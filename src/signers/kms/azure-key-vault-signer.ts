@@ -8,6 +8,7 @@ import { loadOptionalPackage } from '../optional-package.js';
 import type { GenerateInKmsOptions, KmsSigner, KmsSignerOptions, ServiceFailure } from '../remote-key.js';
 import { DEFAULT_RSA_BITS, keyService } from '../remote-key.js';
 
+/** The arguments of {@link azureKeyVaultSigner}. */
 export interface AzureKeyVaultSignerOptions extends KmsSignerOptions {
   /** `https://<vault>.vault.azure.net/keys/<name>/<version>`; without the version: the current one. */
   readonly keyId: string;

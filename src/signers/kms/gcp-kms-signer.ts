@@ -8,6 +8,7 @@ import { loadOptionalPackage } from '../optional-package.js';
 import type { GenerateInKmsOptions, KmsSigner, KmsSignerOptions, ServiceFailure } from '../remote-key.js';
 import { DEFAULT_RSA_BITS, keyService } from '../remote-key.js';
 
+/** The arguments of {@link gcpKmsSigner}. */
 export interface GcpKmsSignerOptions extends KmsSignerOptions {
   /** The version: `projects/…/locations/…/keyRings/…/cryptoKeys/…/cryptoKeyVersions/1`. */
   readonly keyId: string;

@@ -21,6 +21,7 @@ import { findObjects, isSet, type Session, templateOf } from './key-objects.js';
 import { openSession } from './pkcs11-signer.js';
 import { closeSession, findToken, hasMechanism, logIn, type PinSource, type TokenChoice, tokenError } from './token.js';
 
+/** The arguments of {@link generateInToken}. */
 export type GenerateInTokenOptions = TokenChoice & {
   readonly module: string;
   /** CKA_LABEL of both halves; no other private key of the token may have it. */

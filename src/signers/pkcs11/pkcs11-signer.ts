@@ -27,6 +27,7 @@ import {
   tokenError,
 } from './token.js';
 
+/** The arguments of {@link pkcs11Signer}. */
 export type Pkcs11SignerOptions = TokenChoice &
   TokenKeyChoice & {
     /** The library file of the token's vendor: native code that runs in this process. */

@@ -4,6 +4,7 @@ import { defined } from '../../util/defined.js';
 import type { OptionValues, SignerAccess, SignerKind } from '../signer-kind.js';
 import { fits, isTextOrNull, requireText, textOf } from '../signer-kind.js';
 
+/** A key in a PKCS#11 token, as a record keeps it. */
 export interface TokenLocation {
   readonly kind: 'pkcs11';
   readonly module: string;

@@ -4,6 +4,7 @@ import { parseDuration } from '../../util/text.js';
 import { fits, isTextOrNull, type SignerAccess, type SignerKind, textOf } from '../signer-kind.js';
 import type { SshAgentSigner } from './ssh-agent-signer.js';
 
+/** A key in an ssh-agent, as a record keeps it. */
 export interface AgentLocation {
   readonly kind: 'ssh-agent';
   /** As `ssh-add -l` shows it. */

@@ -154,6 +154,7 @@ function notThere(identities: readonly AgentIdentity[], choice: AgentKeyChoice):
   );
 }
 
+/** How a key is loaded into an agent. */
 export interface LoadKeyOptions {
   /** Default: the environment variable SSH_AUTH_SOCK. */
   readonly socket?: string | undefined;

@@ -6,6 +6,7 @@ import { concurrencyLimit } from '../signer-kind.js';
 import { type AgentConnection, connectAgent } from './connection.js';
 import { type AgentIdentity, type AgentKeyChoice, chooseIdentity, identityKey, listIdentities } from './identities.js';
 
+/** The arguments of {@link sshAgentSigner}. */
 export type SshAgentSignerOptions = AgentKeyChoice & {
   /** The agent's socket, or named pipe; default: the environment variable SSH_AUTH_SOCK. */
   readonly socket?: string | undefined;

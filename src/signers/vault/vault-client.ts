@@ -27,6 +27,7 @@ export type VaultAuth =
   /** `address` is a Vault Agent or Proxy with `use_auto_auth_token`, which adds the token. */
   | { readonly method: 'agent' };
 
+/** How Vault is reached. */
 export interface VaultOptions extends ServiceCallOptions {
   /** Such as `https://vault.internal:8200`. Plain HTTP only to loopback. */
   readonly address: string;

@@ -6,6 +6,7 @@ import { signerError } from '../../crypto/signer.js';
 import { DeribitKeysError } from '../../errors.js';
 import { encodePath, VAULT, type VaultClient, type VaultOptions, vaultClient } from './vault-client.js';
 
+/** The arguments of {@link vaultSigner}. */
 export interface VaultSignerOptions extends VaultOptions {
   /** The key's name in the transit engine. */
   readonly key: string;
@@ -23,6 +24,7 @@ export interface VaultSigner extends Signer {
   close(): Promise<void>;
 }
 
+/** The arguments of {@link generateInVault}. */
 export type GenerateInVaultOptions = Omit<VaultSignerOptions, 'version'> & {
   /** Default `ed25519`. */
   readonly type?: KeyAlgorithm | undefined;

@@ -42,6 +42,7 @@ const CHECKS = {
   age: 'the key is not too old',
 } as const;
 
+/** The name of a check, as `doctor` and `verify` report it. */
 export type CheckName = keyof typeof CHECKS;
 
 const IMPORTANCE = new Map(Object.keys(CHECKS).map((check, index) => [check, index]));

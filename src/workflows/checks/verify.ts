@@ -13,6 +13,7 @@ import { checkKey, type KeyView } from './key-checks.js';
 import { checkOnExchange, tryLogin } from './login-checks.js';
 import { likelyReasons } from './refusal.js';
 
+/** The result of one check of a key. */
 export interface Check {
   readonly check: CheckName;
   readonly ok: boolean;
@@ -21,6 +22,7 @@ export interface Check {
   readonly hints?: readonly string[];
 }
 
+/** The results of all checks of one key. */
 export interface Verification {
   readonly name: string;
   readonly ok: boolean;

@@ -53,6 +53,7 @@ async function checkSubaccount(context: WorkflowContext, account: OpenAccount, s
   });
 }
 
+/** The API key that a stored key is linked to. */
 export interface LinkRequest {
   /** The name of the stored key. */
   readonly name: string;

@@ -45,6 +45,7 @@ export async function keyLogsIn(context: WorkflowContext, record: KeyRecord, end
   return (await proveLogin(context, { endpoint, clientId, signer: await context.signerOf(record) })) !== null;
 }
 
+/** A registered key, and what was proved about it. */
 export interface Registration {
   readonly name: string;
   readonly environment: string | null;

@@ -40,6 +40,7 @@ export interface RotateRequest extends SuccessorChoice {
   readonly listWith?: ListWith | undefined;
 }
 
+/** The state of a rotation after a call. */
 export interface Rotation {
   readonly name: string;
   readonly state: 'done' | 'grace' | 'aborted';
