@@ -68,19 +68,9 @@ export function signerError(message: string, hint: string, cause?: unknown): Der
   return new DeribitKeysError('ERR_SIGNER', message, cause === undefined ? { hint } : { hint, cause });
 }
 
-const NONCE_DIGITS = 24;
-const NONCES_AT_ONCE = 64;
+const NONCE_BYTES = 12;
 
-let digits = '';
-let used = 0;
-
-/** A nonce for `client_signature`: 24 lower-case hex digits, 96 random bits. Random bytes are drawn for many at once. */
+/** A nonce for `client_signature`: 96 random bits in 24 lower-case hex digits. */
 export function randomNonce(): string {
-  if (used === digits.length) {
-    digits = bytesToHex(defaultEngine.randomBytes((NONCE_DIGITS / 2) * NONCES_AT_ONCE));
-    used = 0;
-  }
-  const nonce = digits.slice(used, used + NONCE_DIGITS);
-  used += NONCE_DIGITS;
-  return nonce;
+  return bytesToHex(defaultEngine.randomBytes(NONCE_BYTES));
 }
