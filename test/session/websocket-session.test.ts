@@ -102,7 +102,7 @@ describe('logging in', () => {
     const w = await world({ faults: ['clock:90000000'] });
     const error = await thrownBy(w.open());
     expect(error).toMatchObject({ code: 'ERR_UNAUTHORIZED' });
-    expect(error.message).toMatch(/the clock is off by (90|89)\d{6} ms, too far to be corrected/);
+    expect(error.message).toMatch(/the clock is off by (90|89)\d{6} ms, too far off to be corrected/);
     expect(logins(w)).toEqual(['public/auth 13004']);
   });
 
