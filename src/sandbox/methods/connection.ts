@@ -1,11 +1,23 @@
+import type { Channel } from '../channels/hub.js';
+import { findChannel, isRaw } from '../channels/table.js';
+import { allowedLevels, isLoggedIn } from '../core/access.js';
 import { errorOf, invalidParam, RpcError } from '../core/errors.js';
-import { type Exchange, type Methods, type PrivateCall, privateMethod, publicMethod } from '../core/exchange.js';
-import { optionalString, requiredInteger, requiredString } from '../core/params.js';
+import {
+  type Call,
+  type Exchange,
+  type Method,
+  type Methods,
+  type PrivateCall,
+  privateMethod,
+  publicMethod,
+} from '../core/exchange.js';
+import { optionalString, requiredInteger, requiredString, requiredStrings } from '../core/params.js';
+import type { Grant } from '../core/tokens.js';
 
 const version = '1.2.26';
 const shortestHeartbeatS = 10;
 
-/** What says how the exchange is, keeps a connection alive, and decides what its end means for orders. */
+/** The state of the exchange, heartbeats, cancel on disconnect, and subscriptions. */
 export const connectionMethods: Methods = {
   'public/get_time': publicMethod((exchange) => exchange.now()),
 
@@ -61,6 +73,13 @@ export const connectionMethods: Methods = {
     const ofAccount = exchange.accounts.actor(call.grant.accountId).cancelOnDisconnect;
     return { scope, enabled: scope === 'account' ? ofAccount : (call.connection?.cancelOnDisconnect ?? ofAccount) };
   }),
+
+  'public/subscribe': overWebsocket('public', (exchange, call) => subscribe(exchange, call, null)),
+  'private/subscribe': overWebsocket('private', subscribe),
+  'public/unsubscribe': overWebsocket('public', unsubscribe),
+  'private/unsubscribe': overWebsocket('private', unsubscribe),
+  'public/unsubscribe_all': overWebsocket('public', (exchange, call) => unsubscribeAll(exchange, call, false)),
+  'private/unsubscribe_all': overWebsocket('private', (exchange, call) => unsubscribeAll(exchange, call, true)),
 };
 
 function setCancelOnDisconnect(exchange: Exchange, call: PrivateCall, isEnabled: boolean): 'ok' {
@@ -74,4 +93,57 @@ function readScope({ params, connection }: PrivateCall): 'connection' | 'account
   if (scope !== 'connection' && scope !== 'account') throw invalidParam('scope', 'unknown scope');
   if (scope === 'connection' && connection === null) throw errorOf(10_030);
   return scope;
+}
+
+type Handler = (exchange: Exchange, call: Call, grant: Grant | null) => unknown;
+
+function overWebsocket(kind: 'public' | 'private', handler: Handler): Method {
+  if (kind === 'public') {
+    return { kind, websocketOnly: true, handle: (exchange, call) => handler(exchange, call, null) };
+  }
+  return { kind, websocketOnly: true, needs: null, handle: (exchange, call) => handler(exchange, call, call.grant) };
+}
+
+/**
+ * Answers the channels that were subscribed to. Unknown ones are left out, and so is a private one of a public
+ * subscription: widespread clients ask for channels of currencies that have none, and go on.
+ */
+function subscribe(exchange: Exchange, call: Call, grant: Grant | null): readonly string[] {
+  const names = requiredStrings(call.params, 'channels');
+  const mayBeRaw = grant !== null || isLoggedIn(exchange, call) || call.struck.has('raw-without-login');
+  if (!mayBeRaw && names.some(isRaw)) throw errorOf(13_778);
+  const accountId = grant?.accountId ?? null;
+  const given = names.flatMap((name) => {
+    const channel = findChannel({ exchange, accountId }, name);
+    if (channel === null) exchange.remark('unknown-channel', name);
+    return channel === null || (grant === null && channel.readableBy !== null) ? [] : [{ name, channel }];
+  });
+  for (const { channel } of given) checkReadable(channel, grant);
+  const { connection } = call;
+  if (connection !== null) {
+    for (const { name, channel } of given) exchange.hub.subscribe(connection, { name, channel, accountId });
+  }
+  return [...new Set(given.map(({ name }) => name))];
+}
+
+/** @throws RpcError 13021 unless the login may read one of the groups that the channel is for */
+function checkReadable({ readableBy }: Channel, grant: Grant | null): void {
+  if (grant === null || readableBy === null) return;
+  if (!readableBy.some((group) => (allowedLevels(grant)[group] ?? 0) >= 1)) throw errorOf(13_021);
+}
+
+function unsubscribe(exchange: Exchange, call: Call): readonly string[] {
+  const names = requiredStrings(call.params, 'channels');
+  const { connection } = call;
+  const had = names.filter((name) => connection?.channels.has(name));
+  if (connection !== null) for (const name of had) exchange.hub.unsubscribe(connection, name);
+  return [...new Set(had)];
+}
+
+/** Over a private method all subscriptions end, over the public one those to public channels. */
+function unsubscribeAll(exchange: Exchange, { connection }: Call, privateToo: boolean): 'ok' {
+  for (const [name, isPrivate] of [...(connection?.channels ?? [])]) {
+    if (connection !== null && (privateToo || !isPrivate)) exchange.hub.unsubscribe(connection, name);
+  }
+  return 'ok';
 }

@@ -6,7 +6,6 @@ import { connectionMethods } from './connection.js';
 import { controlMethods } from './control.js';
 import { historyMethods } from './history.js';
 import { marketMethods } from './market.js';
-import { subscriptionMethods } from './subscriptions.js';
 import { tradeMethods } from './trade.js';
 
 /** Methods of the exchange, by name. */
@@ -18,7 +17,6 @@ export const exchangeMethods = tableOf(
   marketMethods,
   tradeMethods,
   historyMethods,
-  subscriptionMethods,
 );
 /** The sandbox's own methods, which exist with `faultApi` only. */
 export const ownMethods = tableOf(controlMethods);
