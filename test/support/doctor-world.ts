@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Sandbox, SandboxOptions } from '../../src/sandbox/index.js';
 import { defined } from '../../src/util/defined.js';
@@ -42,6 +42,10 @@ export interface House {
 
 export const ADMIN_SCOPE = 'account:read_write trade:read_write wallet:read';
 export const BOT_SCOPE = 'trade:read_write';
+const SCOPES = [
+  ['admin', ADMIN_SCOPE],
+  ['bot', BOT_SCOPE],
+] as const;
 
 export function words(line: string): string[] {
   return [...line.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? '');
@@ -90,28 +94,55 @@ export function houseOn(sandbox: Sandbox, folder: string, { tfaSecret }: HouseOp
   };
 }
 
-export async function openHouse(options: HouseOptions = {}): Promise<House> {
+const ENVIRONMENTS = { true: 'test', false: 'prod' } as const;
+
+async function succeed(result: Promise<CliResult>): Promise<void> {
+  const { exitCode, stderr } = await result;
+  if (exitCode !== 0) throw new Error(stderr);
+}
+
+/** A house whose keys were generated and registered by the program. */
+async function buildHouse(options: HouseOptions): Promise<House> {
   const { http = false, ...settings } = options;
   const sandbox = await openExchange({ faultApi: true, ...settings });
   const house = houseOn(sandbox, temporaryFolder(), settings);
   const url = http ? sandbox.httpUrl : sandbox.wsUrl;
-  const succeed = async (result: Promise<CliResult>) => {
-    const { exitCode, stderr } = await result;
-    if (exitCode !== 0) throw new Error(stderr);
-  };
-  const register = async (name: string, scope: string) => {
+  const env = ENVIRONMENTS[`${settings.testnet ?? true}`];
+  for (const [name, scope] of SCOPES) {
     await succeed(house.run('generate', name));
-    if (settings.tfaSecret !== undefined) {
-      // made in the web page: each code would cost half a minute
-      const publicKey = readFileSync(house.path(`${name}.pub.pem`), 'utf8');
-      const { client_id } = sandbox.addKey({ publicKey, maxScope: scope, name });
-      return succeed(house.run('link', name, '--client-id', client_id, '--url', url));
-    }
-    const env = settings.testnet === false ? 'prod' : 'test';
-    return succeed(house.asRoot('register', name, '--scope', scope, '--url', url, '--env', env));
-  };
-  await register('admin', ADMIN_SCOPE);
-  await register('bot', BOT_SCOPE);
+    await succeed(house.asRoot('register', name, '--scope', scope, '--url', url, '--env', env));
+  }
+  return house;
+}
+
+const built = new Map<string, Promise<ReadonlyMap<string, string>>>();
+
+/** The files of a keystore whose keys were registered: made once for a worker of the suite. */
+function builtFiles(testnet: boolean): Promise<ReadonlyMap<string, string>> {
+  const question = String(testnet);
+  const files =
+    built.get(question) ??
+    buildHouse({ testnet }).then(
+      ({ keys }) => new Map(readdirSync(keys).map((file) => [file, readFileSync(join(keys, file), 'utf8')])),
+    );
+  built.set(question, files);
+  return files;
+}
+
+/** A house on an exchange of its own, with copies of the same two keys for each test. */
+export async function openHouse(options: HouseOptions = {}): Promise<House> {
+  const { http = false, ...settings } = options;
+  const files = await builtFiles(settings.testnet ?? true);
+  const sandbox = await openExchange({ faultApi: true, ...settings });
+  const house = houseOn(sandbox, temporaryFolder(), settings);
+  mkdirSync(house.keys, { mode: 0o700 });
+  for (const [file, content] of files) writeFileSync(house.path(file), content, { mode: 0o600 });
+  for (const [name, maxScope] of SCOPES) {
+    const publicKey = readFileSync(house.path(`${name}.pub.pem`), 'utf8');
+    const { client_id: clientId, id: keyId } = sandbox.addKey({ publicKey, maxScope, name });
+    const registrar = house.record(name).registrar === null ? null : sandbox.clientId;
+    house.alter(name, { url: http ? sandbox.httpUrl : sandbox.wsUrl, clientId, keyId, registrar });
+  }
   return house;
 }
 
