@@ -12,7 +12,7 @@ declare module 'vitest' {
 
 /** Called by vitest before the first test; what it returns is called after the last one. */
 export function setup(project: TestProject): () => void {
-  const bundles = mkdtempSync(join(tmpdir(), 'deribit-keys-bundles-'));
+  const bundles = mkdtempSync(join(project.config.env.TMPDIR ?? tmpdir(), 'deribit-keys-bundles-'));
   // some tests run a program as another user
   chmodSync(bundles, 0o755);
   project.provide('bundles', bundles);
