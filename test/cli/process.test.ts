@@ -1,12 +1,12 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { type Sandbox, startSandbox } from '../../src/sandbox/index.js';
 import { VERSION } from '../../src/version.js';
-import { temporaryFolder } from '../support/cli.js';
+import { cli, temporaryFolder } from '../support/cli.js';
 import { builtProgram, canRun, type ProcessOptions, runProcess } from '../support/program.js';
 
 vi.setConfig({ testTimeout: 120_000 });
@@ -59,7 +59,7 @@ async function openDesk(faults: readonly string[] = []) {
     // the sandbox carries nothing out late
     DERIBIT_KEYS_UNCERTAIN_MS: '100',
   };
-  expect((await run(['generate', 'bot'], { env })).exitCode).toBe(0);
+  expect((await cli(['generate', 'bot'], { env })).exitCode).toBe(0);
   return { sandbox, env };
 }
 
@@ -124,13 +124,6 @@ describe('a signal', () => {
   });
 
   const slowBackup = fileURLToPath(new URL('../vectors/age-scrypt-20.age', import.meta.url));
-  const withKey = (folder: string) => {
-    if (existsSync(join(folder, 'keys'))) return folder;
-    execFileSync(process.execPath, [program.path, 'generate', 'bot', '--keys-dir', join(folder, 'keys')], {
-      stdio: 'ignore',
-    });
-    return folder;
-  };
 
   it.skipIf(process.platform !== 'linux').each<[string, (folder: string) => readonly string[], string | null]>([
     ['the making of an RSA key', () => ['generate', 'slow', '--type', 'rsa', '--bits', '4096'], 'generating'],
@@ -139,10 +132,11 @@ describe('a signal', () => {
     ['a policy file that is one', (folder) => ['plan', join(folder, 'pipe')], null],
     // scrypt with 2^20 rounds takes seconds
     ['the opening of a backup', () => ['restore', slowBackup], 'decrypting'],
-    ['the encryption of a backup', (folder) => ['backup', join(withKey(folder), 'backup.age')], 'encrypting'],
+    ['the encryption of a backup', (folder) => ['backup', join(folder, 'backup.age')], 'encrypting'],
   ])('ends %s, within a second', async (_what, argv, sign) => {
     const folder = temporaryFolder();
     execFileSync('mkfifo', [join(folder, 'pipe')]);
+    await cli(['generate', 'bot', '--keys-dir', join(folder, 'keys')]);
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {
       let pid = 0;
       const end = run(argv(folder), {
@@ -222,7 +216,7 @@ describe.skipIf(!hasScript)('on a real terminal (needs script)', () => {
   it('a passphrase is asked for there where the key comes from a pipe, and where stderr is a file', async () => {
     const folder = temporaryFolder();
     const env = { DERIBIT_KEYS_DIR: join(folder, 'keys'), PROGRAM: program.path, NODE: process.execPath };
-    expect((await type(['horse\r', 'horse\r'], ['generate', 'bot', '--encrypt'], env)).exitCode).toBe(0);
+    await cli(['generate', 'bot', '--encrypt'], { env: { ...env, DERIBIT_KEYS_PASSPHRASE: 'horse' } });
     const piped = await typeTo(
       ['horse\r'],
       'cat "$DERIBIT_KEYS_DIR/bot.pem" | "$NODE" "$PROGRAM" import copy - --json',
@@ -244,7 +238,7 @@ describe.skipIf(!hasScript)('on a real terminal (needs script)', () => {
     async (signal) => {
       const keysDir = join(temporaryFolder(), 'keys');
       const env = { DERIBIT_KEYS_DIR: keysDir, PROGRAM: program.path, NODE: process.execPath };
-      expect((await type(['horse\r', 'horse\r'], ['generate', 'bot', '--encrypt'], env)).exitCode).toBe(0);
+      await cli(['generate', 'bot', '--encrypt'], { env: { ...env, DERIBIT_KEYS_PASSPHRASE: 'horse' } });
       // the outer shell outlives the signal; it prints the pid that the inner one has in common with the program
       const line = `sh -c 'echo "pid $$"; exec "$NODE" "$PROGRAM" sign bot --client-id x'; echo "exit $?"; stty -a`;
       const { shown } = await typeTo([], line, env, (text) => {
@@ -269,7 +263,7 @@ describe.skipIf(!hasScript)('on a real terminal (needs script)', () => {
 
   it('a private key is not shown, and removal asks', async () => {
     const env = { DERIBIT_KEYS_DIR: join(temporaryFolder(), 'keys') };
-    await run(['generate', 'bot'], { env });
+    await cli(['generate', 'bot'], { env });
     const exported = await type([], ['export', 'bot'], env);
     expect(exported.exitCode).toBe(2);
     expect(exported.shown).not.toContain('PRIVATE KEY-----');
