@@ -1,4 +1,5 @@
 import { DeribitKeysError } from '../errors.js';
+import { defined } from '../util/defined.js';
 import { EXIT, exitCodeOf } from './exit-codes.js';
 import type { Sink } from './standard-output.js';
 
@@ -110,7 +111,7 @@ function asOurError(error: unknown): DeribitKeysError {
 
 function errorDocument(error: DeribitKeysError): unknown {
   const { code, message, hint, rpc } = error;
-  return { error: { code, message, ...(hint === undefined ? {} : { hint }), ...(rpc === undefined ? {} : { rpc }) } };
+  return { error: { code, message, ...defined({ hint, rpc }) } };
 }
 
 function causes(error: DeribitKeysError): string[] {

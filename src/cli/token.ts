@@ -3,6 +3,7 @@ import { usageError } from '../errors.js';
 import type { KeyRecord } from '../keystore/record.js';
 import type { Session } from '../session/session.js';
 import type { StoredToken, TokenPurpose, TokenStore } from '../session/token-store.js';
+import { defined } from '../util/defined.js';
 import type { Context } from './context.js';
 import type { TokenStoreOptions } from './options.js';
 
@@ -97,8 +98,7 @@ export async function tokenSource(
           endpoint: http,
           credentials: async () => ({ clientId, signer: await signer() }),
           scope: shared ? sharedScope(scope) : scope,
-          ...(signal === undefined ? {} : { signal }),
-          ...(onNote === undefined ? {} : { onNote }),
+          ...defined({ signal, onNote }),
         },
         expiring,
       );
@@ -144,7 +144,7 @@ export async function namedTokenStore(cx: Context, flags: TokenStoreOptions): Pr
   }
   const key = parseStoreKey(await readOwn(keyFile, 'token-store key'), keyFile);
   const [ca, { load }] = [await cx.authorities(), cx.host];
-  return redisTokenStore({ url, key, ca, ...(load === undefined ? {} : { load }) });
+  return redisTokenStore({ url, key, ca, ...defined({ load }) });
 }
 
 /** Says on stderr which words of the scope that was asked for the exchange left out. */

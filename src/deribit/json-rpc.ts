@@ -1,5 +1,6 @@
 import { DeribitKeysError, type ErrorDetails, isDeribitKeysError, type RpcFailure, usageError } from '../errors.js';
 import { isRecord, parseJsonObject } from '../util/checks.js';
+import { defined } from '../util/defined.js';
 import { RPC_CODES } from './rpc-codes.js';
 
 /** The parameters of a request: named ones only. */
@@ -120,8 +121,7 @@ export function rpcError(method: string, failure: RpcFailure, params: Params = {
   const hint = wait === null ? known?.hint : `wait ${wait} s before the next attempt`;
   const words = [rpc.code, printable(rpc.message), reasonOf(rpc)].filter((word) => word !== '').join(' ');
   return new DeribitKeysError(known?.code ?? 'ERR_RPC', `the exchange refused ${method}: ${words}`, {
-    ...(hint === undefined ? {} : { hint }),
-    ...(known?.uncertain ? { maybeSent: true } : {}),
+    ...defined({ hint, maybeSent: known?.uncertain ? true : undefined }),
     rpc,
   });
 }

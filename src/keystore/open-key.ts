@@ -1,7 +1,7 @@
 import type { PrivateKey } from '../crypto/keys.js';
 import { encodePublicKeyPem, loadPkcs8Pem } from '../crypto/pem.js';
 import type { Secret } from '../crypto/secret.js';
-import { DeribitKeysError } from '../errors.js';
+import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { readFileOrNull } from './files.js';
 import type { Keystore } from './keystore.js';
 import { type PermissionPolicy, readPrivateFile } from './permissions.js';
@@ -50,15 +50,8 @@ async function parseStored(
   try {
     return await parsePrivateKey(text, { passphrase: await source() });
   } catch (error) {
-    if (!(error instanceof DeribitKeysError) || error.code !== 'ERR_PASSPHRASE_WRONG') throw error;
-    throw new DeribitKeysError(
-      'ERR_PASSPHRASE_WRONG',
-      `wrong passphrase for the key "${record.name}", or ${path} is damaged`,
-      {
-        cause: error,
-        ...(error.hint === undefined ? {} : { hint: error.hint }),
-      },
-    );
+    if (!isDeribitKeysError(error, 'ERR_PASSPHRASE_WRONG')) throw error;
+    throw error.with({ message: `wrong passphrase for the key "${record.name}", or ${path} is damaged` });
   }
 }
 

@@ -116,7 +116,7 @@ function limited(signer: Signer, time: Time): Signer {
 function failed(cause: unknown): DeribitKeysError {
   return new DeribitKeysError('ERR_SIGNER', 'the signer failed', {
     cause,
-    hint: 'its own error is the cause of this one',
+    hint: 'see the cause of this error',
   });
 }
 

@@ -3,6 +3,7 @@ import { sameEndpoint } from '../../deribit/endpoints.js';
 import { isDeribitKeysError } from '../../errors.js';
 import type { DamagedRecord } from '../../keystore/keystore.js';
 import type { KeyRecord } from '../../keystore/record.js';
+import { defined } from '../../util/defined.js';
 import type { Verification } from '../../workflows/checks/verify.js';
 import { endpointOfRecord, selectEndpoint } from '../../workflows/endpoint-selection.js';
 import type { Context } from '../context.js';
@@ -62,7 +63,7 @@ export function defineVerify(command: Command, act: Act): void {
           ? await accountLogin(cx, flags, ...(all && !areOfOnePlace(records) ? [] : records))
           : undefined;
         const results = await verify(await withSecondFactor(cx, flags), records, {
-          ...(account === undefined ? {} : { account }),
+          ...defined({ account }),
           endpointFor: (record) => (record.environment === null ? null : selectEndpoint(cx.target, record)),
         });
         const broken: Verification[] = damaged.map(({ name, error }) => ({

@@ -43,7 +43,7 @@ export function passphraseToWrite(passphrase: SecretLike): string {
 export function wrongPassphrase(cause?: unknown): DeribitKeysError {
   return new DeribitKeysError('ERR_PASSPHRASE_WRONG', 'wrong passphrase or damaged file', {
     hint: 'check the passphrase: every space counts; if it is right, copy the file from its source again',
-    ...(cause === undefined ? {} : { cause }),
+    cause,
   });
 }
 
