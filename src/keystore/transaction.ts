@@ -162,7 +162,7 @@ interface ChangeContext {
 /**
  * Makes all `steps` happen or none, also through a crash: what is decided and not done is done by {@link finishChanges}.
  * @throws `ERR_NAME_TAKEN`, `ERR_LOCK_LOST`, `ERR_PERMISSIONS`, `ERR_KEYSTORE_IO`; nothing is changed then, unless the
- *   hint says that the change is decided
+ *   hint says that the change is recorded
  */
 export async function change(
   { root, name, lock, anyMode = false }: ChangeContext,

@@ -192,7 +192,7 @@ describe('a change', () => {
     ];
     const error = await errorOf(change(store, steps));
     expect(error.code).toBe('ERR_KEYSTORE_IO');
-    expect(error.hint).toContain('decided');
+    expect(error.hint).toContain('the change is recorded');
     expect(await codeOf(store.withLock('bot', async () => {}))).toBe('ERR_KEYSTORE_IO');
     rmSync(join(store.folder, 'b.pem'), { recursive: true });
     await store.tidy();
@@ -204,7 +204,7 @@ describe('a change', () => {
     const steps: Step[] = [created('a', 'A'), { do: 'append', file: 'audit.jsonl', line: '{}' }];
     leaveDecided(store, steps, 1);
     mkdirSync(join(store.folder, 'audit.jsonl'));
-    expect((await errorOf(store.withLock('bot', async () => {}))).hint).toContain('decided');
+    expect((await errorOf(store.withLock('bot', async () => {}))).hint).toContain('the change is recorded');
     expect(textOf(store, 'a')).toBe('A');
     rmSync(join(store.folder, 'audit.jsonl'), { recursive: true });
     await store.tidy();
