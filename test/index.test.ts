@@ -1,3 +1,4 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
@@ -37,14 +38,76 @@ function missingTypes(program: ts.Program, entry: string): readonly string[] {
   return [...missing].sort();
 }
 
+/** The code of the `@example`s in doc comments, and of the TypeScript in the pages, each as a file of its own. */
+function examples(): ReadonlyMap<string, string> {
+  const sources = readdirSync(`${root}src`, { recursive: true, encoding: 'utf8' }).filter((file) => /\.ts$/.test(file));
+  const inComments = sources.flatMap((file) =>
+    [...readFileSync(`${root}src/${file}`, 'utf8').matchAll(/@example\n((?: +\* .*\n)+)/g)].map((match) => {
+      const code = (match[1] ?? '').replace(/^ +\* /gm, '');
+      return `import type { Session } from 'deribit-keys';\ndeclare const session: Session;\n${code}\nexport {};\n`;
+    }),
+  );
+  const pages = [
+    'README.md',
+    'examples/deploy/README.md',
+    ...readdirSync(`${root}src`).map((folder) => `src/${folder}/README.md`),
+  ];
+  const inPages = pages
+    .filter((page) => existsSync(root + page))
+    .flatMap((page) =>
+      [...readFileSync(root + page, 'utf8').matchAll(/^```ts\n(.*?)^```/gms)].map(
+        (match) => `${match[1]}\nexport {};\n`,
+      ),
+    );
+  return new Map([...inComments, ...inPages].map((code, index) => [`${root}test/example-${index}.ts`, code]));
+}
+
+/** What the examples leave to their reader. */
+const LEFT_OPEN = `declare const publicKey: string;
+declare function signSomewhere(message: Uint8Array): Promise<Uint8Array>;
+declare function readPinFromSomewhere(): Promise<string>;
+declare function readTokenFromSomewhere(): Promise<string>;
+`;
+
+const config = ts.getParsedCommandLineOfConfigFile(`${root}tsconfig.json`, undefined, {
+  ...ts.sys,
+  onUnRecoverableConfigFileDiagnostic: () => {},
+});
+const files = ENTRIES.map((entry) => `${root}src/${entry}.ts`);
+const snippets = new Map([...examples(), [`${root}test/left-open.d.ts`, LEFT_OPEN]]);
+const options: ts.CompilerOptions = {
+  ...config?.options,
+  rootDir: root,
+  noUnusedLocals: false,
+  paths: {
+    'deribit-keys': ['./src/index.ts'],
+    'deribit-keys/ccxt': ['./src/integrations/ccxt/with-signer.ts'],
+    'deribit-keys/*': ['./src/*/index.ts'],
+  },
+};
+const host = ts.createCompilerHost(options);
+const program = ts.createProgram([...files, ...snippets.keys()], options, {
+  ...host,
+  fileExists: (file) => snippets.has(file) || host.fileExists(file),
+  readFile: (file) => snippets.get(file) ?? host.readFile(file),
+  getSourceFile: (file, version, ...rest) => {
+    const code = snippets.get(file);
+    return code === undefined ? host.getSourceFile(file, version, ...rest) : ts.createSourceFile(file, code, version);
+  },
+});
+
 describe('the public API', () => {
   it('exports the types that its own signatures mention', () => {
-    const config = ts.getParsedCommandLineOfConfigFile(`${root}tsconfig.json`, undefined, {
-      ...ts.sys,
-      onUnRecoverableConfigFileDiagnostic: () => {},
-    });
-    const files = ENTRIES.map((entry) => `${root}src/${entry}.ts`);
-    const program = ts.createProgram(files, config?.options ?? {});
     expect(files.flatMap((file) => missingTypes(program, file).map((name) => `${file}: ${name}`))).toEqual([]);
+  }, 60_000);
+
+  it('is used as its examples use it: they type-check', () => {
+    expect(snippets.size).toBeGreaterThan(2);
+    const found = [...snippets].flatMap(([file, code]) => {
+      const source = program.getSourceFile(file);
+      const diagnostics = [...program.getSyntacticDiagnostics(source), ...program.getSemanticDiagnostics(source)];
+      return diagnostics.map(({ messageText }) => `${ts.flattenDiagnosticMessageText(messageText, ' ')} in:\n${code}`);
+    });
+    expect(found).toEqual([]);
   }, 60_000);
 });

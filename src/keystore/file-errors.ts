@@ -55,21 +55,21 @@ function wayOut(errno: string, path: string, owner: { readonly user: string } | 
     case 'EPERM':
       return owner === null
         ? `check who may use it (ls -ld ${shellWord(path)})`
-        : `be ${owner.user}, or name a file or folder of your own (for the keystore: --keys-dir <dir>)`;
+        : `run it as ${owner.user}, or name a file or folder of your own (for the keystore: --keys-dir <dir>)`;
     case 'ENOENT':
-      return `check the path, or make its folder (mkdir -p ${shellWord(dirname(path))})`;
+      return `check the path, or make its folder (mkdir -p ${shellWord(dirname(path))}), then run the same command again`;
     case 'ENOTDIR':
     case 'EISDIR':
     case 'ELOOP':
     case 'ENAMETOOLONG':
-      return 'check the path';
+      return 'check the path, then run the same command again';
     case 'ENOSPC':
     case 'EDQUOT':
-      return 'free some space';
+      return 'free some space, then run the same command again';
     case 'EROFS':
       return 'name a place that can be written';
     default:
-      return 'fix that';
+      return 'fix that, then run the same command again';
   }
 }
 
@@ -82,7 +82,7 @@ export function fileError(error: unknown, doing: string, path: string): DeribitK
   const reason = `${REASONS[errno] ?? (errno || 'the file system refused')}${whose}`;
   return new DeribitKeysError('ERR_KEYSTORE_IO', `cannot ${doing} ${path}: ${reason}`, {
     cause: error,
-    hint: `nothing was changed in the keystore; ${wayOut(errno, path, owner)}, then run the same command again`,
+    hint: `nothing was changed in the keystore; ${wayOut(errno, path, owner)}`,
   });
 }
 

@@ -159,6 +159,14 @@ describe('list and show', () => {
     expect((await run(['show', 'bot'])).stdout).toMatch(/^name +bot\n/);
   });
 
+  it('do not call a keystore empty whose records cannot be read', async () => {
+    await json(['generate', 'bot']);
+    writeFileSync(join(keysDir, 'bot.json'), '{');
+    const { stdout, stderr } = await run(['list']);
+    expect(stdout).toBe('');
+    expect(stderr).toMatch(/^warning: the record .*bot\.json is damaged: it is not JSON\n$/);
+  });
+
   it('name a damaged record, and show the others', async () => {
     await json(['generate', 'bot']);
     await json(['generate', 'bad']);

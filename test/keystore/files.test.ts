@@ -147,3 +147,25 @@ it('a lock that the system refuses is told in words', async () => {
   expect((await errorOf(takeLock(folder, 'bot', { waitMs: 50 }))).message).toContain('permission denied');
   expect(readdirSync(folder)).toEqual([]);
 });
+
+describe('the error of a file system', () => {
+  const of = (code: string, path: string) => fileError(Object.assign(new Error('x'), { code }), 'write', path);
+
+  it.each([
+    ['ENOENT', /check the path, or make its folder \(mkdir -p '\/no where'\)/],
+    ['ENOTDIR', /check the path/],
+    ['ENOSPC', /free some space/],
+    ['EROFS', /name a place that can be written/],
+    ['EBUSY', /fix that, then run the same command again/],
+  ])('%s says what to do', (code, hint) => {
+    expect(of(code, '/no where/file').hint).toMatch(hint);
+  });
+
+  it.skipIf(process.platform === 'win32')('for what belongs to somebody else says who could', () => {
+    const geteuid = vi.spyOn(process, 'geteuid').mockReturnValue(12_345);
+    const error = of('EACCES', '/etc/passwd');
+    geteuid.mockRestore();
+    expect(error.message).toBe('cannot write /etc/passwd: permission denied (/etc/passwd belongs to the user root)');
+    expect(error.hint).toContain('run it as the user root, or name a file or folder of your own');
+  });
+});

@@ -39,11 +39,11 @@ Damaged records are named on stderr and left out of the JSON; doctor and verify 
             yielding: ['FINGERPRINT', 'SCOPE', 'ENVIRONMENT', 'ALGORITHM'],
           }),
     );
-    if (all.length === 0)
+    if (all.length === 0 && damaged.length === 0)
       cx.out.note(
         `no keys in ${cx.store.folder}; create one with: deribit-keys generate <name>, or name another keystore with --keys-dir <dir>`,
       );
-    else if (records.length === 0) cx.out.note(`no keys in the state ${state}`);
+    else if (all.length > 0 && records.length === 0) cx.out.note(`no keys in the state ${state}`);
     tellDamaged(cx, damaged);
   },
 };
