@@ -68,7 +68,7 @@ function decodeBody(label: string, body: string): PemBlock {
 function cutShort(label: string, body: string): DeribitKeysError {
   return unreadable(
     body.trim() === ''
-      ? `the PEM block "${label}" has no END line: only its first line is there`
+      ? `the PEM block "${label}" has no END line: only its first line arrived`
       : `the PEM block "${label}" has no END line: it is cut short`,
     { hint: `copy all of it, from BEGIN to END; in an environment variable or an env file, ${ONE_LINE}` },
   );

@@ -74,7 +74,7 @@ async function readAll(store: Keystore): Promise<FileOfBackup[]> {
 export type Refuse = (what: string) => DeribitKeysError;
 
 /** Files of a keystore by their paths, where they are from, and how they are refused. */
-export interface Collection {
+interface Collection {
   readonly files: ReadonlyMap<string, string>;
   readonly where: string;
   readonly refuse: Refuse;

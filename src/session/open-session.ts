@@ -18,7 +18,7 @@ import { TokenManager } from './token-manager.js';
 import type { TokenStore } from './token-store.js';
 
 /** What the sessions of a fleet have in common. */
-export interface Shared {
+interface Shared {
   readonly scheduler: Scheduler;
   readonly clock: ExchangeClock;
   readonly credits: CreditPool | null;
@@ -40,7 +40,7 @@ export async function openSession(options: SessionOptions | KeystoreSessionOptio
 }
 
 /** What a session logs in with, and its other options. */
-export interface OptionsWithKey {
+interface OptionsWithKey {
   readonly options: KeylessOptions;
   readonly key: KeySource;
 }

@@ -80,7 +80,7 @@ describe('a key is read whatever a variable, a form or an editor did to its text
 describe('where a part of the key is lost, the message says what happened and the hint how to write it:', () => {
   const lines = pem.split('\n');
   const cases: readonly (readonly [string, string, RegExp, RegExp])[] = [
-    ['only the first line', lines[0] ?? '', /only its first line is there/, /one line.*\\n.*base64 </],
+    ['only the first line', lines[0] ?? '', /only its first line arrived/, /one line.*\\n.*base64 </],
     [
       'only the beginning of the first line',
       '-----BEGIN',
