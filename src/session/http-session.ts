@@ -9,7 +9,7 @@ import { type Attempt, timeoutToSend } from './requests.js';
 import type { AccessToken } from './session.js';
 import { type SessionContext, SessionCore } from './session-core.js';
 import { pause } from './time.js';
-import type { CurrentToken } from './token-manager.js';
+import type { CurrentToken } from './token.js';
 
 /** How many tokens are asked for in a row that have expired when they are to be used. */
 const MOST_TOKENS = 3;

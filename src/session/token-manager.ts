@@ -11,17 +11,18 @@ import type { KeySource, SessionKey } from './key-source.js';
 import { SignedLogin } from './signed-login.js';
 import { elapsedMs, type Mark, mark, type Time } from './time.js';
 import {
-  renewAfterMs,
-  type SharedTokens,
-  type StoredToken,
-  sharedScope,
-  sharedToken,
-  usableForMs,
-} from './token-store.js';
+  type CurrentToken,
+  currentOf,
+  isUsableToken,
+  leftMs,
+  type Token,
+  tokenFromStore,
+  tokenOf,
+  tokenToStore,
+} from './token.js';
+import { type SharedTokens, type StoredToken, sharedScope, sharedToken } from './token-store.js';
 
-const CLOCKS_AGREE_MS = 1_000;
-
-/** How long a token in use serves on before a store that was away is asked again. */
+/** How long a token stays in use before a store that was away is asked again. */
 const STORE_AWAY_MS = 5_000;
 
 interface TokenManagerContext {
@@ -33,24 +34,6 @@ interface TokenManagerContext {
   readonly events: Emitter<SessionEvents>;
   /** Null for tokens that the session keeps to itself. */
   readonly shared: SharedTokens | null;
-}
-
-/** An access token that has not expired, until when it is valid (milliseconds since the epoch, local clock), and for what. */
-export interface CurrentToken {
-  readonly accessToken: Secret;
-  readonly expiresAtMs: number;
-  readonly scope: string;
-}
-
-interface Token {
-  readonly clientId: string;
-  readonly access: Secret;
-  /** Null where the store does not keep it. */
-  readonly refresh: Secret | null;
-  readonly scope: string;
-  readonly since: Mark;
-  readonly lifeMs: number;
-  readonly renewAfterMs: number;
 }
 
 interface LoginRequest {
@@ -105,24 +88,17 @@ export class TokenManager {
 
   /** Whether there is a token that has not expired. */
   get isValid(): boolean {
-    return this.#token !== null && this.#leftMs(this.#token) > 0;
+    return this.#token !== null && leftMs(this.#token, this.#context.time) > 0;
   }
 
   /** The access token; null before the first login and after it has expired. */
   current(): CurrentToken | null {
-    const token = this.#token;
-    if (token === null || !this.isValid) return null;
-    const atFirstMs = Math.floor(token.since.wallMs + token.lifeMs);
-    const byNowMs = Math.floor(this.#context.time.nowMs() + this.#leftMs(token));
-    // always the same moment, unless the wall clock was set since
-    const expiresAtMs = Math.abs(byNowMs - atFirstMs) < CLOCKS_AGREE_MS ? atFirstMs : byNowMs;
-    return { accessToken: token.access, expiresAtMs, scope: token.scope };
+    return this.#token === null || !this.isValid ? null : currentOf(this.#token, this.#context.time);
   }
 
-  /** Whether it can still be handed out to somebody who will use it in a moment. */
+  /** Whether it can still be handed out to a caller that will use it in a moment. */
   get isUsable(): boolean {
-    const token = this.#token;
-    return token !== null && this.#leftMs(token) > token.lifeMs - usableForMs(token.lifeMs);
+    return this.#token !== null && isUsableToken(this.#token, this.#context.time);
   }
 
   /** Milliseconds until it should be renewed, not below zero; zero without a token. */
@@ -186,7 +162,8 @@ export class TokenManager {
 
   async #refresh(transport: Transport): Promise<void> {
     const token = this.#token;
-    if (token === null || token.refresh === null || this.#leftMs(token) <= 0) return this.#sign(transport, 'expired');
+    if (token === null || token.refresh === null || leftMs(token, this.#context.time) <= 0)
+      return this.#sign(transport, 'expired');
     if (!(await this.#refreshed(transport, token.refresh))) await this.#sign(transport, 'refresh-refused');
   }
 
@@ -253,37 +230,20 @@ export class TokenManager {
     }
     const token = this.#token;
     if (token === null) throw new DeribitKeysError('ERR_INTERNAL', 'there is no token after a login');
-    const { access, since, lifeMs, scope } = token;
-    return {
-      accessToken: access.reveal(),
-      refreshToken: token.refresh?.reveal() ?? null,
-      issuedAtMs: since.wallMs,
-      expiresAtMs: since.wallMs + lifeMs,
-      scope,
-    };
+    return tokenToStore(token);
   }
 
   /** Uses a token from the store, unless it is the one in use already. */
-  #adopt({ accessToken, refreshToken, issuedAtMs, expiresAtMs, scope }: StoredToken, clientId: string): void {
-    if (this.#token?.access.reveal() === accessToken) return;
+  #adopt(stored: StoredToken, clientId: string): void {
+    if (this.#token?.access.reveal() === stored.accessToken) return;
     const { time, random, events } = this.#context;
-    const lifeMs = expiresAtMs - issuedAtMs;
-    const now = mark(time);
-    const ageMs = Math.max(0, now.wallMs - issuedAtMs);
+    const token = tokenFromStore(stored, time, { clientId, random });
     this.#generation += 1;
-    this.#token = {
-      clientId,
-      access: new Secret(accessToken),
-      refresh: refreshToken === null ? null : new Secret(refreshToken),
-      scope,
-      since: { wallMs: now.wallMs - ageMs, monotonicMs: now.monotonicMs - ageMs },
-      lifeMs,
-      renewAfterMs: renewAfterMs(lifeMs, random),
-    };
-    events.emit('shared', { scope, expiresInS: Math.round((lifeMs - ageMs) / 1000) });
+    this.#token = token;
+    events.emit('shared', { scope: token.scope, expiresInS: Math.round(leftMs(token, time) / 1000) });
   }
 
-  /** The token in use serves on; the store is asked again a little later. */
+  /** The token stays in use; the store is asked again a little later. */
   #postpone(error: DeribitKeysError): void {
     const token = this.#token;
     if (token !== null) {
@@ -301,22 +261,8 @@ export class TokenManager {
     this.#context.events.emit('login', { reason, scope: made.scope, missing, expiresInS, tookMs });
   }
 
-  /** A life that is no positive number counts as one second, so that renewing never turns into a loop. */
   #keep(made: Login, since: Mark): void {
-    const lifeMs = Math.max(1, made.expiresInS) * 1000;
     this.#generation += 1;
-    this.#token = {
-      clientId: this.clientId,
-      access: made.accessToken,
-      refresh: made.refreshToken,
-      scope: made.scope,
-      since,
-      lifeMs,
-      renewAfterMs: renewAfterMs(lifeMs, this.#context.random),
-    };
-  }
-
-  #leftMs(token: Token): number {
-    return token.lifeMs - elapsedMs(this.#context.time, token.since);
+    this.#token = tokenOf(made, since, { clientId: this.clientId, random: this.#context.random });
   }
 }
