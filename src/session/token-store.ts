@@ -4,7 +4,7 @@ import type { Endpoint } from '../deribit/endpoints.js';
 import { isTransientRefusal } from '../deribit/json-rpc.js';
 import { interruptedError } from '../deribit/network-errors.js';
 import type { Transport } from '../deribit/transport.js';
-import { type DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { defined } from '../util/defined.js';
 import { pause, systemTime } from './time.js';
 
@@ -40,7 +40,7 @@ export interface TokenLock {
  * Where processes that use the same key keep its access token, so that they log in once and not each for itself. Deribit
  * allows 16 sessions per key, and a 17th login ends the oldest without a word.
  *
- * A store that cannot be reached throws `ERR_TOKEN_STORE`.
+ * What a store throws while it cannot be reached becomes the cause of an `ERR_TOKEN_STORE`, unless it is one.
  */
 export interface TokenStore {
   /** For people, such as `redis://10.0.0.5:6379`; without a password. */
@@ -115,7 +115,8 @@ export function isUsable(token: StoredToken, nowMs: number): boolean {
  * @throws what `renew` throws; `ERR_TOKEN_STORE` with `whenAway: 'refuse'`; `ERR_INTERRUPTED`
  */
 export async function sharedToken(options: SharedTokenOptions): Promise<StoredToken> {
-  const { store, purpose, renew, refused, due, whenAway = 'login', nowMs = Date.now, onNote, signal } = options;
+  const { purpose, renew, refused, due, whenAway = 'login', nowMs = Date.now, onNote, signal } = options;
+  const store = reporting(options.store);
   const stored = async (): Promise<StoredToken | null> => {
     const token = await store.get(purpose);
     if (token === null || token.accessToken === refused || token.accessToken === due) return null;
@@ -152,6 +153,26 @@ export async function sharedToken(options: SharedTokenOptions): Promise<StoredTo
       await lock?.release().catch(() => {});
     }
   }
+}
+
+/** The same store, whose errors are `DeribitKeysError`s: one that a user made may throw anything. */
+function reporting(store: TokenStore): Pick<TokenStore, 'get' | 'put' | 'lock'> {
+  const attempt = async <T>(work: () => Promise<T>): Promise<T> => {
+    try {
+      return await work();
+    } catch (cause) {
+      if (isDeribitKeysError(cause)) throw cause;
+      throw new DeribitKeysError('ERR_TOKEN_STORE', `the token store ${store.name} failed`, {
+        cause,
+        hint: 'its own error is the cause of this one',
+      });
+    }
+  };
+  return {
+    get: (purpose) => attempt(() => store.get(purpose)),
+    put: (purpose, token) => attempt(() => store.put(purpose, token)),
+    lock: (purpose) => attempt(() => store.lock(purpose)),
+  };
 }
 
 const keyOf = ({ clientId, fingerprint, url, scope }: TokenPurpose) =>

@@ -132,6 +132,25 @@ describe.each(['ws', 'http'] as const)('Sessions over %s that share a token stor
     expect(error.code).toBe('ERR_TOKEN_STORE');
   });
 
+  it.each(['get', 'put', 'lock'] as const)('go on where %s of a store of one’s own throws', async (broken) => {
+    const { w, open } = await setUp();
+    const store = {
+      ...memoryTokenStore(),
+      name: 'a table',
+      async [broken](): Promise<never> {
+        throw new TypeError('no such table');
+      },
+    };
+    const session = await open(store);
+    await summary(session);
+    const unshared = next(session, 'unshared');
+    await endSession(w, session);
+    await summary(session);
+    const { error } = await unshared;
+    expect(error).toMatchObject({ code: 'ERR_TOKEN_STORE', message: 'the token store a table failed' });
+    expect(error.cause).toBeInstanceOf(TypeError);
+  });
+
   it('end with the refusal when the key is disabled', async () => {
     const { w, open } = await setUp();
     const session = await open(memoryTokenStore());
