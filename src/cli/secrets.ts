@@ -1,4 +1,4 @@
-import { Secret } from '../crypto/secret.js';
+import { describeSpoiltText, Secret } from '../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError, usageError } from '../errors.js';
 import type { Host } from './program.js';
 import { ask, canAsk, say } from './prompt.js';
@@ -27,7 +27,14 @@ export interface SecretRequest {
 export async function withPassphrase<T>(request: SecretRequest, use: (passphrase: Secret) => Promise<T>): Promise<T> {
   const { host, secrets, what, names, key } = request;
   const given = await secrets.find(names, key);
-  if (given !== null) return use(given);
+  if (given !== null) {
+    return use(given).catch((error: unknown) => {
+      // a passphrase may have all of this in it: it is worth saying only of a wrong one
+      const spoilt = describeSpoiltText(given.reveal());
+      if (spoilt === null || !isDeribitKeysError(error, 'ERR_PASSPHRASE_WRONG')) throw error;
+      throw error.with({ hint: `the passphrase that was given ${spoilt}` });
+    });
+  }
   if (!canAsk(host)) throw notGiven(`${what} is encrypted`, names);
   for (let attempt = 1; ; attempt += 1) {
     const typed = new Secret(await ask(host, `Passphrase of ${what}: `, { hidden: true }));

@@ -84,6 +84,28 @@ describe('a passphrase that is given', () => {
     expect(isEncrypted('bot')).toBe(false);
   });
 
+  it.each([
+    ['"horse"', /^hint: the passphrase that was given is in quotes/m],
+    ['horse\n\n', /^hint: the passphrase that was given begins or ends with white space/m],
+    ['PASSPHRASE=horse', /^hint: the passphrase that was given is a line "NAME=value"/m],
+    ['cow', /^hint: check the passphrase/m],
+  ])('that is wrong is described where it was spoilt on its way: %j', async (text, hint) => {
+    await run(['generate', 'bot'], { env: { DERIBIT_KEYS_PASSPHRASE: 'horse' } });
+    for (const refused of [
+      await sign('bot', '--passphrase-file', file('p', text)),
+      await run(['sign', 'bot', '--client-id', 'x'], { env: { DERIBIT_KEYS_PASSPHRASE: text } }),
+    ]) {
+      expect(refused.exitCode).toBe(3);
+      expect(refused.stderr).toMatch(/^error: wrong passphrase for the key "bot"/);
+      expect(refused.stderr).toMatch(hint);
+    }
+    // it may be the passphrase, all the same
+    await run(['generate', 'odd'], { env: { DERIBIT_KEYS_PASSPHRASE: text } });
+    expect((await run(['sign', 'odd', '--client-id', 'x'], { env: { DERIBIT_KEYS_PASSPHRASE: text } })).exitCode).toBe(
+      0,
+    );
+  });
+
   it('in a folder that has no file for the key is asked for, never left out', async () => {
     mkdirSync(join(folder, 'empty'));
     const refused = await run(['generate', 'bot', '--passphrase-dir', join(folder, 'empty')]);
