@@ -65,8 +65,8 @@ async function runLocked(
   await makePrivateFolder(context.store.folder);
   const left = await readPrefixes(journal);
   const prefix = `cf_${bytesToHex(crypto.getRandomValues(new Uint8Array(4)))}_`;
-  const prefixes = [...left, prefix];
-  await replaceFile(journal, `${JSON.stringify({ prefixes })}\n`);
+  /** Of the keys that may be there: without a login, none is made. */
+  let prefixes = left;
   const facts: Fact[] = [];
   let cleaned = false;
   try {
@@ -75,6 +75,8 @@ async function runLocked(
         context.onNote?.('an earlier run was interrupted: removing the keys that it made');
         await removeKeys(openLab(context, { login, account, prefix }), left);
       }
+      prefixes = [...left, prefix];
+      await replaceFile(journal, `${JSON.stringify({ prefixes })}\n`);
       const lab = openLab(context, { login, account, prefix });
       const keys = await makeKeys(lab);
       for (const { fact, expected, observe } of PROBES) {
@@ -91,7 +93,7 @@ async function runLocked(
       }
     });
   } finally {
-    cleaned = await cleanUp(context, login, prefixes);
+    cleaned = prefixes.length === 0 || (await cleanUp(context, login, prefixes));
     if (cleaned) await unlink(journal).catch(() => {});
   }
   return { facts, cleaned };

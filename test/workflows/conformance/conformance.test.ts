@@ -126,6 +126,17 @@ describe('conformance', () => {
     expect(labels()).toEqual(before);
   });
 
+  it('does not look for keys that it could not make, where the login is refused', async () => {
+    const { folder } = await open();
+    const login = ['--client-id', sandbox.clientId, '--url', sandbox.httpUrl, '--keys-dir', join(folder, 'keys')];
+    const { exitCode, stderr } = await cli(['conformance', ...login], { env: { DERIBIT_CLIENT_SECRET: '"quoted"' } });
+    expect(exitCode).toBe(5);
+    expect(stderr).toMatch(/^error: the exchange refused public\/auth: 13004/);
+    expect(stderr).toContain('hint: the client secret is in quotes');
+    expect(stderr).not.toContain('throw-away');
+    expect(existsSync(join(folder, 'keys', '.conformance.json'))).toBe(false);
+  });
+
   it('writes a report without secrets, and refuses to overwrite one', async () => {
     const { run, folder } = await open();
     const report = join(folder, 'report.json');
