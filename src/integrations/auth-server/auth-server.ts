@@ -20,7 +20,7 @@ import {
 } from './local-http.js';
 import { type Metrics, noMetrics } from './metrics.js';
 import { bearerOf, hashOf, isSameHash } from './secret-file.js';
-import { type ServedKey, TokenDesk, type TokenSharing } from './served-key.js';
+import { KeyServer, type ServedKey, type TokenSharing } from './served-key.js';
 
 /** One answered request, for a log; it holds no secret. */
 export interface RequestEntry {
@@ -105,7 +105,7 @@ const OWNER: Omit<Client, 'secretHash'> = { name: 'owner', keys: null, scopes: n
 export async function startAuthServer(options: AuthServerOptions): Promise<AuthServer> {
   const { keys, address, store, whenAway, onNote, metrics = noMetrics, metricsAddress, onRequest } = options;
   requireTls(address, options.tls);
-  const desks = new Map(keys.map((key) => [key.name, new TokenDesk(key, { store, whenAway, onNote, metrics })]));
+  const keyServers = new Map(keys.map((key) => [key.name, new KeyServer(key, { store, whenAway, onNote, metrics })]));
   const secretHash = hashOf(options.secret);
   let clients = options.clients ?? [];
   let draining = false;
@@ -132,14 +132,18 @@ export async function startAuthServer(options: AuthServerOptions): Promise<AuthS
       return answerText(response, metrics.contentType, await metrics.render());
     }
     const [, name = '', what] = /^\/v1\/([^/?]+)\/(auth-params|token)$/.exec(request.url ?? '') ?? [];
-    const desk = desks.get(name);
-    if (desk === undefined) throw notHere();
+    const keyServer = keyServers.get(name);
+    if (keyServer === undefined) throw notHere();
     if (request.method !== 'POST') throw new Refusal(405, 'ERR_USAGE', 'only POST is accepted here');
     if (client.keys !== null && !client.keys.includes(name)) {
       throw new Refusal(403, 'ERR_UNAUTHORIZED', 'this client may not use this key');
     }
     const body = hasBody(request) ? await readJson(request) : {};
-    answer(response, 200, what === 'token' ? await tokenOf(desk, client, body) : await paramsOf(desk, client, body));
+    answer(
+      response,
+      200,
+      what === 'token' ? await tokenOf(keyServer, client, body) : await paramsOf(keyServer, client, body),
+    );
   }
 
   /** Answers a probe, which needs no secret. */
@@ -152,7 +156,7 @@ export async function startAuthServer(options: AuthServerOptions): Promise<AuthS
   }
 
   async function readiness() {
-    const all = Promise.all([...desks.values()].map((desk) => desk.status()));
+    const all = Promise.all([...keyServers.values()].map((keyServer) => keyServer.status()));
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<null>((resolve) => {
       timer = setTimeout(() => resolve(null), PROBE_MS);
@@ -286,17 +290,17 @@ type Call = [request: IncomingMessage, response: ServerResponse];
 type Body = Readonly<Record<string, unknown>>;
 type Allowed = Pick<Client, 'scopes'>;
 
-async function tokenOf(desk: TokenDesk, { scopes }: Allowed, body: Body): Promise<unknown> {
+async function tokenOf(keyServer: KeyServer, { scopes }: Allowed, body: Body): Promise<unknown> {
   const { scope: asked, refused } = texts(body, ['scope', 'refused']);
   const scope = narrowedScope(asked, scopes);
   if (scope === null)
     throw new Refusal(403, 'ERR_UNAUTHORIZED', 'this client may not have any of the scope that it asks for');
-  const { accessToken, expiresAtMs, scope: granted } = await desk.token(scope, refused);
+  const { accessToken, expiresAtMs, scope: granted } = await keyServer.token(scope, refused);
   return { accessToken, expiresAt: new Date(expiresAtMs).toISOString(), scope: granted };
 }
 
 /** A signature does not cover the scope: whoever has one may send it with any scope that the key allows. */
-async function paramsOf(desk: TokenDesk, { scopes }: Allowed, body: Body): Promise<unknown> {
+async function paramsOf(keyServer: KeyServer, { scopes }: Allowed, body: Body): Promise<unknown> {
   if (scopes !== null) {
     throw new Refusal(
       403,
@@ -306,6 +310,6 @@ async function paramsOf(desk: TokenDesk, { scopes }: Allowed, body: Body): Promi
   }
   const options: AuthParamsOptions = texts(body, PARAMS);
   if (options.scope !== undefined) parseScope(options.scope);
-  const { credentials } = await desk.login();
-  return buildAuthParams(await credentials(), { ...options, timestampMs: Math.round(desk.key.timestampMs()) });
+  const { credentials } = await keyServer.login();
+  return buildAuthParams(await credentials(), { ...options, timestampMs: Math.round(keyServer.key.timestampMs()) });
 }

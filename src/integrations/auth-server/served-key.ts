@@ -60,7 +60,7 @@ interface Entry {
 }
 
 /** Hands out valid tokens of one key: it renews them as needed, follows the key's rotations, and repeats no refusal. */
-export class TokenDesk {
+export class KeyServer {
   readonly key: ServedKey;
   readonly #sharing: TokenSharing;
   readonly #metrics: Metrics;

@@ -90,8 +90,8 @@ async function makeSteps(
   const work = steps.filter(isWork);
   for (const [index, step] of work.entries()) {
     try {
-      const means = await request.contextFor(step.name);
-      await makeStep(request, { ...means, context: { ...means.context, store } }, step);
+      const keyContext = await request.contextFor(step.name);
+      await makeStep(request, { ...keyContext, context: { ...keyContext.context, store } }, step);
     } catch (error) {
       throw soFar({ error, step, done: index, all: work.length });
     }
@@ -169,10 +169,10 @@ function soFar({
   });
 }
 
-async function makeStep(request: ApplyRequest, means: KeyContext, step: Step): Promise<void> {
+async function makeStep(request: ApplyRequest, keyContext: KeyContext, step: Step): Promise<void> {
   const { login } = request;
   const { name, target, policy } = step;
-  const { context } = means;
+  const { context } = keyContext;
   if (policy === null) {
     if (target !== null) await changeKey(context, { login, target, change: { do: 'disable' } });
     return;
@@ -180,9 +180,9 @@ async function makeStep(request: ApplyRequest, means: KeyContext, step: Step): P
   switch (step.action) {
     case 'replace':
       await retire(context, name);
-      return create(request, means, policy);
+      return create(request, keyContext, policy);
     case 'create':
-      return create(request, means, policy);
+      return create(request, keyContext, policy);
     case 'register':
       return registerAs(context, policy, login);
     case 'link': {
@@ -218,7 +218,7 @@ async function makeStep(request: ApplyRequest, means: KeyContext, step: Step): P
       });
       return;
     case 'rotate': {
-      const { makeSuccessor } = means;
+      const { makeSuccessor } = keyContext;
       const kind = step.goesOn ? {} : { type: policy.type ?? undefined, bits: policy.bits ?? undefined };
       await rotate(context, { name, ...kind, login: async () => login, makeSuccessor });
       return;

@@ -24,7 +24,7 @@ const MAX_TRIES = 16;
 const [FIRST_PAUSE_MS, LONGEST_PAUSE_MS] = [1_000, 10_000];
 
 /** A key of the keystore that is looked for in an account. */
-export interface Sought {
+export interface KeySearch {
   readonly account: OpenAccount;
   readonly login: AccountLogin;
   readonly record: KeyRecord;
@@ -65,21 +65,25 @@ const byAge = (a: ApiKey, b: ApiKey) => (a.timestampMs ?? 0) - (b.timestampMs ??
  * @throws `ERR_OUTCOME_UNKNOWN` where a key that shows nothing, and cannot be tried by a login, may be the one; `ERR_STATE`
  *   where the account is not the one in which the registration was begun
  */
-export async function findKeys(context: WorkflowContext, sought: Sought, effort: Effort): Promise<readonly ApiKey[]> {
-  const { account, record, publicKey } = sought;
-  const keys = sought.listed ?? (await listFor(context, sought, effort));
+export async function findKeys(
+  context: WorkflowContext,
+  search: KeySearch,
+  effort: Effort,
+): Promise<readonly ApiKey[]> {
+  const { account, record, publicKey } = search;
+  const keys = search.listed ?? (await listFor(context, search, effort));
   if (keys === null) return [];
   const { same, hidden } = await matchKeys(keys, publicKey);
   const isOnRecord = ({ keyId }: ApiKey) => record.keyId !== null && keyId === record.keyId;
   const found = [...same, ...keys.filter((key) => isOnRecord(key) && !same.includes(key))];
   const unexplained = hidden.filter((key) => !isOnRecord(key));
-  found.push(...(await tryLogins(context, { sought, hidden: unexplained, ...effort, decided: found.length > 0 })));
+  found.push(...(await tryLogins(context, { search, hidden: unexplained, ...effort, decided: found.length > 0 })));
   if (found.length === 0) requireSameAccount(account, record, keys);
   return found.sort(byAge);
 }
 
 /** The account's keys; null where they are not shown without a second factor, and it is not to be used. */
-async function listFor(context: WorkflowContext, { account, memory }: Sought, { secondFactor }: Effort) {
+async function listFor(context: WorkflowContext, { account, memory }: KeySearch, { secondFactor }: Effort) {
   if (!secondFactor && memory.listIsProtected) return null;
   try {
     const keys = await accountKeys(
@@ -102,15 +106,15 @@ async function listFor(context: WorkflowContext, { account, memory }: Sought, { 
 async function tryLogins(
   context: WorkflowContext,
   {
-    sought,
+    search,
     hidden,
     everyHidden,
     decided,
-  }: { readonly sought: Sought; readonly hidden: readonly ApiKey[] } & Effort & { readonly decided: boolean },
+  }: { readonly search: KeySearch; readonly hidden: readonly ApiKey[] } & Effort & { readonly decided: boolean },
 ): Promise<readonly ApiKey[]> {
-  const { login, label, signer } = sought;
-  const { refused } = sought.memory;
-  const explained = await explainedClientIds(context, sought);
+  const { login, label, signer } = search;
+  const { refused } = search.memory;
+  const explained = await explainedClientIds(context, search);
   const isLikely = (key: ApiKey) => label !== null && key.label === label;
   const candidates = hidden
     .filter((key) => (everyHidden || isLikely(key)) && !explained.has(key.clientId) && !refused.has(key.clientId))
@@ -124,15 +128,15 @@ async function tryLogins(
     if (proof !== null) found.push(key);
     // a key that may not log in, or not from here, is not shown to be another by a refused login
     else if (key.enabled !== false && key.ipWhitelist.length === 0) refused.add(key.clientId);
-    else if (everyHidden && isLikely(key) && !decided && found.length === 0) throw undecided(sought, key);
+    else if (everyHidden && isLikely(key) && !decided && found.length === 0) throw undecided(search, key);
   }
   const [untried] = candidates.slice(MAX_TRIES);
-  if (untried !== undefined && everyHidden && !decided && found.length === 0) throw undecided(sought, untried);
+  if (untried !== undefined && everyHidden && !decided && found.length === 0) throw undecided(search, untried);
   return found;
 }
 
 /** Client ids that are known to belong to other keys: those of the keystore's records, and the login's. */
-async function explainedClientIds(context: WorkflowContext, { account, login, record }: Sought) {
+async function explainedClientIds(context: WorkflowContext, { account, login, record }: KeySearch) {
   const { records } = await context.store.list();
   const ids = new Set([account.clientId]);
   for (const other of records) {
@@ -143,7 +147,7 @@ async function explainedClientIds(context: WorkflowContext, { account, login, re
   return ids;
 }
 
-function undecided({ record: { name } }: Sought, { clientId, keyId }: ApiKey): DeribitKeysError {
+function undecided({ record: { name } }: KeySearch, { clientId, keyId }: ApiKey): DeribitKeysError {
   return new DeribitKeysError(
     'ERR_OUTCOME_UNKNOWN',
     `the key "${name}" may have been created as ${clientId}: the exchange shows neither its public key nor its fingerprint, and a login cannot tell`,
@@ -170,13 +174,13 @@ function requireSameAccount(account: OpenAccount, { name, registrar, subaccount 
  * request of that attempt, this looks again and again, for two minutes at most.
  * @throws `ERR_INTERRUPTED` while waiting, and as `findKeys` does
  */
-export async function findAfterAttempt(context: WorkflowContext, sought: Sought): Promise<readonly ApiKey[]> {
+export async function findAfterAttempt(context: WorkflowContext, search: KeySearch): Promise<readonly ApiKey[]> {
   const thorough: Effort = { secondFactor: true, everyHidden: true };
-  const { listed: _listed, ...later } = sought;
-  const seen = await findKeys(context, sought, thorough);
-  const leftMs = await uncertainForMs(context, sought.record, sought.login);
+  const { listed: _listed, ...later } = search;
+  const seen = await findKeys(context, search, thorough);
+  const leftMs = await uncertainForMs(context, search.record, search.login);
   if (seen.length > 0 || leftMs <= 0) return seen;
-  const { name } = sought.record;
+  const { name } = search.record;
   context.onNote?.(
     `an earlier request to create the key "${name}" was not answered, and the exchange may still carry it out: looking for the key for ${Math.ceil(leftMs / 1000)} s before another request is sent (Ctrl-C ends the wait; nothing is lost)`,
   );

@@ -9,7 +9,7 @@ import { messageOf, notRecorded, outcomeOf, protectedOptions, subaccountOf, with
 import { isKeyLimitRefusal, noRoom } from '../account/api-keys.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { endpointFields, endpointOfRecord } from '../endpoint-selection.js';
-import { findAfterAttempt, findKeys, newSearch, requireOnlyOne, type Sought, UNCERTAIN_MS } from './find-key.js';
+import { findAfterAttempt, findKeys, type KeySearch, newSearch, requireOnlyOne, UNCERTAIN_MS } from './find-key.js';
 import { lookAgain, type Plan, proveAndFinish, type Registration } from './proof.js';
 import { type Attempt, removeTwins } from './rollback.js';
 
@@ -92,12 +92,12 @@ export async function register(context: WorkflowContext, request: RegisterReques
 async function findOrCreate(attempt: Attempt, record: KeyRecord, plan: Plan): Promise<Registration> {
   const { context, login, locked, account } = attempt;
   const { publicKey, signer, label } = plan;
-  const sought: Sought = { account, login, record, publicKey, signer, label, memory: newSearch() };
+  const search: KeySearch = { account, login, record, publicKey, signer, label, memory: newSearch() };
   // what was done with a key since its backup was made is not on record
   const sentBefore = record.state === 'pending' || record.restoredAt !== null;
   const earlier = sentBefore
-    ? await findAfterAttempt(context, sought)
-    : await findKeys(context, sought, { secondFactor: false, everyHidden: false });
+    ? await findAfterAttempt(context, search)
+    : await findKeys(context, search, { secondFactor: false, everyHidden: false });
   let found = [...earlier];
   let created: ApiKey | null = null;
   const save = (apiKey: ApiKey, action: string) =>
@@ -111,12 +111,12 @@ async function findOrCreate(attempt: Attempt, record: KeyRecord, plan: Plan): Pr
   if (found.length === 0) {
     created = await create(attempt, record, plan);
     // what an answer says of another key is no reason to touch that
-    if (created.clientId === account.clientId || sought.memory.listed.has(created.keyId)) {
+    if (created.clientId === account.clientId || search.memory.listed.has(created.keyId)) {
       throw answerLost(answersForAnother(created), record.name);
     }
     await save(created, 'create');
     const { keyId } = created;
-    const others = await findKeys(context, sought, { secondFactor: sentBefore, everyHidden: sentBefore });
+    const others = await findKeys(context, search, { secondFactor: sentBefore, everyHidden: sentBefore });
     found = [created, ...others.filter((key) => key.keyId !== keyId)].sort(
       (a, b) => (a.timestampMs ?? 0) - (b.timestampMs ?? 0) || a.keyId - b.keyId,
     );

@@ -56,9 +56,9 @@ async function findCreated(
   listed: readonly ApiKey[],
 ): Promise<ApiKey | null> {
   const [publicKey, signer] = [await readPublicKey(context.store, record), await context.signerOf(record)];
-  const sought = { account, login, record, publicKey, signer, label: record.label, listed, memory: newSearch() };
+  const search = { account, login, record, publicKey, signer, label: record.label, listed, memory: newSearch() };
   try {
-    const [found] = await findAfterAttempt(context, sought);
+    const [found] = await findAfterAttempt(context, search);
     return found ?? null;
   } catch (error) {
     // another account than the one in which the successor was to be created

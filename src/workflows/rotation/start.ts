@@ -51,7 +51,7 @@ function planFor(record: KeyRecord, old: ApiKey): SuccessorPlan {
 /** Checks, before anything is made, that the rotation can be finished. */
 async function inspect(
   context: WorkflowContext,
-  { login, record, listWith = (_login, list) => list() }: Beginning,
+  { login, record, listWith = (_login, list) => list() }: RotationStart,
   publicKey: PublicKey,
 ): Promise<ApiKey> {
   const { name, clientId } = record;
@@ -95,7 +95,7 @@ async function inspect(
 export type ListWith = (login: AccountLogin, list: () => Promise<readonly ApiKey[]>) => Promise<readonly ApiKey[]>;
 
 /** A rotation that is to begin. */
-interface Beginning {
+interface RotationStart {
   readonly locked: LockedKey;
   readonly record: KeyRecord;
   readonly login: AccountLogin;
@@ -108,11 +108,11 @@ interface Beginning {
  * Begins a rotation: checks everything that can be known beforehand, then writes the journal. Nothing else is made yet.
  * @throws `ERR_STATE`, `ERR_UNAUTHORIZED`, `ERR_NOT_ON_EXCHANGE`, `ERR_PROOF_FAILED`, `ERR_USAGE`; nothing was changed
  */
-export async function beginRotation(context: WorkflowContext, beginning: Beginning): Promise<RotationJournal> {
-  const { locked, record, kind, graceMs } = beginning;
+export async function beginRotation(context: WorkflowContext, start: RotationStart): Promise<RotationJournal> {
+  const { locked, record, kind, graceMs } = start;
   const publicKey = await readPublicKey(context.store, record);
   await context.signerOf(record);
-  const old = await inspect(context, beginning, publicKey);
+  const old = await inspect(context, start, publicKey);
   const plan = planFor(record, old);
   if (record.scope !== null && !scopesEqual(record.scope, plan.scope)) {
     context.onNote?.(
