@@ -46,7 +46,7 @@ const LOG = 'steps.json';
 const MAX_LOG_BYTES = 16 * 1024 * 1024;
 
 /**
- * Whether what was begun can be undone: nothing old was touched, and every new file is still known as ours by what is
+ * Whether what was started can be undone: nothing old was touched, and every new file is still known as ours by what is
  * staged. A change that another command left may be all but done, and its key in use: it is undone only if one of its names
  * went to another file before its record was there.
  */

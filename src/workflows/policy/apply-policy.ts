@@ -257,7 +257,7 @@ async function create(request: ApplyRequest, { context }: KeyContext, policy: Ke
   await registerAs(context, policy, request.login);
 }
 
-/** Registers the key; one whose registration was interrupted as it was begun. */
+/** Registers the key; one whose registration was interrupted as it was started. */
 async function registerAs(context: WorkflowContext, policy: KeyPolicy, login: AccountLogin): Promise<void> {
   const { name } = policy;
   const record = await context.store.read(name);

@@ -47,7 +47,7 @@ export interface Change {
 export interface Step extends Change {
   readonly policy: KeyPolicy | null;
   readonly target: AccountKey | null;
-  /** A rotation that was begun already, with a successor of its own kind. */
+  /** A rotation that was started already, with a successor of its own kind. */
   readonly goesOn?: true;
 }
 
@@ -89,7 +89,7 @@ function stepsFor(key: KeySnapshot, snapshot: Snapshot): Step[] {
       ];
     case 'pending': {
       const begun = record.scope ?? policy.scope;
-      const then = scopesEqual(begun, policy.scope) ? [] : [say('edit', `the scope: it was begun with ${begun}`)];
+      const then = scopesEqual(begun, policy.scope) ? [] : [say('edit', `the scope: it was started with ${begun}`)];
       return [say('register', 'its registration was interrupted'), ...then, ...encrypt(policy, record, say)];
     }
     case 'registered': {

@@ -63,7 +63,7 @@ const byAge = (a: ApiKey, b: ApiKey) => (a.timestampMs ?? 0) - (b.timestampMs ??
  * The keys of the account that have this public key, by the rule of account/match-key.ts, oldest first. The record's own
  * key id counts as well: what the exchange shows there may be what is wrong.
  * @throws `ERR_OUTCOME_UNKNOWN` where a key that shows nothing, and cannot be tried by a login, may be the one; `ERR_STATE`
- *   where the account is not the one in which the registration was begun
+ *   where the account is not the one in which the registration was started
  */
 export async function findKeys(
   context: WorkflowContext,
@@ -158,14 +158,14 @@ function undecided({ record: { name } }: KeySearch, { clientId, keyId }: ApiKey)
   );
 }
 
-/** The account in which a registration was begun shows the key that began it; another login of it is as good. */
+/** The account in which a registration was started shows the key that began it; another login of it is as good. */
 function requireSameAccount(account: OpenAccount, { name, registrar, subaccount }: KeyRecord, keys: readonly ApiKey[]) {
   const other = registrar !== null && registrar !== account.clientId && subaccount === null;
   if (!other || keys.some(({ clientId }) => clientId === registrar)) return;
   throw new DeribitKeysError(
     'ERR_STATE',
-    `the registration of "${name}" was begun by ${registrar}, and the account of ${account.clientId} has no such key`,
-    { hint: 'log in to the account that it was begun in: the key may already be registered there' },
+    `the registration of "${name}" was started by ${registrar}, and the account of ${account.clientId} has no such key`,
+    { hint: 'log in to the account that it was started in: the key may already be registered there' },
   );
 }
 

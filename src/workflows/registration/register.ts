@@ -148,28 +148,32 @@ export function requireRegistrable(record: KeyRecord): void {
   });
 }
 
-/** An interrupted registration can only be finished where, and as, it was begun. */
+/** An interrupted registration can only be finished where, and as, it was started. */
 function requireSameAttempt(record: KeyRecord, scope: string, login: AccountLogin): void {
   const remembered = endpointOfRecord(record);
   if (record.state !== 'pending' || remembered === null) return;
   const { name } = record;
   if (!sameEndpoint(remembered, login.endpoint)) {
     throw usageError(
-      `the registration of "${name}" was begun on ${remembered.url}, not on ${login.endpoint.url}`,
+      `the registration of "${name}" was started on ${remembered.url}, not on ${login.endpoint.url}`,
       'finish it there: leave out --env and --url',
     );
   }
   if (record.subaccount !== subaccountOf(login)) {
     const where = record.subaccount === null ? 'the main account' : `the subaccount ${record.subaccount}`;
     throw usageError(
-      `the registration of "${name}" was begun in ${where}`,
+      `the registration of "${name}" was started in ${where}`,
       record.subaccount === null ? 'leave out --subaccount' : `say --subaccount ${record.subaccount}`,
     );
   }
   if (record.scope !== null && !scopesEqual(record.scope, scope)) {
-    throw new DeribitKeysError('ERR_STATE', `the registration of "${name}" was begun with the scope ${record.scope}`, {
-      hint: `finish it first with: deribit-keys register ${name} --scope "${record.scope}" …`,
-    });
+    throw new DeribitKeysError(
+      'ERR_STATE',
+      `the registration of "${name}" was started with the scope ${record.scope}`,
+      {
+        hint: `finish it first with: deribit-keys register ${name} --scope "${record.scope}" …`,
+      },
+    );
   }
 }
 

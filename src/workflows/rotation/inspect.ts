@@ -25,7 +25,7 @@ export interface Inspection {
 }
 
 /**
- * Looks for both keys of a rotation that was begun by an earlier run. A successor whose creation may still be carried out
+ * Looks for both keys of a rotation that was started by an earlier run. A successor whose creation may still be carried out
  * is waited for.
  * @throws `ERR_NOT_ON_EXCHANGE` where the account has neither: it is likely another account than the rotation's
  */

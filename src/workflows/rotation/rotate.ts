@@ -157,7 +157,7 @@ function requireSameKind({ kind, name }: RotationJournal, { type, bits, target }
   const what = `${kind.bits === null ? 'ed25519' : `rsa of ${kind.bits} bits`}, in ${where}`;
   throw new DeribitKeysError(
     'ERR_STATE',
-    `the rotation of "${name}" was begun with a successor of another kind: ${what}`,
+    `the rotation of "${name}" was started with a successor of another kind: ${what}`,
     {
       hint: 'leave out --type, --bits and the options that say where the successor is made',
     },

@@ -54,7 +54,7 @@ describe.each(['http', 'ws'] as const)('over %s', (kind) => {
     expect((await desk.run(['api-keys', 'list', '--subaccount', 'x'])).exitCode).toBe(2);
   });
 
-  test('an interrupted registration is ended in the subaccount where it was begun', async () => {
+  test('an interrupted registration is ended in the subaccount where it was started', async () => {
     await desk.json(['generate', 'bot']);
     sandbox.setFaults(['cut-after@private/create_api_keyx1']);
     const argv = ['register', 'bot', '--scope', 'trade:read'];

@@ -259,7 +259,7 @@ const DRIFTS: readonly Drift[] = [
     planned: ['register late'],
   },
   {
-    what: 'a registration that was begun with another scope',
+    what: 'a registration that was started with another scope',
     policy: `keys:\n  - { name: late, scope: trade:read_write, label: later }\n`,
     cause: async (house) => {
       await house.run('generate', 'late');

@@ -265,7 +265,7 @@ describe('an unfinished registration', () => {
     return world;
   };
 
-  it('is ended with the scope that it was begun with, and no other', async () => {
+  it('is ended with the scope that it was started with, and no other', async () => {
     const world = await unfinished();
     const error = await errorOf(world.register({ scope: 'account:read' }));
     expect(error).toMatchObject({ code: 'ERR_STATE' });
@@ -275,7 +275,7 @@ describe('an unfinished registration', () => {
     await expectRegistered(world);
   });
 
-  it('is ended where it was begun, and nowhere else', async () => {
+  it('is ended where it was started, and nowhere else', async () => {
     const world = await unfinished();
     const elsewhere = await openWorld('http');
     expect(await errorOf(world.register({ login: elsewhere.login }))).toMatchObject({ code: 'ERR_USAGE' });

@@ -83,7 +83,7 @@ describe('a private key is not deleted for good', () => {
 });
 
 describe('a registration', () => {
-  it('that was begun in one account is not ended in another', async () => {
+  it('that was started in one account is not ended in another', async () => {
     const world = await openWorld('ws', { faults: [`cut-after@${CREATE}x1`] });
     await world.register().catch(() => {});
     expect(await codeOf(world.register({ login: otherAccount(world) }))).toBe('ERR_STATE');

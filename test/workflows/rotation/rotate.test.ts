@@ -324,7 +324,7 @@ describe('a rotation that was interrupted', () => {
     }
     expect((await names()).some((name) => name.startsWith('bot.next-'))).toBe(true);
     expect(sandbox.keys()).toHaveLength(4);
-    // the abort was begun: it is ended before another rotation begins
+    // the abort was started: it is ended before another rotation begins
     const done = await rotation(['bot']);
     expect(done).toMatchObject({ state: 'done', previousClientId: old.clientId });
     expect(sandbox.keys()).toHaveLength(3);
