@@ -1,6 +1,6 @@
 import type { ReadStream, WriteStream } from 'node:tty';
 import { run } from './run.js';
-import { hasFailed, print, streamOf } from './standard-output.js';
+import { hasFailed, isAllWritten, print, streamOf } from './standard-output.js';
 
 /** How long a command that was interrupted may take to clean up, unless it asks for more. */
 const GRACE_MS = 900;
@@ -85,6 +85,8 @@ export async function runProcess(argv: readonly string[]): Promise<void> {
   // an interrupted command may have left work behind that its timer has to end
   if (controller.signal.aborted) return;
   for (const signal of SIGNALS) process.off(signal, interrupt);
+  // nothing is left to do: without this, V8 would first clear the memory that ends with the process
+  if (isAllWritten() && process.getActiveResourcesInfo().length === 0) process.exit();
 }
 
 interface Terminal {

@@ -36,6 +36,9 @@ function fail(fd: 1 | 2, error: unknown): void {
 
 const opened = new Set<1 | 2>();
 
+/** Whether all that was printed has been written: what went through a stream may be under way. */
+export const isAllWritten = (): boolean => opened.size === 0;
+
 /** Node's stream for stdout (1) or stderr (2). */
 export function streamOf(fd: 1 | 2): NodeJS.WriteStream {
   const stream = fd === 1 ? process.stdout : process.stderr;

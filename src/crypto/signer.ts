@@ -29,7 +29,7 @@ export function localSigner(key: PrivateKey, engine: Engine = defaultEngine): Lo
   return {
     algorithm: key.algorithm,
     publicKey: key.publicKey,
-    sign: engine.signer(key.algorithm, key.exposePkcs8()),
+    sign: engine.signer(key),
   };
 }
 

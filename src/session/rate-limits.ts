@@ -132,7 +132,7 @@ export class FleetScheduler implements Scheduler {
 
   async connectTurn(signal: AbortSignal): Promise<() => void> {
     await this.#enter(signal);
-    await this.loginTurn(signal);
+    if (this.#logins !== null) await this.loginTurn(signal);
     let ended = false;
     return () => {
       if (!ended) this.#leave();

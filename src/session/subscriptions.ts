@@ -69,7 +69,7 @@ export class Subscriptions {
    * exchange is busy.
    */
   reconcile(line: Transport, timeoutMs?: number): Promise<ReadonlyMap<string, DeribitKeysError>> {
-    if (this.#isSettled) return NONE_REFUSED;
+    if (this.isSettled) return NONE_REFUSED;
     const work = this.#busy.then(() => this.#reconcile(limited(line, timeoutMs)));
     this.#asking += 1;
     this.#busy = work
@@ -81,7 +81,7 @@ export class Subscriptions {
   }
 
   /** Whether nothing is wanted, and nothing given or asked for. */
-  get #isSettled(): boolean {
+  get isSettled(): boolean {
     return this.#listeners.size === 0 && this.#given.size === 0 && this.#asking === 0;
   }
 

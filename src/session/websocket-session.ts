@@ -199,7 +199,7 @@ export class WebSocketSession extends SessionCore {
       if (scope !== undefined) {
         await this.#asLoggedIn(transport, () => transport.request('private/enable_cancel_on_disconnect', { scope }));
       }
-      await this.#restore(transport);
+      if (!this.#subscriptions.isSettled) await this.#restore(transport);
       return transport;
     } finally {
       endTurn();

@@ -26,11 +26,14 @@ async function authParams(type, options, calls, atLeast) {
   return row(`auth params, ${name}, beside bare crypto.sign`, ratio, { atLeast }, `${us(oursNs)} : ${us(bareNs)}`);
 }
 
+const loadPkcs8 = (der) =>
+  loadPkcs8Pem(`-----BEGIN PRIVATE KEY-----\n${der.toString('base64')}\n-----END PRIVATE KEY-----\n`);
+
 async function portableEngine() {
   const rows = [];
   const seed = noble.utils.randomSecretKey();
   const pkcs8 = Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), seed]);
-  const signEd = portable.signer('ed25519', pkcs8);
+  const signEd = portable.signer(await loadPkcs8(pkcs8));
   const ed = await speedRatio(
     () => signEd(message),
     () => noble.signAsync(message, seed),
@@ -41,7 +44,7 @@ async function portableEngine() {
   );
 
   const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey;
-  const signRsa = portable.signer('rsa', rsa.export({ type: 'pkcs8', format: 'der' }));
+  const signRsa = portable.signer(await loadPkcs8(rsa.export({ type: 'pkcs8', format: 'der' })));
   const forgeKey = forge.pki.privateKeyFromPem(rsa.export({ type: 'pkcs8', format: 'pem' }));
   const bare = async () => {
     const digest = forge.md.sha256.create();

@@ -1,7 +1,8 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { ed25519Pkcs8 } from '../../src/crypto/asn1/key-der.js';
+import { ed25519Pkcs8, ed25519Spki } from '../../src/crypto/asn1/key-der.js';
 import { parsePrivateKey, serialisePrivateKey } from '../../src/crypto/formats/index.js';
 import { generateKeyPair } from '../../src/crypto/generate.js';
+import { PrivateKey, PublicKey } from '../../src/crypto/keys.js';
 import { localSigner } from '../../src/crypto/signer.js';
 import { failure, native, portable, rsaKey, utf8 } from './support.js';
 
@@ -32,14 +33,15 @@ describe('the portable engine', () => {
   test('signs with Ed25519 by WebCrypto where the platform has it, and the same without', async () => {
     const sign = vi.spyOn(subtle, 'sign');
     const publicKey = await portable.ed25519PublicKey(seed);
-    const signature = await portable.signer('ed25519', ed25519Pkcs8(seed))(message);
+    const key = new PrivateKey(new PublicKey('ed25519', null, ed25519Spki(publicKey)), ed25519Pkcs8(seed));
+    const signature = await portable.signer(key)(message);
     expect(sign).toHaveBeenCalledTimes(1);
     lacking((name) => name === 'Ed25519');
     expect(await portable.ed25519PublicKey(seed)).toEqual(publicKey);
-    expect(await portable.signer('ed25519', ed25519Pkcs8(seed))(message)).toEqual(signature);
+    expect(await portable.signer(key)(message)).toEqual(signature);
     expect(sign).toHaveBeenCalledTimes(1);
     expect(await native.ed25519PublicKey(seed)).toEqual(publicKey);
-    expect(await native.signer('ed25519', ed25519Pkcs8(seed))(message)).toEqual(signature);
+    expect(await native.signer(key)(message)).toEqual(signature);
   });
 
   test('signs with RSA by WebCrypto, and by node-forge where the platform does not take the key', async () => {

@@ -58,8 +58,8 @@ export interface Engine {
    */
   isProbablePrime(candidate: bigint): Promise<boolean>;
 
-  /** A function that signs, as `Signer.sign` does, with the key in `pkcs8` (checked, canonical DER). */
-  signer(algorithm: KeyAlgorithm, pkcs8: Uint8Array): (message: Uint8Array) => Promise<Bytes>;
+  /** A function that signs with `key`, as `Signer.sign` does. */
+  signer(key: PrivateKey): (message: Uint8Array) => Promise<Bytes>;
 
   /**
    * Whether `signature` is valid for `message`. Ed25519: RFC 8032 §5.1.7 without the cofactor, S < L. RSA:

@@ -93,6 +93,9 @@ function pooledRandomBytes(length: number): Bytes {
   return bytes;
 }
 
+/** What OpenSSL made of the keys that {@link quickPrivateKey} read: signing with them need not read them again. */
+const readKeys = new WeakMap<PrivateKey, KeyObject>();
+
 /**
  * The private key in PKCS#8 DER, read by OpenSSL. Where OpenSSL writes it back as other bytes, or anything else is unusual,
  * the result is null and the caller reads it with our own DER reader.
@@ -102,7 +105,10 @@ async function quickPrivateKey(pkcs8: Uint8Array): Promise<PrivateKey | null> {
     const key = privateKeyObject(pkcs8);
     if (!equalBytes(key.export({ format: 'der', type: 'pkcs8' }), pkcs8)) return null;
     const publicKey = publicHalf(key);
-    return publicKey === null ? null : new PrivateKey(publicKey, pkcs8.slice());
+    if (publicKey === null) return null;
+    const privateKey = new PrivateKey(publicKey, pkcs8);
+    readKeys.set(privateKey, key);
+    return privateKey;
   } catch {
     return null;
   }
@@ -167,10 +173,10 @@ export const engine: Engine = {
       : passesMillerRabin(candidate, { rounds: ROUNDS_ABOVE, randomBytes: pooledRandomBytes, pause: setImmediate });
   },
 
-  signer(algorithm, pkcs8) {
-    const key = privateKeyObject(pkcs8);
-    const hash = algorithm === 'rsa' ? 'sha256' : null;
-    return async (message) => plainBytes(sign(hash, message, key));
+  signer(key) {
+    const object = readKeys.get(key) ?? privateKeyObject(key.exposePkcs8());
+    const hash = key.algorithm === 'rsa' ? 'sha256' : null;
+    return async (message) => plainBytes(sign(hash, message, object));
   },
 
   async verify({ algorithm, spki }, message, signature) {

@@ -134,7 +134,7 @@ export const engine: Engine = {
     return passesMillerRabin(candidate, { rounds, randomBytes, pause });
   },
 
-  signer: (algorithm, pkcs8) => (algorithm === 'ed25519' ? ed25519Signer(pkcs8) : rsaSigner(pkcs8)),
+  signer: (key) => (key.algorithm === 'ed25519' ? ed25519Signer(key.exposePkcs8()) : rsaSigner(key.exposePkcs8())),
 
   verify: ({ algorithm, spki }, message, signature) =>
     algorithm === 'ed25519' ? verifyEd25519(spki, message, signature) : verifyRsa(spki, message, signature),
