@@ -114,7 +114,7 @@ function publicHalfOf(rest: readonly DerNode[], version: bigint): Uint8Array | u
 
 /** RFC 8410 §7: the seed is an OCTET STRING inside the OCTET STRING. Some writers put its public half behind it. */
 function ed25519Key(key: Uint8Array, publicHalf: Uint8Array | undefined, engine: Engine): Promise<PrivateKey> {
-  if (key.length === ED25519_LENGTH) {
+  if (key.length === ED25519_LENGTH || key.length === 2 * ED25519_LENGTH) {
     throw unreadable('the Ed25519 private key is one OCTET STRING, not one inside another (RFC 8410 §7)', {
       hint: WRITE_AGAIN,
     });

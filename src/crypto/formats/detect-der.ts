@@ -21,7 +21,8 @@ import { refuseCrl, refusePkcs7, refusePkcs12, refuseRequest } from './unsupport
  * @throws ERR_KEY_UNREADABLE for no DER or an unknown structure; ERR_KEY_UNSUPPORTED, by name, for well-known structures
  * that are no key of ours
  */
-export function itemOfDer(bytes: Uint8Array): Item {
+export function itemOfDer(input: Uint8Array): Item {
+  const bytes = withoutNewline(input);
   const node = readNode(bytes);
   const children = (isTag(node, TAG.sequence) && node.children) || [];
   const shape = children.map(letterOf).join('');
@@ -54,6 +55,18 @@ export function itemOfDer(bytes: Uint8Array): Item {
     return { kind: 'certificate', format: 'x509', encrypted: false, read: () => spkiOf(subjectPublicKeyInfo(node)) };
   }
   throw refusalOf(node, shape, bytes);
+}
+
+/** DER without the newline that a shell or an editor put behind it. */
+function withoutNewline(bytes: Uint8Array): Uint8Array {
+  const [, first = 0] = bytes;
+  const more = first > 0x80 ? first & 0x7f : 0;
+  const length = more === 0 ? first : bytes.subarray(2, 2 + more).reduce((sum, byte) => sum * 256 + byte, 0);
+  const end = 2 + more + length;
+  const rest = bytes.subarray(end);
+  return rest.length > 0 && rest.length <= 2 && rest.every((byte) => byte === 0x0a || byte === 0x0d)
+    ? bytes.subarray(0, end)
+    : bytes;
 }
 
 const SEQUENCE = 0x20 | TAG.sequence;

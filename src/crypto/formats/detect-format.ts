@@ -15,7 +15,7 @@ import { decodeKeyText, explainKeyText, restoreKeyText } from './key-text.js';
 import { isOpensshPrivate, parseOpensshPrivate, readOpensshEnvelope } from './openssh-private.js';
 import { insideEncryption, passphraseToRead, wrongPassphrase } from './passphrase.js';
 import { isPutty, puttyItem } from './putty.js';
-import { bytesInText, isText, rawItem } from './raw-ed25519.js';
+import { bareBytes, bytesInText, isText, rawItem } from './raw-ed25519.js';
 import { findSshLines, readSshLine } from './ssh-public.js';
 import { refuseLabel, refuseMagic, refuseText, refuseUnknownLabel } from './unsupported-formats.js';
 
@@ -68,7 +68,8 @@ function itemsOfBytes(bytes: Uint8Array, layers: number): readonly Item[] | null
   if (isOpensshPrivate(bytes)) return [opensshItem(bytes)];
   if (isPutty(bytes)) return [puttyItem(bytes)];
   if (bytes[0] === SEQUENCE && encodingOf(bytes) === 'utf-8' && !isText(bytes)) return [itemOfDer(bytes)];
-  const raw = isText(bytes) ? null : rawItem(bytes);
+  const bare = bareBytes(bytes);
+  const raw = bare === null ? null : rawItem(bare);
   return raw === null ? itemsOfText(decodeKeyText(bytes), layers) : [raw];
 }
 

@@ -285,5 +285,7 @@ function itemsOfStrings(value: unknown, detect: (text: string) => readonly Item[
 function stringsIn(value: unknown, depth: number): readonly string[] {
   if (typeof value === 'string') return value.length >= MIN_LENGTH ? [value] : [];
   if (typeof value !== 'object' || value === null || depth === 0) return [];
+  const numbers = bytesInArray(value);
+  if (numbers !== null) return [JSON.stringify([...numbers])];
   return Object.values(value).flatMap((each) => stringsIn(each, depth - 1));
 }

@@ -45,6 +45,7 @@ export function restoreKeyText(input: string): string {
       ? String.fromCharCode(Number.parseInt(decimal ?? hex, decimal === undefined ? 16 : 10))
       : (ENTITIES.get(name) ?? whole),
   );
+  if (/^[{[]\s*\\"/.test(text)) text = text.replaceAll('\\"', '"');
   text = decodeForm(text);
   if (/=3D|BEGIN [^-\n]+-----[\sA-Za-z0-9+/]+=\r?\n[A-Za-z0-9+/]{2}/.test(text))
     text = text.replace(/=\r?\n/g, '').replace(/=3D/gi, '=');

@@ -19,13 +19,35 @@ export function bytesInText(text: string): Uint8Array | null {
   const hex = /^(?:0[xX])?((?:[0-9a-fA-F]{2})+)$/.exec(compact.replaceAll(':', ''))?.[1];
   if (hex !== undefined) return hexToBytes(hex);
   const bytes = anyBase64ToBytes(compact);
-  if (bytes?.length === ED25519_LENGTH || bytes?.length === PAIR_LENGTH) return bytes;
-  const base58 = base58ToBytes(compact, PAIR_LENGTH);
-  return base58 ?? bytes;
+  if (isRawLength(bytes)) return bytes;
+  // 32 bytes in base58 could be read as base64 as well
+  return base58ToBytes(compact, PAIR_LENGTH) ?? numbersInText(text) ?? bytes;
 }
 
-/** The bytes in a JSON array of 32 or 64 numbers, as Solana keeps a key; null for any other value. */
+const isRawLength = (bytes: Uint8Array | null): bytes is Uint8Array =>
+  bytes?.length === ED25519_LENGTH || bytes?.length === PAIR_LENGTH;
+
+/** The bytes in a list of 32 or 64 numbers as programs print it, in any brackets, in decimal or `0x`; else null. */
+function numbersInText(text: string): Uint8Array | null {
+  const inside = /^(?:[A-Za-z]\w{0,20}(?:\(\d+\))?\s*)?[[({]?([^[\](){}]{63,600})[\])}]?$/.exec(text.trim())?.[1] ?? '';
+  const words = inside
+    .trim()
+    .replace(/,$/, '')
+    .split(/\s*,\s*|\s+/);
+  if (!words.every((word) => /^(?:0[xX][0-9a-fA-F]{1,2}|\d{1,3})$/.test(word))) return null;
+  return bytesInArray(words.map(Number));
+}
+
+/**
+ * The bytes in a JSON array of 32 or 64 numbers, as Solana keeps a key, or in what JavaScript makes of a Buffer or a
+ * Uint8Array; null for any other value.
+ */
 export function bytesInArray(value: unknown): Uint8Array | null {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
+    if ('type' in value && value.type === 'Buffer' && 'data' in value) return bytesInArray(value.data);
+    const isIndexed = Object.keys(value).every((name, index) => name === String(index));
+    return isIndexed ? bytesInArray(Object.values(value)) : null;
+  }
   if (!Array.isArray(value) || (value.length !== ED25519_LENGTH && value.length !== PAIR_LENGTH)) return null;
   const isByte = (each: unknown) => typeof each === 'number' && Number.isInteger(each) && each >= 0 && each <= 255;
   return value.every(isByte) ? Uint8Array.from(value as readonly number[]) : null;
@@ -91,8 +113,10 @@ function readRaw(input: string | Uint8Array): Uint8Array {
   const bare = typeof input === 'string' ? null : bareBytes(input);
   if (bare !== null) return bare;
   const text = restoreKeyText(typeof input === 'string' ? input : decodeKeyText(input));
-  const bytes = (text.startsWith('[') ? bytesInJson(text) : null) ?? bytesInText(text);
-  if (bytes?.length === ED25519_LENGTH || bytes?.length === PAIR_LENGTH) return bytes;
+  const named = /^(?:export\s+|set\s+)?[A-Za-z_][\w.-]*\s*(?:=|:\s)\s*(\S.*)$/s.exec(text)?.[1];
+  const bytes = rawInText(text);
+  const value = isRawLength(bytes) || named === undefined ? bytes : rawInText(restoreKeyText(named));
+  if (isRawLength(value)) return value;
   const length = bytes === null || bytes.length === 0 ? '' : ` (${bytes.length} bytes, decoded)`;
   const measured = typeof input === 'string' ? `${input.length} characters` : `${input.length} bytes`;
   throw unreadable(`an Ed25519 seed is 32 bytes, or their hexadecimal or base64; this is ${measured}${length}`, {
@@ -101,7 +125,7 @@ function readRaw(input: string | Uint8Array): Uint8Array {
 }
 
 /** 32 or 64 bytes, perhaps with a newline behind them; null where they are text. */
-function bareBytes(input: Uint8Array): Uint8Array | null {
+export function bareBytes(input: Uint8Array): Uint8Array | null {
   for (const length of [ED25519_LENGTH, PAIR_LENGTH]) {
     const end = new TextDecoder('latin1').decode(input.subarray(length));
     if (input.length >= length && /^\r?\n?$/.test(end) && !isText(input.subarray(0, length))) {
@@ -109,6 +133,14 @@ function bareBytes(input: Uint8Array): Uint8Array | null {
     }
   }
   return null;
+}
+
+/** The bytes in a text, or in the text that it is base64 of. */
+function rawInText(text: string): Uint8Array | null {
+  const bytes = (/^[[{]/.test(text) ? bytesInJson(text) : null) ?? bytesInText(text);
+  const inner =
+    bytes !== null && bytes.length >= ED25519_LENGTH && isText(bytes) ? bytesInText(decodeKeyText(bytes)) : null;
+  return isRawLength(inner) ? inner : bytes;
 }
 
 function bytesInJson(text: string): Uint8Array | null {

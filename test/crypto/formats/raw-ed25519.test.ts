@@ -32,6 +32,13 @@ describe('a seed with its public key behind it', () => {
     ['bytes under the label of Nebula', encodePem('NEBULA ED25519 PRIVATE KEY', pair)],
     ['hexadecimal in quotes', `"${hexOf(pair)}"`],
     ['base64 in an env file', `SIGNING_KEY=${base64Of(pair)}`],
+    ['bytes with CRLF behind them', concatBytes(pair, Uint8Array.of(0x0d, 0x0a))],
+    ['numbers without brackets', [...pair].join(', ')],
+    ['hexadecimal numbers', [...pair].map((byte) => `0x${byte.toString(16)}`).join(', ')],
+    ['a Uint8Array as Node.js prints it', `Uint8Array(64) [\n  ${[...pair].join(', ')}\n]`],
+    ['a Buffer as Node.js writes it in JSON', JSON.stringify(Buffer.from(pair))],
+    ['a Uint8Array in JSON', JSON.stringify({ ...pair })],
+    ['an array in a document: JSON', JSON.stringify({ wallet: { privateKey: [...pair] } })],
   ];
 
   test.each(forms)('is read from %s, also where it is called a seed', async (name, input) => {
@@ -68,6 +75,12 @@ describe('a seed that is said to be one', () => {
     ['base64 in quotes', `'${base64Of(seed)}'`],
     ['base64 without padding', base64Of(seed).replace('=', '')],
     ['a JSON array', JSON.stringify([...seed])],
+    ['hexadecimal in an env file', `export SEED="${hexOf(seed)}"`],
+    ['base64 in YAML', `seed: ${base64Of(seed)}`],
+    ['base64 of base64', base64Of(Buffer.from(base64Of(seed)))],
+    ['base64 of hexadecimal', base64Of(Buffer.from(hexOf(seed)))],
+    ['a list of a program', `{ ${[...seed].map((byte) => `0x${byte.toString(16).padStart(2, '0')}`).join(', ')} }`],
+    ['a Buffer as Node.js writes it in JSON', JSON.stringify(Buffer.from(seed))],
   ];
 
   test.each(forms)('is read from %s', async (_, input) => {
