@@ -61,12 +61,13 @@ const KINDS = readdirSync('dist/signers', { recursive: true })
   .filter((file) => /-kind\.js$/.test(file))
   .map((file) => `signers/${file.replaceAll('\\', '/').slice(0, -'.js'.length)}`);
 
-/** Modules that most calls name but few call: changes of the keystore, keys that are no files, the readers of DER, JSON-RPC. */
+/** Modules that most calls name but few call: changes of the keystore, keys that are no files, the readers of DER, JSON-RPC, words. */
 const RARE = {
   changes: ['keystore/transaction', 'keystore/lock', 'keystore/steps', 'keystore/holder', 'keystore/audit-log'],
   kinds: ['signers/kinds', ...KINDS],
   der: ['crypto/asn1/der', 'crypto/asn1/key-der', 'crypto/rsa-checks'],
-  rpc: ['deribit/clock', 'deribit/json-rpc', 'deribit/rpc-codes', 'deribit/shapes'],
+  rpc: ['deribit/clock', 'deribit/endpoints', 'deribit/json-rpc', 'deribit/rpc-codes', 'deribit/shapes'],
+  text: ['util/text'],
 };
 
 /**
