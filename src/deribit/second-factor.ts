@@ -129,9 +129,7 @@ function endless(method: string): DeribitKeysError {
   return new DeribitKeysError(
     'ERR_SECOND_FACTOR_REFUSED',
     `the exchange answers each code for ${method} with a new challenge`,
-    {
-      hint: "check the clock, and try the code on Deribit's web page",
-    },
+    { hint: "check the clock, and try the code on Deribit's web page" },
   );
 }
 

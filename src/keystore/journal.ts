@@ -171,8 +171,6 @@ export async function requireNoRotation(store: Keystore, name: string): Promise<
   throw new DeribitKeysError(
     'ERR_STATE',
     `the key "${name}" is needed: the rotation of "${journal.name}" is under way`,
-    {
-      hint: `finish it with: deribit-keys rotate ${journal.name} …, or go back with --abort`,
-    },
+    { hint: `finish it with: deribit-keys rotate ${journal.name} …, or go back with --abort` },
   );
 }

@@ -84,9 +84,7 @@ export function passphraseIdentity(passphrase: Secret, signal?: AbortSignal): Id
         throw new DeribitKeysError(
           'ERR_KEY_UNSUPPORTED',
           `the work factor of the age file is above ${MAX_WORK_FACTOR}`,
-          {
-            hint: 'encrypt it again: age --decrypt <file> | age --passphrase > <new file>',
-          },
+          { hint: 'encrypt it again: age --decrypt <file> | age --passphrase > <new file>' },
         );
       }
       const decipher = createDecipheriv(ALGORITHM, await deriveKey({ passphrase, salt, logN, signal }), NONCE, {

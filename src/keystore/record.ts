@@ -195,9 +195,7 @@ export function parseRecord(text: string, file: string, name: string): KeyRecord
     throw new DeribitKeysError(
       'ERR_RECORD_NEWER',
       `the record ${file} has schema ${schema}: this version reads schemas up to ${RECORD_SCHEMA}`,
-      {
-        hint: 'use the newer version of deribit-keys that wrote it; the record was left as it is',
-      },
+      { hint: 'use the newer version of deribit-keys that wrote it; the record was left as it is' },
     );
   }
   const known = Object.fromEntries(

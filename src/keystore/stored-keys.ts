@@ -173,9 +173,7 @@ export function requirePrivateFile(record: KeyRecord): void {
   throw new DeribitKeysError(
     'ERR_STATE',
     `the private half of "${record.name}" is not a file: it lives in ${record.signer.kind}`,
-    {
-      hint: 'commands that work with it: list, show, export --public, register, verify, auth, sign',
-    },
+    { hint: 'commands that work with it: list, show, export --public, register, verify, auth, sign' },
   );
 }
 

@@ -197,9 +197,7 @@ function noFolder(path: string): DeribitKeysError {
   return new DeribitKeysError(
     'ERR_PERMISSIONS',
     `${path} is not a folder of this keystore: what it leads to is not carried out`,
-    {
-      hint: 'inspect what it is, then delete it',
-    },
+    { hint: 'inspect what it is, then delete it' },
   );
 }
 

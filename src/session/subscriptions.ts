@@ -141,8 +141,6 @@ function notGiven(channel: string): DeribitKeysError {
   return new DeribitKeysError(
     'ERR_NOT_ON_EXCHANGE',
     `the exchange does not offer the channel ${channel.slice(0, 80)}`,
-    {
-      hint: 'check its name, and that the instrument still trades',
-    },
+    { hint: 'check its name, and that the instrument still trades' },
   );
 }

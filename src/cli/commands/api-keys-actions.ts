@@ -160,9 +160,7 @@ export async function disableOthers(cx: Context, texts: readonly string[], flags
     throw new DeribitKeysError(
       'ERR_PROTOCOL',
       `${unreadable} keys of the account have no readable id and are still enabled`,
-      {
-        hint: 'disable them on Deribit’s web page (Account > API)',
-      },
+      { hint: 'disable them on Deribit’s web page (Account > API)' },
     );
   }
   throw new DeribitKeysError(

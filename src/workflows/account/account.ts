@@ -98,9 +98,7 @@ function requireAccountScope(account: OpenAccount, level: 'read' | 'read_write')
   throw new DeribitKeysError(
     'ERR_UNAUTHORIZED',
     `the login ${account.clientId} is not allowed to do this: it has account:${granted}`,
-    {
-      hint: `log in with a key whose scope holds account:${level} (--as <name>, or --client-id with its secret)`,
-    },
+    { hint: `log in with a key whose scope holds account:${level} (--as <name>, or --client-id with its secret)` },
   );
 }
 
@@ -187,9 +185,7 @@ export function requireClientId(record: KeyRecord): string {
     throw new DeribitKeysError(
       'ERR_STATE',
       `the key "${record.name}" was removed from the exchange on ${record.removedAt}`,
-      {
-        hint: 'generate and register another; see which can log in with: deribit-keys list',
-      },
+      { hint: 'generate and register another; see which can log in with: deribit-keys list' },
     );
   }
   if (record.clientId !== null && record.state !== 'local') return record.clientId;

@@ -170,9 +170,7 @@ function requireSameAttempt(record: KeyRecord, scope: string, login: AccountLogi
     throw new DeribitKeysError(
       'ERR_STATE',
       `the registration of "${name}" was started with the scope ${record.scope}`,
-      {
-        hint: `finish it first with: deribit-keys register ${name} --scope "${record.scope}" …`,
-      },
+      { hint: `finish it first with: deribit-keys register ${name} --scope "${record.scope}" …` },
     );
   }
 }

@@ -54,9 +54,7 @@ export async function requireLogin(context: WorkflowContext, login: AccountLogin
   throw new DeribitKeysError(
     'ERR_PROOF_FAILED',
     `the exchange refuses the login of "${record.name}" (${record.clientId})`,
-    {
-      hint: `see what is wrong with: deribit-keys verify ${record.name}`,
-    },
+    { hint: `see what is wrong with: deribit-keys verify ${record.name}` },
   );
 }
 
@@ -145,9 +143,7 @@ export async function goBack(work: PromotedWork, login: AccountLogin): Promise<R
       throw new DeribitKeysError(
         'ERR_STATE',
         `the old key of "${journal.name}" is already removed: the rotation cannot be aborted`,
-        {
-          hint: `finish the rotation with: deribit-keys rotate ${journal.name}`,
-        },
+        { hint: `finish the rotation with: deribit-keys rotate ${journal.name}` },
       );
     }
     if (found.enabled === true) return;

@@ -158,9 +158,7 @@ function requireSameKind({ kind, name }: RotationJournal, { type, bits, target }
   throw new DeribitKeysError(
     'ERR_STATE',
     `the rotation of "${name}" was started with a successor of another kind: ${what}`,
-    {
-      hint: 'leave out --type, --bits and the options that say where the successor is made',
-    },
+    { hint: 'leave out --type, --bits and the options that say where the successor is made' },
   );
 }
 
