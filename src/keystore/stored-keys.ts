@@ -204,7 +204,7 @@ export async function linkTarget(path: string): Promise<string | null> {
 }
 
 /**
- * The steps that move a key’s files to a dated folder, where they can be restored from. Of a symbolic link only the
+ * The steps that move a key's files to a dated folder, where they can be restored from. Of a symbolic link only the
  * link goes: the file behind it stays where it is.
  */
 export async function stepsToRetire(

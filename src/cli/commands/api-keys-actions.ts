@@ -141,7 +141,7 @@ export async function disableOthers(cx: Context, texts: readonly string[], flags
     cx.out.note('warning: the key of this login is not spared: it is disabled last');
   }
   if (!spared.some((key) => key.enabled !== false && managesKeys(key.scope))) {
-    cx.out.note('warning: no spared key can manage keys: only Deribit’s web page can enable keys again');
+    cx.out.note("warning: no spared key can manage keys: only Deribit's web page can enable keys again");
   }
   const list = doomed.map(named).join(', ');
   if (doomed.length > 0) {
@@ -160,7 +160,7 @@ export async function disableOthers(cx: Context, texts: readonly string[], flags
     throw new DeribitKeysError(
       'ERR_PROTOCOL',
       `${unreadable} keys of the account have no readable id and are still enabled`,
-      { hint: 'disable them on Deribit’s web page (Account > API)' },
+      { hint: "disable them on Deribit's web page (Account > API)" },
     );
   }
   throw new DeribitKeysError(

@@ -65,7 +65,7 @@ function checkedScope(words: string, at: string): string {
   try {
     return formatScope(parseScope(words));
   } catch {
-    throw wrong(at, 'its scopes hold a word that is not one of Deribit’s');
+    throw wrong(at, "its scopes hold a word that is not one of Deribit's");
   }
 }
 

@@ -144,7 +144,7 @@ export async function openModule(module: string, load?: LoadPackage): Promise<Cr
   const path = await realpath(module).catch((cause) => {
     throw signerError(
       `there is no PKCS#11 module ${module}`,
-      'name the library file of the token’s vendor, such as /usr/lib/softhsm/libsofthsm2.so',
+      "name the library file of the token's vendor, such as /usr/lib/softhsm/libsofthsm2.so",
       cause,
     );
   });
@@ -156,7 +156,7 @@ export async function openModule(module: string, load?: LoadPackage): Promise<Cr
     } catch (cause) {
       throw signerError(
         `${module} cannot be loaded: it is not a PKCS#11 module for this machine`,
-        'name the library file of the token’s vendor, built for this system and processor',
+        "name the library file of the token's vendor, built for this system and processor",
         cause,
       );
     }

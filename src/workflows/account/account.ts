@@ -52,7 +52,7 @@ export async function accountKeys(
   const { keys, unreadable } = await listReadableApiKeys(account, options);
   if (unreadable === 0) return keys;
   throw new DeribitKeysError('ERR_PROTOCOL', `${unreadable} of the account's API keys are shown without an id`, {
-    hint: 'see them on Deribit’s web page (Account > API)',
+    hint: "see them on Deribit's web page (Account > API)",
   });
 }
 
@@ -155,7 +155,7 @@ async function enterSubaccount(
   throw new DeribitKeysError(
     'ERR_PROOF_FAILED',
     `the exchange was asked for the subaccount ${subaccount} and returned the account ${id}`,
-    { hint: 'nothing was changed; see the ids of the subaccounts on Deribit’s web page' },
+    { hint: "nothing was changed; see the ids of the subaccounts on Deribit's web page" },
   );
 }
 

@@ -81,7 +81,7 @@ export function dangersOf(change: KeyChange, target: AccountKey, keys: readonly 
   }
   const others = keys.filter(({ keyId }) => keyId !== target.keyId);
   if (disarms && managesKeys(target.scope) && target.enabled !== false && !others.some(isManager)) {
-    dangers.push('no other enabled key of the account can manage keys: only Deribit’s web page can undo it');
+    dangers.push("no other enabled key of the account can manage keys: only Deribit's web page can undo it");
   }
   return dangers;
 }

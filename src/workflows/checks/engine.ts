@@ -73,7 +73,7 @@ async function loginOf({
   try {
     const given = await login();
     if (given !== null) return { login: given, findings: [] };
-    const detail = 'no login was given: the account’s own list of keys is checked only for keys that may read it';
+    const detail = "no login was given: the account's own list of keys is checked only for keys that may read it";
     return {
       login: null,
       findings: [notesOn(null).skipped('account', detail, `${ownCommand('doctor', '--as')} <name>`)],

@@ -135,6 +135,6 @@ function secretReasons(refused: LoginAttempt): string[] {
   return [
     `the client id ${refused.clientId} may be unknown, or the client secret another key's or an old one`,
     environmentReason(refused),
-    'the key may be disabled, or its whitelist may not hold this address: see Account > API on Deribit’s web page',
+    "the key may be disabled, or its whitelist may not hold this address: see Account > API on Deribit's web page",
   ];
 }

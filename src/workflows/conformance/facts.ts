@@ -127,7 +127,7 @@ export const PROBES: readonly Probe[] = [
     },
   },
   {
-    fact: 'scope that exceeds the key’s max_scope',
+    fact: "scope that exceeds the key's max_scope",
     expected: `narrowed to ${LAB_SCOPE}`,
     observe: async (lab, { ed25519 }) => {
       const answer = await lab.login(ed25519, { scope: 'account:read_write trade:read_write' });

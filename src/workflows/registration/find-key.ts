@@ -152,7 +152,7 @@ function undecided({ record: { name } }: KeySearch, { clientId, keyId }: ApiKey)
     'ERR_OUTCOME_UNKNOWN',
     `the key "${name}" may have been created as ${clientId}: the exchange shows neither its public key nor its fingerprint, and a login cannot tell`,
     {
-      hint: `nothing was created; check the key ${keyId} on Deribit’s web page (Account > API): if it is "${name}", enable it without a whitelist and run the same command again, else remove it`,
+      hint: `nothing was created; check the key ${keyId} on Deribit's web page (Account > API): if it is "${name}", enable it without a whitelist and run the same command again, else remove it`,
       maybeSent: true,
     },
   );

@@ -95,7 +95,7 @@ export async function link(
         throw new DeribitKeysError(
           'ERR_PROOF_FAILED',
           `the login worked, but the exchange shows a different key; ${compared.differences.join('; ')}`,
-          { hint: 'nothing was recorded; check the key on Deribit’s web page (Account > API)' },
+          { hint: "nothing was recorded; check the key on Deribit's web page (Account > API)" },
         );
       }
       const scope = apiKey === null ? keyScope(made.scope) : normaliseScope(apiKey.maxScope);

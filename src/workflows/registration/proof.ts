@@ -185,6 +185,6 @@ async function restrict({ context, account }: Attempt, plan: Plan, apiKey: ApiKe
   throw new DeribitKeysError(
     'ERR_PROOF_FAILED',
     `the exchange did not set the whitelist of ${apiKey.clientId} as asked: it shows "${set}"`,
-    { hint: 'check the key on Deribit’s web page; run the same command again to retry' },
+    { hint: "check the key on Deribit's web page; run the same command again to retry" },
   );
 }

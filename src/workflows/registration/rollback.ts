@@ -49,7 +49,7 @@ export async function removeTwins(attempt: Attempt, name: string, twins: readonl
         `the account has the key "${name}" twice, and ${clientId} could not be removed`,
         {
           cause,
-          hint: `run the same command again, or remove the key ${keyId} (${clientId}) on Deribit’s web page`,
+          hint: `run the same command again, or remove the key ${keyId} (${clientId}) on Deribit's web page`,
           maybeSent: true,
         },
       );
@@ -80,7 +80,7 @@ export async function rollBack(
     await note(pending, outcomeOf(cause));
     throw new DeribitKeysError('ERR_PROOF_FAILED', `${what}; and it could not be removed again`, {
       cause,
-      hint: `run the same command again, or remove the key ${keyId} (${clientId}) on Deribit’s web page`,
+      hint: `run the same command again, or remove the key ${keyId} (${clientId}) on Deribit's web page`,
       maybeSent: true,
     });
   }
