@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { Secret } from '../../src/crypto/secret.js';
 import { connect } from '../../src/deribit/connect.js';
 import { openHttp } from '../../src/deribit/http-transport.js';
+import { until } from '../support/outcomes.js';
 import { failure, httpServer, local, reply, said, shown, tcpServer, unusedPort, webSocketServer } from './servers.js';
 
 describe('the HTTP transport', () => {
@@ -110,17 +111,19 @@ describe('the HTTP transport', () => {
   });
 
   it('gives up waiting by time-out and by signal, before and within the body', async () => {
+    let onAsked = () => {};
     const { endpoint } = await httpServer((body, _request, response) => {
       const asked = JSON.parse(body);
+      onAsked();
       if (asked.method === 'public/half') response.write('{"result":');
       if (asked.method === 'public/test') response.end(reply(asked, { result: 1 }));
     });
-    const transport = openHttp(endpoint, { timeoutMs: 60 });
-    await transport.request('public/test', {}, { timeoutMs: 60_000 });
+    const transport = openHttp(endpoint, { timeoutMs: 60_000 });
+    await transport.request('public/test');
     for (const method of ['public/silent', 'public/half']) {
-      expect((await failure(transport.request(method), 'ERR_TIMEOUT')).maybeSent).toBe(true);
+      expect((await failure(transport.request(method, {}, { timeoutMs: 300 }), 'ERR_TIMEOUT')).maybeSent).toBe(true);
       const controller = new AbortController();
-      setTimeout(() => controller.abort(), 20);
+      onAsked = () => controller.abort();
       const { signal } = controller;
       expect((await failure(transport.request(method, {}, { signal }), 'ERR_INTERRUPTED')).maybeSent).toBe(true);
       expect((await failure(transport.request(method, {}, { signal }), 'ERR_INTERRUPTED')).maybeSent).toBe(false);
@@ -128,10 +131,13 @@ describe('the HTTP transport', () => {
   });
 
   it('rejects what waits when it is closed, and what comes after', async () => {
-    const { endpoint } = await httpServer(() => {});
+    let asked = false;
+    const { endpoint } = await httpServer(() => {
+      asked = true;
+    });
     const transport = openHttp(endpoint);
     const waiting = failure(transport.request('public/test'), 'ERR_CONNECTION_CLOSED');
-    await new Promise((resolve) => setTimeout(resolve, 30));
+    await until(() => asked);
     await transport.close();
     await transport.close();
     expect((await waiting).maybeSent).toBe(true);
