@@ -1,45 +1,32 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
-import { type Sandbox, type SandboxOptions, startSandbox } from '../../src/sandbox/index.js';
-import { type CliOptions, cli, temporaryFolder } from '../support/cli.js';
+import { describe, expect, it } from 'vitest';
+import type { SandboxOptions } from '../../src/sandbox/index.js';
+import { cli, temporaryFolder } from '../support/cli.js';
+import { type DeskCall, openDesk } from '../support/desk.js';
 import { until } from '../support/outcomes.js';
+import { openExchange, type Via } from '../support/world.js';
 
 const SCOPE = 'account:read trade:read_write';
 const SEED = 'JBSWY3DPEHPK3PXP';
 
-const sandboxes: Sandbox[] = [];
-afterEach(async () => {
-  await Promise.all(sandboxes.splice(0).map((sandbox) => sandbox.close()));
-});
-
 /** A sandbox, a keystore with the key "bot", and the environment of a user who may do everything. */
-async function openDesk(via: 'ws' | 'http' = 'http', options: SandboxOptions = {}) {
-  const sandbox = await startSandbox(options);
-  sandboxes.push(sandbox);
-  const keysDir = join(temporaryFolder(), 'keys');
-  const place = { DERIBIT_KEYS_DIR: keysDir, DERIBIT_KEYS_URL: via === 'ws' ? sandbox.wsUrl : sandbox.httpUrl };
-  const env = { ...place, DERIBIT_CLIENT_ID: sandbox.clientId, DERIBIT_CLIENT_SECRET: sandbox.clientSecret };
-  const run = (argv: readonly string[], more: CliOptions = {}) =>
-    cli([...argv, '--json'], { ...more, env: { ...env, ...more.env } });
-  const json = async <T = Record<string, unknown>>(argv: readonly string[], more?: CliOptions) => {
-    const result = await run(argv, more);
-    expect(result.stderr).toBe('');
-    expect(result.exitCode).toBe(0);
+async function openBot(via: Via = 'http', options: SandboxOptions = {}) {
+  const desk = openDesk(await openExchange(options), undefined, { via });
+  await desk.json(['generate', 'bot']);
+  const { DERIBIT_CLIENT_ID, DERIBIT_CLIENT_SECRET, ...place } = desk.env;
+  /** Runs what must succeed and say nothing beside its document. */
+  const json = async <T = Record<string, unknown>>(argv: readonly string[], call?: DeskCall) => {
+    const result = await desk.run(argv, call);
+    expect(result).toMatchObject({ stderr: '', exitCode: 0 });
     return result.json<T>();
   };
-  const fails = async (argv: readonly string[], more?: CliOptions) => {
-    const result = await run(argv, more);
-    expect(result.stdout).toBe('');
-    return { exitCode: result.exitCode, ...result.error() };
-  };
-  await json(['generate', 'bot']);
-  return { sandbox, keysDir, place, env, run, json, fails };
+  return { ...desk, json, place, keysDir: desk.folder };
 }
 
 describe.each(['ws', 'http'] as const)('the whole way over %s', (via) => {
   it('register, show, verify, auth, sign', async () => {
-    const { sandbox, json, run, place } = await openDesk(via);
+    const { sandbox, json, run, place } = await openBot(via);
     const registered = await json(['register', 'bot', '--scope', SCOPE, '--label', 'my_bot', '--ip', '127.0.0.1']);
     expect(Object.keys(registered)).toEqual(
       expect.arrayContaining(
@@ -94,7 +81,7 @@ describe.each(['ws', 'http'] as const)('the whole way over %s', (via) => {
   });
 
   it('link, as after a visit to the web page', async () => {
-    const { sandbox, json, fails, keysDir } = await openDesk(via);
+    const { sandbox, json, fails, keysDir } = await openBot(via);
     const pasted = sandbox.addKey({ publicKey: readFileSync(join(keysDir, 'bot.pub.pem'), 'utf8'), maxScope: SCOPE });
     expect(await fails(['link', 'bot', '--client-id', 'Unknown12'])).toMatchObject({
       exitCode: 5,
@@ -105,7 +92,7 @@ describe.each(['ws', 'http'] as const)('the whole way over %s', (via) => {
   });
 
   it('--as another key, which needs no secret', async () => {
-    const { json, place } = await openDesk(via);
+    const { json, place } = await openBot(via);
     await json(['generate', 'admin']);
     await json(['register', 'admin', '--scope', 'account:read_write trade:read_write']);
     const result = await cli(['register', 'bot', '--scope', SCOPE, '--as', 'admin', '--json'], {
@@ -118,7 +105,7 @@ describe.each(['ws', 'http'] as const)('the whole way over %s', (via) => {
 
 describe('people are told', () => {
   it('each proof with its verdict, and how a key was adopted', async () => {
-    const { sandbox, env, json } = await openDesk('http', { faults: ['cut-after@private/create_api_keyx1'] });
+    const { sandbox, env, json } = await openBot('http', { faults: ['cut-after@private/create_api_keyx1'] });
     const cut = await cli(['register', 'bot', '--scope', SCOPE], { env });
     expect(cut.exitCode).toBe(4);
     expect(cut.stderr).toMatch(/error: .*may have been created.*\nhint: run the same command again/);
@@ -132,7 +119,7 @@ describe('people are told', () => {
   });
 
   it('what failed, by a cross', async () => {
-    const { sandbox, env, json } = await openDesk();
+    const { sandbox, env, json } = await openBot();
     await json(['register', 'bot', '--scope', SCOPE]);
     sandbox.setFaults(['refuse-login']);
     const { exitCode, stdout } = await cli(['verify', 'bot'], { env: { DERIBIT_KEYS_DIR: env.DERIBIT_KEYS_DIR } });
@@ -146,7 +133,7 @@ describe('people are told', () => {
 
 describe('what goes wrong', () => {
   it('is exit 1 for a proof that failed, with the key removed', async () => {
-    const { sandbox, fails } = await openDesk('ws', { faults: ['swap-key'] });
+    const { sandbox, fails } = await openBot('ws', { faults: ['swap-key'] });
     const error = await fails(['register', 'bot', '--scope', SCOPE]);
     expect(error).toMatchObject({ exitCode: 1, code: 'ERR_PROOF_FAILED' });
     expect(error.message).toContain('fingerprint');
@@ -154,7 +141,7 @@ describe('what goes wrong', () => {
   });
 
   it('is exit 1 for a key that is registered already', async () => {
-    const { json, fails } = await openDesk();
+    const { json, fails } = await openBot();
     await json(['register', 'bot', '--scope', SCOPE]);
     expect(await fails(['register', 'bot', '--scope', SCOPE])).toMatchObject({ exitCode: 1, code: 'ERR_STATE' });
     expect(await fails(['remove', 'bot'])).toMatchObject({ exitCode: 1, code: 'ERR_STATE' });
@@ -162,7 +149,7 @@ describe('what goes wrong', () => {
   });
 
   it('is exit 1 for the wrong environment', async () => {
-    const { fails } = await openDesk('ws', { testnet: false });
+    const { fails } = await openBot('ws', { testnet: false });
     expect(await fails(['register', 'bot', '--scope', SCOPE])).toMatchObject({
       exitCode: 1,
       code: 'ERR_WRONG_ENVIRONMENT',
@@ -170,7 +157,7 @@ describe('what goes wrong', () => {
   });
 
   it('is exit 2 for another place than the key was registered at', async () => {
-    const { json, fails } = await openDesk();
+    const { json, fails } = await openBot();
     await json(['register', 'bot', '--scope', SCOPE]);
     expect(await fails(['auth', 'bot', '--url', 'http://127.0.0.1:9/api/v2'])).toMatchObject({
       exitCode: 2,
@@ -186,7 +173,7 @@ describe('what goes wrong', () => {
     ['no answer comes', 4, { faults: ['silent'] }],
   ])('is exit %#: %s', async (what, exitCode, options) => {
     for (const via of ['ws', 'http'] as const) {
-      const desk = await openDesk(via, options);
+      const desk = await openBot(via, options);
       if (what === 'nobody listens') await desk.sandbox.close();
       const error = await desk.fails(['register', 'bot', '--scope', SCOPE, '--timeout', '300']);
       expect(error.exitCode).toBe(exitCode);
@@ -195,7 +182,7 @@ describe('what goes wrong', () => {
   });
 
   it('is exit 5 for what the exchange refuses, with its own words', async () => {
-    const { fails } = await openDesk('http', { keyLimit: 1 });
+    const { fails } = await openBot('http', { keyLimit: 1 });
     const error = await fails(['register', 'bot', '--scope', SCOPE]);
     expect(error.exitCode).toBe(5);
     expect(error.rpc).toMatchObject({ code: expect.any(Number), message: expect.any(String) });
@@ -204,7 +191,7 @@ describe('what goes wrong', () => {
   });
 
   it('is exit 6 for a second factor that is missing or refused', async () => {
-    const { fails, json } = await openDesk('ws', { tfaSecret: SEED });
+    const { fails, json } = await openBot('ws', { tfaSecret: SEED });
     const register = ['register', 'bot', '--scope', SCOPE];
     expect(await fails(register)).toMatchObject({ exitCode: 6, code: 'ERR_SECOND_FACTOR_REQUIRED' });
     expect(await fails([...register, '--tfa-code', '000000'])).toMatchObject({
@@ -218,7 +205,7 @@ describe('what goes wrong', () => {
   });
 
   it('is exit 130 where the user breaks it off', async () => {
-    const { fails, json, sandbox } = await openDesk('ws', { faults: ['silent'] });
+    const { fails, json, sandbox } = await openBot('ws', { faults: ['silent'] });
     const abort = new AbortController();
     const error = fails(['register', 'bot', '--scope', SCOPE], { signal: abort.signal });
     await until(() => sandbox.calls.length > 0);
@@ -230,7 +217,7 @@ describe('what goes wrong', () => {
 
 describe('removing with a login', () => {
   it('looks at the account once, so that one code does', async () => {
-    const { fails, json } = await openDesk('ws', { tfaSecret: SEED });
+    const { fails, json } = await openBot('ws', { tfaSecret: SEED });
     const code = await totp();
     const gone = await json(['remove', 'bot', '--purge', '--yes', '--tfa-code', code]);
     expect(gone).toMatchObject({ name: 'bot', purged: true, folder: null });
@@ -245,7 +232,7 @@ async function totp(): Promise<string> {
 
 describe('verifying keys of several places at once', () => {
   it('looks at the account for those of its own place, and at the others without', async () => {
-    const [one, two] = [await openDesk(), await openDesk()];
+    const [one, two] = [await openBot(), await openBot()];
     await one.json(['register', 'bot', '--scope', SCOPE]);
     const source = two.keysDir;
     await two.json(['register', 'bot', '--scope', SCOPE]);
@@ -315,7 +302,7 @@ it('sandbox runs until it is interrupted, and tells where it is in one document'
 });
 
 it('sandbox on a port that is taken says so, as auth-server does', async () => {
-  const { sandbox, fails, json } = await openDesk();
+  const { sandbox, fails, json } = await openBot();
   const port = new URL(sandbox.httpUrl).port;
   const taken = {
     exitCode: 1,
@@ -330,7 +317,7 @@ it('sandbox on a port that is taken says so, as auth-server does', async () => {
 
 describe('a private certificate authority', () => {
   it.each(['ws', 'http'] as const)('is trusted over %s by --ca-file and DERIBIT_KEYS_CA_FILE only', async (via) => {
-    const { fails, run, sandbox } = await openDesk(via, { tls: true });
+    const { fails, run, sandbox } = await openBot(via, { tls: true });
     const caFile = sandbox.caFile ?? '';
     const argv = ['api-keys', 'list'];
     expect(await fails(argv)).toMatchObject({ code: 'ERR_NETWORK', hint: expect.stringContaining('--ca-file') });

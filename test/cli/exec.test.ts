@@ -2,15 +2,15 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { childEnvironment } from '../../src/cli/run-child.js';
-import { isTaken, shop } from '../integrations/support.js';
 import { temporaryFolder } from '../support/cli.js';
+import { isTaken, openBotDesk } from '../support/desk.js';
 
 const node = process.execPath;
 const PRINT_ENV = 'process.stdout.write(JSON.stringify(process.env))';
 
 describe('exec', () => {
   test('runs a program with a token, and without our secrets', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const secrets = {
       DERIBIT_KEYS_PASSPHRASE: 'canary',
       DERIBIT_KEYS_NEW_PASSPHRASE: 'canary',
@@ -34,7 +34,7 @@ describe('exec', () => {
   });
 
   test.each([0, 1, 3, 42])('passes exit code %i on', async (code) => {
-    const s = await shop();
+    const s = await openBotDesk();
     expect(await s.run(['exec', 'bot', '--', node, '-e', `process.exit(${code})`])).toMatchObject({
       exitCode: code,
       stderr: '',
@@ -42,13 +42,13 @@ describe('exec', () => {
   });
 
   test('counts a signal as a shell does', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const { exitCode } = await s.run(['exec', 'bot', '--', node, '-e', 'process.kill(process.pid, "SIGKILL")']);
     expect(exitCode).toBe(128 + 9);
   });
 
   test('hands options, input, output and interruptions on', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const program = `process.stdin.on('data', (d) => process.stdout.write(d)); console.error(process.argv.slice(1).join(' '))`;
     const echoed = await s.run(['exec', 'bot', '--', node, '-e', program, '--', '--json', '--help'], {
       stdin: 'typed',
@@ -71,14 +71,14 @@ describe('exec', () => {
   });
 
   test('asks for the scope that is wanted', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const argv = ['exec', 'bot', '--scope', 'account:read expires:60', '--', node, '-e', PRINT_ENV];
     const { DERIBIT_ACCESS_TOKEN: token = '' } = JSON.parse((await s.run(argv)).stdout) as Record<string, string>;
     expect(Number(token.split('.')[0]) - Date.now()).toBeLessThanOrEqual(60_000);
   });
 
   test('runs nothing without a login, or without a program, and answers as a shell does', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const missing = await s.run(['exec', 'bot', '--json', '--', 'no-such-program-anywhere']);
     expect(missing.exitCode).toBe(127);
     expect(missing.error().message).toContain('no such program');

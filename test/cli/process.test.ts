@@ -3,21 +3,17 @@ import { mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } fro
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterEach, describe, expect, it, vi } from 'vitest';
-import { type Sandbox, startSandbox } from '../../src/sandbox/index.js';
+import { describe, expect, it, vi } from 'vitest';
 import { VERSION } from '../../src/version.js';
 import { cli, temporaryFolder } from '../support/cli.js';
+import { openDesk } from '../support/desk.js';
 import { builtProgram, canRun, type ProcessOptions, runProcess } from '../support/program.js';
+import { openExchange } from '../support/world.js';
 
 vi.setConfig({ testTimeout: 120_000 });
 
 const program = builtProgram();
 const hasScript = await canRun('script', '--version');
-
-const sandboxes: Sandbox[] = [];
-afterEach(async () => {
-  await Promise.all(sandboxes.splice(0).map((sandbox) => sandbox.close()));
-});
 
 const run = (args: readonly string[], options?: ProcessOptions) =>
   runProcess(process.execPath, [program.path, ...args], options);
@@ -48,18 +44,11 @@ function linkOf(path: string): string {
 }
 
 /** A keystore with the key "bot", and a sandbox where it can be registered. */
-async function openDesk(faults: readonly string[] = []) {
-  const sandbox = await startSandbox({ faults });
-  sandboxes.push(sandbox);
-  const env = {
-    DERIBIT_KEYS_DIR: join(temporaryFolder(), 'keys'),
-    DERIBIT_KEYS_URL: sandbox.wsUrl,
-    DERIBIT_CLIENT_ID: sandbox.clientId,
-    DERIBIT_CLIENT_SECRET: sandbox.clientSecret,
-    // the sandbox carries nothing out late
-    DERIBIT_KEYS_UNCERTAIN_MS: '100',
-  };
-  expect((await cli(['generate', 'bot'], { env })).exitCode).toBe(0);
+async function openBot(faults: readonly string[] = []) {
+  const sandbox = await openExchange({ faults });
+  // the sandbox carries nothing out late
+  const { env, json } = openDesk(sandbox, undefined, { via: 'ws', env: { DERIBIT_KEYS_UNCERTAIN_MS: '100' } });
+  await json(['generate', 'bot']);
   return { sandbox, env };
 }
 
@@ -72,7 +61,7 @@ it('--version is one line', async () => {
 
 describe('output that goes nowhere', () => {
   it('because its reader went away is no error', async () => {
-    const { env } = await openDesk();
+    const { env } = await openBot();
     const end = await shell('"$NODE" "$PROGRAM" help | head -1; echo "$PIPESTATUS"', env);
     expect(end.stderr).toBe('');
     expect(end.stdout).toMatch(/^Usage: .*\n0\n$/);
@@ -81,7 +70,7 @@ describe('output that goes nowhere', () => {
   });
 
   it('because the disk is full is exit 1, and says so', async () => {
-    const { env } = await openDesk();
+    const { env } = await openBot();
     const end = await shell('"$NODE" "$PROGRAM" sign bot --client-id x > /dev/full', env);
     expect(end).toMatchObject({ exitCode: 1, stderr: 'error: the output cannot be written (ENOSPC)\n' });
   });
@@ -91,7 +80,7 @@ describe('a signal', () => {
   it.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)(
     '%s during a request is exit 130, soon, with the record in order',
     async (signal) => {
-      const { env, sandbox } = await openDesk(['silent@private/create_api_key']);
+      const { env, sandbox } = await openBot(['silent@private/create_api_key']);
       const arrived = vi.waitUntil(() => sandbox.calls.some(({ method }) => method === 'private/create_api_key'), {
         timeout: 60_000,
       });
@@ -110,7 +99,7 @@ describe('a signal', () => {
   );
 
   it.skipIf(process.platform !== 'linux')('while a lock is waited for is exit 130', async () => {
-    const { env } = await openDesk();
+    const { env } = await openBot();
     const holder = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { stdio: 'ignore' });
     const lock = join(env.DERIBIT_KEYS_DIR, '.bot.lock');
     writeFileSync(lock, JSON.stringify({ token: 't', pid: holder.pid, started: '', machine: 'elsewhere' }));
@@ -274,7 +263,7 @@ describe.skipIf(!hasScript)('on a real terminal (needs script)', () => {
 });
 
 it('registering the same name twice at once makes one key: one wins, the other says so', async () => {
-  const { env, sandbox } = await openDesk();
+  const { env, sandbox } = await openBot();
   const ends = await Promise.all(
     [1, 2, 3].map(() => run(['register', 'bot', '--scope', 'trade:read', '--json'], { env })),
   );
@@ -287,7 +276,7 @@ it('registering the same name twice at once makes one key: one wins, the other s
 });
 
 it.skipIf(process.platform !== 'linux')('no secret stands in the arguments of the process', async () => {
-  const { env, sandbox } = await openDesk(['delay@public/auth:500']);
+  const { env, sandbox } = await openBot(['delay@public/auth:500']);
   let line = '';
   await run(['register', 'bot', '--scope', 'trade:read', '--verbose'], {
     env,

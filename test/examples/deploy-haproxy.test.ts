@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { hashOf } from '../../src/integrations/auth-server/secret-file.js';
-import { shop } from '../integrations/support.js';
 import { afterTest } from '../support/after-test.js';
 import { temporaryFolder } from '../support/cli.js';
+import { openBotDesk } from '../support/desk.js';
 import { builtProgram, canRun } from '../support/program.js';
 import { freePort } from '../support/redis.js';
 
@@ -38,7 +38,7 @@ async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<number 
 }
 
 test.skipIf(!hasTools)('a rolling restart of two replicas behind haproxy loses no request', async () => {
-  const s = await shop();
+  const s = await openBotDesk();
   const folder = temporaryFolder();
   const at = (name: string) => join(folder, name);
   const made = spawnSync('openssl', [

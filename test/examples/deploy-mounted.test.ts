@@ -3,9 +3,9 @@ import { once } from 'node:events';
 import { chmodSync, chownSync, copyFileSync, mkdirSync, readFileSync, renameSync, symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
-import { isTaken, shop } from '../integrations/support.js';
 import { afterTest } from '../support/after-test.js';
 import { temporaryFolder } from '../support/cli.js';
+import { isTaken, openBotDesk } from '../support/desk.js';
 import { builtProgram, canRun } from '../support/program.js';
 
 /** The user and the group of examples/deploy/kubernetes and docker. */
@@ -30,7 +30,7 @@ function mountEdition(mount: string, edition: string, from: string): void {
 }
 
 test.skipIf(!canMount)('the auth server serves a secret that Kubernetes mounts, and follows its editions', async () => {
-  const s = await shop({}, 'account:read_write trade:read_write');
+  const s = await openBotDesk({}, 'account:read_write trade:read_write');
   const folder = temporaryFolder();
   const [mount, run] = [join(folder, 'keys'), join(folder, 'run')];
   for (const path of [folder, dirname(program.path)]) chmodSync(path, 0o755);

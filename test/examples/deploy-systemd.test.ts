@@ -5,9 +5,9 @@ import { request } from 'node:http';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { shop } from '../integrations/support.js';
 import { afterTest } from '../support/after-test.js';
 import { temporaryFolder } from '../support/cli.js';
+import { openBotDesk } from '../support/desk.js';
 import { builtProgram, canRun } from '../support/program.js';
 import { freePort } from '../support/redis.js';
 
@@ -94,7 +94,7 @@ describe.skipIf(!hasNotify)('the auth server under Type=notify', () => {
   const program = builtProgram();
 
   test('says when it is ready and when it stops, with its own process id', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const socket = join(temporaryFolder(), 'notify');
     const listener = spawn('python3', ['-c', LISTENER, socket], { stdio: ['ignore', 'pipe', 'inherit'] });
     afterTest(async () => {
@@ -124,7 +124,7 @@ describe.skipIf(!hasActivation)('the auth server under socket activation', () =>
   const program = builtProgram();
 
   async function activated(address: string) {
-    const s = await shop();
+    const s = await openBotDesk();
     const child = spawn(
       'systemd-socket-activate',
       [

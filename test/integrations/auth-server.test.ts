@@ -23,8 +23,8 @@ import { memoryTokenStore } from '../../src/session/token-store.js';
 import { world } from '../session/support.js';
 import { afterTest } from '../support/after-test.js';
 import { type CliResult, temporaryFolder } from '../support/cli.js';
+import { type BotDesk, isTaken, openBotDesk } from '../support/desk.js';
 import { thrownBy } from '../support/outcomes.js';
-import { isTaken, type Shop, shop } from './support.js';
 
 const noMetrics = !existsSync(new URL('../../node_modules/prom-client', import.meta.url));
 if (noMetrics) process.stderr.write('skipped, tests of metrics: the package prom-client is not installed\n');
@@ -53,7 +53,7 @@ interface Running {
   stop(): Promise<CliResult>;
 }
 
-async function start(s: Shop, ...argv: readonly string[]): Promise<Running> {
+async function start(s: BotDesk, ...argv: readonly string[]): Promise<Running> {
   const abort = new AbortController();
   let ended: Promise<CliResult> | null = null;
   const first = await new Promise<string>((resolve, reject) => {
@@ -104,7 +104,7 @@ const JSON_TYPE = { 'content-type': 'application/json' };
 
 describe('auth-server', () => {
   test('gives valid tokens and signed logins that the exchange takes', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const running = await start(s, 'bot', 'bot');
     expect(running.names).toEqual(['bot']);
     expect(running.url).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
@@ -140,7 +140,7 @@ describe('auth-server', () => {
   });
 
   test('refuses whoever lacks the secret, and whatever a browser could send', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const running = await start(s, 'bot');
     const path = '/v1/bot/token';
     const { port } = new URL(running.url);
@@ -185,7 +185,7 @@ describe('auth-server', () => {
   });
 
   test('says what the exchange says, asks it no more than it must, and recovers', async () => {
-    const s = await shop({ faults: [] });
+    const s = await openBotDesk({ faults: [] });
     const running = await start(s, 'bot');
     s.sandbox.setFaults(['refuse-loginx1']);
     const replies = await Promise.all(Array.from({ length: 5 }, () => ask(running, { path: '/v1/bot/token' })));
@@ -196,7 +196,7 @@ describe('auth-server', () => {
   });
 
   test('listens on a Unix socket that is for its owner alone, and takes the place of a dead one', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const path = join(temporaryFolder(), 'auth.sock');
     const first = await start(s, 'bot', '--listen', `unix:${path}`, '--secret-file', `${path}.secret`);
     expect(first).toMatchObject({ url: `unix:${path}`, secretFile: `${path}.secret` });
@@ -220,7 +220,7 @@ describe('auth-server', () => {
   });
 
   test('does not start without a free port, a free file for its secret, or a key that is registered', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const running = await start(s, 'bot');
     const { host } = new URL(running.url);
     const run = async (...argv: string[]) => (await s.run(['auth-server', '--json', ...argv])).error().code;
@@ -247,7 +247,7 @@ describe('auth-server', () => {
   });
 
   test('signs by the exchange’s clock once a login has compared it', async () => {
-    const s = await shop({ faults: ['clock:600000'] });
+    const s = await openBotDesk({ faults: ['clock:600000'] });
     const running = await start(s, 'bot');
     await ask(running, { path: '/v1/bot/token' });
     const params = await ask(running, { path: '/v1/bot/auth-params' });
@@ -255,7 +255,7 @@ describe('auth-server', () => {
   });
 
   test('hands out tokens of the successor at once after a rotation, and never the dead one', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const running = await start(s, 'bot');
     const before = await ask(running, { path: '/v1/bot/token' });
     const login = ['--client-id', s.sandbox.clientId];
@@ -270,7 +270,7 @@ describe('auth-server', () => {
   });
 
   test('replaces a token that the exchange refused, once for all who report it', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const running = await start(s, 'bot');
     const { body: first } = await ask(running, { path: '/v1/bot/token' });
     const report = { path: '/v1/bot/token', headers: JSON_TYPE, body: JSON.stringify({ refused: first.accessToken }) };
@@ -281,7 +281,7 @@ describe('auth-server', () => {
   });
 
   test('tells probes how it is, without a secret, through an outage of the exchange', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const running = await start(s, 'bot', '--log-format', 'json');
     const anonymous = { authorization: '' };
     expect((await ask(running, { method: 'GET', path: '/healthz', headers: anonymous })).body).toEqual({ ok: true });
@@ -311,7 +311,7 @@ describe('auth-server', () => {
   });
 
   test('is not ready while the exchange is away, and is again when it is back', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const running = await start(s, 'bot');
     const probe = () => ask(running, { method: 'GET', path: '/readyz' });
     await s.sandbox.close();
@@ -321,7 +321,7 @@ describe('auth-server', () => {
   });
 
   test.skipIf(noMetrics)('serves metrics to the owner of the secret', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const running = await start(s, 'bot');
     await ask(running, { path: '/v1/bot/token' });
     const url = `${running.url}/metrics`;
@@ -335,7 +335,7 @@ describe('auth-server', () => {
   });
 
   test.skipIf(noMetrics)('answers probes and metrics on an address of their own, without a secret', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const { metricsUrl } = await start(s, 'bot', '--metrics-listen', '127.0.0.1:0');
     const at = async (path: string) => (await fetch(`${metricsUrl}${path}`)).status;
     expect(await Promise.all(['/healthz', '/readyz', '/metrics'].map(at))).toEqual([200, 200, 200]);
@@ -344,7 +344,7 @@ describe('auth-server', () => {
   });
 
   test.skipIf(noMetrics)('shows when a key is due for rotation by a policy, and takes a changed policy', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const policy = join(temporaryFolder(), 'policy.yaml');
     const write = (words: string) => writeFileSync(policy, `keys:\n  - name: bot\n    scope: trade:read\n${words}`);
     write('    maxAge: 30d\n');
@@ -363,7 +363,7 @@ describe('auth-server', () => {
   });
 
   test('gives each client its keys and scopes, and takes a changed file at once', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const file = join(temporaryFolder(), 'clients.yaml');
     const client = (name: string, secret: string, more: object) => ({ name, secretHash: hashOf(secret), ...more });
     const reader = client('reader', 'reader-secret', { keys: ['bot'], scopes: 'account:read' });
@@ -392,7 +392,7 @@ describe('auth-server', () => {
   });
 
   test('listens for other machines with TLS only, and asks for client certificates', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const folder = temporaryFolder();
     const at = (name: string) => join(folder, name);
     const made = spawnSync('openssl', [
@@ -428,7 +428,7 @@ describe('auth-server', () => {
   });
 
   test('uses the secret file again that a killed server left, and cleans up after others', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const file = join(temporaryFolder(), 'server.secret');
     const secret = 'x'.repeat(43);
     writeFileSync(file, `${secret}\n`, { mode: 0o600 });
@@ -445,7 +445,7 @@ describe('auth-server', () => {
   });
 
   test('lets one of several servers take the place of a dead socket', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const path = join(temporaryFolder(), 'auth.sock');
     await leaveDeadSocket(path);
     const starts = await Promise.allSettled(
@@ -525,7 +525,7 @@ test('a draining server does not wait for requests that never come as far as the
 });
 
 test('connections that send half a request, or nothing, are ended and leave their places to others', async () => {
-  const s = await shop();
+  const s = await openBotDesk();
   const running = await start(s, 'bot', '--listen', '127.0.0.1:0');
   const port = Number(new URL(running.url).port);
   const head = `POST /v1/bot/auth-params HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n`;

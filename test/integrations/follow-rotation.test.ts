@@ -10,12 +10,12 @@ import { openPrivateKey } from '../../src/keystore/open-key.js';
 import { openFleet, openSession } from '../../src/session/index.js';
 import type { FollowedKeystore } from '../../src/session/key-source.js';
 import { afterTest } from '../support/after-test.js';
+import { type BotDesk, openBotDesk } from '../support/desk.js';
 import { thrownBy } from '../support/outcomes.js';
 import { hasCcxt, loadCcxt, pointAt } from './ccxt-package.js';
-import { type Shop, shop } from './support.js';
 
 /** The keystore as the library opens it. */
-function keystoreOf(s: Shop): FollowedKeystore {
+function keystoreOf(s: BotDesk): FollowedKeystore {
   const store = openKeystore(s.keysDir);
   return {
     get: (name) => store.read(name),
@@ -23,7 +23,7 @@ function keystoreOf(s: Shop): FollowedKeystore {
   };
 }
 
-async function rotate(s: Shop, ...words: string[]): Promise<void> {
+async function rotate(s: BotDesk, ...words: string[]): Promise<void> {
   const env = { DERIBIT_CLIENT_SECRET: s.sandbox.clientSecret };
   const { exitCode, stderr } = await s.run(['rotate', 'bot', '--yes', '--client-id', s.sandbox.clientId, ...words], {
     env,
@@ -61,7 +61,7 @@ function asker(ask: () => Promise<unknown>) {
 }
 
 describe.each(['ws', 'http'] as const)('A session on a keystore over %s', (kind) => {
-  const open = async (s: Shop) => {
+  const open = async (s: BotDesk) => {
     const url = kind === 'ws' ? s.sandbox.wsUrl : s.sandbox.httpUrl;
     const session = await openSession({ keystore: keystoreOf(s), name: 'bot', url });
     afterTest(() => session.close());
@@ -69,7 +69,7 @@ describe.each(['ws', 'http'] as const)('A session on a keystore over %s', (kind)
   };
 
   it('logs in with the successor while the old key is in its grace, and answers every request', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const session = await open(s);
     const before = session.clientId;
     const bot = asker(() => session.request('private/get_account_summary', { currency: 'BTC' }));
@@ -81,7 +81,7 @@ describe.each(['ws', 'http'] as const)('A session on a keystore over %s', (kind)
   });
 
   it('goes on with the successor when the old key is disabled at once', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const session = await open(s);
     const before = session.clientId;
     const bot = asker(() => session.request('private/get_account_summary', { currency: 'BTC' }));
@@ -97,7 +97,7 @@ describe.each(['ws', 'http'] as const)('A session on a keystore over %s', (kind)
 
 describe('A fleet on a keystore', () => {
   it('follows a rotation with all its sessions, opens each key once, and counts the sessions of the successor', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const keystore = keystoreOf(s);
     let opened = 0;
     const counting: FollowedKeystore = {
@@ -133,7 +133,7 @@ describe('A fleet on a keystore', () => {
 
 describe('A session', () => {
   it('opens its key again where that failed for a successor', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const keystore = keystoreOf(s);
     let fails = 0;
     const away: FollowedKeystore = {
@@ -154,14 +154,14 @@ describe('A session', () => {
   });
 
   it('takes its endpoint from the record', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const session = await openSession({ keystore: keystoreOf(s), name: 'bot' });
     afterTest(() => session.close());
     expect(session.url).toBe(s.sandbox.wsUrl);
   });
 
   it('logs in again with the key that it has, while its record cannot be read', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const session = await openSession({ keystore: keystoreOf(s), name: 'bot' });
     afterTest(() => session.close());
     const file = join(s.keysDir, 'bot.json');
@@ -180,7 +180,7 @@ describe('A session', () => {
   });
 
   it('does not open for a key that is not registered', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     await s.run(['generate', 'fresh']);
     const url = s.sandbox.wsUrl;
     await expect(openSession({ keystore: keystoreOf(s), name: 'fresh', url })).rejects.toMatchObject({
@@ -194,7 +194,7 @@ describe('A session', () => {
 
 describe.skipIf(!hasCcxt)('ccxt on a keystore', () => {
   it('follows a rotation without a failed request', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const ccxt = await loadCcxt();
     const exchange = withSigner(new ccxt.deribit(), { keystore: keystoreOf(s), name: 'bot' });
     await pointAt(exchange, s.sandbox);

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { expect, test } from 'vitest';
+import { openBotDesk } from '../support/desk.js';
 import { builtProgram, runProcess } from '../support/program.js';
-import { shop } from './support.js';
 
 const program = builtProgram();
 const node = process.execPath;
@@ -12,7 +12,7 @@ const WAITS = (onSignal: string) => `${onSignal}; setInterval(() => {}, 1000); p
 test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
   'exec hands %s on, and waits for what the program makes of it',
   async (signal) => {
-    const s = await shop();
+    const s = await openBotDesk();
     const script = WAITS(`process.on('${signal}', () => setTimeout(() => process.exit(9), 50))`);
     let sent = false;
     const end = await runProcess(node, [program.path, 'exec', 'bot', '--', node, '-e', script], {
@@ -27,7 +27,7 @@ test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
 );
 
 test('exec ends as a shell counts it where a signal ends the program', async () => {
-  const s = await shop();
+  const s = await openBotDesk();
   let sent = false;
   const end = await runProcess(node, [program.path, 'exec', 'bot', '--', node, '-e', WAITS('')], {
     env: { DERIBIT_KEYS_DIR: s.keysDir },
@@ -40,7 +40,7 @@ test('exec ends as a shell counts it where a signal ends the program', async () 
 });
 
 test('auth-server ends at a signal, and takes the file with its secret along', async () => {
-  const s = await shop();
+  const s = await openBotDesk();
   let file = '';
   const end = await runProcess(node, [program.path, 'auth-server', 'bot'], {
     env: { DERIBIT_KEYS_DIR: s.keysDir },

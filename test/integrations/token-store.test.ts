@@ -25,9 +25,9 @@ import { openKeystore } from '../../src/workflows/library.js';
 import { hasOpenssl, selfSigned } from '../deribit/tls.js';
 import { afterTest } from '../support/after-test.js';
 import { type CliResult, temporaryFolder } from '../support/cli.js';
+import { isTaken, openBotDesk } from '../support/desk.js';
 import { thrownBy } from '../support/outcomes.js';
 import { freePort, hasRedis, loadRedis, type RedisServer, startRedis } from '../support/redis.js';
-import { isTaken, shop } from './support.js';
 
 const purpose: TokenPurpose = { clientId: 'AbCdEf12', fingerprint: '9c:6d', url: 'http://x/api/v2', scope: null };
 let made = 0;
@@ -135,7 +135,7 @@ describe('a token store in a file', () => {
   }, true);
 
   it('holds the token that `deribit-keys token` prints, for sessions of the library, too', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const keystore = openKeystore({ dir: s.keysDir });
     const tokenStore = fileTokenStore({ dir: s.keysDir, name: 'bot' });
     const open = async (url: string) => {
@@ -251,7 +251,7 @@ describe.skipIf(!hasRedis)('a token store in Redis', () => {
   });
 
   it('serves token and exec, and refuses a password in argv', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const keyFile = join(s.keysDir, 'store.key');
     writeFileSync(keyFile, key, { mode: 0o600 });
     const env = { DERIBIT_KEYS_TOKEN_STORE: server.url, DERIBIT_KEYS_TOKEN_STORE_KEY_FILE: keyFile };
@@ -348,7 +348,7 @@ describe.skipIf(!hasRedis || !hasOpenssl)('a token store in Redis with users and
   });
 
   it('is named in a file, with --ca-file', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const { caFile, host, path } = await start();
     const words = ['--token-store-key-file', path('store.key', key.toString('hex')), '--ca-file', caFile, '--json'];
     const url = path('url', `rediss://bots:right@${host}\n`);
@@ -378,7 +378,7 @@ describe.skipIf(!hasRedis || !hasOpenssl)('a token store in Redis with users and
 
 describe.skipIf(!hasRedis)('a token store that is away', () => {
   const away = async (...words: string[]) => {
-    const s = await shop();
+    const s = await openBotDesk();
     const keyFile = join(s.keysDir, 'store.key');
     writeFileSync(keyFile, randomBytes(32), { mode: 0o600 });
     const store = ['--token-store', `redis://127.0.0.1:${await freePort()}`, '--token-store-key-file', keyFile];

@@ -2,14 +2,14 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, 
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { takeLock } from '../../src/keystore/lock.js';
-import { isTaken, type Shop, shop } from './support.js';
+import { type BotDesk, isTaken, openBotDesk } from '../support/desk.js';
 
-const logins = (s: Shop) => s.calls().filter((call) => call.startsWith('public/auth'));
-const cacheFile = (s: Shop) => join(s.keysDir, '.bot.token.json');
+const logins = (s: BotDesk) => s.calls().filter((call) => call.startsWith('public/auth'));
+const cacheFile = (s: BotDesk) => join(s.keysDir, '.bot.token.json');
 
 describe('token', () => {
   test('prints a valid token alone on one line, and gives the same while it is good', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const first = await s.run(['token', 'bot']);
     expect(first).toMatchObject({ exitCode: 0, stderr: '' });
     expect(first.stdout).toMatch(/^\S+\n$/);
@@ -26,7 +26,7 @@ describe('token', () => {
   });
 
   test('does not print a kept token that the exchange refuses: the key was disabled', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     await s.run(['token', 'bot']);
     const env = { DERIBIT_CLIENT_SECRET: s.sandbox.clientSecret };
     const disabled = await s.run(['api-keys', 'disable', 'bot', '--yes', '--client-id', s.sandbox.clientId], { env });
@@ -37,21 +37,21 @@ describe('token', () => {
   });
 
   test('works beside a key that is named like it with ".token" behind', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const lock = await takeLock(s.keysDir, 'bot.token', { waitMs: 0 });
     expect((await s.run(['token', 'bot'])).exitCode).toBe(0);
     await lock.release();
   });
 
   test('keeps nothing with --no-cache, and neither looks at what is kept', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const tokens = [await s.run(['token', 'bot', '--no-cache']), await s.run(['token', 'bot', '--no-cache'])];
     expect(new Set(tokens.map(({ stdout }) => stdout)).size).toBe(2);
     expect(readdirSync(s.keysDir).filter((file) => file.includes('token'))).toEqual([]);
   });
 
   test('logs in once for many processes that ask at the same time', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     const tokens = await Promise.all(Array.from({ length: 8 }, () => s.run(['token', 'bot'])));
     expect(new Set(tokens.map(({ stdout }) => stdout)).size).toBe(1);
     expect(logins(s)).toEqual(['public/auth ok']);
@@ -63,7 +63,7 @@ describe('token', () => {
     ['scope', ['scope', 'bot', 'account:read']],
     ['disable --all-but', ['disable', '--all-but', 'ADMIN']],
   ])('prints no token from before api-keys %s', async (_, words) => {
-    const s = await shop();
+    const s = await openBotDesk();
     await s.run(['token', 'bot']);
     expect(existsSync(cacheFile(s))).toBe(true);
     const { clientId, clientSecret } = s.sandbox;
@@ -79,7 +79,7 @@ describe('token', () => {
   });
 
   test('gets another one for another scope', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     await s.run(['token', 'bot']);
     const narrow = await s.run(['token', 'bot', '--scope', 'account:read', '--json']);
     expect(narrow.json().scope).not.toContain('trade:read_write');
@@ -104,7 +104,7 @@ describe('token', () => {
     ['without times', (cache) => ({ ...cache, token: { ...(cache.token as object), issuedAtMs: null } })],
     ['not an object', () => 7],
   ])('does not take a cached token %s', async (_what, change) => {
-    const s = await shop();
+    const s = await openBotDesk();
     await s.run(['token', 'bot']);
     const cache = JSON.parse(readFileSync(cacheFile(s), 'utf8')) as Record<string, unknown>;
     writeFileSync(cacheFile(s), JSON.stringify(change(cache)));
@@ -114,7 +114,7 @@ describe('token', () => {
   });
 
   test('does not take a cache that others could have read, or that is damaged', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     await s.run(['token', 'bot']);
     chmodSync(cacheFile(s), 0o644);
     await s.run(['token', 'bot']);
@@ -125,7 +125,7 @@ describe('token', () => {
   });
 
   test('works without a cache where there can be none, and says so', async () => {
-    const s = await shop();
+    const s = await openBotDesk();
     mkdirSync(cacheFile(s));
     mkdirSync(join(s.keysDir, '.bot.token.pub.lock'));
     const { exitCode, stdout, stderr } = await s.run(['token', 'bot']);
@@ -135,7 +135,7 @@ describe('token', () => {
   });
 
   test('works over HTTP whatever the URL says, with a wrong clock, and says why it does not', async () => {
-    const s = await shop({ faults: [] });
+    const s = await openBotDesk({ faults: [] });
     s.sandbox.setFaults(['clock:600000']);
     expect(await isTaken(s.sandbox, (await s.run(['token', 'bot', '--no-cache'])).stdout.trim())).toBe(true);
     expect(s.sandbox.calls.at(-1)).toMatchObject({ transport: 'http' });

@@ -1,23 +1,22 @@
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { expect, onTestFinished } from 'vitest';
+import { readdirSync } from 'node:fs';
+import { expect } from 'vitest';
 import { parsePublicKey } from '../../src/crypto/formats/index.js';
 import { openKeystore } from '../../src/keystore/keystore.js';
-import { type Sandbox, startSandbox } from '../../src/sandbox/index.js';
+import type { Sandbox } from '../../src/sandbox/index.js';
 import { openSession } from '../../src/session/index.js';
 import { openExternalSigner } from '../../src/workflows/external-keys.js';
-import { type CliResult, cli } from '../support/cli.js';
+import { type CliResult, cli, temporaryFolder } from '../support/cli.js';
+import { openDesk as openAnyDesk } from '../support/desk.js';
+import { openExchange } from '../support/world.js';
 import { bytes, load, opensslVerifies, PIN } from './support.js';
 
-/** A keystore and an account on a sandbox, for one test. */
+/** The desk of these tests: its calls find the optional packages of the fixture, and take variables of the environment. */
 export interface Desk {
   readonly keys: string;
   readonly sandbox: Sandbox;
   run(argv: readonly string[], env?: Readonly<Record<string, string>>): Promise<CliResult>;
-  /** The same, which must succeed: gives the document on stdout. */
   json<T = Record<string, unknown>>(argv: readonly string[], env?: Readonly<Record<string, string>>): Promise<T>;
-  /** The same, which must fail with this exit code: gives the error. */
+  /** Runs what must fail with this exit code, and returns the error. */
   fails(
     exitCode: number,
     argv: readonly string[],
@@ -26,38 +25,17 @@ export interface Desk {
 }
 
 export async function openDesk(common: Readonly<Record<string, string>> = {}): Promise<Desk> {
-  const keys = mkdtempSync(join(tmpdir(), 'dk-signers-keys-'));
-  const sandbox = await startSandbox();
-  onTestFinished(async () => {
-    await sandbox.close();
-    rmSync(keys, { recursive: true, force: true });
-  });
-  const run: Desk['run'] = (argv, env = {}) =>
-    cli([...argv, '--json'], {
-      load,
-      env: {
-        DERIBIT_KEYS_DIR: keys,
-        DERIBIT_KEYS_URL: sandbox.wsUrl,
-        DERIBIT_CLIENT_ID: sandbox.clientId,
-        DERIBIT_CLIENT_SECRET: sandbox.clientSecret,
-        ...common,
-        ...env,
-      },
-    });
+  const sandbox = await openExchange();
+  const desk = openAnyDesk(sandbox, temporaryFolder(), { via: 'ws', env: common, load });
   return {
-    keys,
+    keys: desk.folder,
     sandbox,
-    run,
-    async json<T>(argv: readonly string[], env = {}) {
-      const result = await run(argv, env);
-      if (result.exitCode !== 0) throw new Error(`exit ${result.exitCode} of ${argv.join(' ')}: ${result.stderr}`);
-      return result.json<T>();
-    },
-    async fails(exitCode, argv, env = {}) {
-      const result = await run(argv, env);
-      if (result.exitCode !== exitCode)
-        throw new Error(`exit ${result.exitCode} of ${argv.join(' ')}: ${result.stderr}`);
-      return result.error();
+    run: (argv, env = {}) => desk.run(argv, { env }),
+    json: (argv, env = {}) => desk.json(argv, { env }),
+    async fails(expected, argv, env = {}) {
+      const { exitCode, ...error } = await desk.fails(argv, { env });
+      expect({ argv, exitCode }).toEqual({ argv, exitCode: expected });
+      return error;
     },
   };
 }

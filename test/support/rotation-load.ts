@@ -8,8 +8,8 @@ import { withSigner } from '../../src/integrations/ccxt/with-signer.js';
 import { openSession } from '../../src/session/index.js';
 import { openKeystore } from '../../src/workflows/library.js';
 import { type Ccxt, hasCcxt, loadCcxt, pointAt } from '../integrations/ccxt-package.js';
-import { type Shop, shop } from '../integrations/support.js';
 import { afterTest } from './after-test.js';
+import { type BotDesk, openBotDesk } from './desk.js';
 
 export interface RotationPlan {
   /** The program, bundled. */
@@ -34,7 +34,7 @@ interface Asker {
 
 const SUMMARY = 'private/get_account_summary';
 
-async function sessionAskers(s: Shop, count: number): Promise<readonly Asker[]> {
+async function sessionAskers(s: BotDesk, count: number): Promise<readonly Asker[]> {
   const keystore = openKeystore({ dir: s.keysDir });
   return Promise.all(
     Array.from({ length: count }, async (_, i): Promise<Asker> => {
@@ -54,7 +54,7 @@ async function sessionAskers(s: Shop, count: number): Promise<readonly Asker[]> 
   );
 }
 
-async function ccxtAskers(s: Shop): Promise<readonly Asker[]> {
+async function ccxtAskers(s: BotDesk): Promise<readonly Asker[]> {
   const ccxt = await loadCcxt();
   const key = { keystore: openKeystore({ dir: s.keysDir }), name: 'bot' };
   const rest = withSigner(new ccxt.deribit({ enableRateLimit: false }), key);
@@ -109,7 +109,7 @@ async function streamOf(exchange: Ccxt): Promise<Asker['ask']> {
 }
 
 /** Programs that take a token from the auth server whenever they need one, and hand back one that was refused. */
-async function clientAskers(s: Shop, count: number): Promise<readonly Asker[]> {
+async function clientAskers(s: BotDesk, count: number): Promise<readonly Asker[]> {
   const abort = new AbortController();
   const first = await new Promise<string>((resolve, reject) => {
     const ended = s.run(['auth-server', 'bot', '--json'], {
@@ -150,7 +150,7 @@ async function clientAskers(s: Shop, count: number): Promise<readonly Asker[]> {
 }
 
 /** Runs `rotate` as a process of its own, which is killed after `killMs`. Resolves to its exit code; null where it was. */
-function rotate(s: Shop, { program }: RotationPlan, grace: string, killMs: number | null): Promise<number | null> {
+function rotate(s: BotDesk, { program }: RotationPlan, grace: string, killMs: number | null): Promise<number | null> {
   const argv = [program, 'rotate', 'bot', '--yes', '--client-id', s.sandbox.clientId, '--grace', grace];
   const child = spawn(process.execPath, argv, {
     stdio: ['ignore', 'ignore', 'pipe'],
@@ -181,7 +181,7 @@ function rotate(s: Shop, { program }: RotationPlan, grace: string, killMs: numbe
  * asks. Every request is answered or rejected with a code, no order is taken twice, and all follow. Returns figures.
  */
 export async function playRotations(plan: RotationPlan): Promise<string> {
-  const s = await shop({ callLimit: 1_000 });
+  const s = await openBotDesk({ callLimit: 1_000 });
   const askers = [
     ...(await sessionAskers(s, plan.sessions)),
     ...(hasCcxt ? await ccxtAskers(s) : []),

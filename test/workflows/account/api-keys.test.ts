@@ -2,15 +2,15 @@ import { readFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Sandbox, startSandbox } from '../../../src/sandbox/index.js';
 import type { AccountKey } from '../../../src/workflows/account/api-keys.js';
-import { type Desk, keyOf, openDesk, recordOf } from '../../support/account-world.js';
-import { cli, temporaryFolder } from '../../support/cli.js';
+import { cli } from '../../support/cli.js';
+import { type Desk, keyOf, openDesk, recordOf } from '../../support/desk.js';
 
 let sandbox: Sandbox;
 let desk: Desk;
 
 beforeEach(async () => {
   sandbox = await startSandbox();
-  desk = openDesk(sandbox, `${temporaryFolder()}/keys`);
+  desk = openDesk(sandbox);
 });
 afterEach(() => sandbox.close());
 
@@ -18,7 +18,7 @@ const list = () => desk.json<AccountKey[]>(['api-keys', 'list']);
 
 describe.each(['http', 'ws'] as const)('over %s', (kind) => {
   beforeEach(() => {
-    desk = openDesk(sandbox, desk.folder, kind);
+    desk = openDesk(sandbox, desk.folder, { via: kind });
   });
 
   test('the list shows each key with what is remarkable about it', async () => {

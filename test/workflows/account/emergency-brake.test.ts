@@ -4,8 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openKeystore } from '../../../src/keystore/keystore.js';
 import { type Sandbox, startSandbox } from '../../../src/sandbox/index.js';
 import { disableKeys, listForBrake } from '../../../src/workflows/account/emergency-brake.js';
-import { type Desk, openDesk } from '../../support/account-world.js';
-import { temporaryFolder } from '../../support/cli.js';
+import { type Desk, openDesk } from '../../support/desk.js';
 import { openWorld, type World, withRequests } from '../../support/world.js';
 
 const DISABLE = 'private/disable_api_key';
@@ -15,7 +14,7 @@ let sandbox: Sandbox;
 let desk: Desk;
 beforeEach(async () => {
   sandbox = await startSandbox();
-  desk = openDesk(sandbox, join(temporaryFolder(), 'keys'));
+  desk = openDesk(sandbox);
   for (const name of ['bot', 'spare', 'old']) await desk.register(name, 'trade:read');
 });
 afterEach(() => sandbox.close());

@@ -8,8 +8,8 @@ import { openKeystore } from '../../../src/keystore/keystore.js';
 import { takeLock } from '../../../src/keystore/lock.js';
 import { openPrivateKey } from '../../../src/keystore/open-key.js';
 import { type Sandbox, startSandbox } from '../../../src/sandbox/index.js';
-import { filesOf } from '../../support/account-world.js';
 import { temporaryFolder } from '../../support/cli.js';
+import { filesOf } from '../../support/desk.js';
 import { makeKey, openBench } from '../../support/workbench.js';
 
 let sandbox: Sandbox;

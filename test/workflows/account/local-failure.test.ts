@@ -4,7 +4,7 @@ import type { Keystore } from '../../../src/keystore/keystore.js';
 import { listAccountKeys } from '../../../src/workflows/account/api-keys.js';
 import { changeKey, type KeyChange } from '../../../src/workflows/account/change-api-key.js';
 import type { WorkflowContext } from '../../../src/workflows/context.js';
-import { openDesk } from '../../support/account-world.js';
+import { openDesk } from '../../support/desk.js';
 import { errorOf } from '../../support/outcomes.js';
 import { openBench } from '../../support/workbench.js';
 import { openWorld, type World } from '../../support/world.js';

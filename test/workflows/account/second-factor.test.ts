@@ -11,8 +11,8 @@ import { changeKey, type KeyChange } from '../../../src/workflows/account/change
 import { rotateAll } from '../../../src/workflows/rotation/rotate-all.js';
 import { localSuccessor } from '../../../src/workflows/rotation/start.js';
 import { post, record, token } from '../../sandbox/client.js';
-import { type Desk, keyOf, openDesk } from '../../support/account-world.js';
 import { temporaryFolder } from '../../support/cli.js';
+import { type Desk, keyOf, openDesk } from '../../support/desk.js';
 import { onTerminal } from '../../support/terminal.js';
 import { makeKey, openBench } from '../../support/workbench.js';
 
@@ -55,7 +55,7 @@ afterEach(async () => {
 
 async function open(options: SandboxOptions = { tfaSecret: SEED }, kind: 'http' | 'ws' = 'http'): Promise<void> {
   sandbox = await startSandbox(options);
-  desk = openDesk(sandbox, `${temporaryFolder()}/keys`, kind);
+  desk = openDesk(sandbox, undefined, { via: kind });
 }
 
 const reasonOf = (rpc: { data?: unknown } | undefined) => (rpc?.data as { reason?: string } | undefined)?.reason;

@@ -1,8 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Sandbox, startSandbox } from '../../../src/sandbox/index.js';
 import type { AccountKey } from '../../../src/workflows/account/api-keys.js';
-import { type Desk, keyOf, openDesk, recordOf } from '../../support/account-world.js';
-import { temporaryFolder } from '../../support/cli.js';
+import { type Desk, keyOf, openDesk, recordOf } from '../../support/desk.js';
 
 let sandbox: Sandbox;
 let desk: Desk;
@@ -11,7 +10,7 @@ let sub: number;
 describe.each(['http', 'ws'] as const)('over %s', (kind) => {
   beforeEach(async () => {
     sandbox = await startSandbox({ subaccounts: 2 });
-    desk = openDesk(sandbox, `${temporaryFolder()}/keys`, kind);
+    desk = openDesk(sandbox, undefined, { via: kind });
     sub = sandbox.accountIds[1] ?? 0;
   });
   afterEach(() => sandbox.close());

@@ -5,8 +5,8 @@ import { type Sandbox, startSandbox } from '../../../src/sandbox/index.js';
 import { listAccountKeys } from '../../../src/workflows/account/api-keys.js';
 import { changeKey } from '../../../src/workflows/account/change-api-key.js';
 import type { AccountLogin, WorkflowContext } from '../../../src/workflows/context.js';
-import { credentialsOf, filesOf, keyOf, openDesk } from '../../support/account-world.js';
 import { temporaryFolder } from '../../support/cli.js';
+import { credentialsOf, filesOf, keyOf, openDesk } from '../../support/desk.js';
 import { type Bench, Crash, expectSettled, loginOf, makeKey, openBench } from '../../support/workbench.js';
 import { withRequests } from '../../support/world.js';
 
@@ -181,7 +181,7 @@ test('a record that is damaged is not taken for a client id, and an audit log’
   const before = (await desk.json<unknown[]>(['audit'])).length;
   await writeFile(`${bench.store.folder}/audit.jsonl`, 'not json\n', { flag: 'a' });
   expect(await desk.json<unknown[]>(['audit'])).toHaveLength(before);
-  expect(await openDesk(sandbox, `${temporaryFolder()}/none`).json(['audit'])).toEqual([]);
+  expect(await openDesk(sandbox).json(['audit'])).toEqual([]);
 });
 
 test('a rotating key that logs in for itself is followed by its successor as the login', async () => {

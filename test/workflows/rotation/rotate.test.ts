@@ -6,8 +6,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Secret } from '../../../src/crypto/secret.js';
 import { type Sandbox, startSandbox } from '../../../src/sandbox/index.js';
 import type { Rotation } from '../../../src/workflows/rotation/rotate.js';
-import { type Desk, filesOf, keyOf, openDesk, recordOf } from '../../support/account-world.js';
 import { cli, temporaryFolder } from '../../support/cli.js';
+import { type Desk, filesOf, keyOf, openDesk, recordOf } from '../../support/desk.js';
 import { onTerminal } from '../../support/terminal.js';
 import { expectSettled, loginOf, makeKey, openBench } from '../../support/workbench.js';
 
@@ -15,7 +15,7 @@ let sandbox: Sandbox;
 let desk: Desk;
 beforeEach(async () => {
   sandbox = await startSandbox();
-  desk = openDesk(sandbox, `${temporaryFolder()}/keys`);
+  desk = openDesk(sandbox);
 });
 afterEach(() => sandbox.close());
 
@@ -26,7 +26,7 @@ const methods = () => sandbox.calls.map(({ method }) => method.replace(/^\w+\//,
 
 describe.each(['http', 'ws'] as const)('over %s', (kind) => {
   beforeEach(() => {
-    desk = openDesk(sandbox, desk.folder, kind);
+    desk = openDesk(sandbox, desk.folder, { via: kind });
   });
 
   test('a successor with the same scope, features, whitelist and label takes over, and the old key goes', async () => {
