@@ -24,7 +24,7 @@ async function openBot(via: Via = 'http', options: SandboxOptions = {}) {
   return { ...desk, json, place, keysDir: desk.folder };
 }
 
-describe.each(['ws', 'http'] as const)('the whole way over %s', (via) => {
+describe.each(['ws', 'http'] as const)('from registration to login over %s', (via) => {
   it('register, show, verify, auth, sign', async () => {
     const { sandbox, json, run, place } = await openBot(via);
     const registered = await json(['register', 'bot', '--scope', SCOPE, '--label', 'my_bot', '--ip', '127.0.0.1']);

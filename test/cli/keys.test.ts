@@ -37,7 +37,7 @@ const inKeys = () => readdirSync(keysDir).filter((file) => !/^\.gitignore$|^audi
 const openssl = (...args: readonly string[]) => spawnSync('openssl', args, { encoding: 'utf8' });
 
 describe('generate', () => {
-  it('tells the whole of the new key, and openssl reads it', async () => {
+  it('prints everything about the new key, and openssl reads it', async () => {
     const made = await json(['generate', 'bot']);
     expect(Object.keys(made)).toEqual(
       expect.arrayContaining(
@@ -148,7 +148,7 @@ describe('list and show', () => {
     expect(list[1]).toEqual(shown);
   });
 
-  it('show people a table, and a hint where there is none', async () => {
+  it('show people a table, and a hint where there is no key', async () => {
     const none = await run(['list']);
     expect(none).toMatchObject({ exitCode: 0, stdout: '' });
     expect(none.stderr).toContain('generate <name>');
@@ -385,7 +385,7 @@ describe('import', () => {
     });
   });
 
-  it('takes a seed that can be a public key only where somebody says that it is none', async () => {
+  it('takes a seed that could be a public key only where the user says that it is not one', async () => {
     const other = join(folder, 'other.raw');
     writeFileSync(other, 'quIVonGpx7MApvf06iK7rVnqL25HNlA8BC2yd8Mcq0A=\n');
     const seed = ['import', 'bot', other, '--format', 'raw-seed'];
@@ -409,7 +409,7 @@ describe('export', () => {
     await json(['generate', 'rsa', '--type', 'rsa', '--bits', '2048']);
   });
 
-  it('gives public halves to anybody', async () => {
+  it('exports public keys without asking', async () => {
     const publicPem = readFileSync(join(keysDir, 'bot.pub.pem'), 'utf8');
     expect((await run(['export', 'bot', '--public'])).stdout).toBe(publicPem);
     expect((await run(['export', 'safe', '--format', 'spki'])).stdout).toContain('BEGIN PUBLIC KEY');

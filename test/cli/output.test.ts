@@ -51,7 +51,7 @@ describe('an error', () => {
     }
   });
 
-  it('is told with its causes by --verbose alone, and only so deep', () => {
+  it('is told with its causes only by --verbose, and only so deep', () => {
     let error = new DeribitKeysError('ERR_NETWORK', 'cause 0');
     for (let depth = 1; depth < 20; depth += 1)
       error = new DeribitKeysError('ERR_NETWORK', `cause ${depth}`, { cause: error });

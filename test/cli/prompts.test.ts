@@ -340,7 +340,7 @@ describe('on a terminal', () => {
     expect(await onTerminal(register, env, () => totp.generate())).toMatchObject({ exitCode: 0, asked: 1 });
   });
 
-  it('keeps tables to the width of the terminal, and gives a pipe all of them', async () => {
+  it('fits tables to the width of the terminal, and writes them in full to a pipe', async () => {
     const sandbox = await startSandbox();
     sandboxes.push(sandbox);
     const env = {

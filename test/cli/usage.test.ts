@@ -177,7 +177,7 @@ describe('wrong usage', () => {
     expect(stderr).toContain('DERIBIT_ENV');
   });
 
-  it('a confirmation that nobody can give is exit 2, and --yes gives it', async () => {
+  it('a confirmation that nobody can answer is exit 2, and --yes answers it', async () => {
     await local('generate', 'bot');
     const refused = await local('remove', 'bot', '--purge');
     expect(refused.exitCode).toBe(2);

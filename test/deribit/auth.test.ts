@@ -108,7 +108,7 @@ describe('signed auth parameters', () => {
     await failure(buildAuthParams({ ...symmetric, clientId: '' }), 'ERR_USAGE');
   });
 
-  it('are refused where the signer gives no bare signature', async () => {
+  it('are refused where the signer returns anything but a bare signature', async () => {
     const real = localSigner(await generateKeyPair());
     const wrong: Signer = { ...real, sign: async () => new Uint8Array(72) };
     const error = await failure(buildAuthParams({ clientId: 'x', signer: wrong }), 'ERR_SIGNER');

@@ -84,7 +84,7 @@ describe('an endpoint', () => {
     }
   });
 
-  it('is the same by host and port alone', () => {
+  it('is the same where host and port are', () => {
     const test = resolveEndpoint();
     expect(sameEndpoint(test, at('https://test.deribit.com/api/v2'))).toBe(true);
     expect(sameEndpoint(test, at('wss://test.deribit.com:443/'))).toBe(true);

@@ -122,7 +122,7 @@ describe('a frame', () => {
     );
   });
 
-  it('gives back any result that JSON can say', () => {
+  it('returns any result that JSON can express', () => {
     fc.assert(
       fc.property(fc.jsonValue(), fc.nat(), (result, id) => {
         const text = JSON.stringify({ id, result });

@@ -76,7 +76,7 @@ describe('a scope', () => {
     (word) => expect(scopesEqual('trade:read', `trade:read ${word}`)).toBe(true),
   );
 
-  it('equals another whatever the order, and an absent word is none', () => {
+  it('equals another whatever the order, and an absent word is `none`', () => {
     expect(scopesEqual('trade:read account:read wallet:none', 'account:read trade:read mainaccount')).toBe(true);
     expect(scopesEqual('trade:read', 'trade:read_write')).toBe(false);
     expect(scopesEqual('trade:read', 'account:read')).toBe(false);

@@ -101,7 +101,7 @@ describe('codes from a seed', () => {
     expect((await failure(ended, 'ERR_INTERRUPTED')).maybeSent).toBe(false);
   });
 
-  it('carry a whole call over a used code', async () => {
+  it('carry a call past a used code', async () => {
     const time = clock(1_000_000_000);
     const spent = new Set([await totpSecondFactor(SEED, clock(time.nowMs()))(challengeWith())]);
     const judge = (code: string) => {
@@ -158,7 +158,7 @@ describe('codes from a seed', () => {
     expect(shown(error)).not.toMatch(/JBSWY3DP|canary/);
   });
 
-  it('come from every seed of whole bytes, and any other text is refused without being shown', async () => {
+  it('come from every seed of complete bytes, and any other text is refused without being shown', async () => {
     await fc.assert(
       fc.asyncProperty(fc.uint8Array({ minLength: 1, maxLength: 64 }), async (bytes) => {
         expect(await totpSecondFactor(base32(bytes), clock(0))(challengeWith())).toMatch(/^\d{6}$/);
@@ -178,7 +178,7 @@ describe('codes from a seed', () => {
 });
 
 describe('a single code', () => {
-  it('answers the first challenge alone', async () => {
+  it('answers only the first challenge', async () => {
     const provider = singleCodeSecondFactor(' 123 456 ');
     expect(await provider(challengeWith())).toBe('123456');
     const error = await failure(provider(challengeWith()), 'ERR_SECOND_FACTOR_REQUIRED');

@@ -35,7 +35,7 @@ describe('a WebSocket connection', () => {
     await transport.close();
   });
 
-  it('sends a token among the parameters, and leaves the caller’s parameters alone', async () => {
+  it('sends a token among the parameters, and does not change those of the caller', async () => {
     const { endpoint } = await webSocketServer(ok);
     const transport = await openWebSocket(endpoint);
     const params = Object.freeze({ id: 1 });

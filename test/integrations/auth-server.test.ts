@@ -103,7 +103,7 @@ function toOptions(place: URL | { socketPath: string; path: string }) {
 const JSON_TYPE = { 'content-type': 'application/json' };
 
 describe('auth-server', () => {
-  test('gives valid tokens and signed logins that the exchange takes', async () => {
+  test('serves valid tokens and signed logins that the exchange accepts', async () => {
     const s = await openBotDesk();
     const running = await start(s, 'bot', 'bot');
     expect(running.names).toEqual(['bot']);
@@ -195,7 +195,7 @@ describe('auth-server', () => {
     expect(s.calls().filter((call) => call.startsWith('public/auth'))).toEqual(['public/auth 13004']);
   });
 
-  test('listens on a Unix socket that is for its owner alone, and takes the place of a dead one', async () => {
+  test('listens on a Unix socket that only its owner may use, and replaces a dead one', async () => {
     const s = await openBotDesk();
     const path = join(temporaryFolder(), 'auth.sock');
     const first = await start(s, 'bot', '--listen', `unix:${path}`, '--secret-file', `${path}.secret`);
@@ -362,7 +362,7 @@ describe('auth-server', () => {
     expect(await shown('key_registered_timestamp_seconds')).toBe(registered);
   });
 
-  test('gives each client its keys and scopes, and takes a changed file at once', async () => {
+  test('serves each client its keys and scopes, and applies a changed file at once', async () => {
     const s = await openBotDesk();
     const file = join(temporaryFolder(), 'clients.yaml');
     const client = (name: string, secret: string, more: object) => ({ name, secretHash: hashOf(secret), ...more });

@@ -203,7 +203,7 @@ describe('withSigner', () => {
     expect(failureIn('text')).toBeNull();
   });
 
-  test('leaves errors alone that ccxt has no name for', () => {
+  test('passes errors on that ccxt has no name for', () => {
     const exchange = { id: 'deribit', exceptions: {} } as unknown as CcxtExchange;
     const refusal = new DeribitKeysError('ERR_UNAUTHORIZED', 'no');
     expect(asCcxtError(exchange, refusal)).toBe(refusal);

@@ -103,7 +103,7 @@ function contract(open: () => Promise<readonly [TokenStore, TokenStore]>, isFile
     expect(logins).toBe(2);
   });
 
-  it('gives the refresh token of an expiring token to the process that renews it', async () => {
+  it('hands the refresh token of an expiring token to the process that renews it', async () => {
     const old = token({ expiresAtMs: Date.now() + 30_000, issuedAtMs: Date.now() - 900_000 });
     await store.put(purpose, old);
     const renewed = await sharedToken({

@@ -8,7 +8,7 @@ const logins = (s: BotDesk) => s.calls().filter((call) => call.startsWith('publi
 const cacheFile = (s: BotDesk) => join(s.keysDir, '.bot.token.json');
 
 describe('token', () => {
-  test('prints a valid token alone on one line, and gives the same while it is good', async () => {
+  test('prints only a valid token, on one line, and the same one while it is valid', async () => {
     const s = await openBotDesk();
     const first = await s.run(['token', 'bot']);
     expect(first).toMatchObject({ exitCode: 0, stderr: '' });

@@ -161,7 +161,7 @@ describe('the error of a file system', () => {
     expect(of(code, '/no where/file').hint).toMatch(hint);
   });
 
-  it.skipIf(process.platform === 'win32')('for what belongs to somebody else says who could', () => {
+  it.skipIf(process.platform === 'win32')('for what belongs to another user says who could', () => {
     const geteuid = vi.spyOn(process, 'geteuid').mockReturnValue(12_345);
     const error = of('EACCES', '/etc/passwd');
     geteuid.mockRestore();

@@ -106,7 +106,7 @@ describe('a lock', () => {
     expect(readdirSync(folder)).toEqual([]);
   });
 
-  it('ends the wait when the user breaks it off', async () => {
+  it('ends the wait when the user interrupts it', async () => {
     const folder = temporaryFolder();
     const lock = await takeLock(folder, 'bot', SHORT);
     const abort = new AbortController();

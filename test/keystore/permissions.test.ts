@@ -156,7 +156,7 @@ describe.skipIf(!isRoot)('with other users’ files (needs root)', () => {
 });
 
 describe('commands and bots', () => {
-  it('no private key is written to a folder in which anybody can replace it', async () => {
+  it('no private key is written to a folder in which other users can replace it', async () => {
     const folder = temporaryFolder();
     chmodSync(folder, 0o777);
     const generated = await cli(['generate', 'bot', '--keys-dir', folder]);

@@ -22,7 +22,7 @@ function movable(w: World) {
 }
 
 describe('a session over HTTP', () => {
-  test('logs in once, sends its token with private requests alone, and tells it', async () => {
+  test('logs in once, sends its token with private requests only, and emits an event', async () => {
     const w = await world();
     const sent: string[] = [];
     const session = await open(w, {

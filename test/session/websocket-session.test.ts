@@ -241,7 +241,7 @@ describe('a cut', () => {
     expect(all[2]).toMatchObject({ reason: { code: 'ERR_NOT_SENT', maybeSent: false } });
   });
 
-  test('of a whole restart is waited out, with longer and longer waits', async () => {
+  test('of a complete restart is waited out, with longer and longer waits', async () => {
     const w = await world();
     const session = await w.open();
     const lost = all(session, 'disconnect');

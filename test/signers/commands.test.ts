@@ -10,23 +10,26 @@ import { live, openDesk, type Registered, type Stored } from './desk.js';
 import { folder, load, noAgent, noToken, PIN, SOFTHSM_MODULE, softHsm, startAgent } from './support.js';
 
 describe.skipIf(noAgent)('keys in an ssh-agent, on the command line', () => {
-  it.each(['ed25519', 'rsa'] as const)('live their whole life there (%s)', async (type) => {
-    const agent = await startAgent();
-    const { fingerprint } = agent.addKey(type, 'bot@desk');
-    const desk = await openDesk({ SSH_AUTH_SOCK: agent.socket });
-    const stored = await desk.json<Stored>(['add-agent', 'bot', '--comment', 'bot@desk']);
-    expect(stored.signer).toEqual({ kind: 'ssh-agent', fingerprint, comment: 'bot@desk', socket: null });
-    await live(desk, stored, { SSH_AUTH_SOCK: agent.socket });
-    expect((await desk.fails(1, ['add-agent', 'bot', '--comment', 'bot@desk'])).code).toBe('ERR_NAME_TAKEN');
-    expect((await desk.fails(1, ['passphrase', 'bot'])).code).toBe('ERR_STATE');
-    expect((await desk.fails(1, ['agent-load', 'bot'])).code).toBe('ERR_STATE');
-    const exported = await cli(['export', 'bot'], { env: { DERIBIT_KEYS_DIR: desk.keys } });
-    expect(exported).toMatchObject({
-      exitCode: 1,
-      stdout: '',
-      stderr: expect.stringContaining('it lives in ssh-agent'),
-    });
-  });
+  it.each(['ed25519', 'rsa'] as const)(
+    'are added, registered, verified and used to log in there (%s)',
+    async (type) => {
+      const agent = await startAgent();
+      const { fingerprint } = agent.addKey(type, 'bot@desk');
+      const desk = await openDesk({ SSH_AUTH_SOCK: agent.socket });
+      const stored = await desk.json<Stored>(['add-agent', 'bot', '--comment', 'bot@desk']);
+      expect(stored.signer).toEqual({ kind: 'ssh-agent', fingerprint, comment: 'bot@desk', socket: null });
+      await live(desk, stored, { SSH_AUTH_SOCK: agent.socket });
+      expect((await desk.fails(1, ['add-agent', 'bot', '--comment', 'bot@desk'])).code).toBe('ERR_NAME_TAKEN');
+      expect((await desk.fails(1, ['passphrase', 'bot'])).code).toBe('ERR_STATE');
+      expect((await desk.fails(1, ['agent-load', 'bot'])).code).toBe('ERR_STATE');
+      const exported = await cli(['export', 'bot'], { env: { DERIBIT_KEYS_DIR: desk.keys } });
+      expect(exported).toMatchObject({
+        exitCode: 1,
+        stdout: '',
+        stderr: expect.stringContaining('it lives in ssh-agent'),
+      });
+    },
+  );
 
   it('are remembered with their socket where it was named', async () => {
     const agent = await startAgent();

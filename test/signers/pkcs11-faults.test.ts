@@ -63,7 +63,7 @@ describe('the login of a token', () => {
     await refuses(open(token), 'ERR_SIGNER', /has no user PIN yet/);
   });
 
-  it('gives no PIN to a token with keys of its own to type it on, and asks none of the user', async () => {
+  it('sends no PIN to a token with a keypad of its own, and does not ask the user for one', async () => {
     const token = new FakeToken();
     token.flags |= 0x100;
     await open(token, {});
@@ -77,7 +77,7 @@ describe('the login of a token', () => {
     expect(token.logins).toEqual([]);
   });
 
-  it('takes a login that somebody else made meanwhile', async () => {
+  it('accepts a login that another program made meanwhile', async () => {
     const token = new FakeToken();
     token.before.C_Login = () => {
       throw ckr('CKR_USER_ALREADY_LOGGED_IN', 0x100);
@@ -249,7 +249,7 @@ describe('the public half of a key in a token', () => {
     expect((await open(token)).algorithm).toBe(type);
   });
 
-  it('may be found by the label alone', async () => {
+  it('may be found by its label only', async () => {
     const token = new FakeToken();
     for (const one of token.objects) one.delete(258);
     expect(await open(token)).toMatchObject({ id: null, label: 'bot' });

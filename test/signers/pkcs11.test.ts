@@ -48,7 +48,7 @@ describe.skipIf(noToken)('pkcs11Signer with SoftHSM', () => {
     await signer.close();
   });
 
-  it('makes keys that the token never gives away', async () => {
+  it('makes keys that never leave the token', async () => {
     const signer = await pkcs11Signer({ ...bots, label: 'ed' });
     const session = other.C_OpenSession(slotOf('bots'), 4);
     other.C_FindObjectsInit(session, [
@@ -227,7 +227,7 @@ describe.skipIf(noToken)('pkcs11Signer with SoftHSM', () => {
     );
   });
 
-  it('says that the module is not found, or is none', async () => {
+  it('says that the module is not found, or is not a PKCS#11 module', async () => {
     await refuses(
       pkcs11Signer({ ...bots, module: '/nowhere/p11.so', label: 'ed' }),
       'ERR_SIGNER',

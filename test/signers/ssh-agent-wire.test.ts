@@ -159,7 +159,7 @@ describe.skipIf(noAgent)('RSA in an agent', () => {
   const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const keyOf = () => parsePublicKey(publicKey.export({ type: 'spki', format: 'pem' }) as string);
 
-  it('is asked for with SHA-256, and a signature without its leading zeros is made whole', async () => {
+  it('is asked for with SHA-256, and a signature without its leading zeros is padded', async () => {
     const key = await keyOf();
     const blob = await blobOf(key);
     let shortened = 0;
@@ -257,7 +257,7 @@ describe('lists of keys', () => {
     );
   });
 
-  it('are not shown whole where they are long', async () => {
+  it('are shortened where they are long', async () => {
     const keys = await Promise.all(Array.from({ length: 12 }, () => generateKeyPair()));
     const identities = await Promise.all(
       keys.map(async ({ publicKey }) => {

@@ -199,7 +199,7 @@ describe.skipIf(noAgent)('sshAgentSigner with an agent of OpenSSH', () => {
     );
   });
 
-  it('takes no text for a fingerprint that is none', async () => {
+  it('does not take other text for a fingerprint', async () => {
     const agent = await startAgent();
     await refuses(
       sshAgentSigner({ socket: agent.socket, fingerprint: 'MD5:00:11', load }),

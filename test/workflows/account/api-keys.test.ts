@@ -132,7 +132,7 @@ test('what is on no list is told as such', async () => {
   expect((await desk.run(['api-keys', 'enable', 'unsent'])).error().code).toBe('ERR_NOT_ON_EXCHANGE');
 });
 
-test('what cannot be taken back needs --yes where nobody can be asked, and changes nothing without', async () => {
+test('what cannot be undone needs --yes where nobody can be asked, and changes nothing without it', async () => {
   const { clientId } = await desk.register('bot', 'trade:read');
   for (const argv of [
     ['api-keys', 'disable', 'bot'],

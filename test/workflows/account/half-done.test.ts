@@ -41,7 +41,7 @@ async function halfSwapped() {
   return { folder, other };
 }
 
-test('a reader of a swap whose maker died gets the whole new key', async () => {
+test('a reader of a swap whose maker died gets the complete new key', async () => {
   const { folder, other } = await halfSwapped();
   const store = openKeystore(folder);
   const record = await store.read('bot');

@@ -60,7 +60,7 @@ async function open(options: SandboxOptions = { tfaSecret: SEED }, kind: 'http' 
 
 const reasonOf = (rpc: { data?: unknown } | undefined) => (rpc?.data as { reason?: string } | undefined)?.reason;
 
-describe.each(['http', 'ws'] as const)('the whole life of a key over %s', (kind) => {
+describe.each(['http', 'ws'] as const)('a key from registration to removal over %s', (kind) => {
   test.each([true, false])('with a second factor: %s', async (on) => {
     let clockMs = Date.UTC(2026, 0, 1, 0, 0, 7);
     const nowMs = () => clockMs;

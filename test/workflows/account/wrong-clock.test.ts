@@ -55,7 +55,7 @@ describe.each(['ws', 'http'] as const)('with a clock that is wrong (over %s)', (
     });
   });
 
-  test('that is set right meanwhile, the correction is taken back', async () => {
+  test('that is set right meanwhile, the correction is dropped', async () => {
     const w = await openWorld(via, { faults: ['clock:600000'] });
     await w.register();
     w.sandbox.setFaults([]);

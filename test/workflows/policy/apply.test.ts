@@ -349,7 +349,7 @@ describe('A replaced key', () => {
 describe('Strangers', () => {
   const STRANGER = { maxScope: 'trade:read', name: 'intruder' };
 
-  it('are shown and left alone', async () => {
+  it('are shown and not changed', async () => {
     const house = await openHouse();
     const { client_id } = house.sandbox.addKey(STRANGER);
     const result = await house.asRoot('apply', write(house, POLICY), '--json', '--yes');

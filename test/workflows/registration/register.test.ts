@@ -540,7 +540,7 @@ describe('small things', () => {
     expect(labelFor('x'.repeat(64))).toBe('x'.repeat(16));
   });
 
-  it('it is certain that nothing was done only where somebody said no', () => {
+  it('it is certain that nothing was done only where the exchange or the user refused', () => {
     const error = (details: object, code: 'ERR_RPC' | 'ERR_NETWORK' | 'ERR_USAGE' = 'ERR_RPC') =>
       new DeribitKeysError(code, 'x', details);
     expect(certainlyNotDone(error({ rpc: { code: 1, message: '' } }))).toBe(true);

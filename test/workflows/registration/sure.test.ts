@@ -110,7 +110,7 @@ describe('a registration', () => {
     expect(world.keys()).toHaveLength(1);
   });
 
-  it('leaves a key alone that somebody else made of the same public half', async () => {
+  it('does not touch a key that another login made of the same public half', async () => {
     const world = await openWorld('ws', { faults: [`cut-before@${CREATE}x1`] });
     await world.register().catch(() => {});
     const publicKey = encodePublicKeyPem(await readPublicKey(world.store, await world.store.read('bot')));

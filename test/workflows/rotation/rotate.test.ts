@@ -330,7 +330,7 @@ describe('a rotation that was interrupted', () => {
     expect(sandbox.keys()).toHaveLength(3);
   });
 
-  test('leaves the old key alone where the successor is not whole any more', async () => {
+  test('keeps the old key where the successor is no longer complete', async () => {
     const { clientId } = await desk.register('bot', 'trade:read');
     const begun = await rotation(['bot', '--grace', '1h']);
     await desk.json(['api-keys', 'disable', begun.clientId ?? '', '--yes']);
