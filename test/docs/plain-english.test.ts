@@ -18,6 +18,10 @@ const WORDS: readonly (readonly [RegExp, string])[] = [
   [/\blooked at\b/, 'inspects, checks'],
   [/\bat its turn\b|\bcomes to an end\b|\bby itself\b/, 'a plain verb'],
   [/\bthe house\b|\brooms\b/, 'layout, folders'],
+  [/\bwas begun\b/, 'was started'],
+  [/\ball the same\b/, 'nevertheless, anyway'],
+  [/\blooks? whether\b/, 'checks whether'],
+  [/(?<!there )\bis no (key|reply|answer|text|error code|object)\b/, 'is not a …'],
   [/\b(\w+ )?alone (can|may|is|are)\b|\b(with|on|in) [\w-]+ alone\b/, 'only'],
 ];
 
