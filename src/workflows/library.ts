@@ -210,7 +210,7 @@ export interface RotationRequest {
 
 /**
  * Replaces a registered key by a successor of the same scope, features, whitelist and label, whose private half lives where
- * the old one does. The same call continues a rotation that was interrupted, or finishes one whose grace is over.
+ * the old one does. The same call continues a rotation that was interrupted, or finishes one whose grace period is over.
  * @throws as {@link register} does; {@link abortRotation} goes back
  */
 export async function rotate(context: Context, request: RotationRequest): Promise<Rotation> {

@@ -144,7 +144,7 @@ async function rotateMany(cx: Context, flags: RotateFlags): Promise<void> {
   cx.out.result(results, () => summary(cx, results));
   if (results.length === 0) cx.out.note('no registered key is old enough (--older-than; default 90d)');
   const count = (state: string) => results.filter((rotation) => rotation.state === state).length;
-  cx.out.note(`${count('done')} rotated, ${count('grace')} in their grace, ${count('failed')} failed`);
+  cx.out.note(`${count('done')} rotated, ${count('grace')} in their grace period, ${count('failed')} failed`);
   if (count('failed') > 0) throw new CheckFailed();
 }
 

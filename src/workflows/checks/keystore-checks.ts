@@ -228,7 +228,7 @@ interface RotationView {
   readonly successors: ReadonlySet<string>;
 }
 
-/** The rotations that are under way: one that was interrupted, or whose grace is over, waits for its command. */
+/** The rotations that are under way: one that was interrupted, or whose grace period is over, waits for its command. */
 export async function rotations(store: Keystore, by: string): Promise<RotationView> {
   try {
     const journals = await listJournals(store);

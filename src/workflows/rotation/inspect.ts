@@ -94,7 +94,7 @@ export async function readOrNull(context: WorkflowContext, name: string): Promis
   }
 }
 
-/** When the grace of a rotation ends, in milliseconds since the epoch; null before the successor has its name. */
+/** When the grace period of a rotation ends, in milliseconds since the epoch; null before the successor has its name. */
 export function graceEndMs({ promotedAt, graceMs }: RotationJournal): number | null {
   return promotedAt === null ? null : Date.parse(promotedAt) + graceMs;
 }

@@ -51,7 +51,7 @@ async function choose(request: RotateAllRequest): Promise<readonly KeyRecord[]> 
 
 /**
  * Rotates every registered key of a certain age, the oldest first, one after another. What fails is in the result and
- * does not stop the rest. A rotation that is in its grace already keeps that grace. Where the exchange wants a code for the
+ * does not stop the rest. A rotation that is in its grace period already keeps it. Where the exchange wants a code for the
  * list of keys, one list serves all keys of a login.
  * @throws `ERR_INTERRUPTED`
  */

@@ -24,7 +24,7 @@ import {
  * A rotation, as its journal shows it (see keystore/journal.ts). Both keys are enabled from the moment that the successor
  * is registered until the old one is disabled, which is after the successor was proved to log in.
  *
- *   inspect the account -> journal -> make the successor -> register and prove it -> promote it -> grace
+ *   inspect the account -> journal -> make the successor -> register and prove it -> promote it -> grace period
  *     -> disable the old key -> remove it -> delete the journal
  */
 
@@ -52,13 +52,13 @@ export interface Rotation {
   readonly previousFingerprint: string | null;
   /** What the old pair is called in the keystore now; null where the rotation was aborted. */
   readonly previousName: string | null;
-  /** Until when the old key stays enabled (ISO 8601, UTC); null but during the grace. */
+  /** Until when the old key stays enabled (ISO 8601, UTC); null except during the grace period. */
   readonly graceUntil: string | null;
 }
 
 /**
  * Replaces a registered key by a successor with the same scope, features, whitelist and label, or goes on with a
- * replacement that was interrupted or is in its grace.
+ * replacement that was interrupted or is in its grace period.
  *
  * @throws `ERR_STATE` and its kin before anything is made; later what the exchange, the network and the keystore throw,
  *   with the journal left to continue from: the same call continues, {@link abortRotation} goes back
@@ -162,7 +162,7 @@ function requireSameKind({ kind, name }: RotationJournal, { type, bits, target }
   );
 }
 
-/** The journal with another grace, where one is asked for. */
+/** The journal with another grace period, if one is given. */
 async function withGrace(
   locked: LockedKey,
   journal: RotationJournal,

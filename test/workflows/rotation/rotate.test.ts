@@ -446,7 +446,7 @@ describe('rotate --all', () => {
     });
     expect([people.exitCode, people.stderr]).toEqual([
       0,
-      expect.stringContaining('1 rotated, 1 in their grace, 0 failed'),
+      expect.stringContaining('1 rotated, 1 in their grace period, 0 failed'),
     ]);
     // the grace of another key stays as it is, the key that is worked on is named, and a table has them all
     expect(people.stderr).toMatch(/rotating "two" \(\d of 2\)/);
