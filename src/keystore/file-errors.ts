@@ -1,4 +1,4 @@
-import { lstatSync, readFileSync } from 'node:fs';
+import { existsSync, lstatSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DeribitKeysError } from '../errors.js';
 import { shellWord } from '../util/text.js';
@@ -57,7 +57,9 @@ function wayOut(errno: string, path: string, owner: { readonly user: string } | 
         ? `check who may use it (ls -ld ${shellWord(path)})`
         : `run it as ${owner.user}, or name a file or folder of your own (for the keystore: --keys-dir <dir>)`;
     case 'ENOENT':
-      return `check the path, or make its folder (mkdir -p ${shellWord(dirname(path))}), then run the same command again`;
+      return existsSync(dirname(path))
+        ? 'check the path, then run the same command again'
+        : `check the path, or make its folder (mkdir -p ${shellWord(dirname(path))}), then run the same command again`;
     case 'ENOTDIR':
     case 'EISDIR':
     case 'ELOOP':
@@ -73,6 +75,18 @@ function wayOut(errno: string, path: string, owner: { readonly user: string } | 
   }
 }
 
+const UNCHANGED = 'nothing was changed in the keystore; ';
+
+/** For work on files that are not the keystore's: the hints of its errors do not mention the keystore. */
+export async function outsideKeystore<T>(work: () => T | Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof DeribitKeysError) || error.hint?.startsWith(UNCHANGED) !== true) throw error;
+    throw error.with({ hint: error.hint.slice(UNCHANGED.length) });
+  }
+}
+
 /** Turns a file-system error into one sentence; errors that are ours already pass unchanged. */
 export function fileError(error: unknown, doing: string, path: string): DeribitKeysError {
   if (error instanceof DeribitKeysError) return error;
@@ -82,7 +96,7 @@ export function fileError(error: unknown, doing: string, path: string): DeribitK
   const reason = `${REASONS[errno] ?? (errno || 'the file system refused')}${whose}`;
   return new DeribitKeysError('ERR_KEYSTORE_IO', `cannot ${doing} ${path}: ${reason}`, {
     cause: error,
-    hint: `nothing was changed in the keystore; ${wayOut(errno, path, owner)}`,
+    hint: `${UNCHANGED}${wayOut(errno, path, owner)}`,
   });
 }
 

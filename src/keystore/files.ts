@@ -3,7 +3,7 @@ import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, read
 import { access, type FileHandle, link, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { DeribitKeysError } from '../errors.js';
-import { errnoOf, explaining, fileError } from './file-errors.js';
+import { errnoOf, explaining, fileError, outsideKeystore } from './file-errors.js';
 import { fileTaken, foldName } from './names.js';
 
 /** The files of a keystore are small: no more than this is read. */
@@ -60,10 +60,23 @@ async function isUntouched(folder: string): Promise<boolean> {
 }
 
 /**
- * Makes `folder` and what is missing above it; returns whether it was missing. Node's own recursive `mkdir` never ends
- * where a file system reports a folder as missing and does not let it be made, such as below /proc.
+ * Makes `folder` (0700) and what is missing above it; returns whether it was missing.
+ * @throws `ERR_KEYSTORE_IO`
  */
-async function makeFolders(folder: string): Promise<boolean> {
+export async function makeFolders(folder: string): Promise<boolean> {
+  try {
+    return await makeEach(folder);
+  } catch (error) {
+    const told = fileError(error, 'make the folder', folder);
+    throw errnoOf(error) === 'ENOENT' ? told.with({ hint: 'name another folder: none can be made there' }) : told;
+  }
+}
+
+/**
+ * Node's own recursive `mkdir` never ends where a file system reports a folder as missing and does not let it be made,
+ * such as below /proc.
+ */
+async function makeEach(folder: string): Promise<boolean> {
   const make = async () => {
     try {
       await mkdir(folder, { mode: 0o700 });
@@ -78,7 +91,7 @@ async function makeFolders(folder: string): Promise<boolean> {
   } catch (error) {
     if (errnoOf(error) !== 'ENOENT' || dirname(folder) === folder || (await isFolder(dirname(folder)))) throw error;
   }
-  await makeFolders(dirname(folder));
+  await makeEach(dirname(folder));
   return make();
 }
 
@@ -90,7 +103,7 @@ const isFolder = (path: string) =>
 
 /** Makes `folder` (0700) and what is missing above it. A folder that is empty gets an ignore file for git. */
 export async function makePrivateFolder(folder: string): Promise<void> {
-  const made = await explaining('make the folder', folder, () => makeFolders(folder));
+  const made = await makeFolders(folder);
   if (!made && !(await isUntouched(folder))) return;
   const path = join(folder, IGNORE_FILE);
   await explaining('write', path, async () => {
@@ -179,13 +192,13 @@ export async function publish(temporary: string, path: string): Promise<void> {
  * @throws `ERR_NAME_TAKEN` if `path` exists, `ERR_KEYSTORE_IO` where its folder cannot be written
  */
 export async function requireNewFile(path: string): Promise<void> {
-  if ((await statOrNull(path)) !== null) throw fileTaken(path);
+  if ((await outsideKeystore(() => statOrNull(path))) !== null) throw fileTaken(path);
   await requireWritableFolder(path);
 }
 
 /** @throws `ERR_KEYSTORE_IO` where the folder of `path` is missing or cannot be written */
 export function requireWritableFolder(path: string): Promise<void> {
-  return explaining('write', path, () => access(dirname(path), constants.W_OK | constants.X_OK));
+  return outsideKeystore(() => explaining('write', path, () => access(dirname(path), constants.W_OK | constants.X_OK)));
 }
 
 /**
@@ -194,13 +207,11 @@ export function requireWritableFolder(path: string): Promise<void> {
  */
 export async function createFile(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
   await requireNewFile(path);
-  await explaining('write', path, () =>
-    writeBeside(path, { content, mode }, async (temporary) => {
-      await publish(temporary, path).catch((error: unknown) => {
-        throw errnoOf(error) === 'EEXIST' ? fileTaken(path) : error;
-      });
-    }),
-  );
+  const move = (temporary: string) =>
+    publish(temporary, path).catch((error: unknown) => {
+      throw errnoOf(error) === 'EEXIST' ? fileTaken(path) : error;
+    });
+  await outsideKeystore(() => explaining('write', path, () => writeBeside(path, { content, mode }, move)));
 }
 
 /** How long a loop over many keys may go on before signals and timers are let through. */

@@ -115,7 +115,6 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     corsOrigin: settings.corsOrigin,
     unauthorizedStatus: settings.unauthorizedStatus,
     certificate: tls?.certificate ?? null,
-    mayMove: settings.port === null,
   });
   const awayFor = new AbortController();
 
@@ -141,10 +140,10 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   }
 
   try {
-    keeper.saveNow();
     await server.start();
     keeper.saveNow();
   } catch (error) {
+    await server.stop();
     tls?.remove();
     throw error;
   }

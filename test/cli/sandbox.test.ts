@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { type CliResult, cli, temporaryFolder } from '../support/cli.js';
@@ -87,6 +87,51 @@ it('overwrites no file that it did not write', async () => {
   const file = join(folder, 'file');
   writeFileSync(file, '');
   expect((await cli(['sandbox', '--init', join(file, 'x'), '--json'])).error().code).toBe('ERR_KEYSTORE_IO');
+});
+
+it('is refused on a state that another one uses, and on a port that is taken, and changes nothing then', async () => {
+  const folder = join(temporaryFolder(), 'sandbox');
+  const running = await startSandboxCommand('--init', folder);
+  const before = () => ['env', 'state.json', 'secret.txt'].map((name) => readFileSync(join(folder, name), 'utf8'));
+  const files = before();
+  for (const argv of [
+    ['--init', folder],
+    ['--init', folder, '--port', '0'],
+    ['--state', join(folder, 'state.json')],
+  ]) {
+    const second = await cli(['sandbox', ...argv, '--json']);
+    expect([second.exitCode, second.stdout]).toEqual([1, '']);
+    expect(second.error()).toMatchObject({ code: 'ERR_LOCKED', hint: expect.stringContaining('--init') });
+  }
+  await running.stop();
+  expect(readdirSync(folder).sort()).toEqual(['env', 'secret.txt', 'state.json']);
+
+  const { port } = new URL(String(running.first.httpUrl));
+  const inTheWay = await startSandboxCommand('--port', port);
+  const refused = await cli(['sandbox', '--init', folder, '--json']);
+  expect(refused.exitCode).toBe(1);
+  expect(refused.error()).toMatchObject({
+    code: 'ERR_LISTEN',
+    message: expect.stringContaining(port),
+    hint: expect.stringContaining('--port'),
+  });
+  expect(before()).toEqual(files);
+  const moved = await startSandboxCommand('--init', folder, '--port', '0');
+  expect(moved.first.httpUrl).not.toBe(running.first.httpUrl);
+  await moved.stop();
+  await inTheWay.stop();
+});
+
+it.skipIf(process.platform !== 'linux')('names the folder that cannot be made, and leaves none behind', async () => {
+  for (const folder of ['/proc/x', '/proc/x/y']) {
+    const { exitCode, ...refused } = await cli(['sandbox', '--init', folder, '--json']);
+    expect(exitCode).toBe(1);
+    expect(refused.error()).toMatchObject({ code: 'ERR_KEYSTORE_IO', message: expect.stringContaining(folder) });
+    expect(refused.error().hint).toMatch(/^name another folder/);
+  }
+  const folder = join(temporaryFolder(), 'new');
+  const refused = await cli(['sandbox', '--init', folder, '--fault', 'silnt', '--json']);
+  expect([refused.exitCode, existsSync(folder)]).toEqual([2, false]);
 });
 
 it('says that keys are gone when it stops, unless its state is kept', async () => {

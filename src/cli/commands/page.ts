@@ -3,7 +3,7 @@ import { access, readFile, realpath, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { isDeribitKeysError } from '../../errors.js';
-import { explaining, fileError } from '../../keystore/file-errors.js';
+import { explaining, fileError, outsideKeystore } from '../../keystore/file-errors.js';
 import { createFile, replaceFile, requireRegular, statOrNull } from '../../keystore/files.js';
 import { examples, notEmpty } from '../options.js';
 import { fields } from '../output.js';
@@ -49,8 +49,7 @@ async function requireReplaceable(path: string): Promise<string> {
 
 async function writePage(content: Buffer, { out, force }: PageFlags): Promise<void> {
   if (force === true) {
-    const file = await requireReplaceable(out);
-    return replaceFile(file, content, 0o644);
+    return outsideKeystore(async () => replaceFile(await requireReplaceable(out), content, 0o644));
   }
   try {
     await createFile(out, content, 0o644);

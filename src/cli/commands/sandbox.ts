@@ -1,7 +1,10 @@
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { existsSync } from 'node:fs';
+import { rm, rmdir, writeFile } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { DeribitKeysError, usageError } from '../../errors.js';
+import { errnoOf, explaining, outsideKeystore } from '../../keystore/file-errors.js';
+import type { Lock } from '../../keystore/lock.js';
 import type { Remark, Sandbox, SandboxOptions } from '../../sandbox/index.js';
 import { defined } from '../../util/defined.js';
 import { shellWord } from '../../util/text.js';
@@ -39,7 +42,11 @@ async function start(options: SandboxOptions): Promise<Sandbox> {
   } catch (error) {
     if (error instanceof SandboxError) {
       const code = error.code === 'ERR_STATE_FILE' ? 'ERR_KEYSTORE_IO' : error.code;
-      throw new DeribitKeysError(code, error.message, { hint: error.hint, cause: error });
+      const isFull = errnoOf(error.cause) === 'ENOSPC';
+      throw new DeribitKeysError(code, isFull ? `${error.message}: the disk is full` : error.message, {
+        hint: isFull ? 'free some space, then run the same command again' : error.hint?.replace('; 0 ', '; --port 0 '),
+        cause: error,
+      });
     }
     throw error;
   }
@@ -71,11 +78,39 @@ function optionsOf(cx: Context, flags: SandboxFlags, folder: SandboxFolder | nul
   });
 }
 
+/** Keeps a second sandbox from the same state: each would overwrite what the other one writes. */
+async function lockState(cx: Context, stateFile: string): Promise<Lock> {
+  const { takeLock } = await import('../../keystore/lock.js');
+  const { signal } = cx.host;
+  try {
+    const options = { waitMs: 500, signal, onWait: cx.out.note, what: `the state file ${stateFile}` };
+    return await outsideKeystore(() => takeLock(dirname(stateFile), basename(stateFile), options));
+  } catch (error) {
+    if (!(error instanceof DeribitKeysError) || error.code !== 'ERR_LOCKED') throw error;
+    throw error.with({
+      message: error.message.replace('is working on', 'runs a sandbox with'),
+      hint: 'use that one, or end it with Ctrl-C; a second sandbox needs another --init folder or --state file',
+    });
+  }
+}
+
 async function runSandbox(cx: Context, flags: SandboxFlags): Promise<void> {
-  const folder = flags.init === undefined ? null : openSandboxFolder(flags.init);
+  const folder = flags.init === undefined ? null : await openSandboxFolder(flags.init);
+  const stateFile = flags.state ?? folder?.stateFile;
+  try {
+    const lock = stateFile === undefined ? null : await lockState(cx, resolve(stateFile));
+    await runLocked(cx, flags, folder).finally(() => lock?.release());
+  } catch (error) {
+    // unless something is in it
+    if (folder?.isNew === true) await rmdir(dirname(folder.stateFile)).catch(() => {});
+    throw error;
+  }
+}
+
+async function runLocked(cx: Context, flags: SandboxFlags, folder: SandboxFolder | null): Promise<void> {
   const sandbox = await start(optionsOf(cx, flags, folder));
   try {
-    if (folder !== null) writeSandboxFolder(folder, sandbox);
+    if (folder !== null) await outsideKeystore(() => writeSandboxFolder(folder, sandbox));
     const { httpUrl, wsUrl, clientId, clientSecret, tfaSecret, caFile } = sandbox;
     const envFile = folder?.envFile ?? null;
     cx.out.result({ httpUrl, wsUrl, clientId, clientSecret, tfaSecret, caFile, envFile }, () =>
@@ -84,7 +119,7 @@ async function runSandbox(cx: Context, flags: SandboxFlags): Promise<void> {
         ['websocket', wsUrl],
         ['client id', clientId],
         ['client secret', folder === null ? clientSecret : `in ${folder.secretFile}`],
-        ['second factor', tfaSecret],
+        ['second factor', folder === null || tfaSecret === null ? tfaSecret : `in ${folder.tfaSecretFile}`],
         ['CA', caFile],
         ['environment', envFile === null ? null : `. ${envFile}`],
       ]),
@@ -189,15 +224,17 @@ interface SandboxFolder {
   readonly secretFile: string;
   readonly tfaSecretFile: string;
   readonly keysDir: string;
+  /** Whether the folder was made by this run. */
+  readonly isNew: boolean;
 }
 
 /**
  * Makes the folder, 0700, or takes the one of an earlier run.
- * @throws `ERR_USAGE` where files of that name are there that no sandbox wrote
+ * @throws `ERR_USAGE` where files of that name are there that no sandbox wrote, `ERR_KEYSTORE_IO`
  */
-function openSandboxFolder(folder: string): SandboxFolder {
+async function openSandboxFolder(folder: string): Promise<SandboxFolder> {
   const path = (name: string) => resolve(folder, name);
-  const files: SandboxFolder = {
+  const files = {
     stateFile: path('state.json'),
     caFile: path('ca.pem'),
     envFile: path('env'),
@@ -213,16 +250,12 @@ function openSandboxFolder(folder: string): SandboxFolder {
       `name another folder: deribit-keys sandbox --init ${join(folder, 'sandbox')}`,
     );
   }
-  try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-  } catch (cause) {
-    throw notWritable(folder, cause);
-  }
-  return files;
+  const { makeFolders } = await import('../../keystore/files.js');
+  return { ...files, isNew: await outsideKeystore(() => makeFolders(resolve(folder))) };
 }
 
 /** Writes what is only known once the sandbox runs. @throws `ERR_KEYSTORE_IO` */
-function writeSandboxFolder(files: SandboxFolder, sandbox: Sandbox): void {
+async function writeSandboxFolder(files: SandboxFolder, sandbox: Sandbox): Promise<void> {
   const { clientId, clientSecret, tfaSecret, wsUrl, caFile } = sandbox;
   const variables: Readonly<Record<string, string | null>> = {
     DERIBIT_KEYS_URL: wsUrl,
@@ -234,27 +267,18 @@ function writeSandboxFolder(files: SandboxFolder, sandbox: Sandbox): void {
   const lines = Object.entries(variables).flatMap(([name, value]) =>
     value === null ? [`unset ${name}`] : [`export ${name}=${shellWord(value)}`],
   );
-  writePrivately(files.secretFile, `${clientSecret}\n`);
-  writePrivately(
+  await writePrivately(files.secretFile, `${clientSecret}\n`);
+  await writePrivately(
     files.envFile,
     `# The sandbox of deribit-keys, for a POSIX shell: . ${files.envFile}\n${lines.join('\n')}\n`,
   );
-  if (tfaSecret === null) rmSync(files.tfaSecretFile, { force: true });
-  else writePrivately(files.tfaSecretFile, `${tfaSecret}\n`);
+  if (tfaSecret === null) await rm(files.tfaSecretFile, { force: true });
+  else await writePrivately(files.tfaSecretFile, `${tfaSecret}\n`);
 }
 
-function writePrivately(file: string, text: string): void {
-  try {
-    rmSync(file, { force: true });
-    writeFileSync(file, text, { mode: 0o600, flag: 'wx' });
-  } catch (cause) {
-    throw notWritable(file, cause);
-  }
-}
-
-function notWritable(path: string, cause: unknown): DeribitKeysError {
-  return new DeribitKeysError('ERR_KEYSTORE_IO', `${path} cannot be written`, {
-    cause,
-    hint: 'name a folder that you may write to',
+async function writePrivately(file: string, text: string): Promise<void> {
+  await explaining('write', file, async () => {
+    await rm(file, { force: true });
+    await writeFile(file, text, { mode: 0o600, flag: 'wx' });
   });
 }

@@ -20,8 +20,6 @@ interface ServerSettings extends HttpSettings {
   readonly connectionsPerIp: number | null;
   readonly silentMs: number | null;
   readonly certificate: ServerCertificate | null;
-  /** Whether another port will do where the given one is taken. */
-  readonly mayMove: boolean;
 }
 
 /** HTTP and WebSocket on one port of 127.0.0.1. It can stop and start again on the same port. */
@@ -38,14 +36,11 @@ export class SandboxServer {
   #server: Server | null = null;
   #nextConnectionId = 1;
   #port: number;
-  /** Whether another port will do where this one is taken. */
-  #mayMove: boolean;
 
   constructor(exchange: Exchange, port: number, settings: ServerSettings) {
     this.#exchange = exchange;
     this.#port = port;
     this.#settings = settings;
-    this.#mayMove = settings.mayMove;
   }
 
   get port(): number {
@@ -70,12 +65,7 @@ export class SandboxServer {
       if (request.url?.split('?')[0] !== websocketPath) return refuseUpgrade(socket, '404 Not Found');
       websockets.handleUpgrade(request, socket, head, (websocket) => this.#onWebsocket(websocket, request));
     });
-    const isTaken = await listen(server, this.#port).catch((error: unknown) => {
-      if (!this.#mayMove) throw error;
-      return true;
-    });
-    if (isTaken === true) await listen(server, 0);
-    this.#mayMove = false;
+    await listen(server, this.#port);
     this.#port = (server.address() as AddressInfo).port;
     this.#server = server;
   }
@@ -165,7 +155,10 @@ async function listen(server: Server, port: number): Promise<void> {
   } catch (cause) {
     const code = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : '';
     const message = `cannot listen on port ${port} of ${host}${code}`;
-    throw new SandboxError('ERR_LISTEN', message, { hint: 'choose another one, or 0 for any free port', cause });
+    throw new SandboxError('ERR_LISTEN', message, {
+      hint: 'choose another one, or end the program that uses it; 0 takes any free port',
+      cause,
+    });
   }
 }
 

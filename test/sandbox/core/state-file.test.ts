@@ -186,16 +186,22 @@ it('on a disk that fills up in the middle of a write stays as it was', async () 
 });
 
 describe('the port', () => {
-  it('is that of the last run where it is not said, and another one where that is taken', async () => {
+  it('is that of the last run unless another is named, and never another one because that is taken', async () => {
     const file = join(folder, 'port.json');
     const first = await startSandbox({ stateFile: file });
     const { httpUrl } = first;
     await first.close();
     const second = await startSandbox({ stateFile: file });
     expect(second.httpUrl).toBe(httpUrl);
-    const elsewhere = await startSandbox({ stateFile: file });
-    expect(elsewhere.httpUrl).not.toBe(httpUrl);
-    await Promise.all([second.close(), elsewhere.close()]);
+    const state = readFileSync(file, 'utf8');
+    await expect(startSandbox({ stateFile: file })).rejects.toMatchObject({
+      code: 'ERR_LISTEN',
+      message: expect.stringContaining(new URL(httpUrl).port),
+    });
+    expect(readFileSync(file, 'utf8')).toBe(state);
+    await second.close();
+    const elsewhere = await startSandbox({ stateFile: file, port: 0 });
+    await elsewhere.close();
   });
 });
 
