@@ -256,7 +256,9 @@ function describeNoSeed(text: string): string | null {
 }
 
 /** RFC 4648 §6 without padding; lengths that no number of whole bytes has are refused. */
-function normaliseSeed(seed: string): string {
+function normaliseSeed(given: string): string {
+  // zbarimg writes what it reads like this
+  const seed = given.replace(/^\s*QR-Code:/, '');
   const isUri = /^\s*otpauth:/i.test(seed);
   const known = isUri ? null : describeNoSeed(seed.trim());
   if (known !== null) throw usageError(`the second-factor seed ${known}`, SEED_HINT);

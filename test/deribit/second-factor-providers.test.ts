@@ -121,7 +121,12 @@ describe('codes from a seed', () => {
   it('are the same from an otpauth: URI', async () => {
     const uri = 'otpauth://totp/Deribit:me?secret=JBSWY3DPEHPK3PXP&issuer=Deribit';
     const code = await totpSecondFactor('JBSWY3DPEHPK3PXP', clock(0))(challengeWith());
-    for (const text of [uri, `${uri}&digits=6&period=30&algorithm=SHA1\n`, uri.replace('otpauth', 'OTPAUTH')])
+    for (const text of [
+      uri,
+      `${uri}&digits=6&period=30&algorithm=SHA1\n`,
+      uri.replace('otpauth', 'OTPAUTH'),
+      `QR-Code:${uri}\n`,
+    ])
       expect(await totpSecondFactor(text, clock(0))(challengeWith())).toBe(code);
   });
 
