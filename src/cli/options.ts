@@ -1,4 +1,5 @@
 import type { Command, Option } from 'commander';
+import { parseScope } from '../deribit/scope.js';
 import { shellWord } from '../util/text.js';
 import { camelCase, PER_KEY_OPTIONS, SECRETS, type SecretName } from './secret-sources.js';
 
@@ -64,6 +65,12 @@ export function wholeNumber(least: number, most = Number.MAX_SAFE_INTEGER): (tex
 export function notEmpty(text: string): string {
   if (text !== '') return text;
   throw invalidValue('It must not be empty.');
+}
+
+/** Refuses a scope with words that Deribit does not have. @throws `ERR_USAGE` */
+export function scopeText(text: string): string {
+  parseScope(text);
+  return text;
 }
 
 /** Makes `--name` together with `--no-name` a usage error; call it before the options are added. */

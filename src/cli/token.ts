@@ -1,5 +1,5 @@
 import type { Endpoint } from '../deribit/endpoints.js';
-import { usageError } from '../errors.js';
+import { DeribitKeysError, usageError } from '../errors.js';
 import type { KeyRecord } from '../keystore/record.js';
 import type { Session } from '../session/session.js';
 import type { StoredToken, TokenPurpose, TokenStore } from '../session/token-store.js';
@@ -155,6 +155,16 @@ export async function tellMissingScope(cx: Context, asked: string | undefined, g
   if (missing.length > 0) cx.out.note(`note: the key does not allow ${missing.join(' ')}: the exchange left it out`);
 }
 
+/** @throws `ERR_UNAUTHORIZED` where nothing of the scope that was asked for was granted */
+async function requireSomeScope(name: string, asked: string | undefined, granted: string): Promise<void> {
+  if (asked === undefined) return;
+  const { grantsNothingOf } = await import('../deribit/scope.js');
+  if (!grantsNothingOf(asked, granted)) return;
+  throw new DeribitKeysError('ERR_UNAUTHORIZED', `the key "${name}" allows nothing of the scope ${asked}`, {
+    hint: `ask for a scope that it allows; see: deribit-keys show ${name}`,
+  });
+}
+
 /** A valid token of a key: from the store that is shared, else from the keystore's file, else (`cache: false`) a new one. */
 export async function validToken(
   cx: Context,
@@ -178,6 +188,7 @@ export async function validToken(
     const shared = { store, purpose, renew: renewed, nowMs, signal, whenAway, onNote: cx.out.note };
     let token = cache ? await sharedToken(shared) : await renewed(null);
     if (!isNew && (await source.isRefused(token))) token = await sharedToken({ ...shared, refused: token.accessToken });
+    await requireSomeScope(name, flags.scope, token.scope);
     await tellMissingScope(cx, flags.scope, token.scope);
     return { source, token };
   } finally {

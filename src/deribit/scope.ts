@@ -101,6 +101,13 @@ function unknownWords({ others }: Scope): readonly string[] {
   return others.filter((word) => !OTHER_WORD.test(word) && !/:none$/i.test(word));
 }
 
+/** Whether `asked` names resources, and `granted` allows nothing on any of them. */
+export function grantsNothingOf(asked: string | Scope, granted: string | Scope): boolean {
+  const wanted = [...scopeOf(asked).resources].filter(([, level]) => level !== 'none');
+  const given = scopeOf(granted).resources;
+  return wanted.length > 0 && wanted.every(([resource]) => (given.get(resource) ?? 'none') === 'none');
+}
+
 /** Whether both grant the same. */
 export function scopesEqual(a: string | Scope, b: string | Scope): boolean {
   const { missing, extra } = compareScopes(a, b);

@@ -77,6 +77,27 @@ describe('exec', () => {
     expect(Number(token.split('.')[0]) - Date.now()).toBeLessThanOrEqual(60_000);
   });
 
+  test.each(['exec', 'token'])(
+    '%s refuses a scope that Deribit does not have, or of which nothing is granted',
+    async (name) => {
+      const s = await openBotDesk({}, 'account:read');
+      const command = name === 'exec' ? ['--', node, '-e', 'console.log("ran")'] : [];
+      const ask = (scope: string) => s.run([name, 'bot', '--json', '--scope', scope, ...command]);
+      for (const scope of ['account:reed', 'trade:readwrite', 'foo', '']) {
+        const refused = await ask(scope);
+        expect(refused).toMatchObject({ exitCode: 2, stdout: '' });
+        expect(refused.error()).toMatchObject({ code: 'ERR_USAGE', hint: expect.stringContaining('its words are') });
+      }
+      const nothing = await ask('trade:read_write wallet:read');
+      expect(nothing).toMatchObject({ exitCode: 5, stdout: '' });
+      expect(nothing.error()).toMatchObject({
+        code: 'ERR_UNAUTHORIZED',
+        message: expect.stringContaining('trade:read_write'),
+      });
+      expect((await ask('account:read trade:read')).exitCode).toBe(0);
+    },
+  );
+
   test('runs nothing without a login, or without a program, and answers as a shell does', async () => {
     const s = await openBotDesk();
     const missing = await s.run(['exec', 'bot', '--json', '--', 'no-such-program-anywhere']);

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { usageError } from '../../errors.js';
 import type { KeyChange } from '../../workflows/account/change-api-key.js';
-import { addLoginOptions, collect, eitherOr, examples, type LoginOptions } from '../options.js';
+import { addLoginOptions, collect, eitherOr, examples, type LoginOptions, scopeText } from '../options.js';
 import { NARROW } from '../output.js';
 import type { Act } from '../program.js';
 import { changeOne, disableOthers, showKeys } from './api-keys-actions.js';
@@ -44,7 +44,7 @@ function defineKeysEdit(group: Command, act: Act): void {
     eitherOr(group.command('edit'), 'feature', 'ip')
       .description('Change a key; what is left out stays as it is')
       .argument('<which>', WHICH)
-      .option('--scope <scope>', 'what the key may do')
+      .option('--scope <scope>', 'what the key may do', scopeText)
       .option('--label <label>', 'name on Deribit: up to 16 letters, digits and underscores')
       .option('--feature <feature>', 'a feature of the key; may be repeated', collect)
       .option('--no-feature', 'no features')

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { examples } from '../options.js';
+import { examples, scopeText } from '../options.js';
 import { fields } from '../output.js';
 import type { Act } from '../program.js';
 import { tellMissingScope } from '../token.js';
@@ -12,7 +12,7 @@ interface AuthFlags {
 export function defineAuth(command: Command, act: Act): void {
   command
     .argument('<name>')
-    .option('--scope <scope>', 'request this scope (default: everything that the key allows)')
+    .option('--scope <scope>', 'request this scope (default: everything that the key allows)', scopeText)
     .option('--print-token', 'print the tokens, which grant access until they expire')
     .addHelpText(
       'after',
@@ -24,8 +24,6 @@ export function defineAuth(command: Command, act: Act): void {
         const { selectEndpoint } = await import('../../workflows/endpoint-selection.js');
         const record = await cx.store.read(name);
         const endpoint = selectEndpoint(cx.target, record);
-        const { parseScope } = await import('../../deribit/scope.js');
-        if (flags.scope !== undefined) parseScope(flags.scope);
         const outlives = flags.printToken === true;
         cx.login.attempt = { endpoint, clientId: record.clientId ?? '', record, secret: null };
         const { clientId, login, account } = await authenticate(cx.workflow, record, {

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { usageError } from '../../errors.js';
 import { ExitWith } from '../exit-codes.js';
-import { addTokenStoreOptions, examples, type TokenStoreOptions } from '../options.js';
+import { addTokenStoreOptions, examples, scopeText, type TokenStoreOptions } from '../options.js';
 import type { Act } from '../program.js';
 import { namesTokenStore, validToken } from '../token.js';
 
@@ -13,7 +13,7 @@ export function defineExec(command: Command, act: Act): void {
   addTokenStoreOptions(command)
     .argument('<name>')
     .argument('<command...>', 'program to run and its arguments, after --')
-    .option('--scope <scope>', 'request this scope; "expires:SECONDS" in it sets the lifetime of the token')
+    .option('--scope <scope>', 'request this scope; "expires:SECONDS" in it sets the lifetime of the token', scopeText)
     .addHelpText(
       'after',
       `${examples(

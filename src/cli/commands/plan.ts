@@ -170,7 +170,7 @@ export function definePlan(command: Command, act: Act): void {
     command
       .argument('<file>', 'policy file in YAML or JSON; - for stdin')
       .option('--prune', 'show what apply --prune would do')
-      .option('--check', 'exit with 1 where there are changes'),
+      .option('--check', 'exit with 1 where apply would change something'),
   )
     .addHelpText(
       'after',
@@ -188,7 +188,7 @@ export function definePlan(command: Command, act: Act): void {
         const { workflow, policy, login } = work;
         const result = await planPolicy(workflow, { policy, login, prune: flags.prune });
         show(cx, result);
-        if (flags.check && result.changes.length > 0) throw new CheckFailed();
+        if (flags.check && result.changes.some(({ action }) => action !== 'stranger')) throw new CheckFailed();
       }),
     );
 }

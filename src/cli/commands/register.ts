@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { Registration } from '../../workflows/registration/register.js';
 import { accountLogin, withSecondFactor, withSecondFactorIfGiven } from '../login.js';
-import { addLoginOptions, collect, examples, type LoginOptions, notEmpty, wholeNumber } from '../options.js';
+import { addLoginOptions, collect, examples, type LoginOptions, notEmpty, scopeText, wholeNumber } from '../options.js';
 import { fields, type Printer } from '../output.js';
 import type { Act } from '../program.js';
 
@@ -34,7 +34,7 @@ export function defineRegister(command: Command, act: Act): void {
   addLoginOptions(
     command
       .argument('<name>')
-      .requiredOption('--scope <scope>', 'what the key may do, such as "account:read trade:read_write"')
+      .requiredOption('--scope <scope>', 'what the key may do, such as "account:read trade:read_write"', scopeText)
       .option('--label <label>', 'name of the API key on Deribit (default: made from <name>)')
       .option('--feature <feature>', 'restricted_block_trades or block_trade_approval; may be repeated', collect)
       .option('--ip <address>', 'address or subnet that may use the key; may be repeated', collect),

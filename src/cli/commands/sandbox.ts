@@ -10,7 +10,7 @@ import { defined } from '../../util/defined.js';
 import { shellWord } from '../../util/text.js';
 import type { Context } from '../context.js';
 import { readKeyInput } from '../key-input.js';
-import { collect, examples, notEmpty, wholeNumber } from '../options.js';
+import { collect, examples, notEmpty, scopeText, wholeNumber } from '../options.js';
 import { fields } from '../output.js';
 import type { Act } from '../program.js';
 
@@ -203,7 +203,7 @@ export function defineSandbox(command: Command, act: Act): void {
     .command('add-key')
     .description("add a public key to a running sandbox, as one does in Deribit's web page; prints its client id")
     .argument('<file|->', 'the public key, in a file or on stdin')
-    .option('--scope <scope>', 'what the key may do; default everything', notEmpty)
+    .option('--scope <scope>', 'what the key may do; default everything', scopeText)
     .option('--label <label>', 'its name on the exchange', notEmpty)
     .addHelpText(
       'after',

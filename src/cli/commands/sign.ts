@@ -1,6 +1,6 @@
 import { describeSpoiltText } from '../../crypto/secret.js';
 import { usageError } from '../../errors.js';
-import { examples, notEmpty, wholeNumber } from '../options.js';
+import { examples, notEmpty, scopeText, wholeNumber } from '../options.js';
 import { jsonLine } from '../output.js';
 import { definePlain, type PlainCommand } from '../program.js';
 
@@ -24,7 +24,11 @@ export const SIGN: PlainCommand = {
     },
     { flags: '--nonce <nonce>', description: 'nonce (default: random)' },
     { flags: '--data <data>', description: 'data to include in the signature (default: empty)' },
-    { flags: '--scope <scope>', description: 'scope to request, such as "session:bot" or "trade:read_write"' },
+    {
+      flags: '--scope <scope>',
+      description: 'scope to request, such as "session:bot" or "trade:read_write"',
+      parse: scopeText,
+    },
     { flags: '--state <state>', description: 'text that the exchange returns unchanged' },
   ],
   help: examples(

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { addTokenStoreOptions, examples, type TokenStoreOptions } from '../options.js';
+import { addTokenStoreOptions, examples, scopeText, type TokenStoreOptions } from '../options.js';
 import type { Act } from '../program.js';
 import { validToken } from '../token.js';
 
@@ -11,7 +11,7 @@ interface TokenFlags extends TokenStoreOptions {
 export function defineToken(command: Command, act: Act): void {
   addTokenStoreOptions(command)
     .argument('<name>')
-    .option('--scope <scope>', 'request this scope (default: everything that the key allows)')
+    .option('--scope <scope>', 'request this scope (default: everything that the key allows)', scopeText)
     .option('--no-cache', 'log in again and do not store the token')
     .addHelpText(
       'after',

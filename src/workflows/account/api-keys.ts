@@ -188,6 +188,11 @@ export function isKeyLimitRefusal(error: unknown): error is DeribitKeysError {
   );
 }
 
+/** What `private/create_api_key` threw; a refusal because the account has too many keys says so. */
+export function explainKeyLimit(error: unknown): unknown {
+  return isKeyLimitRefusal(error) ? noRoom(error.code, 'the account can have no more API keys', error) : error;
+}
+
 /** The error for an account that can have no more keys; `cause` is the refusal of the exchange, where it was asked. */
 export function noRoom(code: ErrorCode, what: string, cause?: DeribitKeysError): DeribitKeysError {
   const hint = 'remove one that is not needed: deribit-keys api-keys list, deribit-keys api-keys remove <which>';

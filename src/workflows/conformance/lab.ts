@@ -9,6 +9,7 @@ import { isDeribitKeysError } from '../../errors.js';
 import { isRecord } from '../../util/checks.js';
 import { defined } from '../../util/defined.js';
 import { type OpenAccount, protectedOptions, requestOptions, withTransport } from '../account/account.js';
+import { explainKeyLimit } from '../account/api-keys.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 
 /** The ways in which other programs write the bytes of a signature. */
@@ -101,7 +102,9 @@ export function openLab(
         public_key: encodePublicKeyPem(key.publicKey),
         ...overrides,
       };
-      const answer = await ask('private/create_api_key', params);
+      const answer = await ask('private/create_api_key', params).catch((error: unknown) => {
+        throw explainKeyLimit(error);
+      });
       if (!isRecord(answer) || typeof answer.id !== 'number' || typeof answer.client_id !== 'string') {
         throw protocolError('the answer to private/create_api_key holds no id or no client_id');
       }

@@ -5,7 +5,7 @@ import type { Keystore, LockedKey } from '../../keystore/keystore.js';
 import { openPrivateKey } from '../../keystore/open-key.js';
 import type { PermissionPolicy } from '../../keystore/permissions.js';
 import { changePassphrase, generate, retireKey } from '../../keystore/stored-keys.js';
-import { type AccountKey, isKeyLimitRefusal, listAccountKeys, noRoom, roomForKeys } from '../account/api-keys.js';
+import { type AccountKey, listAccountKeys, noRoom, roomForKeys } from '../account/api-keys.js';
 import { changeKey } from '../account/change-api-key.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { link } from '../registration/link.js';
@@ -161,9 +161,8 @@ function soFar({
 }): unknown {
   if (!isDeribitKeysError(error)) return error;
   const where = `${done} of ${all} changes were made; the same command continues`;
-  const known = isKeyLimitRefusal(error) ? noRoom('ERR_STATE', 'the account cannot have more API keys', error) : error;
-  const { message, hint } = known;
-  return known.with({
+  const { message, hint } = error;
+  return error.with({
     message: `${step.action} ${step.name}: ${message}`,
     hint: hint === undefined ? where : `${hint}\n${where}`,
   });

@@ -6,7 +6,7 @@ import { certainlyNotDone, DeribitKeysError, isDeribitKeysError, usageError } fr
 import { asLocal, type KeyRecord } from '../../keystore/record.js';
 import { readPublicKey } from '../../keystore/stored-keys.js';
 import { messageOf, notRecorded, outcomeOf, protectedOptions, subaccountOf, withAccount } from '../account/account.js';
-import { isKeyLimitRefusal, noRoom } from '../account/api-keys.js';
+import { explainKeyLimit } from '../account/api-keys.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { endpointFields, endpointOfRecord } from '../endpoint-selection.js';
 import { findAfterAttempt, findKeys, type KeySearch, newSearch, requireOnlyOne, UNCERTAIN_MS } from './find-key.js';
@@ -217,7 +217,7 @@ async function create(attempt: Attempt, record: KeyRecord, plan: Plan): Promise<
         context.onNote?.(`the keystore could not be brought up to date: ${messageOf(failure)}`);
       });
     if (!certain) throw answerLost(error, record.name);
-    throw isKeyLimitRefusal(error) ? noRoom(error.code, 'the account can have no more API keys', error) : error;
+    throw explainKeyLimit(error);
   }
 }
 

@@ -203,7 +203,7 @@ async function makeAndRegister(
         // nothing was created: the rotation is as if it had not begun
         await finishAbort(work, async () => login);
         throw noRoom(
-          'ERR_STATE',
+          error.code,
           `the account of "${journal.name}" cannot have more API keys: there is no room for a successor`,
           error,
         );

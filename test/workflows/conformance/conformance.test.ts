@@ -126,6 +126,34 @@ describe('conformance', () => {
     expect(labels()).toEqual(before);
   });
 
+  it('names only what is missing where the login may not make keys, and nothing is left for the next run', async () => {
+    const { folder, run } = await open();
+    const login = ['--url', sandbox.wsUrl, '--keys-dir', join(folder, 'keys')];
+    const env = { DERIBIT_CLIENT_ID: sandbox.clientId, DERIBIT_CLIENT_SECRET: sandbox.clientSecret };
+    await cli(['generate', 'paper', ...login]);
+    expect((await cli(['register', 'paper', '--scope', 'account:read', ...login], { env })).exitCode).toBe(0);
+    const refused = await cli(['conformance', '--as', 'paper', ...login]);
+    expect(refused.exitCode).toBe(5);
+    expect(refused.stderr.split('\n')).toEqual([
+      expect.stringMatching(/^error: the login .* it has account:read$/),
+      expect.stringMatching(/^hint: /),
+      '',
+    ]);
+    expect(existsSync(join(folder, 'keys/.conformance.json'))).toBe(false);
+    expect((await run()).exitCode).toBe(0);
+  });
+
+  it('says that the account is full as register does', async () => {
+    const { run } = await open({ keyLimit: 1 });
+    const refused = await run();
+    expect(refused.exitCode).toBe(5);
+    expect(refused.error()).toMatchObject({
+      message: 'the account can have no more API keys',
+      hint: expect.stringContaining('api-keys remove'),
+    });
+    expect(labels()).toHaveLength(1);
+  });
+
   it('does not look for keys that it could not make, where the login is refused', async () => {
     const { folder } = await open();
     const login = ['--client-id', sandbox.clientId, '--url', sandbox.httpUrl, '--keys-dir', join(folder, 'keys')];

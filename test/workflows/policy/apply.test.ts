@@ -487,6 +487,11 @@ describe('The plan', () => {
     expect((await check(changed)).exitCode).toBe(0);
     const fulfilled = await house.asRoot('plan', write(house, POLICY), '--check', '--json');
     expect([fulfilled.exitCode, fulfilled.json<Result>().changes]).toEqual([0, []]);
+    house.sandbox.addKey({ name: 'by_hand' });
+    const unmanaged = await check(write(house, POLICY), '--check');
+    expect(unmanaged.json<Result>().changes).toContainEqual(expect.objectContaining({ action: 'stranger' }));
+    expect(unmanaged.exitCode).toBe(0);
+    expect((await check(write(house, POLICY), '--check', '--prune')).exitCode).toBe(1);
   });
 
   it('tells people what apply would do', async () => {

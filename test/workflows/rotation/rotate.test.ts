@@ -245,7 +245,7 @@ describe('before anything is made, it is looked at whether', () => {
     await desk.register('bot', 'trade:read');
     for (let count = 0; count < 6; count += 1) sandbox.addKey({ name: `k${count}` });
     expect(sandbox.keys()).toHaveLength(8);
-    const { message } = (await untouched('ERR_STATE')).error();
+    const { message } = (await untouched('ERR_RPC')).error();
     expect(message).toContain('no room');
   });
 
