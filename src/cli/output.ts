@@ -11,7 +11,7 @@ import type { Sink } from './standard-output.js';
  *   detail   stderr   the same, only with --verbose
  *   error    stderr   `error: …` and `hint: …`; with --json one document {"error": …}
  *
- * Colour only on a terminal, and not under NO_COLOR. This module never gets the value of a secret, except for a token or a
+ * Colour only on a terminal, and not under NO_COLOR or TERM=dumb. This module never gets the value of a secret, except for a token or a
  * key that was asked for by name.
  */
 
@@ -130,7 +130,7 @@ export function createPrinter(
   { json = false, verbose = false, quiet = false, advice = (text) => text }: PrinterOptions,
 ): Printer {
   const isTerminal = stdout.isTTY === true;
-  const color = isTerminal && !env.NO_COLOR;
+  const color = isTerminal && !env.NO_COLOR && env.TERM !== 'dumb';
   const style = (text: string, ...styles: readonly Style[]) =>
     color ? styles.reduce((inner, name) => `\u001b[${CODES[name][0]}m${inner}\u001b[${CODES[name][1]}m`, text) : text;
   const safe = color ? harmlessButStyled : harmless;
@@ -179,35 +179,81 @@ export function createPrinter(
 }
 
 /** What the help of a command with a table says of it. */
-export const NARROW = 'A narrow terminal shows less of the table; a pipe and --json get all of it.';
+export const NARROW =
+  'A narrow terminal gets long cells on several lines, or each row as a block; a pipe gets one line per row.';
 
-/** The least that is shown of a column that is shortened; with less room it is left out. */
+/** A column is not made narrower than its longest word, within these limits. */
 const LEAST_WIDTH = 12;
+const MOST_LEAST_WIDTH = 24;
 const GAP = 2;
 
-function shortened(cell: string, width: number): string {
-  // by code points: half of a pair is no character
-  return cell.length > width ? `${[...cell].slice(0, width - 1).join('')}…` : cell;
-}
-
-/**
- * The columns' widths; on a narrow terminal those of `yielding` give way, one after another, then the others from the last
- * one on, and the first one never completely. 0: left out.
- */
-function widthsFor(natural: readonly number[], yielding: readonly number[], room: number): readonly number[] {
-  const widths = [...natural];
-  for (const column of [...yielding, ...natural.map((_, index) => natural.length - 1 - index)]) {
-    const all = widths.reduce((sum, width) => sum + (width === 0 ? 0 : width + GAP), -GAP);
-    if (all <= room) break;
-    const left = (widths[column] ?? 0) - (all - room);
-    widths[column] = left >= LEAST_WIDTH ? left : column === 0 ? Math.max(left, 1) : 0;
+/** Breaks a text into lines of `width`: between words, and within those that are longer. */
+function wrapped(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    const joined = line === '' ? word : `${line} ${word}`;
+    if (joined.length <= width) {
+      line = joined;
+      continue;
+    }
+    if (line !== '') lines.push(line);
+    line = '';
+    // by code points: half of a pair is no character
+    for (const character of word) {
+      if (line !== '' && line.length + character.length > width) {
+        lines.push(line);
+        line = '';
+      }
+      line += character;
+    }
   }
-  return widths;
+  return [...lines, line];
+}
+
+/** The columns' widths, of which those of `yielding` give way, one after another; null where that is not enough. */
+function widthsFor(
+  cells: readonly (readonly string[])[],
+  yielding: readonly number[],
+  room: number,
+): readonly number[] | null {
+  const all = (column: number) => cells.map((row) => row[column] ?? '');
+  const longest = (texts: readonly string[]) => Math.max(...texts.map(({ length }) => length));
+  const widths = (cells[0] ?? []).map((_, column) => longest(all(column)));
+  let excess = widths.reduce((sum, width) => sum + width + GAP, -GAP) - room;
+  for (const column of yielding) {
+    if (excess <= 0) break;
+    const natural = widths[column] ?? 0;
+    const word = longest(all(column).flatMap((text) => text.split(' ')));
+    const least = Math.min(natural, Math.max(LEAST_WIDTH, Math.min(word, MOST_LEAST_WIDTH)));
+    widths[column] = Math.max(least, natural - excess);
+    excess -= natural - (widths[column] ?? 0);
+  }
+  return excess <= 0 ? widths : null;
+}
+
+/** Each row as a block of `HEADER  cell` lines, an empty line between two. */
+function blocks(printer: Printer, [header = [], ...rows]: readonly (readonly string[])[], room: number): string[] {
+  const labels = Math.max(...header.map(({ length }) => length)) + GAP;
+  const isWide = room >= labels + LEAST_WIDTH;
+  const field = (label: string, cell: string) => {
+    if (!isWide) return [...wrapped(label, room).map((line) => printer.style(line, 'bold')), ...wrapped(cell, room)];
+    const [first = '', ...more] = wrapped(cell, room - labels);
+    return [
+      `${printer.style(label, 'bold')}${' '.repeat(labels - label.length)}${first}`,
+      ...more.map((line) => ' '.repeat(labels) + line),
+    ];
+  };
+  return rows.flatMap((row, index) => [
+    ...(index === 0 ? [] : ['']),
+    ...header.flatMap((label, column) => field(label, row[column] ?? '')),
+  ]);
 }
 
 /**
- * A table: columns as wide as their widest cell, two spaces between, the first row in bold.
- * @param yielding headers of the columns that are shortened or left out, in this order, where a terminal is too narrow
+ * A table: columns as wide as their widest cell, two spaces between, the first row in bold. Where a terminal is too narrow
+ * for it, long cells go on several lines; where that is not enough, each row is a block of lines. Nothing is left out.
+ * @param yielding headers of the columns that are made narrower, in this order
  */
 export function table(
   printer: Printer,
@@ -222,20 +268,20 @@ export function table(
   },
 ): string[] {
   const cells = [header, ...rows].map((row) => row.map(inLine));
-  const natural = header.map((_, column) => Math.max(...cells.map((row) => (row[column] ?? '').length)));
-  const widths = widthsFor(
-    natural,
-    yielding.map((name) => header.indexOf(name)),
-    printer.columns ?? Number.POSITIVE_INFINITY,
-  );
-  return cells.map((row, index) => {
-    const line = row
-      .map((cell, column) => ({ cell, width: widths[column] ?? 0 }))
-      .filter(({ width }) => width > 0)
-      .map(({ cell, width }) => shortened(cell, width).padEnd(width))
-      .join(' '.repeat(GAP))
-      .trimEnd();
-    return index === 0 ? printer.style(line, 'bold') : line;
+  const room = printer.columns ?? Number.POSITIVE_INFINITY;
+  const narrowed = yielding.map((name) => header.indexOf(name));
+  const widths = widthsFor(cells, narrowed, room);
+  if (widths === null) return blocks(printer, cells, room);
+  return cells.flatMap((row, index) => {
+    const columns = row.map((cell, column) => wrapped(cell, widths[column] ?? 0));
+    const height = Math.max(...columns.map(({ length }) => length));
+    const lines = Array.from({ length: height }, (_, line) =>
+      columns
+        .map((column, at) => (column[line] ?? '').padEnd(widths[at] ?? 0))
+        .join(' '.repeat(GAP))
+        .trimEnd(),
+    );
+    return index === 0 ? lines.map((line) => printer.style(line, 'bold')) : lines;
   });
 }
 

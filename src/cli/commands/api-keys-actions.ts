@@ -37,7 +37,7 @@ function keyTable(cx: Context, keys: readonly AccountKey[]): string[] {
   return table(cx.out, {
     header: ['ID', 'CLIENT ID', 'LABEL', 'NAME', 'SCOPE', 'WHITELIST', 'MARKS'],
     rows,
-    yielding: ['SCOPE', 'WHITELIST', 'LABEL'],
+    yielding: ['SCOPE', 'MARKS', 'WHITELIST'],
   });
 }
 

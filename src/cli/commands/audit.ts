@@ -19,7 +19,7 @@ export function defineAudit(command: Command, act: Act): void {
                     cell === null || cell === undefined ? '-' : String(cell),
                   ),
                 ),
-                yielding: ['FINGERPRINT', 'TIME'],
+                yielding: ['FINGERPRINT', 'BY'],
               }),
         );
         if (entries.length === 0) cx.out.note(`no entries in ${cx.store.folder}`);

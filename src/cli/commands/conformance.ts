@@ -12,7 +12,11 @@ const verdicts = { true: 'yes', false: 'NO', null: 'not shown' } as const;
 
 function factLines(out: Printer, facts: readonly Fact[]): string[] {
   const rows = facts.map(({ fact, expected, observed, agrees }) => [fact, expected, observed, verdicts[`${agrees}`]]);
-  return table(out, { header: ['fact', 'expected', 'observed', 'agrees'], rows, yielding: ['expected'] });
+  return table(out, {
+    header: ['fact', 'expected', 'observed', 'agrees'],
+    rows,
+    yielding: ['expected', 'observed', 'fact'],
+  });
 }
 
 export function defineConformance(command: Command, act: Act): void {

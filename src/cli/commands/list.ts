@@ -36,7 +36,7 @@ Damaged records are named on stderr and left out of the JSON; doctor and verify 
               record.clientId ?? '-',
               record.scope ?? '-',
             ]),
-            yielding: ['FINGERPRINT', 'SCOPE', 'ENVIRONMENT', 'ALGORITHM'],
+            yielding: ['FINGERPRINT', 'SCOPE'],
           }),
     );
     if (all.length === 0 && damaged.length === 0)
