@@ -2,7 +2,14 @@ const encoder = new TextEncoder();
 
 /** `text` as UTF-8. */
 export function utf8Bytes(text: string): Uint8Array {
-  return encoder.encode(text);
+  // short ASCII, such as what a login signs, costs half as much this way
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i += 1) {
+    const code = text.charCodeAt(i);
+    if (code > 0x7f) return encoder.encode(text);
+    bytes[i] = code;
+  }
+  return bytes;
 }
 
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));

@@ -1,5 +1,5 @@
 import { engine } from '#engine';
-import { bytesToBase64url, bytesToHex, utf8Bytes } from '../crypto/bytes.js';
+import { bytesToHex, utf8Bytes } from '../crypto/bytes.js';
 import type { Secret } from '../crypto/secret.js';
 import { randomNonce, type Signer } from '../crypto/signer.js';
 import { DeribitKeysError, usageError } from '../errors.js';
@@ -82,7 +82,7 @@ function asymmetricSignature({ publicKey: { bits } }: Signer, signature: Uint8Ar
       hint: 'it must return the bare signature: 64 bytes for Ed25519, as many as the modulus for RSA',
     });
   }
-  return bytesToBase64url(signature);
+  return engine.base64url(signature);
 }
 
 async function symmetricSignature(clientSecret: Secret, message: Uint8Array): Promise<string> {

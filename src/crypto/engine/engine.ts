@@ -46,6 +46,9 @@ export interface Engine {
   /** Bytes of the platform's secure generator. */
   randomBytes(length: number): Bytes;
 
+  /** `bytes` in base64url without padding (RFC 7515 §2). */
+  base64url(bytes: Uint8Array): string;
+
   /** PKCS#8 DER of a new RSA key with the public exponent 65537. Does not block. */
   generateRsaPkcs8(bits: number): Promise<Bytes>;
 

@@ -152,6 +152,8 @@ export const engine: Engine = {
 
   randomBytes: pooledRandomBytes,
 
+  base64url: ({ buffer, byteOffset, byteLength }) => Buffer.from(buffer, byteOffset, byteLength).toString('base64url'),
+
   async generateRsaPkcs8(bits) {
     const { privateKey } = await promisify(generateKeyPair)('rsa', {
       modulusLength: bits,

@@ -2,7 +2,7 @@ import { pbkdf2Async } from '@noble/hashes/pbkdf2.js';
 import { scryptAsync } from '@noble/hashes/scrypt.js';
 import { sha224, sha512_224, sha512_256 } from '@noble/hashes/sha2.js';
 import { DeribitKeysError } from '../../errors.js';
-import { type Bytes, bitLength, concatBytes, ownBuffer } from '../bytes.js';
+import { type Bytes, bitLength, bytesToBase64url, concatBytes, ownBuffer } from '../bytes.js';
 import { passesMillerRabin } from '../rsa-checks.js';
 import type { Engine } from './engine.js';
 import { bcryptPbkdf } from './key-derivation.js';
@@ -124,6 +124,8 @@ export const engine: Engine = {
   name: 'portable',
 
   randomBytes,
+
+  base64url: bytesToBase64url,
 
   generateRsaPkcs8: generateRsa,
 
