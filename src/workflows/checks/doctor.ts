@@ -5,7 +5,7 @@ import type { KeyRecord } from '../../keystore/record.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import type { EndpointSelection } from '../endpoint-selection.js';
 import { type CheckedKey, checkRemote } from './engine.js';
-import { checkFile, type FileRequest, type FileView } from './file-checks.js';
+import { checkFile, type FileRequest, type FileView, freeName } from './file-checks.js';
 import { asFound, culpritOf, type Finding, fixOf, notesOn, ownCommand } from './finding.js';
 import { checkKey } from './key-checks.js';
 import { age, checkKeystore, type KeystoreView, placeOfRecord, registration, rotations } from './keystore-checks.js';
@@ -53,7 +53,13 @@ export async function doctor(context: WorkflowContext, request: DoctorRequest): 
   const { clientId, target, loginWords: by = '--as <another key>' } = request;
   const explained = request.errorCode === undefined ? [] : [explainCode(request.errorCode)];
   const keystore = await checkKeystore(context.store);
-  const file = request.file === undefined ? null : await checkFile(request.file, keystore.records);
+  const file =
+    request.file === undefined
+      ? null
+      : await checkFile(request.file, {
+          records: keystore.records,
+          pathOf: (name) => context.store.files(name).privateKey,
+        });
   const everything = request.names.length === 0 && file === null && clientId === undefined;
   const selected = everything
     ? { records: keystore.records, findings: [] }
@@ -62,15 +68,27 @@ export async function doctor(context: WorkflowContext, request: DoctorRequest): 
   const local = await examineFiles(context, {
     request,
     records: selected.records,
+    file,
     successors: underWay.successors,
     by,
   });
-  const unmanaged = local.keys.length === 0 && !everything && request.names.length === 0;
+  const pair = pairOf(file, clientId, keystore.records);
+  const onItsOwn = local.keys.length === 0 && !everything && request.names.length === 0;
   const remote = request.offline
     ? [notesOn(null).skipped('reachable', 'the exchange was not asked: --offline')]
     : await checkRemote(context, {
         keys: local.keys,
-        unmanaged: unmanaged ? { file, clientId: clientId ?? null } : null,
+        unmanaged:
+          onItsOwn || (pair !== null && !pair.isOnRecord)
+            ? {
+                file,
+                clientId: clientId ?? null,
+                endpoint: (request.target.environment ?? request.target.url) ? null : (local.keys[0]?.endpoint ?? null),
+                again: again(file, clientId),
+                stored: pair?.ofFile ?? null,
+                freeName: freeName(keystore.records),
+              }
+            : null,
         login: () => request.login(selected.records),
         fallback: () => resolveEndpoint(target),
         by,
@@ -81,6 +99,7 @@ export async function doctor(context: WorkflowContext, request: DoctorRequest): 
     ...selected.findings,
     ...(file?.findings ?? []),
     ...local.findings,
+    ...(pair === null ? [] : mismatch(pair, { remote, fileOf: (name) => context.store.files(name).privateKey })),
     ...duplicates(keystore.records, selected.records),
     ...underWay.findings.filter(({ name }) => everything || selected.records.some((record) => record.name === name)),
     ...remote,
@@ -90,18 +109,85 @@ export async function doctor(context: WorkflowContext, request: DoctorRequest): 
   return { ok: findings.every(({ ok }) => ok !== false), culprit: culpritOf(findings), findings: shown };
 }
 
+/** A file and a client id that were given together. */
+interface Pair {
+  readonly path: string;
+  readonly fingerprint: string;
+  readonly clientId: string;
+  /** The key of the keystore with that client id, and the one that is in the file. */
+  readonly ofClientId: KeyRecord | null;
+  readonly ofFile: KeyRecord | null;
+  /** Whether they are those of one record. */
+  readonly isOnRecord: boolean;
+}
+
+function pairOf(file: FileView | null, clientId: string | undefined, records: readonly KeyRecord[]): Pair | null {
+  if (file === null || file.fingerprint === null || clientId === undefined) return null;
+  const { path, fingerprint } = file;
+  const ofClientId = records.filter((record) => record.clientId === clientId);
+  const ofFile = records.filter((record) => record.fingerprint === fingerprint);
+  return {
+    ...{ path, fingerprint, clientId },
+    ofClientId: ofClientId[0] ?? null,
+    ofFile: ofFile[0] ?? null,
+    isOnRecord: ofClientId.some((record) => ofFile.includes(record)),
+  };
+}
+
+/** The command that starts from the same file and client id. */
+function again(file: Pick<FileView, 'path'> | null, clientId: string | undefined): string {
+  const words = [
+    ...(file === null ? [] : ['--file', file.path]),
+    ...(clientId === undefined ? [] : ['--client-id', clientId]),
+  ];
+  return ownCommand('doctor', ...words);
+}
+
+/** How the records contradict a file and a client id with which no signed login worked. */
+function mismatch(
+  { path, fingerprint, clientId, ofClientId, ofFile, isOnRecord }: Pair,
+  { remote, fileOf }: { readonly remote: readonly Finding[]; readonly fileOf: (name: string) => string },
+): Finding[] {
+  const logsIn = remote.some(({ check, name, ok }) => check === 'login' && name === clientId && ok === true);
+  if (isOnRecord || logsIn) return [];
+  const notes = notesOn(null);
+  if (ofClientId !== null) {
+    const { name, fingerprint: stored, signer } = ofClientId;
+    const detail = `${path} is not the key of "${name}", whose client id ${clientId} is: its fingerprint is ${fingerprint}, on record is ${stored}`;
+    const fix =
+      signer === null
+        ? ownCommand('doctor', '--file', fileOf(name), '--client-id', clientId)
+        : ownCommand('doctor', name);
+    return [notes.bad('record-matches', detail, fix)];
+  }
+  if (ofFile === null || ofFile.clientId === null) return [];
+  const detail = `${clientId} is not the client id of the key in ${path}: that is "${ofFile.name}", on record as ${ofFile.clientId}`;
+  return [notes.bad('client-id', detail, again({ path }, ofFile.clientId))];
+}
+
 /** A key that was imported under several names is one key: what happens to it under one name happens to all. */
 function duplicates(records: readonly KeyRecord[], selected: readonly KeyRecord[]): Finding[] {
   const isLive = ({ state }: KeyRecord) => state !== 'retired';
-  return selected.filter(isLive).flatMap((record) => {
-    const others = records.filter(
-      (other) => isLive(other) && other.name !== record.name && other.fingerprint === record.fingerprint,
-    );
-    const [first] = others;
-    if (first === undefined || record.name < first.name) return [];
-    const names = others.map(({ name }) => `"${name}"`).join(', ');
-    return [notesOn(record.name).remark('duplicates', `the same key as ${names}`, ownCommand('remove', record.name))];
+  const ofSelected = new Set(selected.filter(isLive).map(({ fingerprint }) => fingerprint));
+  return [...ofSelected].flatMap((fingerprint) => {
+    const same = records.filter((record) => isLive(record) && record.fingerprint === fingerprint);
+    const [kept, ...others] = same.sort(byUse);
+    if (kept === undefined) return [];
+    return others.map((record) => {
+      const detail = `the same key as "${kept.name}"`;
+      const notes = notesOn(record.name);
+      // a key that the exchange may accept cannot be removed from the keystore
+      return record.state === 'local'
+        ? notes.remark('duplicates', detail, ownCommand('remove', record.name))
+        : notes.good('duplicates', `${detail}, ${record.state} under both names`);
+    });
   });
+}
+
+/** The key to keep comes first: registered, then pending; of several, the one that was made first. */
+function byUse(a: KeyRecord, b: KeyRecord): number {
+  const rank = ({ state }: KeyRecord) => (state === 'registered' ? 0 : state === 'pending' ? 1 : 2);
+  return rank(a) - rank(b) || a.createdAt.localeCompare(b.createdAt) || a.name.localeCompare(b.name);
 }
 
 /** The records that the starting points lead to, and what of them cannot be read. */
@@ -138,11 +224,13 @@ async function examineFiles(
   {
     request: { target },
     records,
+    file,
     successors,
     by,
   }: {
     readonly request: DoctorRequest;
     readonly records: readonly KeyRecord[];
+    readonly file: FileView | null;
     readonly successors: ReadonlySet<string>;
     readonly by: string;
   },
@@ -152,7 +240,10 @@ async function examineFiles(
   for (const record of records) {
     const view = await checkKey(context, record);
     const { endpoint, finding } = placeOfRecord(target, record);
-    keys.push({ record, view, keyFile: context.store.files(record.name).privateKey, endpoint });
+    // the same key in the file may be usable where the stored one is not
+    const signer = view.signer ?? (file?.fingerprint === record.fingerprint ? file.signer : null);
+    const keyFile = context.store.files(record.name).privateKey;
+    keys.push({ record, view: { ...view, signer }, keyFile, endpoint });
     const state = successors.has(record.name) ? [] : [registration(record, by)];
     findings.push(...view.findings, ...state, finding);
   }

@@ -4,7 +4,7 @@ import { type Endpoint, sameEndpoint } from '../../deribit/endpoints.js';
 import { isDeribitKeysError } from '../../errors.js';
 import { type KeyRecord, localRecord } from '../../keystore/record.js';
 import { onBehalfOf, subaccountOf } from '../account/account.js';
-import { isSameThere } from '../account/match-key.js';
+import { isSameThere, matchKeys } from '../account/match-key.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { endpointFields } from '../endpoint-selection.js';
 import {
@@ -16,7 +16,7 @@ import {
   type EndpointView,
   viewAccount,
 } from './exchange-checks.js';
-import type { FileView } from './file-checks.js';
+import type { UnmanagedKey } from './file-checks.js';
 import { type Finding, notesOn, ownCommand } from './finding.js';
 import type { KeyView } from './key-checks.js';
 import { checkOnExchange, tryLogin } from './login-checks.js';
@@ -28,12 +28,13 @@ export interface CheckedKey {
   /** The file of its private half. */
   readonly keyFile: string;
   readonly endpoint: Endpoint | null;
+  /** What it is where it has no record of its own. */
+  readonly unmanaged?: UnmanagedKey;
 }
 
 interface RemoteRequest {
   readonly keys: readonly CheckedKey[];
-  /** A key that is no record's, with the client id that it may have. */
-  readonly unmanaged: { readonly file: FileView | null; readonly clientId: string | null } | null;
+  readonly unmanaged: UnmanagedKey | null;
   readonly login: () => Promise<AccountLogin | null>;
   /** Where to go for what belongs nowhere. */
   readonly fallback: () => Endpoint;
@@ -92,6 +93,8 @@ async function visit(
   login: AccountLogin | null,
 ): Promise<EndpointViews> {
   const endpoints = request.keys.flatMap(({ endpoint }) => (endpoint === null ? [] : [endpoint]));
+  const { unmanaged } = request;
+  if (unmanaged !== null && unmanaged.endpoint !== null) endpoints.push(unmanaged.endpoint);
   if (login !== null) endpoints.push(login.endpoint);
   if (endpoints.length === 0) endpoints.push(request.fallback());
   const views = new Map<string, EndpointView>();
@@ -145,7 +148,7 @@ function accountBehind(context: WorkflowContext, login: AccountLogin | null, vie
 async function examine(
   context: WorkflowContext,
   {
-    key: { record, view, keyFile, endpoint },
+    key: { record, view, keyFile, endpoint, unmanaged },
     views,
     account,
     by,
@@ -160,7 +163,10 @@ async function examine(
     signer === null || !endpointView.usable ? null : await tryLogin(context, { endpoint, clientId, signer });
   const apiKeys = (await account.keysFor(record, endpoint)) ?? attempt?.apiKeys ?? null;
   return [
-    ...(await checkOnExchange({ record, clientId, publicKey, keyFile, endpointView, attempt, apiKeys, by })),
+    ...(await checkOnExchange({
+      ...{ record, clientId, publicKey, keyFile, endpointView, attempt, apiKeys, by },
+      unmanaged: unmanaged ?? null,
+    })),
     ...(await checkTwins(apiKeys ?? [], { name: record.name, clientId }, by)),
   ];
 }
@@ -187,7 +193,7 @@ async function examineUnmanaged(
 ): Promise<Finding[]> {
   if (unmanaged === null) return [];
   const { file } = unmanaged;
-  const endpoint = account.login?.endpoint ?? fallback();
+  const endpoint = account.login?.endpoint ?? unmanaged.endpoint ?? fallback();
   const blank = { name: 'unmanaged', algorithm: 'ed25519', bits: null, fingerprint: '', publicKey: null } as const;
   const subaccount = account.login === null ? null : subaccountOf(account.login);
   const record = {
@@ -197,16 +203,10 @@ async function examineUnmanaged(
     state: 'registered',
   } as const;
   const apiKeys = await account.keys();
-  const shown = apiKeys.find((key) =>
-    unmanaged.clientId === null
-      ? file !== null && key.fingerprint === file.fingerprint
-      : key.clientId === unmanaged.clientId,
-  );
+  const { same, hidden } = file?.publicKey ? await matchKeys(apiKeys, file.publicKey) : { same: [], hidden: [] };
+  const shown = unmanaged.clientId === null ? same[0] : apiKeys.find(({ clientId }) => clientId === unmanaged.clientId);
   const clientId = unmanaged.clientId ?? shown?.clientId ?? null;
-  if (clientId === null) {
-    const detail = 'it is not known under which client id the exchange has the key';
-    return [notesOn(null).skipped('client-id', detail, 'give --client-id, or a login (--as <name>)')];
-  }
+  if (clientId === null) return [unknownClientId(unmanaged, { isListed: apiKeys.length > 0, hidden, by })];
   // nothing is on record: what the exchange shows is what is right
   const key: CheckedKey = {
     record: {
@@ -219,6 +219,30 @@ async function examineUnmanaged(
     view: { signer: file?.signer ?? null, publicKey: file?.publicKey ?? null },
     keyFile: file?.path ?? '<its file>',
     endpoint,
+    unmanaged,
   };
   return examine(context, { key, views, account, by });
+}
+
+/** A file whose client id neither the user nor the account's list says. */
+function unknownClientId(
+  { file, again, stored, freeName }: UnmanagedKey,
+  { isListed, hidden, by }: { readonly isListed: boolean; readonly hidden: readonly ApiKey[]; readonly by: string },
+): Finding {
+  const notes = notesOn(null);
+  const withId = `${again} --client-id <id>`;
+  if (!isListed) {
+    const detail = 'it is not known under which client id the exchange has the key';
+    return notes.skipped('client-id', detail, `give --client-id, or a login that may list the keys: ${again} ${by}`);
+  }
+  if (hidden.length > 0) {
+    const ids = hidden.map(({ clientId }) => clientId).join(', ');
+    const detail = `the account shows no key with this fingerprint, but hides those of ${ids}`;
+    return notes.skipped('client-id', detail, `try it with each of them: ${withId}`);
+  }
+  const detail = 'the account has no key with this fingerprint: it is not registered there';
+  if (file === null || file.signer === null) return notes.skipped('client-id', detail);
+  const bring = stored === null ? `${ownCommand('import', freeName, file.path)} && ` : '';
+  const register = ownCommand('register', stored?.name ?? freeName, '--scope', 'trade:read');
+  return notes.skipped('client-id', detail, `${bring}${register} ${by}`);
 }

@@ -1,8 +1,10 @@
+import { realpath } from 'node:fs/promises';
 import { parsePrivateKey, parsePublicKey } from '../../crypto/formats/index.js';
 import { fingerprint, localSigner } from '../../crypto/index.js';
 import type { PublicKey } from '../../crypto/keys.js';
 import type { Secret } from '../../crypto/secret.js';
 import type { Signer } from '../../crypto/signer.js';
+import type { Endpoint } from '../../deribit/endpoints.js';
 import { type DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import { readFileOrNull } from '../../keystore/files.js';
 import { type PermissionPolicy, readPrivateFile } from '../../keystore/permissions.js';
@@ -29,8 +31,23 @@ export interface FileView {
   readonly signer: Signer | null;
 }
 
+/** A key without a record: a file, a client id, or both. */
+export interface UnmanagedKey {
+  readonly file: FileView | null;
+  readonly clientId: string | null;
+  /** Where the records of the file or of the client id belong; null where there are none. */
+  readonly endpoint: Endpoint | null;
+  /** The command that checks it again, without a login. */
+  readonly again: string;
+  /** The key of the keystore that is in the file. */
+  readonly stored: KeyRecord | null;
+  /** A name that no key of the keystore has. */
+  readonly freeName: string;
+}
+
 /** Looks at a file with a private or public key in any form, and for the keys of the keystore that are the same. */
-export async function checkFile(request: FileRequest, records: readonly KeyRecord[]): Promise<FileView> {
+export async function checkFile(request: FileRequest, view: KeystoreFiles): Promise<FileView> {
+  const { records } = view;
   const { path } = request;
   const notes = notesOn(null);
   const described = await describe(path);
@@ -43,6 +60,8 @@ export async function checkFile(request: FileRequest, records: readonly KeyRecor
   } catch (error) {
     failure = asFound(error);
   }
+  const own = key === null ? null : fingerprint(key.publicKey);
+  const encrypt = await howToEncrypt(path, own, view);
   const good = (stage: Stage): Finding => {
     switch (stage) {
       case 'permissions':
@@ -51,9 +70,8 @@ export async function checkFile(request: FileRequest, records: readonly KeyRecor
         return notes.good(stage, described === null ? 'a key' : `${described.kind} key, ${described.format}`);
       case 'passphrase':
         if (described?.encrypted) return notes.good(stage, 'the passphrase opens it');
-        return failure !== null
-          ? notes.good(stage, 'the private key is not encrypted')
-          : notes.remark(stage, 'the private key is not encrypted', ownCommand('import', 'bot', path, '--encrypt'));
+        if (failure !== null) return notes.good(stage, 'the private key is not encrypted');
+        return notes.remark(stage, 'the private key is not encrypted', encrypt);
       case 'strength':
         return notes.good(stage, key === null ? 'not checked' : kindOf(key.publicKey));
       default:
@@ -65,9 +83,35 @@ export async function checkFile(request: FileRequest, records: readonly KeyRecor
     : ['file', 'format', 'strength'];
   const fix = (stage: Stage, error: DeribitKeysError) => fixForFile(stage, error, path);
   const findings = await stageFindings({ notes, stages, path, failure, good, fix });
-  if (key === null) return { path, findings, publicKey: null, fingerprint: null, signer: null };
-  const own = fingerprint(key.publicKey);
+  if (key === null || own === null) return { path, findings, publicKey: null, fingerprint: null, signer: null };
   return { path, findings: [...findings, inKeystore({ own, path, isPrivate, records })], fingerprint: own, ...key };
+}
+
+/** The keys of the keystore, and where the private half of each is. */
+interface KeystoreFiles {
+  readonly records: readonly KeyRecord[];
+  readonly pathOf: (name: string) => string;
+}
+
+/** What to do about a private key in `path` that is not encrypted. */
+async function howToEncrypt(path: string, own: string | null, { records, pathOf }: KeystoreFiles): Promise<string> {
+  const same = records.filter(({ fingerprint: stored }) => stored === own);
+  const [first] = same;
+  if (first === undefined) return ownCommand('import', freeName(records), path, '--encrypt');
+  const file = await realpath(path).catch(() => path);
+  for (const { name } of same) {
+    if ((await realpath(pathOf(name)).catch(() => null)) === file) return ownCommand('passphrase', name);
+  }
+  return `delete the file if nothing uses it: the keystore has the key as "${first.name}"`;
+}
+
+/** `bot`, or with a number behind it where the keystore has a key of that name. */
+export function freeName(records: readonly KeyRecord[]): string {
+  const taken = new Set(records.map(({ name }) => name.toLowerCase()));
+  for (let number = 1; ; number++) {
+    const name = number === 1 ? 'bot' : `bot-${number}`;
+    if (!taken.has(name)) return name;
+  }
 }
 
 async function openPrivate({ path, permissions, passphrase }: FileRequest) {
@@ -117,6 +161,6 @@ function inKeystore({
     return notes.good('record', `fingerprint ${own}: the key "${names.join('", "')}" of the keystore`);
   const detail = `fingerprint ${own}: the keystore does not have it`;
   return isPrivate
-    ? notes.skipped('record', detail, ownCommand('import', 'bot', path))
+    ? notes.skipped('record', detail, ownCommand('import', freeName(records), path))
     : notes.skipped('record', detail);
 }

@@ -29,7 +29,7 @@ export async function checkKey(context: WorkflowContext, record: KeyRecord): Pro
     record.signer === null
       ? await privateFile(context, { record, opened, notes })
       : [signerElsewhere(record, { kind: record.signer.kind, opened, notes })];
-  const half = await publicHalf(context, record, notes);
+  const half = await publicHalf(context, { record, opened, notes });
   return {
     findings: [notes.good('record', `${record.state}, made at ${record.createdAt}`), ...own, half.finding],
     signer: opened.signer,
@@ -139,11 +139,11 @@ function passed({
       return notes.good(stage, `${key?.format ?? 'a private key'}${encrypted ? ', encrypted' : ''}`);
     case 'passphrase':
       if (encrypted) return notes.good(stage, 'the passphrase opens it');
-      return !found.isUsable
+      return !found.isUsable || record.state === 'retired'
         ? notes.good(stage, 'the private key is not encrypted')
         : notes.remark(
             stage,
-            'the private key is not encrypted: whoever gets the file can log in',
+            'the private key is not encrypted: whoever gets the file has the key',
             ownCommand('passphrase', record.name),
           );
     case 'strength':
@@ -198,10 +198,19 @@ interface PublicHalf {
   readonly key: PublicKey | null;
 }
 
-async function publicHalf(context: WorkflowContext, record: KeyRecord, notes: Notes): Promise<PublicHalf> {
+async function publicHalf(
+  context: WorkflowContext,
+  { record, opened, notes }: { readonly record: KeyRecord; readonly opened: Opened; readonly notes: Notes },
+): Promise<PublicHalf> {
   const files = context.store.files(record.name);
-  const isThere = record.signer === null && (await readFileOrNull(files.privateKey).catch(() => null)) !== null;
-  const fix = isThere
+  // derived from a private key that is another's, it would be another's again
+  const isOwn =
+    record.signer === null &&
+    (opened.failure === null ||
+      opened.failure.code === 'ERR_PASSPHRASE_REQUIRED' ||
+      opened.failure.code === 'ERR_PASSPHRASE_WRONG' ||
+      opened.failure.code === 'ERR_PERMISSIONS');
+  const fix = isOwn
     ? `openssl pkey -in ${shellWord(files.privateKey)} -pubout -out ${shellWord(files.publicKey)}`
     : `put ${shellWord(files.publicKey)} back from a backup`;
   const bad = (detail: string): PublicHalf => ({ finding: notes.bad('public-key', detail, fix), key: null });

@@ -13,6 +13,7 @@ import type { WorkflowContext } from '../context.js';
 import { keyScope } from '../registration/link.js';
 import { scopeDifferences } from '../registration/proof.js';
 import type { EndpointView } from './exchange-checks.js';
+import type { UnmanagedKey } from './file-checks.js';
 import { asFound, type Finding, fixOf, type Notes, notesOn, ownCommand } from './finding.js';
 
 /** One attempt to log in with a key. */
@@ -73,6 +74,8 @@ interface Evidence {
   readonly apiKeys: readonly ApiKey[] | null;
   /** The login options for a command that fixes it. */
   readonly by: string;
+  /** What the key is where it has no record of its own: its name is a client id then. */
+  readonly unmanaged: UnmanagedKey | null;
 }
 
 interface Case extends Evidence {
@@ -101,23 +104,37 @@ export async function checkOnExchange(evidence: Evidence): Promise<Finding[]> {
 }
 
 const unseen = 'not checked: it needs a login with account:read';
-const seeMore = ({ record, by }: Case) => `${ownCommand('doctor', record.name)} ${by}`;
+const seeMore = ({ record, unmanaged, by }: Case) => `${unmanaged?.again ?? ownCommand('doctor', record.name)} ${by}`;
 
 async function knownClientId(it: Case): Promise<Finding> {
   const { record, clientId, attempt, apiKeys, publicKey, notes, by } = it;
   const check = 'client-id';
   if (it.apiKey !== null || attempt?.login) return notes.good(check, `the exchange knows ${clientId}`);
   if (apiKeys === null) return notes.skipped(check, unseen, seeMore(it));
-  const other = `${record.name}-2`;
+  const other = it.unmanaged?.freeName ?? `${record.name}-2`;
   const elsewhere = publicKey === null ? null : await findSame(apiKeys, publicKey);
   if (elsewhere !== null) {
     const detail = `the account has this key as ${elsewhere.clientId}, on record is ${clientId}`;
-    const link = ownCommand('link', other, '--client-id', elsewhere.clientId);
-    return notes.bad(check, detail, `${ownCommand('import', other, it.keyFile)} && ${link}`);
+    return notes.bad(check, detail, linkTo(it, elsewhere.clientId, other));
   }
   const detail = `the account has no API key ${clientId}: it was removed, or belongs to another account`;
+  if (it.unmanaged !== null) {
+    const { file } = it.unmanaged;
+    const look = `give the right client id (listed by: ${ownCommand('api-keys', 'list')} ${by})`;
+    const leaveOut = file === null ? '' : `, or leave it out: ${ownCommand('doctor', '--file', file.path)} ${by}`;
+    return notes.bad(check, detail, `${look}${leaveOut}`);
+  }
   const register = ownCommand('register', other, '--scope', record.scope ?? 'trade:read');
   return notes.bad(check, detail, `${ownCommand('generate', other)} && ${register} ${by}`);
+}
+
+/** The commands that record the client id under which the account has the key. */
+function linkTo({ unmanaged, keyFile }: Case, clientId: string, freeName: string): string {
+  const stored = unmanaged?.stored ?? null;
+  if (stored?.clientId === clientId) return ownCommand('doctor', stored.name);
+  const isLocal = stored?.state === 'local';
+  const link = ownCommand('link', isLocal ? stored.name : freeName, '--client-id', clientId);
+  return isLocal ? link : `${ownCommand('import', freeName, keyFile)} && ${link}`;
 }
 
 async function findSame(apiKeys: readonly ApiKey[], publicKey: PublicKey): Promise<ApiKey | null> {
@@ -140,8 +157,9 @@ async function sameKey(it: Case): Promise<Finding> {
   const same = apiKey === null || publicKey === null ? null : await isSameThere(apiKey, publicKey);
   if (same === false) {
     const detail = `the exchange has another key under that id (${apiKey?.fingerprint}), here is ${record.fingerprint}`;
-    const rotate = `${ownCommand('rotate', record.name)} ${by}`;
-    return notes.bad(check, detail, `put the file of the right key back; without one: ${rotate}`);
+    const rotate = `put the file of the right key back; without one: ${ownCommand('rotate', record.name)} ${by}`;
+    const other = 'give the file of the key that has this client id, or the client id of this key';
+    return notes.bad(check, detail, it.unmanaged === null ? rotate : other);
   }
   if (attempt?.login) return notes.good(check, 'the exchange verified a signature of this key');
   if (same === true) return notes.good(check, `the exchange has ${record.fingerprint}`);

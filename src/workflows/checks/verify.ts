@@ -157,6 +157,7 @@ async function accountChecks(
     attempt: null,
     apiKeys,
     by,
+    unmanaged: null,
   });
   const named = (name: CheckName) => found.find(({ check }) => check === name);
   const same = named('exchange-key');

@@ -282,7 +282,7 @@ describe('A starting point that is a file', () => {
       const publicKey = String(execFileSync('openssl', ['pkey', '-in', file, '-pubout']));
       const absent = await house.doctor('--file', file, '--as', 'admin');
       expect(absent.ok).toBe(true);
-      expect(finding(absent, 'record', null)).toMatchObject({ ok: null, fix: `deribit-keys import bot ${file}` });
+      expect(finding(absent, 'record', null)).toMatchObject({ ok: null, fix: `deribit-keys import bot-2 ${file}` });
       expect(finding(absent, 'client-id', null).ok).toBeNull();
       const { client_id } = house.sandbox.addKey({ publicKey, maxScope: 'trade:read' });
       const found = await house.doctor('--file', file, '--as', 'admin');
