@@ -48,7 +48,10 @@ export interface ExchangeState {
   readonly registeredAt: string | null;
   /** The subaccount that the key belongs to; null for the account of the login. */
   readonly subaccount: number | null;
-  /** The client id of the login that began the registration: the key's account is the one that shows this id. */
+  /**
+   * The client id of another key of the same account: of the login that registered this one, or of its successor. The key's
+   * account is the one that shows this id.
+   */
   readonly registrar: string | null;
   /** While `pending`: until when a request whose answer was not waited for may still be carried out. */
   readonly uncertainUntil: string | null;

@@ -70,7 +70,7 @@ export async function findKeys(
   search: KeySearch,
   effort: Effort,
 ): Promise<readonly ApiKey[]> {
-  const { account, record, publicKey } = search;
+  const { record, publicKey } = search;
   const keys = search.listed ?? (await listFor(context, search, effort));
   if (keys === null) return [];
   const { same, hidden } = await matchKeys(keys, publicKey);
@@ -78,7 +78,7 @@ export async function findKeys(
   const found = [...same, ...keys.filter((key) => isOnRecord(key) && !same.includes(key))];
   const unexplained = hidden.filter((key) => !isOnRecord(key));
   found.push(...(await tryLogins(context, { search, hidden: unexplained, ...effort, decided: found.length > 0 })));
-  if (found.length === 0) requireSameAccount(account, record, keys);
+  if (found.length === 0) await requireSameAccount(context, search, keys);
   return found.sort(byAge);
 }
 
@@ -158,15 +158,49 @@ function undecided({ record: { name } }: KeySearch, { clientId, keyId }: ApiKey)
   );
 }
 
-/** The account in which a registration was started shows the key that began it; another login of it is as good. */
-function requireSameAccount(account: OpenAccount, { name, registrar, subaccount }: KeyRecord, keys: readonly ApiKey[]) {
-  const other = registrar !== null && registrar !== account.clientId && subaccount === null;
-  if (!other || keys.some(({ clientId }) => clientId === registrar)) return;
+/**
+ * The account in which a registration was started shows the key that began it, or another of the same account: a rotation
+ * replaces the key and its client id.
+ */
+async function requireSameAccount(
+  context: WorkflowContext,
+  { account, login, record: { name, registrar, subaccount } }: KeySearch,
+  keys: readonly ApiKey[],
+): Promise<void> {
+  if (registrar === null || registrar === account.clientId || subaccount !== null) return;
+  const { records } = await context.store.list();
+  const own = idsOfAccount(
+    records.filter((record) => isAt(record, login)),
+    registrar,
+  );
+  if (own.has(account.clientId) || keys.some(({ clientId }) => own.has(clientId))) return;
+  const again = `deribit-keys remove ${name} --as <another key>, then deribit-keys generate ${name}`;
   throw new DeribitKeysError(
     'ERR_STATE',
     `the registration of "${name}" was started by ${registrar}, and the account of ${account.clientId} has no such key`,
-    { hint: 'log in to the account that it was started in: the key may already be registered there' },
+    {
+      hint: `log in to the account that it was started in: the key may already be registered there; if this is that account and ${registrar} was removed from it, put the key away and register a new one: ${again}`,
+    },
   );
+}
+
+/**
+ * The client ids that are known to be of the same account as `clientId`: the login that a key was registered by, and that
+ * key, belong to one account.
+ */
+function idsOfAccount(records: readonly KeyRecord[], clientId: string): ReadonlySet<string> {
+  const ids = new Set([clientId]);
+  const pairs = records.flatMap((record) => {
+    const { clientId: own, registrar, subaccount } = record;
+    return own === null || registrar === null || subaccount !== null ? [] : [[own, registrar] as const];
+  });
+  for (let size = 0; size !== ids.size; ) {
+    size = ids.size;
+    for (const [a, b] of pairs) {
+      if (ids.has(a) || ids.has(b)) ids.add(a).add(b);
+    }
+  }
+  return ids;
 }
 
 /**

@@ -190,7 +190,8 @@ function pendingRecord(
     clientId: apiKey?.clientId ?? null,
     keyId: apiKey?.keyId ?? null,
     subaccount: subaccountOf(login),
-    registrar: record.registrar ?? login.credentials.clientId,
+    // a key that was found or made belongs to the account of this login, whoever began
+    registrar: (apiKey === null ? record.registrar : null) ?? login.credentials.clientId,
     uncertainUntil: null,
   };
 }

@@ -99,8 +99,10 @@ export async function finishRotation(work: PromotedWork, login: AccountLogin, fr
   await context.store
     .withLock(journal.archive, async () => {
       const removedAt = context.store.now().toISOString();
+      // the account of the old key is from now on the one that shows the successor
+      const registrar = successor.clientId ?? old.registrar;
       await locked.change(
-        [recordStep({ ...old, removedAt }), deleteJournal(journal.name)],
+        [recordStep({ ...old, removedAt, registrar }), deleteJournal(journal.name)],
         noteOn('rotate', successor),
       );
     })
