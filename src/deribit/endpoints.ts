@@ -81,6 +81,11 @@ export function isWebSocketUrl(url: string): boolean {
   return /^wss?:/i.test(url);
 }
 
+/** Whether the host is one of Deribit's own. */
+export function isOfDeribit(url: Readonly<URL>): boolean {
+  return ENVIRONMENT_OF_HOST.has(hostOf(url));
+}
+
 /** Whether the host is this machine: `localhost`, 127.0.0.0/8 or `[::1]`. */
 export function isLoopback(url: Readonly<URL>): boolean {
   return /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostOf(url));

@@ -7,7 +7,7 @@ import {
   getTime,
   readClock,
 } from '../../deribit/clock.js';
-import type { Endpoint } from '../../deribit/endpoints.js';
+import { type Endpoint, isOfDeribit } from '../../deribit/endpoints.js';
 import { isRefusedLogin } from '../../deribit/json-rpc.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { requestOptions, withTransport } from '../account/account.js';
@@ -33,7 +33,8 @@ export async function likelyReasons(context: WorkflowContext, refused: LoginAtte
   const guesses = told.secret !== null ? secretReasons(told) : keyReasons(told);
   const known = await knownReasons(context, refused);
   const { isWrong, sentence } = await clockReason(context, refused.endpoint);
-  return isWrong ? [...known, sentence, ...guesses] : [...known, ...guesses, sentence];
+  if (isWrong) return [...known, sentence, ...guesses];
+  return [...known, ...guesses, ...(sentence === null ? [] : [sentence])];
 }
 
 /**
@@ -54,11 +55,14 @@ export async function explainRefusal(
   return error.with({ hint: [...reasons, ...more].join('\n') });
 }
 
-/** A clock that is far off was corrected before the exchange refused for good, unless it is days off or was unreadable then. */
+/**
+ * A clock that is far off was corrected before the exchange refused for good, unless it is days off or was unreadable then.
+ * Null where the clock is not the reason.
+ */
 async function clockReason(
   context: WorkflowContext,
   endpoint: Endpoint,
-): Promise<{ isWrong: boolean; sentence: string }> {
+): Promise<{ isWrong: true; sentence: string } | { isWrong: false; sentence: string | null }> {
   try {
     const { offsetMs } = await withTransport(context, endpoint, (transport) =>
       readClock(() => getTime(transport, requestOptions(context)), { samples: 3 }),
@@ -70,8 +74,7 @@ async function clockReason(
     if (Math.abs(offsetMs - context.clock.correctionMs) >= CLOCK_LIMIT_MS) {
       return { isWrong: true, sentence: `${offset}, so that the signature is too old or too new: ${clockCommand()}` };
     }
-    const corrected = context.clock.correctionMs === 0 ? '' : ', which was corrected';
-    return { isWrong: false, sentence: `the clock is not the reason: ${offset}${corrected}` };
+    return { isWrong: false, sentence: null };
   } catch (error) {
     asFound(error);
     return { isWrong: false, sentence: 'the clock here may be off by a minute: it could not be compared' };
@@ -108,11 +111,15 @@ async function knownReasons(context: WorkflowContext, { record, clientId, secret
   return reasons;
 }
 
-const environmentReason = ({ clientId, endpoint }: LoginAttempt) => {
+/** Only Deribit's own hosts have another environment beside them. */
+function environmentReason({ clientId, endpoint }: LoginAttempt): string[] {
+  const url = new URL(endpoint.url);
+  if (!isOfDeribit(url)) return [];
   const [here, there] = endpoint.environment === 'prod' ? ['prod', 'test'] : ['test', 'prod'];
-  const host = new URL(endpoint.url).host;
-  return `${clientId} may belong to the other environment: this was ${here} (${host}), the other is --env ${there}`;
-};
+  return [
+    `${clientId} may belong to the other environment: this was ${here} (${url.host}), the other is --env ${there}`,
+  ];
+}
 
 function keyReasons(refused: LoginAttempt): string[] {
   const { record, clientId } = refused;
@@ -125,16 +132,16 @@ function keyReasons(refused: LoginAttempt): string[] {
       : 'a whitelist that was set in the web page may not hold this address';
   const print = record === null ? '' : `: Deribit must show the fingerprint ${record.fingerprint} for it`;
   const other = `${clientId} may be unknown, removed, or have a different public key${print}`;
-  // a key that was registered or linked did log in once
+  // a key that was registered or linked did log in here once
   return record?.state === 'registered'
-    ? [disabled, addresses, other, environmentReason(refused)]
-    : [other, environmentReason(refused), disabled, addresses];
+    ? [disabled, addresses, other]
+    : [other, ...environmentReason(refused), disabled, addresses];
 }
 
 function secretReasons(refused: LoginAttempt): string[] {
   return [
     `the client id ${refused.clientId} may be unknown, or the client secret another key's or an old one`,
-    environmentReason(refused),
+    ...environmentReason(refused),
     "the key may be disabled, or its whitelist may not hold this address: see Account > API on Deribit's web page",
   ];
 }

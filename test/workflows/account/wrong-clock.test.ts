@@ -31,7 +31,7 @@ describe.each(['ws', 'http'] as const)('with a clock that is wrong (over %s)', (
     expect(error).toMatchObject({ code: 'ERR_UNAUTHORIZED', rpc: { code: 13004 } });
     const attempt = { endpoint: w.endpoint, clientId: w.sandbox.clientId, record: null, secret: null };
     expect(await explainRefusal(w.context, error, attempt)).toMatchObject({
-      hint: expect.stringMatching(/the clock is not the reason: .* behind the exchange's, which was corrected/),
+      hint: expect.not.stringContaining('clock'),
     });
   });
 
