@@ -58,16 +58,21 @@ function environmentFrom(host: Host, options: GlobalOptions): Environment | unde
 /** As large as the bundles of operating systems are, several times over. */
 const MAX_CA_BYTES = 4 * 1024 * 1024;
 
+const CA_HINT = '--ca-file (DERIBIT_KEYS_CA_FILE) takes PEM text with BEGIN CERTIFICATE blocks';
+
 async function readAuthorities(file: string | undefined): Promise<string | undefined> {
   if (file === undefined) return undefined;
   const { readFileOrNull } = await import('../keystore/files.js');
-  const text = (await readFileOrNull(file, MAX_CA_BYTES))?.toString('utf8');
+  const text = await readFileOrNull(file, MAX_CA_BYTES).then(
+    (bytes) => bytes?.toString('utf8'),
+    (error: unknown) => {
+      if (!isDeribitKeysError(error, 'ERR_KEYSTORE_IO')) throw error;
+      throw error.with({ code: 'ERR_USAGE', hint: CA_HINT });
+    },
+  );
   if (text?.includes('-----BEGIN CERTIFICATE-----')) return text;
   const what = text === undefined ? 'does not exist' : 'holds no certificate';
-  throw usageError(
-    `the file of certificate authorities ${file} ${what}`,
-    '--ca-file (DERIBIT_KEYS_CA_FILE) takes PEM text with BEGIN CERTIFICATE blocks',
-  );
+  throw usageError(`the file of certificate authorities ${file} ${what}`, CA_HINT);
 }
 
 /** The time from the environment that an unanswered creation is waited for; meant for test exchanges. */

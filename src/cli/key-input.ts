@@ -78,6 +78,9 @@ export async function readKeyInput<T>(
     tellIfShared();
     return parsed;
   } catch (error) {
+    if (isDeribitKeysError(error, 'ERR_KEY_UNREADABLE') && source !== '-' && !error.message.includes(source)) {
+      throw error.with({ message: `${source}: ${error.message}` });
+    }
     if (!isDeribitKeysError(error, 'ERR_PASSPHRASE_REQUIRED')) throw error;
   }
   tellIfShared();

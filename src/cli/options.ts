@@ -67,6 +67,12 @@ export function notEmpty(text: string): string {
   throw invalidValue('It must not be empty.');
 }
 
+/** Refuses what is not the name of a file: an empty text, and `-` where stdout is not meant. */
+export function fileName(text: string): string {
+  if (text !== '-') return notEmpty(text);
+  throw invalidValue('It must be a file: stdout has the result.');
+}
+
 /** Refuses a scope with words that Deribit does not have. @throws `ERR_USAGE` */
 export function scopeText(text: string): string {
   parseScope(text);

@@ -180,7 +180,7 @@ export function createPrinter(
 
 /** What the help of a command with a table says of it. */
 export const NARROW =
-  'A narrow terminal gets long cells on several lines, or each row as a block; a pipe gets one line per row.';
+  'A narrow terminal gets long cells on several lines, or fewer columns; a pipe and --json get all of it.';
 
 /** A column is not made narrower than its longest word, within these limits. */
 const LEAST_WIDTH = 12;
@@ -252,8 +252,10 @@ function blocks(printer: Printer, [header = [], ...rows]: readonly (readonly str
 
 /**
  * A table: columns as wide as their widest cell, two spaces between, the first row in bold. Where a terminal is too narrow
- * for it, long cells go on several lines; where that is not enough, each row is a block of lines. Nothing is left out.
+ * for it, long cells go on several lines; where that is not enough, columns that can be spared are left out, and a last
+ * line says so; where even that is not enough, each row is a block of lines.
  * @param yielding headers of the columns that are made narrower, in this order
+ * @param spare headers of the columns that can be left out, in this order
  */
 export function table(
   printer: Printer,
@@ -261,17 +263,33 @@ export function table(
     header,
     rows,
     yielding = [],
+    spare = [],
   }: {
     readonly header: readonly string[];
     readonly rows: readonly (readonly string[])[];
     readonly yielding?: readonly string[] | undefined;
+    readonly spare?: readonly string[] | undefined;
   },
 ): string[] {
   const cells = [header, ...rows].map((row) => row.map(inLine));
   const room = printer.columns ?? Number.POSITIVE_INFINITY;
-  const narrowed = yielding.map((name) => header.indexOf(name));
-  const widths = widthsFor(cells, narrowed, room);
-  if (widths === null) return blocks(printer, cells, room);
+  for (let count = 0; count <= spare.length; count += 1) {
+    const left = spare.slice(0, count);
+    const kept = cells.map((row) => row.filter((_, column) => !left.includes(header[column] ?? '')));
+    const narrowed = yielding.map((name) => kept[0]?.indexOf(name) ?? -1).filter((column) => column !== -1);
+    const widths = widthsFor(kept, narrowed, room);
+    if (widths === null) continue;
+    const note = count === 0 ? [] : wrapped(`not shown, for lack of width: ${left.join(', ')}`, room);
+    return [...tableLines(printer, kept, widths), ...note.map((line) => printer.style(line, 'dim'))];
+  }
+  return blocks(printer, cells, room);
+}
+
+function tableLines(
+  printer: Printer,
+  cells: readonly (readonly string[])[],
+  widths: readonly number[],
+): readonly string[] {
   return cells.flatMap((row, index) => {
     const columns = row.map((cell, column) => wrapped(cell, widths[column] ?? 0));
     const height = Math.max(...columns.map(({ length }) => length));

@@ -143,6 +143,13 @@ async function entriesFor(groups: readonly CommandGroup[], words: readonly strin
   return needsAll || called.length === 0 ? entries : called;
 }
 
+const EXIT_CODES = `
+Exit codes:
+  0  done                      4    network or timeout
+  1  not done, or not ok       5    refused by the exchange
+  2  wrong usage               6    second factor needed or refused
+  3  key or passphrase         130  interrupted`;
+
 const EVERYWHERE =
   '\nOptions of every command, such as --keys-dir, --env, --url, --json and --timeout: deribit-keys --help';
 
@@ -163,6 +170,7 @@ export async function createProgram(
     .helpCommand('help [command]', 'Show help for a command')
     .showHelpAfterError(false)
     .addHelpText('afterAll', ({ command }) => (command.parent === null ? '' : EVERYWHERE))
+    .addHelpText('after', EXIT_CODES)
     .addHelpText('after', examples('demo', 'generate bot', 'link bot --client-id AbCdEf12', 'auth bot'));
   addOptions(program, GLOBAL_OPTIONS);
   const act = actIn(open);

@@ -24,7 +24,7 @@ export interface GenerateOptions {
 /** @throws `ERR_USAGE` for another type or length, or a length given for Ed25519 */
 export function requireSize({ type = 'ed25519', bits }: GenerateOptions): void {
   if (type === 'ed25519' && bits !== undefined) {
-    throw usageError('the length of an Ed25519 key is fixed', 'leave out bits');
+    throw usageError('the length of an Ed25519 key is fixed', 'leave out bits, or choose the type rsa');
   }
   if (type === 'ed25519' || (type === 'rsa' && RSA_SIZES.includes(bits ?? DEFAULT_RSA_SIZE))) return;
   throw usageError(

@@ -25,6 +25,10 @@ const UNREACHABLE: Explanation = {
   sentence: (host) => `${host} cannot be reached`,
   hint: 'check the network connection, and whether a proxy is needed',
 };
+const NO_TLS: Explanation = {
+  sentence: (host) => `${host} does not speak TLS`,
+  hint: 'check the port; an endpoint without TLS has a URL that begins with ws: or http:',
+};
 const NAME_UNKNOWN: Explanation = {
   sentence: (host) => `the name ${host} cannot be resolved`,
   hint: 'check the URL and DNS',
@@ -42,6 +46,8 @@ const BEFORE_SENDING: ReadonlyMap<string, Explanation> = new Map([
     },
   ],
   ['UND_ERR_CONNECT_TIMEOUT', UNREACHABLE],
+  ['ERR_SSL_WRONG_VERSION_NUMBER', NO_TLS],
+  ['ERR_SSL_PACKET_LENGTH_TOO_LONG', NO_TLS],
   ['ERR_TLS_CERT_ALTNAME_INVALID', CERTIFICATE],
   ['CERT_HAS_EXPIRED', CERTIFICATE],
   ['CERT_NOT_YET_VALID', CERTIFICATE],
@@ -154,10 +160,15 @@ function proxyStatusOf(failure: unknown): number | null {
   return status === undefined ? proxyStatusOf(failure.cause) : Number(status);
 }
 
+const WRONG_VERSION = /wrong version number|packet length too long/;
+
 /** Node's code of a failure or of what caused it, at most a few steps down, with the system call that failed. */
 function originOf(failure: unknown): { readonly code: string; readonly syscall: unknown } {
   for (let error = failure, depth = 0; depth < 4 && typeof error === 'object' && error !== null; depth += 1) {
     if ('code' in error && typeof error.code === 'string') {
+      // the same mistake, where a write met it
+      const isPlain = error.code === 'EPROTO' && error instanceof Error && WRONG_VERSION.test(error.message);
+      if (isPlain) return { code: 'ERR_SSL_WRONG_VERSION_NUMBER', syscall: null };
       return { code: error.code, syscall: 'syscall' in error ? error.syscall : null };
     }
     error = 'errors' in error && Array.isArray(error.errors) ? error.errors[0] : 'cause' in error ? error.cause : null;

@@ -131,14 +131,32 @@ export async function requireKeysToBackUp(store: Keystore): Promise<void> {
 /**
  * Writes the complete keystore (keys, records, what was retired, the audit log) to a new file, encrypted under a passphrase.
  * @returns how many keys it holds
- * @throws `ERR_NAME_TAKEN` if the file exists, `ERR_STATE` for an empty keystore; `ERR_RECORD_DAMAGED` and
- *   `ERR_KEY_UNREADABLE` for one that could not be restored
+ * @throws `ERR_NAME_TAKEN` if the file exists, and what {@link sealBackup} does
  */
 export async function writeBackup(
   store: Keystore,
-  { path, passphrase, signal }: { readonly path: string; readonly passphrase: Secret } & BackupOptions,
+  { path, ...options }: { readonly path: string; readonly passphrase: Secret } & BackupOptions,
 ): Promise<number> {
   await requireNewFile(path);
+  const { bytes, keys } = await sealBackup(store, options);
+  await createFile(path, bytes);
+  try {
+    await store.audit({ action: 'backup' });
+  } catch (error) {
+    await rm(path, { force: true });
+    throw error;
+  }
+  return keys;
+}
+
+/**
+ * The complete keystore, encrypted under a passphrase: the bytes of an age file, and how many keys it holds.
+ * @throws `ERR_STATE` for an empty keystore; `ERR_RECORD_DAMAGED` and `ERR_KEY_UNREADABLE` for one that could not be restored
+ */
+export async function sealBackup(
+  store: Keystore,
+  { passphrase, signal }: { readonly passphrase: Secret } & BackupOptions,
+): Promise<{ readonly bytes: Uint8Array; readonly keys: number }> {
   await requireKeysToBackUp(store);
   const files = await readAll(store);
   const names = namesOf(files.map(({ path: file }) => file));
@@ -162,12 +180,5 @@ export async function writeBackup(
       },
     );
   }
-  await createFile(path, sealed);
-  try {
-    await store.audit({ action: 'backup' });
-  } catch (error) {
-    await rm(path, { force: true });
-    throw error;
-  }
-  return names.length;
+  return { bytes: sealed, keys: names.length };
 }

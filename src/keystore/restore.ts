@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { Secret } from '../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
+import { shellWord } from '../util/text.js';
 import { AUDIT_FILE } from './audit-log.js';
 import {
   asText,
@@ -69,7 +70,10 @@ async function openBackup(path: string, passphrase: Secret, signal?: AbortSignal
         },
       );
     }
-    throw new DeribitKeysError('ERR_PASSPHRASE_WRONG', `wrong passphrase for ${path}, or it is damaged`, { cause });
+    throw new DeribitKeysError('ERR_PASSPHRASE_WRONG', `wrong passphrase for ${path}, or it is damaged`, {
+      cause,
+      hint: 'use the passphrase of the backup: --backup-passphrase-file <file> or DERIBIT_KEYS_BACKUP_PASSPHRASE',
+    });
   }
   try {
     return parseTar(tar).map(({ name, data }) => ({ path: name, content: data ?? new Uint8Array() }));
@@ -137,13 +141,30 @@ export async function restoreBackup(
   const every = wanted.length === 0;
   const names = every ? backup.names : [...new Set(wanted)].sort();
   return store.withLocks(names, async (keys) => {
-    for (const key of keys) if (key.finished) await key.requireFree();
-    await store.requireFree(...names);
+    try {
+      for (const key of keys) if (key.finished) await key.requireFree();
+      await store.requireFree(...names);
+    } catch (error) {
+      if (!isDeribitKeysError(error, 'ERR_NAME_TAKEN')) throw error;
+      throw error.with({ hint: await otherwise(store, path, backup.names) });
+    }
     const steps = await stepsToRestore(store, { names, files: backup.files, every });
     const notes = names.map((name) => ({ action: 'restore', name }));
     await keys[0]?.change(steps, ...notes);
     return names;
   });
+}
+
+/** How else keys of a backup can be restored, where the keystore has some of them. */
+async function otherwise(store: Keystore, path: string, names: readonly string[]): Promise<string> {
+  const { records, damaged } = await store.list();
+  const taken = new Set([...records, ...damaged].map(({ name }) => foldName(name)));
+  const free = names.filter((name) => !taken.has(foldName(name)));
+  const others =
+    free.length === 0
+      ? ''
+      : `restore only the others: deribit-keys restore ${[path, ...free].map(shellWord).join(' ')}\n`;
+  return `nothing was restored\n${others}or restore into another keystore, with --keys-dir <new folder>`;
 }
 
 async function stepsToRestore(

@@ -12,6 +12,7 @@ import { SecondFactor } from './core/second-factor.js';
 import { Replays } from './core/signature.js';
 import { describeState, keepState, openState } from './core/state-file.js';
 import { Faults } from './faults/faults.js';
+import { methodNames } from './methods/table.js';
 import { longestTimerMs, type SandboxOptions, type Settings, settle } from './server/options.js';
 import { SandboxServer } from './server/server.js';
 import { openTls } from './server/tls.js';
@@ -67,7 +68,7 @@ export interface Sandbox {
  */
 export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbox> {
   const settings = settle(options);
-  const faults = new Faults();
+  const faults = new Faults(methodNames);
   faults.set(settings.faults);
   const now = () => Math.floor(settings.now()) + faults.clockOffsetMs;
   const { accounts, grants, bootstrap, port } = openState(settings, now());

@@ -157,6 +157,43 @@ describe('a command that the program advises', () => {
     expect(remove.join(' ')).toContain(`api-keys remove ${login.join(' ')} <which>`);
   });
 
+  it('names what is wrong, and what to do about it', async () => {
+    const folder = temporaryFolder();
+    const env = { DERIBIT_KEYS_DIR: join(folder, 'keys') };
+    const fails = async (...argv: readonly string[]) => {
+      const result = await cli([...argv, '--json'], { env });
+      return { exitCode: result.exitCode, stdout: result.stdout, ...result.error() };
+    };
+    await cli(['generate', 'bot'], { env });
+    expect(await fails('sandbox', '--fault', 'silnt')).toMatchObject({
+      exitCode: 2,
+      message: 'there is no fault silnt',
+      hint: expect.stringMatching(/^did you mean silent\?/),
+    });
+    expect(await fails('sandbox', '--fault', 'silent@private/nope')).toMatchObject({
+      exitCode: 2,
+      message: expect.stringContaining('private/nope'),
+    });
+    expect(await fails('generate', 'long', '--bits', '4096')).toMatchObject({
+      exitCode: 2,
+      hint: 'leave out --bits, or add --type rsa',
+    });
+    expect(await fails('export', 'bot', '--format', 'spki', '--encrypt')).toMatchObject({ exitCode: 2, stdout: '' });
+    expect(await fails('link', 'bot', '--client-id', 'x', '--ca-file', folder)).toMatchObject({
+      exitCode: 2,
+      code: 'ERR_USAGE',
+    });
+    const note = join(folder, 'note.txt');
+    writeFileSync(note, 'not a key');
+    expect((await fails('fingerprint', note)).message).toContain(`${note}: not recognised as a key`);
+    const lost = join(folder, 'missing', 'page.html');
+    expect((await fails('export', 'bot', '--public', '--out', lost)).hint).not.toContain('keystore');
+    expect((await fails('conformance', '--report', '-', '--client-id', 'x')).message).toContain('--report');
+    await cli(['generate', 'locked'], { env: { ...env, DERIBIT_KEYS_PASSPHRASE: 'correct horse' } });
+    const verified = await cli(['verify', '--all'], { env });
+    expect(verified.stdout).toContain('fix: deribit-keys verify locked --passphrase-file <file>');
+  });
+
   it.skipIf(process.platform === 'win32')('works as it stands for a file: its folder and its mode', async () => {
     const folder = temporaryFolder();
     const env = { DERIBIT_KEYS_DIR: join(folder, 'keys') };

@@ -143,6 +143,16 @@ describe('columns', () => {
     ]);
   });
 
+  it('are left out only where they can be spared, and the last line says so', () => {
+    const lines = table(printer({ columns: 20 }).out, {
+      header: ['ID', 'FINGERPRINT', 'NAME'],
+      rows: [['1', 'aa:'.repeat(16), 'bot']],
+      spare: ['FINGERPRINT'],
+    }).map(stripVTControlCharacters);
+    expect(lines.slice(0, 2)).toEqual(['ID  NAME', '1   bot']);
+    expect(lines.slice(2).join(' ')).toBe('not shown, for lack of width: FINGERPRINT');
+  });
+
   it('are never cut within a character', () => {
     const { out } = printer({ columns: 30 });
     const [, ...rows] = table(out, { header: ['LABEL', 'B'], rows: [['😀'.repeat(20), 'x']], yielding: ['LABEL'] });

@@ -37,6 +37,12 @@ describe('page', () => {
     expect(stderr).toMatch(/browser/);
   });
 
+  it('goes to stdout as -', async () => {
+    const { exitCode, stdout } = await page('--out', '-');
+    expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: HTML });
+    expect(existsSync(join(folder, '-'))).toBe(false);
+  });
+
   it('does not replace a file unless it is forced', async () => {
     writeFileSync(join(folder, 'deribit-keys.html'), 'mine');
     const { exitCode, stdout, stderr } = await page('--json');

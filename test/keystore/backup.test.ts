@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Decrypter, Encrypter } from 'age-encryption';
 import fc from 'fast-check';
@@ -331,6 +331,30 @@ describe('restoring single keys', () => {
     const other = newStore();
     const restored = await cli(['restore', path, 'two', '--json', '--keys-dir', other.folder], { env });
     expect(restored.json()).toEqual({ file: path, names: ['two'] });
+    const taken = await cli(['restore', path, '--json', '--keys-dir', other.folder], { env });
+    expect(taken.error().hint).toMatch(/deribit-keys .*restore \S+ one\n.*--keys-dir <new folder>$/s);
+    const wrong = { DERIBIT_KEYS_BACKUP_PASSPHRASE: 'wrong-horse' };
+    const refused = await cli(['restore', path, 'one', '--json', '--keys-dir', other.folder], { env: wrong });
+    expect(refused.error()).toMatchObject({
+      code: 'ERR_PASSPHRASE_WRONG',
+      hint: expect.stringContaining('--backup-passphrase-file'),
+    });
+  });
+
+  it('goes to stdout as -, and no file of that name is made', async () => {
+    const store = newStore();
+    await addKey(store, 'one');
+    const env = { DERIBIT_KEYS_BACKUP_PASSPHRASE: 'correct horse' };
+    const json = (await cli(['backup', '-', '--json', '--keys-dir', store.folder], { env })).json<{
+      content: string;
+    }>();
+    const path = backupPath();
+    writeFileSync(path, Buffer.from(json.content, 'base64'));
+    const other = newStore();
+    expect((await cli(['restore', path, '--keys-dir', other.folder], { env })).stdout).toBe('one\n');
+    const piped = await cli(['backup', '-', '--keys-dir', store.folder], { env });
+    expect(piped.stdout).toMatch(/^age-encryption\.org\/v1\n/);
+    expect(existsSync('-')).toBe(false);
   });
 });
 

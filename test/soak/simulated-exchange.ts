@@ -14,6 +14,7 @@ import { everything, parseMaxScope } from '../../src/sandbox/core/scope.js';
 import { Replays, readPublicKey } from '../../src/sandbox/core/signature.js';
 import { Grants } from '../../src/sandbox/core/tokens.js';
 import { Faults } from '../../src/sandbox/faults/faults.js';
+import { methodNames } from '../../src/sandbox/methods/table.js';
 import { handleRequest } from '../../src/sandbox/server/dispatch.js';
 import type { FakeTime } from '../support/fake-time.js';
 
@@ -22,7 +23,7 @@ const HOST = 'ws://127.0.0.1:1/ws/api/v2';
 
 /** The sandbox's rules over a network in which time passes only as it is told to. */
 export class SimulatedExchange {
-  readonly faults = new Faults();
+  readonly faults = new Faults(methodNames);
   readonly #time: FakeTime;
   readonly #random: () => number;
   readonly #exchange: Exchange;

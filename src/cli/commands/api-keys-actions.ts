@@ -38,6 +38,7 @@ function keyTable(cx: Context, keys: readonly AccountKey[]): string[] {
     header: ['ID', 'CLIENT ID', 'LABEL', 'NAME', 'SCOPE', 'WHITELIST', 'MARKS'],
     rows,
     yielding: ['SCOPE', 'MARKS', 'WHITELIST'],
+    spare: ['WHITELIST'],
   });
 }
 

@@ -20,6 +20,7 @@ export function defineAudit(command: Command, act: Act): void {
                   ),
                 ),
                 yielding: ['FINGERPRINT', 'BY'],
+                spare: ['FINGERPRINT', 'BY', 'ENVIRONMENT'],
               }),
         );
         if (entries.length === 0) cx.out.note(`no entries in ${cx.store.folder}`);

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { Secret } from '../../crypto/secret.js';
+import { usageError } from '../../errors.js';
 import type { Context } from '../context.js';
 import { examples, secretOption } from '../options.js';
 import type { Act } from '../program.js';
@@ -14,17 +15,39 @@ const requestFor = ({ host, secrets }: Context, what: string): SecretRequest => 
 
 export function defineBackup(command: Command, act: Act): void {
   command
-    .argument('<file>', 'new file: an existing one is not overwritten')
+    .argument('<file|->', 'new file: an existing one is not overwritten; - for stdout')
     .addOption(secretOption(command, 'backupPassphrase'))
-    .addHelpText('after', examples('backup keys-2026-11.age', 'backup keys.age --backup-passphrase-file secret.txt'))
+    .addHelpText(
+      'after',
+      examples(
+        'backup keys-2026-11.age',
+        'backup keys.age --backup-passphrase-file secret.txt',
+        "$ deribit-keys backup - | ssh host 'cat > keys.age'",
+      ),
+    )
     .action(
       act(async (cx, file: string) => {
-        const { requireKeysToBackUp, writeBackup } = await import('../../keystore/backup.js');
+        const { requireKeysToBackUp, sealBackup, writeBackup } = await import('../../keystore/backup.js');
         const { requireNewFile } = await import('../../keystore/files.js');
-        await requireNewFile(file);
+        const toStdout = file === '-';
+        if (toStdout && !cx.out.json && cx.host.stdout.isTTY === true) {
+          throw usageError(
+            'the bytes of a backup are not written to a terminal',
+            'name a file, or pipe it to a program',
+          );
+        }
+        if (!toStdout) await requireNewFile(file);
         await requireKeysToBackUp(cx.store);
         const passphrase = await requireNewPassphrase(requestFor(cx, 'the backup'));
         cx.out.note('encrypting …');
+        if (toStdout) {
+          const { bytes, keys } = await sealBackup(cx.store, { passphrase, signal: cx.host.signal });
+          await cx.store.audit({ action: 'backup' });
+          if (cx.out.json)
+            cx.out.result({ file: null, keys, content: Buffer.from(bytes).toString('base64') }, () => '');
+          else cx.host.stdout.write(bytes);
+          return;
+        }
         const keys = await writeBackup(cx.store, { path: file, passphrase, signal: cx.host.signal });
         cx.out.result({ file, keys }, () => `${file}: ${keys} ${keys === 1 ? 'key' : 'keys'}`);
       }),

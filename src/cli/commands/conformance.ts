@@ -4,7 +4,7 @@ import { VERSION } from '../../version.js';
 import type { Fact } from '../../workflows/conformance/conformance.js';
 import { CheckFailed } from '../exit-codes.js';
 import { accountLogin, withSecondFactor } from '../login.js';
-import { addLoginOptions, examples, type LoginOptions, notEmpty } from '../options.js';
+import { addLoginOptions, examples, fileName, type LoginOptions } from '../options.js';
 import { inLine, type Printer, table } from '../output.js';
 import type { Act } from '../program.js';
 
@@ -24,7 +24,7 @@ export function defineConformance(command: Command, act: Act): void {
     command.option(
       '--report <file>',
       'also write the result to a new file, which holds no secret and may be published',
-      notEmpty,
+      fileName,
     ),
   )
     .addHelpText(

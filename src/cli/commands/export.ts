@@ -94,7 +94,7 @@ export function defineExport(command: Command, act: Act): void {
     .addOption(new Option('--format <format>', 'default pkcs8, or spki with --public').choices(FORMATS))
     .option('--public', 'export only the public key (always so for spki and ssh)')
     .option('--out <file>', 'write to this new file (mode 0600); - for stdout, even on a terminal', notEmpty)
-    .option('--encrypt', 'encrypt it with a passphrase (pkcs8 and openssh)')
+    .option('--encrypt', 'encrypt it (pkcs8 and openssh): DERIBIT_KEYS_NEW_PASSPHRASE, else the passphrase of the key')
     .option('--no-encrypt', 'write an encrypted key unencrypted')
     .addOption(secretOption(command, 'newPassphrase'))
     .addHelpText(
@@ -112,6 +112,12 @@ export function defineExport(command: Command, act: Act): void {
           const record = await cx.store.read(name);
           const format = flags.format;
           const isPublic = flags.public === true || format === 'spki' || format === 'ssh';
+          if (isPublic && flags.encrypt === true) {
+            throw usageError(
+              'a public key is not encrypted',
+              'leave out --encrypt, or export the private key as pkcs8 or openssh',
+            );
+          }
           const toStdout = flags.out === undefined || flags.out === '-';
           if (!isPublic && flags.out === undefined && cx.host.stdout.isTTY === true) {
             throw usageError(

@@ -48,7 +48,10 @@ export function defineGenerate(command: Command, act: Act): void {
       .argument('<name>', 'name of the new key')
       .addOption(new Option('--type <type>', 'algorithm (default ed25519)').choices(['ed25519', 'rsa']))
       .addOption(new Option('--bits <bits>', 'length of an RSA key (default 3072)').choices(['2048', '3072', '4096']))
-      .option('--encrypt', 'encrypt the private key with a passphrase (default if one is given)')
+      .option(
+        '--encrypt',
+        'encrypt the private key; DERIBIT_KEYS_PASSPHRASE or --passphrase-file, else a prompt (default if one is given)',
+      )
       .option('--no-encrypt', 'store it unencrypted'),
     'generate',
   )
@@ -66,6 +69,12 @@ export function defineGenerate(command: Command, act: Act): void {
         const { generate } = await import('../../keystore/stored-keys.js');
         const { newKeyPassphrase } = await import('../secrets.js');
         const type = flags.type ?? 'ed25519';
+        if (flags.bits !== undefined && flags.type !== 'rsa') {
+          throw usageError(
+            '--bits is only for RSA keys: the length of an Ed25519 key is fixed',
+            'leave out --bits, or add --type rsa',
+          );
+        }
         const bits = flags.bits === undefined ? {} : { bits: Number(flags.bits) as 2048 | 3072 | 4096 };
         await cx.store.requireFree(requireNewKeyName(name));
         const chosen = chosenKind({ ...flags }, 'generate');

@@ -42,7 +42,10 @@ export function defineImport(command: Command, act: Act): void {
     .argument('<name>', 'name of the new key')
     .argument('<file|->', 'PKCS#8, PKCS#1, OpenSSH, PuTTY or JWK, as PEM or DER, also encrypted')
     .addOption(new Option('--format <format>', 'read the file as a bare Ed25519 seed').choices(['raw-seed']))
-    .option('--encrypt', 'encrypt it with a passphrase (default if one is given, or if the file is encrypted)')
+    .option(
+      '--encrypt',
+      'encrypt it; DERIBIT_KEYS_PASSPHRASE or --passphrase-file, else a prompt (default if one is given, or if the file is encrypted)',
+    )
     .option('--no-encrypt', 'store it unencrypted')
     .addOption(secretOption(command, 'inputPassphrase'))
     .addHelpText(

@@ -37,6 +37,7 @@ Damaged records are named on stderr and left out of the JSON; doctor and verify 
               record.scope ?? '-',
             ]),
             yielding: ['FINGERPRINT', 'SCOPE'],
+            spare: ['FINGERPRINT'],
           }),
     );
     if (all.length === 0 && damaged.length === 0)

@@ -7,7 +7,7 @@ import { errnoOf, explaining, outsideKeystore } from '../../keystore/file-errors
 import type { Lock } from '../../keystore/lock.js';
 import type { Remark, Sandbox, SandboxOptions } from '../../sandbox/index.js';
 import { defined } from '../../util/defined.js';
-import { shellWord } from '../../util/text.js';
+import { closestWord, shellWord } from '../../util/text.js';
 import type { Context } from '../context.js';
 import { readKeyInput } from '../key-input.js';
 import { collect, examples, notEmpty, scopeText, wholeNumber } from '../options.js';
@@ -36,12 +36,15 @@ interface AddKeyFlags {
 }
 
 async function start(options: SandboxOptions): Promise<Sandbox> {
-  const { SandboxError, startSandbox } = await import('../../sandbox/index.js');
+  const { faultNames, SandboxError, startSandbox } = await import('../../sandbox/index.js');
   try {
     return await startSandbox(options);
   } catch (error) {
     if (error instanceof SandboxError) {
       const code = error.code === 'ERR_STATE_FILE' ? 'ERR_KEYSTORE_IO' : error.code;
+      const [, word = ''] = /^there is no fault (\S+)/.exec(error.message) ?? [];
+      const near = closestWord(word, faultNames);
+      if (near !== null) throw usageError(error.message, `did you mean ${near}?\n${error.hint}`);
       const isFull = errnoOf(error.cause) === 'ENOSPC';
       throw new DeribitKeysError(code, isFull ? `${error.message}: the disk is full` : error.message, {
         hint: isFull ? 'free some space, then run the same command again' : error.hint?.replace('; 0 ', '; --port 0 '),

@@ -19,6 +19,7 @@ function show(out: Printer, results: readonly Verification[]): void {
       `${out.style(ok ? 'ok' : 'FAILED', ok ? 'green' : 'red')}  ${out.style(name, 'bold')}`,
       ...checks.flatMap((one) => [
         `  ${one.ok ? '✓' : out.style('✗', 'red')} ${one.check}: ${inLine(one.detail)}`,
+        ...(one.fix === undefined ? [] : [`      fix: ${one.fix}`]),
         ...(one.hints ?? []).map((hint) => `      likely: ${inLine(hint)}`),
       ]),
     ]),

@@ -8,8 +8,14 @@ export const nothingStruck: Struck = new Map();
 
 /** The faults in force, and how often each may still strike. */
 export class Faults {
+  readonly #methods: readonly string[];
   #active: { readonly spec: FaultSpec; skip: number; left: number }[] = [];
   #clockOffsetMs = 0;
+
+  /** @param methods the names of those that faults can strike */
+  constructor(methods: readonly string[]) {
+    this.#methods = methods;
+  }
 
   /** How far the exchange's clock is ahead of its true one. */
   get clockOffsetMs(): number {
@@ -18,14 +24,14 @@ export class Faults {
 
   /** Replaces all faults; where one cannot be read, none changes. @throws SandboxError `ERR_USAGE` */
   set(specs: readonly string[]): void {
-    const parsed = specs.map(parseFault);
+    const parsed = specs.map((spec) => this.#read(spec));
     this.clear();
     for (const spec of parsed) this.#start(spec);
   }
 
   /** @throws SandboxError `ERR_USAGE` */
   add(spec: string): void {
-    this.#start(parseFault(spec));
+    this.#start(this.#read(spec));
   }
 
   clear(): void {
@@ -47,6 +53,14 @@ export class Faults {
       }
     }
     return struck;
+  }
+
+  #read(text: string): FaultSpec {
+    const spec = parseFault(text);
+    if (spec.method === null || this.#methods.includes(spec.method)) return spec;
+    throw new SandboxError('ERR_USAGE', `there is no method ${spec.method} for the fault ${spec.name}`, {
+      hint: 'name a method that the sandbox has, such as private/create_api_key',
+    });
   }
 
   #start(spec: FaultSpec): void {
@@ -192,7 +206,7 @@ export function parseFault(spec: string): FaultSpec {
   if (match === null) throw usage('a fault is not of the form name[@method][:arg][+skip][xtimes]');
   const [, word, method = null, arg = null, skip = '0', times] = match;
   const name = faultNames.find((known) => known === word);
-  if (name === undefined) throw usage('a fault has an unknown name');
+  if (name === undefined) throw usage(`there is no fault ${word}`);
   checkArgument(name, kindOf(name).argument, arg);
   if (kindOf(name).phase === 'always' && (method !== null || skip !== '0' || times !== undefined)) {
     throw usage(`the fault ${name} holds for everything: it takes no method, skip or times`);

@@ -20,6 +20,8 @@ export interface Check {
   readonly detail: string;
   /** Likely reasons, where the exchange states none; the likeliest first. */
   readonly hints?: readonly string[];
+  /** The command that fixes it, where one does. */
+  readonly fix?: string;
 }
 
 /** The results of all checks of one key. */
@@ -39,7 +41,8 @@ const verdict = (check: CheckName, differences: readonly string[], fine: string)
 function summary(check: CheckName, findings: readonly (Finding | undefined)[], fine: string): Check {
   const failed = findings.find((one) => one !== undefined && one.ok === false);
   const open = failed ?? findings.find((one) => one !== undefined && one.ok === null);
-  return { check, ok: open === undefined, detail: open?.detail ?? fine };
+  const fix = open?.fix?.replace('deribit-keys doctor ', 'deribit-keys verify ');
+  return { check, ok: open === undefined, detail: open?.detail ?? fine, ...(fix === undefined ? {} : { fix }) };
 }
 
 /**

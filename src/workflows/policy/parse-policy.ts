@@ -39,6 +39,17 @@ export function parsePolicy(source: string): Policy {
   return { environment: commonEnvironment(optional(field('environment'), environmentAt), nodes), keys };
 }
 
+/** What the parser's codes mean, as far as a user meets them; its messages repeat values of the file. */
+const YAML_PROBLEMS: ReadonlyMap<string, string> = new Map([
+  ['MISSING_CHAR', 'a quote, a bracket, a comma or a colon is missing'],
+  ['BAD_INDENT', 'the indentation does not fit the lines above'],
+  ['TAB_AS_INDENT', 'a tab is used for indentation: use spaces'],
+  ['UNEXPECTED_TOKEN', 'something here is not YAML'],
+  ['BAD_DQ_ESCAPE', 'a text in double quotes has an unknown escape'],
+  ['MULTILINE_IMPLICIT_KEY', 'a colon is missing, or the indentation is wrong'],
+  ['BLOCK_AS_IMPLICIT_KEY', 'a colon or a line break is out of place'],
+]);
+
 function readDocument(source: string): unknown {
   const refuseText = (what: string, cause?: unknown) =>
     new DeribitKeysError('ERR_USAGE', `the policy cannot be read: ${what}`, {
@@ -56,7 +67,8 @@ function readDocument(source: string): unknown {
   const [problem] = [...document.errors, ...document.warnings];
   if (problem !== undefined) {
     const line = problem.linePos?.[0].line;
-    throw refuseText(`${problem.code.toLowerCase().replaceAll('_', ' ')}${line === undefined ? '' : `, line ${line}`}`);
+    const what = YAML_PROBLEMS.get(problem.code) ?? problem.code.toLowerCase().replaceAll('_', ' ');
+    throw refuseText(`${what}${line === undefined ? '' : `, line ${line}`}`);
   }
   try {
     return document.toJS({ mapAsMap: true, maxAliasCount: 0 });
