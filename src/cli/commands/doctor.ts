@@ -21,41 +21,60 @@ interface DoctorFlags extends LoginOptions {
   readonly problems?: true;
 }
 
-function lines(out: Printer, { check, name, ok, detail, fix }: Finding): string[] {
+/** A finding as it is printed: with several checks where they say the same. */
+type Line = Omit<Finding, 'check'> & { readonly check: string };
+
+function lines(out: Printer, { check, name, ok, detail, fix }: Line): string[] {
   const mark = ok === false ? out.style('✗', 'red') : ok === null ? '-' : fix === null ? '✓' : out.style('!', 'yellow');
   const line = `${mark} ${name === null ? '' : `${out.style(name, 'bold')} `}${check}: ${inLine(detail)}`;
   return fix === null ? [line] : [line, `    ${ok === false ? 'fix' : 'you could'}: ${fix}`];
 }
 
 /** The finding without the name of its key. */
-const ofAnyKey = ({ name, fix, ...finding }: Finding): Omit<Finding, 'name'> => ({
+const ofAnyKey = ({ name, fix, ...finding }: Line): Omit<Line, 'name'> => ({
   ...finding,
   fix: fix?.replaceAll(/\S+/g, (word) => (word === name ? '<name>' : word)) ?? null,
 });
 
 /** Whether a finding is worth a line, but no failure: those of several keys often say the same. */
-const isRemark = ({ name, ok, fix }: Finding) => name !== null && (ok === null || (ok && fix !== null));
+const isRemark = ({ name, ok, fix }: Line) => name !== null && (ok === null || (ok && fix !== null));
+
+/** The checks of one key that could not be made for the same reason, in one line. */
+function joined(findings: readonly Finding[]): Line[] {
+  const byReason = new Map<string, Line>();
+  for (const finding of findings) {
+    const { check, name, ok, detail, fix } = finding;
+    const reason = JSON.stringify(ok === null ? [name, detail, fix] : [name, detail, fix, check, byReason.size]);
+    const same = byReason.get(reason);
+    byReason.set(reason, same === undefined ? finding : { ...same, check: `${same.check}, ${check}` });
+  }
+  return [...byReason.values()];
+}
 
 /**
  * Findings with what is fine in one line per key, and a remark on several keys in one line for all of them: nine keys would
  * fill several screens otherwise.
  */
 function briefly(out: Printer, findings: readonly Finding[]): string[] {
-  const byText = new Map<string, Finding[]>();
-  for (const finding of findings.filter(isRemark)) {
+  const told = joined(findings);
+  const byText = new Map<string, Line[]>();
+  for (const finding of told.filter(isRemark)) {
     const text = JSON.stringify(ofAnyKey(finding));
     byText.set(text, [...(byText.get(text) ?? []), finding]);
   }
   const shared = [...byText.values()].filter(({ length }) => length > 1);
-  const told = new Set(shared.flat());
+  const inCommon = new Set(shared.flat());
   const names = [...new Set(findings.map(({ name }) => name))];
   const single = names.flatMap((name) => {
     const own = findings.filter((finding) => finding.name === name);
     const fine = own.filter(({ ok, fix }) => ok === true && fix === null).length;
     const title = name === null ? 'general' : out.style(name, 'bold');
-    const rest = own.filter((finding) => !told.has(finding) && (finding.ok !== true || finding.fix !== null));
+    const mark = own.some(({ ok }) => ok === false) ? out.style('✗', 'red') : '✓';
+    const rest = told.filter(
+      (line) => line.name === name && !inCommon.has(line) && (line.ok !== true || line.fix !== null),
+    );
     return [
-      ...(fine === 0 ? [] : [`✓ ${title}: ${fine} of ${own.length} checks passed`]),
+      ...(fine === 0 ? [] : [`${mark} ${title}: ${fine} of ${own.length} checks passed`]),
       ...rest.flatMap((finding) => lines(out, finding)),
     ];
   });

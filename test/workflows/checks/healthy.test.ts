@@ -473,6 +473,16 @@ describe('The doctor on a keystore', () => {
     expect(long.stdout).toContain('bot exchange-key: ');
   });
 
+  it('says once what it could not check of a key, and marks a group in which something is wrong', async () => {
+    const house = await openHouse();
+    expect((await house.run('api-keys', 'disable', 'bot', '--as', 'admin', '--yes')).exitCode).toBe(0);
+    const { stdout } = await house.run('doctor', 'bot');
+    expect(stdout.match(/needs a login with account:read/g)).toHaveLength(1);
+    expect(stdout).toMatch(/^- bot client-id, enabled, exchange-key, scope, whitelist: not checked: /m);
+    expect(stdout).toMatch(/^✗ bot: \d+ of \d+ checks passed$/m);
+    expect(stdout).toMatch(/^✓ general: /m);
+  });
+
   it('says once what it has to say of several keys', async () => {
     const house = await openHouse();
     const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g'];
