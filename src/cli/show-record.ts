@@ -1,11 +1,50 @@
+import { isDeribitKeysError } from '../errors.js';
 import type { KeyRecord } from '../keystore/record.js';
 import { kindOf } from '../signers/kinds.js';
 import { defined } from '../util/defined.js';
 import type { Context } from './context.js';
 import { fields } from './output.js';
 
+/** What `list` and `show` say of the rotation that a key is in. */
+interface RotationUnderWay {
+  readonly stage: 'begun' | 'promoted' | 'aborting';
+  readonly previousName: string | null;
+  readonly previousClientId: string;
+  /** Until when the old key stays enabled; null before the successor has its name. */
+  readonly graceUntil: string | null;
+}
+
+/** The rotations that are under way, by the names of the key and of its old pair. A damaged journal is only noted. */
+export async function rotationsUnderWay(cx: Context): Promise<ReadonlyMap<string, RotationUnderWay>> {
+  const { listJournals } = await import('../keystore/journal.js');
+  const found = new Map<string, RotationUnderWay>();
+  try {
+    for (const journal of await listJournals(cx.store)) {
+      const { graceEndMs } = await import('../workflows/rotation/inspect.js');
+      const { name, stage, archive, previous } = journal;
+      const endMs = graceEndMs(journal);
+      const graceUntil = endMs === null ? null : new Date(endMs).toISOString();
+      const underWay = { stage, previousName: archive, previousClientId: previous.clientId, graceUntil };
+      for (const one of [name, archive]) if (one !== null) found.set(one, underWay);
+    }
+  } catch (error) {
+    if (!isDeribitKeysError(error)) throw error;
+    cx.out.note(`warning: ${error.message}`);
+  }
+  return found;
+}
+
+/** A rotation under way in words. */
+export function rotationWords({ stage, previousName, previousClientId, graceUntil }: RotationUnderWay): string {
+  const old = `the old key ${previousClientId}${previousName === null ? '' : ` (${previousName})`}`;
+  if (stage === 'aborting') return 'its abort is not finished';
+  if (graceUntil === null) return `not finished: ${old} is still in use`;
+  if (Date.parse(graceUntil) > Date.now()) return `${old} stays enabled until ${graceUntil}`;
+  return `${old} is due to be removed since ${graceUntil}`;
+}
+
 /** A record in words. */
-export function recordLines(record: KeyRecord): string[] {
+export function recordLines(record: KeyRecord, rotation: RotationUnderWay | null = null): string[] {
   const list = (items: readonly string[]) => (items.length === 0 ? null : items.join(' '));
   return fields([
     ['name', record.name],
@@ -25,6 +64,7 @@ export function recordLines(record: KeyRecord): string[] {
     ['whitelist', list(record.ipWhitelist)],
     ['created', record.createdAt],
     ['registered', record.registeredAt],
+    ['rotation', rotation === null ? null : rotationWords(rotation)],
   ]);
 }
 

@@ -22,7 +22,10 @@ Damaged records are named on stderr and left out of the JSON; doctor and verify 
     const records = all
       .filter((record) => state === undefined || record.state === state)
       .sort((one, other) => isRetired(one) - isRetired(other));
-    cx.out.result(records, () =>
+    const { rotationsUnderWay, rotationWords } = await import('../show-record.js');
+    const rotations = await rotationsUnderWay(cx);
+    const documents = records.map((record) => ({ ...record, rotation: rotations.get(record.name) ?? null }));
+    cx.out.result(documents, () =>
       records.length === 0
         ? ''
         : table(cx.out, {
@@ -40,6 +43,11 @@ Damaged records are named on stderr and left out of the JSON; doctor and verify 
             spare: ['FINGERPRINT'],
           }),
     );
+    for (const { name, rotation } of documents) {
+      if (rotation !== null && name !== rotation.previousName) {
+        cx.out.note(`rotation of "${name}": ${rotationWords(rotation)}`);
+      }
+    }
     if (all.length === 0 && damaged.length === 0)
       cx.out.note(
         `no keys in ${cx.store.folder}; create one with: deribit-keys generate <name>, or name another keystore with --keys-dir <dir>`,
@@ -58,8 +66,9 @@ export function defineShow(command: Command, act: Act): void {
     .action(
       act(async (cx, name: string) => {
         const record = await cx.store.read(name);
-        const { recordLines } = await import('../show-record.js');
-        cx.out.result(record, () => recordLines(record));
+        const { recordLines, rotationsUnderWay } = await import('../show-record.js');
+        const rotation = (await rotationsUnderWay(cx)).get(name) ?? null;
+        cx.out.result({ ...record, rotation }, () => recordLines(record, rotation));
       }),
     );
 }

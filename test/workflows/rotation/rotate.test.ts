@@ -106,6 +106,22 @@ test('the old key stays enabled during the grace, and goes when it is over', asy
   await expectSettled(bench, 'bot', fingerprint);
 });
 
+test('list and show tell of the grace of the old key, and of nothing once it is over', async () => {
+  const old = await desk.register('bot');
+  const { previousName, graceUntil } = await rotation(['bot', '--grace', '36h']);
+  const underWay = { stage: 'promoted', previousName, previousClientId: old.clientId, graceUntil };
+  expect((await desk.json(['show', 'bot'])).rotation).toEqual(underWay);
+  expect((await desk.json(['show', previousName ?? ''])).rotation).toEqual(underWay);
+  const words = `the old key ${old.clientId} (${previousName}) stays enabled until ${graceUntil}`;
+  const people = { env: desk.env };
+  expect((await cli(['show', 'bot'], people)).stdout).toContain(words);
+  const list = await cli(['list'], people);
+  expect(list.stderr.split('\n').filter((line) => line.includes(words))).toHaveLength(1);
+  await rotation(['bot', '--grace', '0s']);
+  const records = await desk.json<{ rotation: unknown }[]>(['list']);
+  expect(records.map(({ rotation: none }) => none)).toEqual([null, null]);
+});
+
 test('the grace can be ended early or made longer, and gone back from', async () => {
   const old = await desk.register('bot', 'trade:read');
   const begun = await rotation(['bot', '--grace', '36h']);
