@@ -176,5 +176,11 @@ it('adds keys to sandboxes only, and only to those that take them', async () => 
   const piped = { env: { ...env, DERIBIT_KEYS_URL: String(open.first.httpUrl) }, stdin: readFileSync(file) };
   const added = await cli(['sandbox', 'add-key', '-', '--scope', 'trade:read', '--label', 'bot_1'], piped);
   expect([added.exitCode, added.stdout]).toEqual([0, expect.stringMatching(/^[A-Za-z0-9_-]{8,}\n$/)]);
+  const unknown = await cli(['sandbox', 'add-key', file, '--scope', 'trade:reed', '--json'], piped);
+  expect(unknown.exitCode).toBe(2);
+  expect(unknown.error()).toMatchObject({
+    code: 'ERR_USAGE',
+    hint: expect.stringContaining('did you mean trade:read'),
+  });
   await open.stop();
 });

@@ -18,6 +18,19 @@ describe('a failure of the network', () => {
     expect(error.message).toContain(code);
   });
 
+  it('of a port without TLS is told as such, whichever way Node reports it', () => {
+    const words = '80E:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:ssl3_record.c:350:';
+    for (const failure of [
+      coded('ERR_SSL_WRONG_VERSION_NUMBER'),
+      Object.assign(new Error(words), { code: 'EPROTO', syscall: 'write' }),
+    ]) {
+      const error = networkError('host:1', failure, { maybeSent: true });
+      expect(error.message).toContain('host:1 does not speak TLS');
+      expect(error).toMatchObject({ maybeSent: false, hint: expect.stringContaining('ws: or http:') });
+    }
+    expect(networkError('host:1', coded('EPROTO'), { maybeSent: true }).message).toContain('failed (EPROTO)');
+  });
+
   it('while connecting leaves no doubt that nothing was sent', () => {
     for (const code of ['EHOSTUNREACH', 'ETIMEDOUT', 'ECONNRESET']) {
       expect(networkError('host:1', coded(code, { syscall: 'connect' }), { maybeSent: true }).maybeSent).toBe(false);

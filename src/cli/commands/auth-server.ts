@@ -8,7 +8,7 @@ import type { ServedKey } from '../../integrations/auth-server/served-key.js';
 import { defined } from '../../util/defined.js';
 import type { Policy } from '../../workflows/policy/parse-policy.js';
 import type { Context } from '../context.js';
-import { addTokenStoreOptions, examples, notEmpty, type TokenStoreOptions } from '../options.js';
+import { addTokenStoreOptions, examples, fileName, notEmpty, type TokenStoreOptions } from '../options.js';
 import { fields, inLine } from '../output.js';
 import type { Act } from '../program.js';
 import { namedTokenStore, tokenSource } from '../token.js';
@@ -233,7 +233,7 @@ export function defineAuthServer(command: Command, act: Act): void {
         '127.0.0.1:PORT (default, any free port), HOST:PORT with TLS, or unix:PATH',
         notEmpty,
       )
-      .option('--secret-file <file>', 'where the bearer secret is written (default: in the keystore)', notEmpty)
+      .option('--secret-file <file>', 'where the bearer secret is written (default: in the keystore)', fileName)
       .option(
         '--clients <file>',
         'more clients, each with a secret, keys and scopes of its own (YAML or JSON)',
