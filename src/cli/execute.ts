@@ -1,15 +1,49 @@
 import type { Command, CommanderError } from 'commander';
 import { DeribitKeysError, usageError } from '../errors.js';
 import { defined } from '../util/defined.js';
+import { shellWord } from '../util/text.js';
 import { VERSION } from '../version.js';
 import { createContext } from './context.js';
 import { CheckFailed, EXIT, ExitWith } from './exit-codes.js';
-import { completeCommands, type GlobalOptions, type LoginOptions, type PlainCall, readPlainCall } from './options.js';
+import { type GlobalOptions, type LoginOptions, loginWords, type PlainCall, readPlainCall } from './options.js';
 import { createPrinter } from './output.js';
 import { type CommandGroup, createProgram, type Host, type PlainCommand, perform } from './program.js';
 
 /** What the completion scripts call, with the words of the line; the last one is to be completed. */
 export const COMPLETE = '__complete';
+
+/** Commands that act on the account: they repeat the login of the call that advises them. */
+const WITH_LOGIN = /^(?:api-keys [a-z]+|register|rotate)$/;
+
+/**
+ * Completes the commands of this program in a text, such as a hint, so that they work as they stand: with the keystore,
+ * the endpoint and the login that this call was given by options.
+ * @param commands the names of commands, which tell a command from other words
+ */
+export function completeCommands(
+  text: string,
+  { flags, commands }: { readonly flags: GlobalOptions & LoginOptions; readonly commands: ReadonlySet<string> },
+): string {
+  const { keysDir, caFile, env, url, allowMounted, allowInsecurePermissions } = flags;
+  const login = loginWords(flags);
+  const option = (name: string, value: string | undefined) => (value === undefined ? [] : [name, shellWord(value)]);
+  const everywhere = [
+    ...option('--keys-dir', keysDir),
+    ...option('--ca-file', caFile),
+    ...(allowMounted === true ? ['--allow-mounted'] : []),
+    ...(allowInsecurePermissions === true ? ['--allow-insecure-permissions'] : []),
+  ];
+  const endpoint = [...option('--env', env), ...option('--url', url)];
+  return text.replace(
+    /\bderibit-keys ((?:api-keys )?[a-z][a-z-]*)([^;,|()\n]*)/g,
+    (call: string, command: string, rest: string) => {
+      if (!commands.has(command.split(' ')[0] ?? '')) return call;
+      const words = ['deribit-keys', ...everywhere, ...(/ --(?:env|url) /.test(rest) ? [] : endpoint), command];
+      const isLogin = WITH_LOGIN.test(command) && !/ --(?:as|client-id|help)\b/.test(rest);
+      return `${[...words, ...(login !== null && isLogin ? [login] : [])].join(' ')}${rest}`;
+    },
+  );
+}
 
 const printerFor = (host: Host, options: GlobalOptions & LoginOptions, commands: ReadonlySet<string>) =>
   createPrinter(

@@ -250,39 +250,6 @@ export function loginWords({ as, clientId, clientSecretFile }: LoginOptions): st
   return `--client-id ${shellWord(clientId)}${file}`;
 }
 
-/** Commands that act on the account: they repeat the login of the call that advises them. */
-const WITH_LOGIN = /^(?:api-keys [a-z]+|register|rotate)$/;
-
-/**
- * Completes the commands of this program in a text, such as a hint, so that they work as they stand: with the keystore,
- * the endpoint and the login that this call was given by options.
- * @param commands the names of commands, which tell a command from other words
- */
-export function completeCommands(
-  text: string,
-  { flags, commands }: { readonly flags: GlobalOptions & LoginOptions; readonly commands: ReadonlySet<string> },
-): string {
-  const { keysDir, caFile, env, url, allowMounted, allowInsecurePermissions } = flags;
-  const login = loginWords(flags);
-  const option = (name: string, value: string | undefined) => (value === undefined ? [] : [name, shellWord(value)]);
-  const everywhere = [
-    ...option('--keys-dir', keysDir),
-    ...option('--ca-file', caFile),
-    ...(allowMounted === true ? ['--allow-mounted'] : []),
-    ...(allowInsecurePermissions === true ? ['--allow-insecure-permissions'] : []),
-  ];
-  const endpoint = [...option('--env', env), ...option('--url', url)];
-  return text.replace(
-    /\bderibit-keys ((?:api-keys )?[a-z][a-z-]*)([^;,|()\n]*)/g,
-    (call: string, command: string, rest: string) => {
-      if (!commands.has(command.split(' ')[0] ?? '')) return call;
-      const words = ['deribit-keys', ...everywhere, ...(/ --(?:env|url) /.test(rest) ? [] : endpoint), command];
-      const isLogin = WITH_LOGIN.test(command) && !/ --(?:as|client-id|help)\b/.test(rest);
-      return `${[...words, ...(login !== null && isLogin ? [login] : [])].join(' ')}${rest}`;
-    },
-  );
-}
-
 /** Where `token`, `exec` and `auth-server` share tokens. */
 export interface TokenStoreOptions {
   readonly tokenStore?: string;

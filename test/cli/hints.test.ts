@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
-import { completeCommands } from '../../src/cli/options.js';
+import { completeCommands } from '../../src/cli/execute.js';
 import { createProgram } from '../../src/cli/program.js';
 import { COMMANDS } from '../../src/cli/run.js';
 import { cli, temporaryFolder } from '../support/cli.js';
