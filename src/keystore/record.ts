@@ -15,6 +15,18 @@ export const KEY_STATES = ['local', 'pending', 'registered', 'retired'] as const
 /** Where a key is in its life: not sent, sent and not proved, proved, or no longer used. */
 export type KeyState = (typeof KEY_STATES)[number];
 
+/** The state of a key in words that follow its name: `is not registered`. */
+export function describeState(state: KeyState): string {
+  switch (state) {
+    case 'local':
+      return 'is not registered';
+    case 'pending':
+      return 'is not completely registered';
+    default:
+      return `is ${state}`;
+  }
+}
+
 /** What a key is, whatever the exchange knows of it. Times are ISO 8601 in UTC; what does not apply is null. */
 export interface StoredKey {
   readonly name: string;

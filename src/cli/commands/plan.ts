@@ -105,7 +105,14 @@ async function begin(cx: Context, file: string, flags: PolicyFlags): Promise<Wor
 const MARKS: Readonly<Partial<Record<Action, string>>> = { stranger: '?', conflict: '!', disable: '-', replace: '±' };
 
 function show(cx: Context, result: PolicyResult): void {
-  cx.out.result(result, () => result.changes.map((change) => line(change, cx.out.style)));
+  const told = (changes: readonly Change[]) => changes.map((change) => line(change, cx.out.style));
+  cx.out.result(result, () => {
+    const { changes, applied } = result;
+    if (!applied) return told(changes);
+    const unmanaged = changes.filter(({ action }) => action === 'stranger');
+    const made = changes.filter((change) => !unmanaged.includes(change));
+    return ['applied:', ...told(made), ...(unmanaged.length === 0 ? [] : ['left as it is:', ...told(unmanaged)])];
+  });
   if (result.changes.length === 0) cx.out.note('nothing to do: everything matches the policy');
 }
 

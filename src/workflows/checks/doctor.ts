@@ -179,7 +179,7 @@ function duplicates(records: readonly KeyRecord[], selected: readonly KeyRecord[
       // a key that the exchange may accept cannot be removed from the keystore
       return record.state === 'local'
         ? notes.remark('duplicates', detail, ownCommand('remove', record.name))
-        : notes.good('duplicates', `${detail}, ${record.state} under both names`);
+        : notes.good('duplicates', detail);
     });
   });
 }

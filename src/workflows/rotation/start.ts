@@ -12,7 +12,7 @@ import {
   writeJournal,
 } from '../../keystore/journal.js';
 import { type Keystore, type LockedKey, noteOn } from '../../keystore/keystore.js';
-import type { KeyRecord } from '../../keystore/record.js';
+import { describeState, type KeyRecord } from '../../keystore/record.js';
 import { readPublicKey, requireOwnFile, storeKey } from '../../keystore/stored-keys.js';
 import { kindOf } from '../../signers/kinds.js';
 import { accountKeys, withAccount } from '../account/account.js';
@@ -30,10 +30,15 @@ function refuse(code: 'ERR_STATE' | 'ERR_UNAUTHORIZED' | 'ERR_PROOF_FAILED', mes
 export async function requireRotatable(store: Keystore, record: KeyRecord): Promise<void> {
   const { name, state } = record;
   if (state !== 'registered') {
+    const hints = {
+      local: `register it: deribit-keys register ${name} --scope <scope>`,
+      pending: `finish its registration first: deribit-keys register ${name} …`,
+      retired: 'see which keys are registered: deribit-keys list --state registered',
+    };
     refuse(
       'ERR_STATE',
-      `the key "${name}" is ${state}: only a registered key can be rotated`,
-      state === 'pending' ? `finish its registration first: deribit-keys register ${name} …` : 'see: deribit-keys list',
+      `the key "${name}" ${describeState(state)}: only a registered key can be rotated`,
+      hints[state],
     );
   }
   await requireOwnFile(store.files(name).privateKey, {

@@ -121,6 +121,14 @@ describe('A key that is missing', () => {
     expect(changing(house)).toBe(calls);
   });
 
+  it('is told to people as done, after the notes on the way', async () => {
+    const house = await openHouse();
+    const policy = 'keys:\n  - { name: fresh, scope: trade:read }\n';
+    const { stdout, stderr } = await house.asRoot('apply', write(house, policy), '--url', house.sandbox.wsUrl);
+    expect(stderr).toContain('done: create fresh');
+    expect(stdout).toMatch(/^applied:\n\+ create fresh: .*\nleft as it is:\n\? stranger /);
+  });
+
   it('is encrypted where the policy says so', async () => {
     const house = await openHouse();
     const secret = join(house.folder, 'secret');

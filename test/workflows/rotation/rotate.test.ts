@@ -106,6 +106,16 @@ test('the old key stays enabled during the grace, and goes when it is over', asy
   await expectSettled(bench, 'bot', fingerprint);
 });
 
+test('a key that is not registered is refused in words, with the command that registers it', async () => {
+  await desk.json(['generate', 'r1']);
+  const refused = await desk.fails(['rotate', 'r1']);
+  expect(refused).toMatchObject({
+    code: 'ERR_STATE',
+    message: 'the key "r1" is not registered: only a registered key can be rotated',
+    hint: expect.stringContaining('register r1 --scope'),
+  });
+});
+
 test('list and show tell of the grace of the old key, and of nothing once it is over', async () => {
   const old = await desk.register('bot');
   const { previousName, graceUntil } = await rotation(['bot', '--grace', '36h']);
