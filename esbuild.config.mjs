@@ -141,7 +141,7 @@ const options = {
   target: 'node20',
   format: 'cjs',
   minify: true,
-  lineLimit: 200,
+  lineLimit: 700,
   logLevel: 'warning',
 };
 const { metafile } = await build({
