@@ -8,7 +8,15 @@ import { type CheckedKey, checkRemote } from './engine.js';
 import { checkFile, type FileRequest, type FileView, freeName } from './file-checks.js';
 import { asFound, culpritOf, type Finding, fixOf, notesOn, ownCommand } from './finding.js';
 import { checkKey } from './key-checks.js';
-import { age, checkKeystore, type KeystoreView, placeOfRecord, registration, rotations } from './keystore-checks.js';
+import {
+  age,
+  checkKeystore,
+  duplicates,
+  type KeystoreView,
+  placeOfRecord,
+  registration,
+  rotations,
+} from './keystore-checks.js';
 
 /*
  * From any starting point to the culprit. First what needs no network: the keystore, each key's files, its record, its
@@ -99,6 +107,7 @@ export async function doctor(context: WorkflowContext, request: DoctorRequest): 
     ...selected.findings,
     ...(file?.findings ?? []),
     ...local.findings,
+    ...unread(file, clientId),
     ...(pair === null ? [] : mismatch(pair, { remote, fileOf: (name) => context.store.files(name).privateKey })),
     ...duplicates(keystore.records, selected.records),
     ...underWay.findings.filter(({ name }) => everything || selected.records.some((record) => record.name === name)),
@@ -117,7 +126,7 @@ interface Pair {
   /** The key of the keystore with that client id, and the one that is in the file. */
   readonly ofClientId: KeyRecord | null;
   readonly ofFile: KeyRecord | null;
-  /** Whether they are those of one record. */
+  /** Whether they are those of one record, and of one that logs in. */
   readonly isOnRecord: boolean;
 }
 
@@ -126,12 +135,19 @@ function pairOf(file: FileView | null, clientId: string | undefined, records: re
   const { path, fingerprint } = file;
   const ofClientId = records.filter((record) => record.clientId === clientId);
   const ofFile = records.filter((record) => record.fingerprint === fingerprint);
+  const ofBoth = ofClientId.find((record) => ofFile.includes(record)) ?? null;
   return {
     ...{ path, fingerprint, clientId },
-    ofClientId: ofClientId[0] ?? null,
-    ofFile: ofFile[0] ?? null,
-    isOnRecord: ofClientId.some((record) => ofFile.includes(record)),
+    ofClientId: ofBoth ?? ofClientId[0] ?? null,
+    ofFile: ofBoth ?? ofFile[0] ?? null,
+    isOnRecord: ofBoth !== null && ofBoth.state !== 'retired',
   };
+}
+
+/** A client id cannot be compared with a file that cannot be read, such as an encrypted one without its passphrase. */
+function unread(file: FileView | null, clientId: string | undefined): Finding[] {
+  if (file === null || file.fingerprint !== null || clientId === undefined) return [];
+  return [notesOn(null).skipped('record-matches', `not checked: whether ${clientId} is the client id of ${file.path}`)];
 }
 
 /** The command that starts from the same file and client id. */
@@ -143,13 +159,15 @@ function again(file: Pick<FileView, 'path'> | null, clientId: string | undefined
   return ownCommand('doctor', ...words);
 }
 
-/** How the records contradict a file and a client id with which no signed login worked. */
+/** How the records contradict a file and a client id that the exchange does not show to belong together. */
 function mismatch(
-  { path, fingerprint, clientId, ofClientId, ofFile, isOnRecord }: Pair,
+  { path, fingerprint, clientId, ofClientId, ofFile }: Pair,
   { remote, fileOf }: { readonly remote: readonly Finding[]; readonly fileOf: (name: string) => string },
 ): Finding[] {
-  const logsIn = remote.some(({ check, name, ok }) => check === 'login' && name === clientId && ok === true);
-  if (isOnRecord || logsIn) return [];
+  const isProved = remote.some(
+    ({ check, name, ok }) => (check === 'login' || check === 'exchange-key') && name === clientId && ok === true,
+  );
+  if (isProved || (ofClientId !== null && ofClientId === ofFile)) return [];
   const notes = notesOn(null);
   if (ofClientId !== null) {
     const { name, fingerprint: stored, signer } = ofClientId;
@@ -163,31 +181,6 @@ function mismatch(
   if (ofFile === null || ofFile.clientId === null) return [];
   const detail = `${clientId} is not the client id of the key in ${path}: that is "${ofFile.name}", on record as ${ofFile.clientId}`;
   return [notes.bad('client-id', detail, again({ path }, ofFile.clientId))];
-}
-
-/** A key that was imported under several names is one key: what happens to it under one name happens to all. */
-function duplicates(records: readonly KeyRecord[], selected: readonly KeyRecord[]): Finding[] {
-  const isLive = ({ state }: KeyRecord) => state !== 'retired';
-  const ofSelected = new Set(selected.filter(isLive).map(({ fingerprint }) => fingerprint));
-  return [...ofSelected].flatMap((fingerprint) => {
-    const same = records.filter((record) => isLive(record) && record.fingerprint === fingerprint);
-    const [kept, ...others] = same.sort(byUse);
-    if (kept === undefined) return [];
-    return others.map((record) => {
-      const detail = `the same key as "${kept.name}"`;
-      const notes = notesOn(record.name);
-      // a key that the exchange may accept cannot be removed from the keystore
-      return record.state === 'local'
-        ? notes.remark('duplicates', detail, ownCommand('remove', record.name))
-        : notes.good('duplicates', detail);
-    });
-  });
-}
-
-/** The key to keep comes first: registered, then pending; of several, the one that was made first. */
-function byUse(a: KeyRecord, b: KeyRecord): number {
-  const rank = ({ state }: KeyRecord) => (state === 'registered' ? 0 : state === 'pending' ? 1 : 2);
-  return rank(a) - rank(b) || a.createdAt.localeCompare(b.createdAt) || a.name.localeCompare(b.name);
 }
 
 /** The records that the starting points lead to, and what of them cannot be read. */

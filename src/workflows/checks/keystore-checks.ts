@@ -208,6 +208,31 @@ export function placeOfRecord(
   }
 }
 
+/** A key that was imported under several names is one key: what happens to it under one name happens to all. */
+export function duplicates(records: readonly KeyRecord[], selected: readonly KeyRecord[]): Finding[] {
+  const isLive = ({ state }: KeyRecord) => state !== 'retired';
+  const ofSelected = new Set(selected.filter(isLive).map(({ fingerprint }) => fingerprint));
+  return [...ofSelected].flatMap((fingerprint) => {
+    const same = records.filter((record) => isLive(record) && record.fingerprint === fingerprint);
+    const [kept, ...others] = same.sort(byUse);
+    if (kept === undefined) return [];
+    return others.map((record) => {
+      const detail = `the same key as "${kept.name}"`;
+      const notes = notesOn(record.name);
+      // a key that the exchange may accept cannot be removed from the keystore
+      return record.state === 'local'
+        ? notes.remark('duplicates', detail, ownCommand('remove', record.name))
+        : notes.good('duplicates', detail);
+    });
+  });
+}
+
+/** The key to keep comes first: registered, then pending; of several, the one that was made first. */
+function byUse(a: KeyRecord, b: KeyRecord): number {
+  const rank = ({ state }: KeyRecord) => (state === 'registered' ? 0 : state === 'pending' ? 1 : 2);
+  return rank(a) - rank(b) || a.createdAt.localeCompare(b.createdAt) || a.name.localeCompare(b.name);
+}
+
 /** Whether a registered key is older than it may be; nothing for any other. */
 export function age(
   record: KeyRecord,

@@ -56,6 +56,24 @@ describe('A key file and a client id given together', () => {
     expect(culprit(diagnosis)?.check).toBe('record-matches');
   });
 
+  it('do not pass where they are those of a record that is retired', async () => {
+    const house = await openHouse();
+    const [file, clientId] = [copyOf(house, 'bot'), idOf(house, 'bot')];
+    expect((await house.run('api-keys', 'remove', 'bot', '--as', 'admin', '--yes')).exitCode).toBe(0);
+    const diagnosis = await house.doctor('--file', file, '--client-id', clientId);
+    expect(culprit(diagnosis)).toMatchObject({ check: 'login', name: clientId });
+  });
+
+  it('are not said to belong together where the file cannot be opened', async () => {
+    const house = await openHouse();
+    const secret = join(house.folder, 'secret');
+    writeFileSync(secret, 'canary');
+    const file = strayKey(house);
+    expect((await house.run('import', 'stray', file, '--passphrase-file', secret)).exitCode).toBe(0);
+    const diagnosis = await house.doctor('--file', house.path('stray.pem'), '--client-id', idOf(house, 'bot'));
+    expect(finding(diagnosis, 'record-matches', null)).toMatchObject({ ok: null });
+  });
+
   it('pass where they are those of one record, and where a signed login with both works', async () => {
     const house = await openHouse();
     const file = copyOf(house, 'bot');
