@@ -171,7 +171,7 @@ function mismatch(
   const notes = notesOn(null);
   if (ofClientId !== null) {
     const { name, fingerprint: stored, signer } = ofClientId;
-    const detail = `${path} is not the key of "${name}", whose client id ${clientId} is: its fingerprint is ${fingerprint}, on record is ${stored}`;
+    const detail = `${path} is not the key of "${name}", which has the client id ${clientId}: the file has the fingerprint ${fingerprint}, "${name}" has ${stored}`;
     const fix =
       signer === null
         ? ownCommand('doctor', '--file', fileOf(name), '--client-id', clientId)
