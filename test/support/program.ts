@@ -21,7 +21,7 @@ async function writeOnce(path: string, write: (unfinished: string) => unknown): 
 
 /** The bundle of a program, made from its sources once in a run of the suite. */
 async function bundle(entryPoint: string): Promise<string> {
-  const shared = inject('bundles');
+  const shared = inject('bundles' as never);
   const outfile = join(shared, `${basename(entryPoint, '.ts')}.cjs`);
   const separate = SEPARATE.map((name) => [name, join(shared, name)] as const);
   for (const [name, path] of separate) {
