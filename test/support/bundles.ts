@@ -3,13 +3,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
 
-declare module 'vitest' {
-  export interface ProvidedContext {
-    /** A folder for the programs that tests of this run bundle. */
-    readonly bundles: string;
-  }
-}
-
 /** Called by vitest before the first test; what it returns is called after the last one. */
 export function setup(project: TestProject): () => void {
   const bundles = mkdtempSync(join(project.config.env.TMPDIR ?? tmpdir(), 'deribit-keys-bundles-'));

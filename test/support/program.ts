@@ -6,6 +6,13 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, inject } from 'vitest';
 
+declare module 'vitest' {
+  export interface ProvidedContext {
+    /** A folder for the programs that tests of this run bundle. */
+    readonly bundles: string;
+  }
+}
+
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** Packages that are loaded from their own files: with them in the bundle, every start of the program parses them. */
@@ -21,7 +28,7 @@ async function writeOnce(path: string, write: (unfinished: string) => unknown): 
 
 /** The bundle of a program, made from its sources once in a run of the suite. */
 async function bundle(entryPoint: string): Promise<string> {
-  const shared = inject('bundles' as never);
+  const shared = inject('bundles');
   const outfile = join(shared, `${basename(entryPoint, '.ts')}.cjs`);
   const separate = SEPARATE.map((name) => [name, join(shared, name)] as const);
   for (const [name, path] of separate) {
