@@ -107,7 +107,7 @@ async function settle(stage: Stage, how: Call): Promise<void> {
     // nothing to go back from, or too late for it: that is said, and the rotation can be ended
     expect([code, stderr]).toEqual([1, expect.stringMatching(/ERR_STATE/)]);
     if ((await readJournal(bench.store, 'bot')) !== null) {
-      expect(stderr).toContain('no way back');
+      expect(stderr).toContain('is already removed: the rotation cannot be aborted');
       expect((await runProgram(stage, 'rotate').ended).code).toBe(0);
     }
   } else if (journal !== null) {

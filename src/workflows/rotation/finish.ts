@@ -131,28 +131,24 @@ function requireState(shown: Pick<ApiKey, 'clientId' | 'enabled'>, clientId: str
 
 /**
  * Reverses a promotion: the old key is enabled again where it was disabled, proved to log in, and gets its name back.
- * @throws `ERR_STATE` where the old key is removed already
+ * Returns null where the old key is already removed from the exchange.
  */
-export async function goBack(work: PromotedWork, login: AccountLogin): Promise<RotationJournal> {
+export async function goBack(work: PromotedWork, login: AccountLogin): Promise<RotationJournal | null> {
   const { context, locked, journal } = work;
   const [successor, old] = [await locked.read(), await context.store.read(journal.archive)];
   const { clientId } = journal.previous;
   const audited = auditedFor(context, old);
   const by = await loginWithout(context, { login, ending: clientId, partner: successor });
-  await withAccount(context, { login: by, level: 'read_write' }, async (account) => {
+  const remains = await withAccount(context, { login: by, level: 'read_write' }, async (account) => {
     const { old: found } = await inspectKeys(context, { account, login: by, journal, successor });
-    if (found === null) {
-      throw new DeribitKeysError(
-        'ERR_STATE',
-        `the old key of "${journal.name}" is already removed: the rotation cannot be aborted`,
-        { hint: `finish the rotation with: deribit-keys rotate ${journal.name}` },
-      );
-    }
-    if (found.enabled === true) return;
+    if (found === null) return false;
+    if (found.enabled === true) return true;
     await audited('enable', async () => {
       requireState(await enableApiKey(account, { keyId: found.keyId }, protectedOptions(context)), clientId, true);
     });
+    return true;
   });
+  if (!remains) return null;
   await requireLogin(context, login, old);
   return demote(context.store, locked, journal);
 }

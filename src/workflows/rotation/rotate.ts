@@ -234,8 +234,9 @@ export async function abortRotation(
         hint: 'see what was done with: deribit-keys audit',
       });
     }
-    return underWay(name, async () => {
+    const aborted = await underWay(name, async (): Promise<Rotation | null> => {
       const aborting = await turnBack({ context, locked, journal }, login);
+      if (aborting === null) return null;
       const successor = await finishAbort({ context, locked, journal: aborting }, login);
       const old = await locked.read();
       const { clientId, fingerprint } = old;
@@ -250,10 +251,17 @@ export async function abortRotation(
         graceUntil: null,
       };
     });
+    if (aborted !== null) return aborted;
+    throw new DeribitKeysError(
+      'ERR_STATE',
+      `the old key of "${name}" is already removed: the rotation cannot be aborted`,
+      { hint: `finish the rotation with: deribit-keys rotate ${name}` },
+    );
   });
 }
 
-async function turnBack(work: RotationWork, login: () => Promise<AccountLogin>): Promise<RotationJournal> {
+/** Null where it is too late: the old key is already removed from the exchange. */
+async function turnBack(work: RotationWork, login: () => Promise<AccountLogin>): Promise<RotationJournal | null> {
   const { locked, journal } = work;
   if (journal.stage === 'aborting') return journal;
   if (journal.stage === 'promoted') return goBack({ ...work, journal: requirePromoted(journal) }, await login());

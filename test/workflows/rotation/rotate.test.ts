@@ -169,6 +169,7 @@ test('there is no way back once the old key is removed, and the rotation is then
   expect((await desk.run(['rotate', 'bot'])).exitCode).toBe(4);
   const late = await desk.run(['rotate', 'bot', '--abort']);
   expect([late.exitCode, late.error().message]).toEqual([1, expect.stringContaining('cannot be aborted')]);
+  expect(late.error().hint).toBe('finish the rotation with: deribit-keys rotate bot');
   expect(await rotation(['bot'])).toMatchObject({ state: 'done' });
   const none = await desk.run(['rotate', 'bot', '--abort']);
   expect([none.exitCode, none.error().code]).toEqual([1, 'ERR_STATE']);
