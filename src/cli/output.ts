@@ -11,8 +11,8 @@ import type { Sink } from './standard-output.js';
  *   detail   stderr   the same, only with --verbose
  *   error    stderr   `error: …` and `hint: …`; with --json one document {"error": …}
  *
- * Colour only on a terminal, and not under NO_COLOR or TERM=dumb. This module never gets the value of a secret, except for a token or a
- * key that was asked for by name.
+ * Colour only on a terminal, and not under NO_COLOR or TERM=dumb. This module never gets the value of a secret, except for
+ * a token or a key that was asked for by name.
  */
 
 export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow';

@@ -58,24 +58,9 @@ export function base64ToBytes(text: string): Uint8Array | null {
   return bytesToBase64(bytes) === base64 ? bytes : null;
 }
 
-const BASE64URL = Uint8Array.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_', (digit) =>
-  digit.charCodeAt(0),
-);
-const base64urlDigit = (bits: number): number => BASE64URL[bits & 63] ?? 0;
-
 /** `bytes` in base64url without padding (RFC 7515 §2). */
 export function bytesToBase64url(bytes: Uint8Array): string {
-  let text = '';
-  for (let i = 0; i < bytes.length; i += 3) {
-    const bits = ((bytes[i] ?? 0) << 16) | ((bytes[i + 1] ?? 0) << 8) | (bytes[i + 2] ?? 0);
-    text += String.fromCharCode(
-      base64urlDigit(bits >> 18),
-      base64urlDigit(bits >> 12),
-      base64urlDigit(bits >> 6),
-      base64urlDigit(bits),
-    );
-  }
-  return text.slice(0, Math.ceil((bytes.length * 4) / 3));
+  return bytesToBase64(bytes).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
 }
 
 /** The bytes that `text`, base64url without padding (RFC 7515 §2), stands for; null unless it is their one canonical form. */

@@ -37,7 +37,10 @@ function readSealed(path: string): Buffer {
   throw refuse(`${path} is not a backup: it is not an age file that a passphrase opens`);
 }
 
-/** Nobody should be asked for the passphrase of something else. @throws `ERR_KEY_UNREADABLE` for what is not a backup */
+/**
+ * Looks at a file before its passphrase is asked for.
+ * @throws `ERR_KEY_UNREADABLE` if it is not a backup
+ */
 export function requireBackup(path: string): void {
   readSealed(path);
 }
@@ -64,10 +67,7 @@ async function openBackup(path: string, passphrase: Secret, signal?: AbortSignal
       throw new DeribitKeysError(
         'ERR_KEY_UNREADABLE',
         `${path} is damaged: the passphrase opens it, but not all of it`,
-        {
-          cause,
-          hint: 'copy it again from where it was kept, or use an older backup',
-        },
+        { cause, hint: 'copy it again from where it was kept, or use an older backup' },
       );
     }
     throw new DeribitKeysError('ERR_PASSPHRASE_WRONG', `wrong passphrase for ${path}, or it is damaged`, {

@@ -1,7 +1,7 @@
 import { rename, rm } from 'node:fs/promises';
 import { dirname, join, posix } from 'node:path';
 import { DeribitKeysError } from '../errors.js';
-import { isText } from '../util/checks.js';
+import { isRecord, isText } from '../util/checks.js';
 import { appendLines } from './audit-log.js';
 import { makePrivateFolder, publish, statOrNull } from './files.js';
 
@@ -81,11 +81,9 @@ export async function applyStep(root: string, folder: string, step: LoggedStep):
   }
 }
 
-/** Reads the log of a change. @throws `ERR_STATE` where it is damaged */
-
 function isLoggedStep(value: unknown): value is LoggedStep {
-  if (typeof value !== 'object' || value === null) return false;
-  const { do: what, file, staged, line, from, to } = value as Record<string, unknown>;
+  if (!isRecord(value)) return false;
+  const { do: what, file, staged, line, from, to } = value;
   switch (what) {
     case 'create':
     case 'replace':
@@ -101,6 +99,7 @@ function isLoggedStep(value: unknown): value is LoggedStep {
   }
 }
 
+/** Reads the log of a change. @throws `ERR_STATE` where it is damaged */
 export function parseSteps(path: string, text: string): readonly LoggedStep[] {
   let steps: unknown;
   try {

@@ -23,8 +23,8 @@ export interface SessionOptions extends Omit<ConnectOptions, 'signal' | 'onReach
   readonly scope?: string | undefined;
   /**
    * Where sessions share one token per key, endpoint and scope: `redisTokenStore` for many hosts, `fileTokenStore` for the
-   * processes of one, `memoryTokenStore` for one process. One of them at a time logs in or refreshes, and the exchange counts all as one session (`session:deribit_keys`, unless `scope`
-   * names another). Its owner closes the store.
+   * processes of one, `memoryTokenStore` for one process. One of them at a time logs in or refreshes, and the exchange
+   * counts all as one session (`session:deribit_keys`, unless `scope` names another). Its owner closes the store.
    */
   readonly tokenStore?: TokenStore | undefined;
   /**

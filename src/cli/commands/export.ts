@@ -26,6 +26,7 @@ interface Exported {
 }
 
 const ENCRYPTABLE: readonly Format[] = ['pkcs8', 'openssh'];
+
 async function exportPublic(cx: Context, record: KeyRecord, asked: Format | undefined): Promise<Exported> {
   const { readPublicKey } = await import('../../keystore/stored-keys.js');
   const { serialisePublicKey } = await import('../../crypto/formats/index.js');

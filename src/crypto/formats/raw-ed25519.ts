@@ -83,8 +83,8 @@ export function refuseRawPublic(): Error {
 }
 
 /**
- * The private key in an input that the caller declares to be a seed: 32 bytes, or text with them in hexadecimal, base64, base64url,
- * or a JSON array; or the 64 bytes of a seed and its public key.
+ * The private key in an input that the caller declares to be a seed: 32 bytes, or text with them in hexadecimal, base64,
+ * base64url, or a JSON array; or the 64 bytes of a seed and its public key.
  * @throws ERR_KEY_UNREADABLE
  */
 export async function parseRawSeed(input: string | Uint8Array, engine: Engine): Promise<PrivateKey> {
@@ -93,8 +93,8 @@ export async function parseRawSeed(input: string | Uint8Array, engine: Engine): 
 }
 
 /**
- * What is odd about an input that the caller declares to be a seed, as a sentence; null if nothing is. Every 32 bytes are a seed,
- * so this is a warning: one seed in 32 looks like an X25519 key, and one in 16 like a public key.
+ * What is odd about an input that the caller declares to be a seed, as a sentence; null if nothing is. Every 32 bytes are
+ * a seed, so this is a warning: one seed in 32 looks like an X25519 key, and one in 16 like a public key.
  * @throws ERR_KEY_UNREADABLE
  */
 export function warnOfSeed(input: string | Uint8Array): string | null {

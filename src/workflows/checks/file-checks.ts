@@ -7,6 +7,7 @@ import type { Signer } from '../../crypto/signer.js';
 import type { Endpoint } from '../../deribit/endpoints.js';
 import { type DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import { readFileOrNull } from '../../keystore/files.js';
+import { foldName } from '../../keystore/names.js';
 import { type PermissionPolicy, readPrivateFile } from '../../keystore/permissions.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { shellWord } from '../../util/text.js';
@@ -35,7 +36,7 @@ export interface FileView {
 export interface UnmanagedKey {
   readonly file: FileView | null;
   readonly clientId: string | null;
-  /** Where the records of the file or of the client id belong; null where there are none. */
+  /** Where the records of the file or of the client id belong; null without such a record. */
   readonly endpoint: Endpoint | null;
   /** The command that checks it again, without a login. */
   readonly again: string;
@@ -107,7 +108,7 @@ async function howToEncrypt(path: string, own: string | null, { records, pathOf 
 
 /** `bot`, or with a number behind it where the keystore has a key of that name. */
 export function freeName(records: readonly KeyRecord[]): string {
-  const taken = new Set(records.map(({ name }) => name.toLowerCase()));
+  const taken = new Set(records.map(({ name }) => foldName(name)));
   for (let number = 1; ; number++) {
     const name = number === 1 ? 'bot' : `bot-${number}`;
     if (!taken.has(name)) return name;

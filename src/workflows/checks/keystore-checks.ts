@@ -113,7 +113,7 @@ function checkLeftovers(folder: string, entries: readonly string[]): Finding {
       );
 }
 
-/** Key files that files without a record: no command uses or shows them. */
+/** Key files without a record: no command uses or shows them. */
 function checkStrays(folder: string, entries: readonly string[]): Finding {
   const check = 'stray-files';
   const owned = new Set(entries.filter((entry) => entry.endsWith(RECORD)).map((entry) => foldName(baseOf(entry))));

@@ -70,13 +70,13 @@ export async function rotate(context: WorkflowContext, request: RotateRequest): 
     if (journal?.stage === 'aborting') {
       context.onNote?.('an earlier abort was interrupted: finishing it first');
       const work = { context, locked, journal };
-      await underWay(request.name, () => finishAbort(work, login));
+      await underWay(work, () => finishAbort(work, login));
       journal = null;
     }
     const fresh = journal === null;
     journal ??= await begin(context, { locked, request, login });
     const work: RotationWork = { context, locked, journal };
-    return underWay(request.name, () => goOn(work, { request, login, fresh }));
+    return underWay(work, () => goOn(work, { request, login, fresh }));
   });
 }
 
@@ -234,10 +234,11 @@ export async function abortRotation(
         hint: 'see what was done with: deribit-keys audit',
       });
     }
-    const aborted = await underWay(name, async (): Promise<Rotation | null> => {
-      const aborting = await turnBack({ context, locked, journal }, login);
+    const work: RotationWork = { context, locked, journal };
+    const aborted = await underWay(work, async (): Promise<Rotation | null> => {
+      const aborting = await turnBack(work, login);
       if (aborting === null) return null;
-      const successor = await finishAbort({ context, locked, journal: aborting }, login);
+      const successor = await finishAbort({ ...work, journal: aborting }, login);
       const old = await locked.read();
       const { clientId, fingerprint } = old;
       return {
@@ -270,12 +271,16 @@ async function turnBack(work: RotationWork, login: () => Promise<AccountLogin>):
   return aborting;
 }
 
-/** Runs a part of a rotation that has a journal: the errors say how to continue. */
-async function underWay<T>(name: string, work: () => Promise<T>): Promise<T> {
+/** Runs a part of a rotation: as long as its journal is there, errors say how to continue. */
+async function underWay<T>(
+  { context, locked: { name } }: Pick<RotationWork, 'context' | 'locked'>,
+  work: () => Promise<T>,
+): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    if (!isDeribitKeysError(error) || (error.code === 'ERR_STATE' && error.rpc !== undefined)) throw error;
+    const journal = await readJournal(context.store, name).catch(() => undefined);
+    if (!isDeribitKeysError(error) || journal === null) throw error;
     const { hint } = error;
     const next = `the rotation of "${name}" is under way: the same command continues it, deribit-keys rotate ${name} --abort undoes it`;
     throw error.with({ hint: hint === undefined ? next : `${hint}; ${next}` });

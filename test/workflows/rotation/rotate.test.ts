@@ -272,8 +272,9 @@ describe('before anything is made, it is looked at whether', () => {
     await desk.register('bot', 'trade:read');
     for (let count = 0; count < 6; count += 1) sandbox.addKey({ name: `k${count}` });
     expect(sandbox.keys()).toHaveLength(8);
-    const { message } = (await untouched('ERR_RPC')).error();
+    const { message, hint } = (await untouched('ERR_RPC')).error();
     expect(message).toContain('no room');
+    expect(hint).not.toContain('under way');
   });
 
   test('the key is enabled on the exchange', async () => {
