@@ -1,7 +1,6 @@
 import { cpSync, mkdirSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { fingerprint } from '../../../src/crypto/fingerprint.js';
 import { openKeystore } from '../../../src/keystore/keystore.js';
@@ -51,10 +50,15 @@ test('a reader of a swap whose maker died gets the complete new key', async () =
 
 test('a reader waits for a swap that another process is making', async () => {
   const { folder, other } = await halfSwapped();
-  // taking the lock ends the change; the maker holds on to the lock for a while longer
-  const making = openKeystore(folder).withLock('bot', () => sleep(100));
+  // taking the lock ends the change; the maker holds on to the lock until the reader has the new key
+  let release = () => {};
+  const held = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const making = openKeystore(folder).withLock('bot', () => held);
   const record = await openKeystore(folder).read('bot');
   expect(record.fingerprint).toBe(other.fingerprint);
+  release();
   await making;
 });
 
