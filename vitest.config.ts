@@ -2,6 +2,7 @@ import { readFileSync, statfsSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 const source = (path: string) => fileURLToPath(new URL(`./src/${path}`, import.meta.url));
 
@@ -35,6 +36,29 @@ const ISOLATED = [
   'test/signers/tpm.test.ts',
 ];
 
+/** They take longest, and wait for browsers and other processes: last, they would run while cores have nothing to do. */
+const FIRST = [
+  'test/page/chromium.test.ts',
+  'test/integrations/fleet.test.ts',
+  'test/page/firefox.test.ts',
+  'test/crypto/formats/hints.test.ts',
+  'test/integrations/token-store.test.ts',
+  'test/keystore/lock.test.ts',
+  'test/keystore/lock-processes.test.ts',
+];
+
+/** Runs FIRST before the others, which vitest sorts by the time that they took or by their size. */
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const place = ({ moduleId }: TestSpecification) => {
+      const found = FIRST.findIndex((path) => moduleId.endsWith(`/${path}`));
+      return found < 0 ? FIRST.length : found;
+    };
+    const sorted = await super.sort(files);
+    return sorted.toSorted((a, b) => place(a) - place(b));
+  }
+}
+
 export default defineConfig({
   resolve: {
     alias: {
@@ -52,6 +76,7 @@ export default defineConfig({
     env: { TMPDIR: folderOfTests() },
     globalSetup: ['test/support/bundles.ts'],
     setupFiles: ['test/support/setup.ts'],
+    sequence: { sequencer: LongestFirst },
     testTimeout: 120_000,
     hookTimeout: 120_000,
     projects: [

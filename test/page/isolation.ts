@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import axe, { type AxeResults } from 'axe-core';
 import type { Page } from 'puppeteer-core';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { chooseFile, createKey, errorIn, fill, press, type World } from './support.js';
 
 const ALL_RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
@@ -14,7 +14,7 @@ const COLOURS = ['color-contrast'];
 /** What axe finds wrong by rules or tags of rules, as `rule: element`. */
 async function violations(page: Page, rules: readonly string[]): Promise<readonly string[]> {
   // the driver evaluates it apart from the page's policy, which lets no such script in
-  await page.evaluate(axe.source);
+  if (!(await page.evaluate(() => 'axe' in window))) await page.evaluate(axe.source);
   const results = await page.evaluate(
     (tags) =>
       (window as unknown as { axe: typeof axe }).axe.run(document, { runOnly: [...tags] }) as Promise<AxeResults>,
@@ -55,6 +55,9 @@ async function everyState(page: Page, folder: string, look: (state: string) => P
 /** The tests of what the page keeps apart from: the network, the disk, and what is written into its file. */
 export const isolation = (world: World) =>
   describe('the page', () => {
+    beforeAll(() => world.closeTab());
+    afterEach(() => world.closeTab());
+
     it('asks the network for nothing, stores nothing, has no fault that axe finds and fits 320 pixels in any state', async () => {
       const { page, folder, name } = world;
       // axe judges the page's own elements and colours: one browser proves it

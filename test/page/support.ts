@@ -63,7 +63,7 @@ export async function buildPage(file: string): Promise<void> {
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
 }
 
-/** A page of one browser, open on the file that the build makes; new for each test. */
+/** A page of one browser, open on the file that the build makes; loaded anew for each test, in the same tab. */
 export interface World {
   readonly name: BrowserName;
   /** A folder for the files of a test; the browser saves there, too. */
@@ -73,6 +73,8 @@ export interface World {
   readonly page: Page;
   /** Everything that the page asked the network for, but the file itself. */
   readonly requests: readonly string[];
+  /** Lets the next test begin in a new tab: called by tests that change more than the page. */
+  readonly closeTab: () => Promise<void>;
 }
 
 /** Declares tests that share one browser, where it is installed; says so where it is not. */
@@ -100,26 +102,31 @@ function worldOf(name: BrowserName, path: string): World {
       if (page === undefined) throw new Error('no page is open');
       return page;
     },
+    async closeTab() {
+      await page?.close();
+      page = undefined;
+    },
   };
+  const address = () => pathToFileURL(world.file).href;
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), 'deribit-keys-page-'));
     await buildPage(world.file);
     browser = await launch(name, path, folder);
   }, 2 * WAIT_MS);
-  beforeEach(async () => {
-    const address = pathToFileURL(world.file).href;
+  const openTab = async () => {
     page = await browser?.newPage();
     world.page.setDefaultTimeout(WAIT_MS);
     world.page.on('dialog', (dialog) => void dialog.accept());
     world.page.on('request', (request) => {
       // a blob is a file that the user saves; Firefox draws the dots of a password in a font of its own, from a data: URL
-      if (request.url() !== address && !/^(blob|data):/.test(request.url())) requests.push(request.url());
+      if (request.url() !== address() && !/^(blob|data):/.test(request.url())) requests.push(request.url());
     });
-    await world.page.goto(address);
+  };
+  beforeEach(async () => {
+    if (page === undefined) await openTab();
+    await world.page.goto(address());
   }, 2 * WAIT_MS);
-  afterEach(async () => {
-    await page?.close();
-    page = undefined;
+  afterEach(() => {
     requests.length = 0;
   });
   afterAll(async () => {
@@ -146,12 +153,19 @@ export async function waitForText(page: Page, selector: string, pattern: RegExp)
 
 /** Types `text` into a field in place of what is there. */
 export async function fill(page: Page, selector: string, text: string): Promise<void> {
-  await page.locator(selector).fill(text);
+  const field = await page.waitForSelector(selector, { visible: true });
+  await field?.evaluate((element, typed) => {
+    (element as HTMLInputElement).focus();
+    (element as HTMLInputElement).select();
+    // as a user's own input, which the page hears of
+    document.execCommand(typed === '' ? 'delete' : 'insertText', false, typed);
+  }, text);
 }
 
 /** Clicks what `selector` finds, once it is there to be clicked. */
 export async function press(page: Page, selector: string): Promise<void> {
-  await page.locator(selector).click();
+  const element = await page.waitForSelector(`${selector}:not(:disabled)`, { visible: true });
+  await element?.click();
 }
 
 /** Chooses a file in one of the fields for key files, and waits until it was read. */
