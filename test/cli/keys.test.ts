@@ -1,7 +1,19 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type CliOptions, cli, temporaryFolder } from '../support/cli.js';
 import { canRun } from '../support/program.js';
 
@@ -403,11 +415,21 @@ describe('import', () => {
 });
 
 describe('export', () => {
-  beforeEach(async () => {
-    await json(['generate', 'bot']);
-    await json(['generate', 'safe', '--encrypt', '--passphrase-file', secret]);
-    await json(['generate', 'rsa', '--type', 'rsa', '--bits', '2048']);
+  // each test gets a copy of one keystore: encrypting a key and making an RSA key take long
+  let made: string;
+  beforeAll(async () => {
+    made = mkdtempSync(join(tmpdir(), 'deribit-keys-test-'));
+    const env = { DERIBIT_KEYS_DIR: made };
+    for (const [argv, passphrase] of [
+      [['generate', 'bot'], undefined],
+      [['generate', 'safe', '--encrypt'], 'correct horse'],
+      [['generate', 'rsa', '--type', 'rsa', '--bits', '2048'], undefined],
+    ] as const) {
+      expect(await cli(argv, { env: { ...env, DERIBIT_KEYS_PASSPHRASE: passphrase } })).toMatchObject({ exitCode: 0 });
+    }
   });
+  afterAll(() => rmSync(made, { recursive: true, force: true }));
+  beforeEach(() => cpSync(made, keysDir, { recursive: true }));
 
   it('exports public keys without asking', async () => {
     const publicPem = readFileSync(join(keysDir, 'bot.pub.pem'), 'utf8');

@@ -1,7 +1,8 @@
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { splitCommand } from '../../src/cli/secret-readers.js';
 import { SECRETS } from '../../src/cli/secret-sources.js';
 import { type Sandbox, startSandbox } from '../../src/sandbox/index.js';
@@ -16,6 +17,23 @@ beforeEach(() => {
 
 const run = (argv: readonly string[], options: CliOptions = {}) =>
   cli(argv, { ...options, env: { ...env, ...options.env } });
+
+/** Keystores with encrypted keys in them, made once: each test gets copies, since encrypting a key takes long. */
+let made: string;
+beforeAll(async () => {
+  made = mkdtempSync(join(tmpdir(), 'deribit-keys-test-'));
+  for (const [folderOfKeys, name, passphrase] of [
+    ['bot', 'bot', 'horse'],
+    ['two', 'maker', 'passphrase of maker'],
+    ['two', 'taker', 'passphrase of taker'],
+  ] as const) {
+    const variables = { DERIBIT_KEYS_DIR: join(made, folderOfKeys), DERIBIT_KEYS_PASSPHRASE: passphrase };
+    expect((await cli(['generate', name], { env: variables })).exitCode).toBe(0);
+  }
+});
+afterAll(() => rmSync(made, { recursive: true, force: true }));
+/** Puts the key bot, whose passphrase is horse, or the keys maker and taker into the keystore of this test. */
+const useKeys = (which: 'bot' | 'two') => cpSync(join(made, which), env.DERIBIT_KEYS_DIR ?? '', { recursive: true });
 const file = (name: string, content: string | Uint8Array, mode = 0o600) => {
   const path = join(folder, name);
   writeFileSync(path, content, { mode });
@@ -76,12 +94,11 @@ describe('a passphrase that is given', () => {
   });
 
   it('to import --no-encrypt may open the input', async () => {
-    const passphrase = file('p', 'horse');
-    await run(['generate', 'other', '--passphrase-file', passphrase]);
-    const input = join(env.DERIBIT_KEYS_DIR ?? '', 'other.pem');
-    const imported = await run(['import', 'bot', input, '--no-encrypt', '--passphrase-file', passphrase]);
-    expect(imported).toMatchObject({ exitCode: 0, stderr: 'note: the same key is stored as other\n' });
-    expect(isEncrypted('bot')).toBe(false);
+    useKeys('bot');
+    const input = join(env.DERIBIT_KEYS_DIR ?? '', 'bot.pem');
+    const imported = await run(['import', 'open', input, '--no-encrypt', '--passphrase-file', file('p', 'horse')]);
+    expect(imported).toMatchObject({ exitCode: 0, stderr: 'note: the same key is stored as bot\n' });
+    expect(isEncrypted('open')).toBe(false);
   });
 
   it.each([
@@ -90,7 +107,7 @@ describe('a passphrase that is given', () => {
     ['PASSPHRASE=horse', /^hint: the passphrase that was given is a line "NAME=value"/m],
     ['cow', /^hint: check the passphrase/m],
   ])('that is wrong is described where it was spoilt on its way: %j', async (text, hint) => {
-    await run(['generate', 'bot'], { env: { DERIBIT_KEYS_PASSPHRASE: 'horse' } });
+    useKeys('bot');
     for (const refused of [
       await sign('bot', '--passphrase-file', file('p', text)),
       await run(['sign', 'bot', '--client-id', 'x'], { env: { DERIBIT_KEYS_PASSPHRASE: text } }),
@@ -122,9 +139,7 @@ describe('a passphrase that is given', () => {
 });
 
 describe('--passphrase-command', () => {
-  beforeEach(async () => {
-    await run(['generate', 'bot'], { env: { DERIBIT_KEYS_PASSPHRASE: 'horse' } });
-  });
+  beforeEach(() => useKeys('bot'));
 
   it('gets the name of the key as its last argument, and no secret of ours in its environment', async () => {
     const seen = join(folder, 'seen');
@@ -236,9 +251,9 @@ describe('keys with different passphrases', () => {
       DERIBIT_CLIENT_ID: sandbox.clientId,
       DERIBIT_CLIENT_SECRET: sandbox.clientSecret,
     };
+    useKeys('two');
     for (const name of names) {
       file(name, `passphrase of ${name}\n`);
-      await run(['generate', name, '--passphrase-dir', folder]);
       const registered = await run(['register', name, '--scope', 'trade:read'], {
         env: { ...account, CREDENTIALS_DIRECTORY: folder },
       });

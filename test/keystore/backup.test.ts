@@ -1,17 +1,28 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Decrypter, Encrypter } from 'age-encryption';
 import fc from 'fast-check';
 import { createTar } from 'nanotar';
-import { describe, expect, it, vi } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { Secret } from '../../src/crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../src/errors.js';
 import { readAudit } from '../../src/keystore/audit-log.js';
 import { writeBackup } from '../../src/keystore/backup.js';
-import type { Keystore } from '../../src/keystore/keystore.js';
+import { type Keystore, openKeystore } from '../../src/keystore/keystore.js';
 import { restoreBackup } from '../../src/keystore/restore.js';
 import { generate, retireKey, storePublicKey } from '../../src/keystore/stored-keys.js';
+import { afterFile } from '../support/after-test.js';
 import { cli, temporaryFolder } from '../support/cli.js';
 import { codeOf, errorOf } from '../support/outcomes.js';
 import { propertyRuns } from '../support/property-runs.js';
@@ -42,6 +53,18 @@ async function forge(files: Readonly<Record<string, string>> | Uint8Array, passp
   writeFileSync(path, await encrypter.encrypt(tar));
   return path;
 }
+
+/** A keystore with three keys, and its backup, made once for the tests that only read them. */
+let backedUp: { readonly store: Keystore; readonly path: string };
+beforeAll(async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'deribit-keys-test-'));
+  afterFile(() => rmSync(folder, { recursive: true, force: true }));
+  const store = openKeystore(join(folder, 'keys'));
+  for (const name of ['one', 'two', 'three']) await addKey(store, name);
+  const path = join(folder, 'keys.age');
+  expect(await writeBackup(store, { path, passphrase: PASSPHRASE })).toBe(3);
+  backedUp = { store, path };
+});
 
 describe('a backup', () => {
   it('brings everything back as it was: keys, records, what was retired', async () => {
@@ -94,15 +117,12 @@ describe('a backup', () => {
   it.skipIf(
     spawnSync('age', ['--version']).error !== undefined || spawnSync('script', ['--version']).error !== undefined,
   )('is opened by age and tar, without this program (needs age and script)', async () => {
-    const store = newStore();
-    await addKey(store, 'bot');
-    const path = backupPath();
-    await writeBackup(store, { path, passphrase: PASSPHRASE });
+    const { store, path } = backedUp;
     const folder = temporaryFolder();
     const tar = join(folder, 'keys.tar');
     spawnSync('script', ['-qec', `age -d -o ${tar} ${path}`, '/dev/null'], { input: `${PASSPHRASE.reveal()}\n` });
     execFileSync('tar', ['-xf', tar, '-C', folder]);
-    for (const file of filesOfKey('bot')) {
+    for (const file of ['one', 'two', 'three'].flatMap(filesOfKey)) {
       expect(readFileSync(join(folder, file))).toEqual(readFileSync(join(store.folder, file)));
       expect(statSync(join(folder, file)).mode & 0o777).toBe(0o600);
     }
@@ -296,10 +316,7 @@ describe('restoring', () => {
 
 describe('restoring single keys', () => {
   it('restores those that are named and nothing else', async () => {
-    const store = newStore();
-    for (const name of ['one', 'two', 'three']) await addKey(store, name);
-    const path = backupPath();
-    await writeBackup(store, { path, passphrase: PASSPHRASE });
+    const { store, path } = backedUp;
     const other = newStore();
     await addKey(other, 'one');
     expect(await restoreBackup(other, { path, passphrase: PASSPHRASE, names: ['two', 'two'] })).toEqual(['two']);
@@ -310,13 +327,13 @@ describe('restoring single keys', () => {
   });
 
   it('refuses a name that the backup does not hold, and says which it holds', async () => {
-    const store = newStore();
-    await addKey(store, 'one');
-    const path = backupPath();
-    await writeBackup(store, { path, passphrase: PASSPHRASE });
+    const { path } = backedUp;
     const other = newStore();
     const error = await errorOf(restoreBackup(other, { path, passphrase: PASSPHRASE, names: ['One', 'one'] }));
-    expect(error).toMatchObject({ code: 'ERR_NO_SUCH_NAME', hint: expect.stringContaining('it holds: one') });
+    expect(error).toMatchObject({
+      code: 'ERR_NO_SUCH_NAME',
+      hint: expect.stringContaining('it holds: one, three, two'),
+    });
     expect(await other.list()).toEqual({ records: [], damaged: [] });
   });
 
@@ -334,7 +351,8 @@ describe('restoring single keys', () => {
     const taken = await cli(['restore', path, '--json', '--keys-dir', other.folder], { env });
     expect(taken.error().hint).toMatch(/deribit-keys .*restore \S+ one\n.*--keys-dir <new folder>$/s);
     const wrong = { DERIBIT_KEYS_BACKUP_PASSPHRASE: 'wrong-horse' };
-    const refused = await cli(['restore', path, 'one', '--json', '--keys-dir', other.folder], { env: wrong });
+    const cheap = await forge({});
+    const refused = await cli(['restore', cheap, 'one', '--json', '--keys-dir', other.folder], { env: wrong });
     expect(refused.error()).toMatchObject({
       code: 'ERR_PASSPHRASE_WRONG',
       hint: expect.stringContaining('--backup-passphrase-file'),
@@ -360,10 +378,7 @@ describe('restoring single keys', () => {
 
 describe('the passphrase of a backup', () => {
   it('does not keep an interrupted process waiting', async () => {
-    const store = newStore();
-    await addKey(store, 'one');
-    const path = backupPath();
-    await writeBackup(store, { path, passphrase: PASSPHRASE });
+    const { store, path } = backedUp;
     const abort = new AbortController();
     const restoring = codeOf(
       restoreBackup(newStore(), { path, passphrase: new Secret('another'), signal: abort.signal }),
@@ -376,13 +391,14 @@ describe('the passphrase of a backup', () => {
   });
 
   it('is tried as age itself does, both ways', async () => {
-    const store = newStore();
-    await addKey(store, 'one');
-    const path = backupPath();
-    await writeBackup(store, { path, passphrase: PASSPHRASE });
+    const { path } = backedUp;
     const decrypter = new Decrypter();
     decrypter.addPassphrase(PASSPHRASE.reveal());
     const tar = await decrypter.decrypt(readFileSync(path));
-    expect(await restoreBackup(newStore(), { path: await forge(tar), passphrase: PASSPHRASE })).toEqual(['one']);
+    expect(await restoreBackup(newStore(), { path: await forge(tar), passphrase: PASSPHRASE })).toEqual([
+      'one',
+      'three',
+      'two',
+    ]);
   });
 });

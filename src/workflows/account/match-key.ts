@@ -22,9 +22,15 @@ interface Comparison {
   readonly differences: readonly string[];
 }
 
+/** The public keys that were shown, since each key of a list is compared with every record. */
+const shownKeys = new WeakMap<ApiKey, Promise<PublicKey | null>>();
+
 /** The public key that the exchange shows, or null. Its text may have other newlines than ours: compare keys. */
-async function shownKey({ publicKey }: ApiKey): Promise<PublicKey | null> {
-  return publicKey === null ? null : parsePublicKey(publicKey).catch(() => null);
+async function shownKey(apiKey: ApiKey): Promise<PublicKey | null> {
+  if (apiKey.publicKey === null) return null;
+  const shown = shownKeys.get(apiKey) ?? parsePublicKey(apiKey.publicKey).catch(() => null);
+  shownKeys.set(apiKey, shown);
+  return shown;
 }
 
 /** Compares what the exchange recorded with the local public key. */

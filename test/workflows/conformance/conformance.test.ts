@@ -1,9 +1,23 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type Sandbox, startSandbox } from '../../../src/sandbox/index.js';
 import type { checkConformance } from '../../../src/workflows/conformance/conformance.js';
+import { afterFile } from '../../support/after-test.js';
 import { cli, temporaryFolder } from '../../support/cli.js';
+import { engine } from '../../support/engine.js';
+
+// Each run makes an RSA key of 2048 bits, for an exchange that has no other: one such key serves them all.
+beforeAll(() => {
+  const generate = engine.generateRsaPkcs8;
+  let key: ReturnType<typeof generate> | undefined;
+  const generating = vi.spyOn(engine, 'generateRsaPkcs8').mockImplementation(async (bits) => {
+    expect(bits).toBe(2048);
+    key ??= generate(bits);
+    return (await key).slice();
+  });
+  afterFile(() => generating.mockRestore());
+});
 
 let sandbox: Sandbox;
 afterEach(() => sandbox.close());
