@@ -8,6 +8,7 @@ import { engine as native } from '../../src/crypto/engine/native.js';
 import { engine as portable } from '../../src/crypto/engine/portable.js';
 import { generateKeyPair } from '../../src/crypto/generate.js';
 import type { PrivateKey } from '../../src/crypto/keys.js';
+import { loadPkcs8Pem } from '../../src/crypto/pem.js';
 import type { DeribitKeysError, ErrorCode } from '../../src/errors.js';
 import { errorOf } from '../support/outcomes.js';
 
@@ -33,9 +34,21 @@ export async function failure(code: ErrorCode, run: () => unknown): Promise<Deri
 
 const rsaKeys = new Map<number, Promise<PrivateKey>>();
 
-/** An RSA key that tests share to which any will do: the same one in all files of a worker, since making one takes long. */
+/** A key file that another tool made; see `test/vectors/README.md`. */
+export function keyFile(name: string): Uint8Array {
+  return new Uint8Array(readFileSync(new URL(`../vectors/keys/${name}`, import.meta.url)));
+}
+
+/**
+ * An RSA key that tests share to which any will do: the same one in all files of a worker, and stored for the longer ones,
+ * since making one takes long.
+ */
 export function rsaKey(bits: 2048 | 3072 | 4096 = 2048): Promise<PrivateKey> {
-  const key = rsaKeys.get(bits) ?? generateKeyPair({ type: 'rsa', bits }, native);
+  const make = () =>
+    bits === 2048
+      ? generateKeyPair({ type: 'rsa', bits }, native)
+      : loadPkcs8Pem(new TextDecoder().decode(keyFile(`rsa-${bits}.pem`)), native);
+  const key = rsaKeys.get(bits) ?? make();
   rsaKeys.set(bits, key);
   return key;
 }
