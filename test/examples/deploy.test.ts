@@ -133,6 +133,7 @@ describe.skipIf(!hasFixture)('the Kubernetes objects', () => {
       noEmit: true,
       skipLibCheck: true,
       types: [],
+      lib: ['lib.es2022.d.ts'],
       target: ts.ScriptTarget.ES2022,
       module: ts.ModuleKind.ESNext,
       moduleResolution: ts.ModuleResolutionKind.Bundler,
@@ -148,12 +149,12 @@ describe.skipIf(!hasFixture)('the Kubernetes objects', () => {
   }
 
   test('have no field that the API does not know', () => {
-    expect(typeErrors(objects)).toEqual([]);
     const [, deployment] = objects;
     const wrong = JSON.parse(
       JSON.stringify(deployment).replace('"readOnlyRootFilesystem"', '"readonlyRoot"'),
     ) as unknown;
-    expect(typeErrors([wrong as KubernetesObject]).join()).toContain('readonlyRoot');
+    // only the last one, which is there to be found
+    expect(typeErrors([...objects, wrong as KubernetesObject])).toEqual([expect.stringContaining('readonlyRoot')]);
   });
 
   test('mount each secret for the group of the pod only, and run without rights', () => {
