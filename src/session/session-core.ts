@@ -101,7 +101,7 @@ export abstract class SessionCore implements Session {
   }
 
   async request<T = unknown>(method: string, given: Params = {}, options: SessionRequestOptions = {}): Promise<T> {
-    const caller = callerFrames();
+    const caller = rememberCaller();
     try {
       const { params } = checkRequest(given, defined(requireObject('the options of a request', options ?? {})));
       refuseOwnMethods(method);
@@ -222,27 +222,24 @@ function notAListener(): DeribitKeysError {
   return usageError('the listener is not a function', 'give a function');
 }
 
-/** The frames of whoever called the session, for the errors that come out of a timer or a socket later. */
-export function callerFrames(): string {
-  const holder: { stack?: string } = {};
-  if (typeof Error.captureStackTrace === 'function') Error.captureStackTrace(holder, callerFrames);
-  else holder.stack = new Error().stack ?? '';
-  const lines = (holder.stack ?? '').split('\n');
-  // the first is the session's own method
-  return lines
-    .filter((line) => /^\s+at |@/.test(line))
-    .slice(1)
-    .join('\n');
+/** Remembers who calls the session, for errors that come out of a timer or a socket later. The stack is written only when it is read. */
+export function rememberCaller(): { readonly stack?: string } {
+  if (typeof Error.captureStackTrace !== 'function') return new Error();
+  const caller: { stack?: string } = {};
+  Error.captureStackTrace(caller, rememberCaller);
+  return caller;
 }
 
 const withCaller = new WeakSet<Error>();
 
-/** Adds the caller's frames to the stack of `error`, once. */
-export function withFrames(error: unknown, frames: string): unknown {
-  if (!(error instanceof DeribitKeysError) || frames === '' || withCaller.has(error)) return error;
+/** Adds the frames of `caller` to the stack of `error`, once. */
+export function withFrames(error: unknown, { stack: frames = '' }: { readonly stack?: string }): unknown {
+  if (!(error instanceof DeribitKeysError) || withCaller.has(error)) return error;
   withCaller.add(error);
+  const lines = frames.split('\n').filter((line) => /^\s+at |@/.test(line));
+  // the first is the session's own method
+  const [first, ...rest] = lines.slice(1);
   const { stack = '' } = error;
-  const [first = ''] = frames.split('\n');
-  if (!stack.includes(first)) error.stack = `${stack}\n${frames}`;
+  if (first !== undefined && !stack.includes(first)) error.stack = [stack, first, ...rest].join('\n');
   return error;
 }

@@ -11,7 +11,7 @@ import type { LoginReason } from './events.js';
 import { endOf, isCut, isFinal, isSpentToken, notConnected, uselessLogin } from './failures.js';
 import { type Attempt, RequestQueue, timeoutToSend } from './requests.js';
 import type { AccessToken } from './session.js';
-import { callerFrames, type SessionContext, SessionCore, withFrames } from './session-core.js';
+import { rememberCaller, type SessionContext, SessionCore, withFrames } from './session-core.js';
 import { type ChannelListener, Subscriptions } from './subscriptions.js';
 import { Cancellation, pause } from './time.js';
 
@@ -70,7 +70,7 @@ export class WebSocketSession extends SessionCore {
   }
 
   async subscribe(channels: string | readonly string[], listener: ChannelListener): Promise<() => Promise<void>> {
-    const caller = callerFrames();
+    const caller = rememberCaller();
     const given = typeof channels === 'string' ? [channels] : channels;
     const areNames = Array.isArray(given) && given.every((name) => typeof name === 'string' && name !== '');
     if (typeof listener !== 'function' || !areNames) {

@@ -1,5 +1,6 @@
 // 500 sessions of one process come back after a restart of the exchange, beside as many bare ws clients that each sign
 // with bare crypto.sign, send the same login and read its answer. Counted is the CPU time of the process that holds them.
+// The sessions share the token of their key, which is how Deribit lets one key have so many; or each logs in as well.
 // And: how long a login takes after the connection is open, where every answer is 50 ms late.
 import { fork } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
@@ -9,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { median, row } from './measure.mjs';
 
 const SESSIONS = 500;
+const CONTENDERS = ['sharing', 'alone', 'bare'];
 const ROUNDS = 5;
 const WARM_UPS = 2;
 /** Until everything that belongs to coming back is done. */
@@ -48,11 +50,12 @@ async function reconnects() {
   const rounds = [];
   for (let round = 0; round < ROUNDS; round += 1) {
     const results = {};
-    for (const name of round % 2 === 0 ? ['ours', 'bare'] : ['bare', 'ours']) {
-      const [exchange, contender] = [start('exchange'), start(name)];
+    for (const name of round % 2 === 0 ? CONTENDERS : [...CONTENDERS].reverse()) {
+      const [exchange, contender] = [start('exchange'), start(name === 'bare' ? 'bare' : 'ours')];
       try {
         const { wsUrl, clientId } = await exchange.ask({ do: 'start', publicKey });
-        results[name] = await restart(exchange, contender, { url: wsUrl, clientId, privateKey });
+        const setUp = { url: wsUrl, clientId, privateKey, sharesToken: name === 'sharing' };
+        results[name] = await restart(exchange, contender, setUp);
       } finally {
         contender.stop();
         exchange.stop();
@@ -60,18 +63,23 @@ async function reconnects() {
     }
     rounds.push(results);
   }
+  const back = `${SESSIONS} sessions back after a restart`;
   return [
-    reconnectRow(rounds, 'last', `${SESSIONS} sessions back after a restart: CPU`, { atMost: 1.5 }),
-    reconnectRow(rounds, 'first', 'the same after the first restart, while code is still being compiled', null),
+    reconnectRow(rounds, 'sharing', 'last', `${back}, sharing a token: CPU`, { atMost: 1.1 }),
+    reconnectRow(rounds, 'sharing', 'first', 'the same after the first restart, while code is being compiled', {
+      atMost: 1.3,
+    }),
+    reconnectRow(rounds, 'alone', 'last', `${back}, each with its own login: CPU`, { atMost: 1.5 }),
+    reconnectRow(rounds, 'alone', 'first', 'the same after the first restart, while code is being compiled', null),
   ];
 }
 
-function reconnectRow(rounds, which, what, bound) {
+function reconnectRow(rounds, contender, which, what, bound) {
   const of = (name, figure) => median(rounds.map((results) => results[name][which][figure]));
   const show = (name) =>
     `${(of(name, 'cpuMs') / SESSIONS).toFixed(2)} ms CPU each, ${Math.round(of(name, 'tookMs'))} ms, peak ${Math.round(of(name, 'peakMiB'))} MiB`;
-  const ratio = median(rounds.map(({ ours, bare }) => ours[which].cpuMs / bare[which].cpuMs));
-  return row(what, ratio, bound, `${show('ours')} : ${show('bare')}`);
+  const ratio = median(rounds.map((results) => results[contender][which].cpuMs / results.bare[which].cpuMs));
+  return row(what, ratio, bound, `${show(contender)} : ${show('bare')}`);
 }
 
 const DELAY_MS = 50;

@@ -1,16 +1,18 @@
 // Sessions of a fleet.
 
 import { openWebSocket } from '../../../dist/deribit/websocket-transport.js';
-import { loadSigner, openFleet, openSession } from '../../../dist/index.js';
+import { loadSigner, memoryTokenStore, openFleet, openSession } from '../../../dist/index.js';
 import { meter } from './meter.mjs';
 
 const LOGINS = 15;
 let fleet;
 
-async function open({ url, clientId, privateKey, sessions }) {
+async function open({ url, clientId, privateKey, sessions, sharesToken }) {
   const signer = await loadSigner({ pem: privateKey });
   const startMs = performance.now();
-  fleet = openFleet({ maxConnections: sessions, maxSessionsPerKey: sessions, connectsAtOnce: 64, rate: null });
+  const tokenStore = sharesToken ? memoryTokenStore() : undefined;
+  const most = { maxConnections: sessions, maxSessionsPerKey: sessions, connectsAtOnce: 64, rate: null };
+  fleet = openFleet({ ...most, tokenStore });
   await Promise.all(Array.from({ length: sessions }, () => fleet.openSession({ url, clientId, signer })));
   return { openedMs: performance.now() - startMs };
 }
