@@ -10,9 +10,9 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { Pool } from 'undici';
-import { median, row } from './measure.mjs';
+import { median, roundsOf, row } from './measure.mjs';
 
-const ROUNDS = 7;
+const ROUNDS = roundsOf(7);
 const REQUESTS = 5_000;
 const MANY_REQUESTS = Number(process.env.REQUESTS ?? 200_000);
 const AT_ONCE = 32;

@@ -7,11 +7,11 @@ import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { median, row } from './measure.mjs';
+import { median, roundsOf, row } from './measure.mjs';
 
-const SESSIONS = 500;
+const SESSIONS = Number(process.env.SESSIONS ?? 500);
 const CONTENDERS = ['sharing', 'alone', 'bare'];
-const ROUNDS = 5;
+const ROUNDS = roundsOf(5);
 const WARM_UPS = 2;
 /** Until everything that belongs to coming back is done. */
 const SETTLE_MS = 5_500;

@@ -13,13 +13,15 @@ const ENTRY = `
 export { fingerprint } from './src/crypto/fingerprint.ts';
 export { parsePublicKey } from './src/crypto/formats/index.ts';
 export { Secret } from './src/crypto/secret.ts';
-export { restoreBackup, writeBackup } from './src/keystore/backup.ts';
+export { localSigner } from './src/crypto/signer.ts';
+export { ExchangeClock } from './src/deribit/clock.ts';
+export { writeBackup } from './src/keystore/backup.ts';
 export { openKeystore } from './src/keystore/keystore.ts';
 export { openPrivateKey } from './src/keystore/open-key.ts';
 export { localRecord, serialiseRecord } from './src/keystore/record.ts';
+export { restoreBackup } from './src/keystore/restore.ts';
 export { readPublicKey } from './src/keystore/stored-keys.ts';
 export { doctor } from './src/workflows/checks/doctor.ts';
-export { createContext, openKeystore as openForLibrary } from './src/workflows/library.ts';
 `;
 
 async function load(folder) {
@@ -77,7 +79,14 @@ async function timesOf(keys, folder, count) {
     }
   });
   await measure('doctor --offline', async () => {
-    const context = keys.createContext({ keystore: keys.openForLibrary({ dir: store.folder }) });
+    const nowMs = Date.now;
+    const context = {
+      store,
+      nowMs,
+      clock: new keys.ExchangeClock({ nowMs, monotonicMs: () => performance.now() }),
+      signerOf: async (record) => keys.localSigner(await keys.openPrivateKey(store, record)),
+      onNote() {},
+    };
     const request = { names: [], login: async () => null, target: {}, maxAgeMs: 1e12, offline: true };
     const { ok, findings } = await keys.doctor(context, request);
     if (!ok || findings.length < count)

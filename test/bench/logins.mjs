@@ -4,10 +4,10 @@ import { generateKeyPairSync, sign, verify } from 'node:crypto';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import WebSocket from 'ws';
-import { row } from './measure.mjs';
+import { roundsOf, row } from './measure.mjs';
 
 const LOGINS = 6000;
-const ROUNDS = 5;
+const ROUNDS = roundsOf(5);
 const host = fileURLToPath(new URL('./sandbox-process.mjs', import.meta.url));
 
 function verifiesPerSecond({ privateKey, publicKey }) {

@@ -1,5 +1,8 @@
 // Rounds of two or more contenders in turn, so that what else the machine does strikes them alike.
 
+/** How many rounds: `ROUNDS=1` only shows that a bench runs. */
+export const roundsOf = (usual) => Number(process.env.ROUNDS ?? usual);
+
 const median = (numbers) => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)];
 
 /** Nanoseconds of one call, over `calls` calls in a row. */
@@ -13,7 +16,7 @@ async function timeOf(work, calls) {
  * How fast `ours` is beside `bare`: the median over rounds of bare's time divided by ours (1: as fast).
  * A contender is an async function; `sync` ones are wrapped by the caller.
  */
-export async function speedRatio(ours, bare, { calls, rounds = 15 }) {
+export async function speedRatio(ours, bare, { calls, rounds = roundsOf(15) }) {
   await timeOf(ours, calls);
   await timeOf(bare, calls);
   const ratios = [];

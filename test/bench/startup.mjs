@@ -4,10 +4,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { median, row } from './measure.mjs';
+import { median, roundsOf, row } from './measure.mjs';
 
 const program = fileURLToPath(new URL('../../dist/bin/deribit-keys.cjs', import.meta.url));
-const ROUNDS = 25;
+const ROUNDS = roundsOf(60);
 const COMMANDS = {
   '--version': { words: ['--version'], atMost: 1.05 },
   '--help': { words: ['--help'], atMost: 1.35 },
