@@ -183,15 +183,8 @@ describe('any mutation of any file is refused with a reason or read as a valid k
   const all = files.map(([, bytes]) => bytes);
 
   // What a mutated file asks of a derivation is bounded by the caps; the derivation itself is not what is tested here.
-  // Nor are primes: those that a mutation left alone are tested once.
-  const primes = new Map<bigint, Promise<boolean>>();
   const cheap: Engine = {
     ...native,
-    isProbablePrime(candidate) {
-      const answer = primes.get(candidate) ?? native.isProbablePrime(candidate);
-      primes.set(candidate, answer);
-      return answer;
-    },
     pbkdf2: (password, parameters) =>
       native.pbkdf2(password, { ...parameters, iterations: Math.min(parameters.iterations, 1_000) }),
     scrypt: (password, parameters) =>

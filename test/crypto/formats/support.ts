@@ -4,15 +4,11 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import { engine as native } from '../../../src/crypto/engine/native.js';
-import { engine as portable } from '../../../src/crypto/engine/portable.js';
 import type { ErrorCode } from '../../../src/errors.js';
 import { afterFile } from '../../support/after-test.js';
 import { errorOf } from '../../support/outcomes.js';
 
-/** Both engines, for `describe.each`. */
-export const ENGINES = [native, portable];
-export { native, portable };
+export { ENGINES, native, portable } from '../support.js';
 
 /** A folder that is deleted after the last test of the file. */
 export function temporaryFolder(): string {
