@@ -115,6 +115,56 @@ describe('a hint of the program', () => {
   });
 });
 
+describe('a command of another program in a hint', () => {
+  /** The tests that follow the hints with it, by program. */
+  const FOLLOWED: Readonly<Record<string, string>> = {
+    age: 'crypto/formats/hints.test.ts',
+    chmod: 'workflows/checks/planted.test.ts',
+    chown: 'workflows/checks/planted.test.ts',
+    dropbearconvert: 'crypto/formats/hints.test.ts',
+    gpg: 'crypto/formats/hints.test.ts',
+    gunzip: 'crypto/formats/hints.test.ts',
+    keytool: 'crypto/formats/hints.test.ts',
+    mkdir: 'cli/hints.test.ts',
+    mv: 'workflows/checks/planted.test.ts',
+    npm: 'signers/optional-package.test.ts',
+    npx: 'signers/optional-package.test.ts',
+    openssl: 'crypto/formats/hints.test.ts',
+    perl: 'workflows/checks/planted.test.ts',
+    pk12util: 'crypto/formats/hints.test.ts',
+    'pkcs11-tool': 'signers/installed.test.ts',
+    puttygen: 'crypto/formats/hints.test.ts',
+    rm: 'workflows/checks/planted.test.ts',
+    'ssh-add': 'signers/ssh-agent.test.ts',
+    'ssh-keygen': 'crypto/formats/hints.test.ts',
+    unzip: 'crypto/formats/hints.test.ts',
+    xxd: 'crypto/formats/hints.test.ts',
+  };
+  /** Programs that need an account, rights or another system, or that no package of Debian has; `ls` only shows. */
+  const NOT_RUN = new Set(['ansible-vault', 'aws', 'az', 'gcloud', 'ls', 'pnpm', 'sops', 'sudo', 'vault']);
+  const SENTENCES =
+    /^(?:and|check|choose|confirm|deribit-keys|give|implies|in|keep|leave|make|name|or|overrides|read|run|say|see|start|such|use|with|without)$/;
+
+  it('is run by a test, or known not to be', () => {
+    // examples of our own commands are no hints
+    const programs = TEXTS.filter(({ file }) => !/^cli\/(commands|program)\b/.test(file))
+      .flatMap(({ file, text }) =>
+        [
+          ...text.matchAll(
+            /(?:^|[:;(] |\()([a-z][\w-]+) (?:[a-z]+ ){0,3}(?:-{1,2}[A-Za-z][\w-]*(?= )|<(?:new )?file>)/g,
+          ),
+        ].map(([, program = '']) => ({ file, program })),
+      )
+      .filter(({ program }) => !SENTENCES.test(program));
+    expect(programs.length).toBeGreaterThan(30);
+    expect(programs.filter(({ program }) => !(program in FOLLOWED) && !NOT_RUN.has(program))).toEqual([]);
+    for (const [program, file] of Object.entries(FOLLOWED)) {
+      const test = readFileSync(join(SRC, '../test', file), 'utf8');
+      expect(new RegExp(`(?<![\\w-])${program}(?![\\w-])`).test(test), `${program} in ${file}`).toBe(true);
+    }
+  });
+});
+
 describe('a command that the program advises', () => {
   const adviceIn = ({ stderr }: { readonly stderr: string }) =>
     [...stderr.matchAll(/deribit-keys (-[^;,()\n]*|[a-z][^;,()\n]*)/g)].map((match) =>

@@ -1,10 +1,20 @@
-import { execFile } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { installProgram } from '../support/program.js';
-import { FIXTURE, folder, noAgent, noToken, PIN, SOFTHSM_MODULE, softHsm, startAgent } from './support.js';
+import {
+  FIXTURE,
+  folder,
+  noAgent,
+  noPkcs11Tool,
+  noToken,
+  PIN,
+  SOFTHSM_MODULE,
+  softHsm,
+  startAgent,
+} from './support.js';
 
 /** A project that has this package installed, with these optional peers beside it. */
 async function install(...peers: readonly string[]): Promise<string> {
@@ -60,5 +70,44 @@ describe('the program, installed in a project', () => {
       exitCode: 3,
       stderr: expect.stringMatching(/needs the package pkcs11js, which is not installed\nhint: npm install pkcs11js/),
     });
+  });
+
+  it.skipIf(noToken || noPkcs11Tool)('names commands of pkcs11-tool that make a token ready for it', async () => {
+    const { conf } = softHsm(folder(), []);
+    const env = { SOFTHSM2_CONF: conf, DERIBIT_KEYS_PIN: PIN };
+    const project = await install('pkcs11js');
+    const generate = (...more: readonly string[]) =>
+      run(project, ['generate', 'bot', '--in-token', '--module', SOFTHSM_MODULE, ...more], env);
+    /** Runs the commands of a hint, and answers what they ask for. */
+    const follow = (stderr: string, answers: Readonly<Record<string, string>>) => {
+      const commands = [...stderr.matchAll(/pkcs11-tool [^;,()\n]*/g)].map(([command]) => command);
+      for (const command of commands) {
+        const [option = ''] = Object.keys(answers).filter((each) => command.includes(each));
+        const line = command.replace('<file>', SOFTHSM_MODULE).replace('<label>', 'bots').trim();
+        execFileSync('/bin/sh', ['-ec', `${line} ${answers[option] ?? ''}`], { env: { ...process.env, ...env } });
+      }
+      return commands.length;
+    };
+
+    const first = await generate('--token', 'bots');
+    expect(first).toMatchObject({ exitCode: 3, stderr: expect.stringContaining('is not initialised') });
+    const so = '--so-pin 31415926';
+    const ready = { '--init-token': so, '--init-pin': `${so} --new-pin ${PIN}` };
+    expect(follow(first.stderr, ready)).toBe(2);
+    expect(await generate('--token', 'bots')).toMatchObject({ exitCode: 0 });
+
+    // the same id twice: softhsm2-util does that where it is forced to
+    const pem = join(project, 'key.pem');
+    const into = ['--token', 'bots', '--label', 'twin', '--id', 'beef', '--pin', PIN, '--force'];
+    for (let i = 0; i < 2; i += 1) {
+      execFileSync('openssl', ['genrsa', '-out', pem, '2048'], { stdio: 'pipe' });
+      execFileSync('softhsm2-util', ['--import', pem, ...into], { stdio: 'pipe', env: { ...process.env, ...env } });
+    }
+    const add = () =>
+      run(project, ['add-token', 'twin', '--module', SOFTHSM_MODULE, '--token', 'bots', '--id', 'beef'], env);
+    const twins = await add();
+    expect(twins).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('has 2 keys with the id beef') });
+    expect(follow(twins.stderr, { '--delete-object': `--pin ${PIN}` })).toBe(1);
+    expect(await add()).toMatchObject({ exitCode: 0 });
   });
 });

@@ -52,6 +52,12 @@ export const noToken = missing(
   [has('pkcs11js'), 'pkcs11js in test/fixtures/signers (npm ci)'],
 );
 
+/** Whether pkcs11-tool is missing; says so. */
+export const noPkcs11Tool = missing('tests of hints for tokens', [
+  works('pkcs11-tool', '--help'),
+  'pkcs11-tool (apt-get install opensc)',
+]);
+
 export const TPM_MODULE =
   [
     '/usr/lib/x86_64-linux-gnu/pkcs11/libtpm2_pkcs11.so',

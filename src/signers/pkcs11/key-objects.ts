@@ -96,8 +96,16 @@ const named = ({ label, id }: TokenKeyChoice) =>
     .filter(Boolean)
     .join(' ');
 
+const NO_ID = '(none)';
+
+/** The command that deletes one private key of that id from the token. */
+function deletion({ token }: Session, id: string, { label }: TokenKeyChoice): string {
+  const which = id === NO_ID ? `--label "${label ?? ''}"` : `--id ${id}`;
+  return `pkcs11-tool --module <file> --token-label "${token.label}" --login --delete-object --type privkey ${which}`;
+}
+
 /**
- * The private key that `choice` names, with its public half: from the public key beside it, from its own attributes, or
+ * The private key that `choice` names, with its public half: from its own attributes, from the public key beside it, or
  * from a certificate.
  * @throws `ERR_SIGNER` if it or its public half is not found, `ERR_KEY_UNSUPPORTED` for another algorithm, `ERR_USAGE` if
  *   several match
@@ -108,11 +116,11 @@ export async function findTokenKey(session: Session, choice: TokenKeyChoice): Pr
   if (privateKey === undefined) throw noKey(session, choice);
   const idOf = (object: Handle) => attribute(session, object, CKA.id)?.toString('hex') ?? null;
   if (second !== undefined) {
-    const ids = found.map((object) => idOf(object) ?? '(none)');
+    const ids = found.map((object) => idOf(object) ?? NO_ID);
     const hint =
       new Set(ids).size > 1
         ? `name one by --id: ${ids.join(', ')}`
-        : 'they have the same id: delete all but one (pkcs11-tool --delete-object --type privkey), or change an id';
+        : `they have the same id: keep one; this deletes the first: ${deletion(session, ids[0] ?? '', choice)}`;
     throw usageError(`the token "${session.token.label}" has ${found.length} keys ${named(choice)}`, hint);
   }
   return {
@@ -140,6 +148,8 @@ function noKey(session: Session, choice: TokenKeyChoice): DeribitKeysError {
 async function publicHalf(session: Session, privateKey: Handle): Promise<PublicKey> {
   const type = numberOf(attribute(session, privateKey, CKA.keyType));
   if (type !== CKK_RSA && type !== CKK_EC_EDWARDS && type !== CKK_EC) throw otherAlgorithm(session);
+  const own = keyFrom(session, privateKey, type);
+  if (own !== null) return own;
   for (const beside of [CKA.id, CKA.label]) {
     const value = attribute(session, privateKey, beside);
     if (value === null) continue;
@@ -151,8 +161,6 @@ async function publicHalf(session: Session, privateKey: Handle): Promise<PublicK
       if (key !== null) return key;
     }
   }
-  const own = keyFrom(session, privateKey, type);
-  if (own !== null) return own;
   const id = attribute(session, privateKey, CKA.id);
   for (const object of id === null
     ? []

@@ -12,6 +12,8 @@ import { hasOpenssl, hasProgram, hasSshKeygen, opensslFingerprint, temporaryFold
 
 const hasPuttygen = hasProgram('puttygen', '--version');
 const hasKeytool = hasProgram('keytool', '-help');
+const hasDropbear = hasProgram('dropbearkey', '-h');
+const hasNss = hasProgram('certutil', '-H');
 const folder = temporaryFolder();
 
 /** Runs a line of a shell in the folder, with nothing to read from; what it prints is returned. */
@@ -34,7 +36,7 @@ function commandsIn(hint: string): readonly string[] {
     .split(/, then: |; /)
     .flatMap(
       (part) =>
-        /(?:^|: )((?:openssl|ssh-keygen|puttygen|keytool|printf|gunzip|unzip|unxz|bunzip2|unzstd|xxd|age|gpg) .*)$/.exec(
+        /(?:^|: )((?:openssl|ssh-keygen|puttygen|keytool|dropbearconvert|pk12util|printf|gunzip|unzip|unxz|bunzip2|unzstd|xxd|age|gpg) .*)$/.exec(
           part,
         )?.[1] ?? [],
     );
@@ -251,5 +253,32 @@ describe.runIf(hasKeytool && hasOpenssl)('the command that the hint names works 
     expect(fingerprint(await parsePrivateKey(key, { passphrase: 'pw' }))).toBe(
       'f8:2a:fa:e5:10:e9:54:a2:8c:ab:ae:e7:ef:eb:ca:57',
     );
+  });
+});
+
+describe.runIf(hasDropbear)('the command that the hint names works on', () => {
+  test('a Dropbear key', async () => {
+    shell('rm -f dropbear.key; dropbearkey -t ed25519 -f dropbear.key > dropbear.txt 2>/dev/null');
+    const key = await follow('dropbear.key');
+    const line = /^ssh-ed25519 \S+/m.exec(Buffer.from(file('dropbear.txt')).toString())?.[0] ?? '';
+    expect(fingerprint(await parsePrivateKey(key))).toBe(fingerprint(await parsePublicKey(line)));
+  });
+});
+
+describe.runIf(hasNss && hasOpenssl)('the command that the hint names works on', () => {
+  test('a database of NSS', async () => {
+    shell('openssl genrsa -out nss.pem 2048 2>/dev/null');
+    shell('openssl req -new -x509 -key nss.pem -subj /CN=bot -out nss.crt -days 9000');
+    shell('openssl pkcs12 -export -name bot -inkey nss.pem -in nss.crt -out nss.p12 -passout env:PASS');
+    shell("rm -rf db key.p12; mkdir db; printf 'pw' > nss.pw; certutil -N -d sql:db --empty-password");
+    shell('pk12util -i nss.p12 -d sql:db -w nss.pw');
+    const error = await errorOf(parsePrivateKey(file('db/key4.db')));
+    const [extract = '', convert = ''] = commandsIn(error.hint ?? '').map((command) =>
+      command.replace('<folder>', 'db').replace('<name of the key>', 'bot').replace('<new file>', 'nss.out'),
+    );
+    shell(`${extract} -w nss.pw`);
+    shell(convert.replace('pkcs12', 'pkcs12 -passin env:PASS -passout env:PASS'));
+    const key = await parsePrivateKey(file('nss.out'), { passphrase: 'pw' });
+    expect(fingerprint(key)).toBe(opensslFingerprint(file('nss.pem')));
   });
 });
