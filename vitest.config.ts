@@ -47,12 +47,15 @@ const FIRST = [
   'test/keystore/lock-processes.test.ts',
 ];
 
-/** Runs FIRST before the others, which vitest sorts by the time that they took or by their size. */
+/**
+ * Runs the files that are isolated before those that share a worker, which would have to end for them; then FIRST, and the
+ * others as vitest sorts them: by the time that they took, or by their size.
+ */
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const place = ({ moduleId }: TestSpecification) => {
+    const place = ({ moduleId, project }: TestSpecification) => {
       const found = FIRST.findIndex((path) => moduleId.endsWith(`/${path}`));
-      return found < 0 ? FIRST.length : found;
+      return project.config.isolate ? -1 : found < 0 ? FIRST.length : found;
     };
     const sorted = await super.sort(files);
     return sorted.toSorted((a, b) => place(a) - place(b));
