@@ -6,14 +6,18 @@ import {
   decodePkcs8,
   isCertificateRequest,
   isRevocationList,
+  looksLikePrivateKey,
   spkiOf,
   subjectPublicKeyInfo,
 } from '../asn1/spki-pkcs8.js';
 import { privateKeyFromRsaNumbers, publicKeyFromRsa } from '../build-keys.js';
 import { equalBytes } from '../bytes.js';
-import { refuseAlgorithm, unreadable } from '../key-errors.js';
+import type { Engine } from '../engine/engine.js';
+import { refuseAlgorithm, refuseKind, unreadable } from '../key-errors.js';
+import type { PrivateKey } from '../keys.js';
 import type { Item } from './detect-format.js';
-import { parseEncryptedPkcs8 } from './encrypted-pkcs8.js';
+import { decryptPkcs8 } from './encrypted-pkcs8.js';
+import { insideEncryption, wrongPassphrase } from './passphrase.js';
 import { refuseCrl, refusePkcs7, refusePkcs12, refuseRequest } from './unsupported-formats.js';
 
 /**
@@ -34,7 +38,7 @@ export function itemOfDer(input: Uint8Array): Item {
       kind: 'private',
       format: 'pkcs8',
       encrypted: true,
-      open: (passphrase, engine) => parseEncryptedPkcs8(node, passphrase, engine),
+      open: async (passphrase, engine) => openDecrypted(await decryptPkcs8(node, passphrase, engine), engine),
     };
   }
   if (/^i{9}s?$/.test(shape)) {
@@ -55,6 +59,27 @@ export function itemOfDer(input: Uint8Array): Item {
     return { kind: 'certificate', format: 'x509', encrypted: false, read: () => spkiOf(subjectPublicKeyInfo(node)) };
   }
   throw refusalOf(node, shape, bytes);
+}
+
+/**
+ * The private key in a decrypted content; null, and noise, mean a wrong passphrase.
+ * @throws ERR_PASSPHRASE_WRONG; where the content is valid DER of something else, the reason why that is not read
+ */
+export async function openDecrypted(plain: Uint8Array | null, engine: Engine): Promise<PrivateKey> {
+  if (plain === null) throw wrongPassphrase();
+  let item: Item;
+  try {
+    item = itemOfDer(plain);
+    if (item.kind === 'private' && !item.encrypted) return await item.open(undefined, engine);
+  } catch (error) {
+    throw insideEncryption(error, looksLikePrivateKey(plain));
+  }
+  const what =
+    item.kind === 'private' ? 'another encrypted key' : `a ${item.kind === 'public' ? 'public key' : item.kind}`;
+  throw refuseKind(
+    `what is encrypted is ${what}, not a private key`,
+    'encrypt the private key again with the tool that made it',
+  );
 }
 
 /** DER without the newline that a shell or an editor put behind it. */

@@ -1,6 +1,5 @@
 import { isDeribitKeysError } from '../../errors.js';
 import { refusedAlgorithm } from '../asn1/oids.js';
-import { looksLikePrivateKey } from '../asn1/spki-pkcs8.js';
 import { buildPublicKey } from '../build-keys.js';
 import { utf8Bytes } from '../bytes.js';
 import type { Engine } from '../engine/engine.js';
@@ -8,12 +7,12 @@ import { requireSmall, unreadable } from '../key-errors.js';
 import type { PrivateKey, PublicKey } from '../keys.js';
 import { decodePem, type PemBlock } from '../pem.js';
 import { encodingOf, type SecretLike } from '../secret.js';
-import { itemOfDer } from './detect-der.js';
+import { itemOfDer, openDecrypted } from './detect-der.js';
 import { decryptLegacy, type LegacyEncryption, readLegacyEncryption } from './encrypted-pkcs8.js';
 import { itemsOfJson } from './jwk.js';
 import { decodeKeyText, explainKeyText, restoreKeyText } from './key-text.js';
 import { isOpensshPrivate, parseOpensshPrivate, readOpensshEnvelope } from './openssh-private.js';
-import { insideEncryption, passphraseToRead, wrongPassphrase } from './passphrase.js';
+import { passphraseToRead } from './passphrase.js';
 import { isPutty, puttyItem } from './putty.js';
 import { bareBytes, bytesInText, isText, rawItem } from './raw-ed25519.js';
 import { findSshLines, readSshLine } from './ssh-public.js';
@@ -83,17 +82,10 @@ function itemsOfText(input: string, layers: number): readonly Item[] | null {
   if (json !== null) return json;
   if (text.includes('-----BEGIN ')) {
     const items = decodePem(text).map(itemOfBlock);
-    if (items.length > 0) return items;
+    if (items.length > 0) return [...items, ...itemsOfSshLines(text)];
   }
-  const lines = findSshLines(text);
-  if (lines.length > 0) {
-    return lines.map((line) => ({
-      kind: line.certificate ? 'certificate' : 'public',
-      format: 'ssh',
-      encrypted: false,
-      read: () => buildPublicKey(readSshLine(line)),
-    }));
-  }
+  const lines = itemsOfSshLines(text);
+  if (lines.length > 0) return lines;
   const inner = layers === 0 ? null : itemsInside(text, layers - 1);
   if (inner !== null) return inner;
   const reason = explainKeyText(text);
@@ -101,17 +93,28 @@ function itemsOfText(input: string, layers: number): readonly Item[] | null {
   return null;
 }
 
+function itemsOfSshLines(text: string): readonly Item[] {
+  return findSshLines(text).map((line) => ({
+    kind: line.certificate ? 'certificate' : 'public',
+    format: 'ssh',
+    encrypted: false,
+    read: () => buildPublicKey(readSshLine(line)),
+  }));
+}
+
 /** What is in a text that is nothing but an encoding of something, perhaps behind its name in an env or YAML file. */
 function itemsInside(text: string, layers: number): readonly Item[] | null {
+  const bytes = text.length < MIN_ENCODED_LENGTH ? null : bytesInText(text);
+  if (bytes !== null) return itemsOfBytes(bytes, layers);
+  const pems = (text.match(PEM_IN_BASE64) ?? []).filter((each) => each !== text);
+  const itemsOfPems = () => pems.flatMap((each) => itemsInside(each, layers) ?? []);
+  if (pems.length > 1) return itemsOfPems();
   const value = /^(?:export\s+|set\s+)?[A-Za-z_][\w.-]*\s*(?:=|:\s)\s*(\S.*)$/s.exec(text)?.[1];
   if (value !== undefined) {
     const items = itemsOfText(value, layers);
     if (items !== null) return items;
   }
-  const bytes = text.length < MIN_ENCODED_LENGTH ? null : bytesInText(text);
-  if (bytes !== null) return itemsOfBytes(bytes, layers);
-  const items = text.match(PEM_IN_BASE64)?.flatMap((each) => (each === text ? [] : (itemsInside(each, layers) ?? [])));
-  return items === undefined || items.length === 0 ? null : items;
+  return pems.length === 0 ? null : itemsOfPems();
 }
 
 function itemOfBlock(block: PemBlock): Item {
@@ -177,18 +180,6 @@ function legacyItem({ label, bytes }: PemBlock, encryption: LegacyEncryption): I
       return openDecrypted(plain, engine);
     },
   };
-}
-
-/** The key in a decrypted content; noise, or anything but an unencrypted private key, means a wrong passphrase. */
-async function openDecrypted(plain: Uint8Array | null, engine: Engine): Promise<PrivateKey> {
-  if (plain === null) throw wrongPassphrase();
-  try {
-    const item = itemOfDer(plain);
-    if (item.kind === 'private' && !item.encrypted) return await item.open(undefined, engine);
-  } catch (error) {
-    throw insideEncryption(error, looksLikePrivateKey(plain));
-  }
-  throw wrongPassphrase();
 }
 
 function isEmpty(input: string | Uint8Array): boolean {

@@ -10,11 +10,9 @@ import {
   sequenceOf,
   writeDer,
 } from '../asn1/der.js';
-import { decodePkcs8, looksLikePrivateKey } from '../asn1/spki-pkcs8.js';
 import { bigIntToBytes, concatBytes, utf8Bytes } from '../bytes.js';
 import type { Engine } from '../engine/engine.js';
 import { refuseKind, unreadable } from '../key-errors.js';
-import type { PrivateKey } from '../keys.js';
 import type { PemBlock } from '../pem.js';
 import type { SecretLike } from '../secret.js';
 import {
@@ -25,7 +23,7 @@ import {
   PBKDF2,
   readEncryptionScheme,
 } from './encryption-scheme.js';
-import { encryptAgain, insideEncryption, passphraseToRead, wrongPassphrase } from './passphrase.js';
+import { encryptAgain, passphraseToRead } from './passphrase.js';
 
 const TRIPLE_DES_BLOCK = 8;
 /** Of what is written, in bytes. */
@@ -34,30 +32,19 @@ const IV_LENGTH = 16;
 const KEY_LENGTH = 32;
 
 /**
- * Opens an EncryptedPrivateKeyInfo (RFC 5958 §3). The derivation does not block.
+ * Decrypts an EncryptedPrivateKeyInfo (RFC 5958 §3); null is the sign of a wrong passphrase. The derivation does not block.
  * @throws ERR_KEY_UNSUPPORTED for a scheme that is not read and for absurd costs, before any passphrase is asked for;
- * ERR_PASSPHRASE_REQUIRED; ERR_PASSPHRASE_WRONG where what comes out is no PKCS#8; else as `decodePkcs8`.
+ * ERR_PASSPHRASE_REQUIRED
  */
-export async function parseEncryptedPkcs8(
+export async function decryptPkcs8(
   node: DerNode,
   passphrase: SecretLike | undefined,
   engine: Engine,
-): Promise<PrivateKey> {
+): Promise<Uint8Array | null> {
   const [algorithm, data] = sequenceOf(node, 'EncryptedPrivateKeyInfo');
   const scheme = readEncryptionScheme(algorithm);
   const secret = octetStringOf(data, 'the encrypted data');
-  const pkcs8 = await decrypt(scheme, { secret, passphrase: passphraseToRead(passphrase), engine });
-  if (pkcs8 === null) throw wrongPassphrase();
-  return parseDecryptedPkcs8(pkcs8, engine);
-}
-
-/** The key in a decrypted content. @throws ERR_PASSPHRASE_WRONG where it is no PKCS#8; else as `decodePkcs8` */
-async function parseDecryptedPkcs8(pkcs8: Uint8Array, engine: Engine): Promise<PrivateKey> {
-  try {
-    return await decodePkcs8(pkcs8, engine);
-  } catch (error) {
-    throw insideEncryption(error, looksLikePrivateKey(pkcs8));
-  }
+  return decrypt(scheme, { secret, passphrase: passphraseToRead(passphrase), engine });
 }
 
 async function decrypt(

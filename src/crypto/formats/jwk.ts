@@ -12,23 +12,25 @@ import { bytesInArray, rawItem } from './raw-ed25519.js';
 type Jwk = Readonly<Record<string, unknown>>;
 
 /**
- * The JWKs that a JSON value is: one, the members of a JWK set (RFC 7517 §5), an array of them, or the first of these
- * inside another document, such as the `key` in what Azure Key Vault shows. Null for any other value.
+ * The JWKs in a JSON value: of a JWK set (RFC 7517 §5) or an array of JWKs, its members together; else each JWK, however
+ * nested, such as the `key` in what Azure Key Vault shows.
  * @throws ERR_KEY_UNREADABLE for a set that holds other things
  */
-function jwksIn(value: unknown): readonly Jwk[] | null {
-  const isSet = isObject(value) && !Object.hasOwn(value, 'kty') && Object.hasOwn(value, 'keys');
-  return isSet && Array.isArray(value.keys) ? membersOf(value.keys) : nestedJwks(value, MAX_DEPTH);
+function jwksIn(value: unknown): readonly (readonly Jwk[])[] {
+  const isSet = isObject(value) && !isJwk(value) && Object.hasOwn(value, 'keys');
+  return isSet && Array.isArray(value.keys) ? [membersOf(value.keys)] : nestedJwks(value, MAX_DEPTH);
 }
 
-function nestedJwks(value: unknown, depth: number): readonly Jwk[] | null {
-  if (Array.isArray(value)) {
-    return value.some((each) => isObject(each) && Object.hasOwn(each, 'kty')) ? membersOf(value) : null;
-  }
-  if (!isObject(value)) return null;
-  if (Object.hasOwn(value, 'kty')) return [value];
-  const inner = depth === 0 ? [] : Object.entries(value).filter(([name]) => name !== '__proto__');
-  return inner.map(([, each]) => nestedJwks(each, depth - 1)).find((found) => found !== null) ?? null;
+function nestedJwks(value: unknown, depth: number): readonly (readonly Jwk[])[] {
+  if (Array.isArray(value) && value.some(isJwk)) return [membersOf(value)];
+  if (isJwk(value)) return [[value]];
+  if (typeof value !== 'object' || value === null || depth === 0) return [];
+  const inner = Object.entries(value).filter(([name]) => name !== '__proto__');
+  return inner.flatMap(([, each]) => nestedJwks(each, depth - 1));
+}
+
+function isJwk(value: unknown): value is Jwk & { readonly kty: unknown } {
+  return isObject(value) && Object.hasOwn(value, 'kty');
 }
 
 function membersOf(keys: readonly unknown[]): readonly Jwk[] {
@@ -209,9 +211,9 @@ const MAX_STRINGS = 64;
 const MIN_LENGTH = 43;
 
 /**
- * The keys in a JSON text: a JWK or a set of them; an array of 32 or 64 numbers (Solana); or the strings of any document,
+ * The keys in a JSON text: JWKs and sets of them; an array of 32 or 64 numbers (Solana); and the strings of any document,
  * however nested, that are keys, such as AWS KMS, Google Cloud, Vault, Coinbase and Kubernetes write. `detect` tells what
- * a string is.
+ * a string is. Beside a JWK, strings of bare bytes are not taken for keys.
  * Returns null where the text is no JSON object or array.
  * @throws ERR_KEY_UNREADABLE for a broken object and for JSON without a key; ERR_KEY_UNSUPPORTED for well-known documents
  */
@@ -220,18 +222,40 @@ export function itemsOfJson(text: string, detect: (text: string) => readonly Ite
   const value = parseJson(text);
   if (value === undefined) return null;
   const jwks = jwksIn(value);
-  if (jwks !== null) {
-    const [only] = jwks;
-    if (jwks.length === 1 && only !== undefined && !isPrivateJwk(only)) checkKind(only);
-    return jwks.some(isPrivateJwk)
-      ? [{ kind: 'private', format: 'jwk', encrypted: false, open: (_, engine) => parsePrivateJwks(jwks, engine) }]
-      : [{ kind: 'public', format: 'jwk', encrypted: false, read: (engine) => parsePublicJwks(jwks, engine) }];
+  if (jwks.length > 0) {
+    const items = jwks.map((each) => itemOfJwks(each, jwks.length === 1));
+    return [...items, ...itemsOfStrings(value, detect).found.filter((item) => rank(item) === MARKED)];
   }
   const numbers = bytesInArray(value);
   const raw = numbers === null ? null : rawItem(numbers);
   if (raw !== null) return [raw];
   refuseKnown(value);
-  return itemsOfStrings(value, detect);
+  const { found, refusal } = itemsOfStrings(value, detect);
+  const best = Math.max(0, ...found.map(rank));
+  if (best > 0) return found.filter((item) => rank(item) === best);
+  throw (
+    refusal ??
+    unreadable('JSON without a key: it has neither kty nor keys, and no string that is a key', {
+      hint: 'give a JWK (an object with the member kty), or the key itself as PEM',
+    })
+  );
+}
+
+/** The key in a JWK or a set of them. A private JWK of another algorithm is refused when it is opened
+ * where it `isOnly` one, and else stands beside the others. */
+function itemOfJwks(jwks: readonly Jwk[], isOnly: boolean): Item {
+  const [only] = jwks;
+  if (jwks.length === 1 && only !== undefined && !(isOnly && isPrivateJwk(only))) {
+    try {
+      checkKind(only);
+    } catch (refusal) {
+      if (!isDeribitKeysError(refusal)) throw refusal;
+      return { kind: 'other', refusal };
+    }
+  }
+  return jwks.some(isPrivateJwk)
+    ? { kind: 'private', format: 'jwk', encrypted: false, open: (_, engine) => parsePrivateJwks(jwks, engine) }
+    : { kind: 'public', format: 'jwk', encrypted: false, read: (engine) => parsePublicJwks(jwks, engine) };
 }
 
 function parseJson(text: string): unknown {
@@ -256,35 +280,37 @@ function refuseKnown(value: unknown): void {
   }
 }
 
+/** The rank of a key in a format that marks it as one. */
+const MARKED = 3;
+
 /** How certain it is that something is a key: bare bytes only count where there is nothing better. */
 function rank(item: Item): number {
   if (item.kind === 'other') return 0;
-  return item.format === 'raw-public' ? 1 : item.format === 'raw-pair' ? 2 : 3;
+  return item.format === 'raw-public' ? 1 : item.format === 'raw-pair' ? 2 : MARKED;
 }
 
-function itemsOfStrings(value: unknown, detect: (text: string) => readonly Item[] | null): readonly Item[] {
+interface Found {
+  readonly found: readonly Item[];
+  /** Why the first of the strings that are well known is no key. */
+  readonly refusal: unknown;
+}
+
+function itemsOfStrings(value: unknown, detect: (text: string) => readonly Item[] | null): Found {
   const found: Item[] = [];
   let refusal: unknown;
-  for (const text of stringsIn(value, MAX_DEPTH).slice(0, MAX_STRINGS)) {
+  for (const text of [...new Set(stringsIn(value, MAX_DEPTH))].slice(0, MAX_STRINGS)) {
     try {
       found.push(...(detect(text) ?? []));
     } catch (error) {
       if (isDeribitKeysError(error, 'ERR_KEY_UNSUPPORTED')) refusal ??= error;
     }
   }
-  const best = Math.max(0, ...found.map(rank));
-  if (best > 0) return found.filter((item) => rank(item) === best);
-  throw (
-    refusal ??
-    unreadable('JSON without a key: it has neither kty nor keys, and no string that is a key', {
-      hint: 'give a JWK (an object with the member kty), or the key itself as PEM',
-    })
-  );
+  return { found, refusal };
 }
 
 function stringsIn(value: unknown, depth: number): readonly string[] {
   if (typeof value === 'string') return value.length >= MIN_LENGTH ? [value] : [];
-  if (typeof value !== 'object' || value === null || depth === 0) return [];
+  if (typeof value !== 'object' || value === null || depth === 0 || isJwk(value)) return [];
   const numbers = bytesInArray(value);
   if (numbers !== null) return [JSON.stringify([...numbers])];
   return Object.values(value).flatMap((each) => stringsIn(each, depth - 1));

@@ -11,7 +11,8 @@ import { decodeKeyText, restoreKeyText } from './key-text.js';
 /** Length in bytes of a seed with its public key behind it, as libsodium, Go, Solana and Coinbase keep a secret key. */
 const PAIR_LENGTH = 2 * ED25519_LENGTH;
 
-const SEED_HINT = 'if it is an Ed25519 seed, say so: --format raw-seed (in the library, format: "raw-seed")';
+const SEED_HINT =
+  'if it is an Ed25519 seed, give it and nothing else, with --format raw-seed (in the library, format: "raw-seed")';
 
 /** The bytes in a text that is nothing but hexadecimal, base64, base64url or base58; null for any other text. */
 export function bytesInText(text: string): Uint8Array | null {

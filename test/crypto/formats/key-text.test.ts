@@ -71,6 +71,11 @@ describe('a key is read whatever a variable, a form or an editor did to its text
     expect((await parsePrivateKey(change(rsaPem))).publicKey.equals(rsa.publicKey)).toBe(true);
   });
 
+  test('two keys in base64 in an env file are refused, as two PEM blocks are', async () => {
+    const input = `A=${btoa(pem)}\nB=${btoa(rsaPem)}\n`;
+    await expectRefusal(parsePrivateKey(input), 'ERR_KEY_UNSUPPORTED', /^2 private keys in one input/);
+  });
+
   test('UTF-16 without a byte order mark', async () => {
     expect((await parsePrivateKey(Buffer.from(pem, 'utf16le'))).publicKey.equals(key.publicKey)).toBe(true);
     expect((await parsePrivateKey(Buffer.from(pem, 'utf16le').swap16())).publicKey.equals(key.publicKey)).toBe(true);

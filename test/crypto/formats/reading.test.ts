@@ -87,7 +87,10 @@ describe('of several blocks in one input', () => {
   test('a public key beside a private key must be its own', async () => {
     for (const parse of [parsePrivateKey, parsePublicKey]) {
       await expectRefusal(parse(pem + otherPublicPem), 'ERR_KEY_MISMATCH', /does not belong to the private key/);
+      const line = await serialisePublicKey(other.publicKey, { format: 'ssh' });
+      await expectRefusal(parse(pem + line), 'ERR_KEY_MISMATCH', /does not belong to the private key/);
     }
+    expect(await taken(pem + (await serialisePublicKey(key.publicKey, { format: 'ssh' })))).toBe(true);
   });
 
   test('two private keys are refused, even twice the same', async () => {
@@ -230,6 +233,34 @@ describe('a JWK', () => {
     const { n, e, d, kty, ...rest } = await parts(rsa);
     await expectRefusal(parse({ kty, n, e, d }), 'ERR_KEY_UNSUPPORTED', /without its primes/);
     await expectRefusal(parse({ kty, n, e, d, ...rest, oth: [] }), 'ERR_KEY_UNSUPPORTED', /more than two primes/);
+  });
+
+  test('beside other keys of a document follows the same rules as PEM blocks of one input', async () => {
+    const [own, foreign] = [await parts(), await parts(other)];
+    const half = ({ d: _, ...rest }: typeof own) => rest;
+    const input = (document: object) => JSON.stringify(document);
+    for (const document of [
+      { publicKey: half(own), privateKey: own },
+      { privateKey: own, publicKey: half(own) },
+      { jwk: own, pem: publicPem },
+      { wallets: [{ jwk: own }, { jwk: { kty: 'EC', crv: 'P-256', d: 'AA' } }] },
+    ]) {
+      expect(await taken(input(document))).toBe(true);
+      expect((await parsePublicKey(input(document))).equals(key.publicKey)).toBe(true);
+    }
+    for (const document of [
+      { old: foreign, new: own },
+      { jwk: own, pem: otherPem },
+      { wallets: [{ a: own }, { b: foreign }] },
+    ]) {
+      await expectRefusal(parsePrivateKey(input(document)), 'ERR_KEY_UNSUPPORTED', /^2 private keys in one input/);
+    }
+    for (const document of [
+      { publicKey: half(foreign), privateKey: own },
+      { jwk: own, pem: otherPublicPem },
+    ]) {
+      await expectRefusal(parsePrivateKey(input(document)), 'ERR_KEY_MISMATCH', /does not belong to the private key/);
+    }
   });
 
   test('set is read as its one usable key', async () => {

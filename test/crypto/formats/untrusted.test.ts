@@ -1,4 +1,4 @@
-import { createCipheriv, createHash } from 'node:crypto';
+import { createCipheriv, createHash, generateKeyPairSync } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { type DerNode, integer, nullNode, octetString, oid, sequence, writeDer } from '../../../src/crypto/asn1/der.js';
 import { encodeRsaPrivateKey } from '../../../src/crypto/asn1/key-der.js';
@@ -113,10 +113,32 @@ describe('broken parameters of an encryption are refused', () => {
   });
 });
 
-describe('an encrypted key holds a private key, or the passphrase counts as wrong', () => {
+describe('an encrypted key holds a private key, is named for what it is, or the passphrase counts as wrong', () => {
   test.each(ENGINES)('by the $name engine', async (engine) => {
     const { encryptPkcs8 } = await import('../../../src/crypto/formats/encrypted-pkcs8.js');
-    for (const inside of [key.publicKey.spki, new Uint8Array(48), new Uint8Array()]) {
+    const encrypt = (inside: Uint8Array) => encryptPkcs8(inside, { passphrase: 'p', iterations: 1_000 }, engine);
+    const sec1 = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ type: 'sec1', format: 'der' });
+    const others: readonly (readonly [Uint8Array, RegExp])[] = [
+      [key.publicKey.spki, /^what is encrypted is a public key, not a private key$/],
+      [await encrypt(key.exposePkcs8()), /^what is encrypted is another encrypted key, not a private key$/],
+      [sec1, /^EC key \(P-256\)/],
+    ];
+    for (const [inside, message] of others) {
+      const input = await encrypt(inside);
+      await expectRefusal(parsePrivateKey(input, { passphrase: 'p', engine }), 'ERR_KEY_UNSUPPORTED', message);
+      await expectRefusal(
+        parsePrivateKey(input, { passphrase: 'q', engine }),
+        'ERR_PASSPHRASE_WRONG',
+        /^wrong passphrase or damaged file$/,
+      );
+    }
+    const pkcs1 = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({
+      type: 'pkcs1',
+      format: 'der',
+    });
+    const opened = await parsePrivateKey(await encrypt(pkcs1), { passphrase: 'p', engine });
+    expect(opened.publicKey.equals((await parsePrivateKey(pkcs1)).publicKey)).toBe(true);
+    for (const inside of [new Uint8Array(48), new Uint8Array()]) {
       const input = await encryptPkcs8(inside, { passphrase: 'p', iterations: 1_000 }, engine);
       await expectRefusal(
         parsePrivateKey(input, { passphrase: 'p', engine }),
@@ -170,13 +192,16 @@ describe('the headers of an old encrypted PEM', () => {
     expect(
       (await parsePrivateKey(encrypt(key.exposePkcs8()), { passphrase: 'p' })).publicKey.equals(key.publicKey),
     ).toBe(true);
-    for (const inside of [key.publicKey.spki, new Uint8Array(16)]) {
-      await expectRefusal(
-        parsePrivateKey(encrypt(inside), { passphrase: 'p' }),
-        'ERR_PASSPHRASE_WRONG',
-        /^wrong passphrase/,
-      );
-    }
+    await expectRefusal(
+      parsePrivateKey(encrypt(new Uint8Array(16)), { passphrase: 'p' }),
+      'ERR_PASSPHRASE_WRONG',
+      /^wrong passphrase/,
+    );
+    await expectRefusal(
+      parsePrivateKey(encrypt(key.publicKey.spki), { passphrase: 'p' }),
+      'ERR_KEY_UNSUPPORTED',
+      /^what is encrypted is a public key/,
+    );
   });
 
   test('of an EC or DSA key are refused by the kind of key, without a passphrase', async () => {
