@@ -56,8 +56,10 @@ describe.skipIf(!hasSshKeygen)('ssh-keygen', () => {
   describe.each(ENGINES)('its encrypted keys are opened by the $name engine', (engine) => {
     const ciphers = ['aes256-ctr', 'aes192-ctr', 'aes128-ctr', 'aes256-cbc', 'aes192-cbc', 'aes128-cbc'];
     test.each(ciphers)('under %s', async (cipher) => {
+      // more than one round once: they are slow, and the same under any cipher
+      const rounds = cipher === 'aes256-ctr' ? '2' : '1';
       for (const [name] of TYPES) {
-        const { key, line } = rewrite(name, '-N', PASSPHRASE, '-a', '2', '-Z', cipher);
+        const { key, line } = rewrite(name, '-N', PASSPHRASE, '-a', rounds, '-Z', cipher);
         const privateKey = await parsePrivateKey(key, { passphrase: PASSPHRASE, engine });
         expect(privateKey.publicKey.equals(await parsePublicKey(line))).toBe(true);
         expect(await inspectKey(key)).toEqual({ kind: 'private', format: 'openssh', encrypted: true });
