@@ -25,13 +25,13 @@ export const ONE_LINE =
  * The blocks of a PEM text, in their order; empty where there is no BEGIN line.
  *
  * Tolerated: CRLF, a byte order mark, text around the blocks, newlines that became spaces, vanished, or became a literal
- * `\n`, a BEGIN line that occurs twice. Refused: input over 64 KB, a block without its END line, base64 that is not canonical (RFC 4648 §3.5).
+ * `\n` (or `n after a backtick, as in PowerShell), a BEGIN line that occurs twice. Refused: input over 64 KB, a block without its END line, base64 that is not canonical (RFC 4648 §3.5).
  *
  * @throws ERR_KEY_UNREADABLE
  */
 export function decodePem(text: string): PemBlock[] {
   requireSmall(text, 'the PEM text');
-  const unfolded = text.replace(/\\{1,4}r\\{1,4}n|\\{1,4}[nr]|\r\n?/g, '\n');
+  const unfolded = text.replace(/\\{1,4}r\\{1,4}n|\\{1,4}[nr]|`r`n|`[nr]|\r\n?/g, '\n');
   const blocks: PemBlock[] = [];
   let from = 0;
   for (;;) {
@@ -66,6 +66,11 @@ function decodeBody(label: string, body: string): PemBlock {
 
 /** The error for a PEM block whose END line is missing; `body` is all that follows its BEGIN line. */
 function cutShort(label: string, body: string): DeribitKeysError {
+  if (/^[^-]*-----END /.test(body)) {
+    return unreadable(`the PEM block "${label}" has no END line of the same label, but another one`, {
+      hint: 'copy both lines from the source of the key; they differ only in BEGIN and END',
+    });
+  }
   return unreadable(
     body.trim() === ''
       ? `the PEM block "${label}" has no END line: only its first line arrived`

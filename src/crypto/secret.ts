@@ -89,6 +89,10 @@ export function describeSpoiltText(text: string): string | null {
   if (/^(?:(?:export|set)\s+)?[A-Za-z]\w*=[^=]/.test(text)) {
     return 'is a line "NAME=value": only what follows the = belongs to it';
   }
+  if (/^[A-Za-z]\w*:\s/.test(text)) return 'is a line "NAME: value": only what follows the colon belongs to it';
+  if (/^(?:[a-z][a-z0-9+.-]*:\/\/|arn:aws|vault:)\S/i.test(text))
+    return 'is an address where the value may be, not the value';
+  if (/[,;]$/.test(text)) return `ends with ${text.at(-1)}, which is not part of it`;
   if (/^\{.*:.*\}$/s.test(text) && !text.startsWith('{{')) return 'is JSON: only the value in it belongs here';
   if (/^\$\{?[A-Za-z_(]|^%\w+%$|^\{\{.*\}\}$|^<[^<>]*>$/s.test(text))
     return 'is a placeholder that was not replaced by its value';

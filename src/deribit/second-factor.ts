@@ -250,9 +250,10 @@ const SEED_HINT =
 
 /** What was given instead of a seed, where that is plain, as the end of a sentence. */
 function describeNoSeed(text: string): string | null {
-  if (/^\d{6}$/.test(text)) return 'is a code of six digits: give it with --tfa-code instead';
+  if (digitsOf(text) !== null) return 'is a code of six digits: give it with --tfa-code instead';
   if (/^otpauth-migration:/i.test(text)) return 'is an export of Google Authenticator, which may hold many seeds';
-  return /^[A-Za-z2-7\s=-]+$/.test(text) ? null : describeSpoiltText(text);
+  // spaces are allowed in a seed, but a second line is a second value
+  return /^[A-Za-z2-7 =-]+$/.test(text) ? null : describeSpoiltText(text.replaceAll(' ', ''));
 }
 
 /** RFC 4648 §6 without padding; lengths that no number of whole bytes has are refused. */
@@ -278,14 +279,14 @@ function seedInUri(uri: string): string {
     );
   if (!URL.canParse(uri)) throw refuse('cannot be parsed');
   const url = new URL(uri);
-  const { searchParams } = url;
+  const searchParams = new Map([...url.searchParams].map(([name, value]) => [name.toLowerCase(), value]));
   if (url.host.toLowerCase() !== 'totp') throw refuse('is not for time-based codes (otpauth://totp/…)');
   const isOther = (name: string, value: string) => (searchParams.get(name) ?? value).toUpperCase() !== value;
   if (isOther('digits', '6') || isOther('period', '30') || isOther('algorithm', 'SHA1')) {
     throw refuse('has a different number of digits, period or algorithm');
   }
-  const secret = searchParams.get('secret');
-  if (secret === null || secret === '') throw refuse('has no secret in it');
+  const secret = searchParams.get('secret') ?? '';
+  if (secret === '') throw refuse('has no secret in it');
   return secret;
 }
 

@@ -126,6 +126,7 @@ describe('codes from a seed', () => {
       `${uri}&digits=6&period=30&algorithm=SHA1\n`,
       uri.replace('otpauth', 'OTPAUTH'),
       `QR-Code:${uri}\n`,
+      uri.toUpperCase(),
     ])
       expect(await totpSecondFactor(text, clock(0))(challengeWith())).toBe(code);
   });
@@ -153,6 +154,8 @@ describe('codes from a seed', () => {
 
   it.each([
     ['123456', /^the second-factor seed is a code of six digits: give it with --tfa-code instead$/],
+    ['123 456', /is a code of six digits/],
+    ['JBSWY3DPEHPK3PXP\nJBSWY3DPEHPK3PXP', /has several lines/],
     ['otpauth-migration://offline?data=canary', /is an export of Google Authenticator/],
     ['"JBSWY3DPEHPK3PXP"', /is in quotes/],
     ['DERIBIT_TFA_SECRET=JBSWY3DPEHPK3PXP', /is a line "NAME=value"/],

@@ -13,7 +13,7 @@ import { itemsOfJson } from './jwk.js';
 import { decodeKeyText, explainKeyText, restoreKeyText } from './key-text.js';
 import { isOpensshPrivate, parseOpensshPrivate, readOpensshEnvelope } from './openssh-private.js';
 import { passphraseToRead } from './passphrase.js';
-import { isPutty, puttyItem } from './putty.js';
+import { findPutty, isPutty, puttyItems } from './putty.js';
 import { bareBytes, bytesInText, isText, rawItem } from './raw-ed25519.js';
 import { findSshLines, readSshLine } from './ssh-public.js';
 import { refuseLabel, refuseMagic, refuseText, refuseUnknownLabel } from './unsupported-formats.js';
@@ -65,7 +65,7 @@ function itemsOfBytes(bytes: Uint8Array, layers: number): readonly Item[] | null
   const refusal = refuseMagic(bytes);
   if (refusal !== null) throw refusal;
   if (isOpensshPrivate(bytes)) return [opensshItem(bytes)];
-  if (isPutty(bytes)) return [puttyItem(bytes)];
+  if (isPutty(bytes)) return puttyItems(bytes);
   if (bytes[0] === SEQUENCE && encodingOf(bytes) === 'utf-8' && !isText(bytes)) return [itemOfDer(bytes)];
   const bare = bareBytes(bytes);
   const raw = bare === null ? null : rawItem(bare);
@@ -74,12 +74,14 @@ function itemsOfBytes(bytes: Uint8Array, layers: number): readonly Item[] | null
 
 function itemsOfText(input: string, layers: number): readonly Item[] | null {
   const bytes = utf8Bytes(input.replace(/^[\s\uFEFF]+/, ''));
-  if (isPutty(bytes)) return [puttyItem(bytes)];
+  if (isPutty(bytes)) return puttyItems(bytes);
   const text = restoreKeyText(input);
   const refusal = refuseText(text);
   if (refusal !== null) throw refusal;
   const json = itemsOfJson(text, (each) => (layers === 0 ? null : itemsOfText(each, layers - 1)));
   if (json !== null) return json;
+  const putty = findPutty(input);
+  if (putty.length > 0) return putty;
   if (text.includes('-----BEGIN ')) {
     const items = decodePem(text).map(itemOfBlock);
     if (items.length > 0) return [...items, ...itemsOfSshLines(text)];
@@ -105,7 +107,7 @@ function itemsOfSshLines(text: string): readonly Item[] {
 /** What is in a text that is nothing but an encoding of something, perhaps behind its name in an env or YAML file. */
 function itemsInside(text: string, layers: number): readonly Item[] | null {
   const bytes = text.length < MIN_ENCODED_LENGTH ? null : bytesInText(text);
-  if (bytes !== null) return itemsOfBytes(bytes, layers);
+  if (bytes !== null) return itemsOfEncoded(text, bytes, layers);
   const pems = (text.match(PEM_IN_BASE64) ?? []).filter((each) => each !== text);
   const itemsOfPems = () => pems.flatMap((each) => itemsInside(each, layers) ?? []);
   if (pems.length > 1) return itemsOfPems();
@@ -115,6 +117,18 @@ function itemsInside(text: string, layers: number): readonly Item[] | null {
     if (items !== null) return items;
   }
   return pems.length === 0 ? null : itemsOfPems();
+}
+
+/** What is in the bytes that a text encodes. A hint for a file is about the decoded file, which the user does not have yet. */
+function itemsOfEncoded(text: string, bytes: Uint8Array, layers: number): readonly Item[] | null {
+  try {
+    return itemsOfBytes(bytes, layers);
+  } catch (error) {
+    if (!isDeribitKeysError(error, 'ERR_KEY_UNSUPPORTED') || !error.hint?.includes('<file>')) throw error;
+    const decode = /^[0-9a-f\s]+$/i.test(text) ? 'xxd -r -p' : 'base64 --decode';
+    const first = layers === MAX_LAYERS - 1 ? `${decode} < <file> > <decoded file>` : `its value, with ${decode}`;
+    throw error.with({ hint: `decode it first: ${first}; then ${error.hint.replaceAll('<file>', '<decoded file>')}` });
+  }
 }
 
 function itemOfBlock(block: PemBlock): Item {
@@ -137,6 +151,11 @@ function itemOfBlock(block: PemBlock): Item {
 function itemOfContent(label: string, bytes: Uint8Array): Item {
   if (isOpensshPrivate(bytes)) return opensshItem(bytes);
   if (label === 'OPENSSH PRIVATE KEY' && bytes[0] !== SEQUENCE) return opensshItem(bytes);
+  if (bytes.length >= MIN_ENCODED_LENGTH && isText(bytes)) {
+    throw unreadable(`the PEM block "${label}" holds text, not DER: it was encoded in base64 twice`, {
+      hint: 'decode the text between its first and last line once with base64 --decode, and give the result',
+    });
+  }
   if (bytes.length !== 32) return (bytes[0] === SEQUENCE ? null : rawItem(bytes)) ?? itemOfDer(bytes);
   const publicItem = label.endsWith('PUBLIC KEY') ? rawItem(bytes) : null;
   if (publicItem !== null) return publicItem;
@@ -150,7 +169,9 @@ function itemOrRefusal(label: string, bytes: Uint8Array): Item {
   try {
     return itemOfContent(label, bytes);
   } catch (error) {
-    const named = isDeribitKeysError(error, 'ERR_KEY_UNSUPPORTED');
+    const named =
+      isDeribitKeysError(error, 'ERR_KEY_UNSUPPORTED') ||
+      (isDeribitKeysError(error) && bytes.length === 32 && /\bKEY$/.test(label));
     return { kind: 'other', refusal: named ? error : refuseUnknownLabel(label) };
   }
 }

@@ -7,6 +7,7 @@ import { notTogether, refuseAlgorithm, refuseKind, unreadable } from '../key-err
 import type { PrivateKey, PublicKey } from '../keys.js';
 import type { Item } from './detect-format.js';
 import { bytesInArray, rawItem } from './raw-ed25519.js';
+import { refuseDotnetJson } from './unsupported-formats.js';
 
 /** One JSON Web Key (RFC 7517 §4), its members not checked yet. */
 type Jwk = Readonly<Record<string, unknown>>;
@@ -149,7 +150,10 @@ function checkKind(jwk: Jwk): void {
 function raw(jwk: Jwk, name: string): Uint8Array {
   const bytes = member(jwk, name);
   if (bytes.length !== ED25519_LENGTH) {
-    throw unreadable(`JWK member ${name}: 32 bytes are needed, it has ${bytes.length}`);
+    throw unreadable(
+      `JWK member ${name}: 32 bytes are needed, it has ${bytes.length}`,
+      bytes.length === 48 ? { hint: 'write x and d in base64url, not in hexadecimal (RFC 8037 §2)' } : {},
+    );
   }
   return bytes;
 }
@@ -241,8 +245,7 @@ export function itemsOfJson(text: string, detect: (text: string) => readonly Ite
   );
 }
 
-/** The key in a JWK or a set of them. A private JWK of another algorithm is refused when it is opened
- * where it `isOnly` one, and else stands beside the others. */
+/** The key in a JWK or a set of them; of the only one in a document, an unsupported algorithm is refused when it is opened. */
 function itemOfJwks(jwks: readonly Jwk[], isOnly: boolean): Item {
   const [only] = jwks;
   if (jwks.length === 1 && only !== undefined && !(isOnly && isPrivateJwk(only))) {
@@ -278,6 +281,7 @@ function refuseKnown(value: unknown): void {
   if (has('crypto', 'version') || has('Crypto', 'version')) {
     throw refuseKind('this is an Ethereum keystore', 'make a key for Deribit: deribit-keys generate <name>');
   }
+  if (has('Modulus', 'Exponent')) throw refuseDotnetJson();
 }
 
 /** The rank of a key in a format that marks it as one. */
@@ -289,13 +293,8 @@ function rank(item: Item): number {
   return item.format === 'raw-public' ? 1 : item.format === 'raw-pair' ? 2 : MARKED;
 }
 
-interface Found {
-  readonly found: readonly Item[];
-  /** Why the first of the strings that are well known is no key. */
-  readonly refusal: unknown;
-}
-
-function itemsOfStrings(value: unknown, detect: (text: string) => readonly Item[] | null): Found {
+/** The keys in strings; `refusal` says why the first of those that are well known is no key. */
+function itemsOfStrings(value: unknown, detect: (text: string) => readonly Item[] | null) {
   const found: Item[] = [];
   let refusal: unknown;
   for (const text of [...new Set(stringsIn(value, MAX_DEPTH))].slice(0, MAX_STRINGS)) {

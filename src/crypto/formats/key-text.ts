@@ -12,7 +12,7 @@ const INVISIBLE = /[\u00AD\u200B-\u200F\u202A-\u202E\u2060-\u2064\uFEFF]/g;
 /** Hyphens, and what text programs make of them; of one kind each, since a base64 text may end in = before them. */
 const DASHES = '(?:[-\\u00AD\\u2010-\\u2015\\u2212\\u2500\\uFE58\\uFE63\\uFF0D]{1,40}|_{1,40}|={1,40}|\\*{1,40})';
 const MARKER = new RegExp(
-  `${DASHES}\\s{0,20}(BEGIN|END)\\s{1,20}([A-Z0-9](?:[A-Z0-9 .#-]{0,61}[A-Z0-9])?)\\s{0,20}${DASHES}`,
+  `${DASHES}\\s{0,20}(BEGIN|END)\\s{1,20}([A-Z0-9](?:(?:[A-Z0-9 .#-]|_(?=KEY)){0,61}[A-Z0-9])?)\\s{0,20}${DASHES}`,
   'gi',
 );
 const ENTITIES: ReadonlyMap<string, string> = new Map([
@@ -21,6 +21,8 @@ const ENTITIES: ReadonlyMap<string, string> = new Map([
   ['sol', '/'],
   ['quot', '"'],
   ['NewLine', '\n'],
+  ['lt', '<'],
+  ['gt', '>'],
   ['amp', '&'],
 ]);
 
@@ -40,7 +42,7 @@ export function restoreKeyText(input: string): string {
   );
   text = text.replace(/\\+(?=\r?\n|$)/g, '').replaceAll('\\/', '/');
   text = text.replace(/\\u([0-9a-fA-F]{4})/g, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)));
-  text = text.replace(/&(?:#(\d{1,3})|#[xX]([0-9a-fA-F]{1,2})|([A-Za-z]{3,7}));/g, (whole, decimal, hex, name) =>
+  text = text.replace(/&(?:#(\d{1,3})|#[xX]([0-9a-fA-F]{1,2})|([A-Za-z]{2,7}));/g, (whole, decimal, hex, name) =>
     name === undefined
       ? String.fromCharCode(Number.parseInt(decimal ?? hex, decimal === undefined ? 16 : 10))
       : (ENTITIES.get(name) ?? whole),
@@ -52,9 +54,9 @@ export function restoreKeyText(input: string): string {
   text = text
     .replace(/^>[> ]*/gm, '')
     .replace(/^ *\d+\t/gm, '')
-    .replace(/<br ?\/?>\n?/gi, '\n');
+    .replace(/<\/?(?:br|p|div|span|pre|code)(?: [^<>]{0,200})?\/?>\n?/gi, '\n');
   text = text.replace(MARKER, (whole, word: string, label: string) =>
-    label.startsWith('SSH2 ') ? whole : `-----${word} ${label}-----`.toUpperCase(),
+    label.startsWith('SSH2 ') ? whole : `-----${word} ${label.replaceAll('_', ' ')}-----`.toUpperCase(),
   );
   return undecorate(text).replace(
     BLOCK,
@@ -101,6 +103,8 @@ function restoreBody(body: string): string {
 }
 
 function unquote(text: string): string {
+  const fenced = /^```[a-z]*\n(.*)\n```$/s.exec(text)?.[1];
+  if (fenced !== undefined) return fenced.trim();
   return /^(["'`]).*\1$/s.test(text) || /^[\u2018\u201C].*[\u2019\u201D]$/s.test(text)
     ? text.slice(1, -1).trim()
     : text;
@@ -155,7 +159,7 @@ export function explainKeyText(text: string): DeribitKeysError | null {
   }
   if (/^(?:[a-z][a-z0-9+.-]{1,20}:\/\/|arn:[a-z-]{1,20}:)\S{1,2000}$/i.test(text)) {
     return unreadable('this is the address of a key (a URL or an ARN), not the key', {
-      hint: 'fetch what it names, and give that; a key that stays in AWS KMS: deribit-keys add-kms --help',
+      hint: 'fetch what it names, and give that; for a key that stays in a cloud service: deribit-keys add-kms --help',
     });
   }
   if (/^\$\{?[A-Za-z_(]|^\$\(|^%\w+%$|^\{\{.*\}\}$|^<[\w -]+>$/s.test(text)) {

@@ -57,10 +57,30 @@ export function isPutty(bytes: Uint8Array): boolean {
 }
 
 /**
+ * The PuTTY private keys inside a text that quotes, indents or names them, or writes their line breaks as `\n`. Each ends
+ * with its MAC.
+ */
+export function findPutty(text: string): readonly Item[] {
+  const keys = text.match(/PuTTY-User-Key-File-\d: .*?Private-MAC: [0-9a-f]{40,64}/gs) ?? [];
+  return keys.map((key) => {
+    const lines = key.includes('\n') ? key : key.replace(/(?:\\r)?\\n/g, '\n');
+    return puttyItem(utf8Bytes(lines.replace(/^[ \t]+/gm, '')));
+  });
+}
+
+/** The keys in a text that begins as a PuTTY private key file does: one, unless the text is indented, escaped or several files. */
+export function puttyItems(bytes: Uint8Array): readonly Item[] {
+  const text = new TextDecoder().decode(bytes);
+  const isChanged = /^[^\n]*\\n|\n[ \t]+Encryption|\nPuTTY-User-Key-File-/.test(text);
+  const found = isChanged ? findPutty(text) : [];
+  return found.length > 0 ? found : [puttyItem(bytes)];
+}
+
+/**
  * The key in a PuTTY private key file of version 2 or 3. Its MAC is checked when it is opened.
  * @throws ERR_KEY_UNSUPPORTED for other versions, ciphers, key types and absurd costs; ERR_KEY_UNREADABLE
  */
-export function puttyItem(bytes: Uint8Array): Item {
+function puttyItem(bytes: Uint8Array): Item {
   const file = readFile(bytes);
   return {
     kind: 'private',

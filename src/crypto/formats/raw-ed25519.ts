@@ -95,12 +95,17 @@ export async function parseRawSeed(input: string | Uint8Array, engine: Engine): 
 
 /**
  * What is odd about an input that the caller declares to be a seed, as a sentence; null if nothing is. Every 32 bytes are
- * a seed, so this is a warning: one seed in 32 looks like an X25519 key, and one in 16 like a public key.
+ * a seed, so this is a warning: one seed in 32 looks like an X25519 key, and one in 16 like a public key. In base64 without
+ * its = one in 100 looks like base58.
  * @throws ERR_KEY_UNREADABLE
  */
 export function warnOfSeed(input: string | Uint8Array): string | null {
   const bytes = readRaw(input);
   if (bytes.length !== ED25519_LENGTH) return null;
+  const text = restoreKeyText(typeof input === 'string' ? input : decodeKeyText(input));
+  if (text.length === 43 && base58ToBytes(text, ED25519_LENGTH) !== null) {
+    return 'this seed was read as base64, but its text could also be base58, of another seed: compare the fingerprint';
+  }
   if (isClamped(bytes)) {
     return 'this seed looks like an X25519 key (WireGuard), which cannot sign: check where it comes from';
   }

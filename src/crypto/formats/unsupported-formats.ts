@@ -38,7 +38,13 @@ const refuseTpm = named(
   'a key that is bound to a TPM',
   'it works only on that machine, through its TPM: make a key with deribit-keys generate <name>',
 );
+const EXPORT_DOTNET = 'export it as PEM: RSA.ExportPkcs8PrivateKeyPem()';
+export const refuseDotnetJson = named('a key of .NET in JSON', EXPORT_DOTNET);
 const refuseCose = named('a COSE key (CBOR)', 'export it as a JWK or in PEM with the tool that made it');
+const refuseTokenUri = named(
+  'a reference to a key in a PKCS#11 token',
+  'add it with: deribit-keys add-token <name> --module <file> --token <label> --label <text>',
+);
 const refuseSsh2Public = named('an SSH2 public key (RFC 4716)', 'convert it: ssh-keygen -i -f <file> > <new file>');
 
 /** OIDs of RC2 and RC4 in PKCS#12 (RFC 7292 §C), which OpenSSL 3 reads only with its legacy provider. */
@@ -79,7 +85,13 @@ const LABELS: ReadonlyMap<string, Refusal> = new Map<string, Refusal>([
   ['PKCS7', () => refusePkcs7('PEM')],
   ['PKCS #7 SIGNED DATA', () => refusePkcs7('PEM')],
   ['CMS', () => refusePkcs7('PEM')],
-  ['PKCS12', () => refusePkcs12(new Uint8Array())],
+  [
+    'PKCS12',
+    named(
+      'a PKCS#12 file in PEM',
+      `extract the key: grep -v -e ----- <file> | base64 --decode > key.p12, then: openssl pkcs12 -in key.p12 -nocerts ${OUT}`,
+    ),
+  ],
   ['AGE ENCRYPTED FILE', refuseAgeFile],
   ['SSH2 PUBLIC KEY', refuseSsh2Public],
   ['EC PARAMETERS', () => refuseAlgorithm('EC parameters')],
@@ -96,13 +108,7 @@ const LABELS: ReadonlyMap<string, Refusal> = new Map<string, Refusal>([
   ['TENDERMINT PRIVATE KEY', named('an encrypted key of Tendermint (Cosmos)', MAKE_KEY)],
   ['OPENVPN STATIC KEY V1', named('a symmetric key of OpenVPN', MAKE_KEY)],
   ['OPENSSL ENGINE KEY', named('a reference to a key in an OpenSSL engine', GIVE_KEY)],
-  [
-    'PKCS#11 PROVIDER URI',
-    named(
-      'a reference to a key in a PKCS#11 token',
-      'add it with: deribit-keys add-token <name> --module <file> --token <label>',
-    ),
-  ],
+  ['PKCS#11 PROVIDER URI', refuseTokenUri],
 ]);
 
 /** The refusal of a PEM block that is well known and holds no key of ours; null for any other label. */
@@ -156,12 +162,33 @@ const TEXTS: readonly (readonly [RegExp, Refusal])[] = [
     named("a key of Tor's client authorization", `its key is for X25519, which cannot sign: ${MAKE_KEY}`),
   ],
   [
-    /<(?:RSAKeyValue|RSAParameters|ECKeyValue|DSAKeyValue)\b/i,
-    named('an XML key of .NET', 'export it as PEM: RSA.ExportPkcs8PrivateKeyPem()'),
+    /<(?:\w+:)?X509Certificate>/,
+    named(
+      'a certificate in XML',
+      'give only the text between <X509Certificate> and </X509Certificate>; it holds the public key',
+    ),
+  ],
+  [/<(?:\w+:)?(?:RSAKeyValue|RSAParameters|ECKeyValue|DSAKeyValue)\b/i, named('an XML key of .NET', EXPORT_DOTNET)],
+  [
+    /^<(?:!doctype|!--|html|head|body|\?xml)(?!.*-----BEGIN )/is,
+    named('an HTML or XML page, not a key', 'the download may have failed: fetch the file again'),
   ],
   [
-    /^<(?:!doctype|!--|html|head|body|\?xml)/i,
-    named('an HTML or XML page, not a key', 'the download may have failed: fetch the file again'),
+    /^otpauth(?:-migration)?:/i,
+    named('a second-factor seed', 'it proves a second factor, and is given with --tfa-secret-file <file>'),
+  ],
+  [/^pkcs11:/, refuseTokenUri],
+  [/^(?:Key: ?)?\((?:\d+:)?(?:protected-|shadowed-)?private-key/m, named('a key of gpg-agent', MAKE_KEY)],
+  [
+    /^vault:v\d+:/,
+    named(
+      'a text that Vault encrypted',
+      'decrypt it first: vault write -field=plaintext transit/decrypt/<key> ciphertext=@<file>',
+    ),
+  ],
+  [
+    /^(?:[\w-]+ )?(?:Private|Public)-Key:(?!.*-----BEGIN )/s,
+    named('what openssl prints with -text, not the key', 'run it again without -text and -noout'),
   ],
   [/^\$ANSIBLE_VAULT;/, named('a file of Ansible Vault', 'decrypt it first: ansible-vault decrypt <file>')],
   [/\bENC\[AES256_GCM,data:/, named('a file of SOPS', 'decrypt it first: sops decrypt <file>')],
@@ -212,8 +239,8 @@ const MAGICS: readonly (readonly [Uint8Array, Refusal])[] = [
     hexToBytes('06020000'),
     named('a Microsoft key blob', `convert it: openssl rsa -inform MSBLOB -pubin -in <file> -pubout ${OUT}`),
   ],
-  [utf8Bytes('RSA2'), named('a key blob of Windows CNG', 'export it as PEM: RSA.ExportPkcs8PrivateKeyPem()')],
-  [utf8Bytes('RSA3'), named('a key blob of Windows CNG', 'export it as PEM: RSA.ExportPkcs8PrivateKeyPem()')],
+  [utf8Bytes('RSA2'), named('a key blob of Windows CNG', EXPORT_DOTNET)],
+  [utf8Bytes('RSA3'), named('a key blob of Windows CNG', EXPORT_DOTNET)],
   [utf8Bytes('== ed25519v1-'), named('a key of a Tor onion service', `it holds no seed: ${MAKE_KEY}`)],
   // a session key of version 4 under a passphrase, or of version 3 for X25519 or RSA (RFC 9580 §5.1, §5.3)
   ...['8c0d04', '845e03', '85010c03', '85018c03', '85020c03'].map(

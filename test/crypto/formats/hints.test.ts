@@ -36,7 +36,7 @@ function commandsIn(hint: string): readonly string[] {
     .split(/, then: |; /)
     .flatMap(
       (part) =>
-        /(?:^|: )((?:openssl|ssh-keygen|puttygen|keytool|dropbearconvert|pk12util|printf|gunzip|unzip|unxz|bunzip2|unzstd|xxd|age|gpg) .*)$/.exec(
+        /(?:^|: )((?:openssl|ssh-keygen|puttygen|keytool|dropbearconvert|pk12util|printf|gunzip|unzip|unxz|bunzip2|unzstd|xxd|age|gpg|base64|grep) .*)$/.exec(
           part,
         )?.[1] ?? [],
     );
@@ -55,7 +55,11 @@ async function follow(name: string, options: Readonly<Record<string, string>> = 
   const work = `in-${count}`;
   writeFileSync(join(folder, work), file(name), { mode: 0o600 });
   for (const command of commands) {
-    const [program = '', ...rest] = command.replaceAll('<file>', work).replaceAll('<new file>', out).split(' ');
+    const [program = '', ...rest] = command
+      .replaceAll('<file>', work)
+      .replaceAll('<decoded file>', `decoded-${count}`)
+      .replaceAll('<new file>', out)
+      .split(' ');
     const more = options[program] ?? '';
     // keytool wants its command first; for the others, the options stand before files and redirections.
     shell(
@@ -115,6 +119,11 @@ describe.runIf(hasOpenssl)('the command that the hint names works on', () => {
   ])('%s', async (_, options) => {
     shell(`openssl pkcs12 -export ${options} -inkey rsa.pem -in cert.pem -out key.p12 -passout env:PASS`);
     expect(await opened(await follow('key.p12', OPENSSL))).toBe(rsa);
+    shell('base64 < key.p12 > p12.txt; xxd -p key.p12 > p12.hex');
+    shell('(echo -----BEGIN PKCS12-----; cat p12.txt; echo -----END PKCS12-----) > p12.pem');
+    for (const encoded of ['p12.txt', 'p12.hex', ...(options === '' ? ['p12.pem'] : [])]) {
+      expect(await opened(await follow(encoded, OPENSSL))).toBe(rsa);
+    }
   });
 
   const LEGACY = '-provider legacy -provider default';

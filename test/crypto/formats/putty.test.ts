@@ -41,6 +41,24 @@ describe('a PuTTY key', () => {
     expect(await inspectKey(PPK)).toEqual({ kind: 'private', format: 'putty', encrypted: false });
   });
 
+  test('is read whatever a variable or a document did to its lines, and two of them are refused', async () => {
+    const expected = await parsePublicKey(SSH_LINE);
+    const escaped = PPK.replaceAll('\n', '\\n');
+    for (const text of [
+      escaped,
+      `"${PPK}"`,
+      `export KEY="${escaped}"`,
+      `key: |\n${PPK.replace(/^/gm, '  ')}`,
+      PPK.replace(/^/gm, '\t'),
+      JSON.stringify({ key: PPK }),
+    ]) {
+      expect((await parsePrivateKey(text)).publicKey.equals(expected)).toBe(true);
+    }
+    for (const text of [`${PPK}${PPK}`, ` ${PPK}\n${PPK}`, JSON.stringify([PPK, `${PPK}\n`])]) {
+      await expectRefusal(parsePrivateKey(text), 'ERR_KEY_UNSUPPORTED', /^2 private keys in one input/);
+    }
+  });
+
   test('is read as it stands, with a public part that ends in =', async () => {
     const text = PPK.replace('Comment: ed25519-key-20261125', 'Comment: x=');
     await expectRefusal(parsePrivateKey(text), 'ERR_KEY_UNREADABLE', /MAC does not match/);

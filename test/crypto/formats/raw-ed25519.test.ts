@@ -105,6 +105,9 @@ describe('a seed that is said to be one', () => {
     expect((await inspectKey(wireGuard, asSeed)).warning).toMatch(/looks like an X25519 key \(WireGuard\)/);
     expect((await inspectKey(base64Of(raw), asSeed)).warning).toMatch(/could also be an Ed25519 public key/);
     expect((await parsePrivateKey(wireGuard, asSeed)).algorithm).toBe('ed25519');
+    const base58 = `${'7'.repeat(42)}A`;
+    expect((await inspectKey(base58, asSeed)).warning).toMatch(/could also be base58/);
+    expect((await inspectKey(`${base58}=`, asSeed)).warning ?? '').not.toMatch(/base58/);
   });
 });
 
@@ -144,6 +147,9 @@ describe('32 bytes of which nothing is said', () => {
     const { message, hint } = await errorOf(parsePrivateKey(encodePem('PRIVATE KEY', seed)));
     expect(message).toMatch(/32 bare bytes, not DER/);
     expect(hint).toContain('--format raw-seed');
+    expect((await errorOf(parsePrivateKey(encodePem('ED25519 PRIVATE KEY', seed)))).message).toBe(
+      message.replace('PRIVATE KEY', 'ED25519 PRIVATE KEY'),
+    );
     expect((await parsePublicKey(encodePem('PUBLIC KEY', raw))).equals(key.publicKey)).toBe(true);
   });
 });
