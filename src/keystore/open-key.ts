@@ -20,13 +20,14 @@ interface OpenOptions {
   readonly permissions?: PermissionPolicy | undefined;
 }
 
+const PUT_BACK = 'a file was swapped or restored by hand: put the one that belongs there back';
 const PLAIN = /-----BEGIN PRIVATE KEY-----/;
 const ENCRYPTED = /-----BEGIN ENCRYPTED PRIVATE KEY-----/;
 
 /** @throws always: a file beside a record is not the record's key */
 export function mismatch(record: KeyRecord, path: string, what: string): DeribitKeysError {
   return new DeribitKeysError('ERR_KEY_MISMATCH', `${path} is not the key of the record "${record.name}": ${what}`, {
-    hint: 'a file was swapped or restored by hand: put the one that belongs there back',
+    hint: PUT_BACK,
   });
 }
 
@@ -55,6 +56,14 @@ async function parseStored(
   }
 }
 
+/** The error for a private key file that holds no private key, naming the file; any other as it is. */
+function ofFile(error: unknown, path: string): unknown {
+  const isContent = isDeribitKeysError(error, 'ERR_KEY_UNREADABLE') || isDeribitKeysError(error, 'ERR_KEY_UNSUPPORTED');
+  return isContent && !error.message.includes(path)
+    ? error.with({ message: `${path}: ${error.message}`, hint: PUT_BACK })
+    : error;
+}
+
 /**
  * Opens the private key of `record` after checking who else can read its file, and proves that it is the record's.
  * @throws `ERR_KEY_UNREADABLE`, `ERR_PERMISSIONS`, `ERR_PASSPHRASE_REQUIRED`, `ERR_PASSPHRASE_WRONG`, `ERR_KEY_MISMATCH`
@@ -67,7 +76,9 @@ export async function openPrivateKey(
 ): Promise<PrivateKey> {
   const files = store.files(record.name);
   const text = (await readPrivateFile(files.privateKey, options.permissions, { ofKeystore: true })).toString('utf8');
-  const key = await parseStored(record, { path: files.privateKey, text, source: options.passphrase });
+  const key = await parseStored(record, { path: files.privateKey, text, source: options.passphrase }).catch((error) => {
+    throw ofFile(error, files.privateKey);
+  });
   const publicHalf = encodePublicKeyPem(key.publicKey);
   if (record.publicKey === publicHalf) return key;
   // an old record does not hold the public half: compare with the public key file, unless both were swapped

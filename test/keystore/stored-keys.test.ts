@@ -101,6 +101,19 @@ describe('a stored key', () => {
     expect((await errorOf(readPublicKey(store, record))).message).toContain('bot.pub.pem');
   });
 
+  it('is told by its file and how it is put right, whatever else is in it', async () => {
+    const store = newStore();
+    const { record } = await addKey(store, 'bot');
+    const { privateKey, publicKey } = store.files('bot');
+    const pem = readFileSync(privateKey, 'utf8');
+    for (const content of ['', readFileSync(publicKey, 'utf8'), pem + pem, pem.slice(0, 60), 'no key']) {
+      writeFileSync(privateKey, content);
+      const { message, hint } = await errorOf(openPrivateKey(store, record));
+      expect(message.startsWith(`${privateKey}: `)).toBe(true);
+      expect(hint).toBe('a file was swapped or restored by hand: put the one that belongs there back');
+    }
+  });
+
   it('opens without its public file, proved by the record', async () => {
     const store = newStore();
     const { record } = await addKey(store, 'bot');

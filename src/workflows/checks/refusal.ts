@@ -81,8 +81,15 @@ async function clockReason(
   }
 }
 
-/** A client id that was spoilt on its way may have newlines in it: it is shown as a JSON string then. */
+/** Client ids have 8 characters, client secrets more than 40. */
+const looksLikeSecret = (clientId: string) => /^[A-Za-z0-9_-]{30,}$/.test(clientId);
+
+/**
+ * A client id that was spoilt on its way may have newlines in it: it is shown as a JSON string then. One that may be a
+ * client secret is not shown.
+ */
 function inOneLine(clientId: string): string {
+  if (looksLikeSecret(clientId)) return `<${clientId.length} characters>`;
   return /[\s\p{C}]/u.test(clientId) ? JSON.stringify(clientId) : clientId;
 }
 
@@ -92,6 +99,8 @@ async function knownReasons(context: WorkflowContext, { record, clientId, secret
   const spoiltId = describeSpoiltText(clientId);
   if (spoiltId !== null) {
     reasons.push(`the client id ${spoiltId}`);
+  } else if (looksLikeSecret(clientId)) {
+    reasons.push(`the client id has ${clientId.length} characters: it may be the client secret, given in its place`);
   } else if (!/^[A-Za-z0-9_-]{8,}$/.test(clientId)) {
     reasons.push(
       `${inOneLine(clientId)} does not look like a client id of Deribit's: 8 or more letters, digits, _ and -`,

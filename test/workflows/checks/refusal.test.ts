@@ -75,6 +75,27 @@ describe('A login refused without a reason', () => {
     expect(first).toMatch(/^ab\+c does not look like a client id of Deribit's: 8 or more/);
   });
 
+  it('by any login never shows a client secret that was given as the client id', async () => {
+    const house = await openHouse();
+    await house.run('generate', 'late');
+    const secret = `canary${'x'.repeat(37)}`;
+    for (const argv of [
+      ['link', 'late', '--client-id', secret],
+      ['api-keys', 'list'],
+      ['register', 'late', '--scope', 'trade:read'],
+    ]) {
+      const env = {
+        DERIBIT_CLIENT_ID: secret,
+        DERIBIT_CLIENT_SECRET: 'AbCdEf12',
+        DERIBIT_KEYS_URL: house.sandbox.wsUrl,
+      };
+      const result = await cli(['--keys-dir', house.keys, ...argv], { env });
+      expect(result.exitCode).toBe(5);
+      expect(result.stderr).toContain('hint: the client id has 43 characters: it may be the client secret');
+      expect(`${result.stdout}${result.stderr}`).not.toContain('canary');
+    }
+  });
+
   it.each([
     ['in quotes', '"AbCdEf12"', 'the client id is in quotes, which are not part of it'],
     ['with a newline', 'AbCdEf12\n', 'the client id begins or ends with white space or a newline'],
