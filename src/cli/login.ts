@@ -101,8 +101,9 @@ export async function accountLogin(
   }
   const clientSecret = await cx.secrets.find(['clientSecret']);
   if (clientSecret === null) {
+    // the client id may be a secret that was given in its place: it is not shown
     throw usageError(
-      `no client secret was given for ${clientId}`,
+      'a client id was given, but no client secret',
       'use --client-secret-file <file> or DERIBIT_CLIENT_SECRET',
     );
   }

@@ -94,6 +94,9 @@ describe('A login refused without a reason', () => {
       expect(result.stderr).toContain('hint: the client id has 43 characters: it may be the client secret');
       expect(`${result.stdout}${result.stderr}`).not.toContain('canary');
     }
+    const alone = await cli(['--keys-dir', house.keys, 'api-keys', 'list'], { env: { DERIBIT_CLIENT_ID: secret } });
+    expect(alone.stderr).toMatch(/^error: a client id was given, but no client secret$/m);
+    expect(alone.exitCode).toBe(2);
   });
 
   it.each([
