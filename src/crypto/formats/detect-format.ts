@@ -126,8 +126,11 @@ function itemsOfEncoded(text: string, bytes: Uint8Array, layers: number): readon
   } catch (error) {
     if (!isDeribitKeysError(error, 'ERR_KEY_UNSUPPORTED') || !error.hint?.includes('<file>')) throw error;
     const decode = /^[0-9a-f\s]+$/i.test(text) ? 'xxd -r -p' : 'base64 --decode';
-    const first = layers === MAX_LAYERS - 1 ? `${decode} < <file> > <decoded file>` : `its value, with ${decode}`;
-    throw error.with({ hint: `decode it first: ${first}; then ${error.hint.replaceAll('<file>', '<decoded file>')}` });
+    const isFile = layers === MAX_LAYERS - 1;
+    const first = isFile
+      ? `decode it first: ${decode} < <file> > <decoded file>`
+      : `decode its value first, with ${decode}`;
+    throw error.with({ hint: `${first}; then ${error.hint.replaceAll('<file>', '<decoded file>')}` });
   }
 }
 

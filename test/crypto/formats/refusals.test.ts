@@ -138,6 +138,18 @@ describe('what is no key that Deribit takes is refused by its name', () => {
     expect(error.hint).toMatch(/\S/);
   });
 
+  test('a PKCS#12 file as a value of a document, with a hint to decode the value', async () => {
+    const value = Buffer.from(`3028020103300d06092a864886f70d010701a0003014${'00'.repeat(20)}`, 'hex').toString(
+      'base64',
+    );
+    for (const input of [JSON.stringify({ value }), `VALUE=${value}`]) {
+      const { hint } = await errorOf(parsePrivateKey(input));
+      expect(hint).toBe(
+        'decode its value first, with base64 --decode; then extract the key: openssl pkcs12 -in <decoded file> -nocerts -out <new file>',
+      );
+    }
+  });
+
   test('a certificate and a public key, where a private key is needed', async () => {
     const spki = generateKeyPairSync('ed25519').publicKey.export({ type: 'spki', format: 'pem' });
     await expectRefusal(
