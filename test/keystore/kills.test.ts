@@ -1,16 +1,16 @@
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { builtProgram, canRun } from '../support/program.js';
-import { type Bench, COMMANDS, openBench, playRound } from '../torture/kills.js';
+import { COMMANDS, type KillWorld, openKillWorld, playRound } from '../torture/kills.js';
 
 vi.setConfig({ testTimeout: 120_000 });
 
 const hasStrace = await canRun('strace', '-f', '-o', '/dev/null', 'true');
 const program = builtProgram();
-let bench: Bench;
+let world: KillWorld;
 beforeAll(async () => {
-  bench = await openBench(program.path);
+  world = await openKillWorld(program.path);
 });
-afterAll(() => bench.close());
+afterAll(() => world.close());
 
 const LINKED = [1, 2, 3, 4];
 const REPLACED = [1, 2, 3];
@@ -24,10 +24,10 @@ const MOMENTS = COMMANDS.flatMap((command) => {
 it.skipIf(!hasStrace).each(MOMENTS)(
   '$command killed at its $call number $nth loses no key (needs strace)',
   async ({ command, call, nth }) => {
-    expect(await playRound(bench, command, { call, nth })).toMatchObject({ killed: true });
+    expect(await playRound(world, command, { call, nth })).toMatchObject({ killed: true });
   },
 );
 
 it.each(COMMANDS)('%s killed at some moment loses no key', async (command) => {
-  await playRound(bench, command, { afterMs: 100 + Math.random() * 150 });
+  await playRound(world, command, { afterMs: 100 + Math.random() * 150 });
 });

@@ -23,7 +23,7 @@ export interface Diagnosis {
 }
 
 /** A keystore with `admin` (everything) and `bot` (trading), both registered on an exchange of their own. */
-export interface House {
+export interface DoctorWorld {
   readonly sandbox: Sandbox;
   readonly folder: string;
   readonly keys: string;
@@ -37,7 +37,7 @@ export interface House {
   /** Changes fields of a record, as a hand that does not know better. */
   alter(name: string, fields: Readonly<Record<string, unknown>>): void;
   /** Runs the commands of a fix: ours in this process, others by the shell. */
-  mend(fix: string): Promise<void>;
+  applyFix(fix: string): Promise<void>;
 }
 
 export const ADMIN_SCOPE = 'account:read_write trade:read_write wallet:read';
@@ -51,10 +51,10 @@ export function words(line: string): string[] {
   return [...line.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? '');
 }
 
-type HouseOptions = SandboxOptions & { readonly http?: boolean };
+type DoctorWorldOptions = SandboxOptions & { readonly http?: boolean };
 
 /** The same on an exchange and a folder that are there already. */
-export function houseOn(sandbox: Sandbox, folder: string, { tfaSecret }: HouseOptions = {}): House {
+export function doctorWorldOn(sandbox: Sandbox, folder: string, { tfaSecret }: DoctorWorldOptions = {}): DoctorWorld {
   const keys = join(folder, 'keys');
   const path = (file: string) => join(keys, file);
   const run = (...argv: readonly string[]) => cli(argv, { env: { DERIBIT_KEYS_DIR: keys } });
@@ -81,7 +81,7 @@ export function houseOn(sandbox: Sandbox, folder: string, { tfaSecret }: HouseOp
       if (result.stderr !== '') throw new Error(result.stderr);
       return { ...result.json<Diagnosis>(), exitCode: result.exitCode };
     },
-    async mend(fix) {
+    async applyFix(fix) {
       for (const command of fix.split(' && ')) {
         const [program = '', ...argv] = words(command);
         if (program !== 'deribit-keys') execFileSync('sh', ['-c', command], { cwd: folder });
@@ -101,18 +101,18 @@ async function succeed(result: Promise<CliResult>): Promise<void> {
   if (exitCode !== 0) throw new Error(stderr);
 }
 
-/** A house whose keys were generated and registered by the program. */
-async function buildHouse(options: HouseOptions): Promise<House> {
+/** A world whose keys were generated and registered by the program. */
+async function buildDoctorWorld(options: DoctorWorldOptions): Promise<DoctorWorld> {
   const { http = false, ...settings } = options;
   const sandbox = await openExchange({ faultApi: true, ...settings });
-  const house = houseOn(sandbox, temporaryFolder(), settings);
+  const world = doctorWorldOn(sandbox, temporaryFolder(), settings);
   const url = http ? sandbox.httpUrl : sandbox.wsUrl;
   const env = ENVIRONMENTS[`${settings.testnet ?? true}`];
   for (const [name, scope] of SCOPES) {
-    await succeed(house.run('generate', name));
-    await succeed(house.asRoot('register', name, '--scope', scope, '--url', url, '--env', env));
+    await succeed(world.run('generate', name));
+    await succeed(world.asRoot('register', name, '--scope', scope, '--url', url, '--env', env));
   }
-  return house;
+  return world;
 }
 
 const built = new Map<string, Promise<ReadonlyMap<string, string>>>();
@@ -122,28 +122,28 @@ function builtFiles(testnet: boolean): Promise<ReadonlyMap<string, string>> {
   const question = String(testnet);
   const files =
     built.get(question) ??
-    buildHouse({ testnet }).then(
+    buildDoctorWorld({ testnet }).then(
       ({ keys }) => new Map(readdirSync(keys).map((file) => [file, readFileSync(join(keys, file), 'utf8')])),
     );
   built.set(question, files);
   return files;
 }
 
-/** A house on an exchange of its own, with copies of the same two keys for each test. */
-export async function openHouse(options: HouseOptions = {}): Promise<House> {
+/** A world on an exchange of its own, with copies of the same two keys for each test. */
+export async function openDoctorWorld(options: DoctorWorldOptions = {}): Promise<DoctorWorld> {
   const { http = false, ...settings } = options;
   const files = await builtFiles(settings.testnet ?? true);
   const sandbox = await openExchange({ faultApi: true, ...settings });
-  const house = houseOn(sandbox, temporaryFolder(), settings);
-  mkdirSync(house.keys, { mode: 0o700 });
-  for (const [file, content] of files) writeFileSync(house.path(file), content, { mode: 0o600 });
+  const world = doctorWorldOn(sandbox, temporaryFolder(), settings);
+  mkdirSync(world.keys, { mode: 0o700 });
+  for (const [file, content] of files) writeFileSync(world.path(file), content, { mode: 0o600 });
   for (const [name, maxScope] of SCOPES) {
-    const publicKey = readFileSync(house.path(`${name}.pub.pem`), 'utf8');
+    const publicKey = readFileSync(world.path(`${name}.pub.pem`), 'utf8');
     const { client_id: clientId, id: keyId } = sandbox.addKey({ publicKey, maxScope, name });
-    const registrar = house.record(name).registrar === null ? null : sandbox.clientId;
-    house.alter(name, { url: http ? sandbox.httpUrl : sandbox.wsUrl, clientId, keyId, registrar });
+    const registrar = world.record(name).registrar === null ? null : sandbox.clientId;
+    world.alter(name, { url: http ? sandbox.httpUrl : sandbox.wsUrl, clientId, keyId, registrar });
   }
-  return house;
+  return world;
 }
 
 /** The finding of a check; the first that is wrong where there are several. */

@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { builtProgram, canRun } from '../support/program.js';
 import {
-  type Bench,
   CALLS,
   COMMANDS,
+  type KillWorld,
   type Moment,
   type Outcome,
-  openBench,
+  openKillWorld,
   playRound,
   summarise,
   usualMs,
@@ -22,12 +22,12 @@ const hasStrace = await canRun('strace', '-f', '-o', '/dev/null', 'true');
 
 const program = builtProgram();
 const outcomes: Outcome[] = [];
-let bench: Bench;
+let world: KillWorld;
 beforeAll(async () => {
-  bench = await openBench(program.path);
+  world = await openKillWorld(program.path);
 });
 afterAll(() => {
-  bench.close();
+  world.close();
   const killed = outcomes.filter((one) => one.killed).length;
   process.stdout.write(`\n${outcomes.length} rounds, ${killed} killed\n${summarise(outcomes)}\n`);
 });
@@ -50,7 +50,7 @@ describe('processes killed by SIGKILL lose no key', () => {
       // with fewer rounds asked for than there are calls, some are stepped over
       const step = call === 'write' ? Math.max(1, Math.round(150 / most)) : ROUNDS >= 500 ? 1 : 4;
       for (let nth = 1; ; nth += step) {
-        const outcome = await playRound(bench, command, { call, nth });
+        const outcome = await playRound(world, command, { call, nth });
         outcomes.push(outcome);
         rounds += 1;
         if (!outcome.killed) break;
@@ -63,7 +63,7 @@ describe('processes killed by SIGKILL lose no key', () => {
   it('at random moments', async () => {
     const moments: { command: (typeof COMMANDS)[number]; moment: Moment }[] = [];
     for (const command of COMMANDS) {
-      const longest = (await usualMs(bench, command)) * 1.1;
+      const longest = (await usualMs(world, command)) * 1.1;
       for (let round = 0; round < ROUNDS / 2 / COMMANDS.length; round += 1) {
         // seldom before the program is loaded, where there is nothing to lose
         moments.push({ command, moment: { afterMs: longest * (1 - Math.random() ** 1.5 * 0.7) } });
@@ -71,7 +71,7 @@ describe('processes killed by SIGKILL lose no key', () => {
     }
     const before = outcomes.length;
     await inLanes(moments, async ({ command, moment }) => {
-      outcomes.push(await playRound(bench, command, moment));
+      outcomes.push(await playRound(world, command, moment));
     });
     expect(outcomes.length - before).toBeGreaterThanOrEqual(Math.floor(ROUNDS / 2));
     expect(outcomes.some(({ killed }) => killed)).toBe(true);

@@ -40,7 +40,7 @@ const PASSPHRASE = 'correct horse';
 const KEY_FILES = ['bot.json', 'bot.pem', 'bot.pub.pem'];
 
 /** What all rounds start from, made once. */
-export interface Bench {
+export interface KillWorld {
   readonly folder: string;
   /** The built program. */
   readonly program: string;
@@ -48,8 +48,8 @@ export interface Bench {
   close(): void;
 }
 
-/** Makes a bench: a keystore with a plain key, copied for each round. */
-export async function openBench(program: string): Promise<Bench> {
+/** Makes a world: a keystore with a plain key, copied for each round. */
+export async function openKillWorld(program: string): Promise<KillWorld> {
   const folder = mkdtempSync(join(tmpdir(), 'deribit-keys-kills-'));
   const made = await cli(['generate', 'bot', '--json', '--keys-dir', join(folder, 'template')]);
   expect(made.exitCode).toBe(0);
@@ -59,18 +59,18 @@ export async function openBench(program: string): Promise<Bench> {
 
 interface Stage {
   readonly command: CommandName;
-  readonly bench: Bench;
+  readonly world: KillWorld;
   readonly keysDir: string;
   readonly words: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly sandbox: Sandbox | null;
 }
 
-async function setUp(bench: Bench, command: CommandName): Promise<Stage> {
-  const folder = mkdtempSync(join(bench.folder, 'round-'));
+async function setUp(world: KillWorld, command: CommandName): Promise<Stage> {
+  const folder = mkdtempSync(join(world.folder, 'round-'));
   const keysDir = join(folder, 'keys');
-  const template = join(bench.folder, 'template');
-  const stage = { command, bench, keysDir, env: { DERIBIT_KEYS_DIR: keysDir }, sandbox: null };
+  const template = join(world.folder, 'template');
+  const stage = { command, world, keysDir, env: { DERIBIT_KEYS_DIR: keysDir }, sandbox: null };
   switch (command) {
     case 'generate':
       return { ...stage, words: ['generate', 'bot'] };
@@ -96,8 +96,8 @@ async function setUp(bench: Bench, command: CommandName): Promise<Stage> {
 }
 
 /** Runs the command as a process of its own; gives whether it was killed. */
-function runAndKill({ bench, words, env }: Stage, moment: Moment): Promise<boolean> {
-  const own = [process.execPath, bench.program, ...words];
+function runAndKill({ world, words, env }: Stage, moment: Moment): Promise<boolean> {
+  const own = [process.execPath, world.program, ...words];
   const injected = 'call' in moment;
   // one thread for files: their calls have one order
   const traced = injected
@@ -121,8 +121,8 @@ function runAndKill({ bench, words, env }: Stage, moment: Moment): Promise<boole
 }
 
 /** How long the command takes when nobody kills it. */
-export async function usualMs(bench: Bench, command: CommandName): Promise<number> {
-  const stage = await setUp(bench, command);
+export async function usualMs(world: KillWorld, command: CommandName): Promise<number> {
+  const stage = await setUp(world, command);
   const startMs = performance.now();
   await runAndKill(stage, { afterMs: 60_000 });
   await stage.sandbox?.close();
@@ -141,7 +141,7 @@ async function expectWholeKeys({ keysDir }: Stage): Promise<void> {
 }
 
 /** The key "bot" opens and is the one of its record; null where there is none. */
-async function openedKey({ keysDir, command, bench }: Stage): Promise<string | null> {
+async function openedKey({ keysDir, command, world }: Stage): Promise<string | null> {
   const store = openKeystore(keysDir);
   const { records, damaged } = await store.list();
   expect(damaged).toEqual([]);
@@ -149,12 +149,12 @@ async function openedKey({ keysDir, command, bench }: Stage): Promise<string | n
   if (record === undefined) return null;
   const key = await openPrivateKey(store, record, { passphrase: async () => new Secret(PASSPHRASE) });
   expect(fingerprint(key.publicKey)).toBe(record.fingerprint);
-  if (command !== 'generate') expect(record.fingerprint).toBe(bench.fingerprint);
+  if (command !== 'generate') expect(record.fingerprint).toBe(world.fingerprint);
   return record.state;
 }
 
-const onExchange = ({ sandbox, bench }: Stage) =>
-  sandbox?.keys().filter(({ client_secret }) => client_secret === bench.fingerprint) ?? [];
+const onExchange = ({ sandbox, world }: Stage) =>
+  sandbox?.keys().filter(({ client_secret }) => client_secret === world.fingerprint) ?? [];
 
 async function lookAfterKill(stage: Stage): Promise<Outcome['found']> {
   await expectWholeKeys(stage);
@@ -196,8 +196,8 @@ async function lookAtTheEnd(stage: Stage): Promise<void> {
 }
 
 /** One round. It throws where an invariant does not hold, and leaves the keystore there for a look. */
-export async function playRound(bench: Bench, command: CommandName, moment: Moment): Promise<Outcome> {
-  const stage = await setUp(bench, command);
+export async function playRound(world: KillWorld, command: CommandName, moment: Moment): Promise<Outcome> {
+  const stage = await setUp(world, command);
   try {
     const killed = await runAndKill(stage, moment);
     const found = await lookAfterKill(stage);

@@ -5,7 +5,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { isDeribitKeysError } from '../../src/errors.js';
 import { readJournal } from '../../src/keystore/journal.js';
 import { startSandbox } from '../../src/sandbox/index.js';
-import { expectSettled, loginOf, makeKey, openBench, waysIn } from '../support/workbench.js';
+import { expectSettled, loginOf, makeKey, openRotationWorld, waysIn } from '../support/rotation-world.js';
 
 /* Every call of a rotation cut off, before and after it was handled; then the rotation goes on, or goes back. */
 
@@ -27,17 +27,17 @@ describe('cut off at every call, a rotation goes on or goes back', () => {
           const folder = mkdtempSync(join(tmpdir(), 'deribit-keys-cuts-'));
           const sandbox = await startSandbox();
           try {
-            const bench = openBench(sandbox, join(folder, 'keys'), { kind });
+            const world = openRotationWorld(sandbox, join(folder, 'keys'), { kind });
             const own = login === 'itself';
             const scope = own ? 'account:read_write trade:read' : 'trade:read';
-            const { fingerprint } = await makeKey(bench, 'bot', scope, ['127.0.0.1']);
-            const loginNow = async () => (own ? loginOf(bench, 'bot') : bench.login);
-            if (call !== 'rotate') await bench.rotate('bot', { graceMs: 1_000_000, login: await loginNow() });
+            const { fingerprint } = await makeKey(world, 'bot', scope, ['127.0.0.1']);
+            const loginNow = async () => (own ? loginOf(world, 'bot') : world.login);
+            if (call !== 'rotate') await world.rotate('bot', { graceMs: 1_000_000, login: await loginNow() });
             sandbox.setFaults([`${fault}+${skip}x1`]);
             const running =
               call === 'abort'
-                ? bench.abort('bot', await loginNow())
-                : bench.rotate('bot', { graceMs: 0, login: await loginNow() });
+                ? world.abort('bot', await loginNow())
+                : world.rotate('bot', { graceMs: 0, login: await loginNow() });
             const failed = await running.then(
               () => false,
               (error: unknown) => {
@@ -48,17 +48,17 @@ describe('cut off at every call, a rotation goes on or goes back', () => {
             sandbox.clearFaults();
             if (!failed) break;
             cuts += 1;
-            expect((await waysIn(bench)).length).toBeGreaterThan(0);
-            const journal = await readJournal(bench.store, 'bot');
+            expect((await waysIn(world)).length).toBeGreaterThan(0);
+            const journal = await readJournal(world.store, 'bot');
             const gone = journal !== null && !sandbox.keys().some((key) => key.client_id === journal.previous.clientId);
             if (end === 'abort' && journal !== null && !gone) {
-              const aborted = await bench.abort('bot', await loginNow());
+              const aborted = await world.abort('bot', await loginNow());
               expect(aborted).toMatchObject({ state: 'aborted', fingerprint });
             } else {
-              const done = await bench.rotate('bot', { graceMs: 0, login: await loginNow() });
+              const done = await world.rotate('bot', { graceMs: 0, login: await loginNow() });
               expect(done).toMatchObject({ state: 'done' });
             }
-            await expectSettled(bench, 'bot', fingerprint);
+            await expectSettled(world, 'bot', fingerprint);
           } finally {
             await sandbox.close();
             rmSync(folder, { recursive: true, force: true });

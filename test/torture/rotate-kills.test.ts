@@ -8,7 +8,7 @@ import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readJournal } from '../../src/keystore/journal.js';
 import { type Sandbox, startSandbox } from '../../src/sandbox/index.js';
-import { type Bench, expectSettled, makeKey, openBench, waysIn } from '../support/workbench.js';
+import { expectSettled, makeKey, openRotationWorld, type RotationWorld, waysIn } from '../support/rotation-world.js';
 
 /*
  * The program itself, killed by SIGKILL: by strace at the nth system call that changes files, and with the nth request
@@ -46,7 +46,7 @@ type Call = 'rotate' | 'abort';
 
 interface Stage {
   readonly sandbox: Sandbox;
-  readonly bench: Bench;
+  readonly world: RotationWorld;
   readonly keys: string;
   /** Fingerprint of the key that the name means at the start. */
   readonly original: string;
@@ -89,31 +89,31 @@ function runProgram(stage: Stage, call: Call, before: readonly string[] = []): {
 async function openStage(number: string, inGrace: boolean): Promise<Stage> {
   const sandbox = await startSandbox();
   const keys = join(folder, `keys-${number}`);
-  const bench = openBench(sandbox, keys);
-  const { fingerprint } = await makeKey(bench, 'bot', 'account:read trade:read_write', ['127.0.0.1', '10.0.0.0/8']);
-  if (inGrace) await bench.rotate('bot', { graceMs: 86_400_000 });
-  return { sandbox, bench, keys, original: fingerprint };
+  const world = openRotationWorld(sandbox, keys);
+  const { fingerprint } = await makeKey(world, 'bot', 'account:read trade:read_write', ['127.0.0.1', '10.0.0.0/8']);
+  if (inGrace) await world.rotate('bot', { graceMs: 86_400_000 });
+  return { sandbox, world, keys, original: fingerprint };
 }
 
 /** After a kill: a way in is there; ended one way or the other, all is as it must be. */
 async function settle(stage: Stage, how: Call): Promise<void> {
-  const { bench, original } = stage;
-  expect((await waysIn(bench)).length).toBeGreaterThan(0);
-  const journal = await readJournal(bench.store, 'bot');
+  const { world, original } = stage;
+  expect((await waysIn(world)).length).toBeGreaterThan(0);
+  const journal = await readJournal(world.store, 'bot');
   const { code, stderr } = await runProgram(stage, how).ended;
   if (how === 'rotate') {
     expect([code, stderr]).toEqual([0, '']);
   } else if (code !== 0) {
     // nothing to go back from, or too late for it: that is said, and the rotation can be ended
     expect([code, stderr]).toEqual([1, expect.stringMatching(/ERR_STATE/)]);
-    if ((await readJournal(bench.store, 'bot')) !== null) {
+    if ((await readJournal(world.store, 'bot')) !== null) {
       expect(stderr).toContain('is already removed: the rotation cannot be aborted');
       expect((await runProgram(stage, 'rotate').ended).code).toBe(0);
     }
   } else if (journal !== null) {
-    expect((await bench.store.read('bot')).fingerprint).toBe(journal.previous.fingerprint);
+    expect((await world.store.read('bot')).fingerprint).toBe(journal.previous.fingerprint);
   }
-  await expectSettled(bench, 'bot', original);
+  await expectSettled(world, 'bot', original);
 }
 
 async function dispose(stage: Stage): Promise<void> {

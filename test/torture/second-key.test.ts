@@ -10,7 +10,7 @@ import { applyPolicy } from '../../src/workflows/policy/apply-policy.js';
 import { parsePolicy } from '../../src/workflows/policy/parse-policy.js';
 import { register } from '../../src/workflows/registration/register.js';
 import { localSuccessor } from '../../src/workflows/rotation/start.js';
-import { type Bench, openBench } from '../support/workbench.js';
+import { openRotationWorld, type RotationWorld } from '../support/rotation-world.js';
 import { chosenIn, HIDINGS, STORM_ROUNDS as ROUNDS, STORM_SCOPE as SCOPE, TRANSPORTS } from './storm.js';
 
 /*
@@ -43,12 +43,15 @@ async function ours(work: Promise<unknown>): Promise<boolean> {
 
 type Transport = (typeof TRANSPORTS)[number];
 
-function benchOn(sandbox: Sandbox, folder: string, kind: Transport, timeoutMs = 30_000): Bench {
-  const around = (context: Bench['context']) => ({ ...context, uncertainMs: 400 });
-  return openBench(sandbox, folder, { kind, around, timeoutMs });
+function benchOn(sandbox: Sandbox, folder: string, kind: Transport, timeoutMs = 30_000): RotationWorld {
+  const around = (context: RotationWorld['context']) => ({ ...context, uncertainMs: 400 });
+  return openRotationWorld(sandbox, folder, { kind, around, timeoutMs });
 }
 
-async function withStage(kind: Transport, work: (sandbox: Sandbox, bench: Bench) => Promise<void>): Promise<void> {
+async function withStage(
+  kind: Transport,
+  work: (sandbox: Sandbox, world: RotationWorld) => Promise<void>,
+): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'deribit-keys-storm-'));
   const sandbox = await startSandbox({ keyLimit: 50 });
   try {
@@ -60,8 +63,8 @@ async function withStage(kind: Transport, work: (sandbox: Sandbox, bench: Bench)
 }
 
 /** No record is unexplained, and no private key of the account's keys is lost. */
-async function expectOnlyKnown(sandbox: Sandbox, bench: Bench): Promise<void> {
-  const { records, damaged } = await bench.store.list();
+async function expectOnlyKnown(sandbox: Sandbox, world: RotationWorld): Promise<void> {
+  const { records, damaged } = await world.store.list();
   expect(damaged).toEqual([]);
   for (const key of sandbox.keys()) {
     if (key.client_id === sandbox.clientId || key.name === 'decoy') continue;
@@ -71,14 +74,14 @@ async function expectOnlyKnown(sandbox: Sandbox, bench: Bench): Promise<void> {
 
 const policyOf = (name: string) => parsePolicy(`keys:\n  - { name: ${name}, scope: "${SCOPE}", label: ${name} }\n`);
 
-function apply(bench: Bench, name: string) {
-  const makeSuccessor = localSuccessor(bench.store, () => Promise.resolve(null));
-  return applyPolicy(bench.context, {
+function apply(world: RotationWorld, name: string) {
+  const makeSuccessor = localSuccessor(world.store, () => Promise.resolve(null));
+  return applyPolicy(world.context, {
     policy: policyOf(name),
-    login: bench.login,
+    login: world.login,
     prune: false,
     confirm: () => Promise.resolve(),
-    contextFor: async () => ({ context: bench.context, makeSuccessor }),
+    contextFor: async () => ({ context: world.context, makeSuccessor }),
     newPassphrase: () => Promise.reject(new Error('no passphrase')),
   });
 }
@@ -101,25 +104,25 @@ describe('cut after create, in every way of hiding', () => {
       let hit = 0;
       for (let round = 0; round < ROUNDS; round += 1) {
         const { cut, hiding, kind } = chosenIn(round, { cut: CUTS, hiding: HIDINGS, kind: TRANSPORTS });
-        await withStage(kind, async (sandbox, bench) => {
+        await withStage(kind, async (sandbox, world) => {
           for (const name of ['bot', 'decoy']) sandbox.addKey({ name });
-          const { login } = bench;
-          const run = async (on: Bench) => {
+          const { login } = world;
+          const run = async (on: RotationWorld) => {
             if (how === 'apply') return apply(on, 'bot');
             if (how === 'rotate') return on.rotate('bot', { graceMs: 0 });
             return register(on.context, { name: 'bot', scope: SCOPE, login });
           };
-          if (how !== 'apply') await generate(bench.store, 'bot');
-          if (how === 'rotate') await register(bench.context, { name: 'bot', scope: SCOPE, login });
+          if (how !== 'apply') await generate(world.store, 'bot');
+          if (how === 'rotate') await register(world.context, { name: 'bot', scope: SCOPE, login });
           sandbox.setFaults([placed(cut)]);
           // only the run that loses an answer is in a hurry
-          if (!(await ours(run(benchOn(sandbox, bench.store.folder, kind, 250))))) hit += 1;
+          if (!(await ours(run(benchOn(sandbox, world.store.folder, kind, 250))))) hit += 1;
           sandbox.setFaults([`hide-key@${LIST}:${hiding}`]);
-          await run(bench);
-          const record = await bench.store.read('bot');
+          await run(world);
+          const record = await world.store.read('bot');
           expect(record.state).toBe('registered');
           expect(copies(sandbox, record.fingerprint)).toBe(1);
-          for (const { fingerprint } of (await bench.store.list()).records) {
+          for (const { fingerprint } of (await world.store.list()).records) {
             expect(copies(sandbox, fingerprint)).toBeLessThanOrEqual(1);
           }
         });
@@ -133,13 +136,13 @@ describe('cut after create, in every way of hiding', () => {
 test('one key pair under two names, registered at the same moment, is registered once', async () => {
   for (let round = 0; round < ROUNDS; round += 1) {
     const { kind, otherKind } = chosenIn(round, { kind: TRANSPORTS, otherKind: TRANSPORTS });
-    await withStage(kind, async (sandbox, bench) => {
-      const { fingerprint } = await generate(bench.store, 'bot');
-      const key = await openPrivateKey(bench.store, await bench.store.read('bot'));
-      await storeKey(bench.store, { name: 'twin', key, action: 'import' });
-      const other = openBench(sandbox, bench.store.folder, { kind: otherKind });
+    await withStage(kind, async (sandbox, world) => {
+      const { fingerprint } = await generate(world.store, 'bot');
+      const key = await openPrivateKey(world.store, await world.store.read('bot'));
+      await storeKey(world.store, { name: 'twin', key, action: 'import' });
+      const other = openRotationWorld(sandbox, world.store.folder, { kind: otherKind });
       const done = await Promise.all([
-        ours(register(bench.context, { name: 'bot', scope: SCOPE, login: bench.login })),
+        ours(register(world.context, { name: 'bot', scope: SCOPE, login: world.login })),
         ours(register(other.context, { name: 'twin', scope: SCOPE, login: other.login })),
       ]);
       expect(done.filter(Boolean)).toHaveLength(1);
@@ -152,16 +155,16 @@ test('one key pair under two names, registered at the same moment, is registered
 test('several runs of apply at the same moment make each key once, and keep what another has registered', async () => {
   for (let round = 0; round < ROUNDS; round += 1) {
     const { delayMs, kind } = chosenIn(round, { delayMs: [0, 30, 60], kind: TRANSPORTS });
-    await withStage(kind, async (sandbox, bench) => {
-      await apply(bench, 'bot');
-      const before = await bench.store.read('bot');
+    await withStage(kind, async (sandbox, world) => {
+      await apply(world, 'bot');
+      const before = await world.store.read('bot');
       if (delayMs > 0) sandbox.setFaults([`delay@${CREATE}:${delayMs}`]);
       // the key is gone from the exchange: each run decides to replace it
-      await removeOnExchange(sandbox, bench, before.keyId ?? 0);
-      const benches = Array.from({ length: 4 }, () => openBench(sandbox, bench.store.folder, { kind }));
-      const done = await Promise.all(benches.map((one) => ours(apply(one, 'bot'))));
+      await removeOnExchange(sandbox, world, before.keyId ?? 0);
+      const worlds = Array.from({ length: 4 }, () => openRotationWorld(sandbox, world.store.folder, { kind }));
+      const done = await Promise.all(worlds.map((one) => ours(apply(one, 'bot'))));
       expect(done).toContain(true);
-      const record = await bench.store.read('bot');
+      const record = await world.store.read('bot');
       expect(record).toMatchObject({ state: 'registered' });
       expect(record.fingerprint).not.toBe(before.fingerprint);
       expect(
@@ -170,16 +173,16 @@ test('several runs of apply at the same moment make each key once, and keep what
           .filter((key) => key.name === 'bot')
           .map((key) => key.client_id),
       ).toEqual([record.clientId]);
-      await expectOnlyKnown(sandbox, bench);
+      await expectOnlyKnown(sandbox, world);
     });
   }
   figures.push(`concurrent apply: ${ROUNDS} rounds`);
 });
 
-async function removeOnExchange(sandbox: Sandbox, bench: Bench, keyId: number): Promise<void> {
+async function removeOnExchange(sandbox: Sandbox, world: RotationWorld, keyId: number): Promise<void> {
   const { withAccount } = await import('../../src/workflows/account/account.js');
   const { removeApiKey } = await import('../../src/deribit/api-keys.js');
-  await withAccount(bench.context, { login: bench.login, level: 'read_write' }, (account) =>
+  await withAccount(world.context, { login: world.login, level: 'read_write' }, (account) =>
     removeApiKey(account, { keyId }),
   );
   expect(sandbox.keys().some((key) => key.id === keyId)).toBe(false);

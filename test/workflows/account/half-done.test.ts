@@ -9,7 +9,7 @@ import { openPrivateKey } from '../../../src/keystore/open-key.js';
 import { type Sandbox, startSandbox } from '../../../src/sandbox/index.js';
 import { temporaryFolder } from '../../support/cli.js';
 import { filesOf } from '../../support/desk.js';
-import { makeKey, openBench } from '../../support/workbench.js';
+import { makeKey, openRotationWorld } from '../../support/rotation-world.js';
 
 let sandbox: Sandbox;
 beforeEach(async () => {
@@ -19,11 +19,11 @@ afterEach(() => sandbox.close());
 
 /** A keystore as a process leaves it that dies between the files of a swap: the public key changed, the rest not yet. */
 async function halfSwapped() {
-  const bench = openBench(sandbox, `${temporaryFolder()}/keys`);
-  await makeKey(bench, 'bot', 'trade:read');
-  await makeKey(bench, 'other', 'trade:read');
-  const { folder } = bench.store;
-  const other = await bench.store.read('other');
+  const world = openRotationWorld(sandbox, `${temporaryFolder()}/keys`);
+  await makeKey(world, 'bot', 'trade:read');
+  await makeKey(world, 'other', 'trade:read');
+  const { folder } = world.store;
+  const other = await world.store.read('other');
   const commit = join(folder, '.bot.commit');
   mkdirSync(commit);
   const [from, to] = [filesOf(folder, 'other'), filesOf(folder, 'bot')];

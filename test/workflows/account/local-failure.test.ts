@@ -6,7 +6,7 @@ import { changeKey, type KeyChange } from '../../../src/workflows/account/change
 import type { WorkflowContext } from '../../../src/workflows/context.js';
 import { openDesk } from '../../support/desk.js';
 import { errorOf } from '../../support/outcomes.js';
-import { openBench } from '../../support/workbench.js';
+import { openRotationWorld } from '../../support/rotation-world.js';
 import { openWorld, type World } from '../../support/world.js';
 
 /** The disk is full from the moment when the exchange has carried out `method`. */
@@ -94,14 +94,14 @@ describe('a disk that is full when the exchange answers', () => {
   it('does not hide that a rotation removed the old key, and the next run finishes it', async () => {
     const world = await openWorld('http');
     await world.register();
-    const bench = openBench(world.sandbox, world.store.folder);
-    const full = openBench(world.sandbox, world.store.folder, {
+    const rotations = openRotationWorld(world.sandbox, world.store.folder);
+    const full = openRotationWorld(world.sandbox, world.store.folder, {
       around: (context) => fullAfter(context, 'private/remove_api_key'),
     });
     const error = await errorOf(full.rotate('bot'));
     expect(error.message).toMatch(/^the old key of "bot" \(.*\) is removed from the exchange, but the keystore/);
     expect(error.hint).toContain('run the same command again');
-    expect(await bench.rotate('bot')).toMatchObject({ state: 'done' });
+    expect(await rotations.rotate('bot')).toMatchObject({ state: 'done' });
     expect(world.keys()).toHaveLength(1);
   });
 

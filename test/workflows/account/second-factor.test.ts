@@ -13,8 +13,8 @@ import { localSuccessor } from '../../../src/workflows/rotation/start.js';
 import { post, record, token } from '../../sandbox/client.js';
 import { temporaryFolder } from '../../support/cli.js';
 import { type Desk, keyOf, openDesk } from '../../support/desk.js';
+import { makeKey, openRotationWorld } from '../../support/rotation-world.js';
 import { onTerminal } from '../../support/terminal.js';
-import { makeKey, openBench } from '../../support/workbench.js';
 
 const SEED = 'JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP';
 const SEED_BYTES = Buffer.from('48656c6c6f21deadbeef48656c6c6f21deadbeef', 'hex');
@@ -73,12 +73,12 @@ describe.each(['http', 'ws'] as const)('a key from registration to removal over 
     };
     vi.spyOn(Date, 'now').mockImplementation(nowMs);
     const secondFactor = totpSecondFactor(SEED, { nowMs, sleep });
-    const bench = openBench(sandbox, desk.folder, { kind, nowMs, secondFactor });
-    const { clientId } = await makeKey(bench, 'bot', 'trade:read', ['127.0.0.1']);
+    const world = openRotationWorld(sandbox, desk.folder, { kind, nowMs, secondFactor });
+    const { clientId } = await makeKey(world, 'bot', 'trade:read', ['127.0.0.1']);
     const change = async (wanted: KeyChange) => {
-      const target = (await listAccountKeys(bench.context, bench.login)).find((key) => key.name === 'bot');
+      const target = (await listAccountKeys(world.context, world.login)).find((key) => key.name === 'bot');
       if (target === undefined) throw new Error('the key is not on the list');
-      return changeKey(bench.context, { login: bench.login, target, change: wanted });
+      return changeKey(world.context, { login: world.login, target, change: wanted });
     };
     expect(await change({ do: 'scope', scope: 'trade:read account:read' })).toMatchObject({
       scope: 'account:read trade:read',
@@ -87,7 +87,7 @@ describe.each(['http', 'ws'] as const)('a key from registration to removal over 
     expect(await change({ do: 'edit', ipWhitelist: [] })).toMatchObject({ ipWhitelist: [] });
     expect(await change({ do: 'disable' })).toMatchObject({ enabled: false });
     expect(await change({ do: 'enable' })).toMatchObject({ enabled: true });
-    const rotation = await bench.rotate('bot');
+    const rotation = await world.rotate('bot');
     expect(rotation).toMatchObject({ state: 'done', previousClientId: clientId });
     expect(keyOf(sandbox, rotation.clientId ?? '')).toMatchObject({ enabled: true, name: 'other' });
     await change({ do: 'remove' });
@@ -97,7 +97,7 @@ describe.each(['http', 'ws'] as const)('a key from registration to removal over 
     const challenges = sandbox.calls.filter(({ outcome }) => outcome === 'challenge').length;
     expect(challenges).toBe(on ? 16 : 0);
     expect(sleeps.length).toBe(on ? challenges - 3 : 0);
-    expect(bench.notes.filter((note) => /waiting \d+ s for the next one/.test(note)).length).toBe(sleeps.length);
+    expect(world.notes.filter((note) => /waiting \d+ s for the next one/.test(note)).length).toBe(sleeps.length);
   });
 });
 
@@ -110,18 +110,21 @@ test('rotating several keys asks for a code for the list once', async () => {
     return Promise.resolve();
   };
   vi.spyOn(Date, 'now').mockImplementation(nowMs);
-  const bench = openBench(sandbox, desk.folder, { nowMs, secondFactor: totpSecondFactor(SEED, { nowMs, sleep }) });
-  for (const name of ['one', 'two', 'three']) await makeKey(bench, name, 'trade:read');
+  const world = openRotationWorld(sandbox, desk.folder, {
+    nowMs,
+    secondFactor: totpSecondFactor(SEED, { nowMs, sleep }),
+  });
+  for (const name of ['one', 'two', 'three']) await makeKey(world, name, 'trade:read');
   const before = sandbox.calls.length;
   const results = await rotateAll({
-    store: bench.store,
+    store: world.store,
     olderThanMs: 0,
     isMeant: () => true,
     loginClientId: sandbox.clientId,
     contextFor: async () => ({
-      context: bench.context,
-      login: async () => bench.login,
-      makeSuccessor: localSuccessor(bench.store, () => Promise.reject(new Error('no passphrase'))),
+      context: world.context,
+      login: async () => world.login,
+      makeSuccessor: localSuccessor(world.store, () => Promise.reject(new Error('no passphrase'))),
     }),
   });
   expect(results.map(({ state }) => state)).toEqual(['done', 'done', 'done']);

@@ -4,7 +4,7 @@ import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { cli, temporaryFolder } from '../../support/cli.js';
-import { culprit, type Diagnosis, finding, hasOpenssl, openHouse } from '../../support/doctor-world.js';
+import { culprit, type Diagnosis, finding, hasOpenssl, openDoctorWorld } from '../../support/doctor-world.js';
 
 const REGISTERED = [
   ...['record', 'file', 'permissions', 'format', 'passphrase', 'strength', 'record-matches', 'public-key'],
@@ -14,8 +14,8 @@ const REGISTERED = [
 describe('On a healthy set-up', () => {
   for (const http of [false, true]) {
     it(`nothing is wrong and nothing is skipped with a login, over ${http ? 'HTTP' : 'WebSocket'}`, async () => {
-      const house = await openHouse({ http });
-      const diagnosis = await house.doctor('--as', 'admin');
+      const world = await openDoctorWorld({ http });
+      const diagnosis = await world.doctor('--as', 'admin');
       expect(diagnosis).toMatchObject({ ok: true, exitCode: 0 });
       expect(diagnosis.findings.filter(({ ok }) => ok !== true)).toEqual([]);
       const remarks = diagnosis.findings.filter(({ fix }) => fix !== null);
@@ -42,16 +42,16 @@ describe('On a healthy set-up', () => {
   }
 
   it('a login of the key itself proves what no account needs to be asked for', async () => {
-    const house = await openHouse();
-    const diagnosis = await house.doctor('bot');
+    const world = await openDoctorWorld();
+    const diagnosis = await world.doctor('bot');
     expect(diagnosis).toMatchObject({ ok: true, exitCode: 0 });
     expect(diagnosis.findings.filter(({ ok }) => ok === null).map(({ check }) => check)).toEqual(['account']);
     expect(finding(diagnosis, 'exchange-key', 'bot').detail).toContain('verified a signature');
   });
 
   it('the checks stand in their order', async () => {
-    const house = await openHouse();
-    const { findings } = await house.doctor('--as', 'admin', 'bot');
+    const world = await openDoctorWorld();
+    const { findings } = await world.doctor('--as', 'admin', 'bot');
     const order = findings.map(({ check, name }) => (name === null ? `(${check})` : check));
     expect(order).toEqual([
       ...['(keystore)', '(folder-permissions)', '(leftovers)', ...REGISTERED.slice(0, 10)],
@@ -60,22 +60,22 @@ describe('On a healthy set-up', () => {
   });
 
   it('a login that may only read is not taken for one that shows another key', async () => {
-    const house = await openHouse();
-    const made = await house.run('generate', 'reader');
+    const world = await openDoctorWorld();
+    const made = await world.run('generate', 'reader');
     expect(made.exitCode).toBe(0);
-    const login = ['--as', 'admin', '--url', house.sandbox.wsUrl];
-    expect((await house.run('register', 'reader', '--scope', 'account:read', ...login)).exitCode).toBe(0);
-    expect(await house.doctor('--as', 'reader')).toMatchObject({ ok: true });
-    const verified = await house.run('verify', '--as', 'reader', '--json');
+    const login = ['--as', 'admin', '--url', world.sandbox.wsUrl];
+    expect((await world.run('register', 'reader', '--scope', 'account:read', ...login)).exitCode).toBe(0);
+    expect(await world.doctor('--as', 'reader')).toMatchObject({ ok: true });
+    const verified = await world.run('verify', '--as', 'reader', '--json');
     expect(verified.exitCode).toBe(0);
   });
 
   it('an encrypted key without a passphrase is skipped, with one it is proved', async () => {
-    const house = await openHouse();
-    const secret = join(house.folder, 'secret');
+    const world = await openDoctorWorld();
+    const secret = join(world.folder, 'secret');
     writeFileSync(secret, 'correct horse');
-    expect((await house.run('passphrase', 'bot', '--new-passphrase-file', secret)).exitCode).toBe(0);
-    const without = await house.doctor('bot');
+    expect((await world.run('passphrase', 'bot', '--new-passphrase-file', secret)).exitCode).toBe(0);
+    const without = await world.doctor('bot');
     expect(without).toMatchObject({ ok: true, exitCode: 0 });
     for (const check of [
       'passphrase',
@@ -89,14 +89,14 @@ describe('On a healthy set-up', () => {
     ]) {
       expect(finding(without, check, 'bot').ok).toBeNull();
     }
-    const given = await house.doctor('bot', '--passphrase-file', secret);
+    const given = await world.doctor('bot', '--passphrase-file', secret);
     expect(given.findings.filter(({ name, ok }) => name === 'bot' && ok !== true)).toEqual([]);
     expect(finding(given, 'passphrase', 'bot')).toMatchObject({ detail: 'the passphrase opens it', fix: null });
   });
 
   it('a second factor without a code is skipped', async () => {
-    const house = await openHouse({ tfaSecret: 'GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ' });
-    const diagnosis = await house.doctor('--as', 'admin');
+    const world = await openDoctorWorld({ tfaSecret: 'GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ' });
+    const diagnosis = await world.doctor('--as', 'admin');
     expect(diagnosis).toMatchObject({ ok: true, exitCode: 0 });
     expect(finding(diagnosis, 'account', null)).toMatchObject({
       ok: null,
@@ -106,41 +106,41 @@ describe('On a healthy set-up', () => {
   });
 
   it('a second factor costs one code, however many keys there are', async () => {
-    const house = await openHouse({ tfaSecret: 'GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ' });
-    const { stdout } = await house.asRoot('doctor', '--json', '--url', house.sandbox.wsUrl);
+    const world = await openDoctorWorld({ tfaSecret: 'GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ' });
+    const { stdout } = await world.asRoot('doctor', '--json', '--url', world.sandbox.wsUrl);
     const diagnosis = JSON.parse(stdout) as Diagnosis;
     expect(diagnosis.findings.filter(({ ok }) => ok !== true)).toEqual([]);
-    const lists = house.sandbox.calls.filter(({ method }) => method === 'private/list_api_keys');
+    const lists = world.sandbox.calls.filter(({ method }) => method === 'private/list_api_keys');
     expect(lists.filter(({ outcome }) => outcome === 'ok')).toHaveLength(1);
   });
 
   it('a rotation in its grace is no fault', async () => {
-    const house = await openHouse();
-    expect((await house.run('rotate', 'bot', '--as', 'admin', '--grace', '1h')).exitCode).toBe(0);
-    const diagnosis = await house.doctor('--as', 'admin');
+    const world = await openDoctorWorld();
+    expect((await world.run('rotate', 'bot', '--as', 'admin', '--grace', '1h')).exitCode).toBe(0);
+    const diagnosis = await world.doctor('--as', 'admin');
     expect(diagnosis.findings.filter(({ ok }) => ok === false)).toEqual([]);
     expect(finding(diagnosis, 'rotation', 'bot').detail).toMatch(/stays enabled until 20/);
   });
 
   it('what an interrupted command left is cleared up, as by every command', async () => {
-    const house = await openHouse();
-    writeFileSync(house.path('.bot.json.0123456789ab.tmp'), 'half', { mode: 0o600 });
-    expect(await house.doctor('--offline')).toMatchObject({ ok: true });
-    expect(() => readFileSync(house.path('.bot.json.0123456789ab.tmp'))).toThrow(/ENOENT/);
+    const world = await openDoctorWorld();
+    writeFileSync(world.path('.bot.json.0123456789ab.tmp'), 'half', { mode: 0o600 });
+    expect(await world.doctor('--offline')).toMatchObject({ ok: true });
+    expect(() => readFileSync(world.path('.bot.json.0123456789ab.tmp'))).toThrow(/ENOENT/);
   });
 
   it('a folder that others can look into is worth a remark', async () => {
-    const house = await openHouse();
-    chmodSync(house.keys, 0o755);
-    const diagnosis = await house.doctor('--offline');
+    const world = await openDoctorWorld();
+    chmodSync(world.keys, 0o755);
+    const diagnosis = await world.doctor('--offline');
     expect(diagnosis.ok).toBe(true);
-    expect(finding(diagnosis, 'folder-permissions', null)).toMatchObject({ ok: true, fix: `chmod 700 ${house.keys}` });
+    expect(finding(diagnosis, 'folder-permissions', null)).toMatchObject({ ok: true, fix: `chmod 700 ${world.keys}` });
   });
 
   it('a clock that is three seconds off is worth a remark', async () => {
-    const house = await openHouse();
-    house.sandbox.setFaults(['clock:-3500']);
-    const diagnosis = await house.doctor('bot');
+    const world = await openDoctorWorld();
+    world.sandbox.setFaults(['clock:-3500']);
+    const diagnosis = await world.doctor('bot');
     expect(diagnosis.ok).toBe(true);
     expect(finding(diagnosis, 'clock', null)).toMatchObject({
       ok: true,
@@ -151,10 +151,10 @@ describe('On a healthy set-up', () => {
 
 describe('The doctor', () => {
   it('asks nobody with --offline', async () => {
-    const house = await openHouse();
-    const calls = house.sandbox.calls.length;
-    expect(await house.doctor('--offline', '--as', 'admin')).toMatchObject({ ok: true });
-    expect(house.sandbox.calls.length).toBe(calls);
+    const world = await openDoctorWorld();
+    const calls = world.sandbox.calls.length;
+    expect(await world.doctor('--offline', '--as', 'admin')).toMatchObject({ ok: true });
+    expect(world.sandbox.calls.length).toBe(calls);
   });
 
   it('has nothing to say against a keystore that is not there yet', async () => {
@@ -179,17 +179,17 @@ describe('The doctor', () => {
   });
 
   it('tells people the culprit and the command that fixes it', async () => {
-    const house = await openHouse();
-    chmodSync(house.path('bot.pem'), 0o644);
-    const { stdout, exitCode, stderr } = await house.run('doctor', 'bot', '--as', 'admin');
+    const world = await openDoctorWorld();
+    chmodSync(world.path('bot.pem'), 0o644);
+    const { stdout, exitCode, stderr } = await world.run('doctor', 'bot', '--as', 'admin');
     expect(exitCode).toBe(1);
     expect(stderr).toBe('');
     expect(stdout).toContain(
-      `✗ bot permissions: the private key ${house.path('bot.pem')} can be read or written by others`,
+      `✗ bot permissions: the private key ${world.path('bot.pem')} can be read or written by others`,
     );
-    expect(stdout).toContain(`    fix: chmod 600 ${house.path('bot.pem')}`);
+    expect(stdout).toContain(`    fix: chmod 600 ${world.path('bot.pem')}`);
     expect(stdout.trimEnd().split('\n').at(-1)).toMatch(/^the culprit: bot permissions: /);
-    const well = await house.run('doctor', 'admin', '--as', 'admin');
+    const well = await world.run('doctor', 'admin', '--as', 'admin');
     expect(well.stdout).toMatch(/! admin passphrase: .*\n {4}you could: deribit-keys passphrase admin\n/);
     expect(well.stdout.trimEnd()).toMatch(/nothing wrong was found$/);
   });
@@ -205,7 +205,7 @@ describe('The doctor', () => {
   });
 
   it('looks at keys of two exchanges, each where it belongs', async () => {
-    const [one, two] = [await openHouse(), await openHouse()];
+    const [one, two] = [await openDoctorWorld(), await openDoctorWorld()];
     expect((await one.run('generate', 'far')).exitCode).toBe(0);
     const publicKey = readFileSync(one.path('far.pub.pem'), 'utf8');
     const { client_id } = two.sandbox.addKey({ publicKey, maxScope: 'account:read' });
@@ -220,41 +220,41 @@ describe('The doctor', () => {
   });
 
   it('looks at a key of a subaccount in its subaccount', async () => {
-    const house = await openHouse();
-    const subaccount = house.sandbox.accountIds[1] ?? 0;
-    expect((await house.run('generate', 'sub')).exitCode).toBe(0);
-    const publicKey = readFileSync(house.path('sub.pub.pem'), 'utf8');
-    const { client_id } = house.sandbox.addKey({ publicKey, maxScope: 'trade:read', accountId: subaccount });
-    const linked = await house.run(
+    const world = await openDoctorWorld();
+    const subaccount = world.sandbox.accountIds[1] ?? 0;
+    expect((await world.run('generate', 'sub')).exitCode).toBe(0);
+    const publicKey = readFileSync(world.path('sub.pub.pem'), 'utf8');
+    const { client_id } = world.sandbox.addKey({ publicKey, maxScope: 'trade:read', accountId: subaccount });
+    const linked = await world.run(
       'link',
       'sub',
       '--client-id',
       client_id,
       '--url',
-      house.sandbox.wsUrl,
+      world.sandbox.wsUrl,
       '--subaccount',
       String(subaccount),
     );
     expect(linked.exitCode).toBe(0);
-    const diagnosis = await house.doctor('--as', 'admin');
+    const diagnosis = await world.doctor('--as', 'admin');
     expect(diagnosis.findings.filter(({ ok }) => ok !== true)).toEqual([]);
     expect(finding(diagnosis, 'client-id', 'sub').ok).toBe(true);
-    const asked = await house.doctor('--as', 'admin', '--subaccount', String(subaccount));
+    const asked = await world.doctor('--as', 'admin', '--subaccount', String(subaccount));
     expect(asked.findings.filter(({ ok }) => ok === false)).toEqual([]);
     expect(finding(asked, 'account', null).detail).toContain(`of the subaccount ${subaccount}`);
-    const other = await house.doctor('bot', '--as', 'admin', '--subaccount', '999');
+    const other = await world.doctor('bot', '--as', 'admin', '--subaccount', '999');
     expect(culprit(other)).toMatchObject({ check: 'account', name: null });
   });
 
   it('shows no secret', async () => {
-    const house = await openHouse();
-    const secret = join(house.folder, 'secret');
+    const world = await openDoctorWorld();
+    const secret = join(world.folder, 'secret');
     writeFileSync(secret, 'canary-passphrase');
-    await house.run('passphrase', 'bot', '--new-passphrase-file', secret);
-    writeFileSync(join(house.folder, 'wrong'), 'canary-wrong');
-    const result = await house.asRoot('doctor', '--verbose', '--passphrase-file', join(house.folder, 'wrong'));
+    await world.run('passphrase', 'bot', '--new-passphrase-file', secret);
+    writeFileSync(join(world.folder, 'wrong'), 'canary-wrong');
+    const result = await world.asRoot('doctor', '--verbose', '--passphrase-file', join(world.folder, 'wrong'));
     expect(result.exitCode).toBe(1);
-    for (const canary of ['canary', house.sandbox.clientSecret]) {
+    for (const canary of ['canary', world.sandbox.clientSecret]) {
       expect(result.stdout + result.stderr).not.toContain(canary);
     }
   });
@@ -262,45 +262,45 @@ describe('The doctor', () => {
 
 describe('A starting point that is a file', () => {
   it('leads to the key of the keystore that is the same', async () => {
-    const house = await openHouse();
-    const diagnosis = await house.doctor('--file', house.path('bot.pem'));
+    const world = await openDoctorWorld();
+    const diagnosis = await world.doctor('--file', world.path('bot.pem'));
     expect(diagnosis.ok).toBe(true);
     expect(finding(diagnosis, 'record', null).detail).toContain('the key "bot" of the keystore');
     expect(finding(diagnosis, 'login', 'bot').ok).toBe(true);
     expect(diagnosis.findings.some(({ name }) => name === 'admin')).toBe(false);
-    const half = await house.doctor('--file', house.path('bot.pub.pem'));
+    const half = await world.doctor('--file', world.path('bot.pub.pem'));
     expect(finding(half, 'record', null).detail).toContain('the key "bot" of the keystore');
   });
 
   it.skipIf(!hasOpenssl)(
     'that the keystore does not have is looked for on the exchange, by its public half (needs openssl)',
     async () => {
-      const house = await openHouse();
-      const file = join(house.folder, 'own.pem');
+      const world = await openDoctorWorld();
+      const file = join(world.folder, 'own.pem');
       execFileSync('openssl', ['genpkey', '-algorithm', 'ED25519', '-out', file]);
       chmodSync(file, 0o600);
       const publicKey = String(execFileSync('openssl', ['pkey', '-in', file, '-pubout']));
-      const absent = await house.doctor('--file', file, '--as', 'admin');
+      const absent = await world.doctor('--file', file, '--as', 'admin');
       expect(absent.ok).toBe(true);
       expect(finding(absent, 'record', null)).toMatchObject({ ok: null, fix: `deribit-keys import bot-2 ${file}` });
       expect(finding(absent, 'client-id', null).ok).toBeNull();
-      const { client_id } = house.sandbox.addKey({ publicKey, maxScope: 'trade:read' });
-      const found = await house.doctor('--file', file, '--as', 'admin');
+      const { client_id } = world.sandbox.addKey({ publicKey, maxScope: 'trade:read' });
+      const found = await world.doctor('--file', file, '--as', 'admin');
       expect(found.ok).toBe(true);
       expect(finding(found, 'login', client_id).ok).toBe(true);
     },
   );
 
   it.skipIf(!hasOpenssl)('with a client id is tried as a login (needs openssl)', async () => {
-    const house = await openHouse();
-    const file = join(house.folder, 'own.pem');
+    const world = await openDoctorWorld();
+    const file = join(world.folder, 'own.pem');
     execFileSync('openssl', ['genpkey', '-algorithm', 'ED25519', '-out', file]);
     chmodSync(file, 0o600);
-    const clientId = String(house.record('bot').clientId);
-    const place = ['--url', house.sandbox.httpUrl, '--keys-dir', join(house.folder, 'empty')];
-    const wrong = await house.doctor('--file', file, '--client-id', clientId, ...place);
+    const clientId = String(world.record('bot').clientId);
+    const place = ['--url', world.sandbox.httpUrl, '--keys-dir', join(world.folder, 'empty')];
+    const wrong = await world.doctor('--file', file, '--client-id', clientId, ...place);
     expect(culprit(wrong)).toMatchObject({ check: 'login', name: clientId });
-    const right = await house.doctor('--file', house.path('bot.pem'), '--client-id', clientId, ...place);
+    const right = await world.doctor('--file', world.path('bot.pem'), '--client-id', clientId, ...place);
     expect(right.ok).toBe(true);
     expect(finding(right, 'login', clientId).ok).toBe(true);
   });
@@ -356,25 +356,25 @@ function make(file: string, mode: number, ...argv: readonly string[]): void {
 
 describe('A starting point that is a client id', () => {
   it('leads to the key of the keystore that has it', async () => {
-    const house = await openHouse();
-    const diagnosis = await house.doctor('--client-id', String(house.record('bot').clientId));
+    const world = await openDoctorWorld();
+    const diagnosis = await world.doctor('--client-id', String(world.record('bot').clientId));
     expect(diagnosis.ok).toBe(true);
     expect(finding(diagnosis, 'login', 'bot').ok).toBe(true);
   });
 
   it('is looked for in the account', async () => {
-    const house = await openHouse();
-    const unknown = await house.doctor('--client-id', 'NoSuchId', '--as', 'admin');
+    const world = await openDoctorWorld();
+    const unknown = await world.doctor('--client-id', 'NoSuchId', '--as', 'admin');
     expect(culprit(unknown)).toMatchObject({ check: 'client-id', name: 'NoSuchId' });
-    const other = house.sandbox.addKey({ maxScope: 'trade:read' });
-    const known = await house.doctor('--client-id', other.client_id, '--as', 'admin');
+    const other = world.sandbox.addKey({ maxScope: 'trade:read' });
+    const known = await world.doctor('--client-id', other.client_id, '--as', 'admin');
     expect(known.ok).toBe(true);
     expect(finding(known, 'enabled', other.client_id).ok).toBe(true);
   });
 
   it('without a login is not looked for', async () => {
-    const house = await openHouse();
-    const diagnosis = await house.doctor('--client-id', 'NoSuchId', '--url', house.sandbox.wsUrl);
+    const world = await openDoctorWorld();
+    const diagnosis = await world.doctor('--client-id', 'NoSuchId', '--url', world.sandbox.wsUrl);
     expect(diagnosis.ok).toBe(true);
     expect(finding(diagnosis, 'client-id', 'NoSuchId').ok).toBeNull();
   });
@@ -388,16 +388,16 @@ describe('A starting point that is an error', () => {
     ['ERR_WRONG_ENVIRONMENT', /test exchange answered/],
     ['err_permissions', /others can read/],
   ])('%s is explained, and the keys are examined', async (code, detail) => {
-    const house = await openHouse();
-    const diagnosis = await house.doctor('--error', code, 'bot');
+    const world = await openDoctorWorld();
+    const diagnosis = await world.doctor('--error', code, 'bot');
     expect(diagnosis.ok).toBe(true);
     expect(diagnosis.findings[0]).toMatchObject({ check: 'error', ok: null, detail: expect.stringMatching(detail) });
     expect(finding(diagnosis, 'login', 'bot').ok).toBe(true);
   });
 
   it('and none at all is wrong usage', async () => {
-    const house = await openHouse();
-    const result = await house.run('doctor', '--error', 'no such code', '--json');
+    const world = await openDoctorWorld();
+    const result = await world.run('doctor', '--error', 'no such code', '--json');
     expect(result.exitCode).toBe(2);
     expect(result.error().code).toBe('ERR_USAGE');
   });
@@ -409,8 +409,8 @@ describe('Wrong usage of the doctor', () => {
     ['a duration that is none', ['--max-age', 'soon']],
     ['a login that cannot be one', ['--as', 'admin', '--client-secret-file', '/dev/null']],
   ])('is %s', async (_what, argv) => {
-    const house = await openHouse();
-    const result = await house.run('doctor', ...argv, '--json');
+    const world = await openDoctorWorld();
+    const result = await world.run('doctor', ...argv, '--json');
     expect(result.exitCode).toBe(2);
     expect(result.error().code).toBe('ERR_USAGE');
   });
@@ -418,34 +418,34 @@ describe('Wrong usage of the doctor', () => {
 
 describe('The doctor on an account', () => {
   it('finds that one public key is registered twice, and so does verify', async () => {
-    const house = await openHouse();
-    const publicKey = readFileSync(house.path('bot.pub.pem'), 'utf8');
-    const twin = house.sandbox.addKey({ publicKey, maxScope: 'trade:read', name: 'twin' });
-    const diagnosis = await house.doctor('--as', 'admin');
+    const world = await openDoctorWorld();
+    const publicKey = readFileSync(world.path('bot.pub.pem'), 'utf8');
+    const twin = world.sandbox.addKey({ publicKey, maxScope: 'trade:read', name: 'twin' });
+    const diagnosis = await world.doctor('--as', 'admin');
     expect(diagnosis.ok).toBe(false);
     expect(finding(diagnosis, 'twins', 'bot')).toMatchObject({
       ok: false,
       detail: expect.stringContaining(twin.client_id),
       fix: `deribit-keys api-keys remove id:${twin.id} --as admin`,
     });
-    const verified = await house.run('verify', 'bot', '--as', 'admin', '--json');
+    const verified = await world.run('verify', 'bot', '--as', 'admin', '--json');
     expect(verified.exitCode).toBe(1);
     expect(verified.stdout).toContain('twins');
   });
 
   it('names the cause, not the first cross: a disabled key rather than its empty public key file', async () => {
-    const house = await openHouse();
-    writeFileSync(house.path('bot.pub.pem'), '');
-    const disabled = await house.run('api-keys', 'disable', 'bot', '--as', 'admin', '--yes');
+    const world = await openDoctorWorld();
+    writeFileSync(world.path('bot.pub.pem'), '');
+    const disabled = await world.run('api-keys', 'disable', 'bot', '--as', 'admin', '--yes');
     expect(disabled.exitCode).toBe(0);
-    const diagnosis = await house.doctor('--as', 'admin', 'bot');
+    const diagnosis = await world.doctor('--as', 'admin', 'bot');
     expect(culprit(diagnosis)).toMatchObject({ check: 'enabled', name: 'bot' });
   });
 
   it('tells what the access log says where a login is refused', async () => {
-    const house = await openHouse();
-    await house.run('api-keys', 'disable', 'bot', '--as', 'admin', '--yes');
-    const diagnosis = await house.doctor('--as', 'admin', 'bot');
+    const world = await openDoctorWorld();
+    await world.run('api-keys', 'disable', 'bot', '--as', 'admin', '--yes');
+    const diagnosis = await world.doctor('--as', 'admin', 'bot');
     expect(finding(diagnosis, 'access-log', null)).toMatchObject({
       ok: null,
       detail: expect.stringContaining('failure'),
@@ -455,28 +455,28 @@ describe('The doctor on an account', () => {
 
 describe('The doctor on a keystore', () => {
   it('tells that a key is imported under two names', async () => {
-    const house = await openHouse();
-    expect((await house.run('import', 'other', house.path('bot.pem'))).exitCode).toBe(0);
-    expect(finding(await house.doctor('--offline'), 'duplicates', 'other')).toMatchObject({
+    const world = await openDoctorWorld();
+    expect((await world.run('import', 'other', world.path('bot.pem'))).exitCode).toBe(0);
+    expect(finding(await world.doctor('--offline'), 'duplicates', 'other')).toMatchObject({
       ok: true,
       detail: 'the same key as "bot"',
     });
   });
 
   it('shows only what is wrong with --problems, and little of what is fine without', async () => {
-    const house = await openHouse();
-    expect((await house.doctor('--as', 'admin', '--problems')).findings).toEqual([]);
-    const brief = await house.run('doctor', '--as', 'admin');
+    const world = await openDoctorWorld();
+    expect((await world.doctor('--as', 'admin', '--problems')).findings).toEqual([]);
+    const brief = await world.run('doctor', '--as', 'admin');
     expect(brief.stdout.split('\n').length).toBeLessThan(12);
     expect(brief.stdout).toMatch(/✓ bot: \d+ of \d+ checks passed/);
-    const long = await house.run('doctor', '--as', 'admin', '--verbose');
+    const long = await world.run('doctor', '--as', 'admin', '--verbose');
     expect(long.stdout).toContain('bot exchange-key: ');
   });
 
   it('says once what it could not check of a key, and marks a group in which something is wrong', async () => {
-    const house = await openHouse();
-    expect((await house.run('api-keys', 'disable', 'bot', '--as', 'admin', '--yes')).exitCode).toBe(0);
-    const { stdout } = await house.run('doctor', 'bot');
+    const world = await openDoctorWorld();
+    expect((await world.run('api-keys', 'disable', 'bot', '--as', 'admin', '--yes')).exitCode).toBe(0);
+    const { stdout } = await world.run('doctor', 'bot');
     expect(stdout.match(/needs a login with account:read/g)).toHaveLength(1);
     expect(stdout).toMatch(/^- bot client-id, enabled, exchange-key, scope, whitelist: not checked: /m);
     expect(stdout).toMatch(/^✗ bot: \d+ of \d+ checks passed$/m);
@@ -484,10 +484,10 @@ describe('The doctor on a keystore', () => {
   });
 
   it('says once what it has to say of several keys', async () => {
-    const house = await openHouse();
+    const world = await openDoctorWorld();
     const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g'];
-    for (const name of names) expect((await house.run('generate', name)).exitCode).toBe(0);
-    const { stdout } = await house.run('doctor', '--as', 'admin');
+    for (const name of names) expect((await world.run('generate', name)).exitCode).toBe(0);
+    const { stdout } = await world.run('doctor', '--as', 'admin');
     expect(stdout.split('\n').length).toBeLessThan(22);
     expect(stdout).toMatch(
       /^! a, admin, b, bot, c, d, e, f, g passphrase: .*\n {4}you could: deribit-keys passphrase <name>$/m,
@@ -496,17 +496,17 @@ describe('The doctor on a keystore', () => {
   });
 
   it('does not advise what a key that Deribit does not take would refuse', async () => {
-    const house = await openHouse();
+    const world = await openDoctorWorld();
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
     const pem = privateKey.export({ type: 'pkcs8', format: 'pem' });
-    writeFileSync(house.path('bot.pem'), pem, { mode: 0o600 });
-    const file = join(house.folder, 'ec.pem');
+    writeFileSync(world.path('bot.pem'), pem, { mode: 0o600 });
+    const file = join(world.folder, 'ec.pem');
     writeFileSync(file, pem, { mode: 0o600 });
     for (const [argv, name] of [
       [['bot'], 'bot'],
       [['--file', file], null],
     ] as const) {
-      const diagnosis = await house.doctor('--offline', ...argv);
+      const diagnosis = await world.doctor('--offline', ...argv);
       expect(finding(diagnosis, 'strength', name)).toMatchObject({ ok: false });
       expect(finding(diagnosis, 'passphrase', name)).toMatchObject({ ok: true, fix: null });
     }

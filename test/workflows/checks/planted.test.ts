@@ -4,16 +4,16 @@ import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { culprit, finding, type House, hasOpenssl, openHouse } from '../../support/doctor-world.js';
+import { culprit, type DoctorWorld, finding, hasOpenssl, openDoctorWorld } from '../../support/doctor-world.js';
 
 interface Fault {
   readonly what: string;
-  readonly plant: (house: House) => Promise<void> | void;
+  readonly plant: (world: DoctorWorld) => Promise<void> | void;
   readonly check: string;
   readonly name?: string | null;
   readonly fix: RegExp;
   /** How the doctor is called; `--as admin bot` by default. */
-  readonly argv?: (house: House) => readonly string[];
+  readonly argv?: (world: DoctorWorld) => readonly string[];
   /** Whether running the fix makes all well again. */
   readonly mends?: true;
   readonly skip?: boolean;
@@ -30,8 +30,8 @@ const OPENSSL_FAULTS = new Set([
 
 const openssl = (...argv: readonly string[]) => execFileSync('openssl', argv, { stdio: 'pipe' });
 
-const write = (house: House, file: string, content: string) =>
-  writeFileSync(house.path(file), content, { mode: 0o600 });
+const write = (world: DoctorWorld, file: string, content: string) =>
+  writeFileSync(world.path(file), content, { mode: 0o600 });
 
 async function must(result: Promise<{ exitCode: number; stderr: string }>): Promise<void> {
   const { exitCode, stderr } = await result;
@@ -51,42 +51,42 @@ const FAULTS: readonly Fault[] = [
   },
   {
     what: 'a record that was cut short',
-    plant: (house) => write(house, 'bot.json', readFileSync(house.path('bot.json'), 'utf8').slice(0, 40)),
+    plant: (world) => write(world, 'bot.json', readFileSync(world.path('bot.json'), 'utf8').slice(0, 40)),
     check: 'record',
     fix: /^mkdir -p .* && mv .*bot\.json.* && deribit-keys import bot .*bot\.pem$/,
     mends: true,
   },
   {
     what: 'a record of a later version',
-    plant: (house) => house.alter('bot', { schema: 99 }),
+    plant: (world) => world.alter('bot', { schema: 99 }),
     check: 'record',
     fix: /newer version/,
   },
   {
     what: 'a private key that is gone',
-    plant: (house) => rmSync(house.path('bot.pem')),
+    plant: (world) => rmSync(world.path('bot.pem')),
     check: 'file',
     fix: /bot\.pem back from a backup/,
   },
   {
     what: 'a folder in the place of the private key',
-    plant: (house) => {
-      rmSync(house.path('bot.pem'));
-      mkdirSync(house.path('bot.pem'), { mode: 0o700 });
+    plant: (world) => {
+      rmSync(world.path('bot.pem'));
+      mkdirSync(world.path('bot.pem'), { mode: 0o700 });
     },
     check: 'file',
     fix: /bot\.pem back from a backup/,
   },
   {
     what: 'a private key that others can read',
-    plant: (house) => chmodSync(house.path('bot.pem'), 0o644),
+    plant: (world) => chmodSync(world.path('bot.pem'), 0o644),
     check: 'permissions',
     fix: /^chmod 600 .*bot\.pem$/,
     mends: true,
   },
   {
     what: 'a folder in which anybody can replace files',
-    plant: (house) => chmodSync(house.keys, 0o777),
+    plant: (world) => chmodSync(world.keys, 0o777),
     check: 'folder-permissions',
     name: null,
     fix: /^chmod 700 /,
@@ -94,7 +94,7 @@ const FAULTS: readonly Fault[] = [
   },
   {
     what: 'a folder in which the group can replace files',
-    plant: (house) => chmodSync(house.keys, 0o770),
+    plant: (world) => chmodSync(world.keys, 0o770),
     check: 'folder-permissions',
     name: null,
     fix: /^chmod 700 /,
@@ -102,70 +102,70 @@ const FAULTS: readonly Fault[] = [
   },
   {
     what: 'a private key that was cut short',
-    plant: (house) => write(house, 'bot.pem', readFileSync(house.path('bot.pem'), 'utf8').slice(0, 60)),
+    plant: (world) => write(world, 'bot.pem', readFileSync(world.path('bot.pem'), 'utf8').slice(0, 60)),
     check: 'format',
     fix: /bot\.pem back from a backup/,
   },
   {
     what: 'a passphrase that does not open the key',
-    plant: async (house) => {
-      const [right, wrong] = [join(house.folder, 'right'), join(house.folder, 'wrong')];
+    plant: async (world) => {
+      const [right, wrong] = [join(world.folder, 'right'), join(world.folder, 'wrong')];
       writeFileSync(right, 'correct horse');
       writeFileSync(wrong, 'battery staple');
-      await must(house.run('passphrase', 'bot', '--new-passphrase-file', right));
+      await must(world.run('passphrase', 'bot', '--new-passphrase-file', right));
     },
-    argv: (house) => ['--as', 'admin', 'bot', '--passphrase-file', join(house.folder, 'wrong')],
+    argv: (world) => ['--as', 'admin', 'bot', '--passphrase-file', join(world.folder, 'wrong')],
     check: 'passphrase',
     fix: /deribit-keys doctor bot --passphrase-file <file>/,
   },
   {
     what: 'an RSA key that is too short',
-    plant: (house) => {
-      openssl('genpkey', '-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:1024', '-out', house.path('bot.pem'));
-      chmodSync(house.path('bot.pem'), 0o600);
+    plant: (world) => {
+      openssl('genpkey', '-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:1024', '-out', world.path('bot.pem'));
+      chmodSync(world.path('bot.pem'), 0o600);
     },
     check: 'strength',
     fix: /deribit-keys generate/,
   },
   {
     what: "another key's file in the place of the private key",
-    plant: (house) => write(house, 'bot.pem', readFileSync(house.path('admin.pem'), 'utf8')),
+    plant: (world) => write(world, 'bot.pem', readFileSync(world.path('admin.pem'), 'utf8')),
     check: 'record-matches',
     fix: /bot\.pem back from a backup/,
   },
   {
     what: "another key's pair in the place of both halves",
-    plant: (house) => {
+    plant: (world) => {
       for (const half of ['pem', 'pub.pem'])
-        write(house, `bot.${half}`, readFileSync(house.path(`admin.${half}`), 'utf8'));
+        write(world, `bot.${half}`, readFileSync(world.path(`admin.${half}`), 'utf8'));
     },
     check: 'record-matches',
     fix: /bot\.pem back from a backup/,
   },
   {
     what: 'a record that calls an open key encrypted',
-    plant: (house) => house.alter('bot', { encrypted: true }),
+    plant: (world) => world.alter('bot', { encrypted: true }),
     check: 'record-matches',
     fix: /^perl -pi -e .* .*bot\.json$/,
     mends: true,
   },
   {
     what: 'a public half that is gone',
-    plant: (house) => rmSync(house.path('bot.pub.pem')),
+    plant: (world) => rmSync(world.path('bot.pub.pem')),
     check: 'public-key',
     fix: /^openssl pkey -in .*bot\.pem -pubout -out .*bot\.pub\.pem$/,
     mends: true,
   },
   {
     what: "another key's public half",
-    plant: (house) => write(house, 'bot.pub.pem', readFileSync(house.path('admin.pub.pem'), 'utf8')),
+    plant: (world) => write(world, 'bot.pub.pem', readFileSync(world.path('admin.pub.pem'), 'utf8')),
     check: 'public-key',
     fix: /^openssl pkey -in .*bot\.pem -pubout -out .*bot\.pub\.pem$/,
     mends: true,
   },
   {
     what: 'a key file without a record',
-    plant: (house) => void openssl('genpkey', '-algorithm', 'ED25519', '-out', house.path('lost.pem')),
+    plant: (world) => void openssl('genpkey', '-algorithm', 'ED25519', '-out', world.path('lost.pem')),
     argv: everything,
     check: 'stray-files',
     name: null,
@@ -174,7 +174,7 @@ const FAULTS: readonly Fault[] = [
   },
   {
     what: 'a public key file without a record',
-    plant: (house) => write(house, 'lost.pub.pem', readFileSync(house.path('bot.pub.pem'), 'utf8')),
+    plant: (world) => write(world, 'lost.pub.pem', readFileSync(world.path('bot.pub.pem'), 'utf8')),
     argv: everything,
     check: 'stray-files',
     name: null,
@@ -183,7 +183,7 @@ const FAULTS: readonly Fault[] = [
   },
   {
     what: 'a temporary file that no command clears up',
-    plant: (house) => write(house, '.half.tmp', 'x'),
+    plant: (world) => write(world, '.half.tmp', 'x'),
     check: 'leftovers',
     name: null,
     fix: /^rm -r .*\.half\.tmp$/,
@@ -191,9 +191,9 @@ const FAULTS: readonly Fault[] = [
   },
   {
     what: 'an unfinished change that cannot be completed',
-    plant: (house) => {
-      mkdirSync(house.path('.bot.commit'), { mode: 0o700 });
-      write(house, '.bot.commit/steps.json', '[{"do":');
+    plant: (world) => {
+      mkdirSync(world.path('.bot.commit'), { mode: 0o700 });
+      write(world, '.bot.commit/steps.json', '[{"do":');
     },
     check: 'leftovers',
     name: null,
@@ -201,11 +201,11 @@ const FAULTS: readonly Fault[] = [
   },
   {
     what: 'a registration that was interrupted',
-    plant: async (house) => {
-      await must(house.run('generate', 'late'));
-      house.sandbox.setFaults(['drop-answer@private/create_api_keyx1']);
-      const { exitCode } = await house.run(
-        ...['register', 'late', '--scope', 'trade:read', '--as', 'admin', '--url', house.sandbox.wsUrl],
+    plant: async (world) => {
+      await must(world.run('generate', 'late'));
+      world.sandbox.setFaults(['drop-answer@private/create_api_keyx1']);
+      const { exitCode } = await world.run(
+        ...['register', 'late', '--scope', 'trade:read', '--as', 'admin', '--url', world.sandbox.wsUrl],
         ...['--timeout', '500'],
       );
       expect(exitCode).toBe(4);
@@ -218,9 +218,9 @@ const FAULTS: readonly Fault[] = [
   },
   {
     what: 'a rotation that was interrupted',
-    plant: async (house) => {
-      house.sandbox.setFaults(['cut-before@private/create_api_keyx1']);
-      const { exitCode } = await house.run('rotate', 'bot', '--as', 'admin');
+    plant: async (world) => {
+      world.sandbox.setFaults(['cut-before@private/create_api_keyx1']);
+      const { exitCode } = await world.run('rotate', 'bot', '--as', 'admin');
       expect(exitCode).toBe(4);
     },
     check: 'rotation',
@@ -229,10 +229,10 @@ const FAULTS: readonly Fault[] = [
   },
   {
     what: 'a rotation whose grace is over',
-    plant: async (house) => {
-      await must(house.run('rotate', 'bot', '--as', 'admin', '--grace', '1h'));
-      const journal = JSON.parse(readFileSync(house.path('.bot.rotation.json'), 'utf8')) as object;
-      write(house, '.bot.rotation.json', JSON.stringify({ ...journal, promotedAt: '2026-01-01T00:00:00Z' }));
+    plant: async (world) => {
+      await must(world.run('rotate', 'bot', '--as', 'admin', '--grace', '1h'));
+      const journal = JSON.parse(readFileSync(world.path('.bot.rotation.json'), 'utf8')) as object;
+      write(world, '.bot.rotation.json', JSON.stringify({ ...journal, promotedAt: '2026-01-01T00:00:00Z' }));
     },
     check: 'rotation',
     fix: /^deribit-keys rotate bot --as admin$/,
@@ -240,10 +240,10 @@ const FAULTS: readonly Fault[] = [
   },
   {
     what: 'an abort of a rotation that was interrupted',
-    plant: async (house) => {
-      await must(house.run('rotate', 'bot', '--as', 'admin', '--grace', '1h'));
-      house.sandbox.setFaults(['cut-before@private/remove_api_keyx1']);
-      const { exitCode } = await house.run('rotate', 'bot', '--abort', '--as', 'admin');
+    plant: async (world) => {
+      await must(world.run('rotate', 'bot', '--as', 'admin', '--grace', '1h'));
+      world.sandbox.setFaults(['cut-before@private/remove_api_keyx1']);
+      const { exitCode } = await world.run('rotate', 'bot', '--abort', '--as', 'admin');
       expect(exitCode).toBe(4);
     },
     check: 'rotation',
@@ -252,7 +252,7 @@ const FAULTS: readonly Fault[] = [
   },
   {
     what: 'a journal of a rotation that was cut short',
-    plant: (house) => write(house, '.bot.rotation.json', '{"schema":'),
+    plant: (world) => write(world, '.bot.rotation.json', '{"schema":'),
     argv: everything,
     check: 'rotation',
     name: null,
@@ -260,31 +260,31 @@ const FAULTS: readonly Fault[] = [
   },
   {
     what: 'a key in an agent that does not run',
-    plant: (house) => {
-      const signer = { kind: 'ssh-agent', fingerprint: 'SHA256:x', comment: null, socket: join(house.folder, 'none') };
-      house.alter('bot', { signer });
+    plant: (world) => {
+      const signer = { kind: 'ssh-agent', fingerprint: 'SHA256:x', comment: null, socket: join(world.folder, 'none') };
+      world.alter('bot', { signer });
     },
     check: 'signer',
     fix: /./,
   },
   {
     what: 'a record of another kind of key',
-    plant: (house) => house.alter('bot', { algorithm: 'rsa', bits: 2048 }),
+    plant: (world) => world.alter('bot', { algorithm: 'rsa', bits: 2048 }),
     check: 'record-matches',
     fix: /bot\.pem back from a backup/,
   },
   {
     what: 'a record that is alone',
-    plant: (house) => {
-      for (const file of ['bot.pem', 'bot.pub.pem']) rmSync(house.path(file));
-      write(house, 'bot.json', '{}');
+    plant: (world) => {
+      for (const file of ['bot.pem', 'bot.pub.pem']) rmSync(world.path(file));
+      write(world, 'bot.json', '{}');
     },
     check: 'record',
     fix: /^mv .*bot\.json .*bot\.json\.damaged$/,
   },
   {
     what: 'a folder of another user (needs root)',
-    plant: (house) => chownSync(house.keys, 12_345, 12_345),
+    plant: (world) => chownSync(world.keys, 12_345, 12_345),
     check: 'folder-permissions',
     name: null,
     fix: /^chown -R 0 /,
@@ -299,7 +299,7 @@ const FAULTS: readonly Fault[] = [
   },
   {
     what: 'a record that says production where the test exchange answers',
-    plant: (house) => house.alter('bot', { environment: 'prod' }),
+    plant: (world) => world.alter('bot', { environment: 'prod' }),
     argv: () => ['bot'],
     check: 'environment',
     name: null,
@@ -307,14 +307,14 @@ const FAULTS: readonly Fault[] = [
   },
   {
     what: 'a record whose URL is that of the other environment',
-    plant: (house) => house.alter('bot', { environment: 'prod', url: 'wss://test.deribit.com/ws/api/v2' }),
+    plant: (world) => world.alter('bot', { environment: 'prod', url: 'wss://test.deribit.com/ws/api/v2' }),
     argv: () => ['bot', '--offline'],
     check: 'environment',
     fix: /deribit-keys link bot-2 --client-id \S+ --env test$/,
   },
   {
     what: 'an exchange that does not run',
-    plant: (house) => house.sandbox.close(),
+    plant: (world) => world.sandbox.close(),
     argv: () => ['bot'],
     check: 'reachable',
     name: null,
@@ -322,7 +322,7 @@ const FAULTS: readonly Fault[] = [
   },
   {
     what: 'a host that has no address',
-    plant: (house) => house.alter('bot', { url: 'wss://exchange.invalid/ws/api/v2' }),
+    plant: (world) => world.alter('bot', { url: 'wss://exchange.invalid/ws/api/v2' }),
     argv: () => ['bot'],
     check: 'reachable',
     name: null,
@@ -330,14 +330,14 @@ const FAULTS: readonly Fault[] = [
   },
   {
     what: 'a certificate that nobody vouches for',
-    plant: async (house) => {
-      const [key, cert] = [join(house.folder, 'tls.key'), join(house.folder, 'tls.crt')];
+    plant: async (world) => {
+      const [key, cert] = [join(world.folder, 'tls.key'), join(world.folder, 'tls.crt')];
       const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1'];
       openssl('req', '-x509', '-newkey', 'ed25519', '-nodes', '-keyout', key, '-out', cert, ...subject);
       const server = createServer({ key: readFileSync(key), cert: readFileSync(cert) });
       await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
       onTestFinished(() => void server.close());
-      house.alter('bot', { url: `https://127.0.0.1:${(server.address() as AddressInfo).port}/api/v2` });
+      world.alter('bot', { url: `https://127.0.0.1:${(server.address() as AddressInfo).port}/api/v2` });
     },
     argv: () => ['bot'],
     check: 'reachable',
@@ -346,7 +346,7 @@ const FAULTS: readonly Fault[] = [
   },
   {
     what: 'a clock that is two minutes behind',
-    plant: (house) => house.sandbox.setFaults(['clock:120000']),
+    plant: (world) => world.sandbox.setFaults(['clock:120000']),
     argv: () => ['bot'],
     check: 'clock',
     name: null,
@@ -354,7 +354,7 @@ const FAULTS: readonly Fault[] = [
   },
   {
     what: 'a clock that is two minutes ahead',
-    plant: (house) => house.sandbox.setFaults(['clock:-120000']),
+    plant: (world) => world.sandbox.setFaults(['clock:-120000']),
     argv: () => ['bot'],
     check: 'clock',
     name: null,
@@ -362,7 +362,7 @@ const FAULTS: readonly Fault[] = [
   },
   {
     what: 'a login whose secret is wrong',
-    plant: (house) => writeFileSync(join(house.folder, 'secret'), 'not the secret'),
+    plant: (world) => writeFileSync(join(world.folder, 'secret'), 'not the secret'),
     argv: ({ sandbox, folder }) => [
       ...['bot', '--client-id', sandbox.clientId, '--client-secret-file', join(folder, 'secret')],
     ],
@@ -401,58 +401,58 @@ const FAULTS: readonly Fault[] = [
   },
   {
     what: 'a key that was removed from the exchange',
-    plant: async (house) => {
-      const { clientId } = house.record('bot');
-      await must(house.run('api-keys', 'remove', 'bot', '--as', 'admin', '--yes'));
-      house.alter('bot', { state: 'registered', clientId });
+    plant: async (world) => {
+      const { clientId } = world.record('bot');
+      await must(world.run('api-keys', 'remove', 'bot', '--as', 'admin', '--yes'));
+      world.alter('bot', { state: 'registered', clientId });
     },
     check: 'client-id',
     fix: /^deribit-keys generate bot-2 && deribit-keys register bot-2 --scope trade:read_write --as admin$/,
   },
   {
     what: 'a client id that is not the one of this key',
-    plant: (house) => house.alter('bot', { clientId: 'XxXxXxXx' }),
+    plant: (world) => world.alter('bot', { clientId: 'XxXxXxXx' }),
     check: 'client-id',
     fix: /^deribit-keys import bot-2 .*bot\.pem && deribit-keys link bot-2 --client-id \S{8,}$/,
   },
   {
     what: 'a key that was disabled',
-    plant: (house) => must(house.run('api-keys', 'disable', 'bot', '--as', 'admin', '--yes')),
+    plant: (world) => must(world.run('api-keys', 'disable', 'bot', '--as', 'admin', '--yes')),
     check: 'enabled',
     fix: /^deribit-keys api-keys enable bot --as admin$/,
     mends: true,
   },
   {
     what: "the client id of another of the account's keys",
-    plant: (house) =>
-      house.alter('bot', { clientId: house.record('admin').clientId, scope: house.record('admin').scope }),
+    plant: (world) =>
+      world.alter('bot', { clientId: world.record('admin').clientId, scope: world.record('admin').scope }),
     check: 'exchange-key',
     fix: /deribit-keys rotate bot --as admin$/,
   },
   {
     what: 'a scope that was changed on the web page',
-    plant: (house) => edit(house, { max_scope: 'trade:read' }),
+    plant: (world) => edit(world, { max_scope: 'trade:read' }),
     check: 'scope',
     fix: /^deribit-keys api-keys scope bot trade:read_write --as admin$/,
     mends: true,
   },
   {
     what: 'a whitelist without the address of this machine',
-    plant: (house) => edit(house, { max_scope: 'trade:read_write', ip_whitelist: ['203.0.113.7'] }),
+    plant: (world) => edit(world, { max_scope: 'trade:read_write', ip_whitelist: ['203.0.113.7'] }),
     check: 'whitelist',
     fix: /^deribit-keys api-keys edit bot --ip .* --as admin$/,
   },
   {
     what: 'a whitelist that is not the one on record',
-    plant: (house) => edit(house, { max_scope: 'trade:read_write', ip_whitelist: ['127.0.0.0/8'] }),
+    plant: (world) => edit(world, { max_scope: 'trade:read_write', ip_whitelist: ['127.0.0.0/8'] }),
     check: 'whitelist',
     fix: /^deribit-keys link bot --client-id /,
   },
   {
     what: 'a whitelist that somebody took away',
-    plant: async (house) => {
-      await must(house.run('api-keys', 'edit', 'bot', '--ip', '127.0.0.0/8', '--as', 'admin', '--yes'));
-      await edit(house, { max_scope: 'trade:read_write', ip_whitelist: [] });
+    plant: async (world) => {
+      await must(world.run('api-keys', 'edit', 'bot', '--ip', '127.0.0.0/8', '--as', 'admin', '--yes'));
+      await edit(world, { max_scope: 'trade:read_write', ip_whitelist: [] });
     },
     check: 'whitelist',
     fix: /^deribit-keys api-keys edit bot --ip 127\.0\.0\.0\/8 --as admin$/,
@@ -460,21 +460,21 @@ const FAULTS: readonly Fault[] = [
   },
   {
     what: 'an exchange that refuses the login without a reason that can be seen',
-    plant: (house) => house.sandbox.setFaults(['refuse-login@public/auth']),
+    plant: (world) => world.sandbox.setFaults(['refuse-login@public/auth']),
     argv: () => ['bot'],
     check: 'login',
     fix: /^deribit-keys doctor bot --as /,
   },
   {
     what: 'a key that is older than a year',
-    plant: (house) => house.alter('bot', { registeredAt: new Date(Date.now() - 400 * 86_400_000).toISOString() }),
+    plant: (world) => world.alter('bot', { registeredAt: new Date(Date.now() - 400 * 86_400_000).toISOString() }),
     check: 'age',
     fix: /^deribit-keys rotate bot --as admin$/,
     mends: true,
   },
   {
     what: 'a key that is older than was asked for',
-    plant: (house) => house.alter('bot', { registeredAt: new Date(Date.now() - 40 * 86_400_000).toISOString() }),
+    plant: (world) => world.alter('bot', { registeredAt: new Date(Date.now() - 40 * 86_400_000).toISOString() }),
     argv: () => ['bot', '--as', 'admin', '--max-age', '30d'],
     check: 'age',
     fix: /^deribit-keys rotate bot --as admin$/,
@@ -482,8 +482,8 @@ const FAULTS: readonly Fault[] = [
 ];
 
 /** What somebody does to the bot's key in Deribit's web page. */
-async function edit(house: House, change: Readonly<Record<string, unknown>>): Promise<void> {
-  const { sandbox } = house;
+async function edit(world: DoctorWorld, change: Readonly<Record<string, unknown>>): Promise<void> {
+  const { sandbox } = world;
   const call = async (method: string, params: Readonly<Record<string, unknown>>, token?: string) => {
     const response = await fetch(`${sandbox.httpUrl}/${method}`, {
       method: 'POST',
@@ -499,7 +499,7 @@ async function edit(house: House, change: Readonly<Record<string, unknown>>): Pr
   };
   const credentials = { client_id: sandbox.clientId, client_secret: sandbox.clientSecret };
   const { access_token } = await call('public/auth', { grant_type: 'client_credentials', ...credentials });
-  await call('private/edit_api_key', { id: house.record('bot').keyId, ...change }, access_token);
+  await call('private/edit_api_key', { id: world.record('bot').keyId, ...change }, access_token);
 }
 
 describe('The doctor finds', () => {
@@ -507,19 +507,19 @@ describe('The doctor finds', () => {
     const needsOpenssl = OPENSSL_FAULTS.has(fault.what) ? ' (needs openssl)' : '';
     const skip = fault.skip === true || (needsOpenssl !== '' && !hasOpenssl);
     it.skipIf(skip)(`${fault.what}${needsOpenssl}`, async () => {
-      const house = await openHouse();
-      const argv = fault.argv?.(house) ?? ['--as', 'admin', 'bot'];
-      await fault.plant(house);
-      const diagnosis = await house.doctor(...argv);
+      const world = await openDoctorWorld();
+      const argv = fault.argv?.(world) ?? ['--as', 'admin', 'bot'];
+      await fault.plant(world);
+      const diagnosis = await world.doctor(...argv);
       expect(diagnosis).toMatchObject({ ok: false, exitCode: 1 });
       const found = finding(diagnosis, fault.check, fault.name === undefined ? 'bot' : fault.name);
       expect(found.ok, JSON.stringify(diagnosis.findings, null, 1)).toBe(false);
       expect(found.fix).toMatch(fault.fix);
       expect(culprit(diagnosis)?.check).toBe(fault.check);
       if (fault.mends === undefined) return;
-      house.sandbox.clearFaults();
-      await house.mend(found.fix ?? '');
-      const after = await house.doctor(...argv);
+      world.sandbox.clearFaults();
+      await world.applyFix(found.fix ?? '');
+      const after = await world.doctor(...argv);
       expect(after.findings.filter(({ ok }) => ok === false)).toEqual([]);
       expect(after).toMatchObject({ ok: true, exitCode: 0 });
     });

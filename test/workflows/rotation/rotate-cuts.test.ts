@@ -5,7 +5,15 @@ import { readJournal } from '../../../src/keystore/journal.js';
 import { startSandbox } from '../../../src/sandbox/index.js';
 import { temporaryFolder } from '../../support/cli.js';
 import { propertyRuns } from '../../support/property-runs.js';
-import { type Bench, Crash, expectSettled, loginOf, makeKey, openBench, waysIn } from '../../support/workbench.js';
+import {
+  Crash,
+  expectSettled,
+  loginOf,
+  makeKey,
+  openRotationWorld,
+  type RotationWorld,
+  waysIn,
+} from '../../support/rotation-world.js';
 
 /** One interrupted run: what is called, and what breaks it off. */
 interface Attempt {
@@ -32,19 +40,19 @@ const attempt: fc.Arbitrary<Attempt> = fc.record({
   ),
 });
 
-async function interrupted(bench: Bench, { call, grace, by }: Attempt, itself: boolean): Promise<void> {
-  bench.writes = 0;
-  bench.crash = by.kind === 'crash' ? { at: by.at, when: by.when } : null;
-  bench.sandbox.setFaults(by.kind === 'crash' ? [] : [`${by.kind}+${by.at}x1`]);
+async function interrupted(world: RotationWorld, { call, grace, by }: Attempt, itself: boolean): Promise<void> {
+  world.writes = 0;
+  world.crash = by.kind === 'crash' ? { at: by.at, when: by.when } : null;
+  world.sandbox.setFaults(by.kind === 'crash' ? [] : [`${by.kind}+${by.at}x1`]);
   try {
-    const login = itself ? await loginOf(bench, 'bot') : bench.login;
-    if (call === 'abort') await bench.abort('bot', login);
-    else await bench.rotate('bot', { graceMs: grace ? 3_600_000 : 0, login });
+    const login = itself ? await loginOf(world, 'bot') : world.login;
+    if (call === 'abort') await world.abort('bot', login);
+    else await world.rotate('bot', { graceMs: grace ? 3_600_000 : 0, login });
   } catch (error) {
     if (!(error instanceof Crash) && !isDeribitKeysError(error)) throw error;
   } finally {
-    bench.crash = null;
-    bench.sandbox.clearFaults();
+    world.crash = null;
+    world.sandbox.clearFaults();
   }
 }
 
@@ -59,34 +67,34 @@ test('whatever breaks rotations off, there is always a way in, and the end is on
       async (attempts, end, itself, restricted) => {
         const sandbox = await startSandbox();
         try {
-          const bench = openBench(sandbox, `${temporaryFolder()}/keys`);
+          const world = openRotationWorld(sandbox, `${temporaryFolder()}/keys`);
           const scope = itself ? 'account:read_write trade:read' : 'trade:read_write';
-          const made = await makeKey(bench, 'bot', scope, restricted ? ['127.0.0.1'] : []);
+          const made = await makeKey(world, 'bot', scope, restricted ? ['127.0.0.1'] : []);
           for (const one of attempts) {
-            await interrupted(bench, one, itself);
-            expect((await waysIn(bench)).length).toBeGreaterThan(0);
+            await interrupted(world, one, itself);
+            expect((await waysIn(world)).length).toBeGreaterThan(0);
             expect(sandbox.keys().length).toBeLessThanOrEqual(3);
           }
-          const journal = await readJournal(bench.store, 'bot');
+          const journal = await readJournal(world.store, 'bot');
           if (journal !== null) broken += 1;
-          const login = itself ? await loginOf(bench, 'bot') : bench.login;
+          const login = itself ? await loginOf(world, 'bot') : world.login;
           if (end === 'rotate') {
-            expect(await bench.rotate('bot', { graceMs: 0, login })).toMatchObject({ name: 'bot', state: 'done' });
+            expect(await world.rotate('bot', { graceMs: 0, login })).toMatchObject({ name: 'bot', state: 'done' });
           } else if (journal !== null) {
             const tooLate =
               journal.stage === 'promoted' &&
               !sandbox.keys().some(({ client_id: id }) => id === journal.previous.clientId);
             if (tooLate) {
-              await expect(bench.abort('bot', login)).rejects.toMatchObject({ code: 'ERR_STATE' });
-              await bench.rotate('bot', { graceMs: 0, login });
+              await expect(world.abort('bot', login)).rejects.toMatchObject({ code: 'ERR_STATE' });
+              await world.rotate('bot', { graceMs: 0, login });
             } else {
-              const aborted = await bench.abort('bot', login);
+              const aborted = await world.abort('bot', login);
               expect(aborted).toMatchObject({ state: 'aborted', clientId: journal.previous.clientId });
             }
           }
-          await expectSettled(bench, 'bot', made.fingerprint);
-          expect((await bench.store.read('bot')).scope).toBe(made.scope);
-          expect((await bench.store.read('bot')).ipWhitelist).toEqual(restricted ? ['127.0.0.1'] : []);
+          await expectSettled(world, 'bot', made.fingerprint);
+          expect((await world.store.read('bot')).scope).toBe(made.scope);
+          expect((await world.store.read('bot')).ipWhitelist).toEqual(restricted ? ['127.0.0.1'] : []);
         } finally {
           await sandbox.close();
         }

@@ -7,96 +7,103 @@ import { changeKey } from '../../../src/workflows/account/change-api-key.js';
 import type { AccountLogin, WorkflowContext } from '../../../src/workflows/context.js';
 import { temporaryFolder } from '../../support/cli.js';
 import { credentialsOf, filesOf, keyOf, openDesk } from '../../support/desk.js';
-import { type Bench, Crash, expectSettled, loginOf, makeKey, openBench } from '../../support/workbench.js';
+import {
+  Crash,
+  expectSettled,
+  loginOf,
+  makeKey,
+  openRotationWorld,
+  type RotationWorld,
+} from '../../support/rotation-world.js';
 import { withRequests } from '../../support/world.js';
 
 let sandbox: Sandbox;
-let bench: Bench;
+let world: RotationWorld;
 beforeEach(async () => {
   sandbox = await startSandbox();
-  bench = openBench(sandbox, `${temporaryFolder()}/keys`);
+  world = openRotationWorld(sandbox, `${temporaryFolder()}/keys`);
 });
 afterEach(() => sandbox.close());
 
 /** WorkflowContext whose transport answers one method otherwise than the exchange does. */
 function answering(method: string, alter: (result: unknown) => unknown): WorkflowContext {
-  return withRequests(bench.context, async (asked, send) => (asked === method ? alter(await send()) : send()));
+  return withRequests(world.context, async (asked, send) => (asked === method ? alter(await send()) : send()));
 }
 
 const change = async (
   which: string,
   wanted: Parameters<typeof changeKey>[1]['change'],
-  context: WorkflowContext = bench.context,
+  context: WorkflowContext = world.context,
 ) => {
-  const target = (await listAccountKeys(bench.context, bench.login)).find(({ name }) => name === which);
+  const target = (await listAccountKeys(world.context, world.login)).find(({ name }) => name === which);
   if (target === undefined) throw new Error('the key is not on the list');
-  return changeKey(context, { login: bench.login, target, change: wanted });
+  return changeKey(context, { login: world.login, target, change: wanted });
 };
 
 /** Dies at the nth write of a rotation. */
 async function dieAt(write: number, when: 'before' | 'after' = 'after'): Promise<void> {
-  bench.writes = 0;
-  bench.crash = { at: write, when };
-  await expect(bench.rotate('bot')).rejects.toBeInstanceOf(Crash);
-  bench.crash = null;
+  world.writes = 0;
+  world.crash = { at: write, when };
+  await expect(world.rotate('bot')).rejects.toBeInstanceOf(Crash);
+  world.crash = null;
 }
 
 describe('a successor that was registered by a run that died', () => {
   const dieBeforePromotion = async () => {
     for (let write = 1; ; write += 1) {
       await dieAt(write, 'before').catch(() => {});
-      bench.crash = null;
-      const journal = await readJournal(bench.store, 'bot');
-      const made = journal && (await bench.store.read(journal.successor).catch(() => null));
+      world.crash = null;
+      const journal = await readJournal(world.store, 'bot');
+      const made = journal && (await world.store.read(journal.successor).catch(() => null));
       if (journal?.stage === 'begun' && made?.state === 'registered') return { journal, made };
       if (write > 20) throw new Error('never came that far');
     }
   };
 
   test('is proved anew before it is promoted', async () => {
-    const { fingerprint } = await makeKey(bench, 'bot', 'trade:read');
+    const { fingerprint } = await makeKey(world, 'bot', 'trade:read');
     const { journal, made } = await dieBeforePromotion();
-    const found = (await listAccountKeys(bench.context, bench.login)).find((key) => key.clientId === made.clientId);
+    const found = (await listAccountKeys(world.context, world.login)).find((key) => key.clientId === made.clientId);
     if (found === undefined) throw new Error('it is not there');
-    await changeKey(bench.context, { login: bench.login, target: found, change: { do: 'disable' } });
-    await expect(bench.rotate('bot')).rejects.toMatchObject({ code: 'ERR_PROOF_FAILED' });
-    expect((await bench.store.read('bot')).clientId).toBe(journal.previous.clientId);
-    await changeKey(bench.context, { login: bench.login, target: found, change: { do: 'enable' } });
-    await bench.rotate('bot');
-    await expectSettled(bench, 'bot', fingerprint);
+    await changeKey(world.context, { login: world.login, target: found, change: { do: 'disable' } });
+    await expect(world.rotate('bot')).rejects.toMatchObject({ code: 'ERR_PROOF_FAILED' });
+    expect((await world.store.read('bot')).clientId).toBe(journal.previous.clientId);
+    await changeKey(world.context, { login: world.login, target: found, change: { do: 'enable' } });
+    await world.rotate('bot');
+    await expectSettled(world, 'bot', fingerprint);
   });
 
   test('is removed by an abort, whose key may have gone in the meantime', async () => {
-    const { fingerprint } = await makeKey(bench, 'bot', 'trade:read');
+    const { fingerprint } = await makeKey(world, 'bot', 'trade:read');
     const { made } = await dieBeforePromotion();
-    const found = (await listAccountKeys(bench.context, bench.login)).find((key) => key.clientId === made.clientId);
+    const found = (await listAccountKeys(world.context, world.login)).find((key) => key.clientId === made.clientId);
     if (found === undefined) throw new Error('it is not there');
-    await changeKey(bench.context, { login: bench.login, target: found, change: { do: 'remove' } });
-    expect(await bench.abort('bot')).toMatchObject({ state: 'aborted', previousClientId: made.clientId });
-    await expectSettled(bench, 'bot', fingerprint);
+    await changeKey(world.context, { login: world.login, target: found, change: { do: 'remove' } });
+    expect(await world.abort('bot')).toMatchObject({ state: 'aborted', previousClientId: made.clientId });
+    await expectSettled(world, 'bot', fingerprint);
   });
 });
 
 test('a rotation that died before its successor was made is not gone on with in another account', async () => {
-  await makeKey(bench, 'bot', 'trade:read');
+  await makeKey(world, 'bot', 'trade:read');
   await dieAt(1);
   const outsider = sandbox.addKey({ accountId: sandbox.accountIds[1] ?? 0 });
   const login: AccountLogin = {
-    ...bench.login,
+    ...world.login,
     credentials: credentialsOf({ ...sandbox, clientId: outsider.client_id, clientSecret: outsider.client_secret }),
   };
-  await expect(bench.rotate('bot', { login })).rejects.toMatchObject({
+  await expect(world.rotate('bot', { login })).rejects.toMatchObject({
     code: 'ERR_NOT_ON_EXCHANGE',
     hint: expect.stringContaining('log in to the account'),
   });
-  await expect(bench.abort('bot', login)).resolves.toMatchObject({ state: 'aborted' });
+  await expect(world.abort('bot', login)).resolves.toMatchObject({ state: 'aborted' });
 });
 
 test('a promoted successor that another key was put in the place of stops the rotation', async () => {
-  const { clientId } = await makeKey(bench, 'bot', 'trade:read');
-  await bench.rotate('bot', { graceMs: 1_000_000 });
+  const { clientId } = await makeKey(world, 'bot', 'trade:read');
+  await world.rotate('bot', { graceMs: 1_000_000 });
   sandbox.setFaults(['wrong-fingerprint@private/list_api_keys']);
-  await expect(bench.rotate('bot', { graceMs: 0 })).rejects.toMatchObject({
+  await expect(world.rotate('bot', { graceMs: 0 })).rejects.toMatchObject({
     code: 'ERR_PROOF_FAILED',
     message: expect.stringContaining('fingerprint'),
   });
@@ -106,30 +113,30 @@ test('a promoted successor that another key was put in the place of stops the ro
 test('what the exchange has is taken over, not what is on record, and a key without a label gets one', async () => {
   const publicKey = (await makeUnsent('bot')).publicKey;
   const key = sandbox.addKey({ publicKey, maxScope: 'trade:read account:read' });
-  const record = await bench.store.read('bot');
-  const { environment } = bench.login.endpoint;
+  const record = await world.store.read('bot');
+  const { environment } = world.login.endpoint;
   const stale = { state: 'registered', environment, url: sandbox.httpUrl, scope: 'trade:read_write' } as const;
-  await bench.store.withLock('bot', (locked) =>
+  await world.store.withLock('bot', (locked) =>
     locked.save({ ...record, ...stale, clientId: key.client_id, keyId: key.id }),
   );
-  const { clientId } = await bench.rotate('bot');
+  const { clientId } = await world.rotate('bot');
   expect(keyOf(sandbox, clientId ?? '')).toMatchObject({ max_scope: 'account:read trade:read', name: 'bot' });
-  expect(bench.notes[0]).toContain('not the one on record (trade:read_write)');
+  expect(world.notes[0]).toContain('not the one on record (trade:read_write)');
 });
 
 async function makeUnsent(name: string): Promise<{ publicKey: string }> {
-  return openDesk(sandbox, bench.store.folder).json<{ publicKey: string }>(['generate', name]);
+  return openDesk(sandbox, world.store.folder).json<{ publicKey: string }>(['generate', name]);
 }
 
 test('an exchange that does not disable the old key is not believed', async () => {
-  const { clientId } = await makeKey(bench, 'bot', 'trade:read');
-  await bench.rotate('bot', { graceMs: 1_000_000 });
+  const { clientId } = await makeKey(world, 'bot', 'trade:read');
+  await world.rotate('bot', { graceMs: 1_000_000 });
   const context = answering('private/disable_api_key', (result) => ({ ...(result as object), enabled: true }));
   const { rotate } = await import('../../../src/workflows/rotation/rotate.js');
   const request = {
     name: 'bot',
     graceMs: 0,
-    login: () => Promise.resolve(bench.login),
+    login: () => Promise.resolve(world.login),
     makeSuccessor: () => Promise.reject(new Error('not now')),
   };
   await expect(rotate(context, request)).rejects.toMatchObject({ code: 'ERR_PROOF_FAILED' });
@@ -137,7 +144,7 @@ test('an exchange that does not disable the old key is not believed', async () =
 });
 
 test('an answer about another key, label, state or list is no proof of a change', async () => {
-  await makeKey(bench, 'bot', 'trade:read');
+  await makeKey(world, 'bot', 'trade:read');
   const lie = (method: string, fields: object) =>
     answering(`private/${method}`, (result) => ({ ...(result as object), ...fields }));
   for (const [wanted, context, what] of [
@@ -156,47 +163,47 @@ test('an answer about another key, label, state or list is no proof of a change'
 
 test('a subaccount that turns out to be another account is left at once', async () => {
   const context = answering('private/get_account_summary', (result) => ({ ...(result as object), id: 1000 }));
-  const login = { ...bench.login, subaccount: sandbox.accountIds[1] };
+  const login = { ...world.login, subaccount: sandbox.accountIds[1] };
   await expect(listAccountKeys(context, login)).rejects.toMatchObject({ code: 'ERR_PROOF_FAILED' });
   expect(sandbox.calls.some(({ method }) => method === 'private/list_api_keys')).toBe(false);
 });
 
 test('a private key file that is no text is not carried along', async () => {
-  const { fingerprint } = await makeKey(bench, 'bot', 'trade:read');
-  await bench.rotate('bot', { graceMs: 1_000_000 });
-  const journal = await readJournal(bench.store, 'bot');
-  const { privateKey } = filesOf(bench.store.folder, 'bot');
+  const { fingerprint } = await makeKey(world, 'bot', 'trade:read');
+  await world.rotate('bot', { graceMs: 1_000_000 });
+  const journal = await readJournal(world.store, 'bot');
+  const { privateKey } = filesOf(world.store.folder, 'bot');
   await writeFile(privateKey, Buffer.from([0xff, 0xfe, 0x00]));
-  await expect(bench.abort('bot')).rejects.toMatchObject({ code: 'ERR_KEY_UNREADABLE' });
-  expect(await readJournal(bench.store, 'bot')).toEqual(journal);
-  expect((await bench.store.read(journal?.archive ?? '')).fingerprint).toBe(fingerprint);
+  await expect(world.abort('bot')).rejects.toMatchObject({ code: 'ERR_KEY_UNREADABLE' });
+  expect(await readJournal(world.store, 'bot')).toEqual(journal);
+  expect((await world.store.read(journal?.archive ?? '')).fingerprint).toBe(fingerprint);
 });
 
 test('a record that is damaged is not taken for a client id, and an audit log’s damaged lines are counted', async () => {
-  await makeKey(bench, 'bot', 'trade:read');
-  const desk = openDesk(sandbox, bench.store.folder);
-  await writeFile(filesOf(bench.store.folder, 'bot').record, '{}');
+  await makeKey(world, 'bot', 'trade:read');
+  const desk = openDesk(sandbox, world.store.folder);
+  await writeFile(filesOf(world.store.folder, 'bot').record, '{}');
   const result = await desk.run(['api-keys', 'enable', 'bot']);
   expect([result.exitCode, result.error().code]).toEqual([3, 'ERR_RECORD_DAMAGED']);
   const before = (await desk.json<unknown[]>(['audit'])).length;
-  await writeFile(`${bench.store.folder}/audit.jsonl`, 'not json\n', { flag: 'a' });
+  await writeFile(`${world.store.folder}/audit.jsonl`, 'not json\n', { flag: 'a' });
   expect(await desk.json<unknown[]>(['audit'])).toHaveLength(before);
   expect(await openDesk(sandbox).json(['audit'])).toEqual([]);
 });
 
 test('a rotating key that logs in for itself is followed by its successor as the login', async () => {
-  const { clientId, fingerprint } = await makeKey(bench, 'bot', 'account:read_write');
-  const login = await loginOf(bench, 'bot');
-  const done = await bench.rotate('bot', { login });
+  const { clientId, fingerprint } = await makeKey(world, 'bot', 'account:read_write');
+  const login = await loginOf(world, 'bot');
+  const done = await world.rotate('bot', { login });
   const asked = sandbox.calls.filter(({ method }) => /disable|remove/.test(method)).map((call) => call.clientId);
   expect([done.previousClientId, asked]).toEqual([clientId, [done.clientId, done.clientId]]);
-  await expectSettled(bench, 'bot', fingerprint);
+  await expectSettled(world, 'bot', fingerprint);
 });
 
 test('words, features and whitelist entries that are new to this version are carried over as the exchange shows them', async () => {
   const words = 'options:read perpetuals';
   const added = { enabled_features: ['brand_new'], ip_whitelist: ['126.23.12.x/24'] };
-  await makeKey(bench, 'bot', 'trade:read');
+  await makeKey(world, 'bot', 'trade:read');
   const sent: Readonly<Record<string, unknown>>[] = [];
   /** As an exchange that knows more than the sandbox. */
   const newer = (value: unknown): unknown => {
@@ -209,7 +216,7 @@ test('words, features and whitelist entries that are new to this version are car
     const { enabled_features: _features, ip_whitelist: _list, ...rest } = params;
     return rest.max_scope === undefined ? rest : { ...rest, max_scope: 'trade:read' };
   };
-  const future = openBench(sandbox, bench.store.folder, {
+  const future = openRotationWorld(sandbox, world.store.folder, {
     around: (context) =>
       withRequests(context, async (method, send, params) => {
         if (/(create|edit)_api_key$/.test(method)) sent.push(params);
@@ -225,7 +232,7 @@ test('words, features and whitelist entries that are new to this version are car
     { max_scope: scope, enabled_features: ['brand_new'] },
     { max_scope: expect.stringContaining('perpetuals'), ip_whitelist: ['126.23.12.x/24'] },
   ]);
-  expect(await bench.store.read('bot')).toMatchObject({
+  expect(await world.store.read('bot')).toMatchObject({
     state: 'registered',
     scope,
     features: ['brand_new'],

@@ -8,8 +8,8 @@ import { type Sandbox, startSandbox } from '../../../src/sandbox/index.js';
 import type { Rotation } from '../../../src/workflows/rotation/rotate.js';
 import { cli, temporaryFolder } from '../../support/cli.js';
 import { type Desk, filesOf, keyOf, openDesk, recordOf } from '../../support/desk.js';
+import { expectSettled, loginOf, makeKey, openRotationWorld } from '../../support/rotation-world.js';
 import { onTerminal } from '../../support/terminal.js';
-import { expectSettled, loginOf, makeKey, openBench } from '../../support/workbench.js';
 
 let sandbox: Sandbox;
 let desk: Desk;
@@ -90,20 +90,20 @@ describe.each(['http', 'ws'] as const)('over %s', (kind) => {
 
 test('the old key stays enabled during the grace, and goes when it is over', async () => {
   let clockMs = Date.now();
-  const bench = openBench(sandbox, desk.folder, { nowMs: () => clockMs });
-  const { clientId, fingerprint } = await makeKey(bench, 'bot', 'trade:read');
-  const first = await bench.rotate('bot', { graceMs: 3_600_000 });
+  const world = openRotationWorld(sandbox, desk.folder, { nowMs: () => clockMs });
+  const { clientId, fingerprint } = await makeKey(world, 'bot', 'trade:read');
+  const first = await world.rotate('bot', { graceMs: 3_600_000 });
   expect(first).toMatchObject({ state: 'grace', graceUntil: new Date(clockMs + 3_600_000).toISOString() });
   expect(keyOf(sandbox, clientId)?.enabled).toBe(true);
   clockMs += 3_599_999;
   const calls = sandbox.calls.length;
-  expect(await bench.rotate('bot')).toEqual(first);
+  expect(await world.rotate('bot')).toEqual(first);
   expect(sandbox.calls.length).toBe(calls);
-  const archived = await bench.store.read(first.previousName ?? '');
+  const archived = await world.store.read(first.previousName ?? '');
   expect(archived).toMatchObject({ state: 'retired', clientId });
   clockMs += 1;
-  expect(await bench.rotate('bot')).toMatchObject({ state: 'done', clientId: first.clientId });
-  await expectSettled(bench, 'bot', fingerprint);
+  expect(await world.rotate('bot')).toMatchObject({ state: 'done', clientId: first.clientId });
+  await expectSettled(world, 'bot', fingerprint);
 });
 
 test('a key that is not registered is refused in words, with the command that registers it', async () => {
@@ -387,12 +387,12 @@ describe('a rotation that was interrupted', () => {
 
 test('a whitelist that this address is not in keeps the login from being proved, and is told', async () => {
   const { clientId } = await desk.register('bot', 'trade:read', '--ip', '203.0.113.7');
-  const bench = openBench(sandbox, desk.folder);
-  const begun = await bench.rotate('bot', { graceMs: 3_600_000 });
+  const world = openRotationWorld(sandbox, desk.folder);
+  const begun = await world.rotate('bot', { graceMs: 3_600_000 });
   expect(begun.state).toBe('grace');
-  expect(bench.notes).toEqual(['creating the successor …']);
-  await bench.rotate('bot', { graceMs: 0 });
-  expect(bench.notes.at(-1)).toContain('may not be in its whitelist');
+  expect(world.notes).toEqual(['creating the successor …']);
+  await world.rotate('bot', { graceMs: 0 });
+  expect(world.notes.at(-1)).toContain('may not be in its whitelist');
   expect(keyOf(sandbox, clientId)).toBeUndefined();
 });
 
@@ -408,15 +408,15 @@ test('a successor that the exchange records wrongly is removed again, and the ol
 
 test('old pairs of the same second, and those of long names, get names of their own', async () => {
   const clockMs = Date.now();
-  const bench = openBench(sandbox, desk.folder, { nowMs: () => clockMs });
+  const world = openRotationWorld(sandbox, desk.folder, { nowMs: () => clockMs });
   const long = 'x'.repeat(64);
-  await makeKey(bench, long, 'trade:read');
-  const first = await bench.rotate(long);
-  const second = await bench.rotate(long);
+  await makeKey(world, long, 'trade:read');
+  const first = await world.rotate(long);
+  const second = await world.rotate(long);
   expect(first.previousName).toHaveLength(64);
   expect(second.previousName).toMatch(/Z-2$/);
   expect(new Set([first.previousName, second.previousName, long]).size).toBe(3);
-  expect((await bench.store.list()).records).toHaveLength(3);
+  expect((await world.store.list()).records).toHaveLength(3);
 });
 
 test('neither key of a rotation that is under way leaves the keystore', async () => {
@@ -537,11 +537,11 @@ test('rotate --all lets the message of a failure steer no terminal', async () =>
 });
 
 test('the own key, gone back from in its grace, logs in for its own rescue', async () => {
-  const bench = openBench(sandbox, desk.folder, { passphrase: new Secret('x').reveal() });
-  const { clientId, fingerprint } = await makeKey(bench, 'admin', 'account:read_write trade:read');
-  await bench.rotate('admin', { graceMs: 1_000_000, login: await loginOf(bench, 'admin') });
-  expect(await bench.abort('admin', await loginOf(bench, 'admin'))).toMatchObject({ clientId });
-  await expectSettled(bench, 'admin', fingerprint);
+  const world = openRotationWorld(sandbox, desk.folder, { passphrase: new Secret('x').reveal() });
+  const { clientId, fingerprint } = await makeKey(world, 'admin', 'account:read_write trade:read');
+  await world.rotate('admin', { graceMs: 1_000_000, login: await loginOf(world, 'admin') });
+  expect(await world.abort('admin', await loginOf(world, 'admin'))).toMatchObject({ clientId });
+  await expectSettled(world, 'admin', fingerprint);
 });
 
 test('rotate --all reads the client secret once, and without a target goes where each key belongs', async () => {

@@ -21,7 +21,7 @@ export interface CrashPlan {
 
 export class Crash extends Error {}
 
-export interface Bench {
+export interface RotationWorld {
   readonly store: Keystore;
   readonly sandbox: Sandbox;
   readonly context: WorkflowContext;
@@ -35,7 +35,7 @@ export interface Bench {
   abort(name: string, login?: AccountLogin): Promise<Rotation>;
 }
 
-export interface BenchOptions {
+export interface RotationWorldOptions {
   readonly kind?: 'ws' | 'http';
   readonly nowMs?: () => number;
   readonly secondFactor?: SecondFactor;
@@ -47,13 +47,13 @@ export interface BenchOptions {
 }
 
 /** The workflows' context on a sandbox, without the command line. */
-export function openBench(sandbox: Sandbox, folder: string, options: BenchOptions = {}): Bench {
+export function openRotationWorld(sandbox: Sandbox, folder: string, options: RotationWorldOptions = {}): RotationWorld {
   const { nowMs = Date.now, secondFactor, around = (context) => context } = options;
   const plain = openKeystore(folder, { now: () => new Date(nowMs()) });
   const step = async <T>(work: () => Promise<T>): Promise<T> => {
-    bench.writes += 1;
-    const strikes = bench.crash !== null && bench.crash.at === bench.writes;
-    if (strikes && bench.crash?.when === 'before') throw new Crash('killed before a write');
+    world.writes += 1;
+    const strikes = world.crash !== null && world.crash.at === world.writes;
+    if (strikes && world.crash?.when === 'before') throw new Crash('killed before a write');
     const result = await work();
     if (strikes) throw new Crash('killed after a write');
     return result;
@@ -74,7 +74,7 @@ export function openBench(sandbox: Sandbox, folder: string, options: BenchOption
     contextOn(store, notes, { ...defined({ timeoutMs: options.timeoutMs, secondFactor }), nowMs, passphrase }),
   );
   const makeSuccessor = localSuccessor(store, () => Promise.resolve(passphrase));
-  const bench: Bench = {
+  const world: RotationWorld = {
     store,
     sandbox,
     context,
@@ -82,35 +82,35 @@ export function openBench(sandbox: Sandbox, folder: string, options: BenchOption
     notes,
     crash: null,
     writes: 0,
-    rotate: (name, { graceMs, login = bench.login } = {}) =>
+    rotate: (name, { graceMs, login = world.login } = {}) =>
       rotate(context, { name, graceMs, login: () => Promise.resolve(login), makeSuccessor }),
-    abort: (name, login = bench.login) => abortRotation(context, { name, login: () => Promise.resolve(login) }),
+    abort: (name, login = world.login) => abortRotation(context, { name, login: () => Promise.resolve(login) }),
   };
-  return bench;
+  return world;
 }
 
-export async function makeKey(bench: Bench, name: string, scope: string, ipWhitelist: readonly string[] = []) {
-  await generate(bench.store, name);
-  return register(bench.context, { name, scope, ipWhitelist, login: bench.login });
+export async function makeKey(world: RotationWorld, name: string, scope: string, ipWhitelist: readonly string[] = []) {
+  await generate(world.store, name);
+  return register(world.context, { name, scope, ipWhitelist, login: world.login });
 }
 
 /** The login of a registered key of the keystore. */
-export async function loginOf(bench: Bench, name: string): Promise<AccountLogin> {
-  const record = await bench.store.read(name);
-  const { endpoint } = bench.login;
-  return { endpoint, credentials: { clientId: record.clientId ?? '', signer: await bench.context.signerOf(record) } };
+export async function loginOf(world: RotationWorld, name: string): Promise<AccountLogin> {
+  const record = await world.store.read(name);
+  const { endpoint } = world.login;
+  return { endpoint, credentials: { clientId: record.clientId ?? '', signer: await world.context.signerOf(record) } };
 }
 
 /** Client ids of enabled keys of the main account that the keystore's private keys log in with. */
-export async function waysIn(bench: Bench): Promise<readonly string[]> {
+export async function waysIn(world: RotationWorld): Promise<readonly string[]> {
   const ways: string[] = [];
-  for (const record of (await bench.store.list()).records) {
-    const shown = bench.sandbox.keys().find((key) => key.client_secret === record.fingerprint && key.enabled);
+  for (const record of (await world.store.list()).records) {
+    const shown = world.sandbox.keys().find((key) => key.client_secret === record.fingerprint && key.enabled);
     // the files of a key may be on their way while a transaction is half done
-    const signer = await bench.context.signerOf(record).catch(() => null);
+    const signer = await world.context.signerOf(record).catch(() => null);
     if (shown === undefined || signer === null) continue;
-    const login = await proveLogin(bench.context, {
-      endpoint: bench.login.endpoint,
+    const login = await proveLogin(world.context, {
+      endpoint: world.login.endpoint,
       clientId: shown.client_id,
       signer,
     });
@@ -120,20 +120,20 @@ export async function waysIn(bench: Bench): Promise<readonly string[]> {
 }
 
 /** What must hold once no rotation of `name` is under way: one enabled key, which is the name's, and no other. */
-export async function expectSettled(bench: Bench, name: string, original: string): Promise<void> {
-  expect(await readJournal(bench.store, name)).toBeNull();
-  const { records, damaged } = await bench.store.list();
+export async function expectSettled(world: RotationWorld, name: string, original: string): Promise<void> {
+  expect(await readJournal(world.store, name)).toBeNull();
+  const { records, damaged } = await world.store.list();
   expect(damaged).toEqual([]);
   const record = records.find((one) => one.name === name);
   expect(record?.state).toBe('registered');
-  const onExchange = bench.sandbox.keys().filter(({ client_id: id }) => id !== bench.sandbox.clientId);
+  const onExchange = world.sandbox.keys().filter(({ client_id: id }) => id !== world.sandbox.clientId);
   expect(onExchange).toMatchObject([
     { client_id: record?.clientId, client_secret: record?.fingerprint, id: record?.keyId, enabled: true },
   ]);
-  expect(await waysIn(bench)).toEqual([record?.clientId]);
+  expect(await waysIn(world)).toEqual([record?.clientId]);
   expect(records.map(({ fingerprint }) => fingerprint)).toContain(original);
   for (const other of records) {
-    await expect(bench.context.signerOf(other)).resolves.toBeDefined();
+    await expect(world.context.signerOf(other)).resolves.toBeDefined();
     if (other.name !== name) expect(other.state).toBe('retired');
   }
 }
