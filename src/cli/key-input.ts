@@ -7,6 +7,8 @@ import { describeSharedFile, readInput } from '../keystore/permissions.js';
 import type { Context } from './context.js';
 import { withPassphrase } from './secrets.js';
 
+const NAME_FILE = 'name a key file, or - for stdin';
+
 async function readStdin(cx: Context): Promise<Uint8Array> {
   const chunks: Buffer[] = [];
   let length = 0;
@@ -23,6 +25,7 @@ function tooLarge(what: string): DeribitKeysError {
   return new DeribitKeysError(
     'ERR_KEY_UNREADABLE',
     `${what} has more than ${MAX_KEY_INPUT} bytes: it is not a key file`,
+    { hint: 'give the key and nothing else' },
   );
 }
 
@@ -37,14 +40,16 @@ async function readSource(cx: Context, source: string): Promise<Source> {
   const { signal } = cx.host;
   let shared: string | null = null;
   const check = (stats: Stats) => {
-    if (stats.isDirectory()) throw new DeribitKeysError('ERR_KEY_UNREADABLE', `${source} is a folder, not a key file`);
+    if (stats.isDirectory()) {
+      throw new DeribitKeysError('ERR_KEY_UNREADABLE', `${source} is a folder, not a key file`, { hint: NAME_FILE });
+    }
     shared = describeSharedFile(source, stats);
   };
   try {
     const bytes = await readInput(source, { maxBytes: MAX_KEY_INPUT, check, signal });
     return { bytes, shared };
   } catch (error) {
-    const hint = 'name a key file, or - for stdin';
+    const hint = NAME_FILE;
     if (isDeribitKeysError(error, 'ERR_KEYSTORE_IO')) throw error.with({ code: 'ERR_KEY_UNREADABLE', hint });
     if (isDeribitKeysError(error)) throw error;
     const what = errnoOf(error) === 'ENOENT' ? `there is no file ${source}` : `the file ${source} cannot be read`;

@@ -20,6 +20,20 @@ async function fails(argv: readonly string[], more: Readonly<Record<string, stri
 }
 const generate = (name: string) => cli(['generate', name], { env });
 
+describe('a file of a key', () => {
+  it('that is missing, a folder, or too large is refused with a hint', async () => {
+    writeFileSync(at('large'), 'A'.repeat(70_000), { mode: 0o600 });
+    for (const argv of [['import', 'bot'], ['fingerprint']]) {
+      for (const file of [at('missing.pem'), folder, at('large')]) {
+        const error = await fails([...argv, file]);
+        expect(error).toMatchObject({ exitCode: 3, code: 'ERR_KEY_UNREADABLE' });
+        expect(error.message).toContain(file);
+        expect(error.hint).toBe('name a key file, or - for stdin');
+      }
+    }
+  });
+});
+
 describe('a new file in a folder that is missing', () => {
   beforeEach(async () => {
     await generate('bot');
