@@ -91,6 +91,7 @@ describe('a hint of the program', () => {
   const OTHERS = new Set(
     [
       ['npm', '--no-save --save-dev --prefix --global --package'],
+      ['base64', '--decode'],
       [
         'pkcs11-tool',
         '--module --slot --init-token --label --token-label --login --login-type --init-pin --delete-object',
@@ -123,6 +124,7 @@ describe('a command of another program in a hint', () => {
     chown: 'workflows/checks/planted.test.ts',
     dropbearconvert: 'crypto/formats/hints.test.ts',
     gpg: 'crypto/formats/hints.test.ts',
+    grep: 'crypto/formats/hints.test.ts',
     gunzip: 'crypto/formats/hints.test.ts',
     keytool: 'crypto/formats/hints.test.ts',
     mkdir: 'cli/hints.test.ts',
