@@ -36,15 +36,20 @@ const ISOLATED = [
   'test/signers/tpm.test.ts',
 ];
 
-/** They take longest, and wait for browsers and other processes: last, they would run while cores have nothing to do. */
+/** The longest: of each two, the first needs the processor, and the second waits most of the time. */
 const FIRST = [
   'test/page/chromium.test.ts',
   'test/integrations/fleet.test.ts',
   'test/page/firefox.test.ts',
-  'test/crypto/formats/hints.test.ts',
   'test/integrations/token-store.test.ts',
+  'test/cli/canary.test.ts',
   'test/keystore/lock.test.ts',
+  'test/runtimes/runtimes.test.ts',
   'test/keystore/lock-processes.test.ts',
+  'test/crypto/formats/hints.test.ts',
+  'test/session/http-session.test.ts',
+  'test/workflows/rotation/rotate.test.ts',
+  'test/signers/ssh-agent.test.ts',
 ];
 
 /**
@@ -75,7 +80,7 @@ export default defineConfig({
     unstubEnvs: true,
     unstubGlobals: true,
     // more than there are cores, since many tests wait for a disk or another process
-    maxWorkers: Math.ceil(1.5 * availableParallelism()),
+    maxWorkers: Math.min(16, 2 * availableParallelism()),
     env: { TMPDIR: folderOfTests() },
     globalSetup: ['test/support/bundles.ts'],
     setupFiles: ['test/support/setup.ts'],
