@@ -24,8 +24,9 @@ export const ONE_LINE =
 /**
  * The blocks of a PEM text, in their order; empty where there is no BEGIN line.
  *
- * Tolerated: CRLF, a byte order mark, text around the blocks, newlines that became spaces, vanished, or became a literal
- * `\n` (or `n after a backtick, as in PowerShell), a BEGIN line that occurs twice. Refused: input over 64 KB, a block without its END line, base64 that is not canonical (RFC 4648 §3.5).
+ * Tolerated: CRLF, a byte order mark, text around the blocks, newlines that became spaces, vanished, or are written out (as
+ * `\n`, or with the backtick of PowerShell), a BEGIN line that occurs twice. Refused: input over 64 KB, a block without its
+ * END line, base64 that is not canonical (RFC 4648 §3.5).
  *
  * @throws ERR_KEY_UNREADABLE
  */

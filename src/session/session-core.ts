@@ -222,7 +222,10 @@ function notAListener(): DeribitKeysError {
   return usageError('the listener is not a function', 'give a function');
 }
 
-/** Remembers who calls the session, for errors that come out of a timer or a socket later. The stack is written only when it is read. */
+/**
+ * Remembers who calls the session, for errors that come out of a timer or a socket later. The stack is written out only
+ * when it is read.
+ */
 export function rememberCaller(): { readonly stack?: string } {
   if (typeof Error.captureStackTrace !== 'function') return new Error();
   const caller: { stack?: string } = {};
