@@ -117,7 +117,7 @@ export function buildPrivateKey(numbers: PrivateNumbers, engine: Engine): Promis
 export function publicNumbers({ algorithm, spki }: PublicKey): PublicNumbers {
   if (algorithm === 'ed25519') return { algorithm, raw: rawEd25519PublicKey(spki) };
   const [, key] = sequenceOf(readDer(spki), 'SubjectPublicKeyInfo');
-  return { algorithm, ...decodeRsaPublicKey(bitStringOf({ node: key, name: 'the public key' })) };
+  return { algorithm, ...decodeRsaPublicKey(bitStringOf(key, 'the public key')) };
 }
 
 /** The numbers of a private key. */

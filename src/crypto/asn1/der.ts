@@ -1,4 +1,3 @@
-import type { DeribitKeysError } from '../../errors.js';
 import { bigIntToBytes, bytesToBigInt, concatBytes } from '../bytes.js';
 import { requireSmall, unreadable } from '../key-errors.js';
 
@@ -21,7 +20,6 @@ export const TAG = {
   octetString: 4,
   null: 5,
   oid: 6,
-  utf8String: 12,
   sequence: 16,
   set: 17,
   bmpString: 30,
@@ -63,7 +61,7 @@ export function readDer(input: Uint8Array, name = 'DER'): DerNode {
         nodes.push(constructed(tag, readAll(contentsAt, end, depth + 1), tagClass));
       } else {
         const contents = bytes.slice(contentsAt, end);
-        if (tagClass === 'universal' && CANONICAL.get(tag)?.(contents) === false) {
+        if (tagClass === 'universal' && CANONICAL[tag]?.(contents) === false) {
           throw refuse(`a value of universal type ${tag} is not canonical`);
         }
         nodes.push(primitive(tag, contents, tagClass));
@@ -77,16 +75,8 @@ export function readDer(input: Uint8Array, name = 'DER'): DerNode {
   return node;
 }
 
-interface Header {
-  readonly tagClass: DerNode['class'];
-  readonly tag: number;
-  readonly constructed: boolean;
-  readonly contentsAt: number;
-  readonly end: number;
-}
-
 /** The identifier and length octets at `at` (X.690 §8.1.2, §10.1), or why they are not valid. */
-function readHeader(bytes: Uint8Array, at: number, limit: number): Header | string {
+function readHeader(bytes: Uint8Array, at: number, limit: number) {
   const identifier = bytes[at] ?? 0;
   const tag = identifier & 0x1f;
   if (tag === LONG_TAG) return 'it has a tag number over 30';
@@ -205,41 +195,44 @@ export function isTag(
 
 /** The children of a SEQUENCE; `ERR_KEY_UNREADABLE` for anything else. */
 export function sequenceOf(node: DerNode | undefined, name: string): readonly DerNode[] {
-  if (!isTag(node, TAG.sequence) || node.children === null) throw unexpected(name, 'SEQUENCE');
+  if (!isTag(node, TAG.sequence) || node.children === null) throw unreadable(`${name} is not a SEQUENCE`);
   return node.children;
+}
+
+/** The types that are read as bytes, as messages name them. */
+const PRIMITIVES = {
+  integer: 'an INTEGER',
+  bitString: 'a BIT STRING',
+  octetString: 'an OCTET STRING',
+  oid: 'an OBJECT IDENTIFIER',
+} as const;
+
+function contentsOf(node: DerNode | undefined, type: keyof typeof PRIMITIVES, name: string): Uint8Array {
+  if (!isTag(node, TAG[type]) || node.children !== null) throw unreadable(`${name} is not ${PRIMITIVES[type]}`);
+  return node.contents;
 }
 
 /** The value of an INTEGER that is not negative; `ERR_KEY_UNREADABLE` for anything else. */
 export function integerOf(node: DerNode | undefined, name: string): bigint {
-  const contents = contentsOf({ node, tag: TAG.integer, name, type: 'INTEGER' });
+  const contents = contentsOf(node, 'integer', name);
   if ((contents[0] ?? 0) >= 0x80) throw unreadable(`${name} is negative`);
   return bytesToBigInt(contents);
 }
 
 export function octetStringOf(node: DerNode | undefined, name: string): Uint8Array {
-  return contentsOf({ node, tag: TAG.octetString, name, type: 'OCTET STRING' });
+  return contentsOf(node, 'octetString', name);
 }
 
-/** The bytes of a BIT STRING without unused bits. `tag` and `tagClass` are for an implicitly tagged one. */
-export function bitStringOf({
-  node,
-  name,
-  tag = TAG.bitString,
-  tagClass = 'universal',
-}: {
-  readonly node: DerNode | undefined;
-  readonly name: string;
-  readonly tag?: number | undefined;
-  readonly tagClass?: DerNode['class'] | undefined;
-}): Uint8Array {
-  const contents = contentsOf({ node, tag, name, type: 'BIT STRING', tagClass });
+/** The bytes of a BIT STRING without unused bits. */
+export function bitStringOf(node: DerNode | undefined, name: string): Uint8Array {
+  const contents = contentsOf(node, 'bitString', name);
   if (contents[0] !== 0) throw unreadable(`${name} is not a BIT STRING without unused bits`);
   return contents.slice(1);
 }
 
 /** The dotted form of an OBJECT IDENTIFIER (X.690 §8.19) of at most 64 bytes; else `ERR_KEY_UNREADABLE`. */
 export function oidOf(node: DerNode | undefined, name: string): string {
-  const contents = contentsOf({ node, tag: TAG.oid, name, type: 'OBJECT IDENTIFIER' });
+  const contents = contentsOf(node, 'oid', name);
   if (contents.length > MAX_OID_LENGTH) throw unreadable(`${name} is an OBJECT IDENTIFIER of ${contents.length} bytes`);
   const arcs: bigint[] = [];
   let arc = 0n;
@@ -255,51 +248,21 @@ export function oidOf(node: DerNode | undefined, name: string): string {
   return [root, first - root * 40n, ...rest].join('.');
 }
 
-function contentsOf({
-  node,
-  tag,
-  name,
-  type,
-  tagClass = 'universal',
-}: {
-  readonly node: DerNode | undefined;
-  readonly tag: number;
-  readonly name: string;
-  readonly type: string;
-  readonly tagClass?: DerNode['class'] | undefined;
-}): Uint8Array {
-  if (!isTag(node, tag, tagClass) || node.children !== null) throw unexpected(name, type);
-  return node.contents;
-}
-
-function unexpected(name: string, type: string): DeribitKeysError {
-  return unreadable(`${name} is not ${type === 'INTEGER' || type.startsWith('O') ? 'an' : 'a'} ${type}`);
-}
-
 /** What the contents of each type must be like: X.690 §8.3.2, §11.1, §11.2.1, §8.6.2, §8.8.2, §8.19.2. */
-const CANONICAL: ReadonlyMap<number, (contents: Uint8Array) => boolean> = new Map([
-  [TAG.boolean, ([value, ...rest]: Uint8Array) => rest.length === 0 && (value === 0 || value === 0xff)],
-  [TAG.null, (contents: Uint8Array) => contents.length === 0],
-  [
-    TAG.integer,
-    ([first, second]: Uint8Array) =>
-      first !== undefined &&
-      (second === undefined || !((first === 0 && second < 0x80) || (first === 0xff && second >= 0x80))),
-  ],
-  [
-    TAG.bitString,
-    (contents: Uint8Array) => {
-      const unused = contents[0];
-      if (unused === undefined || unused > 7) return false;
-      return unused === 0 || (contents.length > 1 && ((contents.at(-1) ?? 0) & ((1 << unused) - 1)) === 0);
-    },
-  ],
-  [TAG.bmpString, (contents: Uint8Array) => contents.length % 2 === 0],
-  [
-    TAG.oid,
-    (contents: Uint8Array) =>
-      contents.length > 0 &&
-      (contents.at(-1) ?? 0) < 0x80 &&
-      contents.every((byte, i) => byte !== 0x80 || (i > 0 && (contents[i - 1] ?? 0) >= 0x80)),
-  ],
-]);
+const CANONICAL: Readonly<Record<number, (contents: Uint8Array) => boolean>> = {
+  [TAG.boolean]: ([value, ...rest]) => rest.length === 0 && (value === 0 || value === 0xff),
+  [TAG.null]: (contents) => contents.length === 0,
+  [TAG.integer]: ([first, second]) =>
+    first !== undefined &&
+    (second === undefined || !((first === 0 && second < 0x80) || (first === 0xff && second >= 0x80))),
+  [TAG.bitString](contents) {
+    const unused = contents[0];
+    if (unused === undefined || unused > 7) return false;
+    return unused === 0 || (contents.length > 1 && ((contents.at(-1) ?? 0) & ((1 << unused) - 1)) === 0);
+  },
+  [TAG.bmpString]: (contents) => contents.length % 2 === 0,
+  [TAG.oid]: (contents) =>
+    contents.length > 0 &&
+    (contents.at(-1) ?? 0) < 0x80 &&
+    contents.every((byte, i) => byte !== 0x80 || (i > 0 && (contents[i - 1] ?? 0) >= 0x80)),
+};

@@ -1,5 +1,5 @@
 import type { DeribitKeysError } from '../../errors.js';
-import { unsupported } from '../key-errors.js';
+import { refuseAlgorithm, unsupported } from '../key-errors.js';
 import type { KeyAlgorithm } from '../keys.js';
 import { type DerNode, isTag, oidOf, TAG } from './der.js';
 import { RSA_OID } from './key-der.js';
@@ -55,16 +55,11 @@ const CURVES: ReadonlyMap<string, string> = new Map([
   ['1.2.156.10197.1.301', 'SM2'],
 ]);
 
-/** The error for a key of another algorithm, such as `EC` or `Ed448`, with its curve where that is known. */
-export function refusedAlgorithm(name: string, curve?: string): DeribitKeysError {
-  return unsupported(`${name} key${curve === undefined ? '' : ` (${curve})`}: Deribit accepts Ed25519 or RSA`);
-}
-
 /** The error for an elliptic-curve key; `parameters` name its curve (RFC 5480 §2.1.1). */
 export function refusedEcKey(parameters: DerNode | undefined): DeribitKeysError {
-  if (!isTag(parameters, TAG.oid)) return refusedAlgorithm('EC');
+  if (!isTag(parameters, TAG.oid)) return refuseAlgorithm('EC key');
   const curve = oidOf(parameters, 'the curve');
-  return refusedAlgorithm('EC', CURVES.get(curve) ?? curve);
+  return refuseAlgorithm(`EC key (${CURVES.get(curve) ?? curve})`);
 }
 
 /** Which of Deribit's algorithms an OID means; any other throws `ERR_KEY_UNSUPPORTED`, by its name where it has one. */
@@ -77,5 +72,5 @@ export function algorithmOf(oid: string, parameters: DerNode | undefined): KeyAl
       hint: 'convert it: write the key again with a current version of the library that made it (net.i2p.crypto.eddsa 0.2.0 or later), or give its 32-byte seed with --format raw-seed',
     });
   }
-  throw oid === EC_OID ? refusedEcKey(parameters) : refusedAlgorithm(REFUSED.get(oid) ?? `algorithm ${oid}`);
+  throw oid === EC_OID ? refusedEcKey(parameters) : refuseAlgorithm(`${REFUSED.get(oid) ?? `algorithm ${oid}`} key`);
 }

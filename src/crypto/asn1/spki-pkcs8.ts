@@ -17,6 +17,7 @@ import {
   isTag,
   octetStringOf,
   oidOf,
+  primitive,
   readDer,
   sequenceOf,
   TAG,
@@ -44,7 +45,7 @@ export function decodeSpki(der: Uint8Array): PublicKey {
 export function spkiOf(node: DerNode): PublicKey {
   const [algorithmNode, keyNode, ...rest] = sequenceOf(node, 'the public key');
   const algorithm = keyAlgorithm(algorithmNode, 'the algorithm of the public key');
-  const key = bitStringOf({ node: keyNode, name: 'the public key' });
+  const key = bitStringOf(keyNode, 'the public key');
   if (rest.length > 0) throw unreadable('the public key has more parts than an algorithm and a key');
   return algorithm === 'ed25519' ? publicKeyFromEd25519(key) : publicKeyFromRsa(decodeRsaPublicKey(key));
 }
@@ -99,17 +100,10 @@ function publicHalfOf(rest: readonly DerNode[], version: bigint): Uint8Array | u
   if (publicKey === undefined) return undefined;
   if (unknown.length > 0 || version === 0n)
     throw unreadable('the private key has parts that its version does not allow (RFC 5958 §2)', { hint: WRITE_AGAIN });
-  // ring before 0.17 writes the BIT STRING under an explicit tag.
-  const [explicit, ...others] = publicKey.children ?? [];
-  if (isTag(publicKey, PUBLIC_KEY_TAG, 'context') && others.length === 0 && explicit !== undefined) {
-    return bitStringOf({ node: explicit, name: 'the public half of the private key' });
-  }
-  return bitStringOf({
-    node: publicKey,
-    name: 'the public half of the private key',
-    tag: PUBLIC_KEY_TAG,
-    tagClass: 'context',
-  });
+  // The tag is implicit; ring before 0.17 puts a BIT STRING under an explicit one.
+  const [bits, ...others] = publicKey.children ?? [primitive(TAG.bitString, publicKey.contents)];
+  const isTagged = isTag(publicKey, PUBLIC_KEY_TAG, 'context') && others.length === 0;
+  return bitStringOf(isTagged ? bits : undefined, 'the public half of the private key');
 }
 
 /** RFC 8410 §7: the seed is an OCTET STRING inside the OCTET STRING. Some writers put its public half behind it. */

@@ -1,7 +1,7 @@
 import type { DeribitKeysError } from '../../errors.js';
 import { berOutline, type DerNode, integerOf, isTag, type OutlineValue, readDer, TAG } from '../asn1/der.js';
 import { decodeRsaPrivateKey, decodeRsaPublicKey } from '../asn1/key-der.js';
-import { refusedAlgorithm, refusedEcKey } from '../asn1/oids.js';
+import { refusedEcKey } from '../asn1/oids.js';
 import {
   decodePkcs8,
   isCertificateRequest,
@@ -132,7 +132,7 @@ function refusalOf(node: DerNode, shape: string, bytes: Uint8Array): DeribitKeys
   if (isPkcs12(bytes)) return refusePkcs12(bytes);
   if (shape === 'd0') return refusePkcs7('DER');
   if (/^io0?1?$/.test(shape)) return refusedEcKey(children[2]?.tag === 0 ? children[2].children?.[0] : undefined);
-  if (shape === 'iiiiii') return refusedAlgorithm('DSA');
+  if (shape === 'iiiiii') return refuseAlgorithm('DSA key');
   if (/^i{2,4}$/.test(shape)) return refuseAlgorithm('DH or DSA parameters');
   return unreadable('the data is DER, but of no key or certificate');
 }

@@ -1,9 +1,8 @@
 import { isDeribitKeysError } from '../../errors.js';
-import { refusedAlgorithm } from '../asn1/oids.js';
 import { buildPublicKey } from '../build-keys.js';
 import { utf8Bytes } from '../bytes.js';
 import type { Engine } from '../engine/engine.js';
-import { requireSmall, unreadable } from '../key-errors.js';
+import { refuseAlgorithm, requireSmall, unreadable } from '../key-errors.js';
 import type { PrivateKey, PublicKey } from '../keys.js';
 import { decodePem, type PemBlock } from '../pem.js';
 import { encodingOf, type SecretLike } from '../secret.js';
@@ -190,7 +189,7 @@ function opensshItem(bytes: Uint8Array): Item {
 
 function legacyItem({ label, bytes }: PemBlock, encryption: LegacyEncryption): Item {
   const other = /^(EC|DSA) /.exec(label)?.[1];
-  if (other !== undefined) throw refusedAlgorithm(other);
+  if (other !== undefined) throw refuseAlgorithm(`${other} key`);
   return {
     kind: 'private',
     format: label === 'RSA PRIVATE KEY' ? 'pkcs1' : 'pkcs8',
