@@ -42,6 +42,16 @@ export function concatBytes(...parts: readonly Uint8Array[]): Bytes {
   return joined;
 }
 
+/** `value` as four bytes, big end first. */
+export function uint32Bytes(value: number): Uint8Array {
+  return Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value);
+}
+
+/** Whether `data` is a positive number of complete blocks, `blockLength` bytes each. */
+export function isBlocks(data: Uint8Array, blockLength: number): boolean {
+  return data.length > 0 && data.length % blockLength === 0;
+}
+
 /** Standard base64 with padding (RFC 4648 §4). */
 export function bytesToBase64(bytes: Uint8Array): string {
   return btoa(toBinary(bytes));

@@ -69,10 +69,9 @@ async function readPublicKey(given: CallbackSignerOptions['publicKey']): Promise
 }
 
 function signerOf(publicKey: PublicKey, sign: CallbackSignerOptions['sign'], what: string): Promise<Signer> {
-  const { algorithm } = publicKey;
-  const length = signatureLength({ algorithm, publicKey });
+  const length = signatureLength(publicKey);
   const signer: Signer = {
-    algorithm,
+    algorithm: publicKey.algorithm,
     publicKey,
     async sign(message) {
       const signature: unknown = await callBack(sign, message, what);

@@ -1,4 +1,4 @@
-import { type Bytes, ownBuffer } from './bytes.js';
+import { type Bytes, equalBytes, ownBuffer } from './bytes.js';
 
 /** The two algorithms that Deribit takes for an asymmetric API key. */
 export type KeyAlgorithm = 'ed25519' | 'rsa';
@@ -24,8 +24,7 @@ export class PublicKey {
 
   /** Whether both are the same key: compared as DER, never as text. */
   equals(other: PublicKey): boolean {
-    const theirs = other.#spki;
-    return this.#spki.length === theirs.length && this.#spki.every((byte, i) => byte === theirs[i]);
+    return equalBytes(this.#spki, other.#spki);
   }
 }
 

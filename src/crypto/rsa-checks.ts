@@ -103,27 +103,13 @@ export async function passesMillerRabin(
   for (let round = 0; round < rounds; round++) {
     await pause();
     const base = 2n + (bytesToBigInt(randomBytes(length)) % (candidate - 3n));
-    if (!isWitnessed({ power: modPow(base, odd, candidate), twos, last, candidate })) return false;
+    let power = modPow(base, odd, candidate);
+    let passes = power === 1n || power === last;
+    for (let i = 1; i < twos && !passes; i++) {
+      power = (power * power) % candidate;
+      passes = power === last;
+    }
+    if (!passes) return false;
   }
   return true;
-}
-
-function isWitnessed({
-  power,
-  twos,
-  last,
-  candidate,
-}: {
-  readonly power: bigint;
-  readonly twos: number;
-  readonly last: bigint;
-  readonly candidate: bigint;
-}): boolean {
-  let current = power;
-  if (current === 1n || current === last) return true;
-  for (let i = 1; i < twos; i++) {
-    current = (current * current) % candidate;
-    if (current === last) return true;
-  }
-  return false;
 }

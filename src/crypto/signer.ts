@@ -41,9 +41,9 @@ export function verifySignature(publicKey: PublicKey, message: Uint8Array, signa
   return defaultEngine.verify(publicKey, message, signature);
 }
 
-/** The length of each signature that belongs to the signer's key, in bytes. */
-export function signatureLength({ algorithm, publicKey }: Pick<Signer, 'algorithm' | 'publicKey'>): number {
-  return algorithm === 'ed25519' ? 64 : Math.ceil((publicKey.bits ?? 0) / 8);
+/** The length of each signature of the key, in bytes. */
+export function signatureLength({ algorithm, bits }: PublicKey): number {
+  return algorithm === 'ed25519' ? 64 : Math.ceil((bits ?? 0) / 8);
 }
 
 /**

@@ -206,7 +206,7 @@ function callService(service: ServiceDefinition, key: string, options: ServiceCa
  */
 async function remoteSigner(publicKey: PublicKey, what: string, requestSignature: RequestSignature): Promise<Signer> {
   const { algorithm } = publicKey;
-  const length = signatureLength({ algorithm, publicKey });
+  const length = signatureLength(publicKey);
   const sign = async (message: Uint8Array): Promise<Uint8Array> => {
     const signature = await requestSignature(message);
     if (!(signature instanceof Uint8Array)) {

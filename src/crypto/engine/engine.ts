@@ -106,8 +106,8 @@ export interface Engine {
   tripleDesCbcDecrypt(key: Uint8Array, iv: Uint8Array, data: Uint8Array): Promise<Bytes | null>;
 
   /**
-   * The private key in `pkcs8`, checked without a DER reader; null where it is not exactly as this package writes it, or
-   * not valid. Only an engine that has a quicker way than reading it offers this.
+   * The private key in `pkcs8`, checked; null where it is not exactly as this package writes it, or not valid. Only an
+   * engine that reads it quicker than this package does offers this.
    */
   quickPrivateKey?(pkcs8: Uint8Array): Promise<PrivateKey | null>;
 }

@@ -1,7 +1,7 @@
 import { sha1 } from '@noble/hashes/legacy.js';
 import { sha512 } from '@noble/hashes/sha2.js';
 import { nextTick } from '@noble/hashes/utils.js';
-import { type Bytes, concatBytes } from '../bytes.js';
+import { type Bytes, concatBytes, uint32Bytes } from '../bytes.js';
 import type { BcryptParameters } from './engine.js';
 
 const HASH_LENGTH = 32;
@@ -22,7 +22,7 @@ export async function bcryptPbkdf(passphrase: Uint8Array, { salt, rounds, length
   const key = new Uint8Array(length);
   for (let block = 0; block < blocks; block++) {
     await nextTick();
-    let round = hash(passphraseHash, sha512(concatBytes(salt, bigEndian(block + 1))));
+    let round = hash(passphraseHash, sha512(concatBytes(salt, uint32Bytes(block + 1))));
     const sum = round.slice();
     for (let i = 1; i < rounds; i++) {
       await nextTick();
@@ -33,12 +33,6 @@ export async function bcryptPbkdf(passphrase: Uint8Array, { salt, rounds, length
     for (let j = 0; j * blocks + block < length; j++) key[j * blocks + block] = sum[j] ?? 0;
   }
   return key;
-}
-
-function bigEndian(value: number): Uint8Array {
-  const bytes = new Uint8Array(4);
-  new DataView(bytes.buffer).setUint32(0, value);
-  return bytes;
 }
 
 const BLOCK_LENGTH = 64;

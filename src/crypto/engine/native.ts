@@ -11,14 +11,15 @@ import {
   type KeyObject,
   pbkdf2,
   randomFillSync,
+  type ScryptOptions,
   scrypt,
   sign,
   verify,
 } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { ED25519_LENGTH, ed25519Pkcs8 } from '../asn1/key-der.js';
-import { type Bytes, bitLength, bytesToBigInt, concatBytes, equalBytes } from '../bytes.js';
+import { decodeRsaPrivateKey, ED25519_LENGTH, ed25519Pkcs8 } from '../asn1/key-der.js';
+import { type Bytes, bitLength, concatBytes, equalBytes, isBlocks } from '../bytes.js';
 import { PrivateKey, PublicKey } from '../keys.js';
 import { checkRsaPrivate, passesMillerRabin } from '../rsa-checks.js';
 import type { Engine } from './engine.js';
@@ -48,10 +49,6 @@ const aesCbcEncrypt: Engine['aesCbcEncrypt'] = async (key, iv, data) => {
 
 const aesCtr: Engine['aesCtr'] = async (key, iv, data) =>
   plainBytes(createCipheriv(`aes-${key.length * 8}-ctr`, key, iv).update(data));
-
-function isBlocks(data: Uint8Array, block: number): boolean {
-  return data.length > 0 && data.length % block === 0;
-}
 
 function finish(decipher: Decipher, data: Uint8Array): Bytes | null {
   const start = decipher.update(data);
@@ -118,7 +115,7 @@ function publicHalf(key: KeyObject): PublicKey | null {
   const spki = plainBytes(createPublicKey(key).export({ format: 'der', type: 'spki' })).slice();
   if (key.asymmetricKeyType === 'ed25519') return new PublicKey('ed25519', null, spki);
   if (key.asymmetricKeyType !== 'rsa') return null;
-  const bits = checkRsaPrivate(rsaNumbers(key));
+  const bits = checkRsaPrivate(decodeRsaPrivateKey(key.export({ format: 'der', type: 'pkcs1' })));
   return signsForItself(key) ? new PublicKey('rsa', bits, spki) : null;
 }
 
@@ -131,20 +128,7 @@ function signsForItself(key: KeyObject): boolean {
   return verify('sha256', message, createPublicKey(key), sign('sha256', message, key));
 }
 
-function rsaNumbers(key: KeyObject): Parameters<typeof checkRsaPrivate>[0] {
-  const jwk = key.export({ format: 'jwk' });
-  const read = (text: string | undefined): bigint => bytesToBigInt(Buffer.from(text ?? '', 'base64url'));
-  return {
-    n: read(jwk.n),
-    e: read(jwk.e),
-    d: read(jwk.d),
-    p: read(jwk.p),
-    q: read(jwk.q),
-    dp: read(jwk.dp),
-    dq: read(jwk.dq),
-    qi: read(jwk.qi),
-  };
-}
+const deriveScrypt = promisify<Uint8Array, Uint8Array, number, ScryptOptions, Buffer>(scrypt);
 
 /** The engine on `node:crypto`. */
 export const engine: Engine = {
@@ -203,14 +187,10 @@ export const engine: Engine = {
     return plainBytes(await promisify(pbkdf2)(password, salt, iterations, length, hash));
   },
 
-  scrypt(password, { salt, cost, blockSize, parallelization, length }) {
+  async scrypt(password, { salt, cost, blockSize, parallelization, length }) {
     const maxmem = 128 * blockSize * (cost + parallelization + 4);
-    return new Promise((resolve, reject) => {
-      scrypt(password, salt, length, { cost, blockSize, parallelization, maxmem }, (error, key) => {
-        if (error) reject(error);
-        else resolve(plainBytes(key));
-      });
-    });
+    const options = { cost, blockSize, parallelization, maxmem };
+    return plainBytes(await deriveScrypt(password, salt, length, options));
   },
 
   aesCbcDecrypt,

@@ -5,24 +5,21 @@ import jsbn from 'node-forge/lib/jsbn.js';
 import rsa from 'node-forge/lib/rsa.js';
 import sha256 from 'node-forge/lib/sha256.js';
 import util from 'node-forge/lib/util.js';
-import { type Bytes, fromBinary, modPow, type RsaPrivateNumbers, toBinary } from '../bytes.js';
+import { type Bytes, fromBinary, isBlocks, modPow, type RsaPrivateNumbers, toBinary } from '../bytes.js';
 
 // What WebCrypto does not offer, or not everywhere. This module is loaded when it is needed.
 
 const BLOCK_LENGTHS = { 'AES-CBC': 16, '3DES-CBC': 8 } as const;
 
-/** Encrypts: CBC with PKCS#7 padding, CTR over the 16-byte counter block. */
-export function encrypt({
-  name,
-  key,
-  iv,
-  data,
-}: {
-  readonly name: 'AES-CBC' | 'AES-CTR';
+interface CipherInput<Name extends string> {
+  readonly name: Name;
   readonly key: Uint8Array;
   readonly iv: Uint8Array;
   readonly data: Uint8Array;
-}): Bytes {
+}
+
+/** Encrypts: CBC with PKCS#7 padding, CTR over the 16-byte counter block. */
+export function encrypt({ name, key, iv, data }: CipherInput<'AES-CBC' | 'AES-CTR'>): Bytes {
   const encryption = cipher.createCipher(name, util.createBuffer(toBinary(key)));
   encryption.start({ iv: toBinary(iv) });
   encryption.update(util.createBuffer(toBinary(data)));
@@ -31,19 +28,9 @@ export function encrypt({
 }
 
 /** Decrypts complete blocks and removes their padding; null where the data is not made of blocks, or the padding is wrong. */
-export function cbcDecrypt({
-  name,
-  key,
-  iv,
-  data,
-}: {
-  readonly name: 'AES-CBC' | '3DES-CBC';
-  readonly key: Uint8Array;
-  readonly iv: Uint8Array;
-  readonly data: Uint8Array;
-}): Bytes | null {
+export function cbcDecrypt({ name, key, iv, data }: CipherInput<keyof typeof BLOCK_LENGTHS>): Bytes | null {
   const blockLength = BLOCK_LENGTHS[name];
-  if (data.length === 0 || data.length % blockLength !== 0) return null;
+  if (!isBlocks(data, blockLength)) return null;
   const decryption = cipher.createDecipher(name, util.createBuffer(toBinary(key)));
   decryption.start({ iv: toBinary(iv) });
   decryption.update(util.createBuffer(toBinary(data)));

@@ -1,5 +1,4 @@
 import { getPublicKeyAsync, Point, signAsync } from '@noble/ed25519';
-import { nextTick } from '@noble/hashes/utils.js';
 import { usageError } from '../../errors.js';
 import { bitStringOf, octetStringOf, readDer, sequenceOf } from '../asn1/der.js';
 import {
@@ -47,12 +46,9 @@ export function ed25519Signer(pkcs8: Uint8Array): (message: Uint8Array) => Promi
 }
 
 async function importPrivate(pkcs8: Uint8Array, extractable: boolean): Promise<CryptoKey | null> {
-  const platform = subtle();
-  try {
-    return await platform.importKey('pkcs8', ownBuffer(pkcs8), ALGORITHM, extractable, ['sign']);
-  } catch {
-    return null;
-  }
+  return subtle()
+    .importKey('pkcs8', ownBuffer(pkcs8), ALGORITHM, extractable, ['sign'])
+    .catch(() => null);
 }
 
 /**
@@ -97,11 +93,6 @@ export function randomBytes(length: number): Bytes {
   return globalThis.crypto.getRandomValues(new Uint8Array(length));
 }
 
-/** Lets the page handle events and paint. A settled promise would not: its handlers run before that. */
-export function pause(): Promise<unknown> {
-  return nextTick();
-}
-
 const RSA_ALGORITHM = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' } as const;
 
 /** DER of the DigestInfo of SHA-256 before the hash itself (RFC 8017 §9.2, note 1). */
@@ -126,10 +117,8 @@ export function rsaSigner(pkcs8: Uint8Array): (message: Uint8Array) => Promise<B
 
 async function chooseSigner(pkcs8: Bytes): Promise<(message: Uint8Array) => Bytes | Promise<Bytes>> {
   const platform = subtle();
-  let key: CryptoKey;
-  try {
-    key = await platform.importKey('pkcs8', pkcs8, RSA_ALGORITHM, false, ['sign']);
-  } catch {
+  const key = await platform.importKey('pkcs8', pkcs8, RSA_ALGORITHM, false, ['sign']).catch(() => null);
+  if (key === null) {
     const numbers = decodeRsaPrivateKey(octetStringOf(partsOf(pkcs8)[2], 'the RSA private key'));
     return (await import('./portable-forge.js')).rsaSigner(numbers);
   }
@@ -141,7 +130,7 @@ async function chooseSigner(pkcs8: Bytes): Promise<(message: Uint8Array) => Byte
  * the platform's WebCrypto does not.
  */
 export async function verifyRsa(spki: Uint8Array, message: Uint8Array, signature: Uint8Array): Promise<boolean> {
-  const { n, e } = decodeRsaPublicKey(bitStringOf({ node: partsOf(spki)[1], name: 'the RSA public key' }));
+  const { n, e } = decodeRsaPublicKey(bitStringOf(partsOf(spki)[1], 'the RSA public key'));
   const length = Math.ceil(bitLength(n) / 8);
   const representative = bytesToBigInt(signature);
   if (signature.length !== length || representative >= n) return false;

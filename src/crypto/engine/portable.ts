@@ -1,8 +1,9 @@
 import { pbkdf2Async } from '@noble/hashes/pbkdf2.js';
 import { scryptAsync } from '@noble/hashes/scrypt.js';
 import { sha224, sha512_224, sha512_256 } from '@noble/hashes/sha2.js';
+import { nextTick } from '@noble/hashes/utils.js';
 import { DeribitKeysError } from '../../errors.js';
-import { type Bytes, bitLength, bytesToBase64url, concatBytes, ownBuffer } from '../bytes.js';
+import { bitLength, bytesToBase64url, concatBytes, isBlocks, ownBuffer } from '../bytes.js';
 import { passesMillerRabin } from '../rsa-checks.js';
 import type { Engine } from './engine.js';
 import { bcryptPbkdf } from './key-derivation.js';
@@ -11,7 +12,6 @@ import {
   ed25519PublicKey,
   ed25519Signer,
   generateRsa,
-  pause,
   randomBytes,
   rsaSigner,
   subtle,
@@ -30,14 +30,19 @@ const AES_BLOCK = 16;
 const forge = () => import('./portable-forge.js');
 
 const aesCbcDecrypt: Engine['aesCbcDecrypt'] = async (key, iv, data) => {
-  if (!isBlocks(data)) return null;
+  if (!isBlocks(data, AES_BLOCK)) return null;
   const imported = await importAes('AES-CBC', key);
   if (imported === null) return (await forge()).cbcDecrypt({ name: 'AES-CBC', key, iv, data });
-  return decryptOrNull(imported, iv, data);
+  try {
+    return new Uint8Array(await subtle().decrypt({ name: 'AES-CBC', iv: ownBuffer(iv) }, imported, ownBuffer(data)));
+  } catch {
+    // The lengths were right: only the padding can be wrong.
+    return null;
+  }
 };
 
 const aesCbcDecryptBlocks: Engine['aesCbcDecryptBlocks'] = async (key, iv, data) => {
-  if (!isBlocks(data)) return null;
+  if (!isBlocks(data, AES_BLOCK)) return null;
   // WebCrypto always removes padding (RFC 5652 §6.3): a block of it, chained to the last one, is put there.
   const padding = await aesCbcEncrypt(key, data.slice(-AES_BLOCK), new Uint8Array());
   return aesCbcDecrypt(key, iv, concatBytes(data, padding));
@@ -60,26 +65,10 @@ const aesCtr: Engine['aesCtr'] = async (key, iv, data) => {
 const tripleDesCbcDecrypt: Engine['tripleDesCbcDecrypt'] = async (key, iv, data) =>
   (await forge()).cbcDecrypt({ name: '3DES-CBC', key, iv, data });
 
-function isBlocks(data: Uint8Array): boolean {
-  return data.length > 0 && data.length % AES_BLOCK === 0;
-}
-
 async function importAes(name: 'AES-CBC' | 'AES-CTR', key: Uint8Array): Promise<CryptoKey | null> {
-  const platform = subtle();
-  try {
-    return await platform.importKey('raw', ownBuffer(key), name, false, ['encrypt', 'decrypt']);
-  } catch {
-    return null;
-  }
-}
-
-async function decryptOrNull(key: CryptoKey, iv: Uint8Array, data: Uint8Array): Promise<Bytes | null> {
-  try {
-    return new Uint8Array(await subtle().decrypt({ name: 'AES-CBC', iv: ownBuffer(iv) }, key, ownBuffer(data)));
-  } catch {
-    // The lengths were right: only the padding can be wrong.
-    return null;
-  }
+  return subtle()
+    .importKey('raw', ownBuffer(key), name, false, ['encrypt', 'decrypt'])
+    .catch(() => null);
 }
 
 /** The hashes that WebCrypto has, by its names. */
@@ -132,8 +121,9 @@ export const engine: Engine = {
   ed25519PublicKey,
 
   async isProbablePrime(candidate) {
+    // nextTick lets the page handle events and paint. A settled promise would not: its handlers run before that.
     const rounds = bitLength(candidate) <= LONG_PRIME_BITS ? PRIME_ROUNDS : LONG_PRIME_ROUNDS;
-    return passesMillerRabin(candidate, { rounds, randomBytes, pause });
+    return passesMillerRabin(candidate, { rounds, randomBytes, pause: nextTick });
   },
 
   signer: (key) => (key.algorithm === 'ed25519' ? ed25519Signer(key.exposePkcs8()) : rsaSigner(key.exposePkcs8())),

@@ -1,5 +1,5 @@
 import { buildPrivateKey, buildPublicKey, privateNumbers, publicNumbers } from '../build-keys.js';
-import { concatBytes, equalBytes, utf8Bytes } from '../bytes.js';
+import { concatBytes, equalBytes, uint32Bytes, utf8Bytes } from '../bytes.js';
 import type { Engine } from '../engine/engine.js';
 import { notTogether, refuseKind } from '../key-errors.js';
 import type { PrivateKey } from '../keys.js';
@@ -13,7 +13,6 @@ import {
   WireReader,
   wireMpint,
   wireString,
-  wireUint32,
   writeSshPublicBlob,
 } from './ssh-public.js';
 
@@ -146,7 +145,7 @@ export async function encodeOpensshPrivate(
     return writeEnvelope({ cipher: 'none', kdf: 'none', kdfOptions: new Uint8Array(), publicBlob, secret: plain });
   const salt = engine.randomBytes(WRITTEN_SALT_LENGTH);
   const [aesKey, iv] = await derive({ cipher, rounds: WRITTEN_ROUNDS, salt }, passphrase, engine);
-  const kdfOptions = concatBytes(wireString(salt), wireUint32(WRITTEN_ROUNDS));
+  const kdfOptions = concatBytes(wireString(salt), uint32Bytes(WRITTEN_ROUNDS));
   const secret = await engine.aesCtr(aesKey, iv, plain);
   return writeEnvelope({ cipher: 'aes256-ctr', kdf: 'bcrypt', kdfOptions, publicBlob, secret });
 }
@@ -161,7 +160,7 @@ interface EnvelopeParts {
 
 function writeEnvelope({ cipher, kdf, kdfOptions, publicBlob, secret }: EnvelopeParts): Uint8Array {
   const texts = [wireString(cipher), wireString(kdf), wireString(kdfOptions)];
-  return concatBytes(MAGIC, ...texts, wireUint32(1), wireString(publicBlob), wireString(secret));
+  return concatBytes(MAGIC, ...texts, uint32Bytes(1), wireString(publicBlob), wireString(secret));
 }
 
 async function derive(

@@ -2,7 +2,7 @@ import { hmac } from '@noble/hashes/hmac.js';
 import { sha1 } from '@noble/hashes/legacy.js';
 import type { DeribitKeysError } from '../../errors.js';
 import { buildPrivateKey, buildPublicKey } from '../build-keys.js';
-import { base64ToBytes, concatBytes, equalBytes, hexToBytes, utf8Bytes } from '../bytes.js';
+import { base64ToBytes, concatBytes, equalBytes, hexToBytes, uint32Bytes, utf8Bytes } from '../bytes.js';
 import type { Engine } from '../engine/engine.js';
 import { notTogether, refuseKind, unreadable } from '../key-errors.js';
 import type { PrivateKey } from '../keys.js';
@@ -16,7 +16,6 @@ import {
   sshKeyType,
   WireReader,
   wireString,
-  wireUint32,
 } from './ssh-public.js';
 
 const MAGIC = 'PuTTY-User-Key-File-';
@@ -226,7 +225,7 @@ async function openFile(file: PuttyFile, passphrase: SecretLike | undefined, eng
 async function deriveKeys(file: PuttyFile, passphrase: string): Promise<Keys> {
   const secret = utf8Bytes(passphrase);
   if (file.version === 2) {
-    const hash = (counter: number) => sha1(concatBytes(wireUint32(counter), secret));
+    const hash = (counter: number) => sha1(concatBytes(uint32Bytes(counter), secret));
     return {
       cipherKey: concatBytes(hash(0), hash(1)).slice(0, AES_KEY_LENGTH),
       iv: new Uint8Array(IV_LENGTH),

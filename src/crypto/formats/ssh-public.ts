@@ -1,6 +1,14 @@
 import { DeribitKeysError } from '../../errors.js';
 import type { PublicNumbers } from '../build-keys.js';
-import { base64ToBytes, bigIntToBytes, bytesToBase64, bytesToBigInt, concatBytes, utf8Bytes } from '../bytes.js';
+import {
+  base64ToBytes,
+  bigIntToBytes,
+  bytesToBase64,
+  bytesToBigInt,
+  concatBytes,
+  uint32Bytes,
+  utf8Bytes,
+} from '../bytes.js';
 import { refuseAlgorithm, refuseKind, unreadable } from '../key-errors.js';
 
 /** The key types of SSH that Deribit takes too (RFC 8709 §4, RFC 4253 §6.6). */
@@ -190,15 +198,10 @@ export class WireReader {
   }
 }
 
-/** `value` as four bytes, big end first. */
-export function wireUint32(value: number): Uint8Array {
-  return Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value);
-}
-
 /** `value` (text as UTF-8) after its length. */
 export function wireString(value: Uint8Array | string): Uint8Array {
   const bytes = typeof value === 'string' ? utf8Bytes(value) : value;
-  return concatBytes(wireUint32(bytes.length), bytes);
+  return concatBytes(uint32Bytes(bytes.length), bytes);
 }
 
 /** A positive integer in its shortest form, with a zero byte before a set top bit. */

@@ -172,7 +172,7 @@ async function signIn(
 ): Promise<Uint8Array> {
   const { publicKey } = key;
   const pin = key.alwaysAuthenticate ? await pinFor(cryptoki, token, source) : null;
-  const length = signatureLength({ algorithm: publicKey.algorithm, publicKey });
+  const length = signatureLength(publicKey);
   return pool.use(async (session) => {
     cryptoki.C_SignInit(session, { mechanism: mechanismOf(key).number, parameter: null }, key.privateKey);
     if (key.alwaysAuthenticate) {

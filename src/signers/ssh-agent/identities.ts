@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { engine } from '#engine';
 import { buildPublicKey } from '../../crypto/build-keys.js';
-import { concatBytes } from '../../crypto/bytes.js';
+import { concatBytes, uint32Bytes } from '../../crypto/bytes.js';
 import { encodeOpensshPrivate, readOpensshEnvelope } from '../../crypto/formats/openssh-private.js';
 import {
   checkSshKeyType,
@@ -9,7 +9,6 @@ import {
   readSshPublicBlob,
   sshKeyType,
   WireReader,
-  wireUint32,
 } from '../../crypto/formats/ssh-public.js';
 import type { PrivateKey, PublicKey } from '../../crypto/keys.js';
 import { signerError } from '../../crypto/signer.js';
@@ -191,7 +190,7 @@ export async function loadKeyIntoAgent(key: PrivateKey, options: LoadKeyOptions)
   if (/\p{Cc}/u.test(comment)) throw usageError('a comment is one line without control characters');
   const agent = await connectAgent(options.socket ?? process.env.SSH_AUTH_SOCK, options);
   const constraints = concatBytes(
-    ...(lifetimeS === undefined ? [] : [Uint8Array.of(CONSTRAIN_LIFETIME), wireUint32(lifetimeS)]),
+    ...(lifetimeS === undefined ? [] : [Uint8Array.of(CONSTRAIN_LIFETIME), uint32Bytes(lifetimeS)]),
     ...(confirm ? [Uint8Array.of(CONSTRAIN_CONFIRM)] : []),
   );
   const secret = await agentForm(key, comment);
@@ -214,7 +213,7 @@ export async function removeKeyFromAgent(
 ): Promise<void> {
   const agent = await connectAgent(options.socket ?? process.env.SSH_AUTH_SOCK, options);
   await agent.exchange(
-    concatBytes(Uint8Array.of(REMOVE_IDENTITY), wireUint32(identity.blob.length), identity.blob),
+    concatBytes(Uint8Array.of(REMOVE_IDENTITY), uint32Bytes(identity.blob.length), identity.blob),
     LOAD_TIMEOUT_MS,
   );
 }

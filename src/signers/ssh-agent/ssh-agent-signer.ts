@@ -40,7 +40,7 @@ export async function sshAgentSigner(options: SshAgentSignerOptions): Promise<Ss
   const identity = chooseIdentity(await listIdentities(agent), options);
   const publicKey = identityKey(identity);
   const { algorithm } = publicKey;
-  const length = signatureLength({ algorithm, publicKey });
+  const length = signatureLength(publicKey);
   const limited = concurrencyLimit(CONNECTIONS);
   const sign = agent.signWith(identity.blob, algorithm === 'rsa', SIGN_TIMEOUT_MS);
   return proveSigner(

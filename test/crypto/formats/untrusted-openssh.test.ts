@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { privateKeyFromEd25519Seed, privateNumbers } from '../../../src/crypto/build-keys.js';
-import { concatBytes } from '../../../src/crypto/bytes.js';
+import { concatBytes, uint32Bytes } from '../../../src/crypto/bytes.js';
 import { parsePrivateKey, parsePublicKey } from '../../../src/crypto/formats/index.js';
-import { wireMpint, wireString, wireUint32 } from '../../../src/crypto/formats/ssh-public.js';
+import { wireMpint, wireString } from '../../../src/crypto/formats/ssh-public.js';
 import { rsaKey } from '../support.js';
 import { expectRefusal } from './support.js';
 
@@ -29,14 +29,14 @@ describe('an OpenSSH key', () => {
     concatBytes(wireString('ssh-ed25519'), wireString(publicHalf), wireString(concatBytes(seed(of), innerHalf)));
   const build = (parts: Parts): Uint8Array => {
     const [a, b] = parts.checks ?? [7, 7];
-    const content = concatBytes(wireUint32(a), wireUint32(b), parts.numbers ?? numbersOf(key), wireString(''));
+    const content = concatBytes(uint32Bytes(a), uint32Bytes(b), parts.numbers ?? numbersOf(key), wireString(''));
     const padding = parts.padding ?? Array.from({ length: -content.length & 7 }, (_, i) => i + 1);
     return concatBytes(
       new TextEncoder().encode('openssh-key-v1\0'),
       wireString(parts.cipher ?? 'none'),
       wireString(parts.kdf ?? 'none'),
       wireString(parts.kdfOptions ?? ''),
-      wireUint32(parts.count ?? 1),
+      uint32Bytes(parts.count ?? 1),
       wireString(parts.publicBlob ?? blob(key)),
       wireString(concatBytes(content, Uint8Array.from(padding))),
       parts.trailing ?? new Uint8Array(),

@@ -3,9 +3,9 @@ import { describe, expect, test } from 'vitest';
 import { type DerNode, integer, nullNode, octetString, oid, sequence, writeDer } from '../../../src/crypto/asn1/der.js';
 import { encodeRsaPrivateKey } from '../../../src/crypto/asn1/key-der.js';
 import { privateKeyFromEd25519Seed, privateNumbers } from '../../../src/crypto/build-keys.js';
-import { concatBytes } from '../../../src/crypto/bytes.js';
+import { concatBytes, uint32Bytes } from '../../../src/crypto/bytes.js';
 import { parsePrivateKey, parsePublicKey, serialisePrivateKey } from '../../../src/crypto/formats/index.js';
-import { WireReader, wireUint32 } from '../../../src/crypto/formats/ssh-public.js';
+import { WireReader } from '../../../src/crypto/formats/ssh-public.js';
 import { decodePem } from '../../../src/crypto/pem.js';
 import { rsaKey } from '../support.js';
 import { ENGINES, expectRefusal } from './support.js';
@@ -52,13 +52,13 @@ describe('an encrypted key whose derivation costs too much is refused before any
     const bytes = decodePem(text)[0]?.bytes ?? new Uint8Array();
     const at = 15 + 4 + 10 + 4 + 6 + 4 + 4 + 16;
     expect(new WireReader(bytes.slice(at)).uint32('rounds')).toBe(24);
-    bytes.set(wireUint32(257), at);
+    bytes.set(uint32Bytes(257), at);
     await expectRefusal(
       parsePrivateKey(bytes, { passphrase: 'p' }),
       'ERR_KEY_UNSUPPORTED',
       /bcrypt rounds 257, at most 256/,
     );
-    bytes.set(wireUint32(0), at);
+    bytes.set(uint32Bytes(0), at);
     await expectRefusal(parsePrivateKey(bytes, { passphrase: 'p' }), 'ERR_KEY_UNREADABLE', /lacks rounds or a salt/);
   });
 });
