@@ -8,7 +8,7 @@ import { DeribitKeysError } from '../errors.js';
 import { AUDIT_FILE, MAX_AUDIT_BYTES } from './audit-log.js';
 import { createBreather, createFile, hasUnfinishedChange, namesIn, readFileOrNull, requireNewFile } from './files.js';
 import type { Keystore } from './keystore.js';
-import { fileNames, RETIRED_FOLDER } from './names.js';
+import { fileNames, RETIRED_FOLDER, recordedNames } from './names.js';
 import { passphraseRecipient } from './passphrase-stanza.js';
 import { MAX_RECORD_BYTES, parseRecord } from './record.js';
 
@@ -107,14 +107,9 @@ async function checkKey(name: string, { files, where, refuse }: Collection): Pro
 
 export const asText = (content: Uint8Array) => Buffer.from(content).toString('utf8');
 
-/** The names of keys, by their records among files of a keystore. */
-export function namesOf(files: readonly string[]): readonly string[] {
-  const records = files.filter((file) => file.endsWith('.json') && !file.includes('/'));
-  return records.map((file) => file.slice(0, -'.json'.length)).sort();
-}
-
 /** How a backup is written or read. */
 export interface BackupOptions {
+  readonly passphrase: Secret;
   /** Ends the work with `ERR_INTERRUPTED`. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -135,7 +130,7 @@ export async function requireKeysToBackUp(store: Keystore): Promise<void> {
  */
 export async function writeBackup(
   store: Keystore,
-  { path, ...options }: { readonly path: string; readonly passphrase: Secret } & BackupOptions,
+  { path, ...options }: BackupOptions & { readonly path: string },
 ): Promise<number> {
   await requireNewFile(path);
   const { bytes, keys } = await sealBackup(store, options);
@@ -155,12 +150,12 @@ export async function writeBackup(
  */
 export async function sealBackup(
   store: Keystore,
-  { passphrase, signal }: { readonly passphrase: Secret } & BackupOptions,
+  { passphrase, signal }: BackupOptions,
 ): Promise<{ readonly bytes: Uint8Array; readonly keys: number }> {
   await requireKeysToBackUp(store);
   const files = await readAll(store);
-  const names = namesOf(files.map(({ path: file }) => file));
-  const texts = new Map(files.map(({ path: file, content }) => [file, asText(content)]));
+  const names = recordedNames(files.map(({ path }) => path).filter((path) => !path.includes('/'))).sort();
+  const texts = new Map(files.map(({ path, content }) => [path, asText(content)]));
   const refuse: Refuse = (what) =>
     new DeribitKeysError('ERR_KEY_UNREADABLE', `the keystore ${store.folder} cannot be backed up: ${what}`, {
       hint: 'see what is wrong with: deribit-keys doctor',
@@ -172,13 +167,10 @@ export async function sealBackup(
   encrypter.addRecipient(passphraseRecipient(passphrase, Stanza, signal));
   const sealed = await encrypter.encrypt(tar);
   if (sealed.length > MAX_BACKUP_BYTES) {
-    throw new DeribitKeysError(
-      'ERR_STATE',
-      `the backup would have ${sealed.length} bytes: at most ${MAX_BACKUP_BYTES}`,
-      {
-        hint: `most of it is likely the audit log: move ${join(store.folder, AUDIT_FILE)} away, then run the same command again`,
-      },
-    );
+    const message = `the backup would have ${sealed.length} bytes: at most ${MAX_BACKUP_BYTES}`;
+    throw new DeribitKeysError('ERR_STATE', message, {
+      hint: `most of it is likely the audit log: move ${join(store.folder, AUDIT_FILE)} away, then run the same command again`,
+    });
   }
   return { bytes: sealed, keys: names.length };
 }

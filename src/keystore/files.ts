@@ -114,18 +114,14 @@ export async function makePrivateFolder(folder: string): Promise<void> {
   });
 }
 
-/** How a file is written; `flush` is off for files that need not outlive a power cut. */
-interface WriteOptions {
-  readonly mode?: number;
-  readonly flags?: 'wx' | 'w';
-  readonly flush?: boolean;
-}
-
-/** Makes a file that was not there, 0600, and flushes it. One that could not be written completely is removed again. */
+/**
+ * Makes a file that was not there, 0600, and flushes it. One that could not be written completely is removed again.
+ * `flush` is off for files that need not outlive a power cut.
+ */
 export async function writeFlushed(
   path: string,
   content: string | Uint8Array,
-  { mode = 0o600, flags = 'wx', flush = true }: WriteOptions = {},
+  { mode = 0o600, flags = 'wx', flush = true } = {},
 ): Promise<void> {
   const handle = await open(path, flags, mode);
   try {

@@ -163,18 +163,8 @@ async function clearEnded(
   return verdict;
 }
 
-function heldByAnother({
-  holder,
-  here,
-  what,
-  path,
-}: {
-  readonly holder: Holder | null;
-  readonly here: string;
-  readonly what: string;
-  readonly path: string;
-}): DeribitKeysError {
-  const elsewhere = holder !== null && holder.machine !== here;
+async function heldByAnother(holder: Holder | null, what: string, path: string): Promise<DeribitKeysError> {
+  const elsewhere = holder !== null && holder.machine !== (await thisMachine());
   const who = holder === null ? 'another process' : `another process (pid ${holder.pid})`;
   const hint = elsewhere
     ? `it runs (or ran, before a restart) on another host or in another container: let it finish, then run the same command again (lock file: ${path})`
@@ -226,8 +216,7 @@ export async function takeLock(folder: string, name: string, options: LockOption
       }
       if (performance.now() >= deadlineMs) {
         const holder = seen === null ? null : parseHolder(seen.content);
-        if (waitMs === 0 || fate !== 'unknown' || changed)
-          throw heldByAnother({ holder, here: await thisMachine(), what, path });
+        if (waitMs === 0 || fate !== 'unknown' || changed) throw await heldByAnother(holder, what, path);
         if (!patient)
           onWait?.(`waiting up to ${Math.ceil(leaseMs / 1000)} s: ${path} may belong to a process that ended`);
         patient = true;

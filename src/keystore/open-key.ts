@@ -12,11 +12,9 @@ import type { KeyRecord } from './record.js';
  * this package writes them.
  */
 
-/** Asked for a passphrase only where one is needed. */
-type PassphraseSource = () => Promise<Secret>;
-
 interface OpenOptions {
-  readonly passphrase?: PassphraseSource | undefined;
+  /** Asked only where a passphrase is needed. */
+  readonly passphrase?: (() => Promise<Secret>) | undefined;
   readonly permissions?: PermissionPolicy | undefined;
 }
 
@@ -33,23 +31,18 @@ export function mismatch(record: KeyRecord, path: string, what: string): Deribit
 
 async function parseStored(
   record: KeyRecord,
-  {
-    path,
-    text,
-    source,
-  }: { readonly path: string; readonly text: string; readonly source?: PassphraseSource | undefined },
+  { path, text }: { readonly path: string; readonly text: string },
+  { passphrase }: OpenOptions,
 ): Promise<PrivateKey> {
   if (PLAIN.test(text) && !ENCRYPTED.test(text)) return loadPkcs8Pem(text);
   const { parsePrivateKey } = await import('../crypto/formats/index.js');
   if (!ENCRYPTED.test(text)) return parsePrivateKey(text);
-  if (source === undefined) {
-    throw new DeribitKeysError(
-      'ERR_PASSPHRASE_REQUIRED',
-      `the key "${record.name}" is encrypted, and no passphrase was given`,
-    );
+  if (passphrase === undefined) {
+    const message = `the key "${record.name}" is encrypted, and no passphrase was given`;
+    throw new DeribitKeysError('ERR_PASSPHRASE_REQUIRED', message);
   }
   try {
-    return await parsePrivateKey(text, { passphrase: await source() });
+    return await parsePrivateKey(text, { passphrase: await passphrase() });
   } catch (error) {
     if (!isDeribitKeysError(error, 'ERR_PASSPHRASE_WRONG')) throw error;
     throw error.with({ message: `wrong passphrase for the key "${record.name}", or ${path} is damaged` });
@@ -58,10 +51,9 @@ async function parseStored(
 
 /** The error for a private key file that holds no private key, naming the file; any other as it is. */
 function ofFile(error: unknown, path: string): unknown {
-  const isContent = isDeribitKeysError(error, 'ERR_KEY_UNREADABLE') || isDeribitKeysError(error, 'ERR_KEY_UNSUPPORTED');
-  return isContent && !error.message.includes(path)
-    ? error.with({ message: `${path}: ${error.message}`, hint: PUT_BACK })
-    : error;
+  const isContent = isDeribitKeysError(error, 'ERR_KEY_UNREADABLE', 'ERR_KEY_UNSUPPORTED');
+  if (!isContent || error.message.includes(path)) return error;
+  return error.with({ message: `${path}: ${error.message}`, hint: PUT_BACK });
 }
 
 /**
@@ -74,18 +66,17 @@ export async function openPrivateKey(
   record: KeyRecord,
   options: OpenOptions = {},
 ): Promise<PrivateKey> {
-  const files = store.files(record.name);
-  const text = (await readPrivateFile(files.privateKey, options.permissions, { ofKeystore: true })).toString('utf8');
-  const key = await parseStored(record, { path: files.privateKey, text, source: options.passphrase }).catch((error) => {
-    throw ofFile(error, files.privateKey);
+  const { privateKey: path, publicKey } = store.files(record.name);
+  const text = (await readPrivateFile(path, options.permissions, { ofKeystore: true })).toString('utf8');
+  const key = await parseStored(record, { path, text }, options).catch((error) => {
+    throw ofFile(error, path);
   });
   const publicHalf = encodePublicKeyPem(key.publicKey);
   if (record.publicKey === publicHalf) return key;
   // an old record does not hold the public half: compare with the public key file, unless both were swapped
-  const stored = record.publicKey === null ? await readFileOrNull(files.publicKey) : null;
+  const stored = record.publicKey === null ? await readFileOrNull(publicKey) : null;
   if (stored?.toString('utf8') === publicHalf) return key;
   const { fingerprint } = await import('../crypto/fingerprint.js');
-  if (fingerprint(key.publicKey) !== record.fingerprint)
-    throw mismatch(record, files.privateKey, 'its public half is a different one');
-  return key;
+  if (fingerprint(key.publicKey) === record.fingerprint) return key;
+  throw mismatch(record, path, 'its public half is a different one');
 }

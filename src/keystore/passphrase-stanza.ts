@@ -18,23 +18,15 @@ const ALGORITHM = 'chacha20-poly1305';
 const NONCE = new Uint8Array(12);
 const TAG_BYTES = 16;
 
-function deriveKey({
-  passphrase,
-  salt,
-  logN,
-  signal,
-}: {
-  readonly passphrase: Secret;
-  readonly salt: Uint8Array;
-  readonly logN: number;
-  readonly signal?: AbortSignal | undefined;
-}): Promise<Uint8Array> {
+function deriveKey(
+  passphrase: Secret,
+  { salt, logN }: { readonly salt: Uint8Array; readonly logN: number },
+  signal?: AbortSignal,
+): Promise<Uint8Array> {
   const cost = { cost: 2 ** logN, blockSize: 8, parallelization: 1 };
   return new Promise((resolve, reject) => {
-    const stop = () =>
-      reject(
-        new DeribitKeysError('ERR_INTERRUPTED', 'interrupted while the passphrase was tried', { maybeSent: false }),
-      );
+    const message = 'interrupted while the passphrase was tried';
+    const stop = () => reject(new DeribitKeysError('ERR_INTERRUPTED', message, { maybeSent: false }));
     if (signal?.aborted) return stop();
     signal?.addEventListener('abort', stop, { once: true });
     engine
@@ -55,14 +47,8 @@ export function passphraseRecipient(
   return {
     async wrapFileKey(fileKey) {
       const salt = randomBytes(16);
-      const cipher = createCipheriv(
-        ALGORITHM,
-        await deriveKey({ passphrase, salt, logN: WORK_FACTOR, signal }),
-        NONCE,
-        {
-          authTagLength: TAG_BYTES,
-        },
-      );
+      const key = await deriveKey(passphrase, { salt, logN: WORK_FACTOR }, signal);
+      const cipher = createCipheriv(ALGORITHM, key, NONCE, { authTagLength: TAG_BYTES });
       const body = Buffer.concat([cipher.update(fileKey), cipher.final(), cipher.getAuthTag()]);
       return [new Stanza(['scrypt', unpadded(salt), String(WORK_FACTOR)], body)];
     },
@@ -87,9 +73,8 @@ export function passphraseIdentity(passphrase: Secret, signal?: AbortSignal): Id
           { hint: 'encrypt it again: age --decrypt <file> | age --passphrase > <new file>' },
         );
       }
-      const decipher = createDecipheriv(ALGORITHM, await deriveKey({ passphrase, salt, logN, signal }), NONCE, {
-        authTagLength: TAG_BYTES,
-      });
+      const key = await deriveKey(passphrase, { salt, logN }, signal);
+      const decipher = createDecipheriv(ALGORITHM, key, NONCE, { authTagLength: TAG_BYTES });
       decipher.setAuthTag(body.subarray(-TAG_BYTES));
       try {
         return Buffer.concat([decipher.update(body.subarray(0, -TAG_BYTES)), decipher.final()]);

@@ -17,14 +17,15 @@ import { MAX_FILE_BYTES, readChecked, readHandle, statOrNull, tooLarge } from '.
  */
 export type PermissionPolicy = 'strict' | 'mounted' | 'any';
 
-const OTHERS = 0o077;
+export const OTHERS = 0o077;
 const OTHERS_BUT_GROUP_READ = 0o037;
-const WRITABLE_BY_OTHERS = 0o022;
+export const WRITABLE_BY_OTHERS = 0o022;
 const WRITABLE_BY_ALL = 0o002;
 const WRITABLE_BY_ANYBODY = 0o222;
-const STICKY = 0o1000;
+export const STICKY = 0o1000;
 
-const octal = (mode: number) => (mode & 0o7777).toString(8).padStart(4, '0');
+/** The mode of a file as `chmod` takes it. */
+export const octal = (mode: number) => (mode & 0o7777).toString(8).padStart(4, '0');
 
 function refusal(message: string, hint: string): DeribitKeysError {
   return new DeribitKeysError('ERR_PERMISSIONS', message, { hint });
@@ -37,9 +38,12 @@ export function hasFileModes(): boolean {
 
 const ownerAndMode = ({ uid, mode }: Stats) => `(uid ${uid}, mode ${octal(mode)})`;
 
+/** Whether the file is neither this user's nor root's. */
+const isOfOtherUser = ({ uid }: Stats) => uid !== 0 && uid !== process.geteuid?.();
+
 /** Whether somebody who is neither this user nor root may have written the file. */
-function isOfOthers({ uid, mode }: Stats): boolean {
-  return hasFileModes() && ((uid !== 0 && uid !== process.geteuid?.()) || (mode & WRITABLE_BY_OTHERS) !== 0);
+function isOfOthers(stats: Stats): boolean {
+  return hasFileModes() && (isOfOtherUser(stats) || (stats.mode & WRITABLE_BY_OTHERS) !== 0);
 }
 
 /**
@@ -66,18 +70,13 @@ export function requireOwnFile(path: string, stats: Stats): void {
   );
 }
 
-interface FoundFile {
-  readonly path: string;
-  readonly stats: Stats;
-  readonly me: number;
-  readonly policy: PermissionPolicy;
-  /** What it holds, for errors. */
-  readonly what: string;
-}
-
-function checkFile(file: FoundFile): void {
-  const { path, stats, me, policy, what } = file;
-  if (stats.uid !== me && stats.uid !== 0) {
+/** `what` says what the file holds, for errors. */
+function checkFile(
+  path: string,
+  stats: Stats,
+  { policy, what }: { readonly policy: PermissionPolicy; readonly what: string },
+): void {
+  if (isOfOtherUser(stats)) {
     throw refusal(
       `the ${what} ${path} belongs to another user (uid ${stats.uid})`,
       'run as that user, copy it to a file of your own, or use --allow-insecure-permissions',
@@ -85,13 +84,16 @@ function checkFile(file: FoundFile): void {
   }
   const mounted = policy === 'mounted' && stats.uid === 0;
   if ((stats.mode & (mounted ? OTHERS_BUT_GROUP_READ : OTHERS)) === 0) return;
-  throw refusal(`the ${what} ${path} can be read or written by others (mode ${octal(stats.mode)})`, hintFor(file));
+  throw refusal(
+    `the ${what} ${path} can be read or written by others (mode ${octal(stats.mode)})`,
+    hintFor(path, stats, policy),
+  );
 }
 
 /** A secret that a container runtime mounts is root's, or read-only: `chmod` does not work on it. */
-function hintFor({ path, stats: { uid, mode }, me, policy }: FoundFile): string {
+function hintFor(path: string, { uid, mode }: Stats, policy: PermissionPolicy): string {
   const chmod = `run: chmod 600 ${shellWord(path)}`;
-  const isMount = uid === 0 && (me !== 0 || (mode & WRITABLE_BY_ANYBODY) === 0);
+  const isMount = uid === 0 && (process.geteuid?.() !== 0 || (mode & WRITABLE_BY_ANYBODY) === 0);
   if (!isMount) return chmod;
   if ((mode & OTHERS_BUT_GROUP_READ) === 0) {
     return policy === 'strict' ? `${chmod}; if Kubernetes or Docker mounts it, use --allow-mounted` : chmod;
@@ -140,7 +142,7 @@ export function requireSafeFolder(folder: string, what = 'private key'): void {
       `run: chmod go-w ${shellWord(folder)}`,
     );
   }
-  if (stats.uid !== process.geteuid?.() && stats.uid !== 0) {
+  if (isOfOtherUser(stats)) {
     throw refusal(
       `the folder ${folder} of the ${what} belongs to another user (uid ${stats.uid})`,
       'run as that user, keep it in a folder of your own, or use --allow-insecure-permissions',
@@ -162,21 +164,16 @@ export async function readPrivateFile(
 ): Promise<Buffer> {
   try {
     const checks = policy !== 'any' && hasFileModes();
-    const me = process.geteuid?.() ?? -1;
     const isPipe = statSync(path).isFIFO();
     const check = (stats: Stats) => {
-      if (checks) checkFile({ path, stats, me, policy, what });
+      if (checks) checkFile(path, stats, { policy, what });
     };
     if (checks) {
       requireSafeFolder(dirname(path), what);
       const link = await statOrNull(path);
       if (link?.isSymbolicLink()) {
-        if (link.uid !== me && link.uid !== 0) {
-          throw refusal(
-            `${path} is a symbolic link of another user (uid ${link.uid})`,
-            'name the file that it points to',
-          );
-        }
+        const message = `${path} is a symbolic link of another user (uid ${link.uid})`;
+        if (isOfOtherUser(link)) throw refusal(message, 'name the file that it points to');
         // an open pipe has no folder
         if (!isPipe) requireSafeFolder(dirname(realpathSync(path)), what);
       }
@@ -184,10 +181,8 @@ export async function readPrivateFile(
     return isPipe && !ofKeystore ? await readInput(path, { check }) : readChecked(path, check);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') {
-      throw new DeribitKeysError('ERR_KEY_UNREADABLE', `there is no ${what} file ${path}`, {
-        cause: error,
-        hint: 'check the path',
-      });
+      const message = `there is no ${what} file ${path}`;
+      throw new DeribitKeysError('ERR_KEY_UNREADABLE', message, { cause: error, hint: 'check the path' });
     }
     const explained = fileError(error, 'read', path);
     if (explained.code !== 'ERR_KEYSTORE_IO') throw explained;
@@ -223,27 +218,22 @@ export async function readInput(path: string, options: InputOptions = {}): Promi
     const stats = await handle.stat();
     check(stats);
     const isStream = stats.isFIFO() || stats.isCharacterDevice() || stats.isSocket();
-    return isStream
-      ? await readStream({ handle, path, stats, maxBytes, signal })
-      : await readHandle(handle, path, maxBytes);
+    if (!isStream) return await readHandle(handle, path, maxBytes);
+    const hasWriter = !stats.isFIFO() || OPEN_PIPE.test(path);
+    return await readStream(handle, path, { maxBytes, signal, hasWriter });
   } finally {
     await handle.close();
   }
 }
 
-async function readStream({
-  handle,
-  path,
-  stats,
-  maxBytes,
-  signal,
-}: { readonly handle: FileHandle; readonly path: string; readonly stats: Stats } & {
-  readonly maxBytes: number;
-  readonly signal: AbortSignal | undefined;
-}): Promise<Buffer> {
+async function readStream(
+  handle: FileHandle,
+  path: string,
+  { maxBytes, signal, hasWriter }: { maxBytes: number; signal: AbortSignal | undefined; hasWriter: boolean },
+): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let length = 0;
-  let hadWriter = !stats.isFIFO() || OPEN_PIPE.test(path);
+  let hadWriter = hasWriter;
   let heardAtMs = performance.now();
   for (;;) {
     const read = await handle.read(Buffer.alloc(maxBytes + 1), 0, maxBytes + 1, null).catch((error: unknown) => {
@@ -261,10 +251,8 @@ async function readStream({
     hadWriter ||= read === null;
     const limitMs = hadWriter ? SILENT_WRITER_MS : NO_WRITER_MS;
     if (performance.now() - heardAtMs > limitMs) {
-      throw new DeribitKeysError(
-        'ERR_KEYSTORE_IO',
-        `${path} is a pipe: nothing was written to it for ${limitMs / 1000} s`,
-      );
+      const message = `${path} is a pipe: nothing was written to it for ${limitMs / 1000} s`;
+      throw new DeribitKeysError('ERR_KEYSTORE_IO', message);
     }
     await sleep(PIPE_POLL_MS, undefined, { signal }).catch(() => {
       throw new DeribitKeysError('ERR_INTERRUPTED', `interrupted while reading ${path}`, { maybeSent: false });

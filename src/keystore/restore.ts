@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import type { Secret } from '../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { shellWord } from '../util/text.js';
 import { AUDIT_FILE } from './audit-log.js';
@@ -10,13 +9,12 @@ import {
   type FileOfBackup,
   KEY_FILE,
   MAX_BACKUP_BYTES,
-  namesOf,
   type Refuse,
 } from './backup.js';
 import { fileError } from './file-errors.js';
 import { createBreather, readChecked, statOrNull } from './files.js';
 import { type Keystore, recordStep } from './keystore.js';
-import { fileNames, foldName, isKeyName } from './names.js';
+import { fileNames, foldName, isKeyName, recordedNames } from './names.js';
 import { passphraseIdentity } from './passphrase-stanza.js';
 import { parseRecord } from './record.js';
 import type { Step } from './steps.js';
@@ -45,7 +43,7 @@ export function requireBackup(path: string): void {
   readSealed(path);
 }
 
-async function openBackup(path: string, passphrase: Secret, signal?: AbortSignal): Promise<FileOfBackup[]> {
+async function openBackup(path: string, { passphrase, signal }: BackupOptions): Promise<FileOfBackup[]> {
   const sealed = readSealed(path);
   const [{ Decrypter }, { parseTar }] = await Promise.all([import('age-encryption'), import('nanotar')]);
   const decrypter = new Decrypter();
@@ -64,11 +62,9 @@ async function openBackup(path: string, passphrase: Secret, signal?: AbortSignal
   } catch (cause) {
     if (isDeribitKeysError(cause)) throw cause;
     if (opened) {
-      throw new DeribitKeysError(
-        'ERR_KEY_UNREADABLE',
-        `${path} is damaged: the passphrase opens it, but not all of it`,
-        { cause, hint: 'copy it again from where it was kept, or use an older backup' },
-      );
+      const message = `${path} is damaged: the passphrase opens it, but not all of it`;
+      const hint = 'copy it again from where it was kept, or use an older backup';
+      throw new DeribitKeysError('ERR_KEY_UNREADABLE', message, { cause, hint });
     }
     throw new DeribitKeysError('ERR_PASSPHRASE_WRONG', `wrong passphrase for ${path}, or it is damaged`, {
       cause,
@@ -83,26 +79,16 @@ async function openBackup(path: string, passphrase: Secret, signal?: AbortSignal
 }
 
 /** The files of a backup by their paths, proved to be a keystore that can be restored, and the names of its keys. */
-async function readBackup({
-  path,
-  passphrase,
-  signal,
-  refuse,
-}: {
-  readonly path: string;
-  readonly passphrase: Secret;
-  readonly signal: AbortSignal | undefined;
-  readonly refuse: Refuse;
-}) {
+async function readBackup(path: string, options: BackupOptions, refuse: Refuse) {
   const files = new Map<string, string>();
-  for (const { path: file, content } of await openBackup(path, passphrase, signal)) {
+  for (const { path: file, content } of await openBackup(path, options)) {
     if (file !== AUDIT_FILE && !isKeyName(KEY_FILE.exec(file)?.groups?.name ?? '')) {
       throw refuse('it holds a file that does not belong to a keystore');
     }
     files.set(file, asText(content));
   }
   const own = [...files.keys()].filter((file) => file !== AUDIT_FILE && !file.includes('/'));
-  const names = namesOf(own);
+  const names = recordedNames(own).sort();
   const complete = new Set(names.flatMap((name) => Object.values(fileNames(name))));
   if (own.some((file) => !complete.has(file))) throw refuse('it holds a key file without a record');
   if (new Set(names.map(foldName)).size < names.length) throw refuse('two of its names differ only by case');
@@ -122,16 +108,15 @@ export async function restoreBackup(
   store: Keystore,
   {
     path,
-    passphrase,
     names: wanted = [],
-    signal,
-  }: { readonly path: string; readonly passphrase: Secret } & BackupOptions & { readonly names?: readonly string[] },
+    ...options
+  }: BackupOptions & { readonly path: string; readonly names?: readonly string[] },
 ): Promise<readonly string[]> {
   const refuse: Refuse = (what) =>
     new DeribitKeysError('ERR_KEY_UNREADABLE', `the backup ${path} cannot be restored: ${what}`, {
       hint: 'nothing was restored',
     });
-  const backup = await readBackup({ path, passphrase, signal, refuse });
+  const backup = await readBackup(path, options, refuse);
   const missing = wanted.find((name) => !backup.names.includes(name));
   if (missing !== undefined) {
     throw new DeribitKeysError('ERR_NO_SUCH_NAME', `the backup ${path} holds no key "${missing}"`, {
@@ -148,7 +133,7 @@ export async function restoreBackup(
       if (!isDeribitKeysError(error, 'ERR_NAME_TAKEN')) throw error;
       throw error.with({ hint: await otherwise(store, path, backup.names) });
     }
-    const steps = await stepsToRestore(store, { names, files: backup.files, every });
+    const steps = await stepsToRestore(store, names, { files: backup.files, every });
     const notes = names.map((name) => ({ action: 'restore', name }));
     await keys[0]?.change(steps, ...notes);
     return names;
@@ -169,11 +154,8 @@ async function otherwise(store: Keystore, path: string, names: readonly string[]
 
 async function stepsToRestore(
   store: Keystore,
-  {
-    names,
-    files,
-    every,
-  }: { readonly names: readonly string[]; readonly files: ReadonlyMap<string, string>; readonly every: boolean },
+  names: readonly string[],
+  { files, every }: { readonly files: ReadonlyMap<string, string>; readonly every: boolean },
 ): Promise<readonly Step[]> {
   const restoredAt = store.now().toISOString();
   const steps: Step[] = [];

@@ -22,13 +22,9 @@ async function storedPem(key: PrivateKey, passphrase: Secret | null): Promise<st
   if (passphrase === null) return encodePrivateKeyPem(key);
   const pem = String(await serialisePrivateKey(key, { format: 'pkcs8', passphrase }));
   const proved = await parsePrivateKey(pem, { passphrase });
-  if (!proved.publicKey.equals(key.publicKey)) {
-    throw new DeribitKeysError(
-      'ERR_INTERNAL',
-      'the encrypted form of the key does not open to the same key: nothing was stored',
-    );
-  }
-  return pem;
+  if (proved.publicKey.equals(key.publicKey)) return pem;
+  const message = 'the encrypted form of the key does not open to the same key: nothing was stored';
+  throw new DeribitKeysError('ERR_INTERNAL', message);
 }
 
 /**
@@ -49,21 +45,8 @@ export async function storeKey(
     readonly action: string;
   },
 ): Promise<KeyRecord> {
-  const pem = await storedPem(key, passphrase);
-  return store.withLock(name, async (locked) => {
-    await locked.requireFree();
-    const record = newRecord(store, { name, key: key.publicKey, encrypted: passphrase !== null, signer: null });
-    const names = fileNames(name);
-    await locked.change(
-      [
-        { do: 'create', file: names.publicKey, content: encodePublicKeyPem(key.publicKey) },
-        { do: 'create', file: names.privateKey, content: pem },
-        recordStep(record, 'create'),
-      ],
-      noteOn(action, record),
-    );
-    return record;
-  });
+  const privatePem = await storedPem(key, passphrase);
+  return storeFiles(store, { name, key: key.publicKey, privatePem, encrypted: passphrase !== null, action });
 }
 
 /** Stores the public half and the record of a key that lives elsewhere: see {@link storeKey}. `action` is for the audit log. */
@@ -81,36 +64,35 @@ export async function storePublicKey(
     readonly action?: string | undefined;
   },
 ): Promise<KeyRecord> {
-  return store.withLock(name, async (locked) => {
-    await locked.requireFree();
-    const record = newRecord(store, { name, key: publicKey, encrypted: false, signer });
-    const names = fileNames(name);
-    await locked.change(
-      [{ do: 'create', file: names.publicKey, content: encodePublicKeyPem(publicKey) }, recordStep(record, 'create')],
-      noteOn(action, record),
-    );
-    return record;
-  });
+  return storeFiles(store, { name, key: publicKey, signer, action });
 }
 
-function newRecord(
+interface NewFiles {
+  readonly name: string;
+  readonly key: PublicKey;
+  /** Null for a key that lives elsewhere. */
+  readonly privatePem?: string | null;
+  readonly encrypted?: boolean;
+  readonly signer?: SignerLocation | null;
+  readonly action: string;
+}
+
+async function storeFiles(
   store: Keystore,
-  {
-    name,
-    key,
-    encrypted,
-    signer,
-  }: {
-    readonly name: string;
-    readonly key: PublicKey;
-    readonly encrypted: boolean;
-    readonly signer: SignerLocation | null;
-  },
-): KeyRecord {
-  const { algorithm, bits } = key;
-  const createdAt = store.now().toISOString();
-  const publicKey = encodePublicKeyPem(key);
-  return localRecord({ name, algorithm, bits, fingerprint: fingerprint(key), publicKey, encrypted, createdAt, signer });
+  { name, key, privatePem = null, encrypted = false, signer = null, action }: NewFiles,
+): Promise<KeyRecord> {
+  return store.withLock(name, async (locked) => {
+    await locked.requireFree();
+    const { algorithm, bits } = key;
+    const publicKey = encodePublicKeyPem(key);
+    const kind = { algorithm, bits, fingerprint: fingerprint(key), publicKey, encrypted };
+    const record = localRecord({ name, ...kind, createdAt: store.now().toISOString(), signer });
+    const files = fileNames(name);
+    const steps: Step[] = [{ do: 'create', file: files.publicKey, content: publicKey }];
+    if (privatePem !== null) steps.push({ do: 'create', file: files.privateKey, content: privatePem });
+    await locked.change([...steps, recordStep(record, 'create')], noteOn(action, record));
+    return record;
+  });
 }
 
 /** The public half as it is stored, proved to be the record's. */
@@ -123,7 +105,6 @@ export async function readPublicKey(store: Keystore, record: KeyRecord): Promise
   return key;
 }
 
-/** A change of a key's passphrase. */
 interface PassphraseChange {
   readonly name: string;
   /** The new passphrase; null stores the key unencrypted. */

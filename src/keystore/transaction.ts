@@ -13,7 +13,7 @@ import {
   writeFlushed,
 } from './files.js';
 import type { Lock } from './lock.js';
-import { foldName } from './names.js';
+import { fileTaken, foldName } from './names.js';
 import { requireKeptMode, requireOwnChange, requireSafeFolder } from './permissions.js';
 import {
   applyStep,
@@ -73,14 +73,11 @@ async function undo(root: string, folder: string, begun: readonly LoggedStep[]):
 }
 
 /** Does what was decided, then drops the log. `fresh`: by the command that decided it. */
-async function applyDecided({
-  root,
-  folder,
-  steps,
-  fresh,
-}: { readonly root: string; readonly folder: string; readonly steps: readonly LoggedStep[] } & {
-  readonly fresh: boolean;
-}): Promise<void> {
+async function applyDecided(
+  root: string,
+  folder: string,
+  { steps, fresh }: { readonly steps: readonly LoggedStep[]; readonly fresh: boolean },
+): Promise<void> {
   const begun: LoggedStep[] = [];
   try {
     await flushFolder(root);
@@ -95,7 +92,7 @@ async function applyDecided({
     if (!(await canUndo(folder, { begun, error, fresh }))) throw unfinished(error, root);
     await undo(root, folder, begun);
     const last = begun.at(-1);
-    if (errnoOf(error) === 'EEXIST' && last?.do === 'create') throw taken(last.file);
+    if (errnoOf(error) === 'EEXIST' && last?.do === 'create') throw fileTaken(last.file);
     throw fileError(error, 'finish the change in', root);
   }
   await forget(root, folder).catch(() => {
@@ -115,12 +112,6 @@ function unfinished(error: unknown, root: string): DeribitKeysError {
   const { code, message } = fileError(error, 'finish the change in', root);
   const hint = 'the change is recorded: fix that, and the next command on this keystore finishes it';
   return new DeribitKeysError(code, message, { hint, cause: error });
-}
-
-function taken(file: string): DeribitKeysError {
-  return new DeribitKeysError('ERR_NAME_TAKEN', `${file} exists already: nothing is overwritten`, {
-    hint: 'choose another name, or move that file away',
-  });
 }
 
 /** How many files are written and flushed at the same time. */
@@ -180,7 +171,7 @@ export async function change(
       }
       for (const step of steps) {
         await requireNoLinks(root, step);
-        if (step.do === 'create' && (await statOrNull(inside(root, step.file))) !== null) throw taken(step.file);
+        if (step.do === 'create' && (await statOrNull(inside(root, step.file))) !== null) throw fileTaken(step.file);
       }
       await lock.check();
       await rename(staging, folder);
@@ -190,7 +181,7 @@ export async function change(
       throw error;
     }
   });
-  await applyDecided({ root, folder, steps: logged, fresh: true });
+  await applyDecided(root, folder, { steps: logged, fresh: true });
 }
 
 function noFolder(path: string): DeribitKeysError {
@@ -228,7 +219,7 @@ async function finishChange(root: string, name: string): Promise<boolean> {
     const log = await readFileOrNull(join(folder, LOG), MAX_LOG_BYTES, (stats) => requireOwnChange(folder, stats));
     // the list goes only when all steps were done
     if (log === null) await rm(folder, { recursive: true, force: true });
-    else await applyDecided({ root, folder, steps: parseSteps(join(folder, LOG), log.toString('utf8')), fresh: false });
+    else await applyDecided(root, folder, { steps: parseSteps(join(folder, LOG), log.toString('utf8')), fresh: false });
   });
   return true;
 }
