@@ -2,7 +2,7 @@ import type { PrivateKey } from '../crypto/keys.js';
 import type { Secret } from '../crypto/secret.js';
 import type { Signer } from '../crypto/signer.js';
 import { ExchangeClock } from '../deribit/clock.js';
-import type { Environment } from '../deribit/endpoints.js';
+import type { EndpointChoice, Environment } from '../deribit/endpoints.js';
 import type { Transport } from '../deribit/transport.js';
 import { DeribitKeysError, isDeribitKeysError, usageError } from '../errors.js';
 import { type Keystore, openKeystore } from '../keystore/keystore.js';
@@ -11,7 +11,6 @@ import type { KeyRecord } from '../keystore/record.js';
 import type { SignerAccess } from '../signers/kinds.js';
 import type { LoginAttempt } from '../workflows/checks/refusal.js';
 import type { WorkflowContext } from '../workflows/context.js';
-import type { EndpointSelection } from '../workflows/endpoint-selection.js';
 import type { KeyContext } from '../workflows/policy/apply-policy.js';
 import type { GlobalOptions } from './options.js';
 import type { Printer } from './output.js';
@@ -31,7 +30,7 @@ export interface Context {
   readonly options: GlobalOptions;
   readonly store: Keystore;
   /** The environment and the URL that options or environment variables name. */
-  readonly target: EndpointSelection;
+  readonly target: EndpointChoice;
   readonly timeoutMs: number | undefined;
   readonly permissions: PermissionPolicy;
   readonly workflow: WorkflowContext;
@@ -131,7 +130,7 @@ export function createContext(
     : options.allowMounted
       ? 'mounted'
       : 'strict';
-  const target: EndpointSelection = {
+  const target: EndpointChoice = {
     environment: environmentFrom(host, options),
     url: options.url ?? (host.env.DERIBIT_KEYS_URL || undefined),
   };

@@ -1,22 +1,18 @@
-import { type Endpoint, type Environment, resolveEndpoint, sameEndpoint } from '../deribit/endpoints.js';
+import { type Endpoint, type EndpointChoice, resolveEndpoint, sameEndpoint } from '../deribit/endpoints.js';
 import { usageError } from '../errors.js';
 import type { KeyRecord } from '../keystore/record.js';
 
-/** The endpoint options of the user; all of them are optional. */
-export interface EndpointSelection {
-  readonly environment?: Environment | undefined;
-  readonly url?: string | undefined;
-}
-
 /** The endpoint that a record remembers, or null for a key that was never sent anywhere. */
-export function endpointOfRecord(record: KeyRecord): Endpoint | null {
-  if (record.environment === null) return null;
-  return resolveEndpoint(
-    record.url === null ? { environment: record.environment } : { environment: record.environment, url: record.url },
-  );
+export function endpointOfRecord({ environment, url }: KeyRecord): Endpoint | null {
+  return environment === null ? null : resolveEndpoint({ environment, url: url ?? undefined });
 }
 
-const said = (choice: EndpointSelection) => choice.environment !== undefined || choice.url !== undefined;
+/** Whether a key is registered, or is to be, at this endpoint. */
+export function isAt(record: KeyRecord, endpoint: Endpoint): boolean {
+  const remembered = endpointOfRecord(record);
+  return remembered !== null && sameEndpoint(remembered, endpoint);
+}
+
 const named = (endpoint: Endpoint) =>
   endpoint.custom ? `${new URL(endpoint.url).host} (${endpoint.environment})` : endpoint.environment;
 
@@ -25,9 +21,9 @@ const named = (endpoint: Endpoint) =>
  * another place.
  * @throws `ERR_USAGE` where the records, or a record and the user's words, lead to different places
  */
-export function selectEndpoint(choice: EndpointSelection, ...records: readonly KeyRecord[]): Endpoint {
-  const chosen = said(choice) ? resolveEndpoint(choice) : null;
-  let target = chosen;
+export function selectEndpoint(choice: EndpointChoice, ...records: readonly KeyRecord[]): Endpoint {
+  const isChosen = choice.environment !== undefined || choice.url !== undefined;
+  let target = isChosen ? resolveEndpoint(choice) : null;
   let owner: KeyRecord | null = null;
   for (const record of records) {
     const remembered = endpointOfRecord(record);
@@ -48,7 +44,7 @@ export function selectEndpoint(choice: EndpointSelection, ...records: readonly K
 }
 
 /** An environment that was named beside a URL of the same place may still contradict the record's. */
-function conflicts(choice: EndpointSelection, record: KeyRecord): boolean {
+function conflicts(choice: EndpointChoice, record: KeyRecord): boolean {
   return choice.url !== undefined && choice.environment !== undefined && choice.environment !== record.environment;
 }
 

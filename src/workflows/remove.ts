@@ -10,12 +10,10 @@ import { proveLogin } from './registration/proof.js';
 
 /** Whether the key itself still logs in; false where that cannot be tried. */
 async function logsIn(context: WorkflowContext, record: KeyRecord, login: AccountLogin): Promise<boolean> {
-  if (record.clientId === null) return false;
-  const signer = await signerOrNull(context, record);
-  return (
-    signer !== null &&
-    (await proveLogin(context, { endpoint: login.endpoint, clientId: record.clientId, signer })) !== null
-  );
+  const { clientId } = record;
+  const signer = clientId === null ? null : await signerOrNull(context, record);
+  if (clientId === null || signer === null) return false;
+  return (await proveLogin(context, { endpoint: login.endpoint, clientId, signer })) !== null;
 }
 
 /** Null where the private half cannot be used: its file is damaged or missing, or its passphrase is not known. */
@@ -60,11 +58,8 @@ async function stateOnExchange(
  */
 async function requireRemovable(
   context: WorkflowContext,
-  {
-    record,
-    login,
-    purge,
-  }: { readonly record: KeyRecord; readonly login: AccountLogin | null; readonly purge: boolean },
+  record: KeyRecord,
+  { login, purge }: RemoveOptions,
 ): Promise<void> {
   const { name, state } = record;
   const local = state === 'local';
@@ -97,24 +92,23 @@ async function requireRemovable(
   });
 }
 
+interface RemoveOptions {
+  /** Whether its files are deleted instead of moved to retired/. */
+  readonly purge: boolean;
+  readonly login: AccountLogin | null;
+  /** Called when everything is proved, before anything is changed; it cancels by throwing. See {@link RetiredKey}. */
+  readonly confirm?: (linkedFile: string | null) => Promise<void>;
+}
+
 /**
  * Removes a key from the keystore once it is certain that the exchange does not accept it any more.
  * @throws `ERR_STATE`, and what the network and the keystore throw
  */
-export async function removeKey(
-  context: WorkflowContext,
-  name: string,
-  options: {
-    readonly purge: boolean;
-    readonly login: AccountLogin | null;
-    /** Called when everything is proved, before anything is changed; it cancels by throwing. See {@link RetiredKey}. */
-    readonly confirm?: (linkedFile: string | null) => Promise<void>;
-  },
-): Promise<RetiredKey> {
+export async function removeKey(context: WorkflowContext, name: string, options: RemoveOptions): Promise<RetiredKey> {
   return context.store.withLock(name, async (locked) => {
     const record = await locked.read();
     await requireNoRotation(context.store, name);
-    await requireRemovable(context, { record, login: options.login, purge: options.purge });
+    await requireRemovable(context, record, options);
     await options.confirm?.(await linkTarget(context.store.files(name).privateKey));
     return retireKey(context.store, { locked, record, purge: options.purge });
   });

@@ -98,9 +98,7 @@ export async function changeOne(
   } catch (error) {
     const { record } = choice;
     const retired =
-      checked.do === 'remove' && record !== null
-        ? await retireMissing(workflow, { login, missing: record, keys })
-        : null;
+      checked.do === 'remove' && record !== null ? await retireMissing(workflow, record, { login, keys }) : null;
     if (retired === null) throw error;
     cx.out.note(`the exchange has no such key any more: "${retired.name}" is marked as retired`);
     const { name, clientId, keyId, label, scope, ipWhitelist, features, fingerprint } = retired;

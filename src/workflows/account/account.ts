@@ -1,7 +1,7 @@
 import { type ApiKey, listReadableApiKeys } from '../../deribit/api-keys.js';
 import { type Account, accountOf, call, exchangeToken, type Login, signIn } from '../../deribit/auth.js';
 import { type Endpoint, httpUrlOf } from '../../deribit/endpoints.js';
-import { parseScope } from '../../deribit/scope.js';
+import { type AccessLevel, parseScope } from '../../deribit/scope.js';
 import { fieldsOf } from '../../deribit/shapes.js';
 import type { Transport } from '../../deribit/transport.js';
 import { DeribitKeysError, isDeribitKeysError, usageError } from '../../errors.js';
@@ -57,14 +57,10 @@ export async function accountKeys(
 }
 
 /** Adds a line to the audit log; a failure is only noted, so that it does not hide what the exchange did. */
-export async function audit({ store, onNote }: WorkflowContext, note: AuditNote): Promise<boolean> {
-  try {
-    await store.audit(note);
-    return true;
-  } catch (error) {
+export async function audit({ store, onNote }: WorkflowContext, note: AuditNote): Promise<void> {
+  await store.audit(note).catch((error: unknown) => {
     onNote?.(`the audit log could not be written: ${messageOf(error)}`);
-    return false;
-  }
+  });
 }
 
 export const messageOf = (error: unknown) => (error instanceof Error ? error.message : 'unknown');
@@ -88,12 +84,14 @@ export function openAccount(transport: Transport, clientId: string, made: Login)
   return { ...accountOf(transport, made), clientId, login: made };
 }
 
-const accountLevelOf = ({ login }: OpenAccount) =>
-  parseScope(login.scope, 'exchange').resources.get('account') ?? 'none';
+/** What a scope of the exchange's allows on the account, its API keys included. */
+export function accountLevel(scope: string): AccessLevel {
+  return parseScope(scope, 'exchange').resources.get('account') ?? 'none';
+}
 
 /** @throws `ERR_UNAUTHORIZED` where the login's scope does not allow `level` on the account. */
-function requireAccountScope(account: OpenAccount, level: 'read' | 'read_write'): void {
-  const granted = accountLevelOf(account);
+function requireAccountScope(account: OpenAccount, level: Exclude<AccessLevel, 'none'>): void {
+  const granted = accountLevel(account.login.scope);
   if (granted === 'read_write' || granted === level) return;
   throw new DeribitKeysError(
     'ERR_UNAUTHORIZED',
@@ -108,7 +106,7 @@ function requireAccountScope(account: OpenAccount, level: 'read' | 'read_write')
  */
 export async function withAccount<T>(
   context: WorkflowContext,
-  { login, level }: { readonly login: AccountLogin; readonly level: 'read' | 'read_write' },
+  { login, level }: { readonly login: AccountLogin; readonly level: Exclude<AccessLevel, 'none'> },
   work: (account: OpenAccount) => Promise<T>,
 ): Promise<T> {
   const { credentials, endpoint, subaccount, homeSubaccount } = login;
@@ -126,12 +124,8 @@ export async function withAccount<T>(
 /** The user id of the account that a login acts on (`private/get_account_summary`, extended). It needs `account:read`. */
 export async function accountIdOf(context: WorkflowContext, account: OpenAccount): Promise<number> {
   const method = 'private/get_account_summary';
-  const summary = await call(account, {
-    method,
-    params: { currency: 'BTC', extended: true },
-    ...requestOptions(context),
-  });
-  return fieldsOf(method, summary).integer('id');
+  const params = { currency: 'BTC', extended: true };
+  return fieldsOf(method, await call(account, { method, params, ...requestOptions(context) })).integer('id');
 }
 
 /**
@@ -194,21 +188,19 @@ export function requireClientId(record: KeyRecord): string {
   });
 }
 
-interface StoredKeyLogin {
-  readonly endpoint: Endpoint;
-  readonly scope?: string | undefined;
-  /** Logs in over HTTP whatever the endpoint says: the token of a WebSocket connection would end with it. */
-  readonly outlives?: boolean;
-}
-
 /**
  * Logs in with a stored key, and looks up the user id of its account where the scope shows it.
+ * @param outlives whether to log in over HTTP whatever the endpoint says: the token of a WebSocket connection ends with it
  * @throws `ERR_STATE`, `ERR_UNAUTHORIZED`, and what the network and the signer can give
  */
 export async function authenticate(
   context: WorkflowContext,
   record: KeyRecord,
-  { endpoint, scope, outlives = false }: StoredKeyLogin,
+  {
+    endpoint,
+    scope,
+    outlives = false,
+  }: { readonly endpoint: Endpoint; readonly scope?: string | undefined; readonly outlives?: boolean },
 ): Promise<{ readonly clientId: string; readonly login: Login; readonly account: number | null }> {
   const clientId = requireClientId(record);
   const signer = await context.signerOf(record);
@@ -221,11 +213,9 @@ export async function authenticate(
 
 /** The user id of the account; null where the scope does not show it, or the exchange does not tell it. */
 async function visibleAccountId(context: WorkflowContext, account: OpenAccount): Promise<number | null> {
-  if (accountLevelOf(account) === 'none') return null;
-  try {
-    return await accountIdOf(context, account);
-  } catch (error) {
+  if (accountLevel(account.login.scope) === 'none') return null;
+  return accountIdOf(context, account).catch((error: unknown) => {
     if (!isDeribitKeysError(error) || error.code === 'ERR_INTERRUPTED') throw error;
     return null;
-  }
+  });
 }

@@ -1,12 +1,12 @@
 import type { ApiKey } from '../../deribit/api-keys.js';
-import { type Endpoint, sameEndpoint } from '../../deribit/endpoints.js';
+import type { Endpoint } from '../../deribit/endpoints.js';
 import { normaliseScope, parseScope } from '../../deribit/scope.js';
 import { DeribitKeysError, type ErrorCode, isDeribitKeysError } from '../../errors.js';
 import type { Keystore } from '../../keystore/keystore.js';
 import type { KeyRecord, KeyState } from '../../keystore/record.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
-import { endpointOfRecord } from '../endpoint-selection.js';
-import { accountKeys, withAccount } from './account.js';
+import { isAt } from '../endpoint-selection.js';
+import { accountKeys, accountLevel, withAccount } from './account.js';
 import { isKeyOf, shownFingerprint } from './match-key.js';
 
 /**
@@ -52,19 +52,12 @@ function isOverPowered(scope: string): boolean {
 }
 
 /** Whether a scope lets its key make and change API keys. */
-export function managesKeys(scope: string): boolean {
-  return parseScope(scope, 'exchange').resources.get('account') === 'read_write';
-}
-
-function isOf(record: KeyRecord, endpoint: Endpoint): boolean {
-  const place = endpointOfRecord(record);
-  return place !== null && sameEndpoint(place, endpoint);
-}
+export const managesKeys = (scope: string) => accountLevel(scope) === 'read_write';
 
 /** The records that mean this very key: by client id at the same place, registered ones first. */
 export function recordsOf(records: readonly KeyRecord[], endpoint: Endpoint, clientId: string): readonly KeyRecord[] {
   return records
-    .filter((record) => record.clientId === clientId && isOf(record, endpoint))
+    .filter((record) => record.clientId === clientId && isAt(record, endpoint))
     .sort((a, b) => BEST_FIRST.indexOf(a.state) - BEST_FIRST.indexOf(b.state));
 }
 
@@ -76,11 +69,11 @@ function nameOf(
 ): string | null {
   const [known] = recordsOf(records, endpoint, key.clientId);
   if (known !== undefined) return known.name;
-  const same = records.filter(
+  const same = records.find(
     (record) =>
-      record.clientId === null && isKeyOf(record, key) && (record.environment === null || isOf(record, endpoint)),
+      record.clientId === null && isKeyOf(record, key) && (record.environment === null || isAt(record, endpoint)),
   );
-  return same[0]?.name ?? null;
+  return same?.name ?? null;
 }
 
 /** What the commands show of a key that the exchange showed. */
@@ -100,13 +93,13 @@ export async function describeApiKey(
   if (isOverPowered(scope)) marks.push('over-powered');
   if (ipWhitelist.length === 0) marks.push('no-whitelist');
   if (enabled === false) marks.push('disabled');
-  const createdAt = timestampMs === null ? null : isoTime(timestampMs);
+  const createdAt = isoTime(timestampMs);
   return { keyId, clientId, label, scope, enabled, ipWhitelist, features, fingerprint, name, marks, createdAt };
 }
 
 /** Null for a number that is not a time. */
-function isoTime(ms: number): string | null {
-  const time = new Date(ms);
+function isoTime(ms: number | null): string | null {
+  const time = new Date(ms ?? Number.NaN);
   return Number.isNaN(time.getTime()) ? null : time.toISOString();
 }
 
@@ -126,22 +119,14 @@ export interface KeyChoice {
 /**
  * Reads what the user named a key by. A name of the keystore wins over a client id, and that over a key id;
  * `client-id:` and `id:` before the text say which of the two is meant.
+ * @throws what reading the record of that name throws: one that is damaged still owns its name
  */
 export async function chooseKey(store: Keystore, text: string): Promise<KeyChoice> {
   if (text.includes(':')) return { text, record: null };
-  const { records } = await store.list();
-  return { text, record: records.find(({ name }) => name === text) ?? (await damagedRecord(store, text)) };
-}
-
-/** A record that exists and cannot be read still owns its name: it is not taken for a client id. */
-async function damagedRecord(store: Keystore, text: string): Promise<null> {
-  try {
-    await store.read(text);
-  } catch (error) {
-    const code = error instanceof DeribitKeysError ? error.code : null;
-    if (code !== 'ERR_NO_SUCH_NAME' && code !== 'ERR_USAGE') throw error;
-  }
-  return null;
+  const { records, damaged } = await store.list();
+  const broken = damaged.find(({ name }) => name === text);
+  if (broken !== undefined) throw broken.error;
+  return { text, record: records.find(({ name }) => name === text) ?? null };
 }
 
 /**
@@ -182,10 +167,8 @@ export function roomForKeys(present: number): number | null {
 export function isKeyLimitRefusal(error: unknown): error is DeribitKeysError {
   if (!isDeribitKeysError(error) || error.rpc === undefined) return false;
   const { message, data } = error.rpc;
-  const said = `${message} ${JSON.stringify(data ?? '')}`;
-  return (
-    /\bkeys?\b/i.test(said.replaceAll('_', ' ')) && /\b(max|maximum|limit|too many)\b/i.test(said.replaceAll('_', ' '))
-  );
+  const said = `${message} ${JSON.stringify(data ?? '')}`.replaceAll('_', ' ');
+  return /\bkeys?\b/i.test(said) && /\b(max|maximum|limit|too many)\b/i.test(said);
 }
 
 /** What `private/create_api_key` threw; a refusal because the account has too many keys says so. */

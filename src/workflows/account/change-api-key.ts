@@ -1,5 +1,6 @@
 import {
   type ApiKey,
+  type ApiKeyOptions,
   changeApiKeyScope,
   checkAddresses,
   checkFeatures,
@@ -36,8 +37,10 @@ export type KeyChange =
   | { readonly do: 'disable' }
   | { readonly do: 'remove' };
 
-/** How the key must be afterwards. */
-type Wanted = Partial<Pick<AccountKey, 'scope' | 'label' | 'enabled' | 'features' | 'ipWhitelist'>>;
+/** How the key must be afterwards; what is undefined may be anything. */
+type Wanted = {
+  readonly [F in 'scope' | 'label' | 'enabled' | 'features' | 'ipWhitelist']?: AccountKey[F] | undefined;
+};
 
 /** The change in the exchange's own form. @throws `ERR_USAGE` for what the exchange would not accept */
 export function checkChange(change: KeyChange): KeyChange {
@@ -113,7 +116,7 @@ export async function changeKey(
     let answer: ApiKey | null;
     try {
       answer = await withAccount(context, { login, level: 'read_write' }, (account) =>
-        send(context, { account, target, change: checked }),
+        send(account, { target, change: checked }, protectedOptions(context)),
       ).catch(async (error: unknown) => {
         if (checked.do === 'remove' && !certainlyNotDone(error) && (await isGone(context, login, target))) return null;
         throw error;
@@ -126,7 +129,7 @@ export async function changeKey(
     const isLess = checked.do === 'disable' || checked.do === 'remove' || wantedOf(checked).scope !== undefined;
     if (isLess) await forgetTokens(context.store, names);
     try {
-      await record(context, { locked, answer, note });
+      await record(context, locked, { answer, note });
     } catch (error) {
       throw notRecorded(error, `the exchange did as asked (${checked.do} ${target.clientId})`);
     }
@@ -137,17 +140,14 @@ export async function changeKey(
 
 /** Writes what the exchange did into the audit log and into the records of the key; the first record and the log together. */
 async function record(
-  context: WorkflowContext,
-  {
-    locked,
-    answer,
-    note,
-  }: { readonly locked: readonly LockedKey[]; readonly answer: ApiKey | null; readonly note: AuditNote },
+  { store }: WorkflowContext,
+  locked: readonly LockedKey[],
+  { answer, note }: { readonly answer: ApiKey | null; readonly note: AuditNote },
 ): Promise<void> {
   const [first, ...others] = await stillMeaning(locked, note.clientId ?? null);
-  if (first === undefined) await context.store.audit(note);
-  const now = answer ?? { removedAt: context.store.now().toISOString() };
-  if (first !== undefined) await bringUpToDate(first, now, { action: note.action });
+  const now = answer ?? { removedAt: store.now().toISOString() };
+  if (first === undefined) await store.audit(note);
+  else await bringUpToDate(first, now, { action: note.action });
   for (const key of others) await bringUpToDate(key, now);
 }
 
@@ -159,14 +159,10 @@ async function stillMeaning(keys: readonly LockedKey[], clientId: string | null)
 
 /** The key as the exchange answers it; null where it was removed. */
 async function send(
-  context: WorkflowContext,
-  {
-    account,
-    target,
-    change,
-  }: { readonly account: OpenAccount; readonly target: AccountKey; readonly change: KeyChange },
+  account: OpenAccount,
+  { target, change }: { readonly target: AccountKey; readonly change: KeyChange },
+  options: ApiKeyOptions,
 ): Promise<ApiKey | null> {
-  const options = protectedOptions(context);
   const { keyId } = target;
   switch (change.do) {
     case 'edit':
@@ -193,32 +189,32 @@ function wantedOf(change: KeyChange): Wanted {
       return { enabled: false };
     default: {
       const { do: _what, ...wanted } = change;
-      return Object.fromEntries(Object.entries(wanted).filter(([, value]) => value !== undefined));
+      return wanted;
     }
   }
 }
 
-const asSet = (words: readonly string[]) => [...words].sort().join(' ') || 'none';
+const asSet = (words: readonly string[] | undefined) =>
+  words === undefined ? undefined : [...words].sort().join(' ') || 'none';
+
+/** Undefined where the exchange does not show it, or anything will do. */
+const stateOf = (enabled: boolean | null | undefined) =>
+  typeof enabled === 'boolean' ? (enabled ? 'enabled' : 'disabled') : undefined;
 
 /** @throws `ERR_PROOF_FAILED` naming each difference between what was asked for and what the exchange shows */
 function prove(target: AccountKey, answer: ApiKey, wanted: Wanted): void {
   const differences: string[] = [];
-  const compare = (what: string, asked: string | undefined, shown: string) => {
-    if (asked !== undefined && asked !== shown) differences.push(`the ${what}: asked for ${asked}, shown ${shown}`);
+  // what is not shown is not a difference
+  const compare = (what: string, asked: string | undefined, shown: string | undefined) => {
+    if (asked === undefined || shown === undefined || asked === shown) return;
+    differences.push(`the ${what}: asked for ${asked}, shown ${shown}`);
   };
   compare('key', `${target.keyId} ${target.clientId}`, `${answer.keyId} ${answer.clientId}`);
   if (wanted.scope !== undefined) differences.push(...scopeDifferences(wanted.scope, answer.maxScope));
   compare('label', wanted.label, answer.label);
-  // what is not shown is not a difference
-  if (wanted.enabled !== undefined && answer.enabled !== null) {
-    compare('state', stateOf(wanted.enabled), stateOf(answer.enabled));
-  }
-  compare('features', wanted.features === undefined ? undefined : asSet(wanted.features), asSet(answer.features));
-  compare(
-    'whitelist',
-    wanted.ipWhitelist === undefined ? undefined : asSet(wanted.ipWhitelist),
-    asSet(answer.ipWhitelist),
-  );
+  compare('state', stateOf(wanted.enabled), stateOf(answer.enabled));
+  compare('features', asSet(wanted.features), asSet(answer.features));
+  compare('whitelist', asSet(wanted.ipWhitelist), asSet(answer.ipWhitelist));
   if (differences.length === 0) return;
   throw new DeribitKeysError(
     'ERR_PROOF_FAILED',
@@ -226,8 +222,6 @@ function prove(target: AccountKey, answer: ApiKey, wanted: Wanted): void {
     { hint: 'see the key as it is now with: deribit-keys api-keys list', maybeSent: true },
   );
 }
-
-const stateOf = (enabled: boolean | null) => (enabled ? 'enabled' : 'disabled');
 
 /** Whether a key whose removal was not answered is gone; false where that cannot be seen either. */
 async function isGone(context: WorkflowContext, login: AccountLogin, target: AccountKey): Promise<boolean> {
@@ -276,19 +270,14 @@ async function bringUpToDate(
  */
 export async function retireMissing(
   context: WorkflowContext,
-  {
-    login,
-    missing,
-    keys,
-  }: { readonly login: AccountLogin; readonly missing: KeyRecord; readonly keys: readonly AccountKey[] },
+  missing: KeyRecord,
+  { login, keys }: { readonly login: AccountLogin; readonly keys: readonly AccountKey[] },
 ): Promise<KeyRecord | null> {
   const { clientId, registrar } = missing;
   if (missing.state !== 'registered' || clientId === null) return null;
   const isOwnAccount = keys.some((key) => key.clientId === registrar);
-  if (!isOwnAccount) {
-    if (missing.ipWhitelist.length > 0) return null;
-    if (await keyLogsIn(context, missing, login.endpoint)) return null;
-  }
+  if (!isOwnAccount && missing.ipWhitelist.length > 0) return null;
+  if (!isOwnAccount && (await keyLogsIn(context, missing, login.endpoint))) return null;
   return context.store.withLock(missing.name, async (locked) => {
     const record = await locked.read();
     if (record.state !== 'registered' || record.clientId !== clientId) return null;

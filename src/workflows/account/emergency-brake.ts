@@ -54,9 +54,9 @@ export async function disableKeys(
 ): Promise<readonly BrakeResult[]> {
   const ordered = [...keys].sort((a, b) => order(a) - order(b));
   const failures = new Map<number, unknown>(ordered.map(({ keyId }) => [keyId, null]));
-  await disableOn(context, { login, failures, keys: ordered });
+  await disableOn(context, login, { keys: ordered, failures });
   const again = ordered.filter(({ keyId }) => failures.has(keyId) && isWorthAnotherTry(failures.get(keyId)));
-  if (again.length > 0) await disableOn(context, { login, failures, keys: again });
+  if (again.length > 0) await disableOn(context, login, { keys: again, failures });
   const seen = failures.size === 0 ? null : await statesNow(context, login);
   const results = ordered.map((key): BrakeResult => {
     const { keyId } = key;
@@ -66,13 +66,12 @@ export async function disableKeys(
     const code = isDeribitKeysError(error) ? error.code : 'ERR_PROOF_FAILED';
     return { ...key, enabled: seen?.get(keyId) ?? null, error: { code, message: messageOf(error) } };
   });
-  const disabled = results.filter(({ error }) => error === null).map(({ clientId }) => clientId);
   const { records } = await context.store.list().catch(() => ({ records: [] as readonly KeyRecord[] }));
-  const isDisabled = ({ clientId }: KeyRecord) => clientId !== null && disabled.includes(clientId);
-  await forgetTokens(
-    context.store,
-    records.filter(isDisabled).map(({ name }) => name),
+  const disabled = records.filter((record) =>
+    results.some(({ clientId, error }) => error === null && clientId === record.clientId),
   );
+  const names = disabled.map(({ name }) => name);
+  await forgetTokens(context.store, names);
   for (const { name, clientId, fingerprint, error } of results) {
     const { environment } = login.endpoint;
     await audit(context, { action: 'disable', name, fingerprint, clientId, environment, outcome: error?.code ?? 'ok' });
@@ -89,11 +88,8 @@ function isWorthAnotherTry(error: unknown): boolean {
 /** Disables keys on one connection; those that are disabled leave `failures`. */
 async function disableOn(
   context: WorkflowContext,
-  {
-    login,
-    failures,
-    keys,
-  }: { readonly login: AccountLogin; readonly failures: Map<number, unknown>; readonly keys: readonly AccountKey[] },
+  login: AccountLogin,
+  { keys, failures }: { readonly keys: readonly AccountKey[]; readonly failures: Map<number, unknown> },
 ): Promise<void> {
   const failed = (keyId: number, error: unknown) => {
     if (isDeribitKeysError(error, 'ERR_INTERRUPTED')) throw error;

@@ -2,13 +2,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { PublicKey } from '../../crypto/keys.js';
 import type { Signer } from '../../crypto/signer.js';
 import type { ApiKey } from '../../deribit/api-keys.js';
-import { sameEndpoint } from '../../deribit/endpoints.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { accountKeys, type OpenAccount, protectedOptions, requestOptions } from '../account/account.js';
 import { matchKeys } from '../account/match-key.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
-import { endpointOfRecord } from '../endpoint-selection.js';
+import { isAt } from '../endpoint-selection.js';
 import { proveLogin } from './proof.js';
 
 /**
@@ -57,7 +56,8 @@ interface Effort {
   readonly everyHidden: boolean;
 }
 
-const byAge = (a: ApiKey, b: ApiKey) => (a.timestampMs ?? 0) - (b.timestampMs ?? 0) || a.keyId - b.keyId;
+/** The oldest key first. */
+export const byAge = (a: ApiKey, b: ApiKey) => (a.timestampMs ?? 0) - (b.timestampMs ?? 0) || a.keyId - b.keyId;
 
 /**
  * The keys of the account that have this public key, by the rule of account/match-key.ts, oldest first. The record's own
@@ -77,7 +77,8 @@ export async function findKeys(
   const isOnRecord = ({ keyId }: ApiKey) => record.keyId !== null && keyId === record.keyId;
   const found = [...same, ...keys.filter((key) => isOnRecord(key) && !same.includes(key))];
   const unexplained = hidden.filter((key) => !isOnRecord(key));
-  found.push(...(await tryLogins(context, { search, hidden: unexplained, ...effort, decided: found.length > 0 })));
+  const { everyHidden } = effort;
+  found.push(...(await tryLogins(context, search, { hidden: unexplained, everyHidden, decided: found.length > 0 })));
   if (found.length === 0) await requireSameAccount(context, search, keys);
   return found.sort(byAge);
 }
@@ -105,12 +106,8 @@ async function listFor(context: WorkflowContext, { account, memory }: KeySearch,
 /** Those of the keys that show nothing under whose client id the private key logs in; the likeliest are tried first. */
 async function tryLogins(
   context: WorkflowContext,
-  {
-    search,
-    hidden,
-    everyHidden,
-    decided,
-  }: { readonly search: KeySearch; readonly hidden: readonly ApiKey[] } & Effort & { readonly decided: boolean },
+  search: KeySearch,
+  { hidden, everyHidden, decided }: { hidden: readonly ApiKey[]; everyHidden: boolean; decided: boolean },
 ): Promise<readonly ApiKey[]> {
   const { login, label, signer } = search;
   const { refused } = search.memory;
@@ -121,13 +118,11 @@ async function tryLogins(
     .sort((a, b) => Number(isLikely(b)) - Number(isLikely(a)) || byAge(b, a));
   const found: ApiKey[] = [];
   for (const key of candidates.slice(0, MAX_TRIES)) {
-    const proof =
-      key.enabled === false
-        ? null
-        : await proveLogin(context, { endpoint: login.endpoint, clientId: key.clientId, signer });
+    const { clientId, enabled } = key;
+    const proof = enabled === false ? null : await proveLogin(context, { endpoint: login.endpoint, clientId, signer });
     if (proof !== null) found.push(key);
     // a key that may not log in, or not from here, is not shown to be another by a refused login
-    else if (key.enabled !== false && key.ipWhitelist.length === 0) refused.add(key.clientId);
+    else if (enabled !== false && key.ipWhitelist.length === 0) refused.add(clientId);
     else if (everyHidden && isLikely(key) && !decided && found.length === 0) throw undecided(search, key);
   }
   const [untried] = candidates.slice(MAX_TRIES);
@@ -138,13 +133,8 @@ async function tryLogins(
 /** Client ids that are known to belong to other keys: those of the keystore's records, and the login's. */
 async function explainedClientIds(context: WorkflowContext, { account, login, record }: KeySearch) {
   const { records } = await context.store.list();
-  const ids = new Set([account.clientId]);
-  for (const other of records) {
-    const endpoint = endpointOfRecord(other);
-    const isOther = other.fingerprint !== record.fingerprint && endpoint !== null;
-    if (isOther && other.clientId !== null && sameEndpoint(endpoint, login.endpoint)) ids.add(other.clientId);
-  }
-  return ids;
+  const others = records.filter((other) => other.fingerprint !== record.fingerprint && isAt(other, login.endpoint));
+  return new Set([account.clientId, ...others.map(({ clientId }) => clientId)]);
 }
 
 function undecided({ record: { name } }: KeySearch, { clientId, keyId }: ApiKey): DeribitKeysError {
@@ -169,10 +159,8 @@ async function requireSameAccount(
 ): Promise<void> {
   if (registrar === null || registrar === account.clientId || subaccount !== null) return;
   const { records } = await context.store.list();
-  const own = idsOfAccount(
-    records.filter((record) => isAt(record, login)),
-    registrar,
-  );
+  const there = records.filter((record) => isAt(record, login.endpoint));
+  const own = idsOfAccount(there, registrar);
   if (own.has(account.clientId) || keys.some(({ clientId }) => own.has(clientId))) return;
   const again = `deribit-keys remove ${name} --as <another key>, then deribit-keys generate ${name}`;
   throw new DeribitKeysError(
@@ -239,16 +227,11 @@ async function uncertainForMs(context: WorkflowContext, record: KeyRecord, login
   const { records } = await context.store.list();
   const nowMs = context.store.now().getTime();
   const leftMs = records
-    .filter((other) => other.fingerprint === record.fingerprint && isAt(other, login))
+    .filter((other) => other.fingerprint === record.fingerprint && isAt(other, login.endpoint))
     .map(({ uncertainUntil }) => Date.parse(uncertainUntil ?? '') - nowMs)
     .filter((ms) => ms > 0);
   // a clock that was set back does not make the wait longer
   return Math.min(Math.max(0, ...leftMs), context.uncertainMs ?? UNCERTAIN_MS);
-}
-
-function isAt(record: KeyRecord, { endpoint }: AccountLogin): boolean {
-  const place = endpointOfRecord(record);
-  return place !== null && sameEndpoint(place, endpoint);
 }
 
 /**
@@ -260,7 +243,7 @@ export async function requireOnlyOne(context: WorkflowContext, record: KeyRecord
   const twin = records.find((other) => {
     const taken = other.state === 'registered' || other.state === 'pending';
     const same = other.fingerprint === record.fingerprint && other.name !== record.name;
-    return same && taken && isAt(other, login);
+    return same && taken && isAt(other, login.endpoint);
   });
   if (twin === undefined) return;
   throw new DeribitKeysError('ERR_STATE', `the same key pair is ${twin.state} already, as "${twin.name}"`, {

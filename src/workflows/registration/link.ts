@@ -1,12 +1,18 @@
 import type { ApiKey } from '../../deribit/api-keys.js';
-import { type Login, signIn } from '../../deribit/auth.js';
+import { signIn } from '../../deribit/auth.js';
 import type { Endpoint } from '../../deribit/endpoints.js';
-import { normaliseScope, parseScope } from '../../deribit/scope.js';
-import type { Transport } from '../../deribit/transport.js';
+import { normaliseScope } from '../../deribit/scope.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { readPublicKey } from '../../keystore/stored-keys.js';
-import { accountIdOf, accountKeys, type OpenAccount, openAccount, withTransport } from '../account/account.js';
+import {
+  accountIdOf,
+  accountKeys,
+  accountLevel,
+  type OpenAccount,
+  openAccount,
+  withTransport,
+} from '../account/account.js';
 import { compareKey } from '../account/match-key.js';
 import type { WorkflowContext } from '../context.js';
 import { endpointFields } from '../endpoint-selection.js';
@@ -23,16 +29,12 @@ export function keyScope(granted: string): string {
     .join(' ');
 }
 
-/** The exchange's own view of the key, where this login may see it; null else. */
-async function lookUp(
-  context: WorkflowContext,
-  { login, clientId, transport }: { readonly login: Login; readonly clientId: string; readonly transport: Transport },
-): Promise<ApiKey | null> {
-  const level = parseScope(login.scope, 'exchange').resources.get('account');
-  if (level !== 'read' && level !== 'read_write') return null;
+/** The exchange's own view of the key, where its login may see it; null else. */
+async function lookUp(context: WorkflowContext, account: OpenAccount): Promise<ApiKey | null> {
+  if (accountLevel(account.login.scope) === 'none') return null;
   try {
-    const keys = await accountKeys(context, openAccount(transport, clientId, login));
-    return keys.find((key) => key.clientId === clientId) ?? null;
+    const keys = await accountKeys(context, account);
+    return keys.find((key) => key.clientId === account.clientId) ?? null;
   } catch (error) {
     if (isDeribitKeysError(error, 'ERR_SECOND_FACTOR_REQUIRED', 'ERR_UNAUTHORIZED', 'ERR_RPC')) return null;
     throw error;
@@ -41,8 +43,7 @@ async function lookUp(
 
 /** Checks, where the login's scope allows it, that the key belongs to the subaccount that the user named. */
 async function checkSubaccount(context: WorkflowContext, account: OpenAccount, subaccount: number): Promise<void> {
-  const level = parseScope(account.login.scope, 'exchange').resources.get('account') ?? 'none';
-  if (level === 'none') {
+  if (accountLevel(account.login.scope) === 'none') {
     context.onNote?.('not proved: that the key belongs to that subaccount (its scope has no account:read)');
     return;
   }
@@ -86,10 +87,11 @@ export async function link(
     const publicKey = await readPublicKey(context.store, record);
     const signer = await context.signerOf(record);
     return withTransport(context, endpoint, async (transport) => {
-      const made = await signIn(context, { transport, credentials: { clientId, signer } });
+      const login = await signIn(context, { transport, credentials: { clientId, signer } });
+      const account = openAccount(transport, clientId, login);
       const subaccount = wanted ?? record.subaccount;
-      if (subaccount !== null) await checkSubaccount(context, openAccount(transport, clientId, made), subaccount);
-      const apiKey = await lookUp(context, { login: made, clientId, transport });
+      if (subaccount !== null) await checkSubaccount(context, account, subaccount);
+      const apiKey = await lookUp(context, account);
       const compared = apiKey === null ? null : await compareKey(apiKey, publicKey);
       if (compared !== null && compared.differences.length > 0) {
         throw new DeribitKeysError(
@@ -98,7 +100,7 @@ export async function link(
           { hint: "nothing was recorded; check the key on Deribit's web page (Account > API)" },
         );
       }
-      const scope = apiKey === null ? keyScope(made.scope) : normaliseScope(apiKey.maxScope);
+      const scope = apiKey === null ? keyScope(login.scope) : normaliseScope(apiKey.maxScope);
       const linked: KeyRecord = {
         ...record,
         ...endpointFields(endpoint),

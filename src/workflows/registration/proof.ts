@@ -20,13 +20,20 @@ export function scopeDifferences(asked: string, granted: string): string[] {
   ];
 }
 
+/** A login by signature. */
+export interface SignedLogin {
+  readonly endpoint: Endpoint;
+  readonly clientId: string;
+  readonly signer: Signer;
+}
+
 /**
  * Logs in with the private key, on a connection of its own: the proof that the exchange has the public key.
  * @returns null where the exchange refuses the login; a network that fails is thrown
  */
 export async function proveLogin(
   context: WorkflowContext,
-  { endpoint, clientId, signer }: { readonly endpoint: Endpoint; readonly clientId: string; readonly signer: Signer },
+  { endpoint, clientId, signer }: SignedLogin,
 ): Promise<Login | null> {
   try {
     return await withTransport(context, endpoint, (transport) =>
@@ -76,6 +83,14 @@ export interface Plan {
 export const lookAgain = (name: string) =>
   `run the same command again: it looks for the key of "${name}" on the exchange before it creates one`;
 
+/** Saves the record of a key that the exchange has; where that fails, the error says both. */
+export async function saveCreated({ locked }: Attempt, record: KeyRecord, action: string): Promise<void> {
+  const { name, clientId } = record;
+  await locked.save(record, { action }).catch((error: unknown) => {
+    throw notRecorded(error, `the exchange has the key "${name}" as ${clientId}`, lookAgain(name));
+  });
+}
+
 /** A key of the exchange that is to be proved. */
 interface Candidate {
   readonly pending: KeyRecord;
@@ -91,7 +106,7 @@ interface Candidate {
  * @throws `ERR_PROOF_FAILED` where something differs; a key of ours is removed again then
  */
 export async function proveAndFinish(attempt: Attempt, candidate: Candidate): Promise<Registration> {
-  const { context, login, locked } = attempt;
+  const { context, login } = attempt;
   const { pending, plan, apiKey, adopted, ours } = candidate;
   const compared = await compareKey(apiKey, plan.publicKey);
   const differences = [...compared.differences, ...scopeDifferences(plan.scope, apiKey.maxScope)];
@@ -127,13 +142,7 @@ export async function proveAndFinish(attempt: Attempt, candidate: Candidate): Pr
     ipWhitelist: plan.ipWhitelist.length > 0 ? plan.ipWhitelist : apiKey.ipWhitelist,
     registeredAt: context.store.now().toISOString(),
   };
-  await locked.save(registered, { action: 'register' }).catch((error: unknown) => {
-    throw notRecorded(
-      error,
-      `the exchange has the key "${pending.name}" as ${apiKey.clientId}`,
-      lookAgain(pending.name),
-    );
-  });
+  await saveCreated(attempt, registered, 'register');
   return {
     name: registered.name,
     environment: registered.environment,

@@ -5,13 +5,21 @@ import { formatScope, normaliseScope, parseScope, scopesEqual } from '../../deri
 import { certainlyNotDone, DeribitKeysError, isDeribitKeysError, usageError } from '../../errors.js';
 import { asLocal, type KeyRecord } from '../../keystore/record.js';
 import { readPublicKey } from '../../keystore/stored-keys.js';
-import { messageOf, notRecorded, outcomeOf, protectedOptions, subaccountOf, withAccount } from '../account/account.js';
+import { outcomeOf, protectedOptions, subaccountOf, withAccount } from '../account/account.js';
 import { explainKeyLimit } from '../account/api-keys.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { endpointFields, endpointOfRecord } from '../endpoint-selection.js';
-import { findAfterAttempt, findKeys, type KeySearch, newSearch, requireOnlyOne, UNCERTAIN_MS } from './find-key.js';
-import { lookAgain, type Plan, proveAndFinish, type Registration } from './proof.js';
-import { type Attempt, removeTwins } from './rollback.js';
+import {
+  byAge,
+  findAfterAttempt,
+  findKeys,
+  type KeySearch,
+  newSearch,
+  requireOnlyOne,
+  UNCERTAIN_MS,
+} from './find-key.js';
+import { lookAgain, type Plan, proveAndFinish, type Registration, saveCreated } from './proof.js';
+import { type Attempt, removeTwins, trySave } from './rollback.js';
 
 /*
  * The life of a registration, as the record shows it. Each arrow is on disk before the next request is sent.
@@ -90,7 +98,7 @@ export async function register(context: WorkflowContext, request: RegisterReques
 }
 
 async function findOrCreate(attempt: Attempt, record: KeyRecord, plan: Plan): Promise<Registration> {
-  const { context, login, locked, account } = attempt;
+  const { context, login, account } = attempt;
   const { publicKey, signer, label } = plan;
   const search: KeySearch = { account, login, record, publicKey, signer, label, memory: newSearch() };
   // what was done with a key since its backup was made is not on record
@@ -98,16 +106,10 @@ async function findOrCreate(attempt: Attempt, record: KeyRecord, plan: Plan): Pr
   const earlier = sentBefore
     ? await findAfterAttempt(context, search)
     : await findKeys(context, search, { secondFactor: false, everyHidden: false });
-  let found = [...earlier];
+  let found = earlier;
   let created: ApiKey | null = null;
   const save = (apiKey: ApiKey, action: string) =>
-    locked.save(pendingRecord(record, { plan, login, apiKey }), { action }).catch((error: unknown) => {
-      throw notRecorded(
-        error,
-        `the exchange has the key "${record.name}" as ${apiKey.clientId}`,
-        lookAgain(record.name),
-      );
-    });
+    saveCreated(attempt, pendingRecord(record, { plan, login, apiKey }), action);
   if (found.length === 0) {
     created = await create(attempt, record, plan);
     // what an answer says of another key is no reason to touch that
@@ -117,9 +119,7 @@ async function findOrCreate(attempt: Attempt, record: KeyRecord, plan: Plan): Pr
     await save(created, 'create');
     const { keyId } = created;
     const others = await findKeys(context, search, { secondFactor: sentBefore, everyHidden: sentBefore });
-    found = [created, ...others.filter((key) => key.keyId !== keyId)].sort(
-      (a, b) => (a.timestampMs ?? 0) - (b.timestampMs ?? 0) || a.keyId - b.keyId,
-    );
+    found = [created, ...others.filter((key) => key.keyId !== keyId)].sort(byAge);
   }
   const isOurs = (key: ApiKey) =>
     key.keyId === created?.keyId || (record.state === 'pending' && (key.label === label || key.keyId === record.keyId));
@@ -133,7 +133,7 @@ async function findOrCreate(attempt: Attempt, record: KeyRecord, plan: Plan): Pr
   );
   const [adopted, ours] = [kept !== created, isOurs(kept)];
   if (adopted && ours) await save(kept, 'adopt');
-  else if (adopted && created !== null) await locked.save(asLocal(record), { action: 'remove' });
+  else if (adopted && created !== null) await attempt.locked.save(asLocal(record), { action: 'remove' });
   const pending = pendingRecord(record, { plan, login, apiKey: kept });
   return proveAndFinish(attempt, { pending, plan, apiKey: kept, adopted, ours });
 }
@@ -211,12 +211,8 @@ async function create(attempt: Attempt, record: KeyRecord, plan: Plan): Promise<
     );
   } catch (error) {
     const certain = certainlyNotDone(error);
-    // a record that cannot be written does not hide what happened: it stays pending, and the next run looks
-    await locked
-      .save(certain ? asLocal(record) : pending, { action: 'create', outcome: outcomeOf(error) })
-      .catch((failure: unknown) => {
-        context.onNote?.(`the keystore could not be brought up to date: ${messageOf(failure)}`);
-      });
+    // a record that cannot be written stays pending, and the next run looks
+    await trySave(attempt, certain ? asLocal(record) : pending, { action: 'create', outcome: outcomeOf(error) });
     if (!certain) throw answerLost(error, record.name);
     throw explainKeyLimit(error);
   }

@@ -1,8 +1,7 @@
 import { type ApiKey, removeApiKey } from '../../deribit/api-keys.js';
 import { DeribitKeysError } from '../../errors.js';
-import type { LockedKey } from '../../keystore/keystore.js';
+import type { LockedKey, SaveNote } from '../../keystore/keystore.js';
 import { asLocal, type KeyRecord } from '../../keystore/record.js';
-import { defined } from '../../util/defined.js';
 import {
   accountKeys,
   messageOf,
@@ -19,6 +18,13 @@ export interface Attempt {
   readonly account: OpenAccount;
   readonly login: AccountLogin;
   readonly locked: LockedKey;
+}
+
+/** Saves a record; a failure is only noted, so that it does not hide what happened on the exchange. */
+export async function trySave({ context, locked }: Attempt, record: KeyRecord, note: SaveNote): Promise<void> {
+  await locked.save(record, note).catch((error: unknown) => {
+    context.onNote?.(`the keystore could not be brought up to date: ${messageOf(error)}`);
+  });
 }
 
 /**
@@ -66,25 +72,19 @@ export async function rollBack(
   attempt: Attempt,
   { pending, apiKey, differences }: { pending: KeyRecord; apiKey: ApiKey; differences: readonly string[] },
 ): Promise<never> {
-  const { context, locked } = attempt;
   const { keyId, clientId } = apiKey;
   const what = `the exchange did not record the key "${pending.name}" as it was sent; ${differences.join('; ')}`;
-  /** The state of the exchange is reported whether or not the keystore can record it. */
-  const note = (record: KeyRecord, outcome?: string) =>
-    locked.save(record, { action: 'remove', ...defined({ outcome }) }).catch((error: unknown) => {
-      context.onNote?.(`the keystore could not be brought up to date: ${messageOf(error)}`);
-    });
   try {
     await removeSurely(attempt, keyId);
   } catch (cause) {
-    await note(pending, outcomeOf(cause));
+    await trySave(attempt, pending, { action: 'remove', outcome: outcomeOf(cause) });
     throw new DeribitKeysError('ERR_PROOF_FAILED', `${what}; and it could not be removed again`, {
       cause,
       hint: `run the same command again, or remove the key ${keyId} (${clientId}) on Deribit's web page`,
       maybeSent: true,
     });
   }
-  await note(asLocal(pending));
+  await trySave(attempt, asLocal(pending), { action: 'remove' });
   throw new DeribitKeysError('ERR_PROOF_FAILED', what, {
     hint: `the new key (${clientId}) was removed again; the local key is unchanged and not registered`,
   });
