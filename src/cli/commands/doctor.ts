@@ -170,7 +170,7 @@ ${examples(
               clientId: login?.clientId === undefined ? flags.clientId : undefined,
               errorCode: flags.error,
               login: async (records) => (login === null ? null : loginNear(cx, login, records)),
-              loginWords: (login === null ? null : loginWords(login)) ?? undefined,
+              by: (login === null ? null : loginWords(login)) ?? '--as <another key>',
               target: cx.target,
               maxAgeMs: parseDuration(flags.maxAge),
               offline: flags.offline,

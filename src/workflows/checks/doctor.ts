@@ -1,9 +1,8 @@
-import { resolveEndpoint } from '../../deribit/endpoints.js';
+import { type EndpointChoice, resolveEndpoint } from '../../deribit/endpoints.js';
 import { RPC_CODES } from '../../deribit/rpc-codes.js';
 import { type ErrorCode, usageError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
-import type { EndpointSelection } from '../endpoint-selection.js';
 import { type CheckedKey, checkRemote } from './engine.js';
 import { checkFile, type FileRequest, type FileView, freeName } from './file-checks.js';
 import { asFound, culpritOf, type Finding, fixOf, notesOn, ownCommand } from './finding.js';
@@ -33,9 +32,9 @@ interface DoctorRequest {
   readonly errorCode?: string | undefined;
   /** The login for the account's own view of its keys; null where none was given. */
   readonly login: (records: readonly KeyRecord[]) => Promise<AccountLogin | null>;
-  readonly target: EndpointSelection;
-  /** The login options for commands that fix what is wrong, such as `--as admin`; a placeholder where left out. */
-  readonly loginWords?: string | undefined;
+  readonly target: EndpointChoice;
+  /** The login options for commands that fix what is wrong, such as `--as admin`, or a placeholder for them. */
+  readonly by: string;
   /** From which age on a registered key is too old. */
   readonly maxAgeMs: number;
   /** Nothing is asked of any exchange. */
@@ -58,40 +57,40 @@ export interface Diagnosis {
  * @throws `ERR_USAGE` for a starting point that leads nowhere, `ERR_INTERRUPTED`; everything else is in the findings
  */
 export async function doctor(context: WorkflowContext, request: DoctorRequest): Promise<Diagnosis> {
-  const { clientId, target, loginWords: by = '--as <another key>' } = request;
+  const { clientId, target, by } = request;
   const explained = request.errorCode === undefined ? [] : [explainCode(request.errorCode)];
   const keystore = await checkKeystore(context.store);
+  const fileOf = (name: string) => context.store.files(name).privateKey;
   const file =
-    request.file === undefined
-      ? null
-      : await checkFile(request.file, {
-          records: keystore.records,
-          pathOf: (name) => context.store.files(name).privateKey,
-        });
+    request.file === undefined ? null : await checkFile(request.file, { records: keystore.records, pathOf: fileOf });
   const everything = request.names.length === 0 && file === null && clientId === undefined;
   const selected = everything
     ? { records: keystore.records, findings: [] }
-    : await select(context, { request, keystore, file });
+    : await select(context, request, { keystore, file });
   const underWay = await rotations(context.store, by);
-  const local = await examineFiles(context, {
-    request,
-    records: selected.records,
-    file,
-    successors: underWay.successors,
-    by,
-  });
+  const keys: CheckedKey[] = [];
+  const ofKeys: Finding[] = [];
+  for (const record of selected.records) {
+    const view = await checkKey(context, record);
+    const { endpoint, finding } = placeOfRecord(target, record);
+    // the same key in the file may be usable where the stored one is not
+    const signer = view.signer ?? (file?.fingerprint === record.fingerprint ? file.signer : null);
+    keys.push({ record, view: { ...view, signer }, keyFile: fileOf(record.name), endpoint });
+    const state = underWay.successors.has(record.name) ? [] : [registration(record, by)];
+    ofKeys.push(...view.findings, ...state, finding);
+  }
   const pair = pairOf(file, clientId, keystore.records);
-  const onItsOwn = local.keys.length === 0 && !everything && request.names.length === 0;
+  const onItsOwn = keys.length === 0 && !everything && request.names.length === 0;
   const remote = request.offline
     ? [notesOn(null).skipped('reachable', 'the exchange was not asked: --offline')]
     : await checkRemote(context, {
-        keys: local.keys,
+        keys,
         unmanaged:
           onItsOwn || (pair !== null && !pair.isOnRecord)
             ? {
                 file,
                 clientId: clientId ?? null,
-                endpoint: (request.target.environment ?? request.target.url) ? null : (local.keys[0]?.endpoint ?? null),
+                endpoint: (request.target.environment ?? request.target.url) ? null : (keys[0]?.endpoint ?? null),
                 again: again(file, clientId),
                 stored: pair?.ofFile ?? null,
                 freeName: freeName(keystore.records),
@@ -106,9 +105,9 @@ export async function doctor(context: WorkflowContext, request: DoctorRequest): 
     ...keystore.findings.filter(({ check, name }) => everything || (name === null && check !== 'stray-files')),
     ...selected.findings,
     ...(file?.findings ?? []),
-    ...local.findings,
+    ...ofKeys,
     ...unread(file, clientId),
-    ...(pair === null ? [] : mismatch(pair, { remote, fileOf: (name) => context.store.files(name).privateKey })),
+    ...(pair === null ? [] : mismatch(pair, { remote, fileOf })),
     ...duplicates(keystore.records, selected.records),
     ...underWay.findings.filter(({ name }) => everything || selected.records.some((record) => record.name === name)),
     ...remote,
@@ -152,11 +151,8 @@ function unread(file: FileView | null, clientId: string | undefined): Finding[] 
 
 /** The command that starts from the same file and client id. */
 function again(file: Pick<FileView, 'path'> | null, clientId: string | undefined): string {
-  const words = [
-    ...(file === null ? [] : ['--file', file.path]),
-    ...(clientId === undefined ? [] : ['--client-id', clientId]),
-  ];
-  return ownCommand('doctor', ...words);
+  const ofFile = file === null ? [] : ['--file', file.path];
+  return ownCommand('doctor', ...ofFile, ...(clientId === undefined ? [] : ['--client-id', clientId]));
 }
 
 /** How the records contradict a file and a client id that the exchange does not show to belong together. */
@@ -186,11 +182,8 @@ function mismatch(
 /** The records that the starting points lead to, and what of them cannot be read. */
 async function select(
   context: WorkflowContext,
-  {
-    request: { names, clientId },
-    keystore,
-    file,
-  }: { readonly request: DoctorRequest; readonly keystore: KeystoreView; readonly file: FileView | null },
+  { names, clientId }: DoctorRequest,
+  { keystore, file }: { readonly keystore: KeystoreView; readonly file: FileView | null },
 ): Promise<{ readonly records: readonly KeyRecord[]; readonly findings: readonly Finding[] }> {
   const records = new Map<string, KeyRecord>();
   const findings: Finding[] = [];
@@ -210,37 +203,6 @@ async function select(
     if (byClientId || byFile) records.set(record.name, record);
   }
   return { records: [...records.values()], findings };
-}
-
-async function examineFiles(
-  context: WorkflowContext,
-  {
-    request: { target },
-    records,
-    file,
-    successors,
-    by,
-  }: {
-    readonly request: DoctorRequest;
-    readonly records: readonly KeyRecord[];
-    readonly file: FileView | null;
-    readonly successors: ReadonlySet<string>;
-    readonly by: string;
-  },
-): Promise<{ readonly keys: readonly CheckedKey[]; readonly findings: readonly Finding[] }> {
-  const keys: CheckedKey[] = [];
-  const findings: Finding[] = [];
-  for (const record of records) {
-    const view = await checkKey(context, record);
-    const { endpoint, finding } = placeOfRecord(target, record);
-    // the same key in the file may be usable where the stored one is not
-    const signer = view.signer ?? (file?.fingerprint === record.fingerprint ? file.signer : null);
-    const keyFile = context.store.files(record.name).privateKey;
-    keys.push({ record, view: { ...view, signer }, keyFile, endpoint });
-    const state = successors.has(record.name) ? [] : [registration(record, by)];
-    findings.push(...view.findings, ...state, finding);
-  }
-  return { keys, findings };
 }
 
 const MEANING: Readonly<Record<ErrorCode, string>> = {

@@ -4,7 +4,7 @@ import { type Endpoint, sameEndpoint } from '../../deribit/endpoints.js';
 import { isDeribitKeysError } from '../../errors.js';
 import { type KeyRecord, localRecord } from '../../keystore/record.js';
 import { onBehalfOf, subaccountOf } from '../account/account.js';
-import { isSameThere, matchKeys } from '../account/match-key.js';
+import { matchKeys } from '../account/match-key.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { endpointFields } from '../endpoint-selection.js';
 import {
@@ -19,7 +19,7 @@ import {
 import type { UnmanagedKey } from './file-checks.js';
 import { type Finding, notesOn, ownCommand } from './finding.js';
 import type { KeyView } from './key-checks.js';
-import { checkOnExchange, tryLogin } from './login-checks.js';
+import { checkOnExchange, findSame, tryLogin } from './login-checks.js';
 
 /** A key to check: its record, what its files hold, and where it belongs. */
 export interface CheckedKey {
@@ -48,15 +48,15 @@ export async function checkRemote(context: WorkflowContext, request: RemoteReque
   const views = await visit(context, request, login);
   const endpointFindings = [...views.values()].flatMap(({ findings }) => findings);
   const account = accountBehind(context, login, views);
+  const scene: Scene = { views, account, by: request.by };
   const keyFindings: Finding[] = [];
-  for (const key of request.keys)
-    keyFindings.push(...(await examine(context, { key, views, account, by: request.by })));
-  keyFindings.push(...(await examineUnmanaged(context, { request, views, account })));
+  for (const key of request.keys) keyFindings.push(...(await examine(context, key, scene)));
+  keyFindings.push(...(await examineUnmanaged(context, request, scene)));
   const refused = keyFindings.some(({ check, ok }) => check === 'login' && ok === false);
   const log = refused && account.login !== null ? await checkAccessLog(context, account.login) : null;
-  const managed = new Set(request.keys.map(({ record }) => record.clientId));
+  const managed = request.keys.flatMap(({ record }) => record.clientId ?? []);
   const twins = (await checkTwins(await account.keys(), null, request.by)).filter(
-    ({ detail }) => ![...managed].some((clientId) => clientId !== null && detail.includes(clientId)),
+    ({ detail }) => !managed.some((clientId) => detail.includes(clientId)),
   );
   return [
     ...endpointFindings,
@@ -75,10 +75,8 @@ async function loginOf({
     const given = await login();
     if (given !== null) return { login: given, findings: [] };
     const detail = "no login was given: the account's own list of keys is checked only for keys that may read it";
-    return {
-      login: null,
-      findings: [notesOn(null).skipped('account', detail, `${ownCommand('doctor', '--as')} <name>`)],
-    };
+    const finding = notesOn(null).skipped('account', detail, `${ownCommand('doctor', '--as')} <name>`);
+    return { login: null, findings: [finding] };
   } catch (thrown) {
     return { login: null, findings: [cannotAsk(thrown)] };
   }
@@ -86,15 +84,21 @@ async function loginOf({
 
 type EndpointViews = ReadonlyMap<string, EndpointView>;
 
-/** Each endpointView that a key or the login belongs to; without any, the one that the user's words lead to. */
+/** What keys are examined against. */
+interface Scene {
+  readonly views: EndpointViews;
+  readonly account: Account;
+  readonly by: string;
+}
+
+/** Each endpoint that a key or the login belongs to; without any, the one that the user's words lead to. */
 async function visit(
   context: WorkflowContext,
   request: RemoteRequest,
   login: AccountLogin | null,
 ): Promise<EndpointViews> {
   const endpoints = request.keys.flatMap(({ endpoint }) => (endpoint === null ? [] : [endpoint]));
-  const { unmanaged } = request;
-  if (unmanaged !== null && unmanaged.endpoint !== null) endpoints.push(unmanaged.endpoint);
+  if (request.unmanaged?.endpoint) endpoints.push(request.unmanaged.endpoint);
   if (login !== null) endpoints.push(login.endpoint);
   if (endpoints.length === 0) endpoints.push(request.fallback());
   const views = new Map<string, EndpointView>();
@@ -147,81 +151,58 @@ function accountBehind(context: WorkflowContext, login: AccountLogin | null, vie
 
 async function examine(
   context: WorkflowContext,
-  {
-    key: { record, view, keyFile, endpoint, unmanaged },
-    views,
-    account,
-    by,
-  }: { readonly key: CheckedKey; readonly views: EndpointViews; readonly account: Account; readonly by: string },
+  { record, view, keyFile, endpoint, unmanaged }: CheckedKey,
+  { views, account, by }: Scene,
 ): Promise<Finding[]> {
   const { clientId } = record;
   if (record.state === 'local') return unlinked(record, view.publicKey, account);
   if (record.state !== 'registered' || clientId === null || endpoint === null) return [];
   const endpointView = views.get(endpoint.url) ?? (await checkEndpoint(context, endpoint));
   const { signer, publicKey } = view;
+  const { clockOffsetMs } = endpointView;
   const attempt =
     signer === null || !endpointView.usable ? null : await tryLogin(context, { endpoint, clientId, signer });
   const apiKeys = (await account.keysFor(record, endpoint)) ?? attempt?.apiKeys ?? null;
-  return [
-    ...(await checkOnExchange({
-      ...{ record, clientId, publicKey, keyFile, endpointView, attempt, apiKeys, by },
-      unmanaged: unmanaged ?? null,
-    })),
-    ...(await checkTwins(apiKeys ?? [], { name: record.name, clientId }, by)),
-  ];
+  const evidence = { record, clientId, publicKey, keyFile, clockOffsetMs, attempt, apiKeys, by, unmanaged };
+  const twins = await checkTwins(apiKeys ?? [], { name: record.name, clientId }, by);
+  return [...(await checkOnExchange(evidence)), ...twins];
 }
 
 /** A key that was never registered from here may be on the exchange all the same, pasted into its web page. */
 async function unlinked(record: KeyRecord, publicKey: PublicKey | null, account: Account): Promise<Finding[]> {
-  if (publicKey === null) return [];
-  for (const key of await account.keys()) {
-    if ((await isSameThere(key, publicKey)) !== true) continue;
-    const link = ownCommand('link', record.name, '--client-id', key.clientId);
-    return [notesOn(record.name).remark('client-id', `the account has this key as ${key.clientId}`, link)];
-  }
-  return [];
+  const found = publicKey === null ? null : await findSame(await account.keys(), publicKey);
+  if (found === null) return [];
+  const link = ownCommand('link', record.name, '--client-id', found.clientId);
+  return [notesOn(record.name).remark('client-id', `the account has this key as ${found.clientId}`, link)];
 }
 
 /** A key without a record, looked for by its client id or its public half. */
 async function examineUnmanaged(
   context: WorkflowContext,
-  {
-    request: { unmanaged, fallback, by },
-    views,
-    account,
-  }: { readonly request: RemoteRequest; readonly views: EndpointViews; readonly account: Account },
+  { unmanaged, fallback }: RemoteRequest,
+  scene: Scene,
 ): Promise<Finding[]> {
   if (unmanaged === null) return [];
   const { file } = unmanaged;
+  const { account, by } = scene;
   const endpoint = account.login?.endpoint ?? unmanaged.endpoint ?? fallback();
-  const blank = { name: 'unmanaged', algorithm: 'ed25519', bits: null, fingerprint: '', publicKey: null } as const;
-  const subaccount = account.login === null ? null : subaccountOf(account.login);
-  const record = {
-    ...localRecord({ ...blank, encrypted: false, createdAt: '' }),
-    ...endpointFields(endpoint),
-    subaccount,
-    state: 'registered',
-  } as const;
   const apiKeys = await account.keys();
   const { same, hidden } = file?.publicKey ? await matchKeys(apiKeys, file.publicKey) : { same: [], hidden: [] };
   const shown = unmanaged.clientId === null ? same[0] : apiKeys.find(({ clientId }) => clientId === unmanaged.clientId);
   const clientId = unmanaged.clientId ?? shown?.clientId ?? null;
   if (clientId === null) return [unknownClientId(unmanaged, { isListed: apiKeys.length > 0, hidden, by })];
-  // nothing is on record: what the exchange shows is what is right
-  const key: CheckedKey = {
-    record: {
-      ...record,
-      name: clientId,
-      clientId,
-      fingerprint: file?.fingerprint ?? '',
-      ipWhitelist: shown?.ipWhitelist ?? [],
-    },
-    view: { signer: file?.signer ?? null, publicKey: file?.publicKey ?? null },
-    keyFile: file?.path ?? '<its file>',
-    endpoint,
-    unmanaged,
+  const blank = { algorithm: 'ed25519', bits: null, publicKey: null, encrypted: false, createdAt: '' } as const;
+  const record: KeyRecord = {
+    ...localRecord({ ...blank, name: clientId, fingerprint: file?.fingerprint ?? '' }),
+    ...endpointFields(endpoint),
+    state: 'registered',
+    clientId,
+    // nothing is on record: what the exchange shows is what is right
+    ipWhitelist: shown?.ipWhitelist ?? [],
+    subaccount: account.login === null ? null : subaccountOf(account.login),
   };
-  return examine(context, { key, views, account, by });
+  const view = { signer: file?.signer ?? null, publicKey: file?.publicKey ?? null };
+  return examine(context, { record, view, keyFile: file?.path ?? '<its file>', endpoint, unmanaged }, scene);
 }
 
 /** A file whose client id neither the user nor the account's list says. */

@@ -12,7 +12,7 @@ import { type PermissionPolicy, readPrivateFile } from '../../keystore/permissio
 import type { KeyRecord } from '../../keystore/record.js';
 import { shellWord } from '../../util/text.js';
 import { asFound, type Finding, fixOf, notesOn, ownCommand } from './finding.js';
-import { describe, kindOf, modeOf, type Stage, stageFindings } from './key-checks.js';
+import { describe, kindOf, modeOf, STAGES, type Stage, stageFindings } from './key-checks.js';
 
 /** A key file that need not belong to the keystore. */
 export interface FileRequest {
@@ -45,6 +45,8 @@ export interface UnmanagedKey {
   /** A name that no key of the keystore has. */
   readonly freeName: string;
 }
+
+const PUBLIC_STAGES: readonly Stage[] = ['file', 'format', 'strength'];
 
 /** Looks at a file with a private or public key in any form, and for the keys of the keystore that are the same. */
 export async function checkFile(request: FileRequest, view: KeystoreFiles): Promise<FileView> {
@@ -79,13 +81,12 @@ export async function checkFile(request: FileRequest, view: KeystoreFiles): Prom
         return notes.good(stage, path);
     }
   };
-  const stages: readonly Stage[] = isPrivate
-    ? ['file', 'permissions', 'format', 'passphrase', 'strength']
-    : ['file', 'format', 'strength'];
+  const stages = isPrivate ? STAGES.filter((stage) => stage !== 'record-matches') : PUBLIC_STAGES;
   const fix = (stage: Stage, error: DeribitKeysError) => fixForFile(stage, error, path);
   const findings = await stageFindings({ notes, stages, path, failure, good, fix });
   if (key === null || own === null) return { path, findings, publicKey: null, fingerprint: null, signer: null };
-  return { path, findings: [...findings, inKeystore({ own, path, isPrivate, records })], fingerprint: own, ...key };
+  const importIt = isPrivate ? ownCommand('import', freeName(records), path) : null;
+  return { path, findings: [...findings, inKeystore(own, records, importIt)], fingerprint: own, ...key };
 }
 
 /** The keys of the keystore, and where the private half of each is. */
@@ -117,15 +118,12 @@ export function freeName(records: readonly KeyRecord[]): string {
 
 async function openPrivate({ path, permissions, passphrase }: FileRequest) {
   const content = await readPrivateFile(path, permissions);
-  try {
-    const key = await parsePrivateKey(content);
-    return { publicKey: key.publicKey, signer: localSigner(key) };
-  } catch (error) {
+  const key = await parsePrivateKey(content).catch(async (error: unknown) => {
     const given = isDeribitKeysError(error, 'ERR_PASSPHRASE_REQUIRED') ? await passphrase() : null;
     if (given === null) throw error;
-    const key = await parsePrivateKey(content, { passphrase: given });
-    return { publicKey: key.publicKey, signer: localSigner(key) };
-  }
+    return parsePrivateKey(content, { passphrase: given });
+  });
+  return { publicKey: key.publicKey, signer: localSigner(key) };
 }
 
 async function openPublic(path: string) {
@@ -145,23 +143,11 @@ function fixForFile(stage: Stage, error: DeribitKeysError, path: string): string
   }
 }
 
-function inKeystore({
-  own,
-  path,
-  isPrivate,
-  records,
-}: {
-  readonly own: string;
-  readonly path: string;
-  readonly isPrivate: boolean;
-  readonly records: readonly KeyRecord[];
-}): Finding {
+/** Which keys of the keystore have the fingerprint `own`; `importIt` is the command that brings it in where none does. */
+function inKeystore(own: string, records: readonly KeyRecord[], importIt: string | null): Finding {
   const notes = notesOn(null);
   const names = records.filter((record) => record.fingerprint === own).map(({ name }) => name);
   if (names.length > 0)
     return notes.good('record', `fingerprint ${own}: the key "${names.join('", "')}" of the keystore`);
-  const detail = `fingerprint ${own}: the keystore does not have it`;
-  return isPrivate
-    ? notes.skipped('record', detail, ownCommand('import', freeName(records), path))
-    : notes.skipped('record', detail);
+  return notes.skipped('record', `fingerprint ${own}: the keystore does not have it`, importIt);
 }

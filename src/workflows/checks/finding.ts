@@ -68,22 +68,23 @@ export interface Finding {
 }
 
 /** Makes the findings about one key, or about none. */
-export interface Notes {
-  readonly good: (check: CheckName, detail: string) => Finding;
-  /** Nothing is wrong, but it could be better. */
-  readonly remark: (check: CheckName, detail: string, fix: string) => Finding;
-  readonly bad: (check: CheckName, detail: string, fix: string) => Finding;
-  readonly skipped: (check: CheckName, detail: string, fix?: string) => Finding;
-}
-
-export function notesOn(name: string | null): Notes {
+export function notesOn(name: string | null) {
   return {
-    good: (check, detail) => ({ check, name, ok: true, detail, fix: null }),
-    remark: (check, detail, fix) => ({ check, name, ok: true, detail, fix }),
-    bad: (check, detail, fix) => ({ check, name, ok: false, detail, fix }),
-    skipped: (check, detail, fix) => ({ check, name, ok: null, detail, fix: fix ?? null }),
+    good: (check: CheckName, detail: string): Finding => ({ check, name, ok: true, detail, fix: null }),
+    /** Nothing is wrong, but it could be better. */
+    remark: (check: CheckName, detail: string, fix: string): Finding => ({ check, name, ok: true, detail, fix }),
+    bad: (check: CheckName, detail: string, fix: string): Finding => ({ check, name, ok: false, detail, fix }),
+    skipped: (check: CheckName, detail: string, fix: string | null = null): Finding => ({
+      check,
+      name,
+      ok: null,
+      detail,
+      fix,
+    }),
   };
 }
+
+export type Notes = ReturnType<typeof notesOn>;
 
 /** A command line of this program, its words quoted where they must be. */
 export function ownCommand(...words: readonly string[]): string {

@@ -1,12 +1,12 @@
 import { stat } from 'node:fs/promises';
 import { inspectKey, type KeyDescription, parsePublicKey } from '../../crypto/formats/index.js';
 import { fingerprint } from '../../crypto/index.js';
-import type { KeyAlgorithm, PublicKey } from '../../crypto/keys.js';
+import type { PublicKey } from '../../crypto/keys.js';
 import type { Signer } from '../../crypto/signer.js';
-import { DeribitKeysError, type ErrorCode } from '../../errors.js';
+import { DeribitKeysError, type ErrorCode, isDeribitKeysError } from '../../errors.js';
 import { readFileOrNull } from '../../keystore/files.js';
 import type { KeyFiles } from '../../keystore/keystore.js';
-import { hasFileModes } from '../../keystore/permissions.js';
+import { hasFileModes, octal } from '../../keystore/permissions.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { shellWord } from '../../util/text.js';
 import type { WorkflowContext } from '../context.js';
@@ -24,24 +24,27 @@ export interface KeyView {
 /** Looks at the files of one key: can they be read, by whom, what are they, and do they belong to each other. */
 export async function checkKey(context: WorkflowContext, record: KeyRecord): Promise<KeyView> {
   const notes = notesOn(record.name);
-  const opened = await open(context, record);
+  const files = context.store.files(record.name);
+  const { signer, failure } = await open(context, record);
   const own =
     record.signer === null
-      ? await privateFile(context, { record, opened, notes })
-      : [signerElsewhere(record, { kind: record.signer.kind, opened, notes })];
-  const half = await publicHalf(context, { record, opened, notes });
+      ? await privateFile(files, record, failure)
+      : failure === null
+        ? [notes.good('signer', `${kindOf(record)}, in the ${record.signer.kind}`)]
+        : [notes.bad('signer', failure.message, fixOf(failure))];
+  const half = await publicHalf(files, record, failure);
   return {
     findings: [notes.good('record', `${record.state}, made at ${record.createdAt}`), ...own, half.finding],
-    signer: opened.signer,
-    publicKey: opened.signer?.publicKey ?? half.key,
+    signer,
+    publicKey: signer?.publicKey ?? half.key,
   };
 }
 
-type Opened =
-  | { readonly signer: Signer; readonly failure: null }
-  | { readonly signer: null; readonly failure: DeribitKeysError };
-
-async function open(context: WorkflowContext, record: KeyRecord): Promise<Opened> {
+/** The signer of a key, or why there is none. */
+async function open(
+  context: WorkflowContext,
+  record: KeyRecord,
+): Promise<{ readonly signer: Signer | null; readonly failure: DeribitKeysError | null }> {
   try {
     const signer = await context.signerOf(record);
     const differs = differenceFrom(record, signer.publicKey);
@@ -63,31 +66,63 @@ function differenceFrom(record: KeyRecord, key: PublicKey): string | null {
 }
 
 /** `ed25519`, or `rsa, 3072 bits`. */
-export function kindOf({
-  algorithm,
-  bits,
-}: {
-  readonly algorithm: KeyAlgorithm;
-  readonly bits: number | null;
-}): string {
+export function kindOf({ algorithm, bits }: Pick<KeyRecord, 'algorithm' | 'bits'>): string {
   return bits === null ? algorithm : `${algorithm}, ${bits} bits`;
 }
 
 async function privateFile(
-  context: WorkflowContext,
-  { record, opened, notes }: { readonly record: KeyRecord; readonly opened: Opened; readonly notes: Notes },
+  { privateKey: path, record: recordFile }: KeyFiles,
+  record: KeyRecord,
+  failure: DeribitKeysError | null,
 ): Promise<Finding[]> {
-  const files = context.store.files(record.name);
-  const path = files.privateKey;
-  const found = { description: await describe(path), mode: await modeOf(path), isUsable: opened.failure === null };
-  return stageFindings({
-    notes,
-    stages: ['file', 'permissions', 'format', 'passphrase', 'strength', 'record-matches'],
-    path,
-    failure: opened.failure,
-    good: (stage) => passed({ stage, record, files, found, notes }),
-    fix: (stage, failure) => fixFor({ stage, failure, record, path }),
-  });
+  const notes = notesOn(record.name);
+  const found = await describe(path);
+  const mode = await modeOf(path);
+  const encrypted = found?.encrypted ?? record.encrypted;
+  const good = (stage: Stage): Finding => {
+    switch (stage) {
+      case 'file':
+        return notes.good(stage, path);
+      case 'permissions':
+        return notes.good(stage, mode);
+      case 'format':
+        return notes.good(stage, `${found?.format ?? 'a private key'}${encrypted ? ', encrypted' : ''}`);
+      case 'passphrase':
+        if (encrypted) return notes.good(stage, 'the passphrase opens it');
+        // advice on a key that cannot be used would fail
+        return failure !== null || record.state === 'retired'
+          ? notes.good(stage, 'the private key is not encrypted')
+          : notes.remark(
+              stage,
+              'the private key is not encrypted: whoever gets the file has the key',
+              ownCommand('passphrase', record.name),
+            );
+      case 'strength':
+        return notes.good(stage, kindOf(record));
+      case 'record-matches':
+        return encrypted === record.encrypted
+          ? notes.good(stage, `fingerprint ${record.fingerprint}`)
+          : notes.bad(
+              stage,
+              `the file is ${encrypted ? '' : 'not '}encrypted, the record says otherwise`,
+              `perl -pi -e 's/("encrypted": *)\\w+/$1${encrypted}/' ${shellWord(recordFile)}`,
+            );
+    }
+  };
+  const another = ownCommand('generate', `${record.name}-2`);
+  const fix = (stage: Stage, error: DeribitKeysError): string => {
+    switch (stage) {
+      case 'permissions':
+        return fixOf(error);
+      case 'passphrase':
+        return `${ownCommand('doctor', record.name)} --passphrase-file <file>`;
+      case 'strength':
+        return another;
+      default:
+        return `put ${shellWord(path)} back from a backup; without one: ${another}`;
+    }
+  };
+  return stageFindings({ notes, stages: STAGES, path, failure, good, fix });
 }
 
 /** What the file is, without opening it; null if that cannot be determined. */
@@ -105,115 +140,24 @@ export async function describe(path: string): Promise<KeyDescription | null> {
 export async function modeOf(path: string): Promise<string> {
   if (!hasFileModes()) return 'this platform has no file modes';
   const stats = await stat(path).catch(() => null);
-  return stats === null ? 'unknown' : `mode ${(stats.mode & 0o7777).toString(8).padStart(4, '0')}`;
-}
-
-interface FoundFile {
-  readonly description: KeyDescription | null;
-  readonly mode: string;
-  /** Whether the key in it can be used: advice on another one would fail. */
-  readonly isUsable: boolean;
-}
-
-function passed({
-  stage,
-  record,
-  files,
-  found,
-  notes,
-}: {
-  readonly stage: Stage;
-  readonly record: KeyRecord;
-  readonly files: KeyFiles;
-  readonly found: FoundFile;
-  readonly notes: Notes;
-}): Finding {
-  const key = found.description;
-  const encrypted = key?.encrypted ?? record.encrypted;
-  switch (stage) {
-    case 'file':
-      return notes.good(stage, files.privateKey);
-    case 'permissions':
-      return notes.good(stage, found.mode);
-    case 'format':
-      return notes.good(stage, `${key?.format ?? 'a private key'}${encrypted ? ', encrypted' : ''}`);
-    case 'passphrase':
-      if (encrypted) return notes.good(stage, 'the passphrase opens it');
-      return !found.isUsable || record.state === 'retired'
-        ? notes.good(stage, 'the private key is not encrypted')
-        : notes.remark(
-            stage,
-            'the private key is not encrypted: whoever gets the file has the key',
-            ownCommand('passphrase', record.name),
-          );
-    case 'strength':
-      return notes.good(stage, kindOf(record));
-    case 'record-matches':
-      return encrypted === record.encrypted
-        ? notes.good(stage, `fingerprint ${record.fingerprint}`)
-        : notes.bad(
-            stage,
-            `the file is ${encrypted ? '' : 'not '}encrypted, the record says otherwise`,
-            `perl -pi -e 's/("encrypted": *)\\w+/$1${encrypted}/' ${shellWord(files.record)}`,
-          );
-  }
-}
-
-function fixFor({
-  stage,
-  failure,
-  record,
-  path,
-}: {
-  readonly stage: Stage;
-  readonly failure: DeribitKeysError;
-  readonly record: KeyRecord;
-  readonly path: string;
-}): string {
-  switch (stage) {
-    case 'permissions':
-      return fixOf(failure);
-    case 'passphrase':
-      return `${ownCommand('doctor', record.name)} --passphrase-file <file>`;
-    case 'record-matches':
-    case 'file':
-    case 'format':
-      return `put ${shellWord(path)} back from a backup; without one: ${ownCommand('generate', `${record.name}-2`)}`;
-    case 'strength':
-      return ownCommand('generate', `${record.name}-2`);
-  }
-}
-
-function signerElsewhere(
-  record: KeyRecord,
-  { kind, opened: { failure }, notes }: { readonly kind: string; readonly opened: Opened; readonly notes: Notes },
-): Finding {
-  return failure === null
-    ? notes.good('signer', `${kindOf(record)}, in the ${kind}`)
-    : notes.bad('signer', failure.message, fixOf(failure));
-}
-
-interface PublicHalf {
-  readonly finding: Finding;
-  readonly key: PublicKey | null;
+  return stats === null ? 'unknown' : `mode ${octal(stats.mode)}`;
 }
 
 async function publicHalf(
-  context: WorkflowContext,
-  { record, opened, notes }: { readonly record: KeyRecord; readonly opened: Opened; readonly notes: Notes },
-): Promise<PublicHalf> {
-  const files = context.store.files(record.name);
+  files: KeyFiles,
+  record: KeyRecord,
+  failure: DeribitKeysError | null,
+): Promise<{ readonly finding: Finding; readonly key: PublicKey | null }> {
+  const notes = notesOn(record.name);
   // derived from a private key that is another's, it would be another's again
   const isOwn =
     record.signer === null &&
-    (opened.failure === null ||
-      opened.failure.code === 'ERR_PASSPHRASE_REQUIRED' ||
-      opened.failure.code === 'ERR_PASSPHRASE_WRONG' ||
-      opened.failure.code === 'ERR_PERMISSIONS');
+    (failure === null ||
+      isDeribitKeysError(failure, 'ERR_PASSPHRASE_REQUIRED', 'ERR_PASSPHRASE_WRONG', 'ERR_PERMISSIONS'));
   const fix = isOwn
     ? `openssl pkey -in ${shellWord(files.privateKey)} -pubout -out ${shellWord(files.publicKey)}`
     : `put ${shellWord(files.publicKey)} back from a backup`;
-  const bad = (detail: string): PublicHalf => ({ finding: notes.bad('public-key', detail, fix), key: null });
+  const bad = (detail: string) => ({ finding: notes.bad('public-key', detail, fix), key: null });
   try {
     const content = await readFileOrNull(files.publicKey);
     if (content === null) return bad(`there is no file ${files.publicKey}`);
@@ -227,7 +171,8 @@ async function publicHalf(
 }
 
 /** The stages of opening a private key, in order: after one that fails, the others cannot be checked. */
-export type Stage = 'file' | 'permissions' | 'format' | 'passphrase' | 'strength' | 'record-matches';
+export const STAGES = ['file', 'permissions', 'format', 'passphrase', 'strength', 'record-matches'] as const;
+export type Stage = (typeof STAGES)[number];
 
 const STAGE_OF: Partial<Readonly<Record<ErrorCode, Stage>>> = {
   ERR_PERMISSIONS: 'permissions',

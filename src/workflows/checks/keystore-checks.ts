@@ -1,24 +1,19 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Endpoint } from '../../deribit/endpoints.js';
-import type { DeribitKeysError } from '../../errors.js';
+import type { Endpoint, EndpointChoice } from '../../deribit/endpoints.js';
 import { errnoOf, fileError } from '../../keystore/file-errors.js';
 import { listJournals, type RotationJournal } from '../../keystore/journal.js';
-import type { Keystore } from '../../keystore/keystore.js';
-import { fileNames, foldName, isKeyName } from '../../keystore/names.js';
-import { hasFileModes } from '../../keystore/permissions.js';
+import type { DamagedRecord, Keystore } from '../../keystore/keystore.js';
+import { fileNames, foldName, isKeyName, recordedNames } from '../../keystore/names.js';
+import { hasFileModes, OTHERS, octal, STICKY, WRITABLE_BY_OTHERS } from '../../keystore/permissions.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { isLeftover, ownerOfLeftover } from '../../keystore/transaction.js';
 import { formatDuration, shellWord } from '../../util/text.js';
-import { type EndpointSelection, endpointOfRecord, selectEndpoint } from '../endpoint-selection.js';
+import { endpointOfRecord, selectEndpoint } from '../endpoint-selection.js';
 import { graceEndMs, isInGrace } from '../rotation/inspect.js';
 import { asFound, type Finding, fixOf, notesOn, ownCommand } from './finding.js';
 
 const note = notesOn(null);
-const RECORD = '.json';
-const WRITABLE_BY_OTHERS = 0o022;
-const OPEN_TO_OTHERS = 0o077;
-const STICKY = 0o1000;
 
 const isCommit = (entry: string) => /^\..*\.commit$/.test(entry);
 const isLock = (entry: string) => /^\..*\.lock$/.test(entry);
@@ -40,28 +35,14 @@ export async function checkKeystore(store: Keystore): Promise<KeystoreView> {
   try {
     entries = await readdir(folder);
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') {
-      return {
-        records: [],
-        findings: [note.skipped('keystore', `there is no folder ${folder} yet`, ownCommand('generate', 'bot'))],
-      };
-    }
     const { message } = fileError(error, 'read the keystore', folder);
-    return { records: [], findings: [note.bad('keystore', message, 'name the right folder by --keys-dir')] };
+    const finding =
+      errnoOf(error) === 'ENOENT'
+        ? note.skipped('keystore', `there is no folder ${folder} yet`, ownCommand('generate', 'bot'))
+        : note.bad('keystore', message, 'name the right folder by --keys-dir');
+    return { records: [], findings: [finding] };
   }
-  const records: KeyRecord[] = [];
-  const damaged: Finding[] = [];
-  for (const name of entries
-    .filter((entry) => entry.endsWith(RECORD))
-    .map(baseOf)
-    .sort()) {
-    if (!isKeyName(name)) continue;
-    try {
-      records.push(await store.read(name));
-    } catch (error) {
-      damaged.push(damagedRecord(folder, { name, entries, error: asFound(error) }));
-    }
-  }
+  const { records, damaged } = await store.list();
   return {
     records,
     findings: [
@@ -69,7 +50,7 @@ export async function checkKeystore(store: Keystore): Promise<KeystoreView> {
       await checkFolder(folder),
       checkLeftovers(folder, entries),
       checkStrays(folder, entries),
-      ...damaged,
+      ...damaged.map((record) => damagedRecord(folder, entries, record)),
     ],
   };
 }
@@ -78,7 +59,7 @@ async function checkFolder(folder: string): Promise<Finding> {
   const check = 'folder-permissions';
   if (!hasFileModes()) return note.skipped(check, 'this platform has no file modes');
   const { mode, uid } = await stat(folder);
-  const shown = (mode & 0o7777).toString(8).padStart(4, '0');
+  const shown = octal(mode);
   const fix = `chmod 700 ${shellWord(folder)}`;
   const me = process.geteuid?.();
   if (uid !== me && uid !== 0) {
@@ -87,7 +68,7 @@ async function checkFolder(folder: string): Promise<Finding> {
   if ((mode & WRITABLE_BY_OTHERS) !== 0 && (mode & STICKY) === 0) {
     return note.bad(check, `others can replace files in ${folder} (mode ${shown})`, fix);
   }
-  if ((mode & OPEN_TO_OTHERS) !== 0) return note.remark(check, `others can look into it (mode ${shown})`, fix);
+  if ((mode & OTHERS) !== 0) return note.remark(check, `others can look into it (mode ${shown})`, fix);
   return note.good(check, `only its owner can use it (mode ${shown})`);
 }
 
@@ -116,29 +97,25 @@ function checkLeftovers(folder: string, entries: readonly string[]): Finding {
 /** Key files without a record: no command uses or shows them. */
 function checkStrays(folder: string, entries: readonly string[]): Finding {
   const check = 'stray-files';
-  const owned = new Set(entries.filter((entry) => entry.endsWith(RECORD)).map((entry) => foldName(baseOf(entry))));
+  const owned = new Set(recordedNames(entries).map(foldName));
   const strays = entries.filter((entry) => /\.pem$/i.test(entry) && !owned.has(foldName(baseOf(entry))));
   if (strays.length === 0) return note.good(check, 'each key file has its record');
   const fixes = strays.map((stray) => {
     const name = isKeyName(baseOf(stray)) ? baseOf(stray) : 'new-name';
-    const isPublic = /\.pub\.pem$/i.test(stray);
-    return isPublic
+    return /\.pub\.pem$/i.test(stray)
       ? `rm ${shellWord(join(folder, stray))}`
-      : bringInAgain(folder, { name, privateFile: stray, files: [stray] });
+      : bringInAgain(folder, [stray], { name, privateFile: stray });
   });
   return note.bad(check, `files without a record: ${strays.join(', ')}`, fixes.join(' && '));
 }
 
-const baseOf = (entry: string) => entry.replace(/((\.pub)?\.pem|\.json)$/i, '');
+const baseOf = (keyFile: string) => keyFile.replace(/(\.pub)?\.pem$/i, '');
 
 /** Moves files into a folder beside and imports the private key from there. */
 function bringInAgain(
   folder: string,
-  {
-    name,
-    privateFile,
-    files,
-  }: { readonly name: string; readonly privateFile: string; readonly files: readonly string[] },
+  files: readonly string[],
+  { name, privateFile }: { readonly name: string; readonly privateFile: string },
 ): string {
   const aside = join(folder, 'aside');
   const moved = files.map((file) => shellWord(join(folder, file))).join(' ');
@@ -146,21 +123,14 @@ function bringInAgain(
   return `mkdir -p ${shellWord(aside)} && mv ${moved} ${shellWord(aside)} && ${bring}`;
 }
 
-/** A record that cannot be read. */
-function damagedRecord(
-  folder: string,
-  {
-    name,
-    entries,
-    error,
-  }: { readonly name: string; readonly entries: readonly string[]; readonly error: DeribitKeysError },
-): Finding {
+function damagedRecord(folder: string, entries: readonly string[], { name, error: thrown }: DamagedRecord): Finding {
+  const error = asFound(thrown);
   const notes = notesOn(name);
   if (error.code !== 'ERR_RECORD_DAMAGED') return notes.bad('record', error.message, fixOf(error));
   const files = Object.values(fileNames(name)).filter((file) => entries.includes(file));
   const { privateKey, record } = fileNames(name);
   const fix = files.includes(privateKey)
-    ? bringInAgain(folder, { name, privateFile: privateKey, files })
+    ? bringInAgain(folder, files, { name, privateFile: privateKey })
     : `mv ${shellWord(join(folder, record))} ${shellWord(join(folder, `${record}.damaged`))}`;
   return notes.bad('record', error.message, fix);
 }
@@ -184,7 +154,7 @@ export function registration(record: KeyRecord, by: string): Finding {
 
 /** Where the key belongs (null if unknown), and whether the options of the command lead there, too. */
 export function placeOfRecord(
-  choice: EndpointSelection,
+  choice: EndpointChoice,
   record: KeyRecord,
 ): { readonly endpoint: Endpoint | null; readonly finding: Finding } {
   const notes = notesOn(record.name);
@@ -246,15 +216,14 @@ export function age(
   return [notes.bad('age', detail, `${ownCommand('rotate', record.name)} ${by}`)];
 }
 
-/** What the journals say of the rotations that are under way. */
-interface RotationView {
-  readonly findings: readonly Finding[];
-  /** Names of keys that are the successors in them: no command but `rotate` is for them. */
-  readonly successors: ReadonlySet<string>;
-}
-
-/** The rotations that are under way: one that was interrupted, or whose grace period is over, waits for its command. */
-export async function rotations(store: Keystore, by: string): Promise<RotationView> {
+/**
+ * The rotations that are under way: one that was interrupted, or whose grace period is over, waits for its command.
+ * @returns `successors`: the names of the keys for which there is no command but `rotate`
+ */
+export async function rotations(
+  store: Keystore,
+  by: string,
+): Promise<{ readonly findings: readonly Finding[]; readonly successors: ReadonlySet<string> }> {
   try {
     const journals = await listJournals(store);
     return {
@@ -272,11 +241,8 @@ function rotation(journal: RotationJournal, nowMs: number, by: string): Finding 
   const notes = notesOn(name);
   const goOn = `${ownCommand('rotate', name)} ${by}`;
   if (stage === 'aborting') {
-    return notes.bad(
-      'rotation',
-      'the abort of a rotation was interrupted',
-      `${ownCommand('rotate', name, '--abort')} ${by}`,
-    );
+    const abort = `${ownCommand('rotate', name, '--abort')} ${by}`;
+    return notes.bad('rotation', 'the abort of a rotation was interrupted', abort);
   }
   if (promotedAt === null) return notes.bad('rotation', `its rotation of ${journal.startedAt} is not finished`, goOn);
   const due = new Date(graceEndMs(journal) ?? 0).toISOString();

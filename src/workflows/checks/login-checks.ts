@@ -1,18 +1,14 @@
 import type { PublicKey } from '../../crypto/keys.js';
-import type { Signer } from '../../crypto/signer.js';
 import { type ApiKey, listApiKeys } from '../../deribit/api-keys.js';
-import { type Login, login, signIn } from '../../deribit/auth.js';
+import { accountOf, type Login, login, signIn } from '../../deribit/auth.js';
 import { CLOCK_LIMIT_MS, clockCommand } from '../../deribit/clock.js';
-import type { Endpoint } from '../../deribit/endpoints.js';
-import { parseScope } from '../../deribit/scope.js';
 import { type DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
-import { openAccount, requestOptions, withTransport } from '../account/account.js';
+import { accountLevel, requestOptions, withTransport } from '../account/account.js';
 import { isSameThere } from '../account/match-key.js';
 import type { WorkflowContext } from '../context.js';
 import { keyScope } from '../registration/link.js';
-import { scopeDifferences } from '../registration/proof.js';
-import type { EndpointView } from './exchange-checks.js';
+import { type SignedLogin, scopeDifferences } from '../registration/proof.js';
 import type { UnmanagedKey } from './file-checks.js';
 import { asFound, type Finding, fixOf, type Notes, notesOn, ownCommand } from './finding.js';
 
@@ -25,31 +21,22 @@ interface Attempt {
   readonly apiKeys: readonly ApiKey[] | null;
 }
 
-interface LoginTry {
-  readonly endpoint: Endpoint;
-  readonly clientId: string;
-  readonly signer: Signer;
-  /** Signs by the exchange's clock where the local one is wrong, and asks for nothing beyond the login. */
-  readonly correctClock?: boolean;
-}
-
-/** Logs in with a key, and looks at the account's keys where its scope allows and no second factor is wanted for it. */
+/**
+ * Logs in with a key, and looks at the account's keys where its scope allows and no second factor is wanted for it.
+ * @param correctClock signs by the exchange's clock where the local one is wrong, and asks for nothing beyond the login
+ */
 export async function tryLogin(
   context: WorkflowContext,
-  { endpoint, clientId, signer, correctClock = false }: LoginTry,
+  { endpoint, correctClock = false, ...credentials }: SignedLogin & { readonly correctClock?: boolean },
 ): Promise<Attempt> {
+  const options = requestOptions(context);
   try {
     return await withTransport(context, endpoint, async (transport) => {
-      const options = { ...requestOptions(context), nowMs: context.nowMs };
-      const granted = correctClock
-        ? await signIn(context, { transport, credentials: { clientId, signer } })
-        : await login(transport, { clientId, signer }, options);
-      if (correctClock) return { login: granted, error: null, apiKeys: null };
-      const level = parseScope(granted.scope, 'exchange').resources.get('account') ?? 'none';
-      if (level === 'none') return { login: granted, error: null, apiKeys: null };
-      const account = openAccount(transport, clientId, granted);
+      if (correctClock) return { login: await signIn(context, { transport, credentials }), error: null, apiKeys: null };
+      const granted = await login(transport, credentials, { ...options, nowMs: context.nowMs });
+      if (accountLevel(granted.scope) === 'none') return { login: granted, error: null, apiKeys: null };
       // a code for each key would cost half a minute each
-      const apiKeys = await listApiKeys(account, requestOptions(context)).catch((error: unknown) => {
+      const apiKeys = await listApiKeys(accountOf(transport, granted), options).catch((error: unknown) => {
         asFound(error);
         return null;
       });
@@ -67,7 +54,8 @@ interface Evidence {
   readonly publicKey: PublicKey | null;
   /** The file of its private half. */
   readonly keyFile: string;
-  readonly endpointView: EndpointView;
+  /** Of its endpoint; exchange minus local, in milliseconds; null where it could not be compared. */
+  readonly clockOffsetMs: number | null;
   /** Null where none could be made. */
   readonly attempt: Attempt | null;
   /** Null where nobody may see the account's keys. */
@@ -75,7 +63,7 @@ interface Evidence {
   /** The login options for a command that fixes it. */
   readonly by: string;
   /** What the key is where it has no record of its own: its name is a client id then. */
-  readonly unmanaged: UnmanagedKey | null;
+  readonly unmanaged?: UnmanagedKey | undefined;
 }
 
 interface Case extends Evidence {
@@ -90,12 +78,12 @@ interface Case extends Evidence {
  * what explains a refusal comes before it.
  */
 export async function checkOnExchange(evidence: Evidence): Promise<Finding[]> {
-  const { record, clientId, apiKeys, endpointView } = evidence;
+  const { record, clientId, apiKeys, clockOffsetMs } = evidence;
   const it: Case = {
     ...evidence,
     notes: notesOn(record.name),
     apiKey: apiKeys?.find((key) => key.clientId === clientId) ?? null,
-    clockIsWrong: Math.abs(endpointView.clockOffsetMs ?? 0) >= CLOCK_LIMIT_MS,
+    clockIsWrong: Math.abs(clockOffsetMs ?? 0) >= CLOCK_LIMIT_MS,
   };
   const found = [await knownClientId(it), enabled(it), await sameKey(it), scope(it)];
   const explained = it.clockIsWrong || found.some(({ ok, check }) => ok === false && check !== 'scope');
@@ -118,7 +106,7 @@ async function knownClientId(it: Case): Promise<Finding> {
     return notes.bad(check, detail, linkTo(it, elsewhere.clientId, other));
   }
   const detail = `the account has no API key ${clientId}: it was removed, or belongs to another account`;
-  if (it.unmanaged !== null) {
+  if (it.unmanaged !== undefined) {
     const { file } = it.unmanaged;
     const look = `give the right client id (listed by: ${ownCommand('api-keys', 'list')} ${by})`;
     const leaveOut = file === null ? '' : `, or leave it out: ${ownCommand('doctor', '--file', file.path)} ${by}`;
@@ -137,7 +125,8 @@ function linkTo({ unmanaged, keyFile }: Case, clientId: string, freeName: string
   return isLocal ? link : `${ownCommand('import', freeName, keyFile)} && ${link}`;
 }
 
-async function findSame(apiKeys: readonly ApiKey[], publicKey: PublicKey): Promise<ApiKey | null> {
+/** The key of the account that certainly is this one; null where none is. */
+export async function findSame(apiKeys: readonly ApiKey[], publicKey: PublicKey): Promise<ApiKey | null> {
   for (const key of apiKeys) if ((await isSameThere(key, publicKey)) === true) return key;
   return null;
 }
@@ -159,7 +148,7 @@ async function sameKey(it: Case): Promise<Finding> {
     const detail = `the exchange has another key under that id (${apiKey?.fingerprint}), here is ${record.fingerprint}`;
     const rotate = `put the file of the right key back; without one: ${ownCommand('rotate', record.name)} ${by}`;
     const other = 'give the file of the key that has this client id, or the client id of this key';
-    return notes.bad(check, detail, it.unmanaged === null ? rotate : other);
+    return notes.bad(check, detail, it.unmanaged === undefined ? rotate : other);
   }
   if (attempt?.login) return notes.good(check, 'the exchange verified a signature of this key');
   if (same === true) return notes.good(check, `the exchange has ${record.fingerprint}`);

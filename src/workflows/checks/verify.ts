@@ -9,7 +9,7 @@ import { keyScope } from '../registration/link.js';
 import { scopeDifferences } from '../registration/proof.js';
 import { checkTwins } from './exchange-checks.js';
 import type { CheckName, Finding } from './finding.js';
-import { checkKey, type KeyView } from './key-checks.js';
+import { checkKey, type KeyView, STAGES } from './key-checks.js';
 import { checkOnExchange, tryLogin } from './login-checks.js';
 import { likelyReasons } from './refusal.js';
 
@@ -31,11 +31,9 @@ export interface Verification {
   readonly checks: readonly Check[];
 }
 
-const verdict = (check: CheckName, differences: readonly string[], fine: string): Check => ({
-  check,
-  ok: differences.length === 0,
-  detail: differences.length === 0 ? fine : differences.join('; '),
-});
+function verdict(check: CheckName, differences: readonly string[], fine: string): Check {
+  return { check, ok: differences.length === 0, detail: differences.join('; ') || fine };
+}
 
 /** Several checks of the doctor in one word: the first that failed or could not be made, else `fine`. */
 function summary(check: CheckName, findings: readonly (Finding | undefined)[], fine: string): Check {
@@ -66,7 +64,7 @@ export async function verify(
       listed.set(record.subaccount, await keysOf(context, onBehalfOf(account, record)));
     }
     const apiKeys = isVisible ? (listed.get(record.subaccount) ?? null) : null;
-    const checks = await verifyOne(context, { record, endpoint, apiKeys });
+    const checks = await verifyOne(context, record, { endpoint, apiKeys });
     results.push({ name: record.name, ok: checks.every(({ ok }) => ok), checks });
   }
   return results;
@@ -78,11 +76,8 @@ function keysOf(context: WorkflowContext, login: AccountLogin): Promise<readonly
 
 async function verifyOne(
   context: WorkflowContext,
-  {
-    record,
-    endpoint,
-    apiKeys,
-  }: { readonly record: KeyRecord; readonly endpoint: Endpoint | null; readonly apiKeys: readonly ApiKey[] | null },
+  record: KeyRecord,
+  { endpoint, apiKeys }: { readonly endpoint: Endpoint | null; readonly apiKeys: readonly ApiKey[] | null },
 ): Promise<Check[]> {
   const view = await checkKey(context, record);
   const { clientId } = record;
@@ -98,10 +93,7 @@ async function verifyOne(
   return checks;
 }
 
-const FILE_CHECKS: readonly CheckName[] = [
-  ...(['file', 'permissions', 'format', 'passphrase', 'strength', 'record-matches'] as const),
-  'signer',
-];
+const FILE_CHECKS: readonly CheckName[] = [...STAGES, 'signer'];
 
 function localChecks(record: KeyRecord, { findings, signer }: KeyView): Check[] {
   const isOwn = ({ check }: Finding) => FILE_CHECKS.includes(check);
@@ -154,25 +146,20 @@ async function accountChecks(
   const found = await checkOnExchange({
     record,
     clientId,
-    publicKey: view.publicKey,
-    keyFile: context.store.files(record.name).privateKey,
-    endpointView: { findings: [], usable: true, clockOffsetMs: null },
-    attempt: null,
     apiKeys,
     by,
-    unmanaged: null,
+    publicKey: view.publicKey,
+    keyFile: context.store.files(record.name).privateKey,
+    clockOffsetMs: null,
+    attempt: null,
   });
   const named = (name: CheckName) => found.find(({ check }) => check === name);
-  const same = named('exchange-key');
-  const enabled = named('enabled');
+  const [same, enabled] = [named('exchange-key'), named('enabled')];
+  const twins = await checkTwins(apiKeys, { name: record.name, clientId }, by);
   return [
     { check: 'exchange', ok: same?.ok !== false, detail: same?.ok === null ? 'not shown' : (same?.detail ?? '') },
     { check: 'enabled', ok: enabled?.ok !== false, detail: enabled?.detail ?? 'not shown' },
     verdict('max-scope', scopeDifferences(record.scope ?? '', apiKey.maxScope), apiKey.maxScope),
-    ...(await checkTwins(apiKeys, { name: record.name, clientId }, by)).map(({ check, detail }) => ({
-      check,
-      ok: false,
-      detail,
-    })),
+    ...twins.map(({ check, detail }) => ({ check, ok: false, detail })),
   ];
 }
