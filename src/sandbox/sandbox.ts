@@ -80,12 +80,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
 
   const exchange: Exchange = {
     now,
-    testnet: settings.testnet,
-    expiresInS: settings.expiresInS,
-    keyLimit: settings.keyLimit,
-    sessionsPerKey: settings.sessionsPerKey,
-    faultApi: settings.faultApi,
-    strictIds: settings.strictIds,
+    settings,
     accounts,
     grants,
     replays: new Replays(signatureMaxAgeMs),
@@ -110,13 +105,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     },
   };
   const tls = settings.tls ? openTls(settings.caFile) : null;
-  const server = new SandboxServer(exchange, settings.port ?? port ?? 0, {
-    connectionsPerIp: settings.connectionsPerIp,
-    silentMs: settings.silentSocketMs,
-    corsOrigin: settings.corsOrigin,
-    unauthorizedStatus: settings.unauthorizedStatus,
-    certificate: tls?.certificate ?? null,
-  });
+  const server = new SandboxServer(exchange, settings.port ?? port ?? 0, tls?.certificate ?? null);
   const awayFor = new AbortController();
 
   let restarting: Promise<void> | null = null;

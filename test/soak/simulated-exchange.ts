@@ -16,6 +16,7 @@ import { Grants } from '../../src/sandbox/core/tokens.js';
 import { Faults } from '../../src/sandbox/faults/faults.js';
 import { methodNames } from '../../src/sandbox/methods/table.js';
 import { handleRequest } from '../../src/sandbox/server/dispatch.js';
+import { settle } from '../../src/sandbox/server/options.js';
 import type { FakeTime } from '../support/fake-time.js';
 
 const ANSWER_TO_TEST_REQUEST_MS = 10_000;
@@ -44,12 +45,7 @@ export class SimulatedExchange {
     };
     this.#exchange = {
       now,
-      testnet: true,
-      expiresInS,
-      keyLimit: 8,
-      sessionsPerKey: null,
-      faultApi: false,
-      strictIds: false,
+      settings: settle({ expiresInS }),
       accounts: new Accounts(0),
       grants: new Grants(),
       replays: new Replays(60_000),

@@ -9,7 +9,7 @@ import {
   listInstruments,
   priceOf,
 } from '../core/instruments.js';
-import { bestOf, describeTicker, impliedVolatility, isPerpetual } from '../core/market.js';
+import { bestOf, impliedVolatility, isPerpetual } from '../core/market.js';
 import { bookChanges, groupedBook, userChannel } from './feeds.js';
 import type { Channel, HubEvent } from './hub.js';
 
@@ -38,7 +38,7 @@ const aKind = '(any|future|option|spot|future_combo|option_combo)';
 const marketFamilies: readonly ChannelFamily[] = [
   family('ticker.{instrument_name}.{interval}', `ticker\\.${anInstrument}\\.${interval}`, ({ exchange }, name, every) =>
     ofInstrument(name, (instrument) => {
-      const say = () => [describeTicker(exchange.market, instrument, exchange.now())];
+      const say = () => [exchange.market.ticker(instrument)];
       return { readableBy: null, first: say, everyMs: every === 'agg2' ? slowMs : fastMs, tick: say };
     }),
   ),
@@ -46,7 +46,7 @@ const marketFamilies: readonly ChannelFamily[] = [
     ofInstrument(name, (instrument) => {
       let last: Readonly<Record<string, unknown>> = {};
       const say = (type: 'snapshot' | 'change') => {
-        const ticker = describeTicker(exchange.market, instrument, exchange.now());
+        const ticker = exchange.market.ticker(instrument);
         const { instrument_name, timestamp } = ticker;
         const changed = Object.entries(ticker).filter(([key, value]) => differ(value, last[key]));
         last = ticker;
@@ -224,7 +224,7 @@ function indexFamily(name: string, say: (index: string, price: number, nowMs: nu
 }
 
 function ofInstrument(name: string | undefined, open: (instrument: Instrument) => Channel | null): Channel | null {
-  const [instrument] = listInstruments({ instrument: name ?? '' });
+  const [instrument] = listInstruments({ instrument_name: name ?? '' });
   return instrument === undefined ? null : open(instrument);
 }
 

@@ -1,7 +1,6 @@
 import { type ApiKey, isAllowed } from './accounts.js';
-import { invalidCredentials, RpcError, unauthorized } from './errors.js';
+import { errorOf, invalidCredentials, unauthorized } from './errors.js';
 import type { Call, Exchange } from './exchange.js';
-import { optionalString } from './params.js';
 import { commonLevels, type Level, type Levels, type ScopeGroup } from './scope.js';
 import { sameText } from './signature.js';
 import type { Grant } from './tokens.js';
@@ -63,10 +62,14 @@ export function keyBySecret(
  * @throws RpcError 13009
  */
 export function authorize(exchange: Exchange, call: Call, credentials: Credentials): Grant {
-  const grant = claimedGrant(exchange, call, credentials);
-  if (grant === null || !isUsable(grant.key, call.peer)) throw unauthorized();
-  if (grant.ip !== null && grant.ip !== call.peer) throw unauthorized();
-  if (grant.connectionId !== null && grant.connectionId !== call.connection?.id) throw unauthorized();
+  return checkGrant(claimedGrant(exchange, call, credentials), call);
+}
+
+/** The grant, where it is valid for this caller. @throws RpcError 13009 */
+export function checkGrant(grant: Grant | null, { peer, connection }: Call): Grant {
+  if (grant === null || !isUsable(grant.key, peer)) throw unauthorized();
+  if (grant.ip !== null && grant.ip !== peer) throw unauthorized();
+  if (grant.connectionId !== null && grant.connectionId !== connection?.id) throw unauthorized();
   return grant;
 }
 
@@ -79,7 +82,7 @@ function claimedGrant(exchange: Exchange, call: Call, credentials: Credentials):
   const nowMs = exchange.now();
   if (credentials.kind === 'key') return keyGrant(exchange, credentials.key);
   if (credentials.kind === 'bad') return null;
-  const token = credentials.kind === 'token' ? credentials.accessToken : optionalString(call.params, 'access_token');
+  const token = credentials.kind === 'token' ? credentials.accessToken : call.params.optionalString('access_token');
   if (token !== null) return exchange.grants.byAccess(token, nowMs);
   const own = call.connection?.grant ?? null;
   return own !== null && exchange.grants.isLive(own, nowMs) ? own : null;
@@ -92,5 +95,5 @@ export function allowedLevels({ levels, key }: Grant): Levels {
 
 /** @throws RpcError 13021 unless the token, and still its key, allow `level` of `group` */
 export function requireScope(grant: Grant, group: ScopeGroup, level: Level): void {
-  if ((allowedLevels(grant)[group] ?? 0) < level) throw new RpcError(13_021, 'forbidden');
+  if ((allowedLevels(grant)[group] ?? 0) < level) throw errorOf(13_021);
 }

@@ -62,7 +62,7 @@ export function makeKey(parts: NewKey): ApiKey {
     name: '',
     features: [],
     isDefault: false,
-    allowed: parseIpList(ipWhitelist) ?? (parseIpList([]) as BlockList),
+    allowed: parseIpList(ipWhitelist) ?? new BlockList(),
     ...parts,
     ipWhitelist,
   };
@@ -87,30 +87,23 @@ export function describeKey(key: ApiKey): ApiKeyAnswer {
 
 /** The accounts and their keys, by number and by client id. */
 export class Accounts {
+  readonly main: Account;
   readonly all: readonly Account[];
+  readonly #byId: ReadonlyMap<number, Account>;
   readonly #byClientId = new Map<string, ApiKey>();
-  readonly #byId = new Map<number, Account>();
   /** Never used before. */
   nextKeyId = 1;
 
   /** @param subaccounts how many there are beside the main account */
   constructor(subaccounts: number) {
-    const main: Account = { id: 1000, type: 'main', username: 'sandbox', keys: new Map(), cancelOnDisconnect: false };
-    const others = Array.from({ length: subaccounts }, (_, i): Account => {
-      return {
-        id: 1001 + i,
-        type: 'subaccount',
-        username: `sandbox_${i + 1}`,
-        keys: new Map(),
-        cancelOnDisconnect: false,
-      };
-    });
-    this.main = main;
-    this.all = [main, ...others];
-    for (const account of this.all) this.#byId.set(account.id, account);
+    const account = (id: number, type: Account['type'], username: string): Account => {
+      return { id, type, username, keys: new Map(), cancelOnDisconnect: false };
+    };
+    const others = Array.from({ length: subaccounts }, (_, i) => account(1001 + i, 'subaccount', `sandbox_${i + 1}`));
+    this.main = account(1000, 'main', 'sandbox');
+    this.all = [this.main, ...others];
+    this.#byId = new Map(this.all.map((one) => [one.id, one]));
   }
-
-  readonly main: Account;
 
   account(id: number): Account | undefined {
     return this.#byId.get(id);
@@ -185,14 +178,8 @@ export function addKeyOfWebPage(accounts: Accounts, request: AddKeyRequest, time
   if (request.publicKey !== undefined && publicKey === null) {
     throw usage('publicKey is not an SPKI PEM of Ed25519 or of RSA with 2048 bits or more');
   }
-  const key = makeKey({
-    id: accounts.takeKeyId(),
-    accountId,
-    publicKey,
-    maxScope,
-    timestampMs,
-    name: request.name ?? '',
-  });
+  const { name = '' } = request;
+  const key = makeKey({ id: accounts.takeKeyId(), accountId, publicKey, maxScope, timestampMs, name });
   accounts.add(key);
   return key;
 }

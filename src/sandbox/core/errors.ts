@@ -67,7 +67,7 @@ export function errorOf(code: number, data?: unknown): RpcError {
 
 /** -32602 with the name of the parameter and what is wrong with it. */
 export function invalidParam(param: string, reason: string): RpcError {
-  return new RpcError(-32602, 'Invalid params', { reason, param });
+  return errorOf(-32602, { reason, param });
 }
 
 const valueRequired = 'value required';

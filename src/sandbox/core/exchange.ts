@@ -1,10 +1,11 @@
 import type { Hub } from '../channels/hub.js';
 import type { Faults, Struck } from '../faults/faults.js';
+import type { Settings } from '../server/options.js';
 import type { Accounts, AddKeyRequest, ApiKeyAnswer } from './accounts.js';
 import type { Ledger } from './ledger.js';
 import type { AccessLog, Calls, Remark } from './logs.js';
 import type { Market } from './market.js';
-import { reportOrders } from './matching.js';
+import { cancelOrders } from './matching.js';
 import type { Orders } from './orders.js';
 import type { Params } from './params.js';
 import type { Credits } from './rate-limits.js';
@@ -17,13 +18,7 @@ import type { Grant, Grants } from './tokens.js';
 export interface Exchange {
   /** The exchange's clock, faults included: whole milliseconds since the epoch. */
   now(): number;
-  readonly testnet: boolean;
-  readonly expiresInS: number;
-  readonly keyLimit: number;
-  readonly sessionsPerKey: number | null;
-  readonly faultApi: boolean;
-  /** Whether a request without an id is refused. */
-  readonly strictIds: boolean;
+  readonly settings: Settings;
   readonly accounts: Accounts;
   readonly grants: Grants;
   readonly replays: Replays;
@@ -85,7 +80,6 @@ export interface PrivateMethod extends MethodBase {
   readonly kind: 'private';
   /** What the token must allow; null where being logged in is enough. */
   readonly needs: readonly [ScopeGroup, Level] | null;
-  readonly secondFactor?: true;
   handle(exchange: Exchange, call: PrivateCall): unknown;
 }
 
@@ -107,6 +101,17 @@ export function privateMethod(
   handle: PrivateMethod['handle'],
 ): PrivateMethod {
   return { kind: 'private', needs: [group, level === 'read' ? 1 : 2], handle };
+}
+
+/** A method of WebSocket connections; a private one needs no more than a login, which is null for a public one. */
+export function websocketMethod(
+  kind: 'public' | 'private',
+  handle: (exchange: Exchange, call: Call, grant: Grant | null) => unknown,
+): Method {
+  if (kind === 'public') {
+    return { kind, websocketOnly: true, handle: (exchange, call) => handle(exchange, call, null) };
+  }
+  return { kind, websocketOnly: true, needs: null, handle: (exchange, call) => handle(exchange, call, call.grant) };
 }
 
 /** What the methods may do with the WebSocket connection that a request came on. */
@@ -134,8 +139,10 @@ export function disconnect(exchange: Exchange, connection: Connection): void {
   const account = connection.grant === null ? null : exchange.accounts.actor(connection.grant.accountId);
   const cancels = connection.cancelOnDisconnect ?? account?.cancelOnDisconnect ?? false;
   if (cancels && !connection.loggedOut) {
-    for (const [accountId, orders] of exchange.orders.cancelOf(connection.id, exchange.now())) {
-      reportOrders(exchange, accountId, orders);
+    const placed = exchange.orders.open().filter((entry) => entry.connectionId === connection.id);
+    for (const accountId of new Set(placed.map((entry) => entry.accountId))) {
+      const orders = placed.filter((entry) => entry.accountId === accountId).map(({ order }) => order);
+      cancelOrders(exchange, { accountId, orders, reason: 'cancel_on_disconnect' });
     }
   }
   exchange.hub.unsubscribeAll(connection);

@@ -3,7 +3,8 @@
  * passes here does not rely on leniency there.
  */
 
-import { errorOf, invalidParam, RpcError } from './errors.js';
+import { errorOf, invalidParam, type RpcError } from './errors.js';
+import type { Order } from './orders.js';
 
 /** How long a signature may be old (documented), and how far it may lie in the future (a guess). */
 export const signatureMaxAgeMs = 60_000;
@@ -37,29 +38,19 @@ export const unnamedGroupsAreDropped = true;
 export const wrongCodesUntilLock = 5;
 export const secondFactorLockS = 60;
 
-/** `private/reset_api_key` cannot renew an asymmetric key, which has no secret: it is refused. */
-export function resetOfAsymmetricKey(): RpcError {
-  return new RpcError(-32602, 'Invalid params', { reason: 'key has no secret to reset', param: 'id' });
-}
+/** Which parameter -32602 names for a request about API keys that is refused, and the reason. */
+const keyRefusals = {
+  'no such key': { param: 'id', reason: 'key not found' },
+  'nothing to reset': { param: 'id', reason: 'key has no secret to reset' },
+  'one too many': { param: 'max_scope', reason: 'maximum number of api keys reached' },
+  // Deribit may refuse it: the sandbox does only under a fault
+  'registered already': { param: 'public_key', reason: 'already registered' },
+} as const;
 
-/** A public key that the account has already: Deribit may refuse it, the sandbox does only under a fault. */
-export function duplicateKey(): RpcError {
-  return invalidParam('public_key', 'already registered');
-}
-
-/** A ninth key. */
-export function tooManyKeys(): RpcError {
-  return new RpcError(-32602, 'Invalid params', { reason: 'maximum number of api keys reached', param: 'max_scope' });
-}
-
-/** A key id that the account does not have. */
-export function noSuchKey(): RpcError {
-  return new RpcError(-32602, 'Invalid params', { reason: 'key not found', param: 'id' });
-}
-
-/** A method of WebSocket connections, asked for over HTTP (documented). */
-export function onlyOverWebsocket(): RpcError {
-  return errorOf(10_030);
+/** The refusal of a request about API keys. */
+export function keyRefused(why: keyof typeof keyRefusals): RpcError {
+  const { param, reason } = keyRefusals[why];
+  return invalidParam(param, reason);
 }
 
 /** Which code an order is refused with. Neither the codes nor when each is used has been checked against the exchange. */
@@ -99,15 +90,12 @@ export const takerCommission = { future: 0.0005, spot: 0.0005, option: 0.0003 } 
 export const optionFeeCap = 1 / 8;
 
 /** The answer of a cancellation that is asked for in detail: a group for each instrument and type. */
-export function cancelledInDetail<T extends { readonly instrument_name: string; readonly order_type: string }>(
-  orders: readonly T[],
-  currencyOf: (order: T) => string,
-): readonly unknown[] {
-  const groups = new Map<string, Readonly<Record<string, unknown>> & { readonly result: T[] }>();
+export function cancelledInDetail(orders: readonly Order[], currencyOf: (order: Order) => string): readonly unknown[] {
+  const groups = new Map<string, Readonly<Record<string, unknown>> & { readonly result: Order[] }>();
   for (const order of orders) {
     const { instrument_name, order_type: type } = order;
     const key = `${instrument_name} ${type}`;
-    const group = groups.get(key) ?? { currency: currencyOf(order), type, instrument_name, result: [] as T[] };
+    const group = groups.get(key) ?? { currency: currencyOf(order), type, instrument_name, result: [] as Order[] };
     group.result.push(order);
     groups.set(key, group);
   }

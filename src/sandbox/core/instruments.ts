@@ -1,5 +1,6 @@
 import { invalidParam } from './errors.js';
 import { leverage, takerCommission } from './guesses.js';
+import type { Params } from './params.js';
 
 interface CurrencyFacts {
   readonly name: string;
@@ -10,13 +11,13 @@ interface CurrencyFacts {
   readonly coinType: 'BITCOIN' | 'ETHER';
 }
 
-const facts: Readonly<Record<string, CurrencyFacts>> = {
-  BTC: { name: 'Bitcoin', index: 50_000, balance: 10, feePrecision: 4, coinType: 'BITCOIN' },
-  ETH: { name: 'Ethereum', index: 2_500, balance: 100, feePrecision: 6, coinType: 'ETHER' },
-  USDC: { name: 'USD Coin', index: 1, balance: 100_000, feePrecision: 6, coinType: 'ETHER' },
-};
+const facts: ReadonlyMap<string, CurrencyFacts> = new Map([
+  ['BTC', { name: 'Bitcoin', index: 50_000, balance: 10, feePrecision: 4, coinType: 'BITCOIN' }],
+  ['ETH', { name: 'Ethereum', index: 2_500, balance: 100, feePrecision: 6, coinType: 'ETHER' }],
+  ['USDC', { name: 'USD Coin', index: 1, balance: 100_000, feePrecision: 6, coinType: 'ETHER' }],
+]);
 
-export const currencies = Object.keys(facts);
+export const currencies = [...facts.keys()];
 
 /** Currencies that Deribit has and clients ask for, in which the sandbox has no instrument. */
 const withoutInstruments: readonly string[] = ['USDT', 'EURR', 'SOL'];
@@ -28,7 +29,7 @@ export function isListed(currency: string): boolean {
 
 /** Facts of a currency; -32602 for one that the sandbox does not have. */
 export function currencyFacts(currency: string): CurrencyFacts {
-  const found = Object.hasOwn(facts, currency) ? facts[currency] : undefined;
+  const found = facts.get(currency);
   if (found === undefined) throw unknownCurrency();
   return found;
 }
@@ -39,37 +40,17 @@ function unknownCurrency() {
 
 /** `public/get_currencies`. */
 export function describeCurrencies(): readonly unknown[] {
-  return currencies.map((currency) => {
-    const { name, feePrecision, coinType } = currencyFacts(currency);
-    return {
-      currency,
-      currency_long: name,
-      coin_type: coinType,
-      in_cross_collateral_pool: false,
-      fee_precision: feePrecision,
-      min_confirmations: 1,
-      min_withdrawal_fee: 0.0001,
-      withdrawal_fee: 0.0001,
-      withdrawal_priorities: [],
-    };
-  });
-}
-
-type Kind = 'future' | 'option' | 'spot';
-
-interface InstrumentTerms {
-  readonly instrument_name: string;
-  readonly instrument_id: number;
-  readonly kind: Kind;
-  readonly base_currency: string;
-  readonly quote_currency: string;
-  readonly settlement_currency?: string;
-  readonly instrument_type: 'reversed' | 'linear';
-  readonly tick_size: number;
-  readonly min_trade_amount: number;
-  readonly contract_size: number;
-  readonly option_type?: 'call' | 'put';
-  readonly strike?: number;
+  return [...facts].map(([currency, { name, feePrecision, coinType }]) => ({
+    currency,
+    currency_long: name,
+    coin_type: coinType,
+    in_cross_collateral_pool: false,
+    fee_precision: feePrecision,
+    min_confirmations: 1,
+    min_withdrawal_fee: 0.0001,
+    withdrawal_fee: 0.0001,
+    withdrawal_priorities: [],
+  }));
 }
 
 /** The one expiry of dated instruments, in instrument names and in ms since the epoch. */
@@ -80,116 +61,43 @@ const neverMs = 32_503_708_800_000;
 /** What an option costs, in its base currency: always, so that prices stay deterministic. */
 const optionPrice = 0.05;
 
-/** Of spot pairs and linear perpetuals: the description of the API has an integer, whatever the kind. */
-const integerContractSize = 1;
+type Kind = 'future' | 'option' | 'spot';
 
-const terms: readonly InstrumentTerms[] = [
-  future({ name: 'BTC-PERPETUAL', id: 1, tickSize: 0.5, contractSize: 10 }),
-  future({ name: 'ETH-PERPETUAL', id: 2, tickSize: 0.05, contractSize: 1 }),
-  {
-    instrument_name: 'BTC_USDC',
-    instrument_id: 3,
-    kind: 'spot',
-    base_currency: 'BTC',
-    quote_currency: 'USDC',
-    instrument_type: 'linear',
-    tick_size: 1,
-    min_trade_amount: 0.0001,
-    contract_size: integerContractSize,
-  },
-  future({ name: `BTC-${expiry}`, id: 4, tickSize: 0.5, contractSize: 10 }),
-  option({ currency: 'BTC', id: 5, strike: 50_000, type: 'call', smallest: 0.1 }),
-  option({ currency: 'BTC', id: 6, strike: 50_000, type: 'put', smallest: 0.1 }),
-  option({ currency: 'ETH', id: 7, strike: 2_500, type: 'call', smallest: 1 }),
-  option({ currency: 'ETH', id: 8, strike: 2_500, type: 'put', smallest: 1 }),
-  linearPerpetual({ currency: 'BTC', id: 9, tickSize: 0.5, smallest: 0.001 }),
-  linearPerpetual({ currency: 'ETH', id: 10, tickSize: 0.05, smallest: 0.01 }),
-];
-
-interface FutureTerms {
-  readonly name: string;
+/** What an instrument's kind and name do not say. */
+interface Terms {
   readonly id: number;
-  readonly tickSize: number;
-  readonly contractSize: number;
+  readonly tick: number;
+  /** The smallest amount; of a reversed future, also the size of a contract. */
+  readonly smallest: number;
 }
 
-function future({ name, id, tickSize, contractSize }: FutureTerms): InstrumentTerms {
-  const [currency = ''] = name.split('-');
+/** An instrument with the fields that the exchange answers. */
+export type Instrument = ReturnType<typeof instrument>;
+
+function instrument(kind: Kind, name: string, { id, tick, smallest }: Terms) {
+  const [base = '', , strike, letter] = name.split(/[-_]/);
+  const isLinear = name.startsWith(`${base}_USDC`);
+  const type = isLinear ? 'linear' : 'reversed';
+  const quote = isLinear ? 'USDC' : kind === 'option' ? base : 'USD';
+  const isDated = name.includes(expiry);
   return {
     instrument_name: name,
     instrument_id: id,
-    kind: 'future',
-    base_currency: currency,
-    quote_currency: 'USD',
-    settlement_currency: currency,
-    instrument_type: 'reversed',
-    tick_size: tickSize,
-    min_trade_amount: contractSize,
-    contract_size: contractSize,
-  };
-}
-
-interface LinearTerms {
-  readonly currency: string;
-  readonly id: number;
-  readonly tickSize: number;
-  readonly smallest: number;
-}
-
-/** Traded in its base currency, settled in USDC. */
-function linearPerpetual({ currency, id, tickSize, smallest }: LinearTerms): InstrumentTerms {
-  return {
-    instrument_name: `${currency}_USDC-PERPETUAL`,
-    instrument_id: id,
-    kind: 'future',
-    base_currency: currency,
-    quote_currency: 'USDC',
-    settlement_currency: 'USDC',
-    instrument_type: 'linear',
-    tick_size: tickSize,
+    kind,
+    base_currency: base,
+    quote_currency: quote,
+    ...(kind === 'spot' ? {} : { settlement_currency: isLinear ? quote : base }),
+    instrument_type: type,
+    tick_size: tick,
     min_trade_amount: smallest,
-    contract_size: integerContractSize,
-  };
-}
-
-interface OptionTerms {
-  readonly currency: string;
-  readonly id: number;
-  readonly strike: number;
-  readonly type: 'call' | 'put';
-  readonly smallest: number;
-}
-
-function option({ currency, id, strike, type, smallest }: OptionTerms): InstrumentTerms {
-  return {
-    instrument_name: `${currency}-${expiry}-${strike}-${type === 'call' ? 'C' : 'P'}`,
-    instrument_id: id,
-    kind: 'option',
-    base_currency: currency,
-    quote_currency: currency,
-    settlement_currency: currency,
-    instrument_type: 'reversed',
-    tick_size: 0.0005,
-    min_trade_amount: smallest,
-    contract_size: 1,
-    option_type: type,
-    strike,
-  };
-}
-
-/** An instrument with the fields that are the same for all. */
-export type Instrument = ReturnType<typeof complete>;
-
-function complete(instrument: InstrumentTerms) {
-  const { kind, instrument_name: name, base_currency: base, quote_currency: quote } = instrument;
-  const isDated = name.includes(expiry);
-  return {
-    ...instrument,
-    price_index: `${base}_${quote === 'USDC' ? 'usdc' : 'usd'}`.toLowerCase(),
+    // an integer in the description of the API, whatever the kind
+    contract_size: kind === 'future' && !isLinear ? smallest : 1,
+    ...(kind === 'option' ? { option_type: letter === 'C' ? 'call' : 'put', strike: Number(strike) } : {}),
+    price_index: `${base}_${isLinear ? 'usdc' : 'usd'}`.toLowerCase(),
     counter_currency: kind === 'option' ? 'USD' : quote,
     settlement_period: isDated ? 'month' : 'perpetual',
     expiration_timestamp: isDated ? expiryMs : neverMs,
-    ...(kind === 'future' ? { max_leverage: leverage, future_type: instrument.instrument_type } : {}),
+    ...(kind === 'future' ? { max_leverage: leverage, future_type: type } : {}),
     creation_timestamp: 1_534_167_754_000,
     is_active: true,
     state: 'open',
@@ -202,12 +110,23 @@ function complete(instrument: InstrumentTerms) {
 }
 
 const instruments: ReadonlyMap<string, Instrument> = new Map(
-  terms.map((instrument) => [instrument.instrument_name, complete(instrument)]),
+  [
+    instrument('future', 'BTC-PERPETUAL', { id: 1, tick: 0.5, smallest: 10 }),
+    instrument('future', 'ETH-PERPETUAL', { id: 2, tick: 0.05, smallest: 1 }),
+    instrument('spot', 'BTC_USDC', { id: 3, tick: 1, smallest: 0.0001 }),
+    instrument('future', `BTC-${expiry}`, { id: 4, tick: 0.5, smallest: 10 }),
+    instrument('option', `BTC-${expiry}-50000-C`, { id: 5, tick: 0.0005, smallest: 0.1 }),
+    instrument('option', `BTC-${expiry}-50000-P`, { id: 6, tick: 0.0005, smallest: 0.1 }),
+    instrument('option', `ETH-${expiry}-2500-C`, { id: 7, tick: 0.0005, smallest: 1 }),
+    instrument('option', `ETH-${expiry}-2500-P`, { id: 8, tick: 0.0005, smallest: 1 }),
+    instrument('future', 'BTC_USDC-PERPETUAL', { id: 9, tick: 0.5, smallest: 0.001 }),
+    instrument('future', 'ETH_USDC-PERPETUAL', { id: 10, tick: 0.05, smallest: 0.01 }),
+  ].map((one) => [one.instrument_name, one]),
 );
 
 /** Which instruments a request or a channel is about. `any`, or null, stands for all. */
 interface Selection {
-  readonly instrument?: string | null;
+  readonly instrument_name?: string | null;
   readonly currency?: string | null;
   readonly kind?: string | null;
 }
@@ -216,7 +135,11 @@ interface Selection {
 const kinds: readonly string[] = ['future', 'option', 'spot', 'future_combo', 'option_combo'];
 
 /** Those of the selection; a spot pair belongs to both of its currencies, others to that in which they settle. @throws RpcError -32602 */
-export function listInstruments({ instrument = null, currency = null, kind = null }: Selection): readonly Instrument[] {
+export function listInstruments({
+  instrument_name = null,
+  currency = null,
+  kind = null,
+}: Selection): readonly Instrument[] {
   if (currency !== null && currency !== 'any' && !isListed(currency)) throw unknownCurrency();
   if (kind !== null && kind !== 'any' && kind !== 'combo' && !kinds.includes(kind)) {
     throw invalidParam('kind', 'unknown kind');
@@ -225,7 +148,7 @@ export function listInstruments({ instrument = null, currency = null, kind = nul
     wanted === null || wanted === 'any' || values.includes(wanted);
   return [...instruments.values()].filter(
     (one) =>
-      matches(instrument, one.instrument_name) &&
+      matches(instrument_name, one.instrument_name) &&
       matches(currency, ...(one.kind === 'spot' ? [one.base_currency, one.quote_currency] : [bookedIn(one)])) &&
       matches(kind, one.kind),
   );
@@ -236,6 +159,20 @@ export function instrumentNamed(name: string): Instrument {
   const found = instruments.get(name);
   if (found === undefined) throw invalidParam('instrument_name', 'wrong format');
   return found;
+}
+
+/** The instrument that a request names. @throws RpcError -32602 */
+export function instrumentOf(params: Params): Instrument {
+  return instrumentNamed(params.requiredString('instrument_name'));
+}
+
+/** The instruments of a request's `instrument_name`, `currency` and `kind`, as far as it names them. @throws RpcError -32602 */
+export function instrumentsOf(params: Params): readonly Instrument[] {
+  return listInstruments({
+    instrument_name: params.optionalString('instrument_name'),
+    currency: params.optionalString('currency'),
+    kind: params.optionalString('kind'),
+  });
 }
 
 /** The price of the instrument's base currency. */
@@ -259,10 +196,7 @@ export function worthOf(instrument: Instrument, amount: number, price: number): 
 }
 
 /** The currency that profits and fees are booked in. */
-export function bookedIn({
-  settlement_currency: settled,
-  quote_currency: quote,
-}: Pick<Instrument, 'settlement_currency' | 'quote_currency'>): string {
+export function bookedIn({ settlement_currency: settled, quote_currency: quote }: Instrument): string {
   return settled ?? quote;
 }
 

@@ -11,24 +11,21 @@ import {
   rounded,
   worthOf,
 } from './instruments.js';
+import { addBounded } from './logs.js';
 import type { PublicTrade } from './market.js';
 import type { Order, Orders } from './orders.js';
 import { feeOf, floatingOf, marginOf, moved, nothing, type Position, profitOf } from './position.js';
 
 /** A trade as those who made it see it. */
-export interface UserTrade extends PublicTrade {
-  readonly order_id: string;
-  readonly order_type: Order['order_type'];
-  readonly label: string;
+export interface UserTrade
+  extends PublicTrade,
+    Pick<Order, 'order_id' | 'order_type' | 'label' | 'post_only' | 'reduce_only' | 'api'> {
   readonly state: Order['order_state'];
   readonly liquidity: 'M' | 'T';
   readonly fee: number;
   readonly fee_currency: string;
   readonly profit_loss: number;
-  readonly post_only: boolean;
-  readonly reduce_only: boolean;
   readonly matching_id: null;
-  readonly api: true;
 }
 
 /** A line of `private/get_transaction_log`. */
@@ -107,7 +104,8 @@ export class Ledger {
     const { balances, positions, trades, log } = this.#of(accountId);
     const { amount, price } = trade;
     const { instrument_name: name, base_currency: base, kind } = instrument;
-    const signed = order.direction === 'buy' ? amount : -amount;
+    const { direction, order_id, order_type, order_state: state, label, post_only, reduce_only, api } = order;
+    const signed = direction === 'buy' ? amount : -amount;
     const currency = bookedIn(instrument);
     const fee = liquidity === 'M' ? 0 : feeOf(instrument, amount, price);
     const before = positions.get(name) ?? nothing;
@@ -119,23 +117,23 @@ export class Ledger {
     else positions.set(name, moved(instrument, before, { signed, price, profit }));
     const entry: UserTrade = {
       ...trade,
-      direction: order.direction,
-      order_id: order.order_id,
-      order_type: order.order_type,
-      label: order.label,
-      state: order.order_state,
+      direction,
+      order_id,
+      order_type,
+      label,
+      state,
       liquidity,
       fee,
       fee_currency: currency,
       profit_loss: rounded(profit),
-      post_only: order.post_only,
-      reduce_only: order.reduce_only,
+      post_only,
+      reduce_only,
       matching_id: null,
-      api: true,
+      api,
     };
-    keep(trades, entry);
+    addBounded(trades, entry, mostEntries);
     this.#entries += 1;
-    keep(log, {
+    const line = {
       id: this.#entries,
       user_seq: log.length + 1,
       user_id: accountId,
@@ -150,15 +148,16 @@ export class Ledger {
       amount,
       price,
       instrument_name: name,
-      order_id: order.order_id,
+      order_id,
       trade_id: trade.trade_id,
       position: kind === 'spot' ? null : this.sizeOf(accountId, instrument),
-      side: `${Math.sign(before.size) === -Math.sign(signed) ? 'close' : 'open'} ${order.direction}`,
+      side: `${Math.sign(before.size) === -Math.sign(signed) ? 'close' : 'open'} ${direction}`,
       mark_price: priceOf(instrument),
       index_price: indexOf(instrument),
       interest_pl: null,
       user_role: liquidity === 'M' ? 'maker' : 'taker',
-    });
+    };
+    addBounded(log, line, mostEntries);
     return entry;
   }
 
@@ -193,10 +192,11 @@ export class Ledger {
     };
   }
 
-  /** Instruments of which the account has a position. */
-  held(accountId: number): readonly Instrument[] {
-    const { positions } = this.#of(accountId);
-    return [...positions].filter(([, { size }]) => size !== 0).map(([name]) => instrumentNamed(name));
+  /** The account's positions in these instruments, as `private/get_position` answers them. */
+  describePositions(accountId: number, among: readonly Instrument[]): readonly unknown[] {
+    const positions = [...this.#of(accountId).positions].filter(([, { size }]) => size !== 0);
+    const held = positions.map(([name]) => instrumentNamed(name)).filter((instrument) => among.includes(instrument));
+    return held.map((instrument) => this.describePosition(accountId, instrument));
   }
 
   /** What `private/get_account_summary` says of one currency, and `user.portfolio.…` sends. */
@@ -293,9 +293,4 @@ interface Wanted extends Pick<Order, 'direction' | 'amount' | 'price'> {
 interface Need {
   readonly currency: string;
   readonly amount: number;
-}
-
-function keep<T>(list: T[], entry: T): void {
-  list.push(entry);
-  if (list.length > mostEntries) list.shift();
 }

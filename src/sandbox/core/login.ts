@@ -1,17 +1,17 @@
 import type { Struck } from '../faults/faults.js';
-import { isUsable, keyBySecret, knownKey } from './access.js';
+import { checkGrant, isUsable, keyBySecret, knownKey } from './access.js';
 import type { ApiKey } from './accounts.js';
-import { errorOf, invalidCredentials, invalidParam, type RpcError, unauthorized } from './errors.js';
+import { errorOf, invalidCredentials, invalidParam } from './errors.js';
 import type { Call, Exchange } from './exchange.js';
-import { optionalString, optionalWords, type Params, requiredInteger, requiredString } from './params.js';
+import { signatureMaxAgeMs, signatureMaxAheadMs } from './guesses.js';
 import { formatScope, narrow, parseScopeRequest, type ScopeRequest } from './scope.js';
 import { isTimely, type SignatureEncoding, verifyClientSignature } from './signature.js';
 import { type Grant, newSession } from './tokens.js';
 
 /** `public/auth` in its three grant types. @throws RpcError 13004, 13009 and -32602 */
 export function logIn(exchange: Exchange, call: Call): Readonly<Record<string, unknown>> {
-  const grantType = requiredString(call.params, 'grant_type');
-  const state = optionalString(call.params, 'state');
+  const grantType = call.params.requiredString('grant_type');
+  const state = call.params.optionalString('state');
   const grant = logged(exchange, call, () => grantFor(exchange, call, grantType));
   if (call.connection !== null) call.connection.grant = grant;
   return { ...describeGrant(grant), ...(state === null ? {} : { state }) };
@@ -51,8 +51,8 @@ export function describeGrant(grant: Grant): Readonly<Record<string, unknown>> {
 function grantFor(exchange: Exchange, call: Call, grantType: string): Grant {
   switch (grantType) {
     case 'client_credentials': {
-      const clientId = requiredString(call.params, 'client_id');
-      const key = keyBySecret(exchange, { clientId, secret: requiredString(call.params, 'client_secret') }, call.peer);
+      const clientId = call.params.requiredString('client_id');
+      const key = keyBySecret(exchange, { clientId, secret: call.params.requiredString('client_secret') }, call.peer);
       return open(exchange, call, key);
     }
     case 'client_signature':
@@ -66,11 +66,12 @@ function grantFor(exchange: Exchange, call: Call, grantType: string): Grant {
 
 function keyBySignature(exchange: Exchange, call: Call): ApiKey {
   const { params, struck } = call;
-  const clientId = requiredString(params, 'client_id');
-  const timestampMs = readTimestamp(params);
-  const signature = requiredString(params, 'signature');
-  const nonce = optionalString(params, 'nonce') ?? '';
-  const message = `${timestampText(params, timestampMs)}\n${nonce}\n${optionalString(params, 'data') ?? ''}`;
+  const clientId = params.requiredString('client_id');
+  const timestampMs = params.requiredInteger('timestamp');
+  const signature = params.requiredString('signature');
+  const nonce = params.optionalString('nonce') ?? '';
+  // Some public clients send the digits as a string: they were signed as they were sent.
+  const message = `${params.values.timestamp}\n${nonce}\n${params.optionalString('data') ?? ''}`;
   const nowMs = exchange.now();
   const key = knownKey(exchange, clientId);
   if (
@@ -83,38 +84,24 @@ function keyBySignature(exchange: Exchange, call: Call): ApiKey {
     throw invalidCredentials();
   }
   const encoding = (struck.get('signature-encoding') ?? 'base64url') as SignatureEncoding;
-  if (!verifyClientSignature(key, message, { signature, encoding })) throw wrongSignature(struck);
+  if (!verifyClientSignature(key, message, { signature, encoding })) {
+    throw errorOf(Number(struck.get('signature-error') ?? 13_004));
+  }
   if (struck.has('nonce-once') && exchange.replays.hasNonce(clientId, nonce)) throw invalidCredentials();
   const isFresh = exchange.replays.add({ clientId, timestampMs, nonce }, nowMs);
   if (!isFresh && !struck.has('replay-accepted')) throw invalidCredentials();
   return key;
 }
 
-function toleranceOf(struck: Struck): { readonly maxAgeMs?: number; readonly maxAheadMs?: number } {
-  const ahead = struck.get('future-tolerance') ?? null;
+function toleranceOf(struck: Struck): { readonly maxAgeMs: number; readonly maxAheadMs: number } {
   return {
-    ...(struck.has('stale-accepted') ? { maxAgeMs: Number.POSITIVE_INFINITY } : {}),
-    ...(ahead === null ? {} : { maxAheadMs: Number(ahead) }),
+    maxAgeMs: struck.has('stale-accepted') ? Number.POSITIVE_INFINITY : signatureMaxAgeMs,
+    maxAheadMs: Number(struck.get('future-tolerance') ?? signatureMaxAheadMs),
   };
 }
 
-function wrongSignature(struck: Struck): RpcError {
-  const code = struck.get('signature-error') ?? null;
-  return code === null ? invalidCredentials() : errorOf(Number(code));
-}
-
-/** An integer, or its digits as a string, which some public clients send. */
-function readTimestamp(params: Params): number {
-  return requiredInteger(params, 'timestamp');
-}
-
-/** The digits that were signed: those of a string as sent, else the integer's own. */
-function timestampText(params: Params, timestampMs: number): string {
-  return typeof params.values.timestamp === 'string' ? params.values.timestamp : String(timestampMs);
-}
-
 function open(exchange: Exchange, call: Call, key: ApiKey): Grant {
-  const request = parseScopeRequest(optionalWords(call.params, 'scope') ?? '');
+  const request = parseScopeRequest(call.params.optionalWords('scope') ?? '');
   return mintGrant(exchange, call, { key, accountId: key.accountId, request, max: key.maxScope });
 }
 
@@ -143,7 +130,7 @@ export function mintGrant(
   if (namesMain && exchange.accounts.actor(accountId).type === 'main') words.push('mainaccount');
   if (expiresS !== null) words.push(`expires:${expiresS}`);
   if (ip !== null) words.push(`ip:${ip}`);
-  const lifeS = expiresS ?? exchange.expiresInS;
+  const lifeS = expiresS ?? exchange.settings.expiresInS;
   const session = name === null ? null : (known ?? newSession(name));
   const scope = formatScope(levels, words);
   const grant = exchange.grants.mint(
@@ -160,37 +147,20 @@ function isLoggedInOn(call: Call, key: ApiKey): boolean {
 
 /** A login beyond the limit ends the oldest session; its connection stays open and is not notified. */
 function endOldestSessions(exchange: Exchange, key: ApiKey): void {
-  const limit = exchange.sessionsPerKey;
+  const limit = exchange.settings.sessionsPerKey;
   if (limit !== null) exchange.grants.keepNewest(key, limit - 1, exchange.now());
 }
 
 /** The pair behind a refresh token, where it is valid for this caller. @throws RpcError 13009 */
 export function grantByRefreshToken(exchange: Exchange, call: Call): Grant {
-  const grant = exchange.grants.byRefresh(requiredString(call.params, 'refresh_token'), exchange.now());
-  if (grant === null || !isUsable(grant.key, call.peer)) throw unauthorized();
-  if (grant.connectionId !== null && grant.connectionId !== call.connection?.id) throw unauthorized();
-  if (grant.ip !== null && grant.ip !== call.peer) throw unauthorized();
-  return grant;
+  return checkGrant(exchange.grants.byRefresh(call.params.requiredString('refresh_token'), exchange.now()), call);
 }
 
 /** The old pair is spent; a named session goes on under its id. */
 function refresh(exchange: Exchange, call: Call): Grant {
   const old = grantByRefreshToken(exchange, call);
   exchange.grants.revoke(old);
-  const grant = exchange.grants.mint(
-    {
-      lifeS: old.lifeS,
-      key: old.key,
-      accountId: old.accountId,
-      levels: old.levels,
-      scope: old.scope,
-      session: old.session,
-      connectionId: old.connectionId,
-      ip: old.ip,
-      sinceMs: old.sinceMs,
-    },
-    exchange.now(),
-  );
+  const grant = exchange.grants.mint(old, exchange.now());
   if (grant.connectionId === null) exchange.saveSoon();
   return grant;
 }

@@ -57,6 +57,12 @@ export interface AccessLogEntry {
   readonly data: { readonly client_id: string };
 }
 
+/** Adds an entry at the end; beyond `most` of them the oldest is forgotten. */
+export function addBounded<T>(entries: T[], entry: T, most: number): void {
+  entries.push(entry);
+  if (entries.length > most) entries.shift();
+}
+
 const mostEntries = 1000;
 
 /** The logins of every account, successful or not; the oldest are forgotten. */
@@ -80,8 +86,7 @@ export class AccessLog {
       city: 'unknown',
       data: { client_id: entry.clientId },
     } as const;
-    entries.push(added);
-    if (entries.length > mostEntries) entries.shift();
+    addBounded(entries, added, mostEntries);
     this.#byAccount.set(accountId, entries);
     return added;
   }

@@ -1,5 +1,6 @@
 import { priceBand } from './guesses.js';
 import { type Instrument, indexOf, priceOf, rounded } from './instruments.js';
+import { addBounded } from './logs.js';
 import type { Order, OrderEntry, Orders } from './orders.js';
 
 /** A price, and the amount that is offered or wanted at it. */
@@ -40,6 +41,15 @@ interface Tape {
   untilS: number;
 }
 
+/** The fields of a ticker that a summary has, too. */
+const summaryFields = [
+  'mark_price',
+  'open_interest',
+  'estimated_delivery_price',
+  'current_funding',
+  'funding_8h',
+  'mark_iv',
+];
 const depth = 10;
 const firstTrades = 100;
 const mostTrades = 1000;
@@ -92,6 +102,52 @@ export class Market {
   /** Puts a trade on the tape; its direction is the taker's. */
   print(instrument: Instrument, trade: Pick<PublicTrade, 'direction' | 'amount' | 'price'>): PublicTrade {
     return append(this.#tape(instrument), instrument, { ...trade, timestamp: this.#now() });
+  }
+
+  /** `public/ticker`, and the data of the `ticker.…` channels. */
+  ticker(instrument: Instrument): Readonly<Record<string, unknown>> {
+    const { bids, asks } = this.book(instrument);
+    const trades = this.trades(instrument);
+    const price = priceOf(instrument);
+    const index = indexOf(instrument);
+    const [high, low] = [Math.max(...trades.map((one) => one.price)), Math.min(...trades.map((one) => one.price))];
+    const volume = rounded(trades.reduce((sum, { amount }) => sum + amount, 0));
+    return {
+      instrument_name: instrument.instrument_name,
+      timestamp: this.#now(),
+      state: 'open',
+      last_price: trades.at(-1)?.price ?? price,
+      mark_price: price,
+      index_price: index,
+      settlement_price: price,
+      estimated_delivery_price: index,
+      ...bestOf(bids, asks),
+      ...bandOf(instrument),
+      open_interest: 0,
+      stats: { high, low, volume, volume_usd: volume, volume_notional: volume, price_change: 0 },
+      ...(isPerpetual(instrument) ? { current_funding: 0, funding_8h: funding8h, interest_value: 0 } : {}),
+      ...(instrument.kind === 'option' ? optionFacts(instrument, index) : {}),
+    };
+  }
+
+  /** `public/get_book_summary_by_…`, of one instrument. */
+  summary(instrument: Instrument): Readonly<Record<string, unknown>> {
+    const ticker = this.ticker(instrument);
+    return {
+      ...(ticker.stats as object),
+      ...Object.fromEntries(summaryFields.flatMap((name) => (name in ticker ? [[name, ticker[name]]] : []))),
+      instrument_name: instrument.instrument_name,
+      base_currency: instrument.base_currency,
+      quote_currency: instrument.quote_currency,
+      bid_price: ticker.best_bid_price,
+      ask_price: ticker.best_ask_price,
+      mid_price: priceOf(instrument),
+      last: ticker.last_price,
+      creation_timestamp: ticker.timestamp,
+      ...(instrument.kind === 'option'
+        ? { underlying_index: 'index_price', underlying_price: indexOf(instrument), interest_rate: 0 }
+        : {}),
+    };
   }
 
   #tape(instrument: Instrument): Tape {
@@ -150,8 +206,7 @@ function append(
     ...(instrument.kind === 'future' ? { contracts: amount / instrument.contract_size } : {}),
     ...(instrument.kind === 'option' ? { iv: impliedVolatility } : {}),
   };
-  tape.trades.push(trade);
-  if (tape.trades.length > mostTrades) tape.trades.shift();
+  addBounded(tape.trades, trade, mostTrades);
   return trade;
 }
 
@@ -166,36 +221,6 @@ export const impliedVolatility = 60;
 
 /** A perpetual's funding, which never changes. */
 export const funding8h = 0.0001;
-
-/** `public/ticker`, and the data of the `ticker.…` channels. */
-export function describeTicker(
-  market: Market,
-  instrument: Instrument,
-  nowMs: number,
-): Readonly<Record<string, unknown>> {
-  const { bids, asks } = market.book(instrument);
-  const trades = market.trades(instrument);
-  const price = priceOf(instrument);
-  const index = indexOf(instrument);
-  const [high, low] = [Math.max(...trades.map((one) => one.price)), Math.min(...trades.map((one) => one.price))];
-  const volume = rounded(trades.reduce((sum, { amount }) => sum + amount, 0));
-  return {
-    instrument_name: instrument.instrument_name,
-    timestamp: nowMs,
-    state: 'open',
-    last_price: trades.at(-1)?.price ?? price,
-    mark_price: price,
-    index_price: index,
-    settlement_price: price,
-    estimated_delivery_price: index,
-    ...bestOf(bids, asks),
-    ...bandOf(instrument),
-    open_interest: 0,
-    stats: { high, low, volume, volume_usd: volume, volume_notional: volume, price_change: 0 },
-    ...(isPerpetual(instrument) ? { current_funding: 0, funding_8h: funding8h, interest_value: 0 } : {}),
-    ...(instrument.kind === 'option' ? optionFacts(instrument, index) : {}),
-  };
-}
 
 export function isPerpetual({ instrument_name: name }: Instrument): boolean {
   return name.endsWith('-PERPETUAL');
@@ -222,36 +247,5 @@ function optionFacts({ option_type: type }: Instrument, index: number): Readonly
     interest_rate: 0,
     underlying_price: index,
     greeks: { delta: type === 'put' ? -0.5 : 0.5, gamma: 0.00001, rho: 10, theta: -10, vega: 50 },
-  };
-}
-
-/** `public/get_book_summary_by_…`, of one instrument. */
-export function describeSummary(
-  market: Market,
-  instrument: Instrument,
-  nowMs: number,
-): Readonly<Record<string, unknown>> {
-  const {
-    best_bid_price: bid,
-    best_ask_price: ask,
-    stats,
-    last_price: last,
-    ...ticker
-  } = describeTicker(market, instrument, nowMs);
-  const names = ['mark_price', 'open_interest', 'estimated_delivery_price', 'current_funding', 'funding_8h', 'mark_iv'];
-  return {
-    ...(stats as object),
-    ...Object.fromEntries(names.flatMap((name) => (ticker[name] === undefined ? [] : [[name, ticker[name]]]))),
-    instrument_name: instrument.instrument_name,
-    base_currency: instrument.base_currency,
-    quote_currency: instrument.quote_currency,
-    bid_price: bid,
-    ask_price: ask,
-    mid_price: priceOf(instrument),
-    last,
-    creation_timestamp: nowMs,
-    ...(instrument.kind === 'option'
-      ? { underlying_index: 'index_price', underlying_price: indexOf(instrument), interest_rate: 0 }
-      : {}),
   };
 }

@@ -106,27 +106,25 @@ export function replace(exchange: Exchange, placer: Placer, { order, ...change }
   }
 }
 
-/** Cancels open orders, all of one account, and reports them. */
-export function cancelOrders(exchange: Exchange, accountId: number, orders: readonly Order[]): readonly Order[] {
-  const last_update_timestamp = exchange.now();
-  const cancelled = orders.map((order) =>
-    exchange.orders.put(accountId, {
-      ...order,
-      order_state: 'cancelled',
-      cancel_reason: 'user_request',
-      last_update_timestamp,
-    }),
-  );
-  reportOrders(exchange, accountId, cancelled);
-  return cancelled;
+interface Cancellation {
+  readonly accountId: number;
+  /** All open, and all of that account. */
+  readonly orders: readonly Order[];
+  readonly reason?: Order['cancel_reason'];
 }
 
-/** Tells the account's channels of orders that changed without a trade. */
-export function reportOrders(exchange: Exchange, accountId: number, orders: readonly Order[]): void {
-  for (const name of new Set(orders.map((order) => order.instrument_name))) {
-    const those = orders.filter((order) => order.instrument_name === name);
+/** Cancels open orders and reports them to the account's channels. */
+export function cancelOrders(
+  exchange: Exchange,
+  { accountId, orders, reason: cancel_reason = 'user_request' }: Cancellation,
+): readonly Order[] {
+  const change = { order_state: 'cancelled', cancel_reason, last_update_timestamp: exchange.now() } as const;
+  const cancelled = orders.map((order) => exchange.orders.put(accountId, { ...order, ...change }));
+  for (const name of new Set(cancelled.map((order) => order.instrument_name))) {
+    const those = cancelled.filter((order) => order.instrument_name === name);
     exchange.hub.report({ accountId, instrument: instrumentNamed(name), orders: those, trades: [], positions: [] });
   }
+  return cancelled;
 }
 
 interface OrderAnswer {

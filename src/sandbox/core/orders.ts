@@ -75,22 +75,6 @@ export class Orders {
     return accountId === undefined ? entries : entries.filter((entry) => entry.accountId === accountId);
   }
 
-  /** Cancels the open orders that a connection placed, and returns them by account. */
-  cancelOf(connectionId: number, nowMs: number): ReadonlyMap<number, readonly Order[]> {
-    const cancelled = new Map<number, Order[]>();
-    const change = {
-      order_state: 'cancelled',
-      cancel_reason: 'cancel_on_disconnect',
-      last_update_timestamp: nowMs,
-    } as const;
-    for (const entry of this.open()) {
-      if (entry.connectionId !== connectionId) continue;
-      const order = this.put(entry.accountId, { ...entry.order, ...change });
-      cancelled.set(entry.accountId, [...(cancelled.get(entry.accountId) ?? []), order]);
-    }
-    return cancelled;
-  }
-
   /** Those of one account, or of all. */
   list(accountId?: number): readonly Order[] {
     const entries = [...this.#orders.values()];

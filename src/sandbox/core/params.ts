@@ -1,72 +1,85 @@
 import { invalidParam, missingParam } from './errors.js';
 
-/** A request's parameters. `loose`: they came in a query string, where everything is text. */
-export interface Params {
-  readonly values: Readonly<Record<string, unknown>>;
+type Values = Readonly<Record<string, unknown>>;
+
+/**
+ * A request's parameters. Each reader returns null for an absent (or null) parameter, or throws -32602 for one that is
+ * required, and throws -32602 for one of another type.
+ */
+export class Params {
+  readonly values: Values;
+  /** Whether they came in a query string, where everything is text. */
   readonly loose: boolean;
-}
 
-/** Each reader returns null for an absent (or null) parameter and throws -32602 for one of another type. */
-export function optionalString(params: Params, name: string): string | null {
-  const value = params.values[name] ?? null;
-  if (value !== null && typeof value !== 'string') throw invalidParam(name, 'must be a string');
-  return value;
-}
-
-export function optionalInteger(params: Params, name: string): number | null {
-  const value = optionalNumber(params, name);
-  if (value !== null && !Number.isSafeInteger(value)) throw invalidParam(name, 'must be an integer');
-  return value;
-}
-
-export function optionalNumber(params: Params, name: string): number | null {
-  const value = params.values[name] ?? null;
-  if (value === null) return null;
-  // Clients send timestamps as text too, as an example in the description of the API does.
-  const mayBeText = params.loose || name.endsWith('timestamp');
-  const number = mayBeText && typeof value === 'string' && value.trim() !== '' ? Number(value) : value;
-  if (typeof number !== 'number' || !Number.isFinite(number)) throw invalidParam(name, 'must be a number');
-  return number;
-}
-
-export function optionalBoolean(params: Params, name: string): boolean | null {
-  const value = params.values[name] ?? null;
-  if (value === null || typeof value === 'boolean') return value;
-  if (params.loose && (value === 'true' || value === 'false')) return value === 'true';
-  throw invalidParam(name, 'must be a boolean');
-}
-
-/** In a query string also one word, or the JSON of a list. */
-export function optionalStrings(params: Params, name: string): readonly string[] | null {
-  const value = params.loose ? looseList(params.values[name]) : (params.values[name] ?? null);
-  if (value === null) return null;
-  if (!Array.isArray(value) || !value.every((item) => typeof item === 'string')) {
-    throw invalidParam(name, 'must be a list of strings');
+  constructor(values: Values, loose: boolean) {
+    this.values = values;
+    this.loose = loose;
   }
-  return value;
-}
 
-export function requiredString(params: Params, name: string): string {
-  return required(optionalString(params, name), name);
-}
+  /** These parameters with some of them replaced. */
+  with(changes: Values): Params {
+    return new Params({ ...this.values, ...changes }, this.loose);
+  }
 
-export function requiredNumber(params: Params, name: string): number {
-  return required(optionalNumber(params, name), name);
-}
+  optionalString(name: string): string | null {
+    const value = this.values[name] ?? null;
+    if (value !== null && typeof value !== 'string') throw invalidParam(name, 'must be a string');
+    return value;
+  }
 
-export function requiredInteger(params: Params, name: string): number {
-  return required(optionalInteger(params, name), name);
-}
+  optionalInteger(name: string): number | null {
+    const value = this.optionalNumber(name);
+    if (value !== null && !Number.isSafeInteger(value)) throw invalidParam(name, 'must be an integer');
+    return value;
+  }
 
-export function requiredStrings(params: Params, name: string): readonly string[] {
-  return required(optionalStrings(params, name), name);
-}
+  optionalNumber(name: string): number | null {
+    const value = this.values[name] ?? null;
+    if (value === null) return null;
+    // Clients send timestamps as text too, as an example in the description of the API does.
+    const mayBeText = this.loose || name.endsWith('timestamp');
+    const number = mayBeText && typeof value === 'string' && value.trim() !== '' ? Number(value) : value;
+    if (typeof number !== 'number' || !Number.isFinite(number)) throw invalidParam(name, 'must be a number');
+    return number;
+  }
 
-/** `max_scope` and `scope`: one text of words, or a list of them. */
-export function optionalWords(params: Params, name: string): string | null {
-  const value = params.values[name];
-  if (Array.isArray(value)) return required(optionalStrings(params, name), name).join(' ');
-  return optionalString(params, name);
+  optionalBoolean(name: string): boolean | null {
+    const value = this.values[name] ?? null;
+    if (value === null || typeof value === 'boolean') return value;
+    if (this.loose && (value === 'true' || value === 'false')) return value === 'true';
+    throw invalidParam(name, 'must be a boolean');
+  }
+
+  /** In a query string also one word, or the JSON of a list. */
+  optionalStrings(name: string): readonly string[] | null {
+    const value = this.values[name] ?? null;
+    const list = this.loose && typeof value === 'string' ? listOf(value) : value;
+    if (list === null) return null;
+    if (!isTexts(list)) throw invalidParam(name, 'must be a list of strings');
+    return list;
+  }
+
+  /** `max_scope` and `scope`: one text of words, or a list of them. */
+  optionalWords(name: string): string | null {
+    if (Array.isArray(this.values[name])) return this.requiredStrings(name).join(' ');
+    return this.optionalString(name);
+  }
+
+  requiredString(name: string): string {
+    return required(this.optionalString(name), name);
+  }
+
+  requiredNumber(name: string): number {
+    return required(this.optionalNumber(name), name);
+  }
+
+  requiredInteger(name: string): number {
+    return required(this.optionalInteger(name), name);
+  }
+
+  requiredStrings(name: string): readonly string[] {
+    return required(this.optionalStrings(name), name);
+  }
 }
 
 function required<T>(value: T | null, name: string): T {
@@ -74,14 +87,17 @@ function required<T>(value: T | null, name: string): T {
   return value;
 }
 
-function looseList(value: unknown): unknown {
-  if (typeof value !== 'string') return value ?? null;
-  if (!value.startsWith('[')) return [value];
+function listOf(text: string): unknown {
+  if (!text.startsWith('[')) return [text];
   try {
-    return JSON.parse(value);
+    return JSON.parse(text);
   } catch {
-    return value;
+    return text;
   }
+}
+
+export function isTexts(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((text) => typeof text === 'string');
 }
 
 export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -1,4 +1,4 @@
-import { RpcError } from './errors.js';
+import { errorOf } from './errors.js';
 
 /** A pool of credits: every call costs some, time refills it. */
 export interface CreditOptions {
@@ -33,7 +33,7 @@ export class Credits {
     const pool = this.#pools.get(owner) ?? this.#open(owner, nowMs);
     pool.credits = Math.min(full, pool.credits + (Math.max(0, nowMs - pool.atMs) / 1000) * refillPerS);
     pool.atMs = nowMs;
-    if (pool.credits < cost) throw new RpcError(10_028, 'too_many_requests');
+    if (pool.credits < cost) throw errorOf(10_028);
     pool.credits -= cost;
   }
 

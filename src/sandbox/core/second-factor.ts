@@ -1,7 +1,7 @@
 import { createHash, createHmac } from 'node:crypto';
 import { errorOf, type RpcError } from './errors.js';
 import { secondFactorLockS, wrongCodesUntilLock } from './guesses.js';
-import { optionalString, type Params } from './params.js';
+import type { Params } from './params.js';
 import { randomText } from './signature.js';
 
 /** `tfa`: codes of an authenticator; `hardware`: a security key only; `missing`: demanded, but never set up. */
@@ -9,6 +9,14 @@ export type SecondFactorKind = 'tfa' | 'hardware' | 'missing';
 
 const challengeLifeMs = 60_000;
 const mostChallenges = 10_000;
+/** The methods that demand a second factor. */
+const protectedMethods = new Set([
+  'private/create_api_key',
+  'private/list_api_keys',
+  'private/edit_api_key',
+  'private/disable_api_key',
+  'private/change_scope_in_api_key',
+]);
 const ownParams = new Set(['authorization_data', 'challenge', 'access_token']);
 
 interface Challenge {
@@ -41,14 +49,15 @@ export class SecondFactor {
 
   /** Null where the request may go on, else the challenge to answer with. @throws RpcError 13668, 12998 and 13904 */
   check({ method, clientId, params }: ProtectedRequest, nowMs: number): Readonly<Record<string, unknown>> | null {
+    if (!protectedMethods.has(method)) return null;
     if (this.#kind === 'missing') throw errorOf(13_904);
     if (nowMs < this.#lockedUntilMs) {
       const waitS = Math.ceil((this.#lockedUntilMs - nowMs) / 1000);
       throw errorOf(12_998, { wait: waitS });
     }
     const request = digest({ method, clientId, params });
-    const code = optionalString(params, 'authorization_data');
-    const name = optionalString(params, 'challenge');
+    const code = params.optionalString('authorization_data');
+    const name = params.optionalString('challenge');
     if (code === null && name === null) return this.#challenge(request, nowMs);
     if (code === null) throw refused('tfa_code_is_required');
     const challenge = name === null ? undefined : this.#challenges.get(name);

@@ -14,7 +14,7 @@ import { signatureMaxAgeMs, signatureMaxAheadMs } from './guesses.js';
 export function isTimely(
   timestampMs: number,
   nowMs: number,
-  { maxAgeMs = signatureMaxAgeMs, maxAheadMs = signatureMaxAheadMs } = {},
+  { maxAgeMs, maxAheadMs } = { maxAgeMs: signatureMaxAgeMs, maxAheadMs: signatureMaxAheadMs },
 ): boolean {
   return timestampMs >= nowMs - maxAgeMs && timestampMs <= nowMs + maxAheadMs;
 }
@@ -40,18 +40,18 @@ export function verifyClientSignature(
 }
 
 function decodeSignature(text: string, encoding: SignatureEncoding): Uint8Array | null {
-  switch (encoding) {
-    case 'base64url':
-      return decodeBase64url(text);
-    case 'base64': {
-      const bytes = Buffer.from(text, 'base64');
-      return bytes.toString('base64') === text ? bytes : null;
-    }
-    case 'hex':
-      return /^([0-9a-f]{2})+$/.test(text) ? Buffer.from(text, 'hex') : null;
-    case 'any':
-      return decodeSignature(text, 'hex') ?? decodeSignature(text, 'base64url') ?? decodeSignature(text, 'base64');
+  const encodings = encoding === 'any' ? (['hex', 'base64url', 'base64'] as const) : [encoding];
+  for (const each of encodings) {
+    const bytes = decodeExactly(text, each);
+    if (bytes !== null) return bytes;
   }
+  return null;
+}
+
+/** Bytes of a text that is written as Node.js writes it: hex in lower case, base64url without padding; else null. */
+export function decodeExactly(text: string, encoding: Exclude<SignatureEncoding, 'any'>): Buffer | null {
+  const bytes = Buffer.from(text, encoding);
+  return bytes.toString(encoding) === text ? bytes : null;
 }
 
 /** HMAC-SHA-256 in lower-case hex. */
@@ -69,6 +69,12 @@ export function sameText(expected: string, given: string): boolean {
 const bucketMs = 10_000;
 const longestPlainNonce = 64;
 
+interface SignedMoment {
+  readonly clientId: string;
+  readonly timestampMs: number;
+  readonly nonce: string;
+}
+
 /** The signatures that were accepted and whose timestamps would still be: none of them is taken twice. */
 export class Replays {
   readonly #buckets = new Map<number, Set<string>>();
@@ -80,14 +86,7 @@ export class Replays {
   }
 
   /** Remembers a signature; false where it was there already. The same nonce with another timestamp is another one. */
-  add(
-    {
-      clientId,
-      timestampMs,
-      nonce,
-    }: { readonly clientId: string; readonly timestampMs: number; readonly nonce: string },
-    nowMs: number,
-  ): boolean {
+  add({ clientId, timestampMs, nonce }: SignedMoment, nowMs: number): boolean {
     const bucket = Math.floor(timestampMs / bucketMs);
     let seen = this.#buckets.get(bucket);
     if (seen === undefined) {
@@ -125,15 +124,7 @@ function entryEnd(clientId: string, nonce: string): string {
   return `\n${clientId}\n${short}`;
 }
 
-const base64url = /^[A-Za-z0-9_-]+$/;
 const base32Alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
-
-/** Bytes of base64url without padding (RFC 4648 §5); null for anything else, unused trailing bits included. */
-export function decodeBase64url(text: string): Uint8Array | null {
-  if (!base64url.test(text) || text.length % 4 === 1) return null;
-  const bytes = Buffer.from(text, 'base64url');
-  return bytes.toString('base64url') === text ? bytes : null;
-}
 
 /** Bytes of base32 (RFC 4648 §6), upper or lower case, spaces and padding ignored; null for anything else. */
 export function decodeBase32(text: string): Uint8Array | null {
@@ -193,13 +184,13 @@ export interface RegisteredKey {
 export function readPublicKey(text: string): RegisteredKey | null {
   const body = pem.exec(text)?.[1]?.replace(/\s+/g, '');
   if (body === undefined) return null;
-  const der = Buffer.from(body, 'base64');
-  if (der.toString('base64') !== body) return null;
+  const der = decodeExactly(body, 'base64');
+  if (der === null) return null;
   try {
     const keyObject = createPublicKey({ key: der, format: 'der', type: 'spki' });
     const signatureBytes = signatureLength(keyObject);
     if (signatureBytes === null || !keyObject.export({ format: 'der', type: 'spki' }).equals(der)) return null;
-    return { keyObject, pem: spacedPem(der), fingerprint: md5Pairs(der), signatureBytes };
+    return { keyObject, pem: spacedPem(der), fingerprint: digestPairs('md5', der), signatureBytes };
   } catch {
     return null;
   }
@@ -216,7 +207,8 @@ function spacedPem(der: Buffer): string {
   return ['-----BEGIN PUBLIC KEY-----', ...lines, '-----END PUBLIC KEY-----'].join(' ');
 }
 
-function md5Pairs(der: Buffer): string {
-  const digest = createHash('md5').update(der).digest('hex');
-  return (digest.match(/../g) ?? []).join(':');
+/** A digest in lower-case hex pairs joined by colons. */
+export function digestPairs(algorithm: 'md5' | 'sha256', data: string | Buffer): string {
+  const digest = createHash(algorithm).update(data).digest('hex');
+  return digest.replace(/..(?=.)/g, '$&:');
 }

@@ -10,9 +10,10 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
+import type { Settings } from '../server/options.js';
 import { Accounts, type ApiKey, makeKey, mostSubaccounts, parseIpList } from './accounts.js';
 import { SandboxError } from './errors.js';
-import { isRecord } from './params.js';
+import { isRecord, isTexts } from './params.js';
 import { everything, formatScope, parseMaxScope } from './scope.js';
 import { readPublicKey } from './signature.js';
 import { type Grant, Grants } from './tokens.js';
@@ -31,20 +32,11 @@ interface StateDocument {
   readonly grants: readonly StoredGrant[];
 }
 
-interface StoredKey {
-  readonly id: number;
-  readonly accountId: number;
-  readonly clientId: string;
-  readonly secret: string;
-  readonly publicKey: string | null;
-  readonly isDefault: boolean;
-  readonly timestampMs: number;
+type StoredKey = Omit<ApiKey, 'allowed' | 'maxScope' | 'publicKey'> & {
   readonly maxScope: string;
-  readonly enabled: boolean;
-  readonly name: string;
-  readonly features: readonly string[];
-  readonly ipWhitelist: readonly string[];
-}
+  /** SPKI PEM. */
+  readonly publicKey: string | null;
+};
 
 type StoredGrant = Omit<Grant, 'key' | 'connectionId' | 'sinceMs'> & {
   readonly clientId: string;
@@ -130,10 +122,6 @@ function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
-function isTexts(value: unknown): value is readonly string[] {
-  return Array.isArray(value) && value.every((text) => typeof text === 'string');
-}
-
 /** Puts what was read into the exchange's state. */
 function restoreState(
   file: string,
@@ -186,13 +174,7 @@ export function writeState(file: string, text: string): void {
   const temporary = `${file}.${process.pid}.tmp`;
   try {
     rmSync(temporary, { force: true });
-    const descriptor = openSync(temporary, 'wx', 0o600);
-    try {
-      writeFileSync(descriptor, text);
-      fsyncSync(descriptor);
-    } finally {
-      closeSync(descriptor);
-    }
+    writeFileSync(temporary, text, { flag: 'wx', mode: 0o600, flush: true });
     renameSync(temporary, file);
     flushFolder(dirname(file));
   } catch (cause) {
@@ -217,13 +199,6 @@ function damaged(file: string, what: string, cause?: unknown): SandboxError {
   });
 }
 
-interface StateSettings {
-  readonly stateFile: string | null;
-  readonly subaccounts: number;
-  readonly clientId: string | null;
-  readonly clientSecret: string | null;
-}
-
 interface OpenState {
   /** The port of the last run. */
   readonly port: number | null;
@@ -233,19 +208,14 @@ interface OpenState {
 }
 
 /** The accounts, keys and tokens that the state file holds, or new ones with a bootstrap key. */
-export function openState({ stateFile, subaccounts, clientId, clientSecret }: StateSettings, nowMs: number): OpenState {
+export function openState({ stateFile, subaccounts, clientId, clientSecret }: Settings, nowMs: number): OpenState {
   const document = stateFile === null ? null : readState(stateFile);
   const accounts = new Accounts(document?.subaccounts ?? subaccounts);
   const grants = new Grants();
   if (stateFile !== null && document !== null) {
     restoreState(stateFile, document, { accounts, grants });
-    const { bootstrapClientId, port = null } = document;
-    return {
-      port,
-      accounts,
-      grants,
-      bootstrap: accounts.key(bootstrapClientId) ?? { clientId: bootstrapClientId, secret: '' },
-    };
+    const { bootstrapClientId: id, port = null } = document;
+    return { port, accounts, grants, bootstrap: accounts.key(id) ?? { clientId: id, secret: '' } };
   }
   const bootstrap = makeKey({
     id: accounts.takeKeyId(),

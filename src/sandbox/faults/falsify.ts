@@ -1,4 +1,5 @@
-import { createHash, createPublicKey, generateKeyPairSync } from 'node:crypto';
+import { createPublicKey, generateKeyPairSync } from 'node:crypto';
+import { digestPairs } from '../core/signature.js';
 import type { FaultName, Struck } from './faults.js';
 
 const otherScope = 'account:read';
@@ -34,7 +35,7 @@ export function falsify(result: unknown, struck: Struck, caller: string | null):
 function alter(answer: Fields, { name, arg, caller }: Alteration): Fields {
   switch (name) {
     case 'wrong-fingerprint':
-      return withFingerprint(answer, (fingerprint) => pairs(createHash('md5').update(fingerprint).digest('hex')));
+      return withFingerprint(answer, (fingerprint) => digestPairs('md5', fingerprint));
     case 'fingerprint-form':
       return withFingerprint(answer, (fingerprint) => inForm(fingerprint, arg));
     case 'fingerprint-digest':
@@ -84,12 +85,7 @@ function inForm(fingerprint: string, form: string | null): string {
 
 function digestOf(publicKey: unknown, digest: string | null): string | null {
   if (typeof publicKey !== 'string') return null;
+  if (digest === 'pem') return digestPairs('md5', publicKey);
   const pem = publicKey.replace(/(?<=-----) | (?=-----)/g, '\n');
-  if (digest === 'pem') return pairs(createHash('md5').update(publicKey).digest('hex'));
-  const der = createPublicKey(pem).export({ format: 'der', type: 'spki' });
-  return pairs(createHash('sha256').update(der).digest('hex'));
-}
-
-function pairs(hex: string): string {
-  return (hex.match(/../g) ?? []).join(':');
+  return digestPairs('sha256', createPublicKey(pem).export({ format: 'der', type: 'spki' }));
 }

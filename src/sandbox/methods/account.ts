@@ -1,15 +1,14 @@
 import type { Account } from '../core/accounts.js';
-import { invalidParam, RpcError } from '../core/errors.js';
+import { errorOf, invalidParam } from '../core/errors.js';
 import { type Exchange, type Methods, type PrivateCall, privateMethod } from '../core/exchange.js';
 import { currencies, instrumentNamed, listInstruments } from '../core/instruments.js';
-import { optionalBoolean, optionalInteger, requiredString } from '../core/params.js';
 import type { Grant } from '../core/tokens.js';
 
 /** What an account holds, and which accounts there are. */
 export const accountMethods: Methods = {
   'private/get_account_summary': privateMethod('account', 'read', (exchange, call) => {
     const account = subject(exchange, call);
-    const summary = exchange.ledger.portfolio(account.id, requiredString(call.params, 'currency'));
+    const summary = exchange.ledger.portfolio(account.id, call.params.requiredString('currency'));
     return { ...summary, ...identity(account), security_keys_enabled: exchange.secondFactor !== null };
   }),
 
@@ -20,20 +19,19 @@ export const accountMethods: Methods = {
   }),
 
   'private/get_access_log': privateMethod('account', 'read', (exchange, call) => {
-    const offset = optionalInteger(call.params, 'offset') ?? 0;
-    const count = optionalInteger(call.params, 'count') ?? 100;
+    const offset = call.params.optionalInteger('offset') ?? 0;
+    const count = call.params.optionalInteger('count') ?? 100;
     const entries = exchange.accessLog.list(call.grant.accountId);
     return { data: entries.slice(offset, offset + count), records_total: entries.length };
   }),
 
   'private/get_subaccounts_details': privateMethod('account', 'read', (exchange, { params, grant }) => {
-    const chosen = listInstruments({ currency: requiredString(params, 'currency') });
-    const withOrders = optionalBoolean(params, 'with_open_orders') ?? false;
+    const chosen = listInstruments({ currency: params.requiredString('currency') });
+    const withOrders = params.optionalBoolean('with_open_orders') ?? false;
     return visibleTo(exchange, grant).map(({ id }) => {
-      const held = exchange.ledger.held(id).filter((instrument) => chosen.includes(instrument));
       const open = exchange.orders.open(id).map(({ order }) => order);
       const listed = open.filter(({ instrument_name: name }) => chosen.includes(instrumentNamed(name)));
-      const positions = held.map((instrument) => exchange.ledger.describePosition(id, instrument));
+      const positions = exchange.ledger.describePositions(id, chosen);
       return { uid: id, positions, ...(withOrders ? { open_orders: listed } : {}) };
     });
   }),
@@ -44,7 +42,7 @@ export const accountMethods: Methods = {
   ),
 
   'private/get_subaccounts': privateMethod('account', 'read', (exchange, call) => {
-    const withPortfolio = optionalBoolean(call.params, 'with_portfolio') ?? false;
+    const withPortfolio = call.params.optionalBoolean('with_portfolio') ?? false;
     return visibleTo(exchange, call.grant).map((account) => ({
       ...identity(account),
       is_password: account.type === 'main',
@@ -66,9 +64,9 @@ function visibleTo(exchange: Exchange, { accountId }: Grant): readonly Account[]
 /** The caller's account, or the subaccount that a main account asks about. */
 function subject(exchange: Exchange, { params, grant }: PrivateCall): Account {
   const own = exchange.accounts.actor(grant.accountId);
-  const id = optionalInteger(params, 'subaccount_id');
+  const id = params.optionalInteger('subaccount_id');
   if (id === null || id === own.id) return own;
-  if (own.type !== 'main') throw new RpcError(13_021, 'forbidden');
+  if (own.type !== 'main') throw errorOf(13_021);
   const account = exchange.accounts.account(id);
   if (account === undefined) throw invalidParam('subaccount_id', 'no such account');
   return account;

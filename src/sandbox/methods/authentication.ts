@@ -1,8 +1,7 @@
 import { invalidParam } from '../core/errors.js';
-import { type Methods, noAnswer, publicMethod } from '../core/exchange.js';
+import { type Methods, noAnswer, publicMethod, websocketMethod } from '../core/exchange.js';
 import { exchangeSwitchesConnection } from '../core/guesses.js';
 import { describeGrant, grantByRefreshToken, logIn, mintGrant } from '../core/login.js';
-import { optionalBoolean, optionalWords, requiredInteger, requiredString } from '../core/params.js';
 import { parseScopeRequest } from '../core/scope.js';
 
 /** Logging in and out, and what can be made of a refresh token. */
@@ -10,7 +9,7 @@ export const authenticationMethods: Methods = {
   'public/auth': publicMethod(logIn),
 
   'public/fork_token': publicMethod((exchange, call) => {
-    const name = requiredString(call.params, 'session_name');
+    const name = call.params.requiredString('session_name');
     const request = parseScopeRequest(`session:${name}`);
     if (request.session !== name) throw invalidParam('session_name', 'wrong format');
     const old = grantByRefreshToken(exchange, call);
@@ -21,8 +20,8 @@ export const authenticationMethods: Methods = {
   }),
 
   'public/exchange_token': publicMethod((exchange, call) => {
-    const accountId = requiredInteger(call.params, 'subject_id');
-    const wanted = parseScopeRequest(optionalWords(call.params, 'scope') ?? '');
+    const accountId = call.params.requiredInteger('subject_id');
+    const wanted = parseScopeRequest(call.params.optionalWords('scope') ?? '');
     const old = grantByRefreshToken(exchange, call);
     const isOfMain = exchange.accounts.actor(old.key.accountId).type === 'main';
     const isKnown = exchange.accounts.account(accountId) !== undefined;
@@ -35,18 +34,13 @@ export const authenticationMethods: Methods = {
     return describeGrant(grant);
   }),
 
-  'private/logout': {
-    kind: 'private',
-    needs: null,
-    websocketOnly: true,
-    handle(exchange, call) {
-      if (optionalBoolean(call.params, 'invalidate_token') ?? true) {
-        exchange.grants.revokeSession(call.grant);
-        exchange.saveSoon();
-      }
-      if (call.connection !== null) call.connection.loggedOut = true;
-      call.connection?.close(1000);
-      return noAnswer;
-    },
-  },
+  'private/logout': websocketMethod('private', (exchange, { params, connection }, grant) => {
+    if (grant !== null && (params.optionalBoolean('invalidate_token') ?? true)) {
+      exchange.grants.revokeSession(grant);
+      exchange.saveSoon();
+    }
+    if (connection !== null) connection.loggedOut = true;
+    connection?.close(1000);
+    return noAnswer;
+  }),
 };

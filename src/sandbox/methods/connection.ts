@@ -5,13 +5,12 @@ import { errorOf, invalidParam, RpcError } from '../core/errors.js';
 import {
   type Call,
   type Exchange,
-  type Method,
   type Methods,
   type PrivateCall,
   privateMethod,
   publicMethod,
+  websocketMethod,
 } from '../core/exchange.js';
-import { optionalString, requiredInteger, requiredString, requiredStrings } from '../core/params.js';
 import type { Grant } from '../core/tokens.js';
 
 const version = '1.2.26';
@@ -22,42 +21,30 @@ export const connectionMethods: Methods = {
   'public/get_time': publicMethod((exchange) => exchange.now()),
 
   'public/test': publicMethod((_exchange, call) => {
-    if (optionalString(call.params, 'expected_result') === 'exception') throw new RpcError(10_010, 'exception');
+    if (call.params.optionalString('expected_result') === 'exception') throw new RpcError(10_010, 'exception');
     call.connection?.heardFrom();
     return { version };
   }),
 
   'public/status': publicMethod(() => ({ locked: false, locked_currencies: [], locked_indices: [] })),
 
-  'public/hello': {
-    kind: 'public',
-    websocketOnly: true,
-    handle(_exchange, call) {
-      requiredString(call.params, 'client_name');
-      requiredString(call.params, 'client_version');
-      return { version };
-    },
-  },
+  'public/hello': websocketMethod('public', (_exchange, { params }) => {
+    params.requiredString('client_name');
+    params.requiredString('client_version');
+    return { version };
+  }),
 
-  'public/set_heartbeat': {
-    kind: 'public',
-    websocketOnly: true,
-    handle(_exchange, call) {
-      const intervalS = requiredInteger(call.params, 'interval');
-      if (intervalS < shortestHeartbeatS) throw invalidParam('interval', `must be at least ${shortestHeartbeatS}`);
-      call.connection?.setHeartbeat(intervalS);
-      return 'ok';
-    },
-  },
+  'public/set_heartbeat': websocketMethod('public', (_exchange, { params, connection }) => {
+    const intervalS = params.requiredInteger('interval');
+    if (intervalS < shortestHeartbeatS) throw invalidParam('interval', `must be at least ${shortestHeartbeatS}`);
+    connection?.setHeartbeat(intervalS);
+    return 'ok';
+  }),
 
-  'public/disable_heartbeat': {
-    kind: 'public',
-    websocketOnly: true,
-    handle(_exchange, call) {
-      call.connection?.setHeartbeat(null);
-      return 'ok';
-    },
-  },
+  'public/disable_heartbeat': websocketMethod('public', (_exchange, { connection }) => {
+    connection?.setHeartbeat(null);
+    return 'ok';
+  }),
 
   // for the connection that asks, or for all connections of the account that do not say otherwise
   'private/enable_cancel_on_disconnect': privateMethod('account', 'read_write', (exchange, call) =>
@@ -74,12 +61,12 @@ export const connectionMethods: Methods = {
     return { scope, enabled: scope === 'account' ? ofAccount : (call.connection?.cancelOnDisconnect ?? ofAccount) };
   }),
 
-  'public/subscribe': overWebsocket('public', (exchange, call) => subscribe(exchange, call, null)),
-  'private/subscribe': overWebsocket('private', subscribe),
-  'public/unsubscribe': overWebsocket('public', unsubscribe),
-  'private/unsubscribe': overWebsocket('private', unsubscribe),
-  'public/unsubscribe_all': overWebsocket('public', (exchange, call) => unsubscribeAll(exchange, call, false)),
-  'private/unsubscribe_all': overWebsocket('private', (exchange, call) => unsubscribeAll(exchange, call, true)),
+  'public/subscribe': websocketMethod('public', (exchange, call) => subscribe(exchange, call, null)),
+  'private/subscribe': websocketMethod('private', subscribe),
+  'public/unsubscribe': websocketMethod('public', unsubscribe),
+  'private/unsubscribe': websocketMethod('private', unsubscribe),
+  'public/unsubscribe_all': websocketMethod('public', (exchange, call) => unsubscribeAll(exchange, call, false)),
+  'private/unsubscribe_all': websocketMethod('private', (exchange, call) => unsubscribeAll(exchange, call, true)),
 };
 
 function setCancelOnDisconnect(exchange: Exchange, call: PrivateCall, isEnabled: boolean): 'ok' {
@@ -89,19 +76,10 @@ function setCancelOnDisconnect(exchange: Exchange, call: PrivateCall, isEnabled:
 }
 
 function readScope({ params, connection }: PrivateCall): 'connection' | 'account' {
-  const scope = optionalString(params, 'scope') ?? 'connection';
+  const scope = params.optionalString('scope') ?? 'connection';
   if (scope !== 'connection' && scope !== 'account') throw invalidParam('scope', 'unknown scope');
   if (scope === 'connection' && connection === null) throw errorOf(10_030);
   return scope;
-}
-
-type Handler = (exchange: Exchange, call: Call, grant: Grant | null) => unknown;
-
-function overWebsocket(kind: 'public' | 'private', handler: Handler): Method {
-  if (kind === 'public') {
-    return { kind, websocketOnly: true, handle: (exchange, call) => handler(exchange, call, null) };
-  }
-  return { kind, websocketOnly: true, needs: null, handle: (exchange, call) => handler(exchange, call, call.grant) };
 }
 
 /**
@@ -109,7 +87,7 @@ function overWebsocket(kind: 'public' | 'private', handler: Handler): Method {
  * subscription: widespread clients ask for channels of currencies that have none, and go on.
  */
 function subscribe(exchange: Exchange, call: Call, grant: Grant | null): readonly string[] {
-  const names = requiredStrings(call.params, 'channels');
+  const names = call.params.requiredStrings('channels');
   const mayBeRaw = grant !== null || isLoggedIn(exchange, call) || call.struck.has('raw-without-login');
   if (!mayBeRaw && names.some(isRaw)) throw errorOf(13_778);
   const accountId = grant?.accountId ?? null;
@@ -133,7 +111,7 @@ function checkReadable({ readableBy }: Channel, grant: Grant | null): void {
 }
 
 function unsubscribe(exchange: Exchange, call: Call): readonly string[] {
-  const names = requiredStrings(call.params, 'channels');
+  const names = call.params.requiredStrings('channels');
   const { connection } = call;
   const had = names.filter((name) => connection?.channels.has(name));
   if (connection !== null) for (const name of had) exchange.hub.unsubscribe(connection, name);

@@ -7,19 +7,12 @@ import {
   expiry,
   type Instrument,
   indexOf,
-  instrumentNamed,
+  instrumentOf,
   listInstruments,
   priceOf,
 } from '../core/instruments.js';
-import { describeSummary, describeTicker, funding8h, impliedVolatility, isPerpetual } from '../core/market.js';
-import {
-  optionalBoolean,
-  optionalInteger,
-  optionalString,
-  type Params,
-  requiredInteger,
-  requiredString,
-} from '../core/params.js';
+import { funding8h, impliedVolatility, isPerpetual } from '../core/market.js';
+import type { Params } from '../core/params.js';
 
 const hourMs = 3_600_000;
 const dayMs = 24 * hourMs;
@@ -36,8 +29,8 @@ export const marketMethods: Methods = {
   'public/get_currencies': publicMethod(() => describeCurrencies()),
 
   'public/get_instruments': publicMethod((_exchange, { params }) => {
-    const chosen = { currency: optionalString(params, 'currency'), kind: optionalString(params, 'kind') };
-    return optionalBoolean(params, 'expired') === true ? [] : listInstruments(chosen);
+    const chosen = { currency: params.optionalString('currency'), kind: params.optionalString('kind') };
+    return params.optionalBoolean('expired') === true ? [] : listInstruments(chosen);
   }),
 
   'public/get_instrument': publicMethod((_exchange, { params }) => instrumentOf(params)),
@@ -48,47 +41,45 @@ export const marketMethods: Methods = {
   }),
 
   'public/get_expirations': publicMethod((_exchange, { params }) => {
-    requiredString(params, 'currency');
+    params.requiredString('currency');
     return { future: [expiry, 'PERPETUAL'], option: [expiry] };
   }),
 
-  'public/ticker': publicMethod((exchange, { params }) =>
-    describeTicker(exchange.market, instrumentOf(params), exchange.now()),
-  ),
+  'public/ticker': publicMethod((exchange, { params }) => exchange.market.ticker(instrumentOf(params))),
 
   'public/get_order_book': publicMethod((exchange, { params }) => orderBook(exchange, params, instrumentOf(params))),
 
   'public/get_order_book_by_instrument_id': publicMethod((exchange, { params }) => {
-    const id = requiredInteger(params, 'instrument_id');
+    const id = params.requiredInteger('instrument_id');
     const instrument = listInstruments({}).find((one) => one.instrument_id === id);
     if (instrument === undefined) throw invalidParam('instrument_id', 'unknown instrument');
     return orderBook(exchange, params, instrument);
   }),
 
   'public/get_book_summary_by_currency': publicMethod((exchange, { params }) =>
-    listInstruments({ currency: requiredString(params, 'currency'), kind: optionalString(params, 'kind') }).map(
-      (instrument) => describeSummary(exchange.market, instrument, exchange.now()),
+    listInstruments({ currency: params.requiredString('currency'), kind: params.optionalString('kind') }).map(
+      (instrument) => exchange.market.summary(instrument),
     ),
   ),
 
   'public/get_book_summary_by_instrument': publicMethod((exchange, { params }) => [
-    describeSummary(exchange.market, instrumentOf(params), exchange.now()),
+    exchange.market.summary(instrumentOf(params)),
   ]),
 
   'public/get_index_price': publicMethod((_exchange, { params }) => {
-    const { index } = currencyFacts(baseOf(requiredString(params, 'index_name')));
+    const { index } = currencyFacts(baseOf(params.requiredString('index_name')));
     return { index_price: index, estimated_delivery_price: index };
   }),
   'public/get_index_price_names': publicMethod(() => indexNames),
   'public/get_supported_index_names': publicMethod(() => indexNames),
 
   'public/get_index_chart_data': publicMethod((exchange, { params }) => {
-    const { index } = currencyFacts(baseOf(requiredString(params, 'index_name')));
+    const { index } = currencyFacts(baseOf(params.requiredString('index_name')));
     const hour = Math.floor(exchange.now() / hourMs);
     return Array.from({ length: 24 }, (_, i) => [(hour - 23 + i) * hourMs, index]);
   }),
   'public/get_delivery_prices': publicMethod((exchange, { params }) => {
-    const { index } = currencyFacts(baseOf(requiredString(params, 'index_name')));
+    const { index } = currencyFacts(baseOf(params.requiredString('index_name')));
     const yesterday = new Date(exchange.now() - dayMs).toISOString().slice(0, 10);
     return { data: [{ date: yesterday, delivery_price: index }], records_total: 1 };
   }),
@@ -123,7 +114,7 @@ export const marketMethods: Methods = {
   }),
 
   'public/get_volatility_index_data': publicMethod((exchange, { params }) => {
-    currencyFacts(requiredString(params, 'currency'));
+    currencyFacts(params.requiredString('currency'));
     const asked = params.values.resolution ?? null;
     if (asked === null) throw missingParam('resolution');
     if (!volatilityResolutions.includes(String(asked))) throw invalidParam('resolution', 'unknown resolution');
@@ -133,7 +124,7 @@ export const marketMethods: Methods = {
   }),
 
   'public/get_historical_volatility': publicMethod((exchange, { params }) => {
-    currencyFacts(requiredString(params, 'currency'));
+    currencyFacts(params.requiredString('currency'));
     const hour = Math.floor(exchange.now() / hourMs) * hourMs;
     return [[hour, 60]];
   }),
@@ -142,10 +133,6 @@ export const marketMethods: Methods = {
     currencies.map((currency) => ({ currency, calls_volume: 0, puts_volume: 0, futures_volume: 0, spot_volume: 0 })),
   ),
 };
-
-function instrumentOf(params: Params): Instrument {
-  return instrumentNamed(requiredString(params, 'instrument_name'));
-}
 
 function perpetualOf(params: Params): Instrument {
   const instrument = instrumentOf(params);
@@ -159,16 +146,16 @@ function baseOf(indexName: string): string {
 }
 
 function orderBook(exchange: Exchange, params: Params, instrument: Instrument): unknown {
-  const depth = optionalInteger(params, 'depth') ?? 20;
+  const depth = params.optionalInteger('depth') ?? 20;
   const { changeId, bids, asks } = exchange.market.book(instrument);
-  const ticker = describeTicker(exchange.market, instrument, exchange.now());
+  const ticker = exchange.market.ticker(instrument);
   return { ...ticker, change_id: changeId, bids: bids.slice(0, depth), asks: asks.slice(0, depth) };
 }
 
 /** Flat candles, as many as were asked for, up to now. */
 function candles(exchange: Exchange, params: Params): unknown {
   const instrument = instrumentOf(params);
-  const resolution = requiredString(params, 'resolution');
+  const resolution = params.requiredString('resolution');
   if (!resolutions.includes(resolution)) throw invalidParam('resolution', 'unknown resolution');
   const lengthMs = (resolution === '1D' ? 1440 : Number(resolution)) * 60_000;
   const ticks = ticksOf(exchange, params, { lengthMs, most: mostCandles });
@@ -189,7 +176,7 @@ function ticksOf(
   params: Params,
   { lengthMs, most }: { readonly lengthMs: number; readonly most: number },
 ): readonly number[] {
-  const last = Math.floor(Math.min(requiredInteger(params, 'end_timestamp'), exchange.now()) / lengthMs);
-  const first = Math.max(Math.ceil(requiredInteger(params, 'start_timestamp') / lengthMs), last - most + 1);
+  const last = Math.floor(Math.min(params.requiredInteger('end_timestamp'), exchange.now()) / lengthMs);
+  const first = Math.max(Math.ceil(params.requiredInteger('start_timestamp') / lengthMs), last - most + 1);
   return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => (first + i) * lengthMs);
 }

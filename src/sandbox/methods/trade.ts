@@ -1,19 +1,18 @@
 import { invalidParam, missingParam } from '../core/errors.js';
-import { type Exchange, type Methods, type PrivateCall, privateMethod } from '../core/exchange.js';
+import { type Exchange, type Methods, type PrivateCall, type PrivateMethod, privateMethod } from '../core/exchange.js';
 import { cancelledInDetail, orderRefused } from '../core/guesses.js';
-import { bookedIn, type Instrument, instrumentNamed, listInstruments } from '../core/instruments.js';
+import {
+  bookedIn,
+  type Instrument,
+  instrumentNamed,
+  instrumentOf,
+  instrumentsOf,
+  listInstruments,
+} from '../core/instruments.js';
 import { bandOf } from '../core/market.js';
 import { cancelOrders, type Placer, place, replace } from '../core/matching.js';
 import { type Order, timesInForce } from '../core/orders.js';
-import {
-  optionalBoolean,
-  optionalNumber,
-  optionalString,
-  optionalStrings,
-  type Params,
-  requiredNumber,
-  requiredString,
-} from '../core/params.js';
+import type { Params } from '../core/params.js';
 
 type Handler = (exchange: Exchange, call: PrivateCall) => unknown;
 const reads = (handle: Handler) => privateMethod('trade', 'read', handle);
@@ -25,103 +24,82 @@ export const tradeMethods: Methods = {
   'private/sell': trades((exchange, call) => order(exchange, call, 'sell')),
   'private/edit': trades((exchange, call) => edit(exchange, call, openOrder(exchange, call))),
   'private/edit_by_label': trades((exchange, call) => {
-    const label = requiredString(call.params, 'label');
-    const { instrument_name: name } = instrumentNamed(requiredString(call.params, 'instrument_name'));
-    const [found] = openOrders(exchange, call, (one) => one.label === label && one.instrument_name === name);
+    const labelled = openOrders(exchange, call, byLabel);
+    const { instrument_name: name } = instrumentOf(call.params);
+    const found = labelled.find((one) => one.instrument_name === name);
     if (found === undefined) throw orderRefused('no such order');
     return edit(exchange, call, found);
   }),
   'private/close_position': trades(closePosition),
 
   'private/cancel': trades((exchange, call) => {
-    const [cancelled] = cancelOrders(exchange, call.grant.accountId, [openOrder(exchange, call)]);
+    const [cancelled] = cancelOrders(exchange, {
+      accountId: call.grant.accountId,
+      orders: [openOrder(exchange, call)],
+    });
     return cancelled;
   }),
-  'private/cancel_by_label': trades((exchange, call) => {
-    const label = requiredString(call.params, 'label');
-    return cancelAll(exchange, call, (one) => one.label === label);
+  'private/cancel_by_label': cancelling(byLabel),
+  'private/cancel_all': cancelling(isChosen),
+  'private/cancel_all_by_currency': cancelling(byCurrency),
+  'private/cancel_all_by_currency_pair': cancelling((params) => {
+    const pair = params.requiredString('currency_pair').toLowerCase();
+    const chosen = isChosen(params);
+    return (one) => chosen(one) && instrumentNamed(one.instrument_name).price_index === pair;
   }),
-  'private/cancel_all': trades((exchange, call) => cancelAll(exchange, call)),
-  'private/cancel_all_by_currency': trades((exchange, call) => {
-    requiredString(call.params, 'currency');
-    return cancelAll(exchange, call);
-  }),
-  'private/cancel_all_by_currency_pair': trades((exchange, call) => {
-    const pair = requiredString(call.params, 'currency_pair').toLowerCase();
-    return cancelAll(exchange, call, (one) => instrumentNamed(one.instrument_name).price_index === pair);
-  }),
-  'private/cancel_all_by_kind_or_type': trades((exchange, call) => {
-    const { values, loose } = call.params;
+  'private/cancel_all_by_kind_or_type': cancelling((params) => {
+    const { currency: given } = params.values;
     // one currency, or a list of them
-    const isOne = typeof values.currency === 'string' && !loose;
-    const currencies = isOne ? [values.currency] : (optionalStrings(call.params, 'currency') ?? [null]);
-    const each = currencies.map((currency) => isChosen({ loose, values: { ...values, currency } }));
-    const params = { loose, values: { ...values, currency: null } };
-    return cancelAll(exchange, { ...call, params }, (one) => each.some((chosen) => chosen(one)));
+    const isOne = typeof given === 'string' && !params.loose;
+    const currencies = isOne ? [given] : (params.optionalStrings('currency') ?? [null]);
+    const each = currencies.map((currency) => isChosen(params.with({ currency })));
+    return (one) => each.some((chosen) => chosen(one));
   }),
-  'private/cancel_all_by_instrument': trades((exchange, call) => {
-    instrumentNamed(requiredString(call.params, 'instrument_name'));
-    return cancelAll(exchange, call);
-  }),
+  'private/cancel_all_by_instrument': cancelling(byInstrument),
 
   'private/get_order_state': reads(ownOrder),
-  'private/get_order_state_by_label': reads((exchange, call) => {
-    const chosen = isChosen(call.params);
-    const label = requiredString(call.params, 'label');
-    return exchange.orders.list(call.grant.accountId).filter((one) => one.label === label && chosen(one));
-  }),
-  'private/get_open_orders': reads((exchange, call) => openOrders(exchange, call)),
-  'private/get_open_orders_by_currency': reads((exchange, call) => {
-    requiredString(call.params, 'currency');
-    return openOrders(exchange, call);
-  }),
-  'private/get_open_orders_by_instrument': reads((exchange, call) => {
-    instrumentNamed(requiredString(call.params, 'instrument_name'));
-    return openOrders(exchange, call);
-  }),
-  'private/get_open_orders_by_label': reads((exchange, call) => {
-    const label = requiredString(call.params, 'label');
-    return openOrders(exchange, call, (one) => one.label === label);
-  }),
+  'private/get_order_state_by_label': reads((exchange, { params, grant }) =>
+    exchange.orders.list(grant.accountId).filter(byLabel(params)),
+  ),
+  'private/get_open_orders': listing(isChosen),
+  'private/get_open_orders_by_currency': listing(byCurrency),
+  'private/get_open_orders_by_instrument': listing(byInstrument),
+  'private/get_open_orders_by_label': listing(byLabel),
 
   'private/get_position': reads((exchange, { params, grant }) =>
-    exchange.ledger.describePosition(grant.accountId, instrumentNamed(requiredString(params, 'instrument_name'))),
+    exchange.ledger.describePosition(grant.accountId, instrumentOf(params)),
   ),
   'private/get_margins': reads((exchange, { params, grant }) => {
-    const instrument = instrumentNamed(requiredString(params, 'instrument_name'));
-    const [amount, price] = [requiredNumber(params, 'amount'), requiredNumber(params, 'price')];
+    const instrument = instrumentOf(params);
+    const [amount, price] = [params.requiredNumber('amount'), params.requiredNumber('price')];
     const need = (direction: Order['direction']) =>
       exchange.ledger.need(grant.accountId, { instrument, direction, amount, price }).amount;
     return { buy: need('buy'), sell: need('sell'), ...bandOf(instrument) };
   }),
   'private/get_positions': reads((exchange, { params, grant }) => {
-    const [currency, kind] = [optionalString(params, 'currency'), optionalString(params, 'kind')];
-    const chosen = listInstruments({ currency, kind });
-    const held = exchange.ledger.held(grant.accountId).filter((instrument) => chosen.includes(instrument));
-    return held.map((instrument) => exchange.ledger.describePosition(grant.accountId, instrument));
+    const [currency, kind] = [params.optionalString('currency'), params.optionalString('kind')];
+    return exchange.ledger.describePositions(grant.accountId, listInstruments({ currency, kind }));
   }),
 };
 
 function order(exchange: Exchange, call: PrivateCall, direction: Order['direction']): unknown {
   const { params } = call;
-  const instrument = instrumentNamed(requiredString(params, 'instrument_name'));
+  const instrument = instrumentOf(params);
   const amount = amountOf(params, instrument);
   if (amount === null) throw missingParam('amount');
-  const type = typeOf(params);
-  const price = optionalNumber(params, 'price');
-  if (type === 'limit' && price === null) throw missingParam('price');
-  const label = optionalString(params, 'label') ?? '';
+  const { type, price } = typeAndPrice(params);
+  const label = params.optionalString('label') ?? '';
   if (label.length > 64) throw invalidParam('label', 'at most 64 characters');
-  const wanted = optionalString(params, 'time_in_force') ?? 'good_til_cancelled';
+  const wanted = params.optionalString('time_in_force') ?? 'good_til_cancelled';
   const timeInForce = timesInForce.find((known) => known === wanted);
   if (timeInForce === undefined) throw invalidParam('time_in_force', 'unknown time in force');
-  const flag = (name: string) => optionalBoolean(params, name) ?? false;
+  const flag = (name: string) => params.optionalBoolean(name) ?? false;
   return place(exchange, placer(call), {
     instrument,
     direction,
     amount,
     type,
-    price: type === 'market' ? null : price,
+    price,
     label,
     timeInForce,
     postOnly: type === 'limit' && flag('post_only'),
@@ -135,16 +113,15 @@ function edit(exchange: Exchange, call: PrivateCall, found: Order): unknown {
   return replace(exchange, placer(call), {
     order: found,
     amount: amountOf(params, instrumentNamed(found.instrument_name)),
-    price: optionalNumber(params, 'price'),
-    postOnly: optionalBoolean(params, 'post_only'),
+    price: params.optionalNumber('price'),
+    postOnly: params.optionalBoolean('post_only'),
   });
 }
 
 function closePosition(exchange: Exchange, call: PrivateCall): unknown {
-  const instrument = instrumentNamed(requiredString(call.params, 'instrument_name'));
-  const type = typeOf({ ...call.params, values: { type: requiredString(call.params, 'type') } });
-  const price = optionalNumber(call.params, 'price');
-  if (type === 'limit' && price === null) throw missingParam('price');
+  const instrument = instrumentOf(call.params);
+  call.params.requiredString('type');
+  const { type, price } = typeAndPrice(call.params);
   const size = exchange.ledger.sizeOf(call.grant.accountId, instrument);
   if (size === 0) throw orderRefused('no position to close');
   return place(exchange, placer(call), {
@@ -152,7 +129,7 @@ function closePosition(exchange: Exchange, call: PrivateCall): unknown {
     direction: size > 0 ? 'sell' : 'buy',
     amount: Math.abs(size),
     type,
-    price: type === 'market' ? null : price,
+    price,
     label: '',
     timeInForce: 'good_til_cancelled',
     postOnly: false,
@@ -167,18 +144,21 @@ function placer({ grant, connection }: PrivateCall): Placer {
 
 /** The amount, or that of the contracts; null where neither is given. */
 function amountOf(params: Params, instrument: Instrument): number | null {
-  const contracts = optionalNumber(params, 'contracts');
-  return optionalNumber(params, 'amount') ?? (contracts === null ? null : contracts * instrument.contract_size);
+  const contracts = params.optionalNumber('contracts');
+  return params.optionalNumber('amount') ?? (contracts === null ? null : contracts * instrument.contract_size);
 }
 
-function typeOf(params: Params): Order['order_type'] {
-  const type = optionalString(params, 'type') ?? 'limit';
+/** The order's type, and its price: null for a market order. */
+function typeAndPrice(params: Params): { readonly type: Order['order_type']; readonly price: number | null } {
+  const type = params.optionalString('type') ?? 'limit';
   if (type !== 'limit' && type !== 'market') throw invalidParam('type', 'unknown order type');
-  return type;
+  const price = params.optionalNumber('price');
+  if (type === 'limit' && price === null) throw missingParam('price');
+  return { type, price: type === 'market' ? null : price };
 }
 
 function ownOrder(exchange: Exchange, { params, grant }: PrivateCall): Order {
-  const found = exchange.orders.get(grant.accountId, requiredString(params, 'order_id'));
+  const found = exchange.orders.get(grant.accountId, params.requiredString('order_id'));
   if (found === undefined) throw orderRefused('no such order');
   return found;
 }
@@ -189,29 +169,48 @@ function openOrder(exchange: Exchange, call: PrivateCall): Order {
   return found;
 }
 
-/** How many were cancelled; with `detailed` the orders, a group for each instrument and type. */
-function cancelAll(exchange: Exchange, call: PrivateCall, also: (order: Order) => boolean = () => true): unknown {
-  const detailed = optionalBoolean(call.params, 'detailed') ?? false;
-  const cancelled = cancelOrders(exchange, call.grant.accountId, openOrders(exchange, call, also));
-  if (!detailed) return cancelled.length;
-  return cancelledInDetail(cancelled, ({ instrument_name: name }) => bookedIn(instrumentNamed(name)));
+/** Reads from a request which orders it is about. @throws RpcError -32602 */
+type Choice = (params: Params) => (order: Order) => boolean;
+
+/** A method that cancels open orders: it answers how many, or with `detailed` the orders by instrument and type. */
+function cancelling(choice: Choice): PrivateMethod {
+  return trades((exchange, call) => {
+    const orders = openOrders(exchange, call, choice);
+    const detailed = call.params.optionalBoolean('detailed') ?? false;
+    const cancelled = cancelOrders(exchange, { accountId: call.grant.accountId, orders });
+    if (!detailed) return cancelled.length;
+    return cancelledInDetail(cancelled, ({ instrument_name: name }) => bookedIn(instrumentNamed(name)));
+  });
 }
 
-function openOrders(exchange: Exchange, call: PrivateCall, also: (order: Order) => boolean = () => true) {
-  const chosen = isChosen(call.params);
-  const orders = exchange.orders.open(call.grant.accountId).map((entry) => entry.order);
-  return orders.filter((one) => chosen(one) && also(one));
+function listing(choice: Choice): PrivateMethod {
+  return reads((exchange, call) => openOrders(exchange, call, choice));
 }
 
-/** Whether an order is of the request's `instrument_name`, `currency`, `kind` and `type`, as far as it names them. */
-export function isChosen(params: Params): (order: Pick<Order, 'instrument_name' | 'order_type'>) => boolean {
-  const type = optionalString(params, 'type') ?? 'all';
-  const chosen = new Set(
-    listInstruments({
-      instrument: optionalString(params, 'instrument_name'),
-      currency: optionalString(params, 'currency'),
-      kind: optionalString(params, 'kind'),
-    }).map((instrument) => instrument.instrument_name),
-  );
-  return (one) => chosen.has(one.instrument_name) && (type === 'all' || type === one.order_type);
+function openOrders(exchange: Exchange, { params, grant }: PrivateCall, choice: Choice): readonly Order[] {
+  const chosen = choice(params);
+  return exchange.orders.open(grant.accountId).flatMap(({ order }) => (chosen(order) ? [order] : []));
+}
+
+function byLabel(params: Params): (order: Order) => boolean {
+  const label = params.requiredString('label');
+  const chosen = isChosen(params);
+  return (one) => one.label === label && chosen(one);
+}
+
+function byCurrency(params: Params): (order: Order) => boolean {
+  params.requiredString('currency');
+  return isChosen(params);
+}
+
+function byInstrument(params: Params): (order: Order) => boolean {
+  instrumentOf(params);
+  return isChosen(params);
+}
+
+/** Whether an order is of the request's `type`, and of its instruments. */
+function isChosen(params: Params): (order: Order) => boolean {
+  const type = params.optionalString('type') ?? 'all';
+  const names = new Set(instrumentsOf(params).map((instrument) => instrument.instrument_name));
+  return (one) => names.has(one.instrument_name) && (type === 'all' || type === one.order_type);
 }

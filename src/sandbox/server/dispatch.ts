@@ -12,7 +12,7 @@ import {
   readEnvelope,
   requestId,
 } from './envelope.js';
-import { type Admitted, type Answer, asRpcError, type Origin, Run } from './run.js';
+import { type Answer, asRpcError, type Origin, Run } from './run.js';
 
 /** What is to be done with a request's connection and its answer. */
 export interface Outcome {
@@ -57,7 +57,7 @@ export function handleRequest(exchange: Exchange, value: unknown, origin: Origin
   const arrival = arrive(exchange.now());
   try {
     const envelope = readEnvelope(value);
-    if (exchange.strictIds && lacksId(value, origin)) throw invalidRequest();
+    if (exchange.settings.strictIds && lacksId(value, origin)) throw invalidRequest();
     return handleEnvelope(exchange, envelope, { ...origin, arrival });
   } catch (error) {
     return refuse(exchange, error, { transport: origin.transport, id: requestId(value), arrival });
@@ -85,7 +85,7 @@ export function refuse(
   record(exchange, { transport, method: '', clientId: null, outcome: String(failure.code) });
   return {
     ...plain,
-    text: formatAnswer(id, { error: failure }, { arrival, testnet: exchange.testnet }),
+    text: formatAnswer(id, { error: failure }, { arrival, testnet: exchange.settings.testnet }),
     errorCode: failure.code,
   };
 }
@@ -114,7 +114,7 @@ function handleEnvelope(
     return answer;
   };
   if (late !== null) {
-    exchange.control.later(lateMs(admitted, late), () => perform(late));
+    exchange.control.later(Number(admitted.struck.get(late) ?? 0), () => perform(late));
     return { ...base, text: null, cut: late === 'late-cut', badGateway: late === 'late-502' };
   }
   const undelivered = firstOf(struck, 'cut-after', 'drop-answer');
@@ -123,7 +123,7 @@ function handleEnvelope(
   if (body === null) return { ...base, text: null };
   const errorCode = 'error' in body ? body.error.code : null;
   const hangUp = errorCode === 10_028 && (exchange.credits?.options.terminate ?? false);
-  const testnet = exchange.testnet !== struck.has('wrong-testnet');
+  const testnet = exchange.settings.testnet !== struck.has('wrong-testnet');
   return { ...base, errorCode, hangUp, text: distort(formatAnswer(id, body, { arrival, testnet }), struck) };
 }
 
@@ -143,12 +143,14 @@ function strayError(code: number): string {
   return JSON.stringify({ jsonrpc: '2.0', id: null, error: { code, message } });
 }
 
-function lateMs({ struck }: Admitted, name: 'late-cut' | 'late-502' | 'late-silent'): number {
-  return Number(struck.get(name) ?? 0);
-}
-
 function firstOf<const Name extends Parameters<Struck['has']>[0]>(struck: Struck, ...names: Name[]): Name | null {
   return names.find((name) => struck.has(name)) ?? null;
+}
+
+/** Reads nothing more from a connection for so long. */
+export function stopReading(exchange: Exchange, socket: { pause(): unknown; resume(): unknown }, deafMs: number): void {
+  socket.pause();
+  if (Number.isFinite(deafMs)) exchange.control.later(deafMs, () => socket.resume());
 }
 
 function distort(text: string, struck: Struck): string {

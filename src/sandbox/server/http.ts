@@ -1,35 +1,24 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
 import { type Credentials, isUsable, keyBySecret, knownKey } from '../core/access.js';
 import { invalidCredentials, methodNotFound } from '../core/errors.js';
 import type { Exchange } from '../core/exchange.js';
 import { isRecord } from '../core/params.js';
 import { hmacHex, isTimely, sameText } from '../core/signature.js';
-import { gatewayPage, handleRequest, type Outcome, refuse } from './dispatch.js';
+import { gatewayPage, handleRequest, type Outcome, refuse, stopReading } from './dispatch.js';
 import { largestRequest, parseJson, type RequestId, requestId, tooLarge } from './envelope.js';
 
 const basePath = '/api/v2';
 
-/** How the adapter waits out a delay; the server clears what is left when it stops. */
-export type Later = (delayMs: number, action: () => void) => void;
-
-/** How HTTP answers are given. */
-export interface HttpSettings {
-  /** The origin that browsers may read answers from, or `*`; null for none. */
-  readonly corsOrigin: string | null;
-  /** The status of 13009: Deribit has been seen to answer 400 and 401. */
-  readonly unauthorizedStatus: 400 | 401;
-}
-
-interface Exchanged extends HttpSettings {
+interface Exchanged {
+  readonly exchange: Exchange;
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
-  readonly later: Later;
 }
 
 /** Answers one HTTP request: GET with a query string or a body, POST of parameters or of an envelope. */
-export async function answerHttp(exchange: Exchange, exchanged: Exchanged): Promise<void> {
-  const { request, response, corsOrigin } = exchanged;
+export async function answerHttp(exchanged: Exchanged): Promise<void> {
+  const { exchange, request, response } = exchanged;
+  const { corsOrigin } = exchange.settings;
   const verb = request.method ?? '';
   const uri = request.url ?? '';
   const url = parseUri(uri);
@@ -113,12 +102,7 @@ function readPost(method: string, body: string): unknown {
 }
 
 /** @param refusedWith the status of a request outside the API, by its path or verb */
-function send(
-  { request, response, later, unauthorizedStatus }: Exchanged,
-  outcome: Outcome,
-  refusedWith?: number,
-): void {
-  const status = outcome.errorCode === null ? 200 : outcome.errorCode === 13_009 ? unauthorizedStatus : 400;
+function send({ exchange, request, response }: Exchanged, outcome: Outcome, refusedWith?: number): void {
   const deliver = () => {
     const text = outcome.stray ?? outcome.text;
     if (outcome.cut) {
@@ -128,20 +112,18 @@ function send(
       response.end(gatewayPage);
     } else if (text !== null) {
       if (outcome.hangUp) response.setHeader('connection', 'close');
-      response.writeHead(refusedWith ?? (outcome.stray === null ? status : 400), {
-        'content-type': 'application/json',
-      });
+      response.writeHead(refusedWith ?? statusOf(exchange, outcome), { 'content-type': 'application/json' });
       response.end(text);
     }
   };
-  if (outcome.deafMs !== null) stopReading(request.socket, outcome.deafMs, later);
-  else if (outcome.delayMs > 0) later(outcome.delayMs, deliver);
+  if (outcome.deafMs !== null) stopReading(exchange, request.socket, outcome.deafMs);
+  else if (outcome.delayMs > 0) exchange.control.later(outcome.delayMs, deliver);
   else deliver();
 }
 
-function stopReading(socket: Socket, deafMs: number, later: Later): void {
-  socket.pause();
-  if (Number.isFinite(deafMs)) later(deafMs, () => socket.resume());
+function statusOf({ settings }: Exchange, { errorCode, stray }: Outcome): number {
+  if (stray !== null) return 400;
+  return errorCode === null ? 200 : errorCode === 13_009 ? settings.unauthorizedStatus : 400;
 }
 
 /** The parts of an HTTP request that its signature covers, and who sent it. */

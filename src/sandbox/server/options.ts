@@ -63,37 +63,11 @@ export interface LimitOptions {
   readonly sessionsPerKey?: boolean | number;
 }
 
-/** Options with every default filled in. */
-export interface Settings {
-  readonly port: number | null;
-  readonly tfaSecret: string | null;
-  readonly tfaKey: Uint8Array;
-  readonly secondFactor: SecondFactorKind | null;
-  readonly stateFile: string | null;
-  readonly faults: readonly string[];
-  readonly faultApi: boolean;
-  readonly now: () => number;
-  readonly testnet: boolean;
-  readonly expiresInS: number;
-  readonly clientId: string | null;
-  readonly clientSecret: string | null;
-  readonly keyLimit: number;
-  readonly subaccounts: number;
-  readonly silentSocketMs: number | null;
-  readonly callLimit: number;
-  readonly strictIds: boolean;
-  readonly tls: boolean;
-  readonly caFile: string | null;
-  readonly corsOrigin: string | null;
-  readonly unauthorizedStatus: 400 | 401;
-  readonly onRemark: (remark: Remark) => void;
-  readonly credits: CreditOptions | null;
-  readonly connectionsPerIp: number | null;
-  readonly sessionsPerKey: number | null;
-}
+/** Options with every default filled in; null for what is off. */
+export type Settings = Readonly<ReturnType<typeof settle>>;
 
 /** Checks options and fills in the defaults. @throws SandboxError `ERR_USAGE` */
-export function settle(options: SandboxOptions): Settings {
+export function settle(options: SandboxOptions) {
   const tfaSecret = options.tfaSecret ?? null;
   const tfaKey = tfaSecret === null ? new Uint8Array() : decodeBase32(tfaSecret);
   if (tfaKey === null) throw usage('tfaSecret', 'must be base32');

@@ -1,5 +1,12 @@
 import { authorize, type Credentials, requireScope } from '../core/access.js';
-import { errorOf, methodNotFound, orMissingParams, RpcError } from '../core/errors.js';
+import {
+  errorOf,
+  invalidCredentials,
+  methodNotFound,
+  orMissingParams,
+  RpcError,
+  unauthorized,
+} from '../core/errors.js';
 import {
   type Call,
   type Connection,
@@ -8,7 +15,7 @@ import {
   noAnswer,
   type PrivateCall,
 } from '../core/exchange.js';
-import { onlyOverWebsocket } from '../core/guesses.js';
+import { Params } from '../core/params.js';
 import { falsify, unexpectedKey } from '../faults/falsify.js';
 import { nothingStruck, type Struck } from '../faults/faults.js';
 import { exchangeMethods, ownMethods } from '../methods/table.js';
@@ -70,13 +77,13 @@ export class Run {
     const exchange = this.#exchange;
     const { transport, connection, peer, loose, credentials } = this.#origin;
     const { method: name, params: values } = this.#envelope;
-    const method = exchangeMethods.get(name) ?? (exchange.faultApi ? ownMethods.get(name) : undefined);
+    const method = exchangeMethods.get(name) ?? (exchange.settings.faultApi ? ownMethods.get(name) : undefined);
     if (method === undefined) {
       exchange.remark('unknown-method', name);
       throw methodNotFound();
     }
-    if (method.websocketOnly === true && connection === null) throw onlyOverWebsocket();
-    const params = { values, loose };
+    if (method.websocketOnly === true && connection === null) throw errorOf(10_030);
+    const params = new Params(values, loose);
     const call: Call = { method: name, params, transport, connection, peer, struck: nothingStruck };
     if (method.kind === 'public') {
       this.#pay(connection?.grant?.key.clientId ?? `${transport} ${connection?.id ?? peer}`);
@@ -86,11 +93,8 @@ export class Run {
     this.clientId = grant.key.clientId;
     this.#pay(grant.key.clientId);
     if (method.needs !== null) requireScope(grant, ...method.needs);
-    const challenge =
-      method.secondFactor === true
-        ? (exchange.secondFactor?.check({ method: name, clientId: grant.key.clientId, params }, exchange.now()) ?? null)
-        : null;
-    if (challenge !== null) return this.#settled({ body: { result: challenge }, label: 'challenge' });
+    const challenge = exchange.secondFactor?.check({ method: name, clientId: this.clientId, params }, exchange.now());
+    if (challenge) return this.#settled({ body: { result: challenge }, label: 'challenge' });
     return this.#admitted(method, { ...call, grant });
   }
 
@@ -133,13 +137,12 @@ export function asRpcError(error: unknown): RpcError {
 }
 
 function forcedError(struck: Struck): void {
-  const code = struck.get('error') ?? null;
-  if (code !== null) throw errorOf(Number(code));
-  if (struck.has('refuse-login')) throw errorOf(13_004);
-  if (struck.has('refuse-refresh')) throw errorOf(13_009, { reason: 'invalid_token' });
+  if (struck.has('error')) throw errorOf(Number(struck.get('error')));
+  if (struck.has('refuse-login')) throw invalidCredentials();
+  if (struck.has('refuse-refresh')) throw unauthorized();
 }
 
-function swapKey(params: Call['params'], struck: Struck): Call['params'] {
-  if (!struck.has('swap-key') || !('public_key' in params.values)) return params;
-  return { ...params, values: { ...params.values, public_key: unexpectedKey() } };
+function swapKey(params: Params, struck: Struck): Params {
+  const isSwapped = struck.has('swap-key') && 'public_key' in params.values;
+  return isSwapped ? params.with({ public_key: unexpectedKey() }) : params;
 }

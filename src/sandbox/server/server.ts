@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { SandboxError } from '../core/errors.js';
 import type { Exchange } from '../core/exchange.js';
-import { answerHttp, type HttpSettings } from './http.js';
+import { answerHttp } from './http.js';
 import { longestTimerMs } from './options.js';
 import type { ServerCertificate } from './tls.js';
 import { serveWebsocket } from './websocket.js';
@@ -16,16 +16,10 @@ const websocketPath = '/ws/api/v2';
 /** Far above the 32 kB that get an answer: beyond it the connection is closed with 1009. */
 const largestFrame = 16 * 1024 * 1024;
 
-interface ServerSettings extends HttpSettings {
-  readonly connectionsPerIp: number | null;
-  readonly silentMs: number | null;
-  readonly certificate: ServerCertificate | null;
-}
-
 /** HTTP and WebSocket on one port of 127.0.0.1. It can stop and start again on the same port. */
 export class SandboxServer {
   readonly #exchange: Exchange;
-  readonly #settings: ServerSettings;
+  readonly #certificate: ServerCertificate | null;
   /** TCP connections, to be cut. */
   readonly #sockets = new Set<Socket>();
   /** Connections that HTTP is spoken on; with TLS these are others than the TCP connections. */
@@ -37,10 +31,10 @@ export class SandboxServer {
   #nextConnectionId = 1;
   #port: number;
 
-  constructor(exchange: Exchange, port: number, settings: ServerSettings) {
+  constructor(exchange: Exchange, port: number, certificate: ServerCertificate | null) {
     this.#exchange = exchange;
     this.#port = port;
-    this.#settings = settings;
+    this.#certificate = certificate;
   }
 
   get port(): number {
@@ -49,7 +43,7 @@ export class SandboxServer {
 
   /** Listens. @throws SandboxError `ERR_LISTEN` where the port cannot be listened on */
   async start(): Promise<void> {
-    const { certificate } = this.#settings;
+    const certificate = this.#certificate;
     const onRequest = (request: IncomingMessage, response: ServerResponse) => this.#onRequest(request, response);
     const server: Server =
       certificate === null
@@ -93,7 +87,7 @@ export class SandboxServer {
   }
 
   /** A timer that {@link stop} clears. */
-  readonly later = (delayMs: number, action: () => void): void => {
+  later(delayMs: number, action: () => void): void {
     const timer = setTimeout(
       () => {
         this.#timers.delete(timer);
@@ -102,7 +96,7 @@ export class SandboxServer {
       Math.min(delayMs, longestTimerMs),
     );
     this.#timers.add(timer);
-  };
+  }
 
   #track(socket: Socket): void {
     if (this.#sockets.has(socket)) return;
@@ -125,7 +119,7 @@ export class SandboxServer {
   }
 
   #isOneTooMany({ remoteAddress }: Socket): boolean {
-    const limit = this.#settings.connectionsPerIp;
+    const limit = this.#exchange.settings.connectionsPerIp;
     if (limit === null) return false;
     return [...this.#served].filter((other) => other.remoteAddress === remoteAddress).length >= limit;
   }
@@ -135,15 +129,14 @@ export class SandboxServer {
       response.writeHead(429, { connection: 'close' }).end();
       return;
     }
-    void answerHttp(this.#exchange, { ...this.#settings, request, response, later: this.later });
+    void answerHttp({ exchange: this.#exchange, request, response });
   }
 
   #onWebsocket(websocket: WebSocket, request: IncomingMessage): void {
     this.#websockets.add(websocket);
     websocket.on('close', () => this.#websockets.delete(websocket));
     const peer = request.socket.remoteAddress ?? '';
-    const { silentMs } = this.#settings;
-    serveWebsocket(this.#exchange, websocket, { id: this.#nextConnectionId++, peer, later: this.later, silentMs });
+    serveWebsocket(this.#exchange, websocket, { id: this.#nextConnectionId++, peer });
   }
 }
 

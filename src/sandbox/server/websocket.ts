@@ -1,9 +1,8 @@
 import type { RawData, WebSocket } from 'ws';
 import { type Connection, disconnect, type Exchange } from '../core/exchange.js';
 import type { Grant } from '../core/tokens.js';
-import { handleRequest, type Outcome, refuse } from './dispatch.js';
+import { handleRequest, type Outcome, refuse, stopReading } from './dispatch.js';
 import { largestRequest, parseJson, tooLarge } from './envelope.js';
-import type { Later } from './http.js';
 import { longestTimerMs } from './options.js';
 
 const noCredentials = { kind: 'none' } as const;
@@ -13,16 +12,6 @@ const heartbeatUnanswered = 4000;
 const gatewayFailed = 1011;
 const reorderedAtLatestMs = 200;
 
-/** What a connection needs of the server. */
-interface WebsocketSettings {
-  readonly later: Later;
-  /** A connection that sends nothing for so long, and is subscribed to nothing, is cut; null for never. */
-  readonly silentMs: number | null;
-  /** The number of the connection, and the address of the other side. */
-  readonly id: number;
-  readonly peer: string;
-}
-
 /**
  * Serves one WebSocket connection: frames in, answers out. It ends by the client's close, an unanswered test request
  * (4000), silence (cut, seen as 1006), a logout (1000) or a fault; `socketOnClose` is the one exit, and clears all.
@@ -30,8 +19,10 @@ interface WebsocketSettings {
 export function serveWebsocket(
   exchange: Exchange,
   socket: WebSocket,
-  { id, peer, later, silentMs }: WebsocketSettings,
+  { id, peer }: Pick<Connection, 'id' | 'peer'>,
 ): void {
+  const { silentSocketMs: silentMs } = exchange.settings;
+  const { later } = exchange.control;
   const channels = new Map<string, boolean>();
   const held: string[] = [];
   let heartbeat: NodeJS.Timeout | null = null;
@@ -78,8 +69,9 @@ export function serveWebsocket(
     listenForSilence();
     const outcome = answerFrame(data as Buffer);
     if (outcome.stray !== null) socket.send(outcome.stray);
-    if (outcome.deafMs !== null) stopReading(outcome.deafMs);
-    deliver(outcome);
+    if (outcome.deafMs !== null) stopReading(exchange, socket, outcome.deafMs);
+    if (outcome.delayMs > 0) later(outcome.delayMs, () => sendAnswer(outcome));
+    else sendAnswer(outcome);
   }
 
   function answerFrame(frame: Buffer): Outcome {
@@ -89,16 +81,6 @@ export function serveWebsocket(
     } catch (error) {
       return refuse(exchange, error, { transport: 'websocket' });
     }
-  }
-
-  function stopReading(deafMs: number): void {
-    socket.pause();
-    if (Number.isFinite(deafMs)) later(deafMs, () => socket.resume());
-  }
-
-  function deliver(outcome: Outcome): void {
-    if (outcome.delayMs > 0) later(outcome.delayMs, () => sendAnswer(outcome));
-    else sendAnswer(outcome);
   }
 
   function sendAnswer({ text, cut, hangUp, duplicate, reorder, badGateway }: Outcome): void {

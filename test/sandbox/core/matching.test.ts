@@ -47,7 +47,7 @@ function take(exchange: Exchange, { accountId, action, which, ...asked }: Step):
     place(exchange, placer, { ...asked, instrument, price, label: '', rejectPostOnly: false });
   } else if (order !== undefined && action === 'edit') {
     replace(exchange, placer, { order, amount: asked.amount, price: asked.price, postOnly: null });
-  } else if (order !== undefined) cancelOrders(exchange, accountId, [order]);
+  } else if (order !== undefined) cancelOrders(exchange, { accountId, orders: [order] });
 }
 
 it('never crosses the book, and books every trade once for each side, whatever is asked', () => {
