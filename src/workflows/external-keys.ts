@@ -34,48 +34,40 @@ export async function openExternalSigner(
   );
 }
 
+/** A key to make a record of. */
+interface ExternalKey {
+  readonly name: string;
+  readonly kind: AnySignerKind;
+  /** The options of the kind, by name. */
+  readonly values: OptionValues;
+  readonly access: SignerAccess;
+}
+
 /**
  * Makes a record of a key that is there already.
- * @param values the options of the kind, by name
  * @throws `ERR_NAME_TAKEN`, and what the signers throw
  */
-export async function addExternalKey(
-  store: Keystore,
-  {
-    name,
-    kind,
-    values,
-    access,
-  }: {
-    readonly name: string;
-    readonly kind: AnySignerKind;
-    readonly values: OptionValues;
-    readonly access: SignerAccess;
-  },
-): Promise<KeyRecord> {
+export async function addExternalKey(store: Keystore, { name, kind, values, access }: ExternalKey): Promise<KeyRecord> {
   await store.requireFree(requireNewKeyName(name));
   const { publicKey, location } = await kind.hold(values, access);
   return storePublicKey(store, { name, publicKey, signer: location });
 }
 
+interface NewExternalKey {
+  readonly key: NewKey;
+  readonly target: SignerTarget;
+  /** What the options of the kind add to the target. */
+  readonly values?: OptionValues;
+  readonly access: SignerAccess;
+}
+
 /**
  * Makes a keypair in `target` and a record of it.
- * @param values what the options of the kind add to the target
  * @throws `ERR_NAME_TAKEN` for the name here or there, and what the signers throw
  */
 export async function generateExternalKey(
   store: Keystore,
-  {
-    key,
-    target,
-    values = {},
-    access,
-  }: {
-    readonly key: NewKey;
-    readonly target: SignerTarget;
-    readonly values?: OptionValues;
-    readonly access: SignerAccess;
-  },
+  { key, target, values = {}, access }: NewExternalKey,
 ): Promise<KeyRecord> {
   const kind = kindOf(target);
   requireSize(key);

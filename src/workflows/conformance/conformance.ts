@@ -5,9 +5,9 @@ import { generateKeyPair } from '../../crypto/generate.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import { makePrivateFolder, readFileOrNull, replaceFile } from '../../keystore/files.js';
 import { isRecord } from '../../util/checks.js';
-import { type OpenAccount, withAccount } from '../account/account.js';
+import { withAccount } from '../account/account.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
-import { type LabKeys, PROBES } from './facts.js';
+import { PROBES } from './facts.js';
 import { type Lab, openLab } from './lab.js';
 
 /** One fact about the exchange. */
@@ -73,21 +73,18 @@ async function runLocked(
     await withAccount(context, { login, level: 'read_write' }, async (account) => {
       if (left.length > 0) {
         context.onNote?.('an earlier run was interrupted: removing the keys that it made');
-        await removeKeys(openLab(context, { login, account, prefix }), left);
+        await removeKeys(openLab(context, login, { account, prefix }), left);
       }
       prefixes = [...left, prefix];
       await replaceFile(journal, `${JSON.stringify({ prefixes })}\n`);
-      const lab = openLab(context, { login, account, prefix });
-      const keys = await makeKeys(lab);
+      const lab = openLab(context, login, { account, prefix });
+      const ed25519 = await lab.create(await generateKeyPair());
+      const rsa = await lab.create(await generateKeyPair({ type: 'rsa', bits: 2048 }));
       for (const { fact, expected, observe } of PROBES) {
         context.signal?.throwIfAborted();
-        const observed = await observe(lab, keys);
-        const settled = {
-          fact,
-          expected,
-          observed: observed ?? 'not shown',
-          agrees: observed === null ? null : observed === expected,
-        };
+        const observed = await observe(lab, { ed25519, rsa });
+        const agrees = observed === null ? null : observed === expected;
+        const settled = { fact, expected, observed: observed ?? 'not shown', agrees };
         facts.push(settled);
         onFact?.(settled);
       }
@@ -99,12 +96,6 @@ async function runLocked(
   return { facts, cleaned };
 }
 
-async function makeKeys(lab: Lab): Promise<LabKeys> {
-  const ed25519 = await lab.create(await generateKeyPair());
-  const rsa = await lab.create(await generateKeyPair({ type: 'rsa', bits: 2048 }));
-  return { ed25519, rsa };
-}
-
 /** Removes what carries one of these prefixes, on a login of its own; false where something may be left. */
 async function cleanUp(context: WorkflowContext, login: AccountLogin, prefixes: readonly string[]): Promise<boolean> {
   const signal = AbortSignal.timeout(CLEANUP_MS);
@@ -114,8 +105,8 @@ async function cleanUp(context: WorkflowContext, login: AccountLogin, prefixes: 
     connect: (endpoint) => context.connect(endpoint, { signal }),
   };
   try {
-    return await withAccount(uninterrupted, { login, level: 'read_write' }, (account: OpenAccount) =>
-      removeKeys(openLab(uninterrupted, { login, account, prefix: '' }), prefixes),
+    return await withAccount(uninterrupted, { login, level: 'read_write' }, (account) =>
+      removeKeys(openLab(uninterrupted, login, { account, prefix: '' }), prefixes),
     );
   } catch (error) {
     context.onNote?.(

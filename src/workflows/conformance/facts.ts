@@ -2,9 +2,8 @@ import { createHash } from 'node:crypto';
 import { fingerprint } from '../../crypto/fingerprint.js';
 import { generateKeyPair } from '../../crypto/generate.js';
 import { encodePublicKeyPem } from '../../crypto/pem.js';
-import { isDeribitKeysError } from '../../errors.js';
 import { isRecord } from '../../util/checks.js';
-import { type Attempt, ENCODINGS, type Encoding, LAB_SCOPE, type Lab, type LabKey } from './lab.js';
+import { type Attempt, ENCODINGS, type Encoding, LAB_SCOPE, type Lab, type LabKey, refusalCode } from './lab.js';
 
 /** The throw-away keys that the probes share. */
 export interface LabKeys {
@@ -57,8 +56,7 @@ async function tryToCreate(lab: Lab, overrides: Readonly<Record<string, unknown>
     await lab.remove(await lab.create(key, overrides));
     return 'accepted';
   } catch (error) {
-    if (isDeribitKeysError(error) && error.rpc !== undefined) return refused(error.rpc.code);
-    throw error;
+    return refused(refusalCode(error));
   }
 }
 
@@ -226,8 +224,7 @@ export const PROBES: readonly Probe[] = [
       try {
         await lab.ask('private/reset_api_key', { id: rsa.keyId });
       } catch (error) {
-        if (isDeribitKeysError(error) && error.rpc !== undefined) return refused(error.rpc.code);
-        throw error;
+        return refused(refusalCode(error));
       }
       return typeof (await lab.login(rsa)) === 'number'
         ? 'accepted, and the key no longer logs in'

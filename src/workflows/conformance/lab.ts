@@ -3,8 +3,9 @@ import type { PrivateKey } from '../../crypto/keys.js';
 import { encodePublicKeyPem } from '../../crypto/pem.js';
 import { localSigner, randomNonce } from '../../crypto/signer.js';
 import { getTime, readClock } from '../../deribit/clock.js';
-import { protocolError } from '../../deribit/json-rpc.js';
+import { type Params, protocolError } from '../../deribit/json-rpc.js';
 import { withSecondFactor } from '../../deribit/second-factor.js';
+import type { Transport } from '../../deribit/transport.js';
 import { isDeribitKeysError } from '../../errors.js';
 import { isRecord } from '../../util/checks.js';
 import { defined } from '../../util/defined.js';
@@ -48,7 +49,6 @@ export interface Attempt {
 
 /** What the probes work with: an account, a label prefix of their own, and throw-away keys that live in memory only. */
 export interface Lab {
-  readonly account: OpenAccount;
   /** Every label of this run begins with it, so that a later run finds what this one left behind. */
   readonly prefix: string;
   /** The encoding of signatures that the exchange accepts, once that is known. */
@@ -64,36 +64,32 @@ export interface Lab {
 }
 
 /** The code of the exchange's refusal; every other failure is thrown. */
-function refusalCode(error: unknown): number {
+export function refusalCode(error: unknown): number {
   if (isDeribitKeysError(error) && error.rpc !== undefined) return error.rpc.code;
   throw error;
 }
 
 export function openLab(
   context: WorkflowContext,
-  {
-    login: { endpoint },
-    account,
-    prefix,
-  }: { readonly login: AccountLogin; readonly account: OpenAccount; readonly prefix: string },
+  { endpoint }: AccountLogin,
+  { account, prefix }: { readonly account: OpenAccount; readonly prefix: string },
 ): Lab {
   let labels = 0;
   const ask: Lab['ask'] = (method, params = {}) =>
     withSecondFactor(account, { method, params, ...protectedOptions(context) });
-  const anonymous: Lab['anonymous'] = (method, params) =>
-    withTransport(context, endpoint, async (transport) => {
-      try {
-        return { result: await transport.request(method, params, requestOptions(context)) };
-      } catch (error) {
-        return refusalCode(error);
-      }
-    });
+  const options = requestOptions(context);
+  const answerTo = async (transport: Transport, method: string, params: Params) => {
+    try {
+      return { result: await transport.request(method, params, options) };
+    } catch (error) {
+      return refusalCode(error);
+    }
+  };
   const lab: Lab = {
-    account,
     prefix,
     encoding: 'base64url',
     ask,
-    anonymous,
+    anonymous: (method, params) => withTransport(context, endpoint, (transport) => answerTo(transport, method, params)),
     async create(key, overrides = {}) {
       labels += 1;
       const params = {
@@ -115,7 +111,6 @@ export function openLab(
     },
     login: ({ key, clientId }, attempt = {}) =>
       withTransport(context, endpoint, async (transport) => {
-        const options = requestOptions(context);
         const nonce = attempt.nonce === undefined ? randomNonce() : attempt.nonce;
         const { offsetMs } = await readClock(() => getTime(transport, options));
         const timestamp = attempt.timestampMs ?? Math.round(context.nowMs() + offsetMs + (attempt.aheadMs ?? 0));
@@ -129,13 +124,10 @@ export function openLab(
           signature: ENCODINGS[attempt.encoding ?? lab.encoding](signature),
           ...defined({ nonce: nonce ?? undefined, scope: attempt.scope }),
         };
-        try {
-          const result = await transport.request('public/auth', params, options);
-          if (!isRecord(result)) throw protocolError('the answer to public/auth is not an object');
-          return result;
-        } catch (error) {
-          return refusalCode(error);
-        }
+        const answer = await answerTo(transport, 'public/auth', params);
+        if (typeof answer === 'number') return answer;
+        if (!isRecord(answer.result)) throw protocolError('the answer to public/auth is not an object');
+        return answer.result;
       }),
   };
   return lab;

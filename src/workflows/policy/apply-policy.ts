@@ -47,11 +47,7 @@ export interface PolicyResult {
  */
 export async function planPolicy(
   context: WorkflowContext,
-  {
-    policy,
-    login,
-    prune = false,
-  }: { readonly policy: Policy; readonly login: AccountLogin; readonly prune?: boolean | undefined },
+  { policy, login, prune = false }: Pick<ApplyRequest, 'policy' | 'login'> & { readonly prune?: boolean | undefined },
 ): Promise<PolicyResult> {
   const steps = planSteps(await takeSnapshot(context, policy, login), prune);
   return { changes: steps.map(asChange), applied: false };
@@ -93,7 +89,7 @@ async function makeSteps(
       const keyContext = await request.contextFor(step.name);
       await makeStep(request, { ...keyContext, context: { ...keyContext.context, store } }, step);
     } catch (error) {
-      throw soFar({ error, step, done: index, all: work.length });
+      throw soFar(error, step, `${index} of ${work.length}`);
     }
     request.onDone?.(asChange(step));
   }
@@ -148,22 +144,13 @@ function refuseTooMany(steps: readonly Step[], present: number): void {
   throw noRoom('ERR_STATE', `the account has room for ${room} more keys, the policy needs ${needed}`);
 }
 
-function soFar({
-  error,
-  step,
-  done,
-  all,
-}: {
-  readonly error: unknown;
-  readonly step: Step;
-  readonly done: number;
-  readonly all: number;
-}): unknown {
+/** What a step threw, with `done`: how many of how many steps were made. */
+function soFar(error: unknown, { action, name }: Step, done: string): unknown {
   if (!isDeribitKeysError(error)) return error;
-  const where = `${done} of ${all} changes were made; the same command continues`;
+  const where = `${done} changes were made; the same command continues`;
   const { message, hint } = error;
   return error.with({
-    message: `${step.action} ${step.name}: ${message}`,
+    message: `${action} ${name}: ${message}`,
     hint: hint === undefined ? where : `${hint}\n${where}`,
   });
 }

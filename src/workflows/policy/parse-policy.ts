@@ -95,19 +95,15 @@ function commonEnvironment(whole: Policy['environment'], nodes: readonly PolicyN
 
 function readKey(node: PolicyNode): KeyPolicy {
   const field = fieldsOf(node, KEY_FIELDS);
-  const [name, type, bits] = [
-    field('name'),
-    optional(field('type'), (at) => oneOf(at, ['ed25519', 'rsa'])),
-    field('bits'),
-  ];
-  const size = optional(bits, (at) => oneOf(at, RSA_SIZES));
-  if (size !== null && type !== 'rsa') throw refuse(bits, 'is only for the type rsa');
+  const type = optional(field('type'), (at) => oneOf(at, ['ed25519', 'rsa']));
+  const bits = optional(field('bits'), (at) => oneOf(at, RSA_SIZES));
+  if (bits !== null && type !== 'rsa') throw refuse(field('bits'), 'is only for the type rsa');
   return {
-    name: checked(name, text(name), requireKeyName),
+    name: checked(field('name'), requireKeyName),
     type,
-    bits: size,
+    bits,
     scope: scopeAt(field('scope')),
-    label: optional(field('label'), (at) => checked(at, text(at), checkLabel)),
+    label: optional(field('label'), (at) => checked(at, checkLabel)),
     features: optional(field('features'), (at) => unique(list(at).map((one) => oneOf(one, API_KEY_FEATURES)))),
     whitelist: optional(field('whitelist'), (at) => unique(list(at).map(addressAt))),
     maxAgeMs: optional(field('maxAge'), ageAt),
@@ -118,18 +114,18 @@ function readKey(node: PolicyNode): KeyPolicy {
 /** Words in one text, or a list of words. */
 function scopeAt(node: PolicyNode): string {
   const words = Array.isArray(node.value) ? list(node).map(text).join(' ') : text(node);
-  const scope = checked(node, words, parseScope);
+  const scope = checked(node, parseScope, words);
   if (scope.others.length > 0) throw refuse(node, 'has words that belong to a session, not to a key');
   return formatScope(scope);
 }
 
 function addressAt(node: PolicyNode): string {
-  checked(node, text(node), (address) => checkAddresses([address]));
+  checked(node, (address) => checkAddresses([address]));
   return text(node);
 }
 
 function ageAt(node: PolicyNode): number {
-  const ms = checked(node, text(node), parseDuration);
+  const ms = checked(node, parseDuration);
   if (ms === 0) throw refuse(node, 'must be longer than zero');
   return ms;
 }
@@ -239,11 +235,11 @@ function oneOf<const T extends string | number>(node: PolicyNode, choices: reado
 }
 
 /** Runs a check that knows nothing of the document; its errors get the path. */
-function checked<T>({ path }: PolicyNode, words: string, check: (words: string) => T): T {
+function checked<T>(node: PolicyNode, check: (words: string) => T, words = text(node)): T {
   try {
     return check(words);
   } catch (error) {
     if (!isDeribitKeysError(error)) throw error;
-    throw error.with({ code: 'ERR_USAGE', message: `${path} of the policy: ${error.message}` });
+    throw error.with({ code: 'ERR_USAGE', message: `${node.path} of the policy: ${error.message}` });
   }
 }

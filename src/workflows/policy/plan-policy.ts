@@ -6,34 +6,20 @@ import { kindOf } from '../checks/key-checks.js';
 import type { KeyPolicy } from './parse-policy.js';
 import type { KeySnapshot, Snapshot } from './snapshot.js';
 
-/**
- * What is different, and what `apply` does about it.
- *
- * - `create`: the name is free: make a key and register it
- * - `register`: the key is here and not on the exchange, or its registration was interrupted: register it
- * - `link`: the key is here and on the exchange, and the record does not know: prove and record it
- * - `replace`: the exchange does not have the key any more: move its files to retired/, then as `create`
- * - `enable`, `edit`: the key is disabled, or has another scope, label, features or whitelist on the exchange
- * - `record`: the record says something else than the exchange, which is as the policy says
- * - `encrypt`: the private key should have a passphrase, and has none
- * - `rotate`: the key is too old, or of another kind, or its rotation is unfinished
- * - `stranger`: the account has an enabled key that the policy does not name (an unmanaged key): it is left as it is
- * - `disable`: the same, with `--prune`
- * - `conflict`: nothing that `apply` can decide; it refuses to begin
- */
+/** What is different, and what `apply` does about it. */
 export type Action =
-  | 'create'
-  | 'register'
-  | 'link'
-  | 'replace'
-  | 'enable'
-  | 'edit'
-  | 'record'
-  | 'encrypt'
-  | 'rotate'
-  | 'stranger'
-  | 'disable'
-  | 'conflict';
+  | 'create' // the name is free: make a key and register it
+  | 'register' // the key is here and not on the exchange, or its registration was interrupted: register it
+  | 'link' // the key is here and on the exchange, and the record does not know: prove and record it
+  | 'replace' // the exchange does not have the key any more: move its files to retired/, then as `create`
+  | 'enable' // the key is disabled on the exchange
+  | 'edit' // the key has another scope, label, features or whitelist on the exchange
+  | 'record' // the record says something else than the exchange, which is as the policy says
+  | 'encrypt' // the private key should have a passphrase, and has none
+  | 'rotate' // the key is too old, or of another kind, or its rotation is unfinished
+  | 'stranger' // the account has an enabled key that the policy does not name (an unmanaged key): it is left as it is
+  | 'disable' // the same, with `--prune`
+  | 'conflict'; // nothing that `apply` can decide; it refuses to begin
 
 /** One difference between the policy, the keystore and the exchange. */
 export interface Change {
@@ -97,7 +83,10 @@ function stepsFor(key: KeySnapshot, snapshot: Snapshot): Step[] {
       const old = key.rotation === 'grace' ? null : tooOld(policy, record, snapshot.nowMs);
       const reason = kind ?? old;
       const rotate = reason === null ? [] : [say('rotate', reason)];
-      return [...drift({ policy, record, key: apiKey, say }), ...encrypt(policy, record, say), ...rotate];
+      const differences = [...enable(apiKey, say), ...edit(policy, apiKey, say)];
+      // a change on the exchange brings the record up to date as well
+      const changes = differences.length > 0 ? differences : bringUpToDate(record, apiKey, say);
+      return [...changes, ...encrypt(policy, record, say), ...rotate];
     }
   }
 }
@@ -113,11 +102,9 @@ function otherKind(policy: KeyPolicy, record: KeyRecord): string | null {
 }
 
 function tooOld({ maxAgeMs }: KeyPolicy, { registeredAt, createdAt }: KeyRecord, nowMs: number): string | null {
-  if (maxAgeMs === null) return null;
   const ageMs = nowMs - Date.parse(registeredAt ?? createdAt);
-  return ageMs > maxAgeMs
-    ? `too old: registered ${formatDuration(ageMs)} ago, at most ${formatDuration(maxAgeMs)}`
-    : null;
+  if (maxAgeMs === null || ageMs <= maxAgeMs) return null;
+  return `too old: registered ${formatDuration(ageMs)} ago, at most ${formatDuration(maxAgeMs)}`;
 }
 
 function encrypt(policy: KeyPolicy, record: KeyRecord, say: Say): Step[] {
@@ -125,11 +112,10 @@ function encrypt(policy: KeyPolicy, record: KeyRecord, say: Say): Step[] {
   return wanted ? [say('encrypt', 'the private key has no passphrase')] : [];
 }
 
-const asSet = (words: readonly string[]) =>
-  [...words]
-    .map((word) => word.toLowerCase())
-    .sort()
-    .join(' ') || 'none';
+function asSet(words: readonly string[]): string {
+  const lower = words.map((word) => word.toLowerCase());
+  return lower.sort().join(' ') || 'none';
+}
 
 function enable(key: AccountKey, say: Say): Step[] {
   return key.enabled !== false ? [] : [say('enable', 'it is disabled on the exchange')];
@@ -148,26 +134,8 @@ function edit(policy: KeyPolicy, key: AccountKey, say: Say): Step[] {
   return differences.length === 0 ? [] : [say('edit', differences.join('; '))];
 }
 
-/** The same, and the differences of the record from the key where nothing else brings it up to date. */
-function drift({
-  policy,
-  record,
-  key,
-  say,
-}: {
-  readonly policy: KeyPolicy;
-  readonly record: KeyRecord;
-  readonly key: AccountKey;
-  readonly say: Say;
-}): Step[] {
-  const steps = [...enable(key, say), ...edit(policy, key, say)];
-  if (steps.length > 0) return steps;
-  const outdated = outdatedFields(record, key);
-  return outdated.length === 0 ? [] : [say('record', `the record has an older ${outdated.join(', ')}`)];
-}
-
-/** What the record has otherwise than the exchange. */
-function outdatedFields(record: KeyRecord, key: AccountKey): string[] {
+/** The differences of the record from the key on the exchange. */
+function bringUpToDate(record: KeyRecord, key: AccountKey, say: Say): Step[] {
   const fields: readonly (readonly [string, boolean])[] = [
     ['key id', record.keyId === key.keyId],
     ['scope', record.scope !== null && scopesEqual(record.scope, key.scope)],
@@ -175,7 +143,8 @@ function outdatedFields(record: KeyRecord, key: AccountKey): string[] {
     ['features', asSet(record.features) === asSet(key.features)],
     ['whitelist', asSet(record.ipWhitelist) === asSet(key.ipWhitelist)],
   ];
-  return fields.filter(([, same]) => !same).map(([field]) => field);
+  const outdated = fields.filter(([, same]) => !same).map(([field]) => field);
+  return outdated.length === 0 ? [] : [say('record', `the record has an older ${outdated.join(', ')}`)];
 }
 
 /** Enabled keys that the policy does not name, apart from the one that is logged in and those of a rotation. */

@@ -47,7 +47,7 @@ export async function takeSnapshot(context: WorkflowContext, policy: Policy, log
   const journals = await listJournals(context.store);
   const accountKeys = await listAccountKeys(context, login);
   const keys: KeySnapshot[] = [];
-  for (const key of policy.keys) keys.push(await inspectKey(context, { policy: key, login, accountKeys, journals }));
+  for (const key of policy.keys) keys.push(await inspectKey(context, key, { login, accountKeys, journals }));
   const loginClientId = login.credentials.clientId;
   const spared = new Set([loginClientId]);
   for (const { previous, successor } of journals) {
@@ -74,21 +74,14 @@ function requireEnvironment({ environment }: Policy, { endpoint }: AccountLogin)
   );
 }
 
-async function inspectKey(
-  context: WorkflowContext,
-  {
-    policy,
-    login,
-    accountKeys,
-    journals,
-  }: {
-    readonly policy: KeyPolicy;
-    readonly login: AccountLogin;
-    readonly accountKeys: readonly AccountKey[];
-    readonly journals: readonly RotationJournal[];
-  },
-): Promise<KeySnapshot> {
+/** What keys are compared with. */
+interface Scene extends Pick<Snapshot, 'accountKeys' | 'journals'> {
+  readonly login: AccountLogin;
+}
+
+async function inspectKey(context: WorkflowContext, policy: KeyPolicy, scene: Scene): Promise<KeySnapshot> {
   const { name } = policy;
+  const { login, accountKeys, journals } = scene;
   const record = await readOrNull(context, name);
   const rotation = rotationOf(journals, name, context.store.now().getTime());
   const seen = { policy, record, rotation };
@@ -100,7 +93,7 @@ async function inspectKey(
     rotation === 'unfinished' || record.state !== 'registered'
       ? null
       : apiKey === null
-        ? await belongsElsewhere(context, { record, login, accountKeys })
+        ? await belongsElsewhere(context, record, scene)
         : differsThere(record, apiKey);
   return { ...seen, apiKey, conflict };
 }
@@ -139,11 +132,8 @@ function differsThere(record: KeyRecord, key: AccountKey): string | null {
 
 async function belongsElsewhere(
   context: WorkflowContext,
-  {
-    record,
-    login,
-    accountKeys,
-  }: { readonly record: KeyRecord; readonly login: AccountLogin; readonly accountKeys: readonly AccountKey[] },
+  record: KeyRecord,
+  { login, accountKeys }: Scene,
 ): Promise<string | null> {
   const other = accountKeys.find((key) => key.fingerprint === record.fingerprint);
   if (other !== undefined) return `the account has it as ${other.clientId}, on record is ${record.clientId}`;

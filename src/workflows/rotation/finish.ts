@@ -1,5 +1,4 @@
 import { type ApiKey, disableApiKey, enableApiKey, removeApiKey } from '../../deribit/api-keys.js';
-import type { Credentials } from '../../deribit/auth.js';
 import { DeribitKeysError } from '../../errors.js';
 import { deleteJournal, type RotationJournal } from '../../keystore/journal.js';
 import { type LockedKey, noteOn, recordStep } from '../../keystore/keystore.js';
@@ -23,21 +22,15 @@ export interface PromotedWork extends RotationWork {
   readonly journal: RotationJournal & { readonly archive: string };
 }
 
-async function credentialsOf(context: WorkflowContext, record: KeyRecord): Promise<Credentials> {
-  return { clientId: requireClientId(record), signer: await context.signerOf(record) };
-}
-
 /** The login that removes the key `ending`: the given one, unless that is this very key; then its partner logs in. */
 async function loginWithout(
   context: WorkflowContext,
-  {
-    login,
-    ending,
-    partner,
-  }: { readonly login: AccountLogin; readonly ending: string | null; readonly partner: KeyRecord },
+  login: AccountLogin,
+  { ending, partner }: { readonly ending: string | null; readonly partner: KeyRecord },
 ): Promise<AccountLogin> {
   if (login.credentials.clientId !== ending) return login;
-  return { endpoint: login.endpoint, credentials: await credentialsOf(context, partner) };
+  const credentials = { clientId: requireClientId(partner), signer: await context.signerOf(partner) };
+  return { endpoint: login.endpoint, credentials };
 }
 
 /**
@@ -51,11 +44,9 @@ export async function requireLogin(context: WorkflowContext, login: AccountLogin
     context.onNote?.(`the login of "${record.name}" was refused: this address may not be in its whitelist`);
     return;
   }
-  throw new DeribitKeysError(
-    'ERR_PROOF_FAILED',
-    `the exchange refuses the login of "${record.name}" (${record.clientId})`,
-    { hint: `see what is wrong with: deribit-keys verify ${record.name}` },
-  );
+  const message = `the exchange refuses the login of "${record.name}" (${record.clientId})`;
+  const hint = `see what is wrong with: deribit-keys verify ${record.name}`;
+  throw new DeribitKeysError('ERR_PROOF_FAILED', message, { hint });
 }
 
 /** Runs `work` on a key of the exchange, with a line in the audit log however it ends. */
@@ -82,7 +73,7 @@ export async function finishRotation(work: PromotedWork, login: AccountLogin, fr
   const { clientId, keyId } = journal.previous;
   const audited = auditedFor(context, old);
   if (!fresh) await requireLogin(context, login, successor);
-  const by = await loginWithout(context, { login, ending: clientId, partner: successor });
+  const by = await loginWithout(context, login, { ending: clientId, partner: successor });
   await withAccount(context, { login: by, level: 'read_write' }, async (account) => {
     const seen = fresh
       ? { keyId, enabled: true }
@@ -138,7 +129,7 @@ export async function goBack(work: PromotedWork, login: AccountLogin): Promise<R
   const [successor, old] = [await locked.read(), await context.store.read(journal.archive)];
   const { clientId } = journal.previous;
   const audited = auditedFor(context, old);
-  const by = await loginWithout(context, { login, ending: clientId, partner: successor });
+  const by = await loginWithout(context, login, { ending: clientId, partner: successor });
   const remains = await withAccount(context, { login: by, level: 'read_write' }, async (account) => {
     const { old: found } = await inspectKeys(context, { account, login: by, journal, successor });
     if (found === null) return false;
@@ -162,7 +153,7 @@ export async function finishAbort(
   const successor = await readOrNull(context, journal.successor);
   let certainlyGone = successor === null || successor.state === 'local';
   if (successor !== null && successor.state !== 'local') {
-    const by = await loginWithout(context, { login: await login(), ending: successor.clientId, partner: old });
+    const by = await loginWithout(context, await login(), { ending: successor.clientId, partner: old });
     await withAccount(context, { login: by, level: 'read_write' }, async (account) => {
       const { successor: found } = await inspectKeys(context, { account, login: by, journal, successor });
       if (found === null) return;
@@ -171,7 +162,7 @@ export async function finishAbort(
       certainlyGone = true;
     });
   }
-  await dropSuccessor(context.store, { locked, journal, certainlyGone }).catch((error: unknown) => {
+  await dropSuccessor(context.store, { locked, journal }, certainlyGone).catch((error: unknown) => {
     throw notRecorded(error, `the successor of "${journal.name}" is not on the exchange`);
   });
   if (successor !== null && successor.signer !== null) {

@@ -79,12 +79,8 @@ export async function promote(store: Keystore, locked: LockedKey, journal: Rotat
     const [old, made] = [await locked.read(), await next.read()];
     const archive = await archiveName(store, name);
     return store.withLock(archive, async () => {
-      const promoted: RotationJournal = {
-        ...journal,
-        stage: 'promoted',
-        archive,
-        promotedAt: store.now().toISOString(),
-      };
+      const promotedAt = store.now().toISOString();
+      const promoted: RotationJournal = { ...journal, stage: 'promoted', archive, promotedAt };
       const { environment, url, subaccount } = old;
       const steps = await exchangeSteps(store, {
         name,
@@ -126,11 +122,8 @@ export async function demote(
  */
 export async function dropSuccessor(
   store: Keystore,
-  {
-    locked,
-    journal,
-    certainlyGone,
-  }: { readonly locked: LockedKey; readonly journal: RotationJournal; readonly certainlyGone: boolean },
+  { locked, journal }: { readonly locked: LockedKey; readonly journal: RotationJournal },
+  certainlyGone: boolean,
 ): Promise<void> {
   const { successor } = journal;
   const note = noteOn('abort rotation', await locked.read());

@@ -11,14 +11,7 @@ import { register } from '../registration/register.js';
 import { finishAbort, finishRotation, goBack, type PromotedWork, type RotationWork, requireLogin } from './finish.js';
 import { graceEndMs, inspectKeys, isInGrace, readOrNull } from './inspect.js';
 import { promote } from './promote.js';
-import {
-  beginRotation,
-  type ListWith,
-  type MakeSuccessor,
-  requireRotatable,
-  type SuccessorChoice,
-  successorKind,
-} from './start.js';
+import { beginRotation, type ListWith, type MakeSuccessor, type SuccessorChoice } from './start.js';
 
 /*
  * A rotation, as its journal shows it (see keystore/journal.ts). Both keys are enabled from the moment that the successor
@@ -74,9 +67,9 @@ export async function rotate(context: WorkflowContext, request: RotateRequest): 
       journal = null;
     }
     const fresh = journal === null;
-    journal ??= await begin(context, { locked, request, login });
+    journal ??= await beginRotation(context, locked, { ...request, login });
     const work: RotationWork = { context, locked, journal };
-    return underWay(work, () => goOn(work, { request, login, fresh }));
+    return underWay(work, () => goOn(work, request, { login, fresh }));
   });
 }
 
@@ -89,37 +82,18 @@ function loginOnce(locked: LockedKey, ask: RotateRequest['login']): () => Promis
   };
 }
 
-async function begin(
-  context: WorkflowContext,
-  {
-    locked,
-    request,
-    login,
-  }: { readonly locked: LockedKey; readonly request: RotateRequest; readonly login: () => Promise<AccountLogin> },
-): Promise<RotationJournal> {
-  const record = await locked.read();
-  await requireRotatable(context.store, record);
-  const [kind, graceMs] = [successorKind(record, request), request.graceMs ?? 0];
-  return beginRotation(context, { locked, record, login: await login(), kind, graceMs, listWith: request.listWith });
-}
-
 async function goOn(
   work: RotationWork,
-  {
-    request,
-    login,
-    fresh,
-  }: { readonly request: RotateRequest; readonly login: () => Promise<AccountLogin>; readonly fresh: boolean },
+  request: RotateRequest,
+  { login, fresh }: { readonly login: () => Promise<AccountLogin>; readonly fresh: boolean },
 ): Promise<Rotation> {
   const { context, locked } = work;
   requireSameKind(work.journal, request);
   let journal = await withGrace(locked, work.journal, request.graceMs);
   let proved = fresh;
   if (journal.stage === 'begun') {
-    const by = await login();
-    proved =
-      (await makeAndRegister({ ...work, journal }, { makeSuccessor: request.makeSuccessor, login: by, fresh })) &&
-      fresh;
+    const made = { ...work, journal };
+    proved = (await makeAndRegister(made, request.makeSuccessor, { login: await login(), fresh })) && fresh;
     journal = await promote(context.store, locked, journal);
   }
   const promoted = requirePromoted(journal);
@@ -177,11 +151,8 @@ async function withGrace(
 /** Returns whether the successor was proved to log in by this very run. */
 async function makeAndRegister(
   work: RotationWork,
-  {
-    makeSuccessor,
-    login,
-    fresh,
-  }: { readonly makeSuccessor: MakeSuccessor; readonly login: AccountLogin; readonly fresh: boolean },
+  makeSuccessor: MakeSuccessor,
+  { login, fresh }: { readonly login: AccountLogin; readonly fresh: boolean },
 ): Promise<boolean> {
   const { context, locked, journal } = work;
   const { successor: name, kind, plan } = journal;

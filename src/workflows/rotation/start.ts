@@ -1,9 +1,8 @@
 import { generateKeyPair } from '../../crypto/generate.js';
-import type { PublicKey } from '../../crypto/keys.js';
 import type { Secret } from '../../crypto/secret.js';
 import type { ApiKey } from '../../deribit/api-keys.js';
 import { normaliseScope, scopeExceeds, scopesEqual } from '../../deribit/scope.js';
-import { DeribitKeysError, usageError } from '../../errors.js';
+import { DeribitKeysError, type ErrorCode, usageError } from '../../errors.js';
 import {
   type RotationJournal,
   type SuccessorKind,
@@ -22,12 +21,12 @@ import type { AccountLogin, WorkflowContext } from '../context.js';
 import { labelFor } from '../registration/register.js';
 import { successorName } from './promote.js';
 
-function refuse(code: 'ERR_STATE' | 'ERR_UNAUTHORIZED' | 'ERR_PROOF_FAILED', message: string, hint: string): never {
+function refuse(code: ErrorCode, message: string, hint: string): never {
   throw new DeribitKeysError(code, message, { hint });
 }
 
 /** @throws `ERR_STATE` for a key that is not registered, and for one whose private half is a symbolic link */
-export async function requireRotatable(store: Keystore, record: KeyRecord): Promise<void> {
+async function requireRotatable(store: Keystore, record: KeyRecord): Promise<void> {
   const { name, state } = record;
   if (state !== 'registered') {
     const hints = {
@@ -35,11 +34,8 @@ export async function requireRotatable(store: Keystore, record: KeyRecord): Prom
       pending: `finish its registration first: deribit-keys register ${name} …`,
       retired: 'see which keys are registered: deribit-keys list --state registered',
     };
-    refuse(
-      'ERR_STATE',
-      `the key "${name}" ${describeState(state)}: only a registered key can be rotated`,
-      hints[state],
-    );
+    const what = `the key "${name}" ${describeState(state)}: only a registered key can be rotated`;
+    refuse('ERR_STATE', what, hints[state]);
   }
   await requireOwnFile(store.files(name).privateKey, {
     why: 'a successor would not be stored where the link points',
@@ -53,20 +49,21 @@ function planFor(record: KeyRecord, old: ApiKey): SuccessorPlan {
   return { scope: normaliseScope(old.maxScope), label: label || labelFor(record.name), features, ipWhitelist };
 }
 
-/** Checks, before anything is made, that the rotation can be finished. */
+/** Checks, before anything is made, that the rotation can be finished; returns the old key as the exchange has it. */
 async function inspect(
   context: WorkflowContext,
-  { login, record, listWith = (_login, list) => list() }: RotationStart,
-  publicKey: PublicKey,
+  record: KeyRecord,
+  { login, listWith }: { readonly login: AccountLogin; readonly listWith: ListWith },
 ): Promise<ApiKey> {
   const { name, clientId } = record;
+  const publicKey = await readPublicKey(context.store, record);
+  await context.signerOf(record);
   return withAccount(context, { login, level: 'read_write' }, async (account) => {
     const keys = await listWith(login, () => accountKeys(context, account));
     const old = keys.find((key) => key.clientId === clientId);
     if (old === undefined) {
-      throw new DeribitKeysError('ERR_NOT_ON_EXCHANGE', `the account has no key "${name}" (${clientId})`, {
-        hint: 'log in to the account that it belongs to (a subaccount: --subaccount <id>)',
-      });
+      const hint = 'log in to the account that it belongs to (a subaccount: --subaccount <id>)';
+      return refuse('ERR_NOT_ON_EXCHANGE', `the account has no key "${name}" (${clientId})`, hint);
     }
     const { differences } = await compareKey(old, publicKey);
     if (differences.length > 0) {
@@ -100,12 +97,9 @@ async function inspect(
 export type ListWith = (login: AccountLogin, list: () => Promise<readonly ApiKey[]>) => Promise<readonly ApiKey[]>;
 
 /** A rotation that is to begin. */
-interface RotationStart {
-  readonly locked: LockedKey;
-  readonly record: KeyRecord;
-  readonly login: AccountLogin;
-  readonly kind: SuccessorKind;
-  readonly graceMs: number;
+interface RotationStart extends SuccessorChoice {
+  readonly login: () => Promise<AccountLogin>;
+  readonly graceMs?: number | undefined;
   readonly listWith?: ListWith | undefined;
 }
 
@@ -113,11 +107,15 @@ interface RotationStart {
  * Begins a rotation: checks everything that can be known beforehand, then writes the journal. Nothing else is made yet.
  * @throws `ERR_STATE`, `ERR_UNAUTHORIZED`, `ERR_NOT_ON_EXCHANGE`, `ERR_PROOF_FAILED`, `ERR_USAGE`; nothing was changed
  */
-export async function beginRotation(context: WorkflowContext, start: RotationStart): Promise<RotationJournal> {
-  const { locked, record, kind, graceMs } = start;
-  const publicKey = await readPublicKey(context.store, record);
-  await context.signerOf(record);
-  const old = await inspect(context, start, publicKey);
+export async function beginRotation(
+  context: WorkflowContext,
+  locked: LockedKey,
+  { login, graceMs = 0, listWith = (_login, list) => list(), ...choice }: RotationStart,
+): Promise<RotationJournal> {
+  const record = await locked.read();
+  await requireRotatable(context.store, record);
+  const kind = successorKind(record, choice);
+  const old = await inspect(context, record, { login: await login(), listWith });
   const plan = planFor(record, old);
   if (record.scope !== null && !scopesEqual(record.scope, plan.scope)) {
     context.onNote?.(
