@@ -113,8 +113,8 @@ export function definePlain({ operands, options, help, work, act: how }: PlainCo
   };
 }
 
-/** What a command does, in a few words, and what loads it. */
-export type CommandEntry = readonly [summary: string, load: () => Promise<Define>];
+/** What a command does, in a few words, and what loads it: its module, or one definition of a module that has several. */
+export type CommandEntry = readonly [summary: string, load: () => Promise<Define | { readonly define: Define }>];
 
 /** Commands under one title of the help text. */
 export interface CommandGroup {
@@ -176,7 +176,9 @@ export async function createProgram(
   const act = actIn(open);
   for (const { title, name, summary, load, called } of await entriesFor(groups, words)) {
     const command = program.command(name).description(summary).helpGroup(title);
-    if (called) (await load())(command, act);
+    if (!called) continue;
+    const loaded = await load();
+    (typeof loaded === 'function' ? loaded : loaded.define)(command, act);
   }
   return program;
 }

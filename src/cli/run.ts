@@ -6,28 +6,16 @@ export const COMMANDS: readonly CommandGroup[] = [
   {
     title: 'Keys:',
     commands: {
-      generate: [
-        'Create a key pair on this machine',
-        async () => (await import('./commands/generate.js')).defineGenerate,
-      ],
-      import: [
-        'Import a private key that another program made',
-        async () => (await import('./commands/import.js')).defineImport,
-      ],
-      export: ['Write a key in another format', async () => (await import('./commands/export.js')).defineExport],
+      generate: ['Create a key pair on this machine', () => import('./commands/generate.js')],
+      import: ['Import a private key that another program made', () => import('./commands/import.js')],
+      export: ['Write a key in another format', () => import('./commands/export.js')],
       list: ['List the keys of the keystore', async () => (await import('./commands/list.js')).defineList],
       show: ['Show what the keystore knows about a key', async () => (await import('./commands/list.js')).defineShow],
-      fingerprint: [
-        'Print the fingerprint that Deribit shows for a key',
-        async () => (await import('./commands/fingerprint.js')).defineFingerprint,
-      ],
-      passphrase: [
-        'Set, change or remove the passphrase of a key',
-        async () => (await import('./commands/passphrase.js')).definePassphrase,
-      ],
+      fingerprint: ['Print the fingerprint that Deribit shows for a key', () => import('./commands/fingerprint.js')],
+      passphrase: ['Set, change or remove the passphrase of a key', () => import('./commands/passphrase.js')],
       remove: [
         'Remove a key from the keystore: move it to retired/, or delete it',
-        async () => (await import('./commands/remove.js')).defineRemove,
+        () => import('./commands/remove.js'),
       ],
       backup: [
         'Write all keys and records to one encrypted file',
@@ -40,10 +28,7 @@ export const COMMANDS: readonly CommandGroup[] = [
   {
     title: 'Keys in an agent, a token or a cloud service:',
     commands: {
-      'agent-load': [
-        'Load a key of the keystore into the running ssh-agent',
-        async () => (await import('./commands/agent-load.js')).defineAgentLoad,
-      ],
+      'agent-load': ['Load a key of the keystore into the running ssh-agent', () => import('./commands/agent-load.js')],
     },
     more: { prefix: 'add-', load: async () => (await import('./commands/signer-kinds.js')).ADD_COMMANDS },
   },
@@ -58,23 +43,14 @@ export const COMMANDS: readonly CommandGroup[] = [
         "Record a key whose public half was pasted into Deribit's web page, after logging in with it",
         async () => (await import('./commands/register.js')).defineLink,
       ],
-      verify: [
-        'Check that keys are intact and log in with the scope on record',
-        async () => (await import('./commands/verify.js')).defineVerify,
-      ],
-      auth: ['Log in with a registered key', async () => (await import('./commands/auth.js')).defineAuth],
-      sign: [
-        'Print signed parameters for public/auth, without a network',
-        async () => (await import('./commands/sign.js')).defineSign,
-      ],
-      token: ['Print a valid access token', async () => (await import('./commands/token.js')).defineToken],
-      exec: [
-        'Run a program with an access token in its environment',
-        async () => (await import('./commands/exec.js')).defineExec,
-      ],
+      verify: ['Check that keys are intact and log in with the scope on record', () => import('./commands/verify.js')],
+      auth: ['Log in with a registered key', () => import('./commands/auth.js')],
+      sign: ['Print signed parameters for public/auth, without a network', () => import('./commands/sign.js')],
+      token: ['Print a valid access token', () => import('./commands/token.js')],
+      exec: ['Run a program with an access token in its environment', () => import('./commands/exec.js')],
       'auth-server': [
         'Serve logins and tokens to local programs, which never see a key',
-        async () => (await import('./commands/auth-server.js')).defineAuthServer,
+        () => import('./commands/auth-server.js'),
       ],
     },
     plain: { sign: async () => (await import('./commands/sign.js')).SIGN },
@@ -82,14 +58,8 @@ export const COMMANDS: readonly CommandGroup[] = [
   {
     title: 'Account:',
     commands: {
-      'api-keys': [
-        "Manage the account's keys on the exchange",
-        async () => (await import('./commands/api-keys.js')).defineApiKeys,
-      ],
-      rotate: [
-        'Replace a registered key by a successor that is verified first',
-        async () => (await import('./commands/rotate.js')).defineRotate,
-      ],
+      'api-keys': ["Manage the account's keys on the exchange", () => import('./commands/api-keys.js')],
+      rotate: ['Replace a registered key by a successor that is verified first', () => import('./commands/rotate.js')],
       plan: [
         'Show how the account and the keystore differ from a policy file',
         async () => (await import('./commands/plan.js')).definePlan,
@@ -100,37 +70,28 @@ export const COMMANDS: readonly CommandGroup[] = [
       ],
       audit: [
         'Show what was changed in the keystore and on the exchange, oldest first',
-        async () => (await import('./commands/audit.js')).defineAudit,
+        () => import('./commands/audit.js'),
       ],
     },
   },
   {
     title: 'Diagnosis and trial:',
     commands: {
-      doctor: [
-        'Find what is wrong, and the command that fixes it',
-        async () => (await import('./commands/doctor.js')).defineDoctor,
-      ],
+      doctor: ['Find what is wrong, and the command that fixes it', () => import('./commands/doctor.js')],
       conformance: [
         'Test how an exchange behaves where Deribit documents nothing',
-        async () => (await import('./commands/conformance.js')).defineConformance,
+        () => import('./commands/conformance.js'),
       ],
-      sandbox: [
-        'Run a local exchange on 127.0.0.1 until interrupted',
-        async () => (await import('./commands/sandbox.js')).defineSandbox,
-      ],
+      sandbox: ['Run a local exchange on 127.0.0.1 until interrupted', () => import('./commands/sandbox.js')],
       demo: [
         'Generate, register, verify and log in on a local exchange, step by step',
-        async () => (await import('./commands/demo.js')).defineDemo,
+        () => import('./commands/demo.js'),
       ],
       page: [
         'Write the offline web page that creates, compares and tests keys in a browser',
-        async () => (await import('./commands/page.js')).definePage,
+        () => import('./commands/page.js'),
       ],
-      completion: [
-        'Print a completion script for a shell',
-        async () => (await import('./commands/completion.js')).defineCompletion,
-      ],
+      completion: ['Print a completion script for a shell', () => import('./commands/completion.js')],
     },
   },
 ];

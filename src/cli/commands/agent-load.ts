@@ -1,6 +1,5 @@
-import type { Command } from 'commander';
 import { examples } from '../options.js';
-import type { Act } from '../program.js';
+import type { Define } from '../program.js';
 
 interface AgentLoadFlags {
   readonly socket?: string;
@@ -8,7 +7,7 @@ interface AgentLoadFlags {
   readonly confirm?: true;
 }
 
-export function defineAgentLoad(command: Command, act: Act): void {
+export const define: Define = (command, act) => {
   command
     .argument('<name>')
     .option('--socket <path>', "the agent's socket (env SSH_AUTH_SOCK)")
@@ -34,4 +33,4 @@ export function defineAgentLoad(command: Command, act: Act): void {
         cx.out.note(`to use it from there: deribit-keys add-agent <other name> --fingerprint ${fingerprint}`);
       }),
     );
-}
+};

@@ -3,7 +3,7 @@ import { usageError } from '../../errors.js';
 import type { KeyChange } from '../../workflows/account/change-api-key.js';
 import { addLoginOptions, collect, eitherOr, examples, type LoginOptions, scopeText } from '../options.js';
 import { NARROW } from '../output.js';
-import type { Act } from '../program.js';
+import type { Act, Define } from '../program.js';
 import { changeOne, disableOthers, showKeys } from './api-keys-actions.js';
 
 interface EditFlags extends LoginOptions {
@@ -146,7 +146,7 @@ function defineWithValue(
     );
 }
 
-export function defineApiKeys(command: Command, act: Act): void {
+export const define: Define = (command, act) => {
   const group = command.addHelpText(
     'after',
     examples('api-keys list --as admin', 'api-keys remove AbCdEf12 --as admin'),
@@ -182,4 +182,4 @@ export function defineApiKeys(command: Command, act: Act): void {
     change: (scope) => ({ do: 'scope', scope }),
     example: 'api-keys scope bot "account:read trade:read_write" --as admin',
   });
-}
+};

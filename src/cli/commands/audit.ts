@@ -1,9 +1,8 @@
-import type { Command } from 'commander';
 import { examples } from '../options.js';
 import { table } from '../output.js';
-import type { Act } from '../program.js';
+import type { Define } from '../program.js';
 
-export function defineAudit(command: Command, act: Act): void {
+export const define: Define = (command, act) => {
   command.addHelpText('after', examples('audit', 'audit --json | jq -c ".[] | select(.name == \\"bot\\")"')).action(
     act(
       async (cx) => {
@@ -29,4 +28,4 @@ export function defineAudit(command: Command, act: Act): void {
       { tidy: false },
     ),
   );
-}
+};

@@ -1,5 +1,5 @@
 import { statSync } from 'node:fs';
-import { type Command, Option } from 'commander';
+import { Option } from 'commander';
 import { DeribitKeysError, isDeribitKeysError, usageError } from '../../errors.js';
 import type { RequestEntry, TlsOptions } from '../../integrations/auth-server/auth-server.js';
 import type { Client } from '../../integrations/auth-server/clients.js';
@@ -10,7 +10,7 @@ import type { Policy } from '../../workflows/policy/parse-policy.js';
 import type { Context } from '../context.js';
 import { addTokenStoreOptions, examples, fileName, notEmpty, type TokenStoreOptions } from '../options.js';
 import { fields, inLine } from '../output.js';
-import type { Act } from '../program.js';
+import type { Define } from '../program.js';
 import { namedTokenStore, tokenSource } from '../token.js';
 
 interface AuthServerFlags extends TokenStoreOptions {
@@ -224,7 +224,7 @@ async function serve(cx: Context, names: readonly string[], flags: AuthServerFla
   }
 }
 
-export function defineAuthServer(command: Command, act: Act): void {
+export const define: Define = (command, act) => {
   addTokenStoreOptions(
     command
       .argument('<name...>')
@@ -280,4 +280,4 @@ A clients file: [{name: maker, secretHash: <sha256 of its secret, in hex>, keys:
         tidy: false,
       }),
     );
-}
+};

@@ -1,7 +1,6 @@
-import type { Command } from 'commander';
 import { examples, scopeText } from '../options.js';
 import { fields } from '../output.js';
-import type { Act } from '../program.js';
+import type { Define } from '../program.js';
 import { tellMissingScope } from '../token.js';
 
 interface AuthFlags {
@@ -9,7 +8,7 @@ interface AuthFlags {
   readonly printToken?: true;
 }
 
-export function defineAuth(command: Command, act: Act): void {
+export const define: Define = (command, act) => {
   command
     .argument('<name>')
     .option('--scope <scope>', 'request this scope (default: everything that the key allows)', scopeText)
@@ -51,4 +50,4 @@ export function defineAuth(command: Command, act: Act): void {
         );
       }),
     );
-}
+};

@@ -1,9 +1,8 @@
-import type { Command } from 'commander';
 import type { Secret } from '../../crypto/secret.js';
 import { usageError } from '../../errors.js';
 import type { Context } from '../context.js';
 import { examples, secretOption } from '../options.js';
-import type { Act } from '../program.js';
+import type { Define } from '../program.js';
 import { requireNewPassphrase, type SecretRequest, withPassphrase } from '../secrets.js';
 
 const requestFor = ({ host, secrets }: Context, what: string): SecretRequest => ({
@@ -13,7 +12,7 @@ const requestFor = ({ host, secrets }: Context, what: string): SecretRequest => 
   names: ['backupPassphrase', 'passphrase'],
 });
 
-export function defineBackup(command: Command, act: Act): void {
+export const defineBackup: Define = (command, act) => {
   command
     .argument('<file|->', 'new file: an existing one is not overwritten; - for stdout')
     .addOption(secretOption(command, 'backupPassphrase'))
@@ -52,9 +51,9 @@ export function defineBackup(command: Command, act: Act): void {
         cx.out.result({ file, keys }, () => `${file}: ${keys} ${keys === 1 ? 'key' : 'keys'}`);
       }),
     );
-}
+};
 
-export function defineRestore(command: Command, act: Act): void {
+export const defineRestore: Define = (command, act) => {
   command
     .argument('<file>')
     .argument(
@@ -78,4 +77,4 @@ export function defineRestore(command: Command, act: Act): void {
         cx.out.result({ file, names: restored }, () => restored);
       }),
     );
-}
+};

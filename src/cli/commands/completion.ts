@@ -1,7 +1,7 @@
-import { Argument, type Command } from 'commander';
+import { Argument } from 'commander';
 import { COMPLETE } from '../execute.js';
 import { examples } from '../options.js';
-import type { Act } from '../program.js';
+import type { Define } from '../program.js';
 
 /*
  * Each script passes the words of the line to `deribit-keys __complete`, which prints a candidate a line, a tab and its
@@ -66,7 +66,7 @@ Register-ArgumentCompleter -Native -CommandName deribit-keys -ScriptBlock {
 
 const SCRIPTS = { bash: BASH, zsh: ZSH, fish: FISH, powershell: POWERSHELL } as const;
 
-export function defineCompletion(command: Command, act: Act): void {
+export const define: Define = (command, act) => {
   command
     .addArgument(new Argument('<shell>').choices(Object.keys(SCRIPTS)))
     .addHelpText(
@@ -85,4 +85,4 @@ export function defineCompletion(command: Command, act: Act): void {
         { tidy: false },
       ),
     );
-}
+};

@@ -1,4 +1,3 @@
-import type { Command } from 'commander';
 import { usageError } from '../../errors.js';
 import { VERSION } from '../../version.js';
 import type { Fact } from '../../workflows/conformance/conformance.js';
@@ -6,7 +5,7 @@ import { CheckFailed } from '../exit-codes.js';
 import { accountLogin, withSecondFactor } from '../login.js';
 import { addLoginOptions, examples, fileName, type LoginOptions } from '../options.js';
 import { inLine, type Printer, table } from '../output.js';
-import type { Act } from '../program.js';
+import type { Define } from '../program.js';
 
 const verdicts = { true: 'yes', false: 'NO', null: 'not shown' } as const;
 
@@ -19,7 +18,7 @@ function factLines(out: Printer, facts: readonly Fact[]): string[] {
   });
 }
 
-export function defineConformance(command: Command, act: Act): void {
+export const define: Define = (command, act) => {
   addLoginOptions(
     command.option(
       '--report <file>',
@@ -66,4 +65,4 @@ ${examples('conformance --as admin', 'conformance --as admin --report report.jso
         if (!result.cleaned || result.facts.some(({ agrees }) => agrees === false)) throw new CheckFailed();
       }),
     );
-}
+};

@@ -1,7 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Command } from 'commander';
 import type { KeyAlgorithm } from '../../crypto/keys.js';
 import { Secret } from '../../crypto/secret.js';
 import type { Endpoint } from '../../deribit/endpoints.js';
@@ -11,7 +10,7 @@ import type { AccountLogin, WorkflowContext } from '../../workflows/context.js';
 import { type Context, createContext } from '../context.js';
 import { examples } from '../options.js';
 import type { Printer, Style } from '../output.js';
-import type { Act } from '../program.js';
+import type { Define } from '../program.js';
 
 const SCOPE = 'account:read trade:read_write';
 
@@ -140,7 +139,7 @@ async function play(cx: Context, folder: string, sandbox: Sandbox): Promise<void
   if (!ok) throw new DeribitKeysError('ERR_CHECK_FAILED', 'the demo failed');
 }
 
-export function defineDemo(command: Command, act: Act): void {
+export const define: Define = (command, act) => {
   command.addHelpText('after', examples('demo', 'demo --json | jq .')).action(
     act(
       async (cx) => {
@@ -160,4 +159,4 @@ export function defineDemo(command: Command, act: Act): void {
       { tidy: false },
     ),
   );
-}
+};

@@ -1,4 +1,3 @@
-import type { Command } from 'commander';
 import type { Secret } from '../../crypto/secret.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import type { Diagnosis } from '../../workflows/checks/doctor.js';
@@ -9,7 +8,7 @@ import { CheckFailed } from '../exit-codes.js';
 import { accountLogin, withSecondFactor, withSecondFactorIfGiven } from '../login.js';
 import { addLoginOptions, examples, type LoginOptions, loginWords, secretOption } from '../options.js';
 import { inLine, type Printer } from '../output.js';
-import type { Act } from '../program.js';
+import type { Define } from '../program.js';
 import { canAsk } from '../prompt.js';
 import { withPassphrase } from '../secrets.js';
 
@@ -126,7 +125,7 @@ async function filePassphrase({ host, secrets }: Context, path: string): Promise
   return withPassphrase({ host, secrets, what: `the key in ${path}`, names }, async (passphrase) => passphrase);
 }
 
-export function defineDoctor(command: Command, act: Act): void {
+export const define: Define = (command, act) => {
   addLoginOptions(
     command
       .argument('[name...]', 'names of keys (default: all)')
@@ -187,4 +186,4 @@ ${examples(
         { tidy: false },
       ),
     );
-}
+};

@@ -1,15 +1,14 @@
-import type { Command } from 'commander';
 import { usageError } from '../../errors.js';
 import { ExitWith } from '../exit-codes.js';
 import { addTokenStoreOptions, examples, scopeText, type TokenStoreOptions } from '../options.js';
-import type { Act } from '../program.js';
+import type { Define } from '../program.js';
 import { namesTokenStore, validToken } from '../token.js';
 
 interface ExecFlags extends TokenStoreOptions {
   readonly scope?: string;
 }
 
-export function defineExec(command: Command, act: Act): void {
+export const define: Define = (command, act) => {
   addTokenStoreOptions(command)
     .argument('<name>')
     .argument('<command...>', 'program to run and its arguments, after --')
@@ -54,4 +53,4 @@ with 127 if there is no such program, and with 126 if the program cannot be exec
         { tidy: false },
       ),
     );
-}
+};

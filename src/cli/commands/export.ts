@@ -1,11 +1,11 @@
-import { type Command, Option } from 'commander';
+import { Option } from 'commander';
 import type { Secret } from '../../crypto/secret.js';
 import { usageError } from '../../errors.js';
 import { createFile, requireNewFile } from '../../keystore/files.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import type { Context } from '../context.js';
 import { eitherOr, examples, notEmpty, secretOption } from '../options.js';
-import type { Act } from '../program.js';
+import type { Define } from '../program.js';
 import { requireNewPassphrase } from '../secrets.js';
 
 const FORMATS = ['pkcs8', 'pkcs1', 'openssh', 'jwk', 'der', 'spki', 'ssh'] as const;
@@ -89,7 +89,7 @@ async function exportPrivate(
   return { format, isPublic: false, encrypted: passphrase !== null, content };
 }
 
-export function defineExport(command: Command, act: Act): void {
+export const define: Define = (command, act) => {
   eitherOr(command, 'encrypt')
     .argument('<name>')
     .addOption(new Option('--format <format>', 'default pkcs8, or spki with --public').choices(FORMATS))
@@ -146,4 +146,4 @@ export function defineExport(command: Command, act: Act): void {
         { tidy: false },
       ),
     );
-}
+};

@@ -1,10 +1,10 @@
-import { type Command, Option } from 'commander';
+import { Option } from 'commander';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import { isKeyName } from '../../keystore/names.js';
 import type { Context } from '../context.js';
 import { readKeyInput } from '../key-input.js';
 import { examples, secretOption } from '../options.js';
-import type { Act } from '../program.js';
+import type { Define } from '../program.js';
 
 async function storedPublicKey(cx: Context, source: string) {
   if (!isKeyName(source)) return null;
@@ -21,7 +21,7 @@ interface FingerprintFlags {
   readonly format?: 'raw-seed';
 }
 
-export function defineFingerprint(command: Command, act: Act): void {
+export const define: Define = (command, act) => {
   command
     .argument(
       '<name|file|->',
@@ -48,7 +48,7 @@ export function defineFingerprint(command: Command, act: Act): void {
         { tidy: false },
       ),
     );
-}
+};
 
 async function publicKeyIn(cx: Context, source: string, format: FingerprintFlags['format']) {
   const { inspectKey, parsePublicKey } = await import('../../crypto/formats/index.js');

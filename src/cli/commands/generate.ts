@@ -1,11 +1,11 @@
-import { type Command, Option } from 'commander';
+import { Option } from 'commander';
 import { usageError } from '../../errors.js';
 import { requireNewKeyName } from '../../keystore/names.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { type NewKey, SIGNER_KINDS } from '../../signers/kinds.js';
 import type { Context } from '../context.js';
 import { eitherOr, examples } from '../options.js';
-import type { Act } from '../program.js';
+import type { Define } from '../program.js';
 import { showStoredKey } from '../show-record.js';
 import { addKindOptions, chosenKind } from './signer-kinds.js';
 
@@ -42,7 +42,7 @@ async function generateElsewhere(
   return record;
 }
 
-export function defineGenerate(command: Command, act: Act): void {
+export const define: Define = (command, act) => {
   addKindOptions(
     eitherOr(command, 'encrypt')
       .argument('<name>', 'name of the new key')
@@ -92,4 +92,4 @@ export function defineGenerate(command: Command, act: Act): void {
         );
       }),
     );
-}
+};

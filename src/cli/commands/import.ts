@@ -1,4 +1,4 @@
-import { type Command, Option } from 'commander';
+import { Option } from 'commander';
 import { rawEd25519Seed } from '../../crypto/asn1/key-der.js';
 import type { PrivateKey } from '../../crypto/keys.js';
 import type { Secret } from '../../crypto/secret.js';
@@ -7,7 +7,7 @@ import { requireNewKeyName } from '../../keystore/names.js';
 import type { Context } from '../context.js';
 import { readKeyInput } from '../key-input.js';
 import { eitherOr, examples, secretOption } from '../options.js';
-import type { Act } from '../program.js';
+import type { Define } from '../program.js';
 import { confirm } from '../prompt.js';
 import { newKeyPassphrase } from '../secrets.js';
 import { showStoredKey } from '../show-record.js';
@@ -37,7 +37,7 @@ async function requireSecretSeed(cx: Context, key: PrivateKey): Promise<void> {
   await confirm(cx.host, cx.options.yes === true, question);
 }
 
-export function defineImport(command: Command, act: Act): void {
+export const define: Define = (command, act) => {
   eitherOr(command, 'encrypt')
     .argument('<name>', 'name of the new key')
     .argument('<file|->', 'PKCS#8, PKCS#1, OpenSSH, PuTTY or JWK, as PEM or DER, also encrypted')
@@ -80,4 +80,4 @@ export function defineImport(command: Command, act: Act): void {
           cx.out.note(`note: the same key is stored as ${twins.map((twin) => twin.name).join(', ')}`);
       }),
     );
-}
+};

@@ -1,10 +1,9 @@
-import type { Command } from 'commander';
 import type { DamagedRecord } from '../../keystore/keystore.js';
 import { KEY_STATES, type KeyRecord, type KeyState } from '../../keystore/record.js';
 import type { Context } from '../context.js';
 import { examples } from '../options.js';
 import { NARROW, table } from '../output.js';
-import { type Act, definePlain, type PlainCommand } from '../program.js';
+import { type Define, definePlain, type PlainCommand } from '../program.js';
 
 function tellDamaged(cx: Context, damaged: readonly DamagedRecord[]): void {
   for (const { error } of damaged) cx.out.note(`warning: ${error.message}`);
@@ -59,7 +58,7 @@ Damaged records are named on stderr and left out of the JSON; doctor and verify 
 
 export const defineList = definePlain(LIST);
 
-export function defineShow(command: Command, act: Act): void {
+export const defineShow: Define = (command, act) => {
   command
     .argument('<name>')
     .addHelpText('after', examples('show bot', 'show bot --json | jq -r .clientId'))
@@ -71,4 +70,4 @@ export function defineShow(command: Command, act: Act): void {
         cx.out.result({ ...record, rotation }, () => recordLines(record, rotation));
       }),
     );
-}
+};

@@ -1,13 +1,12 @@
 import { createHash } from 'node:crypto';
 import { access, readFile, realpath, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { Command } from 'commander';
 import { isDeribitKeysError } from '../../errors.js';
 import { explaining, fileError, outsideKeystore } from '../../keystore/file-errors.js';
 import { createFile, replaceFile, requireRegular, statOrNull } from '../../keystore/files.js';
 import { examples, notEmpty } from '../options.js';
 import { fields } from '../output.js';
-import type { Act } from '../program.js';
+import type { Define } from '../program.js';
 
 const FILE_NAME = 'deribit-keys.html';
 
@@ -59,7 +58,7 @@ async function writePage(content: Buffer, { out, force }: PageFlags): Promise<vo
   }
 }
 
-export function definePage(command: Command, act: Act): void {
+export const define: Define = (command, act) => {
   command
     .option('--out <file>', 'where to write it; - for stdout', notEmpty, FILE_NAME)
     .option('--force', 'replace an existing file')
@@ -86,4 +85,4 @@ export function definePage(command: Command, act: Act): void {
         { tidy: false },
       ),
     );
-}
+};

@@ -1,7 +1,6 @@
-import type { Command } from 'commander';
 import { usageError } from '../../errors.js';
 import { examples, secretOption } from '../options.js';
-import type { Act } from '../program.js';
+import type { Define } from '../program.js';
 import { requireNewPassphrase } from '../secrets.js';
 
 interface PassphraseFlags {
@@ -9,7 +8,7 @@ interface PassphraseFlags {
   readonly newPassphraseFile?: string;
 }
 
-export function definePassphrase(command: Command, act: Act): void {
+export const define: Define = (command, act) => {
   command
     .argument('<name>')
     .addOption(secretOption(command, 'newPassphrase'))
@@ -39,4 +38,4 @@ export function definePassphrase(command: Command, act: Act): void {
         cx.out.result({ name, encrypted }, () => `${name}: ${encrypted ? 'encrypted' : 'not encrypted'}`);
       }),
     );
-}
+};

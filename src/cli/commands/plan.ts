@@ -1,4 +1,3 @@
-import type { Command } from 'commander';
 import type { Secret } from '../../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError, usageError } from '../../errors.js';
 import { errnoOf } from '../../keystore/file-errors.js';
@@ -13,7 +12,7 @@ import { CheckFailed } from '../exit-codes.js';
 import { accountLogin, withSecondFactor } from '../login.js';
 import { addLoginOptions, examples, type LoginOptions, secretOption } from '../options.js';
 import { inLine, type Style } from '../output.js';
-import type { Act } from '../program.js';
+import type { Define } from '../program.js';
 import { confirm } from '../prompt.js';
 import { requireNewPassphrase } from '../secrets.js';
 
@@ -172,7 +171,7 @@ async function apply(work: Work, flags: PolicyFlags): Promise<PolicyResult> {
   });
 }
 
-export function definePlan(command: Command, act: Act): void {
+export const definePlan: Define = (command, act) => {
   addLoginOptions(
     command
       .argument('<file>', 'policy file in YAML or JSON; - for stdin')
@@ -198,9 +197,9 @@ export function definePlan(command: Command, act: Act): void {
         if (flags.check && result.changes.some(({ action }) => action !== 'stranger')) throw new CheckFailed();
       }),
     );
-}
+};
 
-export function defineApply(command: Command, act: Act): void {
+export const defineApply: Define = (command, act) => {
   addLoginOptions(
     command
       .argument('<file>', 'policy file in YAML or JSON; - for stdin')
@@ -220,4 +219,4 @@ ${examples('apply keys.yaml --as admin', 'apply keys.yaml --as admin --prune --y
         show(cx, await apply(await begin(cx, file, flags), flags));
       }),
     );
-}
+};

@@ -1,9 +1,8 @@
-import type { Command } from 'commander';
 import type { Registration } from '../../workflows/registration/register.js';
 import { accountLogin, withSecondFactor, withSecondFactorIfGiven } from '../login.js';
 import { addLoginOptions, collect, examples, type LoginOptions, notEmpty, scopeText, wholeNumber } from '../options.js';
 import { fields, type Printer } from '../output.js';
-import type { Act } from '../program.js';
+import type { Define } from '../program.js';
 
 interface RegisterFlags extends LoginOptions {
   readonly scope: string;
@@ -30,7 +29,7 @@ function showRegistration(out: Printer, registration: Registration): void {
   );
 }
 
-export function defineRegister(command: Command, act: Act): void {
+export const defineRegister: Define = (command, act) => {
   addLoginOptions(
     command
       .argument('<name>')
@@ -67,9 +66,9 @@ export function defineRegister(command: Command, act: Act): void {
         showRegistration(cx.out, registration);
       }),
     );
-}
+};
 
-export function defineLink(command: Command, act: Act): void {
+export const defineLink: Define = (command, act) => {
   command
     .argument('<name>')
     .requiredOption('--client-id <id>', 'client id that Deribit shows for the key', notEmpty)
@@ -90,4 +89,4 @@ export function defineLink(command: Command, act: Act): void {
         showRegistration(cx.out, registration);
       }),
     );
-}
+};

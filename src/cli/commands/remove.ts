@@ -1,10 +1,9 @@
-import type { Command } from 'commander';
 import { accountLogin, saysLogin, withSecondFactor } from '../login.js';
 import { addLoginOptions, examples, type LoginOptions } from '../options.js';
-import type { Act } from '../program.js';
+import type { Define } from '../program.js';
 import { confirm } from '../prompt.js';
 
-export function defineRemove(command: Command, act: Act): void {
+export const define: Define = (command, act) => {
   addLoginOptions(
     command.argument('<name>').option('--purge', 'delete the files, the private key included, instead of moving them'),
   )
@@ -30,4 +29,4 @@ export function defineRemove(command: Command, act: Act): void {
         if (linkedFile !== null) cx.out.note(`${linkedFile} was not changed: the keystore held only a link to it`);
       }),
     );
-}
+};

@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import type { Endpoint } from '../../deribit/endpoints.js';
 import { usageError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
@@ -11,7 +11,7 @@ import { CheckFailed } from '../exit-codes.js';
 import { accountLogin, keyLogin, saysLogin, withSecondFactor } from '../login.js';
 import { addLoginOptions, examples, type LoginOptions } from '../options.js';
 import { fields, inLine, table } from '../output.js';
-import type { Act } from '../program.js';
+import type { Define } from '../program.js';
 import { addKindOptions, chosenKind, targetFrom } from './signer-kinds.js';
 
 interface RotateFlags extends LoginOptions {
@@ -164,7 +164,7 @@ function requireSense(name: string | undefined, flags: RotateFlags): void {
   }
 }
 
-export function defineRotate(command: Command, act: Act): void {
+export const define: Define = (command, act) => {
   addKindOptions(
     command
       .argument('[name]')
@@ -205,4 +205,4 @@ without a file is not encrypted; encrypt it with: deribit-keys passphrase <name>
         await rotateOne(cx, name, flags);
       }),
     );
-}
+};

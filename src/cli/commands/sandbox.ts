@@ -1,7 +1,6 @@
 import { existsSync } from 'node:fs';
 import { rm, rmdir, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import type { Command } from 'commander';
 import { DeribitKeysError, usageError } from '../../errors.js';
 import { errnoOf, explaining, outsideKeystore } from '../../keystore/file-errors.js';
 import type { Lock } from '../../keystore/lock.js';
@@ -12,7 +11,7 @@ import type { Context } from '../context.js';
 import { readKeyInput } from '../key-input.js';
 import { collect, examples, notEmpty, scopeText, wholeNumber } from '../options.js';
 import { fields } from '../output.js';
-import type { Act } from '../program.js';
+import type { Define } from '../program.js';
 
 interface SandboxFlags {
   readonly port?: number;
@@ -170,7 +169,7 @@ async function addKey(cx: Context, source: string, { scope, label }: AddKeyFlags
   }
 }
 
-export function defineSandbox(command: Command, act: Act): void {
+export const define: Define = (command, act) => {
   const sandbox = command
     .option('--port <n>', '0: any free one; default: that of the last run with the same state', wholeNumber(0, 65_535))
     .option(
@@ -216,7 +215,7 @@ export function defineSandbox(command: Command, act: Act): void {
       ),
     )
     .action(act(addKey, { tidy: false }));
-}
+};
 
 /** The files of `sandbox --init`, ready to be used as the README does. */
 interface SandboxFolder {

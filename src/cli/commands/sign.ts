@@ -57,4 +57,4 @@ export const SIGN: PlainCommand = {
   act: { tidy: false },
 };
 
-export const defineSign = definePlain(SIGN);
+export const define = definePlain(SIGN);

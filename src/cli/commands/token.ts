@@ -1,6 +1,5 @@
-import type { Command } from 'commander';
 import { addTokenStoreOptions, examples, scopeText, type TokenStoreOptions } from '../options.js';
-import type { Act } from '../program.js';
+import type { Define } from '../program.js';
 import { validToken } from '../token.js';
 
 interface TokenFlags extends TokenStoreOptions {
@@ -8,7 +7,7 @@ interface TokenFlags extends TokenStoreOptions {
   readonly cache: boolean;
 }
 
-export function defineToken(command: Command, act: Act): void {
+export const define: Define = (command, act) => {
   addTokenStoreOptions(command)
     .argument('<name>')
     .option('--scope <scope>', 'request this scope (default: everything that the key allows)', scopeText)
@@ -33,4 +32,4 @@ export function defineToken(command: Command, act: Act): void {
         { tidy: false },
       ),
     );
-}
+};

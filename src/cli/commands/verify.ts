@@ -1,4 +1,3 @@
-import type { Command } from 'commander';
 import { sameEndpoint } from '../../deribit/endpoints.js';
 import { isDeribitKeysError } from '../../errors.js';
 import type { DamagedRecord } from '../../keystore/keystore.js';
@@ -11,7 +10,7 @@ import { CheckFailed } from '../exit-codes.js';
 import { accountLogin, saysLogin, withSecondFactor } from '../login.js';
 import { addLoginOptions, examples, type LoginOptions } from '../options.js';
 import { inLine, type Printer } from '../output.js';
-import type { Act } from '../program.js';
+import type { Define } from '../program.js';
 
 function show(out: Printer, results: readonly Verification[]): void {
   out.result(results, () =>
@@ -47,7 +46,7 @@ function areOfOnePlace(records: readonly KeyRecord[]): boolean {
   return first === undefined || rest.every((endpoint) => sameEndpoint(first, endpoint));
 }
 
-export function defineVerify(command: Command, act: Act): void {
+export const define: Define = (command, act) => {
   addLoginOptions(
     command.argument('[name...]', 'names of keys (default: all)').option('--all', 'all keys of the keystore'),
   )
@@ -77,4 +76,4 @@ export function defineVerify(command: Command, act: Act): void {
         if (broken.length > 0 || results.some(({ ok }) => !ok)) throw new CheckFailed();
       }),
     );
-}
+};
