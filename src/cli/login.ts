@@ -17,7 +17,7 @@ import { ask, canAsk } from './prompt.js';
 async function secondFactorGiven(cx: Context, options: LoginOptions): Promise<SecondFactor | undefined> {
   const code = options.tfaCode ?? (cx.host.env.DERIBIT_TFA_CODE || undefined);
   if (code !== undefined) return singleCodeSecondFactor(code);
-  const seed = await cx.secrets.find(['tfaSeed']);
+  const seed = await cx.secrets.find(['tfaSecret']);
   return seed === null ? undefined : totpSecondFactor(seed, { nowMs: () => cx.workflow.clock.timestampMs() });
 }
 

@@ -1,7 +1,7 @@
 import type { Command, Option } from 'commander';
 import { parseScope } from '../deribit/scope.js';
 import { shellWord } from '../util/text.js';
-import { camelCase, PER_KEY_OPTIONS, SECRETS, type SecretName } from './secret-sources.js';
+import { camelCase, PER_KEY_OPTIONS, type SecretName, secretKind } from './secret-sources.js';
 
 /** Options of every command, accepted before or after its name. */
 export interface GlobalOptions {
@@ -97,11 +97,10 @@ export function collect(value: string, before: readonly string[] = []): readonly
   return [...before, value];
 }
 
-const secretSpec = (name: SecretName, help: string = SECRETS[name].help): OptionSpec => ({
-  flags: `--${SECRETS[name].option} <file>`,
-  description: `${help} (env ${SECRETS[name].variable})`,
-  parse: notEmpty,
-});
+function secretSpec(name: SecretName, ownHelp?: string): OptionSpec {
+  const { option, variable, help } = secretKind(name);
+  return { flags: `--${option} <file>`, description: `${ownHelp ?? help} (env ${variable})`, parse: notEmpty };
+}
 
 /** The option that names a file with this secret; `help` replaces what the list says of it. */
 export function secretOption(command: Command, name: SecretName, help?: string): Option {
@@ -238,7 +237,7 @@ export function addLoginOptions(command: Command): Command {
     .option('--client-id <id>', 'log in with this symmetric key and its secret (env DERIBIT_CLIENT_ID)', notEmpty)
     .addOption(secretOption(command, 'clientSecret'))
     .option('--tfa-code <code>', 'second factor: a single code (env DERIBIT_TFA_CODE)', notEmpty)
-    .addOption(secretOption(command, 'tfaSeed'))
+    .addOption(secretOption(command, 'tfaSecret'))
     .option('--subaccount <id>', 'act on this subaccount of the main account', wholeNumber(1));
 }
 

@@ -14,89 +14,33 @@ import type { Output } from './program.js';
  * Where none of them holds it, somebody is asked at the terminal (secrets.ts).
  */
 
-interface SecretKind {
-  /** What it is called in a sentence. */
-  readonly what: string;
-  /** The option that names a file with it, without the dashes. */
-  readonly option: string;
-  readonly variable: string;
-  /** What help says of the option; the variable is added. */
-  readonly help: string;
-  /** It belongs to one key: a command, a folder and systemd's credentials can hold one for each. */
-  readonly perKey?: true;
-}
-
+/** What each secret is called in a sentence, its variable, and what help says that its file holds. */
 export const SECRETS = {
-  passphrase: {
-    what: 'passphrase',
-    option: 'passphrase-file',
-    variable: 'DERIBIT_KEYS_PASSPHRASE',
-    help: 'read the passphrase of the key from this file',
-    perKey: true,
-  },
-  inputPassphrase: {
-    what: 'passphrase',
-    option: 'input-passphrase-file',
-    variable: 'DERIBIT_KEYS_INPUT_PASSPHRASE',
-    help: 'read the passphrase of the input file from this file',
-  },
-  newPassphrase: {
-    what: 'passphrase',
-    option: 'new-passphrase-file',
-    variable: 'DERIBIT_KEYS_NEW_PASSPHRASE',
-    help: 'read the new passphrase from this file',
-  },
-  asPassphrase: {
-    what: 'passphrase',
-    option: 'as-passphrase-file',
-    variable: 'DERIBIT_KEYS_AS_PASSPHRASE',
-    help: 'read the passphrase of the --as key from this file',
-  },
-  backupPassphrase: {
-    what: 'passphrase',
-    option: 'backup-passphrase-file',
-    variable: 'DERIBIT_KEYS_BACKUP_PASSPHRASE',
-    help: 'read the passphrase of the backup from this file',
-  },
-  pin: {
-    what: 'PIN',
-    option: 'pin-file',
-    variable: 'DERIBIT_KEYS_PIN',
-    help: 'read the PIN of the token from this file',
-  },
-  vaultToken: {
-    what: 'token',
-    option: 'vault-token-file',
-    variable: 'VAULT_TOKEN',
-    help: 'read the token for Vault from this file',
-  },
-  vaultSecretId: {
-    what: 'secret id',
-    option: 'vault-secret-id-file',
-    variable: 'VAULT_SECRET_ID',
-    help: 'read the AppRole secret id for Vault from this file',
-  },
-  clientSecret: {
-    what: 'client secret',
-    option: 'client-secret-file',
-    variable: 'DERIBIT_CLIENT_SECRET',
-    help: 'read the secret of the --client-id key from this file',
-  },
-  tfaSeed: {
-    what: 'second-factor seed',
-    option: 'tfa-secret-file',
-    variable: 'DERIBIT_TFA_SECRET',
-    help: 'read the second-factor seed, in base32 or as an otpauth: URI, from this file',
-  },
-} as const satisfies Record<string, SecretKind>;
+  passphrase: ['passphrase', 'DERIBIT_KEYS_PASSPHRASE', 'the passphrase of the key'],
+  inputPassphrase: ['passphrase', 'DERIBIT_KEYS_INPUT_PASSPHRASE', 'the passphrase of the input file'],
+  newPassphrase: ['passphrase', 'DERIBIT_KEYS_NEW_PASSPHRASE', 'the new passphrase'],
+  asPassphrase: ['passphrase', 'DERIBIT_KEYS_AS_PASSPHRASE', 'the passphrase of the --as key'],
+  backupPassphrase: ['passphrase', 'DERIBIT_KEYS_BACKUP_PASSPHRASE', 'the passphrase of the backup'],
+  pin: ['PIN', 'DERIBIT_KEYS_PIN', 'the PIN of the token'],
+  vaultToken: ['token', 'VAULT_TOKEN', 'the token for Vault'],
+  vaultSecretId: ['secret id', 'VAULT_SECRET_ID', 'the AppRole secret id for Vault'],
+  clientSecret: ['client secret', 'DERIBIT_CLIENT_SECRET', 'the secret of the --client-id key'],
+  tfaSecret: ['second-factor seed', 'DERIBIT_TFA_SECRET', 'the second-factor seed, in base32 or as an otpauth: URI,'],
+} as const;
 
 export type SecretName = keyof typeof SECRETS;
 
-const kindOf = (name: SecretName): SecretKind => SECRETS[name];
+/** A secret of the list, and the option that names a file with it: for `asPassphrase`, `as-passphrase-file`. */
+export function secretKind(name: SecretName) {
+  const [what, variable, content] = SECRETS[name];
+  const option = `${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}-file`;
+  // only this one belongs to one key: a command, a folder and systemd's credentials can hold one for each
+  return { what, variable, option, help: `read ${content} from this file`, isPerKey: name === 'passphrase' };
+}
 
 /** The environment variables that hold secrets of ours, in upper case. */
 const SECRET_VARIABLES: ReadonlySet<string> = new Set([
-  ...Object.values(SECRETS).map(({ variable }) => variable),
+  ...Object.values(SECRETS).map(([, variable]) => variable),
   'DERIBIT_PRIVATE_KEY',
   'DERIBIT_TFA_CODE',
   // its URL may hold a password
@@ -144,7 +88,7 @@ interface Source {
 
 /** The sources of one secret that the call offers, in their order. */
 function sourcesOf(name: SecretName, { env, flags, ...io }: SecretContext, key: string | undefined): Source[] {
-  const { what, option, variable, perKey } = kindOf(name);
+  const { what, option, variable, isPerKey } = secretKind(name);
   const flag = (long: string) => {
     const value = flags[camelCase(long)];
     return typeof value === 'string' ? value : undefined;
@@ -155,7 +99,7 @@ function sourcesOf(name: SecretName, { env, flags, ...io }: SecretContext, key: 
 
   const file = flag(option);
   if (file !== undefined) add(true, ({ readSecretFile }) => readSecretFile(file, what, io));
-  if (perKey && key !== undefined) {
+  if (isPerKey && key !== undefined) {
     const command = flag('passphrase-command');
     if (command !== undefined) {
       add(true, ({ readFromCommand }) =>
@@ -169,7 +113,7 @@ function sourcesOf(name: SecretName, { env, flags, ...io }: SecretContext, key: 
   const value = env[variable];
   if (value !== undefined && value !== '') sources.push({ explicit: true, read: async () => new Secret(value) });
   const credentials = env.CREDENTIALS_DIRECTORY;
-  if (perKey && key !== undefined && credentials !== undefined && credentials !== '') {
+  if (isPerKey && key !== undefined && credentials !== undefined && credentials !== '') {
     add(false, ({ readFromFolder }) => readFromFolder(credentials, { key: baseName(key), what, io, optional: true }));
   }
   return sources;
@@ -193,7 +137,7 @@ export function secretFinder(context: SecretContext): SecretFinder {
     return null;
   };
   const once = (name: SecretName, key?: string) => {
-    const id = kindOf(name).perKey && key !== undefined ? `${name} ${baseName(key)}` : name;
+    const id = secretKind(name).isPerKey && key !== undefined ? `${name} ${baseName(key)}` : name;
     const known = read.get(id) ?? findOne(name, key);
     read.set(id, known);
     return known;
@@ -214,8 +158,8 @@ export function secretFinder(context: SecretContext): SecretFinder {
 
 /** @throws always: `why`, and how to give the secret */
 export function notGiven(why: string, names: readonly [SecretName, ...SecretName[]]): DeribitKeysError {
-  const { what, option, variable, perKey } = kindOf(names[0]);
-  const others = perKey ? ', --passphrase-command <command>, --passphrase-dir <dir>' : '';
+  const { what, option, variable, isPerKey } = secretKind(names[0]);
+  const others = isPerKey ? ', --passphrase-command <command>, --passphrase-dir <dir>' : '';
   return new DeribitKeysError('ERR_PASSPHRASE_REQUIRED', `${why}, and no ${what} was given`, {
     hint: `use --${option} <file>${others} or ${variable}, or run this on a terminal`,
   });

@@ -2,7 +2,7 @@ import { describeSpoiltText, Secret } from '../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError, usageError } from '../errors.js';
 import type { Host } from './program.js';
 import { ask, canAsk, say } from './prompt.js';
-import { notGiven, SECRETS, type SecretFinder, type SecretName } from './secret-sources.js';
+import { notGiven, type SecretFinder, type SecretName, secretKind } from './secret-sources.js';
 
 /** How often a wrong passphrase may be typed, and a new one chosen. */
 const ATTEMPTS = 3;
@@ -63,7 +63,7 @@ export async function requireVaultSecret(
 ): Promise<Secret> {
   const given = await secrets.find([name]);
   if (given !== null) return given;
-  const { what, option, variable } = SECRETS[name];
+  const { what, option, variable } = secretKind(name);
   throw new DeribitKeysError('ERR_SIGNER', `Vault at ${address} needs a ${what}, and none was given`, {
     hint: `use --${option} <file> or ${variable}`,
   });

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { splitCommand } from '../../src/cli/secret-readers.js';
-import { SECRETS } from '../../src/cli/secret-sources.js';
+import { SECRETS, type SecretName, secretKind } from '../../src/cli/secret-sources.js';
 import { type Sandbox, startSandbox } from '../../src/sandbox/index.js';
 import { type CliOptions, cli, temporaryFolder } from '../support/cli.js';
 
@@ -276,7 +276,7 @@ describe('keys with different passphrases', () => {
 });
 
 it('each secret has an option and a variable of its own', () => {
-  const kinds = Object.values(SECRETS);
+  const kinds = Object.keys(SECRETS).map((name) => secretKind(name as SecretName));
   expect(new Set(kinds.map(({ option }) => option)).size).toBe(kinds.length);
   expect(new Set(kinds.map(({ variable }) => variable)).size).toBe(kinds.length);
 });
