@@ -31,7 +31,6 @@ export interface Context {
   readonly store: Keystore;
   /** The environment and the URL that options or environment variables name. */
   readonly target: EndpointChoice;
-  readonly timeoutMs: number | undefined;
   readonly permissions: PermissionPolicy;
   readonly workflow: WorkflowContext;
   /** How keys in agents and tokens are reached. */
@@ -154,10 +153,8 @@ export function createContext(
     const { withPassphrase } = await import('./secrets.js');
     const { name } = record;
     const names: [SecretName, ...SecretName[]] = name === loginKey ? ['asPassphrase', 'passphrase'] : ['passphrase'];
-    return withPassphrase({ host, secrets, what: `the key "${name}"`, names, key: name }, async (passphrase) => ({
-      key: await openPrivateKey(store, record, { passphrase: async () => passphrase, permissions }),
-      passphrase,
-    }));
+    const request = { host, secrets, what: `the key "${name}"`, names, key: name };
+    return withPassphrase(request, (passphrase) => openUnder({ store, permissions }, record, passphrase));
   };
 
   const pins = new Map<string, Promise<Secret>>();
@@ -221,7 +218,6 @@ export function createContext(
     options,
     store,
     target,
-    timeoutMs: options.timeout,
     permissions,
     workflow,
     signerAccess,
@@ -235,6 +231,16 @@ export function createContext(
   };
 }
 
+/** Opens a key of the keystore with this passphrase. */
+export async function openUnder(
+  { store, permissions }: Pick<Context, 'store' | 'permissions'>,
+  record: KeyRecord,
+  passphrase: Secret,
+): Promise<OpenedKey> {
+  const { openPrivateKey } = await import('../keystore/open-key.js');
+  return { key: await openPrivateKey(store, record, { passphrase: async () => passphrase, permissions }), passphrase };
+}
+
 /** What work on one key needs: the key and its successor have one passphrase, which is asked for only once. */
 export async function keyContext(
   cx: Context,
@@ -243,9 +249,8 @@ export async function keyContext(
 ): Promise<KeyContext> {
   const { localSuccessor } = await import('../workflows/rotation/start.js');
   const { successorAnywhere } = await import('../workflows/external-keys.js');
-  const { openPrivateKey } = await import('../keystore/open-key.js');
   const { localSigner } = await import('../crypto/signer.js');
-  const { store, permissions } = cx;
+  const { store } = cx;
   const opened = new Map<string, Promise<OpenedKey>>();
   let first: Promise<OpenedKey> | undefined;
   const openOnce = (record: KeyRecord) => {
@@ -255,14 +260,9 @@ export async function keyContext(
   };
   const open = async (record: KeyRecord): Promise<OpenedKey> => {
     const passphrase = (await first)?.passphrase ?? null;
-    if (passphrase === null) {
-      first = openKey(record);
-      return first;
-    }
-    return {
-      key: await openPrivateKey(store, record, { passphrase: async () => passphrase, permissions }),
-      passphrase,
-    };
+    if (passphrase !== null) return openUnder(cx, record, passphrase);
+    first = openKey(record);
+    return first;
   };
   const signerOf = async (record: KeyRecord) => {
     if (!record.encrypted || record.signer !== null) return workflow.signerOf(record);

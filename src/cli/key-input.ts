@@ -9,24 +9,22 @@ import { withPassphrase } from './secrets.js';
 
 const NAME_FILE = 'name a key file, or - for stdin';
 
-async function readStdin(cx: Context): Promise<Uint8Array> {
+/** Reads the standard input; what `tooLarge` returns is thrown for more than `maxBytes`. */
+export async function readStdin(cx: Context, maxBytes: number, tooLarge: () => DeribitKeysError): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of cx.host.stdin) {
     const bytes = Buffer.from(chunk as Uint8Array);
     length += bytes.length;
-    if (length > MAX_KEY_INPUT) throw tooLarge('the standard input');
+    if (length > maxBytes) throw tooLarge();
     chunks.push(bytes);
   }
   return Buffer.concat(chunks);
 }
 
-function tooLarge(what: string): DeribitKeysError {
-  return new DeribitKeysError(
-    'ERR_KEY_UNREADABLE',
-    `${what} has more than ${MAX_KEY_INPUT} bytes: it is not a key file`,
-    { hint: 'give the key and nothing else' },
-  );
+function tooLarge(): DeribitKeysError {
+  const message = `the standard input has more than ${MAX_KEY_INPUT} bytes: it is not a key file`;
+  return new DeribitKeysError('ERR_KEY_UNREADABLE', message, { hint: 'give the key and nothing else' });
 }
 
 /** What was read of a file or of stdin, and the sentence about a file that other users can read. */
@@ -36,7 +34,7 @@ interface Source {
 }
 
 async function readSource(cx: Context, source: string): Promise<Source> {
-  if (source === '-') return { bytes: await readStdin(cx), shared: null };
+  if (source === '-') return { bytes: await readStdin(cx, MAX_KEY_INPUT, tooLarge), shared: null };
   const { signal } = cx.host;
   let shared: string | null = null;
   const check = (stats: Stats) => {
@@ -48,12 +46,12 @@ async function readSource(cx: Context, source: string): Promise<Source> {
   try {
     const bytes = await readInput(source, { maxBytes: MAX_KEY_INPUT, check, signal });
     return { bytes, shared };
-  } catch (error) {
+  } catch (cause) {
     const hint = NAME_FILE;
-    if (isDeribitKeysError(error, 'ERR_KEYSTORE_IO')) throw error.with({ code: 'ERR_KEY_UNREADABLE', hint });
-    if (isDeribitKeysError(error)) throw error;
-    const what = errnoOf(error) === 'ENOENT' ? `there is no file ${source}` : `the file ${source} cannot be read`;
-    throw new DeribitKeysError('ERR_KEY_UNREADABLE', what, { cause: error, hint });
+    if (isDeribitKeysError(cause, 'ERR_KEYSTORE_IO')) throw cause.with({ code: 'ERR_KEY_UNREADABLE', hint });
+    if (isDeribitKeysError(cause)) throw cause;
+    const what = errnoOf(cause) === 'ENOENT' ? `there is no file ${source}` : `the file ${source} cannot be read`;
+    throw new DeribitKeysError('ERR_KEY_UNREADABLE', what, { cause, hint });
   }
 }
 

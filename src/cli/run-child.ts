@@ -11,11 +11,6 @@ function handDown(own: Stream, given: Stream): 'inherit' | 'pipe' {
   return own === given ? 'inherit' : 'pipe';
 }
 
-/** As a shell counts it: the program's own exit code, or 128 and the number of the signal that ended it. */
-function exitCodeOf(code: number | null, signal: NodeJS.Signals | null): number {
-  return code ?? 128 + (signal === null ? 0 : constants.signals[signal]);
-}
-
 /** As a shell answers: 127 for a program that is not found, 126 for one that cannot be executed. */
 function cannotRun(program: string, cause: unknown): ExitWith {
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown';
@@ -28,15 +23,15 @@ function cannotRun(program: string, cause: unknown): ExitWith {
   return new ExitWith(missing ? 127 : 126, told);
 }
 
+/** A program that is run, with its arguments and its environment. */
+interface Program {
+  readonly program: string;
+  readonly argv: readonly string[];
+  readonly env: Record<string, string>;
+}
+
 /** Some of what can go wrong is thrown here, some comes as the child's `error`. */
-function start(
-  host: Host,
-  {
-    program,
-    argv,
-    env,
-  }: { readonly program: string; readonly argv: readonly string[]; readonly env: Record<string, string> },
-) {
+function start(host: Host, { program, argv, env }: Program): ChildProcess {
   try {
     return spawn(program, argv, {
       env,
@@ -67,16 +62,9 @@ function signalTo({ pid, exitCode, signalCode }: ChildProcess, signal: NodeJS.Si
  * An interrupt of the terminal reaches the whole foreground group, so that one is not sent a second time.
  * @throws an {@link ExitWith} where the program cannot be started
  */
-export function runChild(
-  host: Host,
-  {
-    program,
-    argv,
-    env,
-  }: { readonly program: string; readonly argv: readonly string[]; readonly env: Record<string, string> },
-): Promise<number> {
+export function runChild(host: Host, called: Program): Promise<number> {
   return new Promise((resolve, reject) => {
-    const child = start(host, { program, argv, env });
+    const child = start(host, called);
     if (child.stdin !== null) {
       host.stdin.pipe(child.stdin);
       // a program that reads no input is no error
@@ -98,27 +86,20 @@ export function runChild(
     };
     child.on('error', (cause) => {
       settle();
-      reject(cannotRun(program, cause));
+      reject(cannotRun(called.program, cause));
     });
     child.on('close', (code, signal) => {
       settle();
-      resolve(exitCodeOf(code, signal));
+      // as a shell counts it: the program's own exit code, or 128 and the number of the signal that ended it
+      resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal]));
     });
   });
 }
 
-/** What a program that is run with a token finds in its environment. */
-interface ChildLogin {
-  readonly accessToken: string;
-  readonly clientId: string;
-  /** The HTTP endpoint. */
-  readonly url: string;
-}
-
-/** Returns the environment for a program that we run with a token. */
+/** Returns the environment for a program that we run with a token; `url` is the HTTP endpoint. */
 export function childEnvironment(
   env: Readonly<Record<string, string | undefined>>,
-  { accessToken, clientId, url }: ChildLogin,
+  { accessToken, clientId, url }: { readonly accessToken: string; readonly clientId: string; readonly url: string },
 ): Record<string, string> {
   return {
     ...withoutOwnSecrets(env),

@@ -5,29 +5,22 @@ import { decodeSecretText, Secret } from '../crypto/secret.js';
 import { DeribitKeysError, isDeribitKeysError, usageError } from '../errors.js';
 import { errnoOf } from '../keystore/file-errors.js';
 import { describeSharedFile, readInput } from '../keystore/permissions.js';
-import type { Output } from './program.js';
+import { onAbort } from '../util/checks.js';
+import type { SecretContext } from './secret-sources.js';
 
 const MAX_SECRET_BYTES = 4096;
 /** A password manager may ask for a PIN or a touch. */
 const COMMAND_TIMEOUT_MS = 120_000;
 const COMMAND_GRACE_MS = 1_000;
 
-interface ReaderContext {
-  readonly signal: AbortSignal;
-  readonly stderr?: (() => Output | undefined) | undefined;
-  readonly note: (text: string) => void;
-}
+type ReaderContext = Pick<SecretContext, 'signal' | 'stderr' | 'note'>;
 
 /**
  * Reads a secret from a file, a pipe or a device such as /dev/stdin, in UTF-8 or UTF-16. A byte order mark and one
  * trailing newline are dropped.
  * @throws `ERR_USAGE` if the file cannot be read, is too large, or is empty
  */
-export async function readSecretFile(
-  path: string,
-  what: string,
-  { note = () => {}, signal }: Partial<ReaderContext> = {},
-): Promise<Secret> {
+export async function readSecretFile(path: string, what: string, { note, signal }: ReaderContext): Promise<Secret> {
   const refuse = (why: string, cause?: unknown) =>
     new DeribitKeysError('ERR_USAGE', `cannot read the ${what} from ${path}: ${why}`, {
       cause,
@@ -48,18 +41,20 @@ export async function readSecretFile(
   return new Secret(text);
 }
 
+interface FolderRequest {
+  readonly key: string;
+  readonly what: string;
+  readonly io: ReaderContext;
+  readonly optional?: boolean;
+}
+
 /**
  * Reads the secret of `key` from the file of that name in `folder`, or returns null if that file does not exist.
  * @throws `ERR_USAGE` for a folder that does not exist, unless it is `optional`, or that is something else
  */
 export async function readFromFolder(
   folder: string,
-  {
-    key,
-    what,
-    io,
-    optional = false,
-  }: { readonly key: string; readonly what: string; readonly io: ReaderContext; readonly optional?: boolean },
+  { key, what, io, optional }: FolderRequest,
 ): Promise<Secret | null> {
   try {
     return await readSecretFile(join(folder, key), what, io);
@@ -68,14 +63,11 @@ export async function readFromFolder(
     const isFolder = statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true;
     if (errno === 'ENOENT' && (isFolder || optional)) return null;
     if (isFolder || !['ENOENT', 'ENOTDIR'].includes(errno)) throw error;
-    throw new DeribitKeysError(
-      'ERR_USAGE',
-      `the folder of passphrases ${folder} ${errno === 'ENOENT' ? 'does not exist' : 'is not a folder'}`,
-      {
-        cause: error,
-        hint: 'name a folder that holds the passphrase of each key in a file of its name',
-      },
-    );
+    const why = errno === 'ENOENT' ? 'does not exist' : 'is not a folder';
+    throw new DeribitKeysError('ERR_USAGE', `the folder of passphrases ${folder} ${why}`, {
+      cause: error,
+      hint: 'name a folder that holds the passphrase of each key in a file of its name',
+    });
   }
 }
 
@@ -107,9 +99,7 @@ export function splitCommand(command: string): string[] {
       word = (word ?? '') + character;
     }
   }
-  if (quote !== null) {
-    throw usageError(`a quote (${quote}) in --passphrase-command is not closed`);
-  }
+  if (quote !== null) throw usageError(`a quote (${quote}) in --passphrase-command is not closed`);
   return word === null ? words : [...words, word];
 }
 
@@ -142,10 +132,10 @@ function outputOf(
       timedOut = true;
       stop();
     }, COMMAND_TIMEOUT_MS);
-    signal.addEventListener('abort', stop, { once: true });
+    const forget = onAbort(signal, stop);
     const settle = () => {
       clearTimeout(timer);
-      signal.removeEventListener('abort', stop);
+      forget();
     };
     child.on('error', (error) => {
       settle();

@@ -63,7 +63,7 @@ export const PER_KEY_OPTIONS = [
 ] as const;
 
 /** What the program was called with, as far as it can lead to a secret. */
-interface SecretContext {
+export interface SecretContext {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** The options of the command and of the program, by commander's names. */
   readonly flags: Readonly<Record<string, unknown>>;
@@ -76,8 +76,15 @@ interface SecretContext {
 
 /** The name that commander stores an option under. */
 export const camelCase = (option: string) => option.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
-/** A rotation keeps the old pair as `<name>.<time>` and makes `<name>.next-<hex>`: both have the passphrase of `<name>`. */
-const baseName = (key: string) => key.replace(/\.(\d{8}T\d{6}Z(-\d+)?|next-[0-9a-f]{8})$/, '');
+
+/**
+ * The key that a secret for `key` belongs to; null for a secret that belongs to none. A rotation keeps the old pair as
+ * `<name>.<time>` and makes `<name>.next-<hex>`: both have the passphrase of `<name>`.
+ */
+function ownerOf(name: SecretName, key: string | undefined): string | null {
+  if (!secretKind(name).isPerKey || key === undefined) return null;
+  return key.replace(/\.(\d{8}T\d{6}Z(-\d+)?|next-[0-9a-f]{8})$/, '');
+}
 
 interface Source {
   /** Whether the user named it in this call. */
@@ -88,7 +95,8 @@ interface Source {
 
 /** The sources of one secret that the call offers, in their order. */
 function sourcesOf(name: SecretName, { env, flags, ...io }: SecretContext, key: string | undefined): Source[] {
-  const { what, option, variable, isPerKey } = secretKind(name);
+  const { what, option, variable } = secretKind(name);
+  const owner = ownerOf(name, key);
   const flag = (long: string) => {
     const value = flags[camelCase(long)];
     return typeof value === 'string' ? value : undefined;
@@ -99,22 +107,19 @@ function sourcesOf(name: SecretName, { env, flags, ...io }: SecretContext, key: 
 
   const file = flag(option);
   if (file !== undefined) add(true, ({ readSecretFile }) => readSecretFile(file, what, io));
-  if (isPerKey && key !== undefined) {
+  if (owner !== null) {
     const command = flag('passphrase-command');
     if (command !== undefined) {
-      add(true, ({ readFromCommand }) =>
-        readFromCommand(command, baseName(key), { env: withoutOwnSecrets(env), ...io }),
-      );
+      add(true, ({ readFromCommand }) => readFromCommand(command, owner, { env: withoutOwnSecrets(env), ...io }));
     }
     const folder = flag('passphrase-dir');
-    if (folder !== undefined)
-      add(true, ({ readFromFolder }) => readFromFolder(folder, { key: baseName(key), what, io }));
+    if (folder !== undefined) add(true, ({ readFromFolder }) => readFromFolder(folder, { key: owner, what, io }));
   }
   const value = env[variable];
-  if (value !== undefined && value !== '') sources.push({ explicit: true, read: async () => new Secret(value) });
+  if (value) sources.push({ explicit: true, read: async () => new Secret(value) });
   const credentials = env.CREDENTIALS_DIRECTORY;
-  if (isPerKey && key !== undefined && credentials !== undefined && credentials !== '') {
-    add(false, ({ readFromFolder }) => readFromFolder(credentials, { key: baseName(key), what, io, optional: true }));
+  if (owner !== null && credentials) {
+    add(false, ({ readFromFolder }) => readFromFolder(credentials, { key: owner, what, io, optional: true }));
   }
   return sources;
 }
@@ -137,7 +142,7 @@ export function secretFinder(context: SecretContext): SecretFinder {
     return null;
   };
   const once = (name: SecretName, key?: string) => {
-    const id = secretKind(name).isPerKey && key !== undefined ? `${name} ${baseName(key)}` : name;
+    const id = `${name} ${ownerOf(name, key)}`;
     const known = read.get(id) ?? findOne(name, key);
     read.set(id, known);
     return known;

@@ -1,9 +1,13 @@
-import type { Endpoint } from '../deribit/endpoints.js';
+import { Secret } from '../crypto/secret.js';
+import type { Signer } from '../crypto/signer.js';
+import { httpUrlOf, resolveEndpoint } from '../deribit/endpoints.js';
+import { compareScopes, grantsNothingOf } from '../deribit/scope.js';
 import { DeribitKeysError, usageError } from '../errors.js';
 import type { KeyRecord } from '../keystore/record.js';
-import type { Session } from '../session/session.js';
 import type { StoredToken, TokenPurpose, TokenStore } from '../session/token-store.js';
 import { defined } from '../util/defined.js';
+import { requireClientId, withTransport } from '../workflows/account/account.js';
+import { selectEndpoint } from '../workflows/endpoint-selection.js';
 import type { Context } from './context.js';
 import type { TokenStoreOptions } from './options.js';
 
@@ -14,8 +18,8 @@ interface TokenSource {
   /** The HTTP endpoint. */
   readonly url: string;
   readonly purpose: TokenPurpose;
-  /** Opens a session over HTTP: it asks for the key's passphrase where it must. */
-  open(): Promise<Session>;
+  /** What it logs in with: it asks for the key's passphrase where it must. */
+  credentials(): Promise<{ readonly clientId: string; readonly signer: Signer }>;
   /** Whether the exchange refuses the token: its key may have been disabled or removed. False where it does not say. */
   isRefused(token: StoredToken): Promise<boolean>;
   /** Logs in for one token, by the refresh token of the expiring one where there is one. */
@@ -37,54 +41,28 @@ export async function tokenSource(
   name: string,
   { scope, shared = false }: TokenOptions = {},
 ): Promise<TokenSource> {
-  const [{ requireClientId }, { selectEndpoint }, { httpUrlOf, resolveEndpoint }] = await Promise.all([
-    import('../workflows/account/account.js'),
-    import('../workflows/endpoint-selection.js'),
-    import('../deribit/endpoints.js'),
-  ]);
   const record = await cx.store.read(name);
   const clientId = requireClientId(record);
   const endpoint = selectEndpoint(cx.target, record);
   const url = httpUrlOf(endpoint.url);
-  const http: Endpoint = resolveEndpoint({ url, environment: endpoint.environment });
-  const signer = () => {
+  const http = resolveEndpoint({ url, environment: endpoint.environment });
+  const credentials = async () => {
     cx.login.attempt = { endpoint, clientId, record, secret: null };
-    return cx.workflow.signerOf(record);
+    return { clientId, signer: await cx.workflow.signerOf(record) };
   };
   return {
     record,
     clientId,
     url,
     purpose: { clientId, fingerprint: record.fingerprint, url, scope: scope ?? null },
-    async open() {
-      const { openSession } = await import('../session/open-session.js');
-      return openSession({
-        url,
-        environment: endpoint.environment,
-        clientId,
-        signer: await signer(),
-        scope,
-        timeoutMs: cx.timeoutMs,
-        signal: cx.host.signal,
-        connectHttp: cx.workflow.connect,
-      });
-    },
+    credentials,
     async isRefused({ accessToken }) {
-      const [{ Secret }, { isSpentToken }] = await Promise.all([
-        import('../crypto/secret.js'),
-        import('../session/failures.js'),
-      ]);
-      const transport = await cx.workflow.connect(http);
-      try {
+      const { isSpentToken } = await import('../session/failures.js');
+      const options = { accessToken: new Secret(accessToken), timeoutMs: PROOF_MS };
+      return withTransport(cx.workflow, http, (transport) =>
         // a scope that does not allow it has another answer than a token that is not valid
-        const options = { accessToken: new Secret(accessToken), timeoutMs: PROOF_MS };
-        await transport.request('private/get_account_summary', { currency: 'BTC' }, options);
-        return false;
-      } catch (error) {
-        return isSpentToken(error);
-      } finally {
-        await transport.close().catch(() => {});
-      }
+        transport.request('private/get_account_summary', { currency: 'BTC' }, options).then(() => false, isSpentToken),
+      );
     },
     async renew(expiring = null, onRenewed) {
       const { renewToken, sharedScope } = await import('../session/token-store.js');
@@ -96,7 +74,7 @@ export async function tokenSource(
           nowMs,
           onRenewed,
           endpoint: http,
-          credentials: async () => ({ clientId, signer: await signer() }),
+          credentials,
           scope: shared ? sharedScope(scope) : scope,
           ...defined({ signal, onNote }),
         },
@@ -148,18 +126,15 @@ export async function namedTokenStore(cx: Context, flags: TokenStoreOptions): Pr
 }
 
 /** Says on stderr which words of the scope that was asked for the exchange left out. */
-export async function tellMissingScope(cx: Context, asked: string | undefined, granted: string): Promise<void> {
+export function tellMissingScope(cx: Context, asked: string | undefined, granted: string): void {
   if (asked === undefined) return;
-  const { compareScopes } = await import('../deribit/scope.js');
   const { missing } = compareScopes(asked, granted);
   if (missing.length > 0) cx.out.note(`note: the key does not allow ${missing.join(' ')}: the exchange left it out`);
 }
 
 /** @throws `ERR_UNAUTHORIZED` where nothing of the scope that was asked for was granted */
-async function requireSomeScope(name: string, asked: string | undefined, granted: string): Promise<void> {
-  if (asked === undefined) return;
-  const { grantsNothingOf } = await import('../deribit/scope.js');
-  if (!grantsNothingOf(asked, granted)) return;
+function requireSomeScope(name: string, asked: string | undefined, granted: string): void {
+  if (asked === undefined || !grantsNothingOf(asked, granted)) return;
   throw new DeribitKeysError('ERR_UNAUTHORIZED', `the key "${name}" allows nothing of the scope ${asked}`, {
     hint: `ask for a scope that it allows; see: deribit-keys show ${name}`,
   });
@@ -188,8 +163,8 @@ export async function validToken(
     const shared = { store, purpose, renew: renewed, nowMs, signal, whenAway, onNote: cx.out.note };
     let token = cache ? await sharedToken(shared) : await renewed(null);
     if (!isNew && (await source.isRefused(token))) token = await sharedToken({ ...shared, refused: token.accessToken });
-    await requireSomeScope(name, flags.scope, token.scope);
-    await tellMissingScope(cx, flags.scope, token.scope);
+    requireSomeScope(name, flags.scope, token.scope);
+    tellMissingScope(cx, flags.scope, token.scope);
     return { source, token };
   } finally {
     await store.close();

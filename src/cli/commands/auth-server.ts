@@ -50,14 +50,14 @@ function servedKey(
     version: () => `${versionOf(file)} ${policies.maxAgeMs(name)}`,
     timestampMs: () => cx.workflow.clock.timestampMs(),
     async login(scope) {
-      const { purpose, record, clientId, renew } = await tokenSource(cx, name, { scope, shared });
+      const { purpose, record, credentials, renew } = await tokenSource(cx, name, { scope, shared });
       const registeredAtMs = record.registeredAt === null ? null : Date.parse(record.registeredAt);
       const maxAgeMs = policies.maxAgeMs(name);
       return {
         purpose,
         registeredAtMs,
         dueAtMs: registeredAtMs === null || maxAgeMs === null ? null : registeredAtMs + maxAgeMs,
-        credentials: async () => ({ clientId, signer: await cx.workflow.signerOf(record) }),
+        credentials,
         renew,
       };
     },

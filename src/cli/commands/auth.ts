@@ -34,7 +34,7 @@ export const define: Define = (command, act) => {
           ? { accessToken: login.accessToken.reveal(), refreshToken: login.refreshToken.reveal() }
           : {};
         const { scope, expiresInS, tokenType } = login;
-        await tellMissingScope(cx, flags.scope, scope);
+        tellMissingScope(cx, flags.scope, scope);
         const { environment, url } = endpoint;
         const seen = account === null ? {} : { account };
         cx.out.result({ clientId, scope, expiresIn: expiresInS, tokenType, environment, url, ...seen, ...tokens }, () =>

@@ -31,8 +31,8 @@ with 127 if there is no such program, and with 126 if the program cannot be exec
     .action(
       act(
         async (cx, name: string, words: readonly string[], flags: ExecFlags) => {
-          const [child = '', ...rest] = words;
-          if (child === '') {
+          const [program = '', ...argv] = words;
+          if (program === '') {
             throw usageError(
               'the name of the program to run is empty',
               'name it after --, such as: deribit-keys exec bot -- python3 bot.py',
@@ -40,14 +40,9 @@ with 127 if there is no such program, and with 126 if the program cannot be exec
           }
           const { source, token } = await validToken(cx, name, { ...flags, cache: namesTokenStore(cx, flags) });
           const { clientId, url } = source;
-          const { accessToken } = token;
-          const { childEnvironment } = await import('../run-child.js');
-          const { runChild } = await import('../run-child.js');
-          const exitCode = await runChild(cx.host, {
-            program: child,
-            argv: rest,
-            env: childEnvironment(cx.host.env, { accessToken, clientId, url }),
-          });
+          const { childEnvironment, runChild } = await import('../run-child.js');
+          const env = childEnvironment(cx.host.env, { accessToken: token.accessToken, clientId, url });
+          const exitCode = await runChild(cx.host, { program, argv, env });
           if (exitCode !== 0) throw new ExitWith(exitCode);
         },
         { tidy: false },

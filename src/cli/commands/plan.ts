@@ -7,8 +7,9 @@ import type { AccountLogin, WorkflowContext } from '../../workflows/context.js';
 import type { PolicyResult } from '../../workflows/policy/apply-policy.js';
 import type { Policy } from '../../workflows/policy/parse-policy.js';
 import type { Action, Change } from '../../workflows/policy/plan-policy.js';
-import { type Context, keyContext, type OpenedKey } from '../context.js';
+import { type Context, keyContext, type OpenedKey, openUnder } from '../context.js';
 import { CheckFailed } from '../exit-codes.js';
+import { readStdin } from '../key-input.js';
 import { accountLogin, withSecondFactor } from '../login.js';
 import { addLoginOptions, examples, type LoginOptions, secretOption } from '../options.js';
 import { inLine, type Style } from '../output.js';
@@ -52,24 +53,13 @@ What is left out is not checked. An enabled key of the account that the file doe
 unmanaged key): it stays as it is, unless --prune disables it; it is never removed. The key of the login is not reported.
 `;
 
-async function readStdin(cx: Context, maxBytes: number): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of cx.host.stdin) {
-    const bytes = Buffer.from(chunk as Uint8Array);
-    length += bytes.length;
-    if (length > maxBytes) throw usageError(`the standard input has more than ${maxBytes} bytes: it is not a policy`);
-    chunks.push(bytes);
-  }
-  return Buffer.concat(chunks);
-}
-
 /** Reads a file, a pipe, or (`-`) the standard input, up to the size that a policy can have. */
 async function readText(cx: Context, file: string, maxBytes: number): Promise<string> {
   const hint = 'name a YAML or JSON file in UTF-8, or - for stdin';
+  const tooLarge = () => usageError(`the standard input has more than ${maxBytes} bytes: it is not a policy`);
   try {
     const { signal } = cx.host;
-    const bytes = file === '-' ? await readStdin(cx, maxBytes) : await readInput(file, { maxBytes, signal });
+    const bytes = file === '-' ? await readStdin(cx, maxBytes, tooLarge) : await readInput(file, { maxBytes, signal });
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
     if (isDeribitKeysError(cause, 'ERR_KEYSTORE_IO')) throw cause.with({ code: 'ERR_USAGE', hint });
@@ -128,21 +118,14 @@ function passphrases(cx: Context) {
   return {
     newFor(name: string): Promise<Secret> {
       const { host, secrets } = cx;
-      const names = ['newPassphrase', 'passphrase'] as const;
-      const asked =
-        made.get(name) ?? requireNewPassphrase({ host, secrets, what: `the key "${name}"`, names, key: name });
+      const [what, names] = [`the key "${name}"`, ['newPassphrase', 'passphrase'] as const];
+      const asked = made.get(name) ?? requireNewPassphrase({ host, secrets, what, names, key: name });
       made.set(name, asked);
       return asked;
     },
     async openKey(record: KeyRecord): Promise<OpenedKey> {
       const passphrase = await made.get(record.name);
-      if (passphrase === undefined) return cx.openKey(record);
-      const { openPrivateKey } = await import('../../keystore/open-key.js');
-      const { store, permissions } = cx;
-      return {
-        key: await openPrivateKey(store, record, { passphrase: async () => passphrase, permissions }),
-        passphrase,
-      };
+      return passphrase === undefined ? cx.openKey(record) : openUnder(cx, record, passphrase);
     },
   };
 }
@@ -190,8 +173,7 @@ export const definePlan: Define = (command, act) => {
     .action(
       act(async (cx, file: string, flags: PolicyFlags & { readonly check?: true }) => {
         const { planPolicy } = await import('../../workflows/policy/apply-policy.js');
-        const work = await begin(cx, file, flags);
-        const { workflow, policy, login } = work;
+        const { workflow, policy, login } = await begin(cx, file, flags);
         const result = await planPolicy(workflow, { policy, login, prune: flags.prune });
         show(cx, result);
         if (flags.check && result.changes.some(({ action }) => action !== 'stranger')) throw new CheckFailed();
