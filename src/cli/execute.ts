@@ -40,7 +40,7 @@ export function completeCommands(
       if (!commands.has(command.split(' ')[0] ?? '')) return call;
       const words = ['deribit-keys', ...everywhere, ...(/ --(?:env|url) /.test(rest) ? [] : endpoint), command];
       const isLogin = WITH_LOGIN.test(command) && !/ --(?:as|client-id|help)\b/.test(rest);
-      return `${[...words, ...(login !== null && isLogin ? [login] : [])].join(' ')}${rest}`;
+      return `${[...words, ...(login !== undefined && isLogin ? [login] : [])].join(' ')}${rest}`;
     },
   );
 }

@@ -241,10 +241,10 @@ export function addLoginOptions(command: Command): Command {
     .option('--subaccount <id>', 'act on this subaccount of the main account', wholeNumber(1));
 }
 
-/** The login options as words for a suggested command; null without a login or for one from the environment. */
-export function loginWords({ as, clientId, clientSecretFile }: LoginOptions): string | null {
+/** The login options as words for a suggested command; undefined without a login or for one from the environment. */
+export function loginWords({ as, clientId, clientSecretFile }: LoginOptions): string | undefined {
   if (as !== undefined) return `--as ${as}`;
-  if (clientId === undefined) return null;
+  if (clientId === undefined) return undefined;
   const file = clientSecretFile === undefined ? '' : ` --client-secret-file ${shellWord(clientSecretFile)}`;
   return `--client-id ${shellWord(clientId)}${file}`;
 }

@@ -1,3 +1,4 @@
+import { parseDuration } from '../../util/text.js';
 import { examples } from '../options.js';
 import type { Define } from '../program.js';
 
@@ -17,7 +18,6 @@ export const define: Define = (command, act) => {
     .action(
       act(async (cx, name: string, flags: AgentLoadFlags) => {
         const { loadKeyIntoAgent } = await import('../../signers/ssh-agent/identities.js');
-        const { parseDuration } = await import('../../util/text.js');
         const { requirePrivateFile } = await import('../../keystore/stored-keys.js');
         const lifetimeS = flags.lifetime === undefined ? undefined : parseDuration(flags.lifetime) / 1000;
         const record = await cx.store.read(name);

@@ -61,11 +61,8 @@ const named = (key: AccountKey) =>
 /** Warns of what would lock the user out, and asks before that and before what cannot be undone. */
 async function warnAndConfirm(
   cx: Context,
-  {
-    change,
-    target,
-    keys,
-  }: { readonly change: KeyChange; readonly target: AccountKey; readonly keys: readonly AccountKey[] },
+  change: KeyChange,
+  { target, keys }: { readonly target: AccountKey; readonly keys: readonly AccountKey[] },
 ): Promise<void> {
   const { dangersOf } = await import('../../workflows/account/change-api-key.js');
   const dangers = dangersOf(change, target, keys);
@@ -110,7 +107,7 @@ export async function changeOne(
   if (shadowed !== undefined) {
     cx.out.note(`"${text}" means the keystore's key of that name; for the other one say id:${shadowed.keyId}`);
   }
-  await warnAndConfirm(cx, { change: checked, target, keys });
+  await warnAndConfirm(cx, checked, { target, keys });
   const changed = await changeKey(workflow, { login, target, change: checked });
   const removed = checked.do === 'remove';
   if (removed && changed.name !== null) cx.out.note(`the files of "${changed.name}" stay, marked as retired`);
@@ -154,18 +151,18 @@ export async function disableOthers(cx: Context, texts: readonly string[], flags
   );
   const failed = results.filter(({ error }) => error !== null);
   const [first] = failed;
-  if (first?.error === undefined || first.error === null) {
-    if (unreadable === 0) return;
+  if (first?.error) {
     throw new DeribitKeysError(
-      'ERR_PROTOCOL',
-      `${unreadable} keys of the account have no readable id and are still enabled`,
-      { hint: "disable them on Deribit's web page (Account > API)" },
+      first.error.code,
+      `${failed.length} of ${results.length} keys could not be disabled; the first because ${first.error.message}`,
+      { hint: 'run the same command again: keys that are already disabled stay disabled' },
     );
   }
+  if (unreadable === 0) return;
   throw new DeribitKeysError(
-    first.error.code,
-    `${failed.length} of ${results.length} keys could not be disabled; the first because ${first.error.message}`,
-    { hint: 'run the same command again: keys that are already disabled stay disabled' },
+    'ERR_PROTOCOL',
+    `${unreadable} keys of the account have no readable id and are still enabled`,
+    { hint: "disable them on Deribit's web page (Account > API)" },
   );
 }
 

@@ -14,10 +14,6 @@ interface EditFlags extends LoginOptions {
   readonly ip?: readonly string[] | false;
 }
 
-interface DisableFlags extends LoginOptions {
-  readonly allBut?: readonly string[];
-}
-
 const WHICH = 'name of a key in the keystore, else a client id (or client-id:…) or a key id (or id:…)';
 
 function defineKeysList(group: Command, act: Act): void {
@@ -31,11 +27,7 @@ Marks: login (this login), stranger (unmanaged: not in the keystore), symmetric 
 Write a client id that begins with "-" as client-id:-….
 ${NARROW}`,
     )
-    .action(
-      act(async (cx, flags: LoginOptions) => {
-        await showKeys(cx, flags);
-      }),
-    );
+    .action(act(showKeys));
 }
 
 function defineKeysEdit(group: Command, act: Act): void {
@@ -57,14 +49,8 @@ function defineKeysEdit(group: Command, act: Act): void {
     )
     .action(
       act(async (cx, which: string, flags: EditFlags) => {
-        const { scope, label } = flags;
-        const change = {
-          do: 'edit',
-          scope,
-          label,
-          features: listOf(flags.feature),
-          ipWhitelist: listOf(flags.ip),
-        } as const;
+        const { scope, label, feature, ip } = flags;
+        const change = { do: 'edit', scope, label, features: listOf(feature), ipWhitelist: listOf(ip) } as const;
         await changeOne(cx, { text: which, change, flags });
       }),
     );
@@ -83,7 +69,7 @@ function defineKeysDisable(group: Command, act: Act): void {
       examples('api-keys disable bot --as admin', 'api-keys disable --all-but admin --as admin --yes'),
     )
     .action(
-      act(async (cx, which: string | undefined, flags: DisableFlags) => {
+      act(async (cx, which: string | undefined, flags: LoginOptions & { allBut?: readonly string[] }) => {
         if ((which === undefined) === (flags.allBut === undefined)) {
           throw usageError(
             'name one key, or use --all-but',
@@ -96,52 +82,24 @@ function defineKeysDisable(group: Command, act: Act): void {
     );
 }
 
-function defineSimple(
-  group: Command,
-  {
-    act,
-    name,
-    description,
-    example,
-  }: {
-    readonly act: Act;
-    readonly name: 'enable' | 'remove';
-    readonly description: string;
-    readonly example: string;
-  },
-): void {
-  addLoginOptions(group.command(name).description(description).argument('<which>', WHICH))
-    .addHelpText('after', examples(example))
-    .action(
-      act(async (cx, which: string, flags: LoginOptions) => {
-        await changeOne(cx, { text: which, change: { do: name }, flags });
-      }),
-    );
+/** A command that makes one change of one key; `value` names its second argument. */
+interface OneChange {
+  readonly name: string;
+  readonly description: string;
+  readonly value?: string;
+  readonly change: (value: string) => KeyChange;
+  readonly example: string;
 }
 
-function defineWithValue(
-  group: Command,
-  {
-    act,
-    name,
-    description,
-    value,
-    change,
-    example,
-  }: {
-    readonly act: Act;
-    readonly name: string;
-    readonly description: string;
-    readonly value: string;
-    readonly change: (value: string) => KeyChange;
-    readonly example: string;
-  },
-): void {
-  addLoginOptions(group.command(name).description(description).argument('<which>', WHICH).argument(`<${value}>`))
+function defineChange(group: Command, act: Act, { name, description, value, change, example }: OneChange): void {
+  const command = group.command(name).description(description).argument('<which>', WHICH);
+  if (value !== undefined) command.argument(`<${value}>`);
+  addLoginOptions(command)
     .addHelpText('after', examples(example))
     .action(
-      act(async (cx, which: string, given: string, flags: LoginOptions) => {
-        await changeOne(cx, { text: which, change: change(given), flags });
+      act(async (cx) => {
+        const [which = '', given = ''] = command.args;
+        await changeOne(cx, { text: which, change: change(given), flags: command.opts<LoginOptions>() });
       }),
     );
 }
@@ -153,29 +111,27 @@ export const define: Define = (command, act) => {
   );
   defineKeysList(group, act);
   defineKeysEdit(group, act);
-  defineSimple(group, {
-    act,
+  defineChange(group, act, {
     name: 'enable',
     description: 'Enable a key',
+    change: () => ({ do: 'enable' }),
     example: 'api-keys enable bot --as admin',
   });
   defineKeysDisable(group, act);
-  defineSimple(group, {
-    act,
+  defineChange(group, act, {
     name: 'remove',
     description: 'Remove a key from the exchange for good; its files stay',
+    change: () => ({ do: 'remove' }),
     example: 'api-keys remove 7 --as admin',
   });
-  defineWithValue(group, {
-    act,
+  defineChange(group, act, {
     name: 'rename',
     description: 'Change the label of a key on the exchange',
     value: 'label',
     change: (label) => ({ do: 'rename', label }),
     example: 'api-keys rename bot bot_paris --as admin',
   });
-  defineWithValue(group, {
-    act,
+  defineChange(group, act, {
     name: 'scope',
     description: 'Change the scope of a key',
     value: 'scope',

@@ -14,19 +14,6 @@ import type { Define } from '../program.js';
 
 const SCOPE = 'account:read trade:read_write';
 
-/** What was seen for one algorithm. */
-interface Story {
-  readonly algorithm: KeyAlgorithm;
-  readonly transport: string;
-  readonly localFingerprint: string;
-  readonly returnedFingerprint: string;
-  readonly match: boolean;
-  readonly clientId: string;
-  readonly scope: string;
-  readonly loginVerified: boolean;
-  readonly equity: number;
-}
-
 interface Stage {
   readonly out: Printer;
   readonly workflow: WorkflowContext;
@@ -38,15 +25,10 @@ const step = (out: Printer, text: string, ...styles: readonly Style[]) =>
   out.line(`  ${out.style('✓', 'green')} ${out.style(text, ...styles)}`);
 
 /** Generate, register, prove, log in. What is shown as returned is read from the exchange itself. */
-async function tell(
-  { out, workflow, sandbox, login }: Stage,
-  algorithm: KeyAlgorithm,
-  endpoint: Endpoint,
-): Promise<Story> {
+async function tell({ out, workflow, sandbox, login }: Stage, algorithm: KeyAlgorithm, endpoint: Endpoint) {
   const { generate } = await import('../../keystore/stored-keys.js');
   const { register } = await import('../../workflows/registration/register.js');
-  const { authenticate } = await import('../../workflows/account/account.js');
-  const { withTransport } = await import('../../workflows/account/account.js');
+  const { authenticate, withTransport } = await import('../../workflows/account/account.js');
   const transport = endpoint.url.startsWith('ws') ? 'WebSocket' : 'HTTP';
   const kind = algorithm === 'rsa' ? ({ type: 'rsa', bits: 2048 } as const) : ({ type: 'ed25519' } as const);
   out.line('');
@@ -123,10 +105,8 @@ async function play(cx: Context, folder: string, sandbox: Sandbox): Promise<void
   const { clientId, clientSecret } = sandbox;
   const credentials = { clientId, clientSecret: new Secret(clientSecret) };
   const stage: Stage = { out: cx.out, workflow, sandbox, login: (endpoint) => ({ credentials, endpoint }) };
-  const [websocket, http] = [sandbox.wsUrl, sandbox.httpUrl].map((url) => resolveEndpoint({ url })) as [
-    Endpoint,
-    Endpoint,
-  ];
+  const websocket = resolveEndpoint({ url: sandbox.wsUrl });
+  const http = resolveEndpoint({ url: sandbox.httpUrl });
 
   cx.out.line(`A local exchange runs on ${sandbox.wsUrl}; the keys are in a folder that is deleted at the end.`);
   const stories = [await tell(stage, 'ed25519', websocket), await tell(stage, 'rsa', http)];

@@ -1,8 +1,10 @@
 import type { Secret } from '../../crypto/secret.js';
 import type { KeyRecord } from '../../keystore/record.js';
+import { parseDuration } from '../../util/text.js';
 import type { Diagnosis } from '../../workflows/checks/doctor.js';
 import type { Finding } from '../../workflows/checks/finding.js';
 import type { AccountLogin } from '../../workflows/context.js';
+import { selectEndpoint } from '../../workflows/endpoint-selection.js';
 import type { Context } from '../context.js';
 import { CheckFailed } from '../exit-codes.js';
 import { accountLogin, withSecondFactor, withSecondFactorIfGiven } from '../login.js';
@@ -109,7 +111,6 @@ function loginFlags(cx: Context, flags: DoctorFlags): LoginOptions | null {
 
 /** The login where the keys belong; if they belong to several endpoints, the login's own endpoint. */
 async function loginNear(cx: Context, login: LoginOptions, records: readonly KeyRecord[]): Promise<AccountLogin> {
-  const { selectEndpoint } = await import('../../workflows/endpoint-selection.js');
   const placed = records.filter(({ environment }) => environment !== null);
   try {
     selectEndpoint(cx.target, ...placed);
@@ -155,27 +156,24 @@ ${examples(
       act(
         async (cx, names: readonly string[], flags: DoctorFlags) => {
           const { doctor } = await import('../../workflows/checks/doctor.js');
-          const { parseDuration } = await import('../../util/text.js');
           const login = loginFlags(cx, flags);
           const { file } = flags;
-          const diagnosis = await doctor(
-            await (login === null ? withSecondFactorIfGiven : withSecondFactor)(cx, flags),
-            {
-              names,
-              file:
-                file === undefined
-                  ? undefined
-                  : { path: file, permissions: cx.permissions, passphrase: () => filePassphrase(cx, file) },
-              clientId: login?.clientId === undefined ? flags.clientId : undefined,
-              errorCode: flags.error,
-              login: async (records) => (login === null ? null : loginNear(cx, login, records)),
-              by: (login === null ? null : loginWords(login)) ?? '--as <another key>',
-              target: cx.target,
-              maxAgeMs: parseDuration(flags.maxAge),
-              offline: flags.offline,
-              problems: flags.problems,
-            },
-          );
+          const workflow = await (login === null ? withSecondFactorIfGiven : withSecondFactor)(cx, flags);
+          const diagnosis = await doctor(workflow, {
+            names,
+            file:
+              file === undefined
+                ? undefined
+                : { path: file, permissions: cx.permissions, passphrase: () => filePassphrase(cx, file) },
+            clientId: login?.clientId === undefined ? flags.clientId : undefined,
+            errorCode: flags.error,
+            login: async (records) => (login === null ? null : loginNear(cx, login, records)),
+            by: (login === null ? undefined : loginWords(login)) ?? '--as <another key>',
+            target: cx.target,
+            maxAgeMs: parseDuration(flags.maxAge),
+            offline: flags.offline,
+            problems: flags.problems,
+          });
           const completed = ({ fix, ...finding }: Finding) => ({
             ...finding,
             fix: fix === null ? null : cx.out.advice(fix),

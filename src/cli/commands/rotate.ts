@@ -4,6 +4,7 @@ import { usageError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { parseDuration } from '../../util/text.js';
 import type { AccountLogin, WorkflowContext } from '../../workflows/context.js';
+import { endpointOfRecord, selectEndpoint } from '../../workflows/endpoint-selection.js';
 import type { Rotation } from '../../workflows/rotation/rotate.js';
 import type { FailedRotation } from '../../workflows/rotation/rotate-all.js';
 import { type Context, keyContext } from '../context.js';
@@ -42,17 +43,17 @@ interface RotationLogin {
 }
 
 /** Without another login, or where it is named as the login, the rotating key itself logs in. */
-function loginFor(cx: Context, { workflow, flags, record }: RotationLogin): Promise<AccountLogin> {
-  const itself = flags.as === undefined ? !saysLogin(cx, flags) : flags.as === record.name;
-  return itself ? ownLogin(cx, { workflow, flags, record }) : accountLogin(cx, flags, record);
-}
-
-async function ownLogin(cx: Context, { workflow, flags, record }: RotationLogin): Promise<AccountLogin> {
+async function loginFor(cx: Context, { workflow, flags, record }: RotationLogin): Promise<AccountLogin> {
+  const isItself = flags.as === undefined ? !saysLogin(cx, flags) : flags.as === record.name;
+  if (!isItself) return accountLogin(cx, flags, record);
   const { requireClientId } = await import('../../workflows/account/account.js');
-  const { selectEndpoint } = await import('../../workflows/endpoint-selection.js');
   const endpoint = selectEndpoint(cx.target, record);
-  const { subaccount } = flags;
-  return keyLogin(cx, workflow, { record, clientId: requireClientId(record), endpoint, subaccount });
+  return keyLogin(cx, workflow, {
+    record,
+    clientId: requireClientId(record),
+    endpoint,
+    subaccount: flags.subaccount,
+  });
 }
 
 function lines(rotation: Rotation): string[] {
@@ -114,7 +115,6 @@ function leftOut({ name }: KeyRecord, registered: Endpoint | null, meant: Endpoi
 
 async function rotateMany(cx: Context, flags: RotateFlags): Promise<void> {
   const { rotateAll } = await import('../../workflows/rotation/rotate-all.js');
-  const { selectEndpoint, endpointOfRecord } = await import('../../workflows/endpoint-selection.js');
   const { sameEndpoint } = await import('../../deribit/endpoints.js');
   const base = await withSecondFactor(cx, flags);
   const shared = saysLogin(cx, flags) ? await accountLogin(cx, flags) : null;
@@ -149,18 +149,18 @@ async function rotateMany(cx: Context, flags: RotateFlags): Promise<void> {
 }
 
 function requireSense(name: string | undefined, flags: RotateFlags): void {
-  const refuse = (message: string, hint: string) => {
-    throw usageError(message, hint);
-  };
   if ((name === undefined) === (flags.all === undefined)) {
-    refuse('name one key, or use --all', 'deribit-keys rotate <name>, or deribit-keys rotate --all --older-than 90d');
+    throw usageError(
+      'name one key, or use --all',
+      'deribit-keys rotate <name>, or deribit-keys rotate --all --older-than 90d',
+    );
   }
   if (flags.olderThan !== undefined && flags.all === undefined) {
-    refuse('--older-than belongs to --all', 'leave it out, or use --all instead of a name');
+    throw usageError('--older-than belongs to --all', 'leave it out, or use --all instead of a name');
   }
   const elsewhere = flags.inFile || chosenKind({ ...flags }, 'rotate') !== null;
   if (flags.abort && (flags.all || flags.type || flags.bits || flags.grace !== undefined || elsewhere)) {
-    refuse('--abort takes only a name and a login', 'leave out the other options');
+    throw usageError('--abort takes only a name and a login', 'leave out the other options');
   }
 }
 

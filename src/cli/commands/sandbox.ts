@@ -1,7 +1,8 @@
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { rm, rmdir, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { DeribitKeysError, usageError } from '../../errors.js';
+import { DeribitKeysError, isDeribitKeysError, usageError } from '../../errors.js';
 import { errnoOf, explaining, outsideKeystore } from '../../keystore/file-errors.js';
 import type { Lock } from '../../keystore/lock.js';
 import type { Remark, Sandbox, SandboxOptions } from '../../sandbox/index.js';
@@ -39,26 +40,18 @@ async function start(options: SandboxOptions): Promise<Sandbox> {
   try {
     return await startSandbox(options);
   } catch (error) {
-    if (error instanceof SandboxError) {
-      const code = error.code === 'ERR_STATE_FILE' ? 'ERR_KEYSTORE_IO' : error.code;
-      const [, word = ''] = /^there is no fault (\S+)/.exec(error.message) ?? [];
-      const near = closestWord(word, faultNames);
-      if (near !== null) throw usageError(error.message, `did you mean ${near}?\n${error.hint}`);
-      const isFull = errnoOf(error.cause) === 'ENOSPC';
-      throw new DeribitKeysError(code, isFull ? `${error.message}: the disk is full` : error.message, {
-        hint: isFull ? 'free some space, then run the same command again' : error.hint?.replace('; 0 ', '; --port 0 '),
-        cause: error,
-      });
-    }
-    throw error;
+    if (!(error instanceof SandboxError)) throw error;
+    const code = error.code === 'ERR_STATE_FILE' ? 'ERR_KEYSTORE_IO' : error.code;
+    const [, word = ''] = /^there is no fault (\S+)/.exec(error.message) ?? [];
+    const near = closestWord(word, faultNames);
+    if (near !== null) throw usageError(error.message, `did you mean ${near}?\n${error.hint}`);
+    const isFull = errnoOf(error.cause) === 'ENOSPC';
+    throw new DeribitKeysError(code, isFull ? `${error.message}: the disk is full` : error.message, {
+      hint: isFull ? 'free some space, then run the same command again' : error.hint?.replace('; 0 ', '; --port 0 '),
+      cause: error,
+    });
   }
 }
-
-const aborted = (signal: AbortSignal) =>
-  new Promise<void>((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 
 function optionsOf(cx: Context, flags: SandboxFlags, folder: SandboxFolder | null): SandboxOptions {
   const all = { connectionsPerIp: true, sessionsPerKey: true, credits: true };
@@ -88,7 +81,7 @@ async function lockState(cx: Context, stateFile: string): Promise<Lock> {
     const options = { waitMs: 500, signal, onWait: cx.out.note, what: `the state file ${stateFile}` };
     return await outsideKeystore(() => takeLock(dirname(stateFile), basename(stateFile), options));
   } catch (error) {
-    if (!(error instanceof DeribitKeysError) || error.code !== 'ERR_LOCKED') throw error;
+    if (!isDeribitKeysError(error, 'ERR_LOCKED')) throw error;
     throw error.with({
       message: error.message.replace('is working on', 'runs a sandbox with'),
       hint: 'use that one, or end it with Ctrl-C; a second sandbox needs another --init folder or --state file',
@@ -130,7 +123,7 @@ async function runLocked(cx: Context, flags: SandboxFlags, folder: SandboxFolder
       cx.out.note('its keys are gone when it stops; keep them with --state <file>, or with --init <folder>');
     }
     cx.out.note('running; stop it with Ctrl-C');
-    await aborted(cx.host.signal);
+    if (!cx.host.signal.aborted) await once(cx.host.signal, 'abort');
   } finally {
     await sandbox.close();
   }
@@ -159,7 +152,7 @@ async function addKey(cx: Context, source: string, { scope, label }: AddKeyFlags
     const { client_id: clientId, max_scope: granted, client_secret: fingerprint } = added;
     cx.out.result({ clientId, fingerprint, scope: granted }, () => String(clientId));
   } catch (error) {
-    if (!(error instanceof DeribitKeysError) || error.rpc?.code !== -32_601) throw error;
+    if (!isDeribitKeysError(error) || error.rpc?.code !== -32_601) throw error;
     throw error.with({
       message: 'the sandbox takes no keys without a login',
       hint: 'start it with --init <folder> or --fault-api',
@@ -217,28 +210,19 @@ export const define: Define = (command, act) => {
     .action(act(addKey, { tidy: false }));
 };
 
-/** The files of `sandbox --init`, ready to be used as the README does. */
-interface SandboxFolder {
-  readonly stateFile: string;
-  readonly caFile: string;
-  /** The commands that set the environment, for `.` (source). */
-  readonly envFile: string;
-  readonly secretFile: string;
-  readonly tfaSecretFile: string;
-  readonly keysDir: string;
-  /** Whether the folder was made by this run. */
-  readonly isNew: boolean;
-}
+/** The files of `sandbox --init`, ready to be used as the README does, and whether this run made their folder. */
+type SandboxFolder = Awaited<ReturnType<typeof openSandboxFolder>>;
 
 /**
  * Makes the folder, 0700, or takes the one of an earlier run.
  * @throws `ERR_USAGE` where files of that name are there that no sandbox wrote, `ERR_KEYSTORE_IO`
  */
-async function openSandboxFolder(folder: string): Promise<SandboxFolder> {
+async function openSandboxFolder(folder: string) {
   const path = (name: string) => resolve(folder, name);
   const files = {
     stateFile: path('state.json'),
     caFile: path('ca.pem'),
+    // the commands that set the environment, for `.` (source)
     envFile: path('env'),
     secretFile: path('secret.txt'),
     tfaSecretFile: path('tfa-secret.txt'),
@@ -278,8 +262,8 @@ async function writeSandboxFolder(files: SandboxFolder, sandbox: Sandbox): Promi
   else await writePrivately(files.tfaSecretFile, `${tfaSecret}\n`);
 }
 
-async function writePrivately(file: string, text: string): Promise<void> {
-  await explaining('write', file, async () => {
+function writePrivately(file: string, text: string): Promise<void> {
+  return explaining('write', file, async () => {
     await rm(file, { force: true });
     await writeFile(file, text, { mode: 0o600, flag: 'wx' });
   });
