@@ -3,6 +3,7 @@ import type { Secret } from '../../crypto/secret.js';
 import { usageError } from '../../errors.js';
 import { createFile, requireNewFile } from '../../keystore/files.js';
 import type { KeyRecord } from '../../keystore/record.js';
+import { defined } from '../../util/defined.js';
 import type { Context } from '../context.js';
 import { eitherOr, examples, notEmpty, secretOption } from '../options.js';
 import type { Define } from '../program.js';
@@ -20,7 +21,6 @@ interface ExportFlags {
 
 interface Exported {
   readonly format: Format;
-  readonly isPublic: boolean;
   readonly encrypted: boolean;
   readonly content: string | Uint8Array;
 }
@@ -31,62 +31,54 @@ async function exportPublic(cx: Context, record: KeyRecord, asked: Format | unde
   const { readPublicKey } = await import('../../keystore/stored-keys.js');
   const { serialisePublicKey } = await import('../../crypto/formats/index.js');
   const format = asked === 'openssh' ? 'ssh' : (asked ?? 'spki');
-  if (format === 'pkcs8')
+  if (format === 'pkcs8') {
     throw usageError('PKCS#8 is a format of private keys', 'use spki, ssh, jwk, der or pkcs1 for the public key');
+  }
   const comment = format === 'ssh' ? { comment: record.name } : {};
   const content = await serialisePublicKey(await readPublicKey(cx.store, record), { format, ...comment });
-  return { format, isPublic: true, encrypted: false, content };
+  return { format, encrypted: false, content };
 }
 
-/** The passphrase that the key leaves under, or null; `kept` is the one that it is stored under. */
-async function leavesUnder(
-  cx: Context,
-  {
-    record,
-    format,
-    flags,
-    kept,
-  }: { readonly record: KeyRecord; readonly format: Format; readonly flags: ExportFlags; readonly kept: Secret | null },
-): Promise<Secret | null> {
-  if (flags.encrypt === false) return null;
-  const able = ENCRYPTABLE.includes(format);
-  if (!able && (flags.encrypt === true || record.encrypted)) {
-    throw usageError(
-      `the format ${format} cannot be encrypted`,
-      'use pkcs8 or openssh, or write the private key unencrypted with --no-encrypt',
-    );
-  }
+interface Leaving {
+  readonly encrypt: boolean | undefined;
+  /** The passphrase that the key is stored under. */
+  readonly kept: Secret | null;
+}
+
+/** The passphrase that the key leaves under, or null. */
+async function leavesUnder(cx: Context, record: KeyRecord, { encrypt, kept }: Leaving): Promise<Secret | null> {
+  if (encrypt === false) return null;
   const { host, secrets } = cx;
   if (kept !== null) return (await secrets.find(['newPassphrase'])) ?? kept;
-  if (flags.encrypt !== true) return null;
+  if (encrypt !== true) return null;
   const names = ['newPassphrase', 'passphrase'] as const;
   return requireNewPassphrase({ host, secrets, what: 'the exported key', names, key: record.name });
 }
 
 async function exportPrivate(
   cx: Context,
-  {
-    record,
-    format,
-    flags,
-  }: { readonly record: KeyRecord; readonly format: Exclude<Format, 'spki' | 'ssh'>; readonly flags: ExportFlags },
+  record: KeyRecord,
+  { format, encrypt }: { readonly format: Exclude<Format, 'spki' | 'ssh'>; readonly encrypt: boolean | undefined },
 ): Promise<Exported> {
   const { requirePrivateFile } = await import('../../keystore/stored-keys.js');
   const { serialisePrivateKey } = await import('../../crypto/formats/index.js');
   requirePrivateFile(record);
-  if (record.encrypted && flags.encrypt !== false && !ENCRYPTABLE.includes(format))
-    await leavesUnder(cx, { record, format, flags, kept: null });
+  if ((encrypt ?? record.encrypted) && !ENCRYPTABLE.includes(format)) {
+    throw usageError(
+      `the format ${format} cannot be encrypted`,
+      'use pkcs8 or openssh, or write the private key unencrypted with --no-encrypt',
+    );
+  }
   const { key, passphrase: kept } = await cx.openKey(record);
-  const passphrase = await leavesUnder(cx, { record, format, flags, kept });
-  const comment = format === 'openssh' ? { comment: record.name } : {};
+  const passphrase = await leavesUnder(cx, record, { encrypt, kept });
+  const comment = format === 'openssh' ? record.name : undefined;
   const content = await serialisePrivateKey(key, {
     format,
-    ...comment,
-    ...(passphrase === null ? {} : { passphrase }),
+    ...defined({ comment, passphrase: passphrase ?? undefined }),
   });
   const { name, fingerprint, clientId, environment } = record;
   await cx.store.audit({ action: 'export', name, fingerprint, clientId, environment });
-  return { format, isPublic: false, encrypted: passphrase !== null, content };
+  return { format, encrypted: passphrase !== null, content };
 }
 
 export const define: Define = (command, act) => {
@@ -111,7 +103,7 @@ export const define: Define = (command, act) => {
       act(
         async (cx, name: string, flags: ExportFlags) => {
           const record = await cx.store.read(name);
-          const format = flags.format;
+          const { format } = flags;
           const isPublic = flags.public === true || format === 'spki' || format === 'ssh';
           if (isPublic && flags.encrypt === true) {
             throw usageError(
@@ -129,17 +121,12 @@ export const define: Define = (command, act) => {
           if (flags.out !== undefined && !toStdout) await requireNewFile(flags.out);
           const exported = isPublic
             ? await exportPublic(cx, record, format)
-            : await exportPrivate(cx, { record, format: format ?? 'pkcs8', flags });
+            : await exportPrivate(cx, record, { format: format ?? 'pkcs8', encrypt: flags.encrypt });
           const { content, encrypted } = exported;
           if (flags.out !== undefined && !toStdout) await createFile(flags.out, content, isPublic ? 0o644 : 0o600);
           const text = typeof content === 'string' ? content : Buffer.from(content).toString('base64');
-          const document = {
-            name,
-            format: exported.format,
-            public: isPublic,
-            encrypted,
-            file: toStdout ? null : flags.out,
-          };
+          const file = toStdout ? null : flags.out;
+          const document = { name, format: exported.format, public: isPublic, encrypted, file };
           if (toStdout && !cx.out.json) cx.host.stdout.write(content);
           else cx.out.result(toStdout ? { ...document, content: text } : document, () => `${flags.out}`);
         },

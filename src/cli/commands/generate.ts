@@ -7,7 +7,7 @@ import type { Context } from '../context.js';
 import { eitherOr, examples } from '../options.js';
 import type { Define } from '../program.js';
 import { showStoredKey } from '../show-record.js';
-import { addKindOptions, chosenKind } from './signer-kinds.js';
+import { addKindOptions, type ChosenKind, chosenKind } from './signer-kinds.js';
 
 interface GenerateFlags {
   readonly type?: 'ed25519' | 'rsa';
@@ -15,25 +15,8 @@ interface GenerateFlags {
   readonly encrypt?: boolean;
 }
 
-/** Makes a key where `chosen` says. @throws `ERR_USAGE` for encryption, which is for files */
-async function generateElsewhere(
-  cx: Context,
-  {
-    key,
-    choice: { kind, values },
-    encrypt,
-  }: {
-    readonly key: NewKey;
-    readonly choice: NonNullable<ReturnType<typeof chosenKind>>;
-    readonly encrypt: boolean | undefined;
-  },
-): Promise<KeyRecord> {
-  if (encrypt) {
-    throw usageError(
-      'only a key in a file can be encrypted under a passphrase',
-      `leave out --encrypt, or leave out ${kind.make.flag}`,
-    );
-  }
+/** Makes a key of the kind that the flags chose. */
+async function generateElsewhere(cx: Context, key: NewKey, { kind, values }: ChosenKind): Promise<KeyRecord> {
   const { generateExternalKey } = await import('../../workflows/external-keys.js');
   const target = kind.targetFrom(values, cx.host.env);
   const record = await generateExternalKey(cx.store, { key, target, values, access: cx.signerAccess });
@@ -68,8 +51,8 @@ export const define: Define = (command, act) => {
       act(async (cx, name: string, flags: GenerateFlags) => {
         const { generate } = await import('../../keystore/stored-keys.js');
         const { newKeyPassphrase } = await import('../secrets.js');
-        const type = flags.type ?? 'ed25519';
-        if (flags.bits !== undefined && flags.type !== 'rsa') {
+        const { type = 'ed25519', encrypt } = flags;
+        if (flags.bits !== undefined && type !== 'rsa') {
           throw usageError(
             '--bits is only for RSA keys: the length of an Ed25519 key is fixed',
             'leave out --bits, or add --type rsa',
@@ -78,14 +61,18 @@ export const define: Define = (command, act) => {
         const bits = flags.bits === undefined ? {} : { bits: Number(flags.bits) as 2048 | 3072 | 4096 };
         await cx.store.requireFree(requireNewKeyName(name));
         const chosen = chosenKind({ ...flags }, 'generate');
+        if (chosen !== null && encrypt) {
+          throw usageError(
+            'only a key in a file can be encrypted under a passphrase',
+            `leave out --encrypt, or leave out ${chosen.kind.make.flag}`,
+          );
+        }
         if (type === 'rsa') cx.out.note(`generating an RSA key of ${flags.bits ?? 3072} bits …`);
-        const { encrypt } = flags;
-        const key = { name, type, ...bits };
         if (chosen === null) {
           const passphrase = await newKeyPassphrase(cx, { name, encrypt });
           await showStoredKey(cx, await generate(cx.store, name, { type, ...bits, passphrase }));
         } else {
-          await showStoredKey(cx, await generateElsewhere(cx, { key, choice: chosen, encrypt }));
+          await showStoredKey(cx, await generateElsewhere(cx, { name, type, ...bits }, chosen));
         }
         cx.out.note(
           `next: register the public key (deribit-keys register ${name} --help), or paste it into Deribit's web page and run: deribit-keys link ${name} --client-id <id>`,

@@ -1,13 +1,7 @@
-import type { DamagedRecord } from '../../keystore/keystore.js';
 import { KEY_STATES, type KeyRecord, type KeyState } from '../../keystore/record.js';
-import type { Context } from '../context.js';
 import { examples } from '../options.js';
 import { NARROW, table } from '../output.js';
 import { type Define, definePlain, type PlainCommand } from '../program.js';
-
-function tellDamaged(cx: Context, damaged: readonly DamagedRecord[]): void {
-  for (const { error } of damaged) cx.out.note(`warning: ${error.message}`);
-}
 
 export const LIST: PlainCommand = {
   operands: [],
@@ -47,12 +41,12 @@ Damaged records are named on stderr and left out of the JSON; doctor and verify 
         cx.out.note(`rotation of "${name}": ${rotationWords(rotation)}`);
       }
     }
-    if (all.length === 0 && damaged.length === 0)
+    if (all.length === 0 && damaged.length === 0) {
       cx.out.note(
         `no keys in ${cx.store.folder}; create one with: deribit-keys generate <name>, or name another keystore with --keys-dir <dir>`,
       );
-    else if (all.length > 0 && records.length === 0) cx.out.note(`no keys in the state ${state}`);
-    tellDamaged(cx, damaged);
+    } else if (all.length > 0 && records.length === 0) cx.out.note(`no keys in the state ${state}`);
+    for (const { error } of damaged) cx.out.note(`warning: ${error.message}`);
   },
 };
 

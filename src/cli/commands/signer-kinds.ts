@@ -86,11 +86,17 @@ function valuesFor(kind: AnySignerKind, use: OptionUse, flags: Flags): OptionVal
 
 const longName = ({ flags }: KindOption) => flags.split(' ')[0] ?? flags;
 
+/** A kind, and the values of its options. */
+export interface ChosenKind {
+  readonly kind: AnySignerKind;
+  readonly values: OptionValues;
+}
+
 /**
  * The kind that the flags choose, with the values of its options; null for a file.
  * @throws `ERR_USAGE` for options that do not go together
  */
-export function chosenKind(flags: Flags, use: 'generate' | 'rotate') {
+export function chosenKind(flags: Flags, use: 'generate' | 'rotate'): ChosenKind | null {
   const kind = SIGNER_KINDS.find(({ make }) => flags[attributeOf(make.flag)] === true) ?? null;
   const own = new Set(kind === null ? [] : optionsFor(kind, use).map(longName));
   for (const other of SIGNER_KINDS) {
