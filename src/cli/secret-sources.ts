@@ -14,28 +14,32 @@ import type { Output } from './program.js';
  * Where none of them holds it, somebody is asked at the terminal (secrets.ts).
  */
 
-/** What each secret is called in a sentence, its variable, and what help says that its file holds. */
+/** What each secret is called in a sentence, its variable, and how the help of its option begins. */
 export const SECRETS = {
-  passphrase: ['passphrase', 'DERIBIT_KEYS_PASSPHRASE', 'the passphrase of the key'],
-  inputPassphrase: ['passphrase', 'DERIBIT_KEYS_INPUT_PASSPHRASE', 'the passphrase of the input file'],
-  newPassphrase: ['passphrase', 'DERIBIT_KEYS_NEW_PASSPHRASE', 'the new passphrase'],
-  asPassphrase: ['passphrase', 'DERIBIT_KEYS_AS_PASSPHRASE', 'the passphrase of the --as key'],
-  backupPassphrase: ['passphrase', 'DERIBIT_KEYS_BACKUP_PASSPHRASE', 'the passphrase of the backup'],
-  pin: ['PIN', 'DERIBIT_KEYS_PIN', 'the PIN of the token'],
-  vaultToken: ['token', 'VAULT_TOKEN', 'the token for Vault'],
-  vaultSecretId: ['secret id', 'VAULT_SECRET_ID', 'the AppRole secret id for Vault'],
-  clientSecret: ['client secret', 'DERIBIT_CLIENT_SECRET', 'the secret of the --client-id key'],
-  tfaSecret: ['second-factor seed', 'DERIBIT_TFA_SECRET', 'the second-factor seed, in base32 or as an otpauth: URI,'],
+  passphrase: ['passphrase', 'DERIBIT_KEYS_PASSPHRASE', 'read the passphrase of the key'],
+  inputPassphrase: ['passphrase', 'DERIBIT_KEYS_INPUT_PASSPHRASE', 'read the passphrase of the input file'],
+  newPassphrase: ['passphrase', 'DERIBIT_KEYS_NEW_PASSPHRASE', 'read the new passphrase'],
+  asPassphrase: ['passphrase', 'DERIBIT_KEYS_AS_PASSPHRASE', 'read the passphrase of the --as key'],
+  backupPassphrase: ['passphrase', 'DERIBIT_KEYS_BACKUP_PASSPHRASE', 'read the passphrase of the backup'],
+  pin: ['PIN', 'DERIBIT_KEYS_PIN', 'read the PIN of the token'],
+  vaultToken: ['token', 'VAULT_TOKEN', 'read the token for Vault'],
+  vaultSecretId: ['secret id', 'VAULT_SECRET_ID', 'read the AppRole secret id for Vault'],
+  clientSecret: ['client secret', 'DERIBIT_CLIENT_SECRET', 'read the secret of the --client-id key'],
+  tfaSecret: [
+    'second-factor seed',
+    'DERIBIT_TFA_SECRET',
+    'read the second-factor seed, in base32 or as an otpauth: URI,',
+  ],
 } as const;
 
 export type SecretName = keyof typeof SECRETS;
 
 /** A secret of the list, and the option that names a file with it: for `asPassphrase`, `as-passphrase-file`. */
 export function secretKind(name: SecretName) {
-  const [what, variable, content] = SECRETS[name];
+  const [what, variable, reading] = SECRETS[name];
   const option = `${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}-file`;
   // only this one belongs to one key: a command, a folder and systemd's credentials can hold one for each
-  return { what, variable, option, help: `read ${content} from this file`, isPerKey: name === 'passphrase' };
+  return { what, variable, option, help: `${reading} from this file`, isPerKey: name === 'passphrase' };
 }
 
 /** The environment variables that hold secrets of ours, in upper case. */

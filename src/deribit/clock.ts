@@ -13,6 +13,24 @@ export interface LocalClock {
 
 const systemClock: LocalClock = { nowMs: () => Date.now(), monotonicMs: () => performance.now() };
 
+/** A moment, by both clocks. */
+export interface Mark {
+  readonly wallMs: number;
+  readonly monotonicMs: number;
+}
+
+export function mark(clock: LocalClock): Mark {
+  return { wallMs: clock.nowMs(), monotonicMs: clock.monotonicMs() };
+}
+
+/**
+ * Milliseconds since `moment`: the more of what both clocks say, since one may have been set back and the other have
+ * stood still. What must not be used for too long is never thought younger than it is.
+ */
+export function elapsedMs(clock: LocalClock, { wallMs, monotonicMs }: Mark): number {
+  return Math.max(clock.nowMs() - wallMs, clock.monotonicMs() - monotonicMs);
+}
+
 /** One comparison of the exchange's clock with the local one. */
 export interface ClockReading {
   /** Exchange minus local, in milliseconds: positive where the local clock is behind. Accurate to half of `roundTripMs`. */
@@ -87,7 +105,7 @@ export async function readClock(
 export class ExchangeClock {
   readonly #local: LocalClock;
   #reading: KeptReading | null = null;
-  #readAt: { readonly wallMs: number; readonly monotonicMs: number } | null = null;
+  #readAt: Mark | null = null;
   #flight: Promise<KeptReading> | null = null;
 
   constructor(local: LocalClock = systemClock) {
@@ -101,9 +119,7 @@ export class ExchangeClock {
   /** Whether it was read within the last minute, or is being read. */
   get isFresh(): boolean {
     if (this.#flight !== null) return true;
-    if (this.#readAt === null) return false;
-    const { wallMs, monotonicMs } = this.#readAt;
-    return Math.max(this.#local.nowMs() - wallMs, this.#local.monotonicMs() - monotonicMs) < FRESH_MS;
+    return this.#readAt !== null && elapsedMs(this.#local, this.#readAt) < FRESH_MS;
   }
 
   /** What is added to the local clock for a signed timestamp: 0 while the two agree well enough. */
@@ -134,7 +150,7 @@ export class ExchangeClock {
       driftMs: before === null ? null : offsetMs - before.offsetMs,
       corrected: sizeMs >= LARGE_OFFSET_MS && sizeMs <= FARTHEST_CORRECTION_MS,
     };
-    this.#readAt = { wallMs: this.#local.nowMs(), monotonicMs: this.#local.monotonicMs() };
+    this.#readAt = mark(this.#local);
     return this.#reading;
   }
 }

@@ -61,16 +61,8 @@ export async function withSecondFactor(
     const { securityKeys } = challenge;
     const provider = providerFor(method, securityKeys, secondFactor);
     const note = (text: string) => onNote?.(text);
-    const code = await provider({
-      method,
-      attempt,
-      reason: refusal === null ? null : reasonOf(refusal),
-      refusal,
-      retryable,
-      securityKeys,
-      note,
-      signal,
-    });
+    const reason = refusal === null ? null : reasonOf(refusal);
+    const code = await provider({ method, attempt, reason, refusal, retryable, securityKeys, note, signal });
     if (signal?.aborted) throw interruptedError(`the second factor for ${method}`, { maybeSent: false });
     const answer = { ...params, authorization_data: code, challenge: challenge.text };
     try {
@@ -94,13 +86,8 @@ function isRefusedCode(error: unknown): error is DeribitKeysError {
   return isDeribitKeysError(error, 'ERR_SECOND_FACTOR_REFUSED') && error.rpc?.code === 13668;
 }
 
-interface Challenge {
-  readonly text: string;
-  readonly securityKeys: readonly string[];
-}
-
 /** Null for a result that is no challenge. */
-function readChallenge(method: string, result: unknown): Challenge | null {
+function readChallenge(method: string, result: unknown) {
   if (!isRecord(result) || result.security_key_authorization_required !== true) return null;
   const keys = listOf(method, result.security_keys ?? [], 'security_keys');
   const securityKeys = keys.map((key, i) => fieldsOf(method, key, `security_keys[${i}].`).string('type'));
@@ -113,16 +100,20 @@ function providerFor(
   secondFactor: SecondFactor | undefined,
 ): SecondFactor {
   if (securityKeys.length > 0 && !securityKeys.includes('tfa')) {
-    throw new DeribitKeysError('ERR_SECOND_FACTOR_REQUIRED', `${method} requires a hardware security key`, {
-      hint: "add an authenticator app to the account's security keys, or do this on Deribit's web page",
-      maybeSent: false,
-    });
+    throw codeRequired(
+      `${method} requires a hardware security key`,
+      "add an authenticator app to the account's security keys, or do this on Deribit's web page",
+    );
   }
   if (secondFactor !== undefined) return secondFactor;
-  throw new DeribitKeysError('ERR_SECOND_FACTOR_REQUIRED', `${method} requires a second factor`, {
-    hint: 'give a code (--tfa-code), or the seed of your authenticator app (--tfa-secret-file, DERIBIT_TFA_SECRET)',
-    maybeSent: false,
-  });
+  throw codeRequired(
+    `${method} requires a second factor`,
+    'give a code (--tfa-code), or the seed of your authenticator app (--tfa-secret-file, DERIBIT_TFA_SECRET)',
+  );
+}
+
+function codeRequired(message: string, hint: string): DeribitKeysError {
+  return new DeribitKeysError('ERR_SECOND_FACTOR_REQUIRED', message, { hint, maybeSent: false });
 }
 
 function endless(method: string): DeribitKeysError {
@@ -197,13 +188,9 @@ export function singleCodeSecondFactor(code: SecretLike): SecondFactor {
   return async (challenge) => {
     if (challenge.refusal !== null) throw challenge.refusal;
     if (used) {
-      throw new DeribitKeysError(
-        'ERR_SECOND_FACTOR_REQUIRED',
+      throw codeRequired(
         `${challenge.method} requires another second-factor code`,
-        {
-          hint: 'a single code answers one request only: give the seed instead, so that each request gets its own code',
-          maybeSent: false,
-        },
+        'a single code answers one request only: give the seed instead, so that each request gets its own code',
       );
     }
     used = true;
@@ -222,10 +209,7 @@ export function promptSecondFactor(
       if (digits !== null) return digits;
       question = 'A code has six digits. Second-factor code: ';
     }
-    throw new DeribitKeysError('ERR_SECOND_FACTOR_REQUIRED', 'no second-factor code was given', {
-      hint: 'type the six digits that the authenticator app shows',
-      maybeSent: false,
-    });
+    throw codeRequired('no second-factor code was given', 'type the six digits that the authenticator app shows');
   };
 }
 

@@ -40,7 +40,7 @@ interface Connecting {
  * is there, and goes out first. Throws as connecting and {@link TokenManager.signIn} do; then the connection is closed again.
  */
 export async function connectAndLogIn(
-  { endpoint, connectOptions, clock, heartbeatS, tokens, time, random }: SessionContext,
+  { endpoint, connectOptions, heartbeatS, tokens, time, random }: SessionContext,
   { connect, reason, end, stop, onSubscription }: Connecting,
 ): Promise<WebSocketTransport> {
   let login: Promise<void> | null = null;
@@ -64,7 +64,7 @@ export async function connectAndLogIn(
     if (notification.method === 'heartbeat') watch.answer(notification);
     else if (notification.method === 'subscription') onSubscription(notification);
   });
-  if (!clock.isFresh) tokens.readClock(transport).catch(() => {});
+  tokens.compareClocks(transport);
   // when many come back at once, the exchange has more urgent things to do
   void watch.run(stop, reason === 'open' ? 0 : random() * HEARTBEAT_WITHIN_MS);
   try {
@@ -100,15 +100,7 @@ function withSharedToken(connection: WebSocketTransport, tokens: TokenManager): 
 function whileOpen(transport: WebSocketTransport, work: Promise<void>): Promise<void> {
   return new Promise((resolve, reject) => {
     const forget = transport.onClose(({ code }) => reject(cutError(transport.url, code)));
-    const done = () => {
-      forget();
-      resolve();
-    };
-    const fail = (error: unknown) => {
-      forget();
-      reject(error);
-    };
-    work.then(done, fail);
+    work.then(resolve, reject).finally(forget);
   });
 }
 
@@ -123,7 +115,7 @@ export function cutError(url: string, code: number): DeribitKeysError {
  * refusal, or a token that expired while the exchange was busy.
  */
 export async function keepTokenFresh(
-  { time, random, clock, tokens }: SessionContext,
+  { time, random, tokens }: SessionContext,
   transport: Transport,
   { stop, onRenewed }: { readonly stop: Cancellation; readonly onRenewed: () => void },
 ): Promise<void> {
@@ -137,7 +129,7 @@ export async function keepTokenFresh(
     if (waitMs > 0 && !moved) continue;
     try {
       await (moved ? tokens.signIn(transport, 'rotated') : tokens.renew(transport));
-      if (!clock.isFresh) tokens.readClock(transport).catch(() => {});
+      tokens.compareClocks(transport);
       onRenewed();
       busy.reset();
       waitMs = tokens.dueInMs;

@@ -65,12 +65,8 @@ export class Emitter<Events extends object> {
 
   /** Calls `listener` for each such event; returns the function that stops it. */
   on<Name extends keyof Events>(name: Name, listener: (event: Events[Name]) => void): () => void {
-    let listeners = this.#listeners.get(name);
-    if (listeners === undefined) {
-      listeners = new Set();
-      this.#listeners.set(name, listeners);
-    }
-    listeners.add(listener);
+    const listeners = this.#listeners.get(name) ?? new Set();
+    this.#listeners.set(name, listeners.add(listener));
     return () => this.off(name, listener);
   }
 
@@ -80,11 +76,8 @@ export class Emitter<Events extends object> {
 
   emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
     this.#tap(name, event);
-    if (this.#held !== null) {
-      this.#held.push(() => this.#deliver(name, event));
-      return;
-    }
-    this.#deliver(name, event);
+    if (this.#held === null) this.#deliver(name, event);
+    else this.#held.push(() => this.#deliver(name, event));
   }
 
   /** Delivers what was held back, and everything else at once from now on. */
@@ -95,8 +88,7 @@ export class Emitter<Events extends object> {
   }
 
   #deliver<Name extends keyof Events>(name: Name, event: Events[Name]): void {
-    const listeners = this.#listeners.get(name);
-    if (listeners === undefined || listeners.size === 0) return;
-    for (const listener of [...listeners]) callListener(listener as (e: unknown) => void, event);
+    const listeners = [...(this.#listeners.get(name) ?? [])];
+    for (const listener of listeners) callListener(listener as (e: unknown) => void, event);
   }
 }

@@ -43,7 +43,7 @@ export class HttpSession extends SessionCore {
         await scheduler.loginTurn(this.ended);
         this.beginAttempt();
         const loggedIn = tokens.signIn(transport, 'open');
-        this.#compareClocks(transport);
+        tokens.compareClocks(transport);
         await loggedIn;
         this.requireOpen();
         return;
@@ -125,17 +125,12 @@ export class HttpSession extends SessionCore {
       await scheduler.loginTurn(this.ended);
       if (tokens.generation !== generation) return;
       await (reason === 'expired' ? tokens.renew(transport) : tokens.signIn(transport, reason));
-      this.#compareClocks(transport);
+      tokens.compareClocks(transport);
     } catch (error) {
       if (isFinal(error)) this.end(error);
       this.requireOpen();
       throw notRenewed(error);
     }
-  }
-
-  #compareClocks(transport: Transport): void {
-    const { clock, tokens } = this.context;
-    if (!clock.isFresh) tokens.readClock(transport).catch(() => {});
   }
 
   /** @throws where the session has ended */

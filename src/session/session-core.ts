@@ -118,7 +118,7 @@ export abstract class SessionCore implements Session {
   }
 
   on<Name extends keyof SessionEvents>(name: Name, listener: (event: SessionEvents[Name]) => void): () => void {
-    if (typeof listener !== 'function') throw notAListener();
+    if (typeof listener !== 'function') throw usageError('the listener is not a function', 'give a function');
     return this.context.events.on(name, listener);
   }
 
@@ -216,10 +216,6 @@ export abstract class SessionCore implements Session {
     this.end(failure);
     return null;
   }
-}
-
-function notAListener(): DeribitKeysError {
-  return usageError('the listener is not a function', 'give a function');
 }
 
 /**

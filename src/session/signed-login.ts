@@ -99,16 +99,10 @@ function limited(signer: Signer, time: Time): Signer {
   const sign = (message: Uint8Array) =>
     new Promise<Uint8Array>((resolve, reject) => {
       const timer = time.setTimeout(() => reject(tooSlow()), SIGNATURE_LIFE_MS);
-      const done = (signature: Uint8Array) => {
-        time.clearTimeout(timer);
-        resolve(signature);
-      };
-      const fail = (error: unknown) => {
-        time.clearTimeout(timer);
-        reject(isDeribitKeysError(error) ? error : failed(error));
-      };
+      const fail = (error: unknown) => reject(isDeribitKeysError(error) ? error : failed(error));
       // a signer of the user's may throw synchronously
-      new Promise<Uint8Array>((begin) => begin(signer.sign(message))).then(done, fail);
+      const signing = new Promise<Uint8Array>((begin) => begin(signer.sign(message)));
+      signing.then(resolve, fail).finally(() => time.clearTimeout(timer));
     });
   return { algorithm: signer.algorithm, publicKey: signer.publicKey, sign };
 }

@@ -32,9 +32,8 @@ export class Subscriptions {
 
   add(channels: readonly string[], listener: ChannelListener): void {
     for (const channel of channels) {
-      const listeners = this.#listeners.get(channel);
-      if (listeners === undefined) this.#listeners.set(channel, new Set([listener]));
-      else listeners.add(listener);
+      const listeners = this.#listeners.get(channel) ?? new Set();
+      this.#listeners.set(channel, listeners.add(listener));
     }
   }
 

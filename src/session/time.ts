@@ -15,24 +15,6 @@ export const systemTime: Time = {
   clearTimeout: (timer) => clearTimeout(timer as ReturnType<typeof setTimeout>),
 };
 
-/** A moment, by both clocks. */
-export interface Mark {
-  readonly wallMs: number;
-  readonly monotonicMs: number;
-}
-
-export function mark(time: Time): Mark {
-  return { wallMs: time.nowMs(), monotonicMs: time.monotonicMs() };
-}
-
-/**
- * Milliseconds since `moment`: the more of what both clocks say, since one may have been set back and the other have
- * stood still. What must not be used for too long is never thought younger than it is.
- */
-export function elapsedMs(time: Time, { wallMs, monotonicMs }: Mark): number {
-  return Math.max(time.nowMs() - wallMs, time.monotonicMs() - monotonicMs);
-}
-
 /** Timers of equal length share one queue: hundreds of sessions with random ones would have as many queues. */
 function roundUp(delayMs: number): number {
   const stepMs = delayMs > 60_000 ? 1_000 : delayMs > 1_000 ? 100 : delayMs > 100 ? 10 : 1;

@@ -1,15 +1,15 @@
 import { fingerprint } from '../crypto/fingerprint.js';
 import { Secret } from '../crypto/secret.js';
-import { type Login, refreshLogin } from '../deribit/auth.js';
-import type { ExchangeClock, KeptReading } from '../deribit/clock.js';
-import { isRefusedLogin, isTransientRefusal } from '../deribit/json-rpc.js';
+import type { Login } from '../deribit/auth.js';
+import { type ExchangeClock, elapsedMs, type Mark, mark } from '../deribit/clock.js';
+import { isRefusedLogin } from '../deribit/json-rpc.js';
 import { compareScopes } from '../deribit/scope.js';
 import type { Transport } from '../deribit/transport.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import type { Emitter, LoginReason, SessionEvents } from './events.js';
 import type { KeySource, SessionKey } from './key-source.js';
 import { SignedLogin } from './signed-login.js';
-import { elapsedMs, type Mark, mark, type Time } from './time.js';
+import type { Time } from './time.js';
 import {
   type CurrentToken,
   currentOf,
@@ -20,7 +20,7 @@ import {
   tokenOf,
   tokenToStore,
 } from './token.js';
-import { type SharedTokens, type StoredToken, sharedScope, sharedToken } from './token-store.js';
+import { refreshIfAccepted, type SharedTokens, type StoredToken, sharedScope, sharedToken } from './token-store.js';
 
 /** How long a token stays in use before a store that was away is asked again. */
 const STORE_AWAY_MS = 5_000;
@@ -143,9 +143,9 @@ export class TokenManager {
     );
   }
 
-  /** Compares the clocks. @throws as the transport does */
-  readClock(transport: Transport): Promise<KeptReading> {
-    return this.#login.readClock(transport);
+  /** Compares the clocks, unless they were compared lately; what fails is tried again at the next occasion. */
+  compareClocks(transport: Transport): void {
+    if (!this.#context.clock.isFresh) this.#login.readClock(transport).catch(() => {});
   }
 
   /** What hangs on a connection that is gone does not hold up the next one. */
@@ -170,15 +170,11 @@ export class TokenManager {
   /** False where the exchange does not accept the refresh token any more. */
   async #refreshed(transport: Transport, refresh: Secret): Promise<boolean> {
     const since = mark(this.#context.time);
-    try {
-      const made = await refreshLogin(transport, refresh);
-      this.#keep(made, since);
-      this.#context.events.emit('refresh', { scope: made.scope, expiresInS: made.expiresInS });
-      return true;
-    } catch (error) {
-      if (!isDeribitKeysError(error) || error.rpc === undefined || isTransientRefusal(error)) throw error;
-      return false;
-    }
+    const made = await refreshIfAccepted(transport, refresh);
+    if (made === null) return false;
+    this.#keep(made, since);
+    this.#context.events.emit('refresh', { scope: made.scope, expiresInS: made.expiresInS });
+    return true;
   }
 
   async #sign(transport: Transport, reason: LoginReason): Promise<void> {

@@ -247,8 +247,10 @@ export async function renewToken(options: RenewOptions, expiring: StoredToken | 
   const transport = await connect(endpoint);
   try {
     const issuedAtMs = nowMs();
-    const byRefresh = await refreshed(transport, expiring, defined({ signal }));
-    const login = byRefresh ?? (await signed());
+    const refreshToken = expiring?.refreshToken ?? null;
+    const byRefresh =
+      refreshToken === null ? null : await refreshIfAccepted(transport, new Secret(refreshToken), defined({ signal }));
+    const login = byRefresh ?? (await signIn(options, { transport, credentials: await credentials(), scope }));
     options.onRenewed?.(byRefresh === null ? 'login' : 'refresh');
     return {
       accessToken: login.accessToken.reveal(),
@@ -260,21 +262,16 @@ export async function renewToken(options: RenewOptions, expiring: StoredToken | 
   } finally {
     await transport.close().catch(() => {});
   }
-
-  async function signed(): Promise<Login> {
-    return signIn(options, { transport, credentials: await credentials(), scope });
-  }
 }
 
-/** Null where there is no refresh token, or the exchange no longer accepts it. */
-async function refreshed(
+/** A login by this refresh token; null where the exchange no longer accepts it. @throws as `refreshLogin` does otherwise */
+export async function refreshIfAccepted(
   transport: Transport,
-  expiring: StoredToken | null,
-  options: { readonly signal?: AbortSignal },
+  refreshToken: Secret,
+  options?: { readonly signal?: AbortSignal },
 ): Promise<Login | null> {
-  if (expiring?.refreshToken == null) return null;
   try {
-    return await refreshLogin(transport, new Secret(expiring.refreshToken), options);
+    return await refreshLogin(transport, refreshToken, options);
   } catch (error) {
     if (!isDeribitKeysError(error) || error.rpc === undefined || isTransientRefusal(error)) throw error;
     return null;

@@ -1,6 +1,7 @@
 import { Secret } from '../crypto/secret.js';
 import type { Login } from '../deribit/auth.js';
-import { elapsedMs, type Mark, mark, type Time } from './time.js';
+import { elapsedMs, type Mark, mark } from '../deribit/clock.js';
+import type { Time } from './time.js';
 import { renewAfterMs, type StoredToken, usableForMs } from './token-store.js';
 
 const CLOCKS_AGREE_MS = 1_000;

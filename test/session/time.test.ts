@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { Backoff, elapsedMs, mark, pause, systemTime } from '../../src/session/time.js';
+import { elapsedMs, mark } from '../../src/deribit/clock.js';
+import { Backoff, pause, systemTime } from '../../src/session/time.js';
 import { FakeTime } from '../support/fake-time.js';
 
 describe('waits between attempts', () => {
