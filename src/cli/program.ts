@@ -85,8 +85,15 @@ async function explained(cx: Context, error: unknown): Promise<unknown> {
   return explainRefusal(cx.workflow, error, attempt);
 }
 
+/** What makes the action of a command. */
+export interface Actions {
+  readonly act: Act;
+  /** The same for commands that leave what is in the keystore as it is: what commands that died have left stays, too. */
+  readonly look: Act;
+}
+
 /** Adds arguments, options and the action of a command. */
-export type Define = (command: Command, act: Act) => void;
+export type Define = (command: Command, actions: Actions) => void;
 
 /** A command that is simple enough to run without commander, where its call is plain. */
 export interface PlainCommand {
@@ -101,7 +108,7 @@ export interface PlainCommand {
 
 /** The same command for commander. */
 export function definePlain({ operands, options, help, work, act: how }: PlainCommand): Define {
-  return (command, act) => {
+  return (command, { act }) => {
     for (const operand of operands) command.argument(operand);
     addOptions(command, options)
       .addHelpText('after', help)
@@ -174,11 +181,12 @@ export async function createProgram(
     .addHelpText('after', examples('demo', 'generate bot', 'link bot --client-id AbCdEf12', 'auth bot'));
   addOptions(program, GLOBAL_OPTIONS);
   const act = actIn(open);
+  const actions: Actions = { act, look: (work, options) => act(work, { ...options, tidy: false }) };
   for (const { title, name, summary, load, called } of await entriesFor(groups, words)) {
     const command = program.command(name).description(summary).helpGroup(title);
     if (!called) continue;
     const loaded = await load();
-    (typeof loaded === 'function' ? loaded : loaded.define)(command, act);
+    (typeof loaded === 'function' ? loaded : loaded.define)(command, actions);
   }
   return program;
 }

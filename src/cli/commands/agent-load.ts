@@ -8,7 +8,7 @@ interface AgentLoadFlags {
   readonly confirm?: true;
 }
 
-export const define: Define = (command, act) => {
+export const define: Define = (command, { act }) => {
   command
     .argument('<name>')
     .option('--socket <path>', "the agent's socket (env SSH_AUTH_SOCK)")

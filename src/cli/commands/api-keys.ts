@@ -104,7 +104,7 @@ function defineChange(group: Command, act: Act, { name, description, value, chan
     );
 }
 
-export const define: Define = (command, act) => {
+export const define: Define = (command, { act }) => {
   const group = command.addHelpText(
     'after',
     examples('api-keys list --as admin', 'api-keys remove AbCdEf12 --as admin'),

@@ -224,7 +224,7 @@ async function serve(cx: Context, names: readonly string[], flags: AuthServerFla
   }
 }
 
-export const define: Define = (command, act) => {
+export const define: Define = (command, { look }) => {
   addTokenStoreOptions(
     command
       .argument('<name...>')
@@ -275,9 +275,5 @@ requests, then stops.
 
 A clients file: [{name: maker, secretHash: <sha256 of its secret, in hex>, keys: [bot], scopes: trade:read_write}]`,
     )
-    .action(
-      act((cx, names: readonly string[], flags: AuthServerFlags) => serve(cx, [...new Set(names)], flags), {
-        tidy: false,
-      }),
-    );
+    .action(look((cx, names: readonly string[], flags: AuthServerFlags) => serve(cx, [...new Set(names)], flags)));
 };

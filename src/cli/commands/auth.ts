@@ -8,7 +8,7 @@ interface AuthFlags {
   readonly printToken?: true;
 }
 
-export const define: Define = (command, act) => {
+export const define: Define = (command, { act }) => {
   command
     .argument('<name>')
     .option('--scope <scope>', 'request this scope (default: everything that the key allows)', scopeText)

@@ -12,7 +12,7 @@ const requestFor = ({ host, secrets }: Context, what: string): SecretRequest => 
   names: ['backupPassphrase', 'passphrase'],
 });
 
-export const defineBackup: Define = (command, act) => {
+export const defineBackup: Define = (command, { act }) => {
   command
     .argument('<file|->', 'new file: an existing one is not overwritten; - for stdout')
     .addOption(secretOption(command, 'backupPassphrase'))
@@ -53,7 +53,7 @@ export const defineBackup: Define = (command, act) => {
     );
 };
 
-export const defineRestore: Define = (command, act) => {
+export const defineRestore: Define = (command, { act }) => {
   command
     .argument('<file>')
     .argument(

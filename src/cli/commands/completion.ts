@@ -66,7 +66,7 @@ Register-ArgumentCompleter -Native -CommandName deribit-keys -ScriptBlock {
 
 const SCRIPTS = { bash: BASH, zsh: ZSH, fish: FISH, powershell: POWERSHELL } as const;
 
-export const define: Define = (command, act) => {
+export const define: Define = (command, { look }) => {
   command
     .addArgument(new Argument('<shell>').choices(Object.keys(SCRIPTS)))
     .addHelpText(
@@ -77,12 +77,9 @@ export const define: Define = (command, act) => {
       ),
     )
     .action(
-      act(
-        async (cx, shell: keyof typeof SCRIPTS) => {
-          const script = SCRIPTS[shell];
-          cx.out.result({ shell, script }, () => script);
-        },
-        { tidy: false },
-      ),
+      look(async (cx, shell: keyof typeof SCRIPTS) => {
+        const script = SCRIPTS[shell];
+        cx.out.result({ shell, script }, () => script);
+      }),
     );
 };

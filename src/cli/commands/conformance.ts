@@ -18,7 +18,7 @@ function factLines(out: Printer, facts: readonly Fact[]): string[] {
   });
 }
 
-export const define: Define = (command, act) => {
+export const define: Define = (command, { act }) => {
   addLoginOptions(
     command.option(
       '--report <file>',

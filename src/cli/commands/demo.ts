@@ -119,24 +119,21 @@ async function play(cx: Context, folder: string, sandbox: Sandbox): Promise<void
   if (!ok) throw new DeribitKeysError('ERR_CHECK_FAILED', 'the demo failed');
 }
 
-export const define: Define = (command, act) => {
+export const define: Define = (command, { look }) => {
   command.addHelpText('after', examples('demo', 'demo --json | jq .')).action(
-    act(
-      async (cx) => {
-        const { startSandbox } = await import('../../sandbox/index.js');
-        const folder = await mkdtemp(join(tmpdir(), 'deribit-keys-demo-'));
+    look(async (cx) => {
+      const { startSandbox } = await import('../../sandbox/index.js');
+      const folder = await mkdtemp(join(tmpdir(), 'deribit-keys-demo-'));
+      try {
+        const sandbox = await startSandbox();
         try {
-          const sandbox = await startSandbox();
-          try {
-            await play(cx, folder, sandbox);
-          } finally {
-            await sandbox.close();
-          }
+          await play(cx, folder, sandbox);
         } finally {
-          await rm(folder, { recursive: true, force: true });
+          await sandbox.close();
         }
-      },
-      { tidy: false },
-    ),
+      } finally {
+        await rm(folder, { recursive: true, force: true });
+      }
+    }),
   );
 };

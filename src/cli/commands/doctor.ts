@@ -126,7 +126,7 @@ async function filePassphrase({ host, secrets }: Context, path: string): Promise
   return withPassphrase({ host, secrets, what: `the key in ${path}`, names }, async (passphrase) => passphrase);
 }
 
-export const define: Define = (command, act) => {
+export const define: Define = (command, { look }) => {
   addLoginOptions(
     command
       .argument('[name...]', 'names of keys (default: all)')
@@ -153,35 +153,32 @@ ${examples(
 )}`,
     )
     .action(
-      act(
-        async (cx, names: readonly string[], flags: DoctorFlags) => {
-          const { doctor } = await import('../../workflows/checks/doctor.js');
-          const login = loginFlags(cx, flags);
-          const { file } = flags;
-          const workflow = await (login === null ? withSecondFactorIfGiven : withSecondFactor)(cx, flags);
-          const diagnosis = await doctor(workflow, {
-            names,
-            file:
-              file === undefined
-                ? undefined
-                : { path: file, permissions: cx.permissions, passphrase: () => filePassphrase(cx, file) },
-            clientId: login?.clientId === undefined ? flags.clientId : undefined,
-            errorCode: flags.error,
-            login: async (records) => (login === null ? null : loginNear(cx, login, records)),
-            by: (login === null ? undefined : loginWords(login)) ?? '--as <another key>',
-            target: cx.target,
-            maxAgeMs: parseDuration(flags.maxAge),
-            offline: flags.offline,
-            problems: flags.problems,
-          });
-          const completed = ({ fix, ...finding }: Finding) => ({
-            ...finding,
-            fix: fix === null ? null : cx.out.advice(fix),
-          });
-          show(cx.out, { ...diagnosis, findings: diagnosis.findings.map(completed) }, cx.options.verbose === true);
-          if (!diagnosis.ok) throw new CheckFailed();
-        },
-        { tidy: false },
-      ),
+      look(async (cx, names: readonly string[], flags: DoctorFlags) => {
+        const { doctor } = await import('../../workflows/checks/doctor.js');
+        const login = loginFlags(cx, flags);
+        const { file } = flags;
+        const workflow = await (login === null ? withSecondFactorIfGiven : withSecondFactor)(cx, flags);
+        const diagnosis = await doctor(workflow, {
+          names,
+          file:
+            file === undefined
+              ? undefined
+              : { path: file, permissions: cx.permissions, passphrase: () => filePassphrase(cx, file) },
+          clientId: login?.clientId === undefined ? flags.clientId : undefined,
+          errorCode: flags.error,
+          login: async (records) => (login === null ? null : loginNear(cx, login, records)),
+          by: (login === null ? undefined : loginWords(login)) ?? '--as <another key>',
+          target: cx.target,
+          maxAgeMs: parseDuration(flags.maxAge),
+          offline: flags.offline,
+          problems: flags.problems,
+        });
+        const completed = ({ fix, ...finding }: Finding) => ({
+          ...finding,
+          fix: fix === null ? null : cx.out.advice(fix),
+        });
+        show(cx.out, { ...diagnosis, findings: diagnosis.findings.map(completed) }, cx.options.verbose === true);
+        if (!diagnosis.ok) throw new CheckFailed();
+      }),
     );
 };

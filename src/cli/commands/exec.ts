@@ -8,7 +8,7 @@ interface ExecFlags extends TokenStoreOptions {
   readonly scope?: string;
 }
 
-export const define: Define = (command, act) => {
+export const define: Define = (command, { look }) => {
   addTokenStoreOptions(command)
     .argument('<name>')
     .argument('<command...>', 'program to run and its arguments, after --')
@@ -29,23 +29,20 @@ deribit-keys passes signals on to the program and exits with its exit code, or w
 with 127 if there is no such program, and with 126 if the program cannot be executed.`,
     )
     .action(
-      act(
-        async (cx, name: string, words: readonly string[], flags: ExecFlags) => {
-          const [program = '', ...argv] = words;
-          if (program === '') {
-            throw usageError(
-              'the name of the program to run is empty',
-              'name it after --, such as: deribit-keys exec bot -- python3 bot.py',
-            );
-          }
-          const { source, token } = await validToken(cx, name, { ...flags, cache: namesTokenStore(cx, flags) });
-          const { clientId, url } = source;
-          const { childEnvironment, runChild } = await import('../run-child.js');
-          const env = childEnvironment(cx.host.env, { accessToken: token.accessToken, clientId, url });
-          const exitCode = await runChild(cx.host, { program, argv, env });
-          if (exitCode !== 0) throw new ExitWith(exitCode);
-        },
-        { tidy: false },
-      ),
+      look(async (cx, name: string, words: readonly string[], flags: ExecFlags) => {
+        const [program = '', ...argv] = words;
+        if (program === '') {
+          throw usageError(
+            'the name of the program to run is empty',
+            'name it after --, such as: deribit-keys exec bot -- python3 bot.py',
+          );
+        }
+        const { source, token } = await validToken(cx, name, { ...flags, cache: namesTokenStore(cx, flags) });
+        const { clientId, url } = source;
+        const { childEnvironment, runChild } = await import('../run-child.js');
+        const env = childEnvironment(cx.host.env, { accessToken: token.accessToken, clientId, url });
+        const exitCode = await runChild(cx.host, { program, argv, env });
+        if (exitCode !== 0) throw new ExitWith(exitCode);
+      }),
     );
 };

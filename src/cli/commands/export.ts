@@ -81,7 +81,7 @@ async function exportPrivate(
   return { format, encrypted: passphrase !== null, content };
 }
 
-export const define: Define = (command, act) => {
+export const define: Define = (command, { look }) => {
   eitherOr(command, 'encrypt')
     .argument('<name>')
     .addOption(new Option('--format <format>', 'default pkcs8, or spki with --public').choices(FORMATS))
@@ -100,37 +100,34 @@ export const define: Define = (command, act) => {
       ),
     )
     .action(
-      act(
-        async (cx, name: string, flags: ExportFlags) => {
-          const record = await cx.store.read(name);
-          const { format } = flags;
-          const isPublic = flags.public === true || format === 'spki' || format === 'ssh';
-          if (isPublic && flags.encrypt === true) {
-            throw usageError(
-              'a public key is not encrypted',
-              'leave out --encrypt, or export the private key as pkcs8 or openssh',
-            );
-          }
-          const toStdout = flags.out === undefined || flags.out === '-';
-          if (!isPublic && flags.out === undefined && cx.host.stdout.isTTY === true) {
-            throw usageError(
-              'a private key is shown on a terminal only with --out -',
-              'write it to a file with --out <file>, or show it with --out -',
-            );
-          }
-          if (flags.out !== undefined && !toStdout) await requireNewFile(flags.out);
-          const exported = isPublic
-            ? await exportPublic(cx, record, format)
-            : await exportPrivate(cx, record, { format: format ?? 'pkcs8', encrypt: flags.encrypt });
-          const { content, encrypted } = exported;
-          if (flags.out !== undefined && !toStdout) await createFile(flags.out, content, isPublic ? 0o644 : 0o600);
-          const text = typeof content === 'string' ? content : Buffer.from(content).toString('base64');
-          const file = toStdout ? null : flags.out;
-          const document = { name, format: exported.format, public: isPublic, encrypted, file };
-          if (toStdout && !cx.out.json) cx.host.stdout.write(content);
-          else cx.out.result(toStdout ? { ...document, content: text } : document, () => `${flags.out}`);
-        },
-        { tidy: false },
-      ),
+      look(async (cx, name: string, flags: ExportFlags) => {
+        const record = await cx.store.read(name);
+        const { format } = flags;
+        const isPublic = flags.public === true || format === 'spki' || format === 'ssh';
+        if (isPublic && flags.encrypt === true) {
+          throw usageError(
+            'a public key is not encrypted',
+            'leave out --encrypt, or export the private key as pkcs8 or openssh',
+          );
+        }
+        const toStdout = flags.out === undefined || flags.out === '-';
+        if (!isPublic && flags.out === undefined && cx.host.stdout.isTTY === true) {
+          throw usageError(
+            'a private key is shown on a terminal only with --out -',
+            'write it to a file with --out <file>, or show it with --out -',
+          );
+        }
+        if (flags.out !== undefined && !toStdout) await requireNewFile(flags.out);
+        const exported = isPublic
+          ? await exportPublic(cx, record, format)
+          : await exportPrivate(cx, record, { format: format ?? 'pkcs8', encrypt: flags.encrypt });
+        const { content, encrypted } = exported;
+        if (flags.out !== undefined && !toStdout) await createFile(flags.out, content, isPublic ? 0o644 : 0o600);
+        const text = typeof content === 'string' ? content : Buffer.from(content).toString('base64');
+        const file = toStdout ? null : flags.out;
+        const document = { name, format: exported.format, public: isPublic, encrypted, file };
+        if (toStdout && !cx.out.json) cx.host.stdout.write(content);
+        else cx.out.result(toStdout ? { ...document, content: text } : document, () => `${flags.out}`);
+      }),
     );
 };

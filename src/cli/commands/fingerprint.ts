@@ -21,7 +21,7 @@ interface FingerprintFlags {
   readonly format?: 'raw-seed';
 }
 
-export const define: Define = (command, act) => {
+export const define: Define = (command, { look }) => {
   command
     .argument(
       '<name|file|->',
@@ -38,15 +38,12 @@ export const define: Define = (command, act) => {
       ),
     )
     .action(
-      act(
-        async (cx, source: string, { format }: FingerprintFlags) => {
-          const { fingerprint } = await import('../../crypto/fingerprint.js');
-          const key = (await storedPublicKey(cx, source)) ?? (await publicKeyIn(cx, source, format));
-          const print = fingerprint(key);
-          cx.out.result({ algorithm: key.algorithm, bits: key.bits, fingerprint: print }, () => print);
-        },
-        { tidy: false },
-      ),
+      look(async (cx, source: string, { format }: FingerprintFlags) => {
+        const { fingerprint } = await import('../../crypto/fingerprint.js');
+        const key = (await storedPublicKey(cx, source)) ?? (await publicKeyIn(cx, source, format));
+        const print = fingerprint(key);
+        cx.out.result({ algorithm: key.algorithm, bits: key.bits, fingerprint: print }, () => print);
+      }),
     );
 };
 

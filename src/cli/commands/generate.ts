@@ -25,7 +25,7 @@ async function generateElsewhere(cx: Context, key: NewKey, { kind, values }: Cho
   return record;
 }
 
-export const define: Define = (command, act) => {
+export const define: Define = (command, { act }) => {
   addKindOptions(
     eitherOr(command, 'encrypt')
       .argument('<name>', 'name of the new key')

@@ -37,7 +37,7 @@ async function requireSecretSeed(cx: Context, key: PrivateKey): Promise<void> {
   await confirm(cx.host, cx.options.yes === true, question);
 }
 
-export const define: Define = (command, act) => {
+export const define: Define = (command, { act }) => {
   eitherOr(command, 'encrypt')
     .argument('<name>', 'name of the new key')
     .argument('<file|->', 'PKCS#8, PKCS#1, OpenSSH, PuTTY or JWK, as PEM or DER, also encrypted')

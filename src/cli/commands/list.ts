@@ -52,7 +52,7 @@ Damaged records are named on stderr and left out of the JSON; doctor and verify 
 
 export const defineList = definePlain(LIST);
 
-export const defineShow: Define = (command, act) => {
+export const defineShow: Define = (command, { act }) => {
   command
     .argument('<name>')
     .addHelpText('after', examples('show bot', 'show bot --json | jq -r .clientId'))

@@ -58,31 +58,28 @@ async function writePage(content: Buffer, { out, force }: PageFlags): Promise<vo
   }
 }
 
-export const define: Define = (command, act) => {
+export const define: Define = (command, { look }) => {
   command
     .option('--out <file>', 'where to write it; - for stdout', notEmpty, FILE_NAME)
     .option('--force', 'replace an existing file')
     .addHelpText('after', examples('page', 'page --out /media/usb/deribit-keys.html --force'))
     .action(
-      act(
-        async (cx, flags: PageFlags) => {
-          const content = await readPage();
-          const toStdout = flags.out === '-';
-          if (toStdout && !cx.out.json) {
-            cx.host.stdout.write(content);
-            return;
-          }
-          if (!toStdout) await writePage(content, flags);
-          const page = {
-            file: toStdout ? null : flags.out,
-            bytes: content.length,
-            sha256: createHash('sha256').update(content).digest('hex'),
-            ...(toStdout ? { content: content.toString('utf8') } : {}),
-          };
-          cx.out.result(page, () => fields(Object.entries(page)));
-          cx.out.note('Open it in a browser: it works offline and sends nothing.');
-        },
-        { tidy: false },
-      ),
+      look(async (cx, flags: PageFlags) => {
+        const content = await readPage();
+        const toStdout = flags.out === '-';
+        if (toStdout && !cx.out.json) {
+          cx.host.stdout.write(content);
+          return;
+        }
+        if (!toStdout) await writePage(content, flags);
+        const page = {
+          file: toStdout ? null : flags.out,
+          bytes: content.length,
+          sha256: createHash('sha256').update(content).digest('hex'),
+          ...(toStdout ? { content: content.toString('utf8') } : {}),
+        };
+        cx.out.result(page, () => fields(Object.entries(page)));
+        cx.out.note('Open it in a browser: it works offline and sends nothing.');
+      }),
     );
 };

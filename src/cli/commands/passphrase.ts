@@ -8,7 +8,7 @@ interface PassphraseFlags {
   readonly newPassphraseFile?: string;
 }
 
-export const define: Define = (command, act) => {
+export const define: Define = (command, { act }) => {
   command
     .argument('<name>')
     .addOption(secretOption(command, 'newPassphrase'))

@@ -154,7 +154,7 @@ async function apply(work: Work, flags: PolicyFlags): Promise<PolicyResult> {
   });
 }
 
-export const definePlan: Define = (command, act) => {
+export const definePlan: Define = (command, { act }) => {
   addLoginOptions(
     command
       .argument('<file>', 'policy file in YAML or JSON; - for stdin')
@@ -181,7 +181,7 @@ export const definePlan: Define = (command, act) => {
     );
 };
 
-export const defineApply: Define = (command, act) => {
+export const defineApply: Define = (command, { act }) => {
   addLoginOptions(
     command
       .argument('<file>', 'policy file in YAML or JSON; - for stdin')

@@ -29,7 +29,7 @@ function showRegistration(out: Printer, registration: Registration): void {
   );
 }
 
-export const defineRegister: Define = (command, act) => {
+export const defineRegister: Define = (command, { act }) => {
   addLoginOptions(
     command
       .argument('<name>')
@@ -68,7 +68,7 @@ export const defineRegister: Define = (command, act) => {
     );
 };
 
-export const defineLink: Define = (command, act) => {
+export const defineLink: Define = (command, { act }) => {
   command
     .argument('<name>')
     .requiredOption('--client-id <id>', 'client id that Deribit shows for the key', notEmpty)

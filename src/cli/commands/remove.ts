@@ -3,7 +3,7 @@ import { addLoginOptions, examples, type LoginOptions } from '../options.js';
 import type { Define } from '../program.js';
 import { confirm } from '../prompt.js';
 
-export const define: Define = (command, act) => {
+export const define: Define = (command, { act }) => {
   addLoginOptions(
     command.argument('<name>').option('--purge', 'delete the files, the private key included, instead of moving them'),
   )

@@ -164,7 +164,7 @@ function requireSense(name: string | undefined, flags: RotateFlags): void {
   }
 }
 
-export const define: Define = (command, act) => {
+export const define: Define = (command, { act }) => {
   addKindOptions(
     command
       .argument('[name]')

@@ -162,7 +162,7 @@ async function addKey(cx: Context, source: string, { scope, label }: AddKeyFlags
   }
 }
 
-export const define: Define = (command, act) => {
+export const define: Define = (command, { look }) => {
   const sandbox = command
     .option('--port <n>', '0: any free one; default: that of the last run with the same state', wholeNumber(0, 65_535))
     .option(
@@ -192,7 +192,7 @@ export const define: Define = (command, act) => {
         'sandbox add-key keys/bot.pub.pem',
       ),
     )
-    .action(act(runSandbox, { tidy: false, graceMs: 10_000 }));
+    .action(look(runSandbox, { graceMs: 10_000 }));
 
   sandbox
     .command('add-key')
@@ -207,7 +207,7 @@ export const define: Define = (command, act) => {
         '$ deribit-keys export bot --public | deribit-keys sandbox add-key - --scope "account:read trade:read"',
       ),
     )
-    .action(act(addKey, { tidy: false }));
+    .action(look(addKey));
 };
 
 /** The files of `sandbox --init`, ready to be used as the README does, and whether this run made their folder. */

@@ -37,7 +37,7 @@ export const ADD_COMMANDS: Readonly<Record<string, CommandEntry>> = Object.fromE
 );
 
 function defineAdd(kind: AnySignerKind): Define {
-  return (command, act) => {
+  return (command, { act }) => {
     command.argument('<name>', 'name of the new key');
     for (const option of optionsFor(kind, 'add')) {
       command.addOption(optionFrom(option).makeOptionMandatory(isRequired(option, 'add')));

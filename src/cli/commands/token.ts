@@ -7,7 +7,7 @@ interface TokenFlags extends TokenStoreOptions {
   readonly cache: boolean;
 }
 
-export const define: Define = (command, act) => {
+export const define: Define = (command, { look }) => {
   addTokenStoreOptions(command)
     .argument('<name>')
     .option('--scope <scope>', 'request this scope (default: everything that the key allows)', scopeText)
@@ -22,14 +22,11 @@ export const define: Define = (command, act) => {
       ),
     )
     .action(
-      act(
-        async (cx, name: string, flags: TokenFlags) => {
-          const { token } = await validToken(cx, name, flags);
-          const { accessToken, expiresAtMs, scope } = token;
-          const expiresAt = new Date(expiresAtMs).toISOString();
-          cx.out.result({ accessToken, expiresAt, scope }, () => accessToken);
-        },
-        { tidy: false },
-      ),
+      look(async (cx, name: string, flags: TokenFlags) => {
+        const { token } = await validToken(cx, name, flags);
+        const { accessToken, expiresAtMs, scope } = token;
+        const expiresAt = new Date(expiresAtMs).toISOString();
+        cx.out.result({ accessToken, expiresAt, scope }, () => accessToken);
+      }),
     );
 };

@@ -46,7 +46,7 @@ function areOfOnePlace(records: readonly KeyRecord[]): boolean {
   return first === undefined || rest.every((endpoint) => sameEndpoint(first, endpoint));
 }
 
-export const define: Define = (command, act) => {
+export const define: Define = (command, { act }) => {
   addLoginOptions(
     command.argument('[name...]', 'names of keys (default: all)').option('--all', 'all keys of the keystore'),
   )
