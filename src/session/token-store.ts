@@ -175,8 +175,10 @@ function reporting(store: TokenStore): Pick<TokenStore, 'get' | 'put' | 'lock'> 
   };
 }
 
-const keyOf = ({ clientId, fingerprint, url, scope }: TokenPurpose) =>
-  JSON.stringify([clientId, fingerprint, url, scope]);
+/** A text that two purposes have in common only where they are the same. */
+export function purposeKey({ clientId, fingerprint, url, scope }: TokenPurpose): string {
+  return JSON.stringify([clientId, fingerprint, url, scope]);
+}
 
 /** A store for the sessions of one process. */
 export function memoryTokenStore(): TokenStore {
@@ -185,13 +187,13 @@ export function memoryTokenStore(): TokenStore {
   return {
     name: 'memory',
     async get(purpose) {
-      return tokens.get(keyOf(purpose)) ?? null;
+      return tokens.get(purposeKey(purpose)) ?? null;
     },
     async put(purpose, token) {
-      tokens.set(keyOf(purpose), token);
+      tokens.set(purposeKey(purpose), token);
     },
     async lock(purpose) {
-      const key = keyOf(purpose);
+      const key = purposeKey(purpose);
       if (held.has(key)) return null;
       held.add(key);
       return {

@@ -6,7 +6,6 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { DeribitKeysError } from '../../src/errors.js';
 import { startAuthServer } from '../../src/integrations/auth-server/auth-server.js';
 import { clientOf, narrowedScope, parseClients } from '../../src/integrations/auth-server/clients.js';
 import {
@@ -24,7 +23,6 @@ import { world } from '../session/support.js';
 import { afterTest } from '../support/after-test.js';
 import { type CliResult, temporaryFolder } from '../support/cli.js';
 import { type BotDesk, isTaken, openBotDesk } from '../support/desk.js';
-import { thrownBy } from '../support/outcomes.js';
 
 const noMetrics = !existsSync(new URL('../../node_modules/prom-client', import.meta.url));
 if (noMetrics) process.stderr.write('skipped, tests of metrics: the package prom-client is not installed\n');
@@ -648,27 +646,6 @@ describe('its context', () => {
     expect(passedSocket({}, 7)).toBeNull();
   });
 
-  test('a session that was refused is asked for again only after a while, and not after the end', async () => {
-    let now = 0;
-    let opened = 0;
-    const refusal = new DeribitKeysError('ERR_UNAUTHORIZED', 'no');
-    const lasting = new ManagedSession(
-      async () => {
-        opened += 1;
-        throw opened === 1 ? refusal : new DeribitKeysError('ERR_NETWORK', 'away');
-      },
-      () => now,
-    );
-    expect(await thrownBy(lasting.get())).toBe(refusal);
-    expect(await thrownBy(lasting.get())).toBe(refusal);
-    now = 5_000;
-    expect(await thrownBy(lasting.get())).toMatchObject({ code: 'ERR_NETWORK' });
-    expect(await thrownBy(lasting.get())).toMatchObject({ code: 'ERR_NETWORK' });
-    expect(opened).toBe(3);
-    await lasting.close();
-    expect(await thrownBy(lasting.get())).toMatchObject({ code: 'ERR_CONNECTION_CLOSED' });
-  });
-
   test('a session that has ended is opened anew', async () => {
     const w = await world();
     const sessions: Session[] = [];
@@ -677,7 +654,7 @@ describe('its context', () => {
       sessions.push(session);
       return session;
     });
-    afterTest(() => lasting.close());
+    afterTest(async () => (await lasting.get()).close());
     await lasting.get();
     await sessions[0]?.close();
     await (await lasting.get()).accessToken();

@@ -139,11 +139,7 @@ export async function startAuthServer(options: AuthServerOptions): Promise<AuthS
       throw new Refusal(403, 'ERR_UNAUTHORIZED', 'this client may not use this key');
     }
     const body = hasBody(request) ? await readJson(request) : {};
-    answer(
-      response,
-      200,
-      what === 'token' ? await tokenOf(keyServer, client, body) : await paramsOf(keyServer, client, body),
-    );
+    answer(response, 200, await (what === 'token' ? tokenOf : paramsOf)(keyServer, client, body));
   }
 
   /** Answers a probe, which needs no secret. */
@@ -271,12 +267,12 @@ function onlyGet(request: IncomingMessage): void {
 }
 
 /** What needs neither a secret nor a client's certificate: probes and metrics. */
-function openServer(metrics: Metrics, answerProbe: (...call: Call) => Promise<void>) {
-  async function handle(request: IncomingMessage, response: ServerResponse) {
+function openServer(metrics: Metrics, answerProbe: Handler) {
+  const handle: Handler = async (request, response) => {
     if (isProbe(pathOf(request))) return answerProbe(request, response);
     if (pathOf(request) !== '/metrics' || request.method !== 'GET') throw notHere();
     answerText(response, metrics.contentType, await metrics.render());
-  }
+  };
   return createHttpServer(PATIENCE, (request, response) => {
     handle(request, response).catch((error: unknown) => {
       const { status, document } = refusalOf(error);
@@ -285,7 +281,7 @@ function openServer(metrics: Metrics, answerProbe: (...call: Call) => Promise<vo
   });
 }
 
-type Call = [request: IncomingMessage, response: ServerResponse];
+type Handler = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 
 type Body = Readonly<Record<string, unknown>>;
 type Allowed = Pick<Client, 'scopes'>;

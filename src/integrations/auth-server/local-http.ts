@@ -73,7 +73,7 @@ export async function readJson(request: IncomingMessage): Promise<Readonly<Recor
   }
   const value = parseJsonObject(text);
   if (typeof value === 'string') throw new Refusal(400, 'ERR_USAGE', `the body ${value}`);
-  return value as Readonly<Record<string, unknown>>;
+  return value;
 }
 
 /** Longer texts are refused. */
@@ -122,14 +122,17 @@ const MORE_HEADERS: { readonly [status: number]: OutgoingHttpHeaders } = {
   405: { allow: 'POST' },
 };
 
-/** Sends JSON that nobody may keep. After an error the connection ends: of a body that was too large, the rest is not read. */
+/** The headers of an answer that nobody may keep. */
+const headersOf = (contentType: string, body: string): OutgoingHttpHeaders => ({
+  'content-type': contentType,
+  'content-length': Buffer.byteLength(body),
+  'cache-control': 'no-store',
+});
+
+/** Sends JSON. After an error the connection ends: of a body that was too large, the rest is not read. */
 export function answer(response: ServerResponse, status: number, value: unknown): void {
   const body = `${JSON.stringify(value)}\n`;
-  const headers = {
-    'content-type': 'application/json',
-    'content-length': Buffer.byteLength(body),
-    'cache-control': 'no-store',
-  };
+  const headers = headersOf('application/json', body);
   if (status === 200 || status === 503) response.writeHead(status, headers);
   else response.writeHead(status, { ...headers, ...(MORE_HEADERS[status] ?? {}), connection: 'close' });
   response.end(body);
@@ -137,12 +140,7 @@ export function answer(response: ServerResponse, status: number, value: unknown)
 
 /** Sends a text of another type. */
 export function answerText(response: ServerResponse, contentType: string, body: string): void {
-  response.writeHead(200, {
-    'content-type': contentType,
-    'content-length': Buffer.byteLength(body),
-    'cache-control': 'no-store',
-  });
-  response.end(body);
+  response.writeHead(200, headersOf(contentType, body)).end(body);
 }
 
 /** Where the server listens: a TCP port (0: any free one), a Unix socket, or a socket that systemd opened for it. */

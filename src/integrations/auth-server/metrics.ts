@@ -19,21 +19,16 @@ export interface Metrics {
   keyAge(key: string, times: { readonly registeredAtS: number | null; readonly dueAtS: number | null }): void;
 }
 
-interface Counter {
-  inc(labels: Readonly<Record<string, string>>, value?: number): void;
-}
+type Labels = Readonly<Record<string, string>>;
 interface Gauge {
-  set(labels: Readonly<Record<string, string>>, value: number): void;
-  remove(labels: Readonly<Record<string, string>>): void;
-}
-interface Histogram {
-  observe(labels: Readonly<Record<string, string>>, value: number): void;
+  set(labels: Labels, value: number): void;
+  remove(labels: Labels): void;
 }
 interface PromClient {
   readonly Registry: new () => { readonly contentType: string; metrics(): Promise<string> };
-  readonly Counter: new (options: object) => Counter;
+  readonly Counter: new (options: object) => { inc(labels: Labels): void };
   readonly Gauge: new (options: object) => Gauge;
-  readonly Histogram: new (options: object) => Histogram;
+  readonly Histogram: new (options: object) => { observe(labels: Labels, value: number): void };
 }
 
 /**
@@ -41,12 +36,9 @@ interface PromClient {
  * @throws `ERR_USAGE` where it is not installed
  */
 export async function createMetrics(load?: LoadPackage): Promise<Metrics> {
-  let client: PromClient;
-  try {
-    client = (await loadOptionalPackage('prom-client', 'GET /metrics', load)) as PromClient;
-  } catch (error) {
+  const client = (await loadOptionalPackage('prom-client', 'GET /metrics', load).catch((error: unknown) => {
     throw isDeribitKeysError(error) ? error.with({ code: 'ERR_USAGE' }) : error;
-  }
+  })) as PromClient;
   const registry = new client.Registry();
   const options = (name: string, help: string, labelNames: readonly string[]) => ({
     name: `deribit_keys_${name}`,
@@ -62,18 +54,12 @@ export async function createMetrics(load?: LoadPackage): Promise<Metrics> {
   const logins = new client.Counter(options('logins_total', 'Logins by signature', ['key']));
   const refreshes = new client.Counter(options('refreshes_total', 'Tokens renewed by a refresh token', ['key']));
   const refusals = new client.Counter(options('login_failures_total', 'Logins that failed, by code', ['key', 'code']));
-  const issued = new client.Gauge(
-    options('token_issued_timestamp_seconds', 'When the current token was issued', ['key']),
-  );
-  const expires = new client.Gauge(
-    options('token_expiry_timestamp_seconds', 'When the current token expires', ['key']),
-  );
-  const registered = new client.Gauge(
-    options('key_registered_timestamp_seconds', 'When the key was registered', ['key']),
-  );
-  const due = new client.Gauge(
-    options('key_rotation_due_timestamp_seconds', 'When the key is due for rotation, by the policy', ['key']),
-  );
+  /** A moment of a key, in seconds since the epoch. */
+  const moment = (name: string, help: string) => new client.Gauge(options(`${name}_timestamp_seconds`, help, ['key']));
+  const issued = moment('token_issued', 'When the current token was issued');
+  const expires = moment('token_expiry', 'When the current token expires');
+  const registered = moment('key_registered', 'When the key was registered');
+  const due = moment('key_rotation_due', 'When the key is due for rotation, by the policy');
   return {
     contentType: registry.contentType,
     render: () => registry.metrics(),

@@ -2,6 +2,7 @@ import type { Signer } from '../../crypto/signer.js';
 import { type DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import {
   isUsable,
+  purposeKey,
   type SharedTokenOptions,
   type StoredToken,
   sharedToken,
@@ -113,9 +114,7 @@ export class KeyServer {
     const login = await this.key.login(scope);
     const entry: Entry = { version, login, token: null, flight: null, failure: null };
     // a record that changed in another way than by a rotation keeps its token
-    if (known !== undefined && JSON.stringify(known.login.purpose) === JSON.stringify(login.purpose)) {
-      entry.token = known.token;
-    }
+    if (known !== undefined && purposeKey(known.login.purpose) === purposeKey(login.purpose)) entry.token = known.token;
     // of many scopes, the one that was asked for first is forgotten first
     const [first] = this.#entries.size < MOST_SCOPES ? [] : this.#entries.keys();
     if (first !== undefined) this.#entries.delete(first);
@@ -142,10 +141,8 @@ export class KeyServer {
       });
       this.#lastLoginMs ??= token.issuedAtMs;
       entry.token = token;
-      this.#metrics.token(this.key.name, {
-        issuedAtS: token.issuedAtMs / 1_000,
-        expiresAtS: token.expiresAtMs / 1_000,
-      });
+      const { issuedAtMs, expiresAtMs } = token;
+      this.#metrics.token(this.key.name, { issuedAtS: issuedAtMs / 1_000, expiresAtS: expiresAtMs / 1_000 });
       return token;
     } catch (error) {
       if (isDeribitKeysError(error)) {

@@ -3,7 +3,7 @@ import { type Endpoint, type Environment, resolveEndpoint } from '../../deribit/
 import { decodeFrame, encodeRequest, protocolError, resultOf, rpcError } from '../../deribit/json-rpc.js';
 import { networkError } from '../../deribit/network-errors.js';
 import type { Transport } from '../../deribit/transport.js';
-import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { DeribitKeysError } from '../../errors.js';
 import type { FollowedKeystore } from '../../session/key-source.js';
 import { openSession } from '../../session/open-session.js';
 import type { Session } from '../../session/session.js';
@@ -39,12 +39,8 @@ function transportOf(exchange: CcxtExchange, endpoint: Endpoint): Transport {
       const body = encodeRequest(lastId, method, params);
       let answer: unknown;
       try {
-        answer = await exchange.fetch(
-          `${endpoint.url}/${method}`,
-          'POST',
-          { 'Content-Type': 'application/json' },
-          body,
-        );
+        const headers = { 'Content-Type': 'application/json' };
+        answer = await exchange.fetch(`${endpoint.url}/${method}`, 'POST', headers, body);
       } catch (cause) {
         const failure = failureIn(cause);
         const { code, message, hint, rpc, maybeSent } =
@@ -69,23 +65,12 @@ export function signRest(exchange: CcxtExchange, login: CcxtLogin): void {
     'keystore' in login
       ? { keystore: login.keystore, name: login.name }
       : { clientId: login.clientId, signer: login.signer };
-  const lasting = new ManagedSession(
-    () => {
-      const url = `${exchange.urls.api.rest.replace(/\/$/, '')}/api/${exchange.version}`;
-      const endpoint = resolveEndpoint({ url, environment });
-      return openSession({
-        url,
-        environment,
-        ...key,
-        scope,
-        tokenStore,
-        openWithinMs: 0,
-        connectHttp: async () => transportOf(exchange, endpoint),
-      });
-    },
-    undefined,
-    0,
-  );
+  const lasting = new ManagedSession(async () => {
+    const url = `${exchange.urls.api.rest.replace(/\/$/, '')}/api/${exchange.version}`;
+    const endpoint = resolveEndpoint({ url, environment });
+    const connectHttp = async () => transportOf(exchange, endpoint);
+    return openSession({ url, environment, ...key, scope, tokenStore, openWithinMs: 0, connectHttp });
+  });
   const { sign, fetch2 } = exchange;
   let token: string | null = null;
 
@@ -99,12 +84,13 @@ export function signRest(exchange: CcxtExchange, login: CcxtLogin): void {
   exchange.fetch2 = async (...request) => {
     if (request[1] !== 'private') return fetch2.apply(exchange, request);
     for (let isAgain = false; ; isAgain = true) {
-      const session = await lasting.get().catch((error: unknown) => {
+      let session: Session;
+      try {
+        session = await lasting.get();
+        token = await session.accessToken();
+      } catch (error) {
         throw asCcxtError(exchange, error);
-      });
-      token = await session.accessToken().catch((error: unknown) => {
-        throw asCcxtError(exchange, error);
-      });
+      }
       try {
         return await fetch2.apply(exchange, request);
       } catch (error) {
@@ -115,68 +101,39 @@ export function signRest(exchange: CcxtExchange, login: CcxtLogin): void {
   };
 }
 
-/** After a refused login, its error is repeated for this long instead of asking the exchange again. */
-const REFUSED_FOR_MS = 5_000;
-
-/**
- * A session that is opened when it is first needed, and again after it has ended: a key that was refused may be enabled
- * again, and callers do not all ask the exchange meanwhile.
- */
+/** A session that is opened when it is first needed, and again after it has ended. */
 export class ManagedSession {
   readonly #open: () => Promise<Session>;
-  readonly #nowMs: () => number;
-  readonly #refusedForMs: number;
   #session: Promise<Session> | null = null;
-  #refusal: { readonly error: DeribitKeysError; readonly atMs: number } | null = null;
   readonly #openings = new WeakMap<Session, Promise<Session>>();
-  #isClosed = false;
 
-  /** @param nowMs a clock that never goes back, in milliseconds */
-  constructor(
-    open: () => Promise<Session>,
-    nowMs: () => number = () => performance.now(),
-    refusedForMs: number = REFUSED_FOR_MS,
-  ) {
+  constructor(open: () => Promise<Session>) {
     this.#open = open;
-    this.#nowMs = nowMs;
-    this.#refusedForMs = refusedForMs;
   }
 
-  /** @throws what opening throws; after a refusal the same error for a while */
+  /** @throws what opening throws */
   get(): Promise<Session> {
-    if (this.#isClosed) return Promise.reject(new DeribitKeysError('ERR_CONNECTION_CLOSED', 'the session is closed'));
-    const refusal = this.#refusal;
-    if (refusal !== null && this.#nowMs() - refusal.atMs < this.#refusedForMs) return Promise.reject(refusal.error);
-    this.#refusal = null;
     this.#session ??= this.#start();
     return this.#session;
   }
 
   /** Ends `session`, unless it was replaced already; the next one is opened when it is needed. */
   async replace(session: Session): Promise<void> {
-    if (this.#session === this.#openings.get(session)) this.#session = null;
+    this.#forget(this.#openings.get(session));
     await session.close();
-  }
-
-  async close(): Promise<void> {
-    this.#isClosed = true;
-    await (await this.#session?.catch(() => null))?.close();
   }
 
   #start(): Promise<Session> {
     const opening = this.#open();
-    opening.then(
-      (session) => {
-        this.#openings.set(session, opening);
-        return session.closed.then((error) => this.#ended(error, opening));
-      },
-      (error: unknown) => this.#ended(error, opening),
-    );
+    const forget = () => this.#forget(opening);
+    opening.then((session) => {
+      this.#openings.set(session, opening);
+      return session.closed.then(forget);
+    }, forget);
     return opening;
   }
 
-  #ended(error: unknown, opening: Promise<Session>): void {
+  #forget(opening: Promise<Session> | undefined): void {
     if (this.#session === opening) this.#session = null;
-    if (isDeribitKeysError(error, 'ERR_UNAUTHORIZED')) this.#refusal = { error, atMs: this.#nowMs() };
   }
 }

@@ -7,13 +7,16 @@ import { absolutePath, type Keystore } from '../../keystore/keystore.js';
 import { takeLock, tokenLock } from '../../keystore/lock.js';
 import { requireKeyName, tokenFileName } from '../../keystore/names.js';
 import { hasFileModes } from '../../keystore/permissions.js';
-import { parseStoredToken, type StoredToken, type TokenPurpose, type TokenStore } from '../../session/token-store.js';
+import {
+  parseStoredToken,
+  purposeKey,
+  type StoredToken,
+  type TokenPurpose,
+  type TokenStore,
+} from '../../session/token-store.js';
 import { requireObject } from '../../util/checks.js';
 
 const SCHEMA = 2;
-
-const isSame = (a: Partial<TokenPurpose>, b: TokenPurpose) =>
-  a.clientId === b.clientId && a.fingerprint === b.fingerprint && a.url === b.url && a.scope === b.scope;
 
 /** The arguments of {@link fileTokenStore}. */
 export interface FileTokenStoreOptions {
@@ -38,11 +41,9 @@ export function fileTokenStore(options: FileTokenStoreOptions): TokenStore {
     name: path,
     async get(purpose) {
       try {
-        const content = JSON.parse(await readOwn(path)) as Partial<TokenPurpose> & {
-          schema?: unknown;
-          token?: unknown;
-        };
-        return content.schema === SCHEMA && isSame(content, purpose) ? parseStoredToken(content.token) : null;
+        const content = JSON.parse(await readOwn(path)) as TokenPurpose & { schema?: unknown; token?: unknown };
+        const isForIt = content.schema === SCHEMA && purposeKey(content) === purposeKey(purpose);
+        return isForIt ? parseStoredToken(content.token) : null;
       } catch {
         return null;
       }

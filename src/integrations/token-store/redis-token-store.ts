@@ -1,7 +1,7 @@
 import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto';
 import { trustOf } from '../../deribit/trust.js';
 import { DeribitKeysError, isDeribitKeysError, usageError } from '../../errors.js';
-import { parseStoredToken, type TokenPurpose, type TokenStore } from '../../session/token-store.js';
+import { parseStoredToken, purposeKey, type TokenPurpose, type TokenStore } from '../../session/token-store.js';
 import { type LoadPackage, loadOptionalPackage } from '../../signers/optional-package.js';
 import { requireObject } from '../../util/checks.js';
 import { defined } from '../../util/defined.js';
@@ -100,8 +100,8 @@ export async function redisTokenStore(options: RedisTokenStoreOptions): Promise<
     }
   }
 
-  const nameOf = (use: 'token' | 'lock', { clientId, fingerprint, url: endpoint, scope }: TokenPurpose) =>
-    `deribit-keys:${use}:${seal.nameOf(JSON.stringify([clientId, fingerprint, endpoint, scope]))}`;
+  const nameOf = (use: 'token' | 'lock', purpose: TokenPurpose) =>
+    `deribit-keys:${use}:${seal.nameOf(purposeKey(purpose))}`;
 
   return {
     name,
@@ -207,13 +207,9 @@ interface RedisPackage {
 
 async function createClient({ url = '', password, ca, timeoutMs = 2_000, load }: RedisTokenStoreOptions) {
   const parsed = parseStoreUrl(url);
-  let loaded: object;
-  try {
-    loaded = await loadOptionalPackage('redis', 'a token store in Redis', load);
-  } catch (error) {
+  const redis = (await loadOptionalPackage('redis', 'a token store in Redis', load).catch((error: unknown) => {
     throw isDeribitKeysError(error) ? error.with({ code: 'ERR_TOKEN_STORE' }) : error;
-  }
-  const redis = loaded as RedisPackage;
+  })) as RedisPackage;
   const socket = {
     connectTimeout: timeoutMs,
     reconnectStrategy: (retries: number) => Math.min(50 * 2 ** retries, 2_000),
