@@ -168,9 +168,7 @@ export async function requireNoRotation(store: Keystore, name: string): Promise<
   const journals = await listJournals(store);
   const journal = journals.find((one) => [one.name, one.successor, one.archive].includes(name));
   if (journal === undefined) return;
-  throw new DeribitKeysError(
-    'ERR_STATE',
-    `the key "${name}" is needed: the rotation of "${journal.name}" is under way`,
-    { hint: `finish it with: deribit-keys rotate ${journal.name} …, or go back with --abort` },
-  );
+  const message = `the key "${name}" is needed: the rotation of "${journal.name}" is under way`;
+  const hint = `finish it with: deribit-keys rotate ${journal.name} …, or go back with --abort`;
+  throw new DeribitKeysError('ERR_STATE', message, { hint });
 }

@@ -67,11 +67,9 @@ export function passphraseIdentity(passphrase: Secret, signal?: AbortSignal): Id
       // it must be the only stanza, so that nobody else can have written the file
       if (stanzas.length !== 1 || args.length !== 3 || salt.length !== 16 || body.length !== 32) return null;
       if (!(logN <= MAX_WORK_FACTOR)) {
-        throw new DeribitKeysError(
-          'ERR_KEY_UNSUPPORTED',
-          `the work factor of the age file is above ${MAX_WORK_FACTOR}`,
-          { hint: 'encrypt it again: age --decrypt <file> | age --passphrase > <new file>' },
-        );
+        const message = `the work factor of the age file is above ${MAX_WORK_FACTOR}`;
+        const hint = 'encrypt it again: age --decrypt <file> | age --passphrase > <new file>';
+        throw new DeribitKeysError('ERR_KEY_UNSUPPORTED', message, { hint });
       }
       const key = await deriveKey(passphrase, { salt, logN }, signal);
       const decipher = createDecipheriv(ALGORITHM, key, NONCE, { authTagLength: TAG_BYTES });

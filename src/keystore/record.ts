@@ -207,11 +207,9 @@ export function parseRecord(text: string, file: string, name: string): KeyRecord
   if (typeof schema !== 'number' || !Number.isInteger(schema) || schema < 1)
     throw damaged(file, '"schema" is not a version');
   if (schema > RECORD_SCHEMA) {
-    throw new DeribitKeysError(
-      'ERR_RECORD_NEWER',
-      `the record ${file} has schema ${schema}: this version reads schemas up to ${RECORD_SCHEMA}`,
-      { hint: 'use the newer version of deribit-keys that wrote it; the record was left as it is' },
-    );
+    const message = `the record ${file} has schema ${schema}: this version reads schemas up to ${RECORD_SCHEMA}`;
+    const hint = 'use the newer version of deribit-keys that wrote it; the record was left as it is';
+    throw new DeribitKeysError('ERR_RECORD_NEWER', message, { hint });
   }
   const known = Object.fromEntries(
     Object.entries(FIELDS).map(([field, { whenAbsent }]) => [

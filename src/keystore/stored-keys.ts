@@ -151,11 +151,9 @@ export async function requireOwnFile(
 /** @throws `ERR_STATE` for a key that lives in an agent or a token. */
 export function requirePrivateFile(record: KeyRecord): void {
   if (record.signer === null) return;
-  throw new DeribitKeysError(
-    'ERR_STATE',
-    `the private half of "${record.name}" is not a file: it lives in ${record.signer.kind}`,
-    { hint: 'commands that work with it: list, show, export --public, register, verify, auth, sign' },
-  );
+  const message = `the private half of "${record.name}" is not a file: it lives in ${record.signer.kind}`;
+  const hint = 'commands that work with it: list, show, export --public, register, verify, auth, sign';
+  throw new DeribitKeysError('ERR_STATE', message, { hint });
 }
 
 /** @throws `ERR_NO_SUCH_NAME` where the key has none */

@@ -185,11 +185,9 @@ export async function change(
 }
 
 function noFolder(path: string): DeribitKeysError {
-  return new DeribitKeysError(
-    'ERR_PERMISSIONS',
-    `${path} is not a folder of this keystore: what it leads to is not carried out`,
-    { hint: 'inspect what it is, then delete it' },
-  );
+  const message = `${path} is not a folder of this keystore: what it leads to is not carried out`;
+  const hint = 'inspect what it is, then delete it';
+  return new DeribitKeysError('ERR_PERMISSIONS', message, { hint });
 }
 
 /**

@@ -27,11 +27,9 @@ export async function openExternalSigner(
 ): Promise<Signer> {
   const signer = await kindOf(record.signer).open(record.signer, access);
   if (signer.publicKey.equals(await readPublicKey(store, record))) return signer;
-  throw new DeribitKeysError(
-    'ERR_KEY_MISMATCH',
-    `the ${record.signer.kind} key that the record "${record.name}" names is now a different key`,
-    { hint: 'add it under another name, or restore the key that belongs there' },
-  );
+  const message = `the ${record.signer.kind} key that the record "${record.name}" names is now a different key`;
+  const hint = 'add it under another name, or restore the key that belongs there';
+  throw new DeribitKeysError('ERR_KEY_MISMATCH', message, { hint });
 }
 
 /** A key to make a record of. */

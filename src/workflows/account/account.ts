@@ -93,11 +93,9 @@ export function accountLevel(scope: string): AccessLevel {
 function requireAccountScope(account: OpenAccount, level: Exclude<AccessLevel, 'none'>): void {
   const granted = accountLevel(account.login.scope);
   if (granted === 'read_write' || granted === level) return;
-  throw new DeribitKeysError(
-    'ERR_UNAUTHORIZED',
-    `the login ${account.clientId} is not allowed to do this: it has account:${granted}`,
-    { hint: `log in with a key whose scope holds account:${level} (--as <name>, or --client-id with its secret)` },
-  );
+  const message = `the login ${account.clientId} is not allowed to do this: it has account:${granted}`;
+  const hint = `log in with a key whose scope holds account:${level} (--as <name>, or --client-id with its secret)`;
+  throw new DeribitKeysError('ERR_UNAUTHORIZED', message, { hint });
 }
 
 /**
@@ -146,11 +144,9 @@ async function enterSubaccount(
   const entered: OpenAccount = { ...account, login, accessToken: login.accessToken };
   const id = await accountIdOf(context, entered);
   if (id === subaccount) return entered;
-  throw new DeribitKeysError(
-    'ERR_PROOF_FAILED',
-    `the exchange was asked for the subaccount ${subaccount} and returned the account ${id}`,
-    { hint: "nothing was changed; see the ids of the subaccounts on Deribit's web page" },
-  );
+  const message = `the exchange was asked for the subaccount ${subaccount} and returned the account ${id}`;
+  const hint = "nothing was changed; see the ids of the subaccounts on Deribit's web page";
+  throw new DeribitKeysError('ERR_PROOF_FAILED', message, { hint });
 }
 
 /** The subaccount that a login acts on; null for the main account, or where it is not known. */
@@ -176,11 +172,9 @@ export function onBehalfOf(login: AccountLogin, record: KeyRecord): AccountLogin
 /** The client id of a key that can log in. @throws `ERR_STATE` for one that is not registered. */
 export function requireClientId(record: KeyRecord): string {
   if (record.removedAt !== null) {
-    throw new DeribitKeysError(
-      'ERR_STATE',
-      `the key "${record.name}" was removed from the exchange on ${record.removedAt}`,
-      { hint: 'generate and register another; see which can log in with: deribit-keys list' },
-    );
+    const message = `the key "${record.name}" was removed from the exchange on ${record.removedAt}`;
+    const hint = 'generate and register another; see which can log in with: deribit-keys list';
+    throw new DeribitKeysError('ERR_STATE', message, { hint });
   }
   if (record.clientId !== null && record.state !== 'local') return record.clientId;
   throw new DeribitKeysError('ERR_STATE', `the key "${record.name}" is not registered`, {

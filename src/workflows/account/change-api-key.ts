@@ -216,11 +216,9 @@ function prove(target: AccountKey, answer: ApiKey, wanted: Wanted): void {
   compare('features', asSet(wanted.features), asSet(answer.features));
   compare('whitelist', asSet(wanted.ipWhitelist), asSet(answer.ipWhitelist));
   if (differences.length === 0) return;
-  throw new DeribitKeysError(
-    'ERR_PROOF_FAILED',
-    `the exchange did not change the key as asked: ${target.clientId}; ${differences.join('; ')}`,
-    { hint: 'see the key as it is now with: deribit-keys api-keys list', maybeSent: true },
-  );
+  const message = `the exchange did not change the key as asked: ${target.clientId}; ${differences.join('; ')}`;
+  const hint = 'see the key as it is now with: deribit-keys api-keys list';
+  throw new DeribitKeysError('ERR_PROOF_FAILED', message, { hint, maybeSent: true });
 }
 
 /** Whether a key whose removal was not answered is gone; false where that cannot be seen either. */

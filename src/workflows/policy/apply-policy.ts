@@ -116,11 +116,9 @@ async function decideAgain(
   const isAgreed = (step: Step) => agreed.some((one) => isDeepStrictEqual(asChange(one), asChange(step)));
   const other = steps.filter(isWork).find((step) => !isAgreed(step));
   if (other === undefined) return steps;
-  throw new DeribitKeysError(
-    'ERR_STATE',
-    `another command has changed the keystore; now this is needed as well: ${other.action} ${other.name}`,
-    { hint: 'nothing was changed; run the same command again' },
-  );
+  const message = `another command has changed the keystore; now this is needed as well: ${other.action} ${other.name}`;
+  const hint = 'nothing was changed; run the same command again';
+  throw new DeribitKeysError('ERR_STATE', message, { hint });
 }
 
 function refuseConflicts(steps: readonly Step[]): void {

@@ -138,14 +138,9 @@ async function explainedClientIds(context: WorkflowContext, { account, login, re
 }
 
 function undecided({ record: { name } }: KeySearch, { clientId, keyId }: ApiKey): DeribitKeysError {
-  return new DeribitKeysError(
-    'ERR_OUTCOME_UNKNOWN',
-    `the key "${name}" may have been created as ${clientId}: the exchange shows neither its public key nor its fingerprint, and a login cannot tell`,
-    {
-      hint: `nothing was created; check the key ${keyId} on Deribit's web page (Account > API): if it is "${name}", enable it without a whitelist and run the same command again, else remove it`,
-      maybeSent: true,
-    },
-  );
+  const message = `the key "${name}" may have been created as ${clientId}: the exchange shows neither its public key nor its fingerprint, and a login cannot tell`;
+  const hint = `nothing was created; check the key ${keyId} on Deribit's web page (Account > API): if it is "${name}", enable it without a whitelist and run the same command again, else remove it`;
+  return new DeribitKeysError('ERR_OUTCOME_UNKNOWN', message, { hint, maybeSent: true });
 }
 
 /**
@@ -163,13 +158,9 @@ async function requireSameAccount(
   const own = idsOfAccount(there, registrar);
   if (own.has(account.clientId) || keys.some(({ clientId }) => own.has(clientId))) return;
   const again = `deribit-keys remove ${name} --as <another key>, then deribit-keys generate ${name}`;
-  throw new DeribitKeysError(
-    'ERR_STATE',
-    `the registration of "${name}" was started by ${registrar}, and the account of ${account.clientId} has no such key`,
-    {
-      hint: `log in to the account that it was started in: the key may already be registered there; if this is that account and ${registrar} was removed from it, put the key away and register a new one: ${again}`,
-    },
-  );
+  const message = `the registration of "${name}" was started by ${registrar}, and the account of ${account.clientId} has no such key`;
+  const hint = `log in to the account that it was started in: the key may already be registered there; if this is that account and ${registrar} was removed from it, put the key away and register a new one: ${again}`;
+  throw new DeribitKeysError('ERR_STATE', message, { hint });
 }
 
 /**

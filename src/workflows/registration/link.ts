@@ -94,11 +94,9 @@ export async function link(
       const apiKey = await lookUp(context, account);
       const compared = apiKey === null ? null : await compareKey(apiKey, publicKey);
       if (compared !== null && compared.differences.length > 0) {
-        throw new DeribitKeysError(
-          'ERR_PROOF_FAILED',
-          `the login worked, but the exchange shows a different key; ${compared.differences.join('; ')}`,
-          { hint: "nothing was recorded; check the key on Deribit's web page (Account > API)" },
-        );
+        const message = `the login worked, but the exchange shows a different key; ${compared.differences.join('; ')}`;
+        const hint = "nothing was recorded; check the key on Deribit's web page (Account > API)";
+        throw new DeribitKeysError('ERR_PROOF_FAILED', message, { hint });
       }
       const scope = apiKey === null ? keyScope(login.scope) : normaliseScope(apiKey.maxScope);
       const linked: KeyRecord = {

@@ -162,24 +162,16 @@ function notOurs(
   { pending: { name }, apiKey: { keyId, clientId, label } }: Candidate,
   differences: readonly string[],
 ): DeribitKeysError {
-  return new DeribitKeysError(
-    'ERR_PROOF_FAILED',
-    `the account has the public key of "${name}" as ${clientId} ("${label}"), but not as requested; ${differences.join('; ')}`,
-    {
-      hint: `if that is the key: deribit-keys link ${name} --client-id ${clientId}; else remove it (id ${keyId}) and register again`,
-    },
-  );
+  const message = `the account has the public key of "${name}" as ${clientId} ("${label}"), but not as requested; ${differences.join('; ')}`;
+  const hint = `if that is the key: deribit-keys link ${name} --client-id ${clientId}; else remove it (id ${keyId}) and register again`;
+  return new DeribitKeysError('ERR_PROOF_FAILED', message, { hint });
 }
 
 /** The exchange shows nothing of the key, and its whitelist keeps the login from proving it. */
 function unproved({ pending: { name }, apiKey: { keyId, clientId } }: Candidate): DeribitKeysError {
-  return new DeribitKeysError(
-    'ERR_PROOF_FAILED',
-    `nothing proves that ${clientId} is the key "${name}": the exchange shows neither its public key nor its fingerprint, and refuses the login`,
-    {
-      hint: `run the same command again from an address in the whitelist of the key ${keyId}, or with a login that has account:read_write`,
-    },
-  );
+  const message = `nothing proves that ${clientId} is the key "${name}": the exchange shows neither its public key nor its fingerprint, and refuses the login`;
+  const hint = `run the same command again from an address in the whitelist of the key ${keyId}, or with a login that has account:read_write`;
+  return new DeribitKeysError('ERR_PROOF_FAILED', message, { hint });
 }
 
 async function restrict({ context, account }: Attempt, plan: Plan, apiKey: ApiKey): Promise<void> {
@@ -191,9 +183,7 @@ async function restrict({ context, account }: Attempt, plan: Plan, apiKey: ApiKe
   );
   const [asked, set] = [[...ipWhitelist].sort().join(' '), [...edited.ipWhitelist].sort().join(' ')];
   if (asked === set) return;
-  throw new DeribitKeysError(
-    'ERR_PROOF_FAILED',
-    `the exchange did not set the whitelist of ${apiKey.clientId} as asked: it shows "${set}"`,
-    { hint: "check the key on Deribit's web page; run the same command again to retry" },
-  );
+  const message = `the exchange did not set the whitelist of ${apiKey.clientId} as asked: it shows "${set}"`;
+  const hint = "check the key on Deribit's web page; run the same command again to retry";
+  throw new DeribitKeysError('ERR_PROOF_FAILED', message, { hint });
 }

@@ -167,11 +167,9 @@ function requireSameAttempt(record: KeyRecord, scope: string, login: AccountLogi
     );
   }
   if (record.scope !== null && !scopesEqual(record.scope, scope)) {
-    throw new DeribitKeysError(
-      'ERR_STATE',
-      `the registration of "${name}" was started with the scope ${record.scope}`,
-      { hint: `finish it first with: deribit-keys register ${name} --scope "${record.scope}" …` },
-    );
+    const message = `the registration of "${name}" was started with the scope ${record.scope}`;
+    const hint = `finish it first with: deribit-keys register ${name} --scope "${record.scope}" …`;
+    throw new DeribitKeysError('ERR_STATE', message, { hint });
   }
 }
 

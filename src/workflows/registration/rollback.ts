@@ -50,15 +50,9 @@ async function removeSurely({ context, account, login }: Attempt, keyId: number)
 export async function removeTwins(attempt: Attempt, name: string, twins: readonly ApiKey[]): Promise<void> {
   for (const { keyId, clientId } of twins) {
     await removeSurely(attempt, keyId).catch((cause: unknown) => {
-      throw new DeribitKeysError(
-        'ERR_PROOF_FAILED',
-        `the account has the key "${name}" twice, and ${clientId} could not be removed`,
-        {
-          cause,
-          hint: `run the same command again, or remove the key ${keyId} (${clientId}) on Deribit's web page`,
-          maybeSent: true,
-        },
-      );
+      const message = `the account has the key "${name}" twice, and ${clientId} could not be removed`;
+      const hint = `run the same command again, or remove the key ${keyId} (${clientId}) on Deribit's web page`;
+      throw new DeribitKeysError('ERR_PROOF_FAILED', message, { cause, hint, maybeSent: true });
     });
     attempt.context.onNote?.(`the account had the key "${name}" twice: ${clientId} was removed again`);
   }

@@ -129,11 +129,9 @@ function requireSameKind({ kind, name }: RotationJournal, { type, bits, target }
   if ((type ?? kind.type) === kind.type && (bits ?? kind.bits) === kind.bits && sameTarget) return;
   const where = begun.kind === 'file' ? 'a file' : kindOf(begun).describeTarget(begun);
   const what = `${kind.bits === null ? 'ed25519' : `rsa of ${kind.bits} bits`}, in ${where}`;
-  throw new DeribitKeysError(
-    'ERR_STATE',
-    `the rotation of "${name}" was started with a successor of another kind: ${what}`,
-    { hint: 'leave out --type, --bits and the options that say where the successor is made' },
-  );
+  const message = `the rotation of "${name}" was started with a successor of another kind: ${what}`;
+  const hint = 'leave out --type, --bits and the options that say where the successor is made';
+  throw new DeribitKeysError('ERR_STATE', message, { hint });
 }
 
 /** The journal with another grace period, if one is given. */
@@ -224,11 +222,9 @@ export async function abortRotation(
       };
     });
     if (aborted !== null) return aborted;
-    throw new DeribitKeysError(
-      'ERR_STATE',
-      `the old key of "${name}" is already removed: the rotation cannot be aborted`,
-      { hint: `finish the rotation with: deribit-keys rotate ${name}` },
-    );
+    const message = `the old key of "${name}" is already removed: the rotation cannot be aborted`;
+    const hint = `finish the rotation with: deribit-keys rotate ${name}`;
+    throw new DeribitKeysError('ERR_STATE', message, { hint });
   });
 }
 
