@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import type { RsaSize } from '../crypto/generate.js';
 import type { KeyAlgorithm } from '../crypto/keys.js';
 import { DeribitKeysError } from '../errors.js';
 import { isSignerTarget, type SignerTarget } from '../signers/kinds.js';
@@ -36,7 +37,7 @@ export type SuccessorTarget = { readonly kind: 'file' } | SignerTarget;
 /** What kind of key the successor is; `bits` is null for Ed25519. Without a target it is a file. */
 export interface SuccessorKind {
   readonly type: KeyAlgorithm;
-  readonly bits: 2048 | 3072 | 4096 | null;
+  readonly bits: RsaSize | null;
   readonly target?: SuccessorTarget;
 }
 
@@ -81,7 +82,19 @@ function damaged(path: string, what: string): DeribitKeysError {
 const isTime = (value: unknown) => typeof value === 'string' && !Number.isNaN(Date.parse(value));
 const isName = (value: unknown) => typeof value === 'string' && isKeyName(value);
 
-function firstWrongField(value: Readonly<Record<string, unknown>>): string | null {
+type Fields = Readonly<Record<string, unknown>>;
+
+const isPrevious = ({ clientId, fingerprint, keyId }: Fields) =>
+  isText(clientId) && isText(fingerprint) && Number.isSafeInteger(keyId);
+
+const isKind = ({ type, bits, target }: Fields) =>
+  (type === 'ed25519' ? bits === null : type === 'rsa' && isRsaSize(bits)) &&
+  (target === undefined || isTarget(target));
+
+const isPlan = ({ scope, label, features, ipWhitelist }: Fields) =>
+  isText(scope) && isText(label) && isTexts(features) && isTexts(ipWhitelist);
+
+function firstWrongField(value: Fields): string | null {
   const { previous, kind, plan } = value;
   const promoted = value.stage === 'promoted';
   const checks: readonly (readonly [string, boolean])[] = [
@@ -89,23 +102,9 @@ function firstWrongField(value: Readonly<Record<string, unknown>>): string | nul
     ['stage', ['begun', 'promoted', 'aborting'].includes(value.stage as string)],
     ['successor', isName(value.successor)],
     ['archive', promoted ? isName(value.archive) : value.archive === null],
-    [
-      'previous',
-      isRecord(previous) &&
-        isText(previous.clientId) &&
-        isText(previous.fingerprint) &&
-        Number.isSafeInteger(previous.keyId),
-    ],
-    [
-      'kind',
-      isRecord(kind) &&
-        (kind.type === 'ed25519' ? kind.bits === null : kind.type === 'rsa' && isRsaSize(kind.bits)) &&
-        (kind.target === undefined || isTarget(kind.target)),
-    ],
-    [
-      'plan',
-      isRecord(plan) && isText(plan.scope) && isText(plan.label) && isTexts(plan.features) && isTexts(plan.ipWhitelist),
-    ],
+    ['previous', isRecord(previous) && isPrevious(previous)],
+    ['kind', isRecord(kind) && isKind(kind)],
+    ['plan', isRecord(plan) && isPlan(plan)],
     ['graceMs', Number.isSafeInteger(value.graceMs) && (value.graceMs as number) >= 0],
     ['startedAt', isTime(value.startedAt)],
     ['promotedAt', promoted ? isTime(value.promotedAt) : value.promotedAt === null],
@@ -114,6 +113,7 @@ function firstWrongField(value: Readonly<Record<string, unknown>>): string | nul
 }
 
 const isTarget = (value: unknown) => (isRecord(value) && value.kind === 'file') || isSignerTarget(value);
+
 /** Earlier releases called the target of a successor its place. */
 function withTarget(kind: unknown): unknown {
   if (!isRecord(kind) || kind.place === undefined) return kind;

@@ -110,10 +110,7 @@ export interface LockedKey {
 }
 
 /** Why a record is saved; `outcome` is `ok` or the code of an error. */
-export interface SaveNote {
-  readonly action: string;
-  readonly outcome?: string;
-}
+export type SaveNote = Pick<AuditNote, 'action' | 'outcome'>;
 
 /** The step that writes a record's file. @throws `ERR_STATE` for a record that could not be read again */
 export function recordStep(record: KeyRecord, how: 'create' | 'replace' = 'replace'): Step {

@@ -144,17 +144,13 @@ async function record(
   locked: readonly LockedKey[],
   { answer, note }: { readonly answer: ApiKey | null; readonly note: AuditNote },
 ): Promise<void> {
-  const [first, ...others] = await stillMeaning(locked, note.clientId ?? null);
+  // not those that were given another client id before they were locked, such as by a rotation
+  const records = await Promise.all(locked.map((key) => key.read()));
+  const [first, ...others] = locked.filter((_key, index) => records[index]?.clientId === note.clientId);
   const now = answer ?? { removedAt: store.now().toISOString() };
   if (first === undefined) await store.audit(note);
   else await bringUpToDate(first, now, { action: note.action });
   for (const key of others) await bringUpToDate(key, now);
-}
-
-/** Those of the keys that were not given another client id before they were locked, such as by a rotation. */
-async function stillMeaning(keys: readonly LockedKey[], clientId: string | null): Promise<readonly LockedKey[]> {
-  const records = await Promise.all(keys.map((key) => key.read()));
-  return keys.filter((_key, index) => records[index]?.clientId === clientId);
 }
 
 /** The key as the exchange answers it; null where it was removed. */
@@ -246,18 +242,9 @@ async function bringUpToDate(
   note?: SaveNote,
 ): Promise<void> {
   const record = await locked.read();
-  const changed: KeyRecord =
-    'removedAt' in answer
-      ? { ...record, state: 'retired', removedAt: answer.removedAt }
-      : {
-          ...record,
-          keyId: answer.keyId,
-          scope: normaliseScope(answer.maxScope),
-          label: answer.label,
-          features: answer.features,
-          ipWhitelist: answer.ipWhitelist,
-        };
-  await locked.save(changed, note);
+  if ('removedAt' in answer) return locked.save({ ...record, state: 'retired', removedAt: answer.removedAt }, note);
+  const { keyId, maxScope, label, features, ipWhitelist } = answer;
+  return locked.save({ ...record, keyId, scope: normaliseScope(maxScope), label, features, ipWhitelist }, note);
 }
 
 /**

@@ -1,21 +1,14 @@
 import { type ApiKey, listApiKeys } from '../../deribit/api-keys.js';
 import { call } from '../../deribit/auth.js';
-import {
-  CLOCK_LIMIT_MS,
-  clockCommand,
-  describeOffset,
-  getTime,
-  LARGE_OFFSET_MS,
-  readClock,
-} from '../../deribit/clock.js';
+import { CLOCK_LIMIT_MS, clockCommand, describeOffset, LARGE_OFFSET_MS } from '../../deribit/clock.js';
 import type { Endpoint } from '../../deribit/endpoints.js';
 import { isRecord } from '../../util/checks.js';
-import { protectedOptions, requestOptions, withAccount, withTransport } from '../account/account.js';
+import { protectedOptions, requestOptions, withAccount } from '../account/account.js';
 import { DOCUMENTED_KEY_LIMIT } from '../account/api-keys.js';
 import { shownFingerprint } from '../account/match-key.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { asFound, type Finding, fixOf, notesOn, ownCommand } from './finding.js';
-import { explainRefusal } from './refusal.js';
+import { compareClocks, explainRefusal } from './refusal.js';
 
 /** What was found of one place that keys live at. */
 export interface EndpointView {
@@ -30,23 +23,17 @@ export async function checkEndpoint(context: WorkflowContext, endpoint: Endpoint
   const notes = notesOn(null);
   const { host } = new URL(endpoint.url);
   try {
-    const { offsetMs, roundTripMs } = await withTransport(context, endpoint, (transport) =>
-      readClock(() => getTime(transport, requestOptions(context)), { samples: 3 }),
-    );
+    const { offsetMs, roundTripMs } = await compareClocks(context, endpoint);
     const offset = `the clock here is ${describeOffset(offsetMs)} (within ${Math.ceil(roundTripMs / 2)} ms)`;
     const size = Math.abs(offsetMs);
-    return {
-      findings: [
-        notes.good('reachable', `${host} (${endpoint.environment}) answers after ${Math.round(roundTripMs)} ms`),
-        size >= CLOCK_LIMIT_MS
-          ? notes.bad('clock', `${offset}: signed logins are refused as too old or too new`, clockCommand())
-          : size >= LARGE_OFFSET_MS
-            ? notes.remark('clock', offset, clockCommand())
-            : notes.good('clock', offset),
-      ],
-      usable: true,
-      clockOffsetMs: offsetMs,
-    };
+    const answers = `${host} (${endpoint.environment}) answers after ${Math.round(roundTripMs)} ms`;
+    const clock =
+      size >= CLOCK_LIMIT_MS
+        ? notes.bad('clock', `${offset}: signed logins are refused as too old or too new`, clockCommand())
+        : size >= LARGE_OFFSET_MS
+          ? notes.remark('clock', offset, clockCommand())
+          : notes.good('clock', offset);
+    return { findings: [notes.good('reachable', answers), clock], usable: true, clockOffsetMs: offsetMs };
   } catch (thrown) {
     const error = asFound(thrown);
     const clock = notes.skipped('clock', 'not checked: the exchange does not answer');
@@ -88,13 +75,10 @@ export async function viewAccount(context: WorkflowContext, login: AccountLogin)
       record: null,
       secret: 'clientSecret' in login.credentials ? login.credentials.clientSecret : null,
     });
-    return { apiKeys: null, findings: [inBrief(cannotAsk(error))] };
+    const finding = cannotAsk(error);
+    // of a fix of several lines the likeliest reasons, in one line
+    return { apiKeys: null, findings: [{ ...finding, fix: finding.fix?.split('\n').slice(0, 3).join('; ') ?? null }] };
   }
-}
-
-/** A fix of several lines in one, with the likeliest reasons. */
-function inBrief(finding: Finding): Finding {
-  return { ...finding, fix: finding.fix?.split('\n').slice(0, 3).join('; ') ?? null };
 }
 
 /** Why the account could not be asked: a missing code or passphrase is no fault. @throws `ERR_USAGE` unchanged */
@@ -159,13 +143,8 @@ const RECENT_MS = 10 * 60 * 1_000;
  */
 export async function checkAccessLog(context: WorkflowContext, login: AccountLogin): Promise<Finding | null> {
   try {
-    const log = await withAccount(context, { login, level: 'read' }, (account) =>
-      call(account, {
-        method: 'private/get_access_log',
-        params: { offset: 0, count: 50 },
-        ...requestOptions(context),
-      }),
-    );
+    const request = { method: 'private/get_access_log', params: { offset: 0, count: 50 }, ...requestOptions(context) };
+    const log = await withAccount(context, { login, level: 'read' }, (account) => call(account, request));
     const entries = isRecord(log) && Array.isArray(log.data) ? log.data.filter(isRecord) : [];
     const since = context.clock.timestampMs() - RECENT_MS;
     const refused = entries.filter(({ result, timestamp }) => result !== 'success' && Number(timestamp) >= since);

@@ -1,6 +1,7 @@
 import { describeSpoiltText, type Secret } from '../../crypto/secret.js';
 import {
   CLOCK_LIMIT_MS,
+  type ClockReading,
   clockCommand,
   describeOffset,
   FARTHEST_CORRECTION_MS,
@@ -33,8 +34,8 @@ export async function likelyReasons(context: WorkflowContext, refused: LoginAtte
   const guesses = told.secret !== null ? secretReasons(told) : keyReasons(told);
   const known = await knownReasons(context, refused);
   const { isWrong, sentence } = await clockReason(context, refused.endpoint);
-  if (isWrong) return [...known, sentence, ...guesses];
-  return [...known, ...guesses, ...(sentence === null ? [] : [sentence])];
+  const ofClock = sentence === null ? [] : [sentence];
+  return isWrong ? [...known, ...ofClock, ...guesses] : [...known, ...guesses, ...ofClock];
 }
 
 /**
@@ -48,11 +49,16 @@ export async function explainRefusal(
 ): Promise<unknown> {
   if (!isRefusedLogin(error)) return error;
   const reasons = await likelyReasons(context, refused);
-  const more =
-    refused.record === null
-      ? []
-      : [`find out more with: ${ownCommand('doctor', refused.record.name)} --as <another key>`];
-  return error.with({ hint: [...reasons, ...more].join('\n') });
+  if (refused.record === null) return error.with({ hint: reasons.join('\n') });
+  const more = `find out more with: ${ownCommand('doctor', refused.record.name)} --as <another key>`;
+  return error.with({ hint: [...reasons, more].join('\n') });
+}
+
+/** Compares the exchange's clock with the local one, over a connection of its own. */
+export function compareClocks(context: WorkflowContext, endpoint: Endpoint): Promise<ClockReading> {
+  return withTransport(context, endpoint, (transport) =>
+    readClock(() => getTime(transport, requestOptions(context)), { samples: 3 }),
+  );
 }
 
 /**
@@ -62,11 +68,9 @@ export async function explainRefusal(
 async function clockReason(
   context: WorkflowContext,
   endpoint: Endpoint,
-): Promise<{ isWrong: true; sentence: string } | { isWrong: false; sentence: string | null }> {
+): Promise<{ readonly isWrong: boolean; readonly sentence: string | null }> {
   try {
-    const { offsetMs } = await withTransport(context, endpoint, (transport) =>
-      readClock(() => getTime(transport, requestOptions(context)), { samples: 3 }),
-    );
+    const { offsetMs } = await compareClocks(context, endpoint);
     const offset = `the clock here is ${describeOffset(offsetMs)}`;
     if (Math.abs(offsetMs) > FARTHEST_CORRECTION_MS) {
       return { isWrong: true, sentence: `${offset}, too far off to be corrected: ${clockCommand()}` };

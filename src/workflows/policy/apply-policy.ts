@@ -6,7 +6,7 @@ import { openPrivateKey } from '../../keystore/open-key.js';
 import type { PermissionPolicy } from '../../keystore/permissions.js';
 import { changePassphrase, generate, retireKey } from '../../keystore/stored-keys.js';
 import { type AccountKey, listAccountKeys, noRoom, roomForKeys } from '../account/api-keys.js';
-import { changeKey } from '../account/change-api-key.js';
+import { changeKey, type KeyChange } from '../account/change-api-key.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { link } from '../registration/link.js';
 import { register } from '../registration/register.js';
@@ -155,12 +155,12 @@ function soFar(error: unknown, { action, name }: Step, done: string): unknown {
 
 async function makeStep(request: ApplyRequest, keyContext: KeyContext, step: Step): Promise<void> {
   const { login } = request;
-  const { name, target, policy } = step;
+  const { name, policy } = step;
   const { context } = keyContext;
-  if (policy === null) {
-    if (target !== null) await changeKey(context, { login, target, change: { do: 'disable' } });
-    return;
-  }
+  const change = async (wanted: KeyChange) => {
+    await changeKey(context, { login, target: await find(context, login, step), change: wanted });
+  };
+  if (policy === null) return change({ do: 'disable' });
   switch (step.action) {
     case 'replace':
       await retire(context, name);
@@ -175,23 +175,15 @@ async function makeStep(request: ApplyRequest, keyContext: KeyContext, step: Ste
       return;
     }
     case 'enable':
-      await changeKey(context, { login, target: await find(context, login, step), change: { do: 'enable' } });
-      return;
-    case 'edit': {
-      const { scope, label, features, whitelist } = policy;
-      await changeKey(context, {
-        login,
-        target: await find(context, login, step),
-        change: {
-          do: 'edit',
-          scope,
-          label: label ?? undefined,
-          features: features ?? undefined,
-          ipWhitelist: whitelist ?? undefined,
-        },
+      return change({ do: 'enable' });
+    case 'edit':
+      return change({
+        do: 'edit',
+        scope: policy.scope,
+        label: policy.label ?? undefined,
+        features: policy.features ?? undefined,
+        ipWhitelist: policy.whitelist ?? undefined,
       });
-      return;
-    }
     case 'record':
       return bringRecordUpToDate(context, name, await find(context, login, step));
     case 'encrypt':

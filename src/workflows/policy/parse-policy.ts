@@ -1,5 +1,6 @@
 import { parseDocument } from 'yaml';
-import { RSA_SIZES } from '../../crypto/generate.js';
+import { RSA_SIZES, type RsaSize } from '../../crypto/generate.js';
+import type { KeyAlgorithm } from '../../crypto/keys.js';
 import { API_KEY_FEATURES, checkAddresses, checkLabel } from '../../deribit/api-keys.js';
 import type { Environment } from '../../deribit/endpoints.js';
 import { formatScope, parseScope } from '../../deribit/scope.js';
@@ -149,8 +150,8 @@ function refuseDoubles(nodes: readonly PolicyNode[], keys: readonly KeyPolicy[])
 /** What a key of the account should be. What is null is left as it is. */
 export interface KeyPolicy {
   readonly name: string;
-  readonly type: 'ed25519' | 'rsa' | null;
-  readonly bits: 2048 | 3072 | 4096 | null;
+  readonly type: KeyAlgorithm | null;
+  readonly bits: RsaSize | null;
   /** In the exchange's own form: words sorted, single spaces. */
   readonly scope: string;
   readonly label: string | null;
