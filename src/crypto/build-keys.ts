@@ -12,11 +12,15 @@ import {
   rsaPkcs8,
   rsaSpki,
 } from './asn1/key-der.js';
-import { equalBytes, type RsaPrivateNumbers, type RsaPublicNumbers } from './bytes.js';
+import { bytesToHex, equalBytes, type RsaPrivateNumbers, type RsaPublicNumbers } from './bytes.js';
 import type { Engine } from './engine/engine.js';
 import { invalid } from './key-errors.js';
 import { PrivateKey, PublicKey } from './keys.js';
 import { checkRsaPrivate, checkRsaPublic } from './rsa-checks.js';
+
+// Checking a point costs a millisecond or more, and the same keys come back with each answer of the exchange.
+const MAX_CHECKED_POINTS = 1000;
+const checkedPoints = new Set<string>();
 
 /**
  * The public key with these 32 bytes (RFC 8032 §5.1.2). They must be the canonical encoding of a point that the public
@@ -26,6 +30,16 @@ import { checkRsaPrivate, checkRsaPublic } from './rsa-checks.js';
  */
 export function publicKeyFromEd25519(raw: Uint8Array): PublicKey {
   requireLength(raw, 'an Ed25519 public key');
+  const name = bytesToHex(raw);
+  if (!checkedPoints.has(name)) {
+    checkPoint(raw);
+    if (checkedPoints.size === MAX_CHECKED_POINTS) checkedPoints.clear();
+    checkedPoints.add(name);
+  }
+  return new PublicKey('ed25519', null, ed25519Spki(raw));
+}
+
+function checkPoint(raw: Uint8Array): void {
   let point: Point;
   try {
     point = Point.fromBytes(raw, false);
@@ -35,7 +49,6 @@ export function publicKeyFromEd25519(raw: Uint8Array): PublicKey {
   if (point.is0() || !point.isTorsionFree()) {
     throw invalid('the Ed25519 public key is a point that no private key can have');
   }
-  return new PublicKey('ed25519', null, ed25519Spki(raw));
 }
 
 /** The public key with these numbers. @throws ERR_KEY_UNSUPPORTED for a size, ERR_KEY_INVALID for numbers that cannot be right */

@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv } from 'node:crypto';
 import type { Identity, Recipient } from 'age-encryption';
 import { engine } from '#engine';
 import { concatBytes, utf8Bytes } from '../crypto/bytes.js';
@@ -46,7 +46,7 @@ export function passphraseRecipient(
 ): Recipient {
   return {
     async wrapFileKey(fileKey) {
-      const salt = randomBytes(16);
+      const salt = engine.randomBytes(16);
       const key = await deriveKey(passphrase, { salt, logN: WORK_FACTOR }, signal);
       const cipher = createCipheriv(ALGORITHM, key, NONCE, { authTagLength: TAG_BYTES });
       const body = Buffer.concat([cipher.update(fileKey), cipher.final(), cipher.getAuthTag()]);

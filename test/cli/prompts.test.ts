@@ -1,11 +1,12 @@
 import { join } from 'node:path';
 import { PassThrough, Writable } from 'node:stream';
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { engine } from '#engine';
 import type { Host } from '../../src/cli/program.js';
 import { ask, canAsk, confirm } from '../../src/cli/prompt.js';
 import { secretFinder } from '../../src/cli/secret-sources.js';
 import { requireNewPassphrase, withPassphrase } from '../../src/cli/secrets.js';
+import { engine as native } from '../../src/crypto/engine/native.js';
 import { type Sandbox, startSandbox } from '../../src/sandbox/index.js';
 import { cli, temporaryFolder } from '../support/cli.js';
 import { codeOf } from '../support/outcomes.js';
@@ -271,6 +272,8 @@ describe('on a terminal', () => {
     const env = { ...keys(), DERIBIT_KEYS_URL: sandbox.wsUrl };
     const login = { DERIBIT_CLIENT_ID: sandbox.clientId, DERIBIT_CLIENT_SECRET: sandbox.clientSecret };
     const exported = join(temporaryFolder(), 'bot.pem');
+    const draw = vi.spyOn(engine, 'randomBytes').mockImplementation(native.randomBytes);
+    onTestFinished(() => draw.mockRestore());
     const horse = { ...env, DERIBIT_KEYS_PASSPHRASE: 'horse' };
     for (const argv of [
       ['generate', 'bot', '--encrypt'],

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { Engine } from '../../src/crypto/engine/engine.js';
-import { engine as portableEngine } from '../../src/crypto/engine/portable.js';
+import { engine as realNative } from '../../src/crypto/engine/native.js';
+import { engine as realPortable } from '../../src/crypto/engine/portable.js';
 import { generateKeyPair } from '../../src/crypto/generate.js';
 import type { PrivateKey } from '../../src/crypto/keys.js';
 import { loadPkcs8Pem } from '../../src/crypto/pem.js';
@@ -12,11 +13,13 @@ import type { DeribitKeysError, ErrorCode } from '../../src/errors.js';
 import { engine as native, remembering } from '../support/engine.js';
 import { errorOf } from '../support/outcomes.js';
 
-const portable = remembering(portableEngine);
+const portable = remembering(realPortable);
 
 export { native, portable };
 /** Both engines, for `describe.each`. */
 export const ENGINES: readonly Engine[] = [native, portable];
+/** Both as users have them: their salts are random, and they remember nothing. */
+export const REAL_ENGINES: readonly Engine[] = [realNative, realPortable];
 
 export function utf8(text: string): Uint8Array {
   return new TextEncoder().encode(text);

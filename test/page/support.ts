@@ -53,7 +53,13 @@ async function launch(name: BrowserName, executablePath: string, downloads: stri
     protocolTimeout: 2 * WAIT_MS,
     ...(name === 'Chromium'
       ? { args: CHROMIUM_FLAGS, downloadBehavior: { policy: 'allow', downloadPath: downloads } }
-      : { extraPrefsFirefox: { 'browser.download.folderList': 2, 'browser.download.dir': downloads } }),
+      : {
+          extraPrefsFirefox: {
+            'browser.download.folderList': 2,
+            'browser.download.dir': downloads,
+            'layout.frame_rate': 10,
+          },
+        }),
   });
 }
 

@@ -298,7 +298,7 @@ describe.skipIf(noGpgAgent)('sshAgentSigner with gpg-agent', () => {
     const pinentry = join(home, 'pinentry');
     const script = 'echo OK; while read -r word rest; do [ "$word" = GETPIN ] && echo "D secret"; echo OK; done';
     writeFileSync(pinentry, `#!/bin/sh\n${script}\n`, { mode: 0o700 });
-    writeFileSync(join(home, 'gpg-agent.conf'), `enable-ssh-support\npinentry-program ${pinentry}\n`);
+    writeFileSync(join(home, 'gpg-agent.conf'), `enable-ssh-support\ns2k-count 65536\npinentry-program ${pinentry}\n`);
     execFileSync('gpg-agent', ['--daemon'], { env, stdio: 'ignore' });
     onTestFinished(() => void execFileSync('gpgconf', ['--kill', 'gpg-agent'], { env, stdio: 'ignore' }));
     const socket = execFileSync('gpgconf', ['--list-dirs', 'agent-ssh-socket'], { env, encoding: 'utf8' }).trim();

@@ -18,14 +18,18 @@ function once<Parameters extends { readonly salt: Uint8Array }>(
   };
 }
 
+const SALT_LENGTH = 16;
+
 /**
- * An engine that remembers what it derived, and which numbers are prime: a key that is written encrypted and opened many
- * times costs one derivation, and an RSA key that is read many times one test of its factors.
+ * An engine that remembers what it derived, and which numbers are prime. All that it encrypts has the same salt, so that a
+ * passphrase costs one derivation, and an RSA key that is read many times one test of its factors.
  */
 export function remembering(engine: Engine): Engine {
   const primes = new Map<bigint, Promise<boolean>>();
+  const salt = engine.randomBytes(SALT_LENGTH);
   return {
     ...engine,
+    randomBytes: (length) => (length === SALT_LENGTH ? salt.slice() : engine.randomBytes(length)),
     isProbablePrime(candidate) {
       const answer = primes.get(candidate) ?? engine.isProbablePrime(candidate);
       primes.set(candidate, answer);

@@ -95,6 +95,8 @@ const packers = [
 
 describe.runIf(hasOpenssl)('the command that the hint names works on a file made by', () => {
   test.each(packers.filter(([program, argument]) => hasProgram(program, argument)))('%s (%#)', async (_, __, pack) => {
+    // spares gpg-agent the two seconds in which it measures how much a derivation may cost
+    writeFileSync(join(folder, 'gpg-agent.conf'), 's2k-count 65536\n');
     shell(`rm -f packed; openssl genpkey -algorithm ed25519 -out key.pem; ${pack}`);
     const key = await follow('packed', {
       age: '-i age.txt',
@@ -204,7 +206,8 @@ describe.runIf(hasSshKeygen)('the command that the hint names works on', () => {
   shell('ssh-keygen -q -t ed25519 -a 1 -N pw -f ssh && cp ssh.pub other.pub');
   const opened = async (bytes: Uint8Array) => fingerprint(await parsePublicKey(bytes, { passphrase: 'pw' }));
   const expected = () => opened(file('ssh.pub'));
-  const PASSES = { 'ssh-keygen': '-q -P pw -N pw' };
+  // few rounds, where the hint itself names no number
+  const PASSES = { 'ssh-keygen': '-q -P pw -N pw -a 1' };
 
   test.each(['aes256-gcm@openssh.com', 'chacha20-poly1305@openssh.com', '3des-cbc'])(
     'an OpenSSH key encrypted by %s',

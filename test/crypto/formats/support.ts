@@ -8,7 +8,7 @@ import type { ErrorCode } from '../../../src/errors.js';
 import { afterFile } from '../../support/after-test.js';
 import { errorOf } from '../../support/outcomes.js';
 
-export { ENGINES, native, portable } from '../support.js';
+export { ENGINES, native, portable, REAL_ENGINES } from '../support.js';
 
 /** A folder that is deleted after the last test of the file. */
 export function temporaryFolder(): string {

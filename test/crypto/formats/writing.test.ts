@@ -1,4 +1,5 @@
-import { describe, expect, test } from 'vitest';
+import { randomUUID } from 'node:crypto';
+import { describe, expect, test, vi } from 'vitest';
 import { privateKeyFromEd25519Seed } from '../../../src/crypto/build-keys.js';
 import { encryptPkcs8 } from '../../../src/crypto/formats/encrypted-pkcs8.js';
 import {
@@ -9,7 +10,7 @@ import {
 } from '../../../src/crypto/formats/index.js';
 import { encodePem } from '../../../src/crypto/pem.js';
 import { rsaKey } from '../support.js';
-import { ENGINES, expectRefusal, native } from './support.js';
+import { ENGINES, expectRefusal, native, REAL_ENGINES } from './support.js';
 
 const key = await privateKeyFromEd25519Seed(new Uint8Array(32).fill(3));
 const rsa = await rsaKey();
@@ -93,18 +94,23 @@ describe('serialisePrivateKey', () => {
     expect(await serialisePublicKey(rsa.publicKey, { format: 'der' })).toEqual(rsa.publicKey.spki);
   });
 
-  test('takes a fresh salt and vector each time', async () => {
-    const options = { format: 'pkcs8', passphrase: 'p' } as const;
-    expect(await serialisePrivateKey(key, options)).not.toBe(await serialisePrivateKey(key, options));
+  test.each(REAL_ENGINES)('takes a fresh salt and vector each time, by the $name engine', async (engine) => {
+    const derive = vi.spyOn(engine, 'pbkdf2').mockImplementation(async () => new Uint8Array(32));
+    const vectors = vi.spyOn(engine, 'aesCbcEncrypt');
+    for (let time = 0; time < 2; time++) await serialisePrivateKey(key, { format: 'pkcs8', passphrase: 'p', engine });
+    const drawn = [...derive.mock.calls.map(([, { salt }]) => salt), ...vectors.mock.calls.map(([, iv]) => iv)];
+    vi.restoreAllMocks();
+    expect(new Set(drawn.map((bytes) => Buffer.from(bytes).toString('hex')))).toHaveLength(4);
   });
 
   test.each(ENGINES)('derives without blocking the event loop, by the $name engine', async (engine) => {
-    let turns = 0;
-    const timer = setInterval(() => turns++, 1);
-    await serialisePrivateKey(key, { format: 'pkcs8', passphrase: 'p', engine });
-    await serialisePrivateKey(key, { format: 'openssh', passphrase: 'p', engine });
-    clearInterval(timer);
-    expect(turns).toBeGreaterThan(10);
+    for (const format of ['pkcs8', 'openssh'] as const) {
+      let turns = 0;
+      const timer = setInterval(() => turns++, 1);
+      await serialisePrivateKey(key, { format, passphrase: randomUUID(), engine });
+      clearInterval(timer);
+      expect(turns).toBeGreaterThan(10);
+    }
   });
 });
 
