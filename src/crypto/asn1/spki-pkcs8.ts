@@ -28,7 +28,8 @@ import { algorithmOf } from './oids.js';
 const WRITE_AGAIN =
   'write the key again with a current version of the tool that made it, or give its 32-byte seed with --format raw-seed';
 
-const SEQUENCE = 0x20 | TAG.sequence;
+/** The identifier octet of a SEQUENCE. */
+export const SEQUENCE = 0x20 | TAG.sequence;
 const ATTRIBUTES_TAG = 0;
 const PUBLIC_KEY_TAG = 1;
 

@@ -1,4 +1,4 @@
-import type { DeribitKeysError } from '../../errors.js';
+import { type DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import { berOutline, type DerNode, integerOf, isTag, type OutlineValue, readDer, TAG } from '../asn1/der.js';
 import { decodeRsaPrivateKey, decodeRsaPublicKey } from '../asn1/key-der.js';
 import { refusedEcKey } from '../asn1/oids.js';
@@ -7,6 +7,7 @@ import {
   isCertificateRequest,
   isRevocationList,
   looksLikePrivateKey,
+  SEQUENCE,
   spkiOf,
   subjectPublicKeyInfo,
 } from '../asn1/spki-pkcs8.js';
@@ -17,7 +18,7 @@ import { refuseAlgorithm, refuseKind, unreadable } from '../key-errors.js';
 import type { PrivateKey } from '../keys.js';
 import type { Item } from './detect-format.js';
 import { decryptPkcs8 } from './encrypted-pkcs8.js';
-import { insideEncryption, wrongPassphrase } from './passphrase.js';
+import { wrongPassphrase } from './passphrase.js';
 import { refuseCrl, refusePkcs7, refusePkcs12, refuseRequest } from './unsupported-formats.js';
 
 /**
@@ -72,7 +73,10 @@ export async function openDecrypted(plain: Uint8Array | null, engine: Engine): P
     item = itemOfDer(plain);
     if (item.kind === 'private' && !item.encrypted) return await item.open(undefined, engine);
   } catch (error) {
-    throw insideEncryption(error, looksLikePrivateKey(plain));
+    // Under a wrong passphrase one padding in 256 looks right, and what is inside is noise.
+    throw looksLikePrivateKey(plain) || !isDeribitKeysError(error, 'ERR_KEY_UNREADABLE')
+      ? error
+      : wrongPassphrase(error);
   }
   const what =
     item.kind === 'private' ? 'another encrypted key' : `a ${item.kind === 'public' ? 'public key' : item.kind}`;
@@ -94,7 +98,6 @@ function withoutNewline(bytes: Uint8Array): Uint8Array {
     : bytes;
 }
 
-const SEQUENCE = 0x20 | TAG.sequence;
 const INDEFINITE = 0x80;
 /** 1.2.840.113549.1.7 */
 const PKCS7_ARC = Uint8Array.of(0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07);

@@ -9,9 +9,8 @@ import { encodingOf, type SecretLike } from '../secret.js';
 import { itemOfDer, openDecrypted } from './detect-der.js';
 import { decryptLegacy, type LegacyEncryption, readLegacyEncryption } from './encrypted-pkcs8.js';
 import { itemsOfJson } from './jwk.js';
-import { decodeKeyText, explainKeyText, restoreKeyText } from './key-text.js';
+import { decodeKeyText, explainKeyText, restoreKeyText, valueInLine } from './key-text.js';
 import { isOpensshPrivate, parseOpensshPrivate, readOpensshEnvelope } from './openssh-private.js';
-import { passphraseToRead } from './passphrase.js';
 import { findPutty, isPutty, puttyItems } from './putty.js';
 import { bareBytes, bytesInText, isText, rawItem } from './raw-ed25519.js';
 import { findSshLines, readSshLine } from './ssh-public.js';
@@ -48,7 +47,8 @@ const KINDS: ReadonlyMap<string, Item['kind']> = new Map([
  */
 export function detectFormat(input: string | Uint8Array): readonly Item[] {
   requireSmall(input, 'the input');
-  if (isEmpty(input)) throw unreadable('the input is empty', { hint: 'give the file that holds the key' });
+  if (restoreKeyText(input) === '')
+    throw unreadable('the input is empty', { hint: 'give the file that holds the key' });
   const items =
     typeof input === 'string' ? itemsOfText(input, MAX_LAYERS) : itemsOfBytes(new Uint8Array(input), MAX_LAYERS);
   if (items === null) {
@@ -110,11 +110,9 @@ function itemsInside(text: string, layers: number): readonly Item[] | null {
   const pems = (text.match(PEM_IN_BASE64) ?? []).filter((each) => each !== text);
   const itemsOfPems = () => pems.flatMap((each) => itemsInside(each, layers) ?? []);
   if (pems.length > 1) return itemsOfPems();
-  const value = /^(?:export\s+|set\s+)?[A-Za-z_][\w.-]*\s*(?:=|:\s)\s*(\S.*)$/s.exec(text)?.[1];
-  if (value !== undefined) {
-    const items = itemsOfText(value, layers);
-    if (items !== null) return items;
-  }
+  const value = valueInLine(text);
+  const items = value === null ? null : itemsOfText(value, layers);
+  if (items !== null) return items;
   return pems.length === 0 ? null : itemsOfPems();
 }
 
@@ -139,7 +137,7 @@ function itemOfBlock(block: PemBlock): Item {
   const refusal = kind === undefined ? refuseLabel(label) : null;
   if (refusal !== null) return { kind: 'other', refusal };
   const encryption = kind === 'public' || kind === 'certificate' ? null : readLegacyEncryption(block);
-  if (encryption !== null) return legacyItem(block, encryption);
+  if (encryption !== null) return legacyItem(label, encryption);
   const item = kind === undefined ? itemOrRefusal(label, bytes) : itemOfContent(label, bytes);
   if (kind !== undefined && item.kind !== 'other' && item.kind !== kind) {
     throw unreadable(`the PEM block "${label}" holds something else (${item.kind})`, {
@@ -187,26 +185,15 @@ function opensshItem(bytes: Uint8Array): Item {
   };
 }
 
-function legacyItem({ label, bytes }: PemBlock, encryption: LegacyEncryption): Item {
+function legacyItem(label: string, encryption: LegacyEncryption): Item {
   const other = /^(EC|DSA) /.exec(label)?.[1];
   if (other !== undefined) throw refuseAlgorithm(`${other} key`);
   return {
     kind: 'private',
     format: label === 'RSA PRIVATE KEY' ? 'pkcs1' : 'pkcs8',
     encrypted: true,
-    open: async (passphrase, engine) => {
-      const plain = await decryptLegacy(encryption, {
-        secret: bytes,
-        passphrase: passphraseToRead(passphrase),
-        engine,
-      });
-      return openDecrypted(plain, engine);
-    },
+    open: async (passphrase, engine) => openDecrypted(await decryptLegacy(encryption, passphrase, engine), engine),
   };
-}
-
-function isEmpty(input: string | Uint8Array): boolean {
-  return restoreKeyText(typeof input === 'string' ? input : decodeKeyText(input)) === '';
 }
 
 /**
@@ -239,7 +226,7 @@ export interface PublicItem {
   readonly kind: 'public' | 'certificate';
   readonly format: KeyFormat;
   readonly encrypted: false;
-  read(engine: Engine): PublicKey | Promise<PublicKey>;
+  read(): PublicKey | Promise<PublicKey>;
 }
 
 /** Something else that may stand beside a key, such as parameters. Without a key it is refused with this error. */

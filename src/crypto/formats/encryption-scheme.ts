@@ -3,7 +3,7 @@ import { utf8Bytes } from '../bytes.js';
 import type { Engine, PbkdfHash } from '../engine/engine.js';
 import { pkcs12Kdf } from '../engine/key-derivation.js';
 import { refuseKind, unreadable } from '../key-errors.js';
-import { encryptAgain, limitCost, MAX_ITERATIONS } from './passphrase.js';
+import { type Cost, encryptAgain, limitCost, MAX_ITERATIONS } from './passphrase.js';
 
 /** Bytes to derive from a passphrase. */
 interface DerivationRequest {
@@ -16,13 +16,24 @@ interface DerivationRequest {
 /** A key derivation with the parameters that a file has for it. */
 type Derivation = (request: DerivationRequest, engine: Engine) => Promise<Uint8Array>;
 
-/** How an EncryptedPrivateKeyInfo is encrypted. `iv` is null where it is derived (PBES1). */
-export interface EncryptionScheme {
-  readonly derive: Derivation;
-  readonly cipher: 'aes-cbc' | '3des-cbc';
+/** A cipher in CBC mode with PKCS#7 padding, and the lengths that it needs, in bytes. */
+export interface CbcCipher {
+  readonly name: 'aes' | '3des';
   readonly keyLength: number;
+  readonly ivLength: number;
+}
+
+/** How an EncryptedPrivateKeyInfo is encrypted. `iv` is null where it is derived (PBES1). */
+interface EncryptionScheme {
+  readonly derive: Derivation;
+  readonly cipher: CbcCipher;
   readonly iv: Uint8Array | null;
 }
+
+const AES_128: CbcCipher = { name: 'aes', keyLength: 16, ivLength: 16 };
+const AES_192: CbcCipher = { name: 'aes', keyLength: 24, ivLength: 16 };
+const AES_256: CbcCipher = { name: 'aes', keyLength: 32, ivLength: 16 };
+const TRIPLE_DES: CbcCipher = { name: '3des', keyLength: 24, ivLength: 8 };
 
 /** Upper bounds for what a file may cost to open: some seconds and 256 MiB. */
 const MAX_PKCS12_ITERATIONS = 1_000_000;
@@ -49,11 +60,19 @@ const PRFS: ReadonlyMap<string, PbkdfHash> = new Map([
   ['1.2.840.113549.2.13', 'sha512-256'],
 ]);
 
-const CIPHERS: ReadonlyMap<string, { readonly cipher: 'aes-cbc' | '3des-cbc'; readonly keyLength: number }> = new Map([
-  ['2.16.840.1.101.3.4.1.2', { cipher: 'aes-cbc', keyLength: 16 }],
-  ['2.16.840.1.101.3.4.1.22', { cipher: 'aes-cbc', keyLength: 24 }],
-  [AES_256_CBC, { cipher: 'aes-cbc', keyLength: 32 }],
-  ['1.2.840.113549.3.7', { cipher: '3des-cbc', keyLength: 24 }],
+const CIPHERS: ReadonlyMap<string, CbcCipher> = new Map([
+  ['2.16.840.1.101.3.4.1.2', AES_128],
+  ['2.16.840.1.101.3.4.1.22', AES_192],
+  [AES_256_CBC, AES_256],
+  ['1.2.840.113549.3.7', TRIPLE_DES],
+]);
+
+/** The same ciphers by the names in the headers of a PEM block, as OpenSSL writes them. */
+export const CIPHERS_BY_NAME: ReadonlyMap<string, CbcCipher> = new Map([
+  ['AES-128-CBC', AES_128],
+  ['AES-192-CBC', AES_192],
+  ['AES-256-CBC', AES_256],
+  ['DES-EDE3-CBC', TRIPLE_DES],
 ]);
 
 /** Schemes that are known but not read, so that the refusal can name them. */
@@ -87,10 +106,10 @@ export function readEncryptionScheme(node: DerNode | undefined): EncryptionSchem
   if (id === PBE_SHA1_3DES) {
     const [salt, iterations, ...others] = sequenceOf(parameters, 'the PBE parameters');
     if (others.length > 0) throw unreadable('the PBE parameters have more than two fields');
-    const count = cost({ what: 'PKCS#12 iterations', node: iterations, most: MAX_PKCS12_ITERATIONS });
-    const fixed = { salt: saltOf(salt), iterations: count };
+    const limit = { what: 'PKCS#12 iterations', most: MAX_PKCS12_ITERATIONS, hint: encryptAgain() };
+    const fixed = { salt: saltOf(salt), iterations: cost(iterations, limit) };
     const derive: Derivation = ({ passphrase, ...rest }) => pkcs12Kdf(passphrase, { ...fixed, ...rest });
-    return { derive, cipher: '3des-cbc', keyLength: 24, iv: null };
+    return { derive, cipher: TRIPLE_DES, iv: null };
   }
   if (id !== PBES2) throw unknown('key encrypted by', id);
   const [kdf, encryption, ...others] = sequenceOf(parameters, 'the PBES2 parameters');
@@ -99,9 +118,8 @@ export function readEncryptionScheme(node: DerNode | undefined): EncryptionSchem
   const cipher = CIPHERS.get(cipherId);
   if (cipher === undefined) throw unknown('key encrypted by', cipherId);
   const ivBytes = octetStringOf(iv, 'the initialisation vector');
-  if (ivBytes.length !== (cipher.cipher === 'aes-cbc' ? 16 : 8))
-    throw unreadable('the initialisation vector has a wrong length');
-  return { ...cipher, derive: readDerivation(kdf, cipher.keyLength), iv: ivBytes };
+  if (ivBytes.length !== cipher.ivLength) throw unreadable('the initialisation vector has a wrong length');
+  return { cipher, derive: readDerivation(kdf, cipher.keyLength), iv: ivBytes };
 }
 
 function readDerivation(node: DerNode | undefined, keyLength: number): Derivation {
@@ -109,7 +127,7 @@ function readDerivation(node: DerNode | undefined, keyLength: number): Derivatio
   const fields = sequenceOf(parameters, 'the parameters of the key derivation');
   const salt = saltOf(fields[0]);
   if (id === PBKDF2) {
-    const iterations = cost({ what: 'PBKDF2 iterations', node: fields[1], most: MAX_ITERATIONS });
+    const iterations = cost(fields[1], { what: 'PBKDF2 iterations', most: MAX_ITERATIONS, hint: encryptAgain() });
     const rest = checkKeyLength(fields.slice(2), keyLength);
     const hash = rest.length === 0 ? 'sha1' : readPrf(rest);
     return ({ passphrase, length }, engine) => engine.pbkdf2(utf8Bytes(passphrase), { hash, salt, iterations, length });
@@ -117,9 +135,9 @@ function readDerivation(node: DerNode | undefined, keyLength: number): Derivatio
   if (id !== SCRYPT) throw unknown('key derivation', id);
   // OpenSSL refuses such costs as well.
   const hint = 'encrypt it again with the tool that made it, with N of at most 262144, r of 8 and p of 1';
-  const n = cost({ what: 'scrypt N', node: fields[1], most: MAX_SCRYPT_BYTES, hint });
-  const r = cost({ what: 'scrypt r', node: fields[2], most: MAX_SCRYPT_BLOCK_SIZE, hint });
-  const p = cost({ what: 'scrypt p', node: fields[3], most: MAX_SCRYPT_PARALLELIZATION, hint });
+  const n = cost(fields[1], { what: 'scrypt N', most: MAX_SCRYPT_BYTES, hint });
+  const r = cost(fields[2], { what: 'scrypt r', most: MAX_SCRYPT_BLOCK_SIZE, hint });
+  const p = cost(fields[3], { what: 'scrypt p', most: MAX_SCRYPT_PARALLELIZATION, hint });
   limitCost({ what: 'scrypt bytes of memory', most: MAX_SCRYPT_BYTES, hint }, 128 * n * r);
   limitCost({ what: 'scrypt bytes in all', most: 2 * MAX_SCRYPT_BYTES, hint }, 128 * n * r * p);
   if (n < 2 || (n & (n - 1)) !== 0) throw unreadable('the N of scrypt is not a power of two above 1');
@@ -149,20 +167,10 @@ function checkKeyLength(fields: readonly DerNode[], keyLength: number): readonly
   return fields.slice(1);
 }
 
-function cost({
-  what,
-  node,
-  most,
-  hint = encryptAgain(),
-}: {
-  readonly what: string;
-  readonly node: DerNode | undefined;
-  readonly most: number;
-  readonly hint?: string | undefined;
-}): number {
-  const value = integerOf(node, what);
-  limitCost({ what, most, hint }, value);
-  if (value < 1n) throw unreadable(`the number of ${what} is 0`);
+function cost(node: DerNode | undefined, limit: Cost): number {
+  const value = integerOf(node, limit.what);
+  limitCost(limit, value);
+  if (value < 1n) throw unreadable(`the number of ${limit.what} is 0`);
   return Number(value);
 }
 
@@ -172,10 +180,8 @@ function saltOf(node: DerNode | undefined): Uint8Array {
   return salt;
 }
 
-function algorithm(
-  node: DerNode | undefined,
-  name: string,
-): { readonly id: string; readonly parameters: DerNode | undefined } {
+/** The parts of an AlgorithmIdentifier (RFC 5280 §4.1.1.2). */
+function algorithm(node: DerNode | undefined, name: string) {
   const [id, parameters, ...others] = sequenceOf(node, name);
   if (others.length > 0) throw unreadable(`${name} has more than two fields`);
   return { id: oidOf(id, name), parameters };

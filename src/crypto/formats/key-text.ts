@@ -33,9 +33,10 @@ const ENTITIES: ReadonlyMap<string, string> = new Map([
  * spaces or small letters around BEGIN and END. White space around the text is dropped. Line breaks written as `\n` are left
  * to the PEM reader.
  */
-export function restoreKeyText(input: string): string {
+export function restoreKeyText(input: string | Uint8Array): string {
+  const decoded = typeof input === 'string' ? input : decodeKeyText(input);
   let text = unquote(
-    (input.includes('-----END') ? input.replaceAll('\0', '\n') : input)
+    (decoded.includes('-----END') ? decoded.replaceAll('\0', '\n') : decoded)
       .replace(INVISIBLE, '')
       .replace(/[\u00A0\u2028\u2029\u3000]/g, ' ')
       .trim(),
@@ -62,6 +63,11 @@ export function restoreKeyText(input: string): string {
     BLOCK,
     (_, begin: string, body: string, end: string) => begin + restoreBody(body) + end,
   );
+}
+
+/** The value in a text `NAME=value` or `name: value`, as env and YAML files have it; null for any other text. */
+export function valueInLine(text: string): string | null {
+  return /^(?:export\s+|set\s+)?[A-Za-z_][\w.-]*\s*(?:=|:\s)\s*(\S.*)$/s.exec(text)?.[1] ?? null;
 }
 
 /** Removes the prefix and suffix of the BEGIN line, except white space, from each line. */

@@ -1,4 +1,5 @@
-import { DeribitKeysError, isDeribitKeysError, usageError } from '../../errors.js';
+import { DeribitKeysError, usageError } from '../../errors.js';
+import { refuseKind } from '../key-errors.js';
 import { type SecretLike, toSecret } from '../secret.js';
 
 /** The least and the usual number of PBKDF2 iterations that are written. */
@@ -47,16 +48,8 @@ export function wrongPassphrase(cause?: unknown): DeribitKeysError {
   });
 }
 
-/**
- * The error for a decrypted content that is no key that is read: its own reason where the content is a private key in its
- * form (then the passphrase was right), else a wrong passphrase. Under a wrong one, one padding in 256 looks right.
- */
-export function insideEncryption(error: unknown, isPrivateKey: boolean): unknown {
-  return isPrivateKey || !isDeribitKeysError(error, 'ERR_KEY_UNREADABLE') ? error : wrongPassphrase(error);
-}
-
 /** Something that a file may ask for, and how much of it is given. */
-interface Cost {
+export interface Cost {
   /** Such as "PBKDF2 iterations". */
   readonly what: string;
   readonly most: number;
@@ -67,11 +60,7 @@ interface Cost {
 /** Refuses a cost that would hang or exhaust the machine: "PBKDF2 iterations 2000000000, at most 10000000". */
 export function limitCost({ what, most, hint }: Cost, value: bigint | number): void {
   if (value <= most) return;
-  const message = `key derivation too costly: ${what} ${shortNumber(value)}, at most ${most}`;
-  throw new DeribitKeysError('ERR_KEY_UNSUPPORTED', message, { hint });
-}
-
-function shortNumber(value: bigint | number): string {
   const digits = value.toString();
-  return digits.length <= 24 ? digits : `of ${digits.length} digits`;
+  const shown = digits.length <= 24 ? digits : `of ${digits.length} digits`;
+  throw refuseKind(`key derivation too costly: ${what} ${shown}, at most ${most}`, hint);
 }

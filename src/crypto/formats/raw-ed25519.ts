@@ -1,4 +1,5 @@
 import { isDeribitKeysError } from '../../errors.js';
+import { isRecord } from '../../util/checks.js';
 import { ED25519_LENGTH } from '../asn1/key-der.js';
 import { privateKeyFromEd25519Seed, publicKeyFromEd25519 } from '../build-keys.js';
 import { anyBase64ToBytes, base58ToBytes, hexToBytes } from '../bytes.js';
@@ -6,7 +7,7 @@ import type { Engine } from '../engine/engine.js';
 import { requireSmall, unreadable } from '../key-errors.js';
 import type { PrivateKey, PublicKey } from '../keys.js';
 import type { Item } from './detect-format.js';
-import { decodeKeyText, restoreKeyText } from './key-text.js';
+import { decodeKeyText, restoreKeyText, valueInLine } from './key-text.js';
 
 /** Length in bytes of a seed with its public key behind it, as libsodium, Go, Solana and Coinbase keep a secret key. */
 const PAIR_LENGTH = 2 * ED25519_LENGTH;
@@ -44,8 +45,8 @@ function numbersInText(text: string): Uint8Array | null {
  * Uint8Array; null for any other value.
  */
 export function bytesInArray(value: unknown): Uint8Array | null {
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
-    if ('type' in value && value.type === 'Buffer' && 'data' in value) return bytesInArray(value.data);
+  if (isRecord(value)) {
+    if (value.type === 'Buffer' && 'data' in value) return bytesInArray(value.data);
     const isIndexed = Object.keys(value).every((name, index) => name === String(index));
     return isIndexed ? bytesInArray(Object.values(value)) : null;
   }
@@ -102,7 +103,7 @@ export async function parseRawSeed(input: string | Uint8Array, engine: Engine): 
 export function warnOfSeed(input: string | Uint8Array): string | null {
   const bytes = readRaw(input);
   if (bytes.length !== ED25519_LENGTH) return null;
-  const text = restoreKeyText(typeof input === 'string' ? input : decodeKeyText(input));
+  const text = restoreKeyText(input);
   if (text.length === 43 && base58ToBytes(text, ED25519_LENGTH) !== null) {
     return 'this seed was read as base64, but its text could also be base58, of another seed: compare the fingerprint';
   }
@@ -118,10 +119,10 @@ function readRaw(input: string | Uint8Array): Uint8Array {
   requireSmall(input, 'the input');
   const bare = typeof input === 'string' ? null : bareBytes(input);
   if (bare !== null) return bare;
-  const text = restoreKeyText(typeof input === 'string' ? input : decodeKeyText(input));
-  const named = /^(?:export\s+|set\s+)?[A-Za-z_][\w.-]*\s*(?:=|:\s)\s*(\S.*)$/s.exec(text)?.[1];
+  const text = restoreKeyText(input);
+  const named = valueInLine(text);
   const bytes = rawInText(text);
-  const value = isRawLength(bytes) || named === undefined ? bytes : rawInText(restoreKeyText(named));
+  const value = isRawLength(bytes) || named === null ? bytes : rawInText(restoreKeyText(named));
   if (isRawLength(value)) return value;
   const length = bytes === null || bytes.length === 0 ? '' : ` (${bytes.length} bytes, decoded)`;
   const measured = typeof input === 'string' ? `${input.length} characters` : `${input.length} bytes`;
