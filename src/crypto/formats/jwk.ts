@@ -1,10 +1,9 @@
 import { type DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import { isRecord } from '../../util/checks.js';
 import { ED25519_LENGTH } from '../asn1/key-der.js';
 import { buildPrivateKey, buildPublicKey, type PrivateNumbers, type PublicNumbers } from '../build-keys.js';
 import { anyBase64ToBytes, bigIntToBytes, bytesToBase64url, bytesToBigInt, equalBytes } from '../bytes.js';
-import type { Engine } from '../engine/engine.js';
 import { notTogether, refuseAlgorithm, refuseKind, unreadable } from '../key-errors.js';
-import type { PrivateKey, PublicKey } from '../keys.js';
 import type { Item } from './detect-format.js';
 import { bytesInArray, rawItem } from './raw-ed25519.js';
 import { refuseDotnetJson } from './unsupported-formats.js';
@@ -18,7 +17,7 @@ type Jwk = Readonly<Record<string, unknown>>;
  * @throws ERR_KEY_UNREADABLE for a set that holds other things
  */
 function jwksIn(value: unknown): readonly (readonly Jwk[])[] {
-  const isSet = isObject(value) && !isJwk(value) && Object.hasOwn(value, 'keys');
+  const isSet = isRecord(value) && !isJwk(value) && Object.hasOwn(value, 'keys');
   return isSet && Array.isArray(value.keys) ? [membersOf(value.keys)] : nestedJwks(value, MAX_DEPTH);
 }
 
@@ -31,35 +30,23 @@ function nestedJwks(value: unknown, depth: number): readonly (readonly Jwk[])[] 
 }
 
 function isJwk(value: unknown): value is Jwk & { readonly kty: unknown } {
-  return isObject(value) && Object.hasOwn(value, 'kty');
+  return isRecord(value) && Object.hasOwn(value, 'kty');
 }
 
 function membersOf(keys: readonly unknown[]): readonly Jwk[] {
   if (keys.length === 0) throw unreadable('JWK set without keys', { hint: 'add the key to it' });
   return keys.map((key) => {
-    if (!isObject(key)) throw unreadable('JWK set with a member that is not an object');
+    if (!isRecord(key)) throw unreadable('JWK set with a member that is not an object');
     return key;
   });
 }
 
+/** The members of a private RSA key (RFC 7518 §6.3.2). */
+const PRIVATE_MEMBERS = ['d', 'p', 'q', 'dp', 'dq', 'qi'] as const;
+
 /** Whether the key has a private part. */
 function isPrivateJwk(jwk: Jwk): boolean {
   return Object.hasOwn(jwk, 'd');
-}
-
-/**
- * The private key of the one usable JWK among `jwks`.
- * @throws the key's own reason where there is only one; ERR_KEY_UNSUPPORTED where no key or more than one is usable.
- */
-function parsePrivateJwks(jwks: readonly Jwk[], engine: Engine): Promise<PrivateKey> {
-  return onlyUsable(jwks, async (jwk) => buildPrivateKey(readPrivate(jwk), engine));
-}
-
-/** As {@link parsePrivateJwks}, for public keys; a private JWK yields its public half, after the same checks. */
-function parsePublicJwks(jwks: readonly Jwk[], engine: Engine): Promise<PublicKey> {
-  return onlyUsable(jwks, async (jwk) =>
-    isPrivateJwk(jwk) ? (await buildPrivateKey(readPrivate(jwk), engine)).publicKey : buildPublicKey(readPublic(jwk)),
-  );
 }
 
 /** The JWK of a public key (RFC 8037 §2, RFC 7518 §6.3.1), as JSON. */
@@ -70,11 +57,14 @@ export function encodePublicJwk(key: PublicNumbers): string {
 /** The JWK of a private key (RFC 8037 §2, RFC 7518 §6.3.2), as JSON. */
 export function encodePrivateJwk(key: PrivateNumbers): string {
   if (key.algorithm === 'ed25519') return toJson({ ...publicMembers(key), d: bytesToBase64url(key.seed) });
-  const { d, p, q, dp, dq, qi } = key;
-  const members = Object.entries({ d, p, q, dp, dq, qi }).map(([name, value]) => [name, encodeNumber(value)]);
+  const members = PRIVATE_MEMBERS.map((name) => [name, encodeNumber(key[name])]);
   return toJson({ ...publicMembers(key), ...Object.fromEntries(members) });
 }
 
+/**
+ * The key of the one usable JWK among `jwks`.
+ * @throws the key's own reason where there is only one; ERR_KEY_UNSUPPORTED where no key or more than one is usable.
+ */
 async function onlyUsable<K>(jwks: readonly Jwk[], build: (jwk: Jwk) => Promise<K>): Promise<K> {
   const usable: K[] = [];
   const reasons: DeribitKeysError[] = [];
@@ -121,8 +111,7 @@ function readPrivate(jwk: Jwk): PrivateNumbers {
   if (!Object.hasOwn(jwk, 'p') || !Object.hasOwn(jwk, 'q')) {
     throw refuseKind('RSA JWK without its primes p and q', 'export the key with all of p, q, dp, dq and qi');
   }
-  const names = ['d', 'p', 'q', 'dp', 'dq', 'qi'] as const;
-  const [d = 0n, p = 0n, q = 0n, dp = 0n, dq = 0n, qi = 0n] = names.map((name) => number(jwk, name));
+  const [d = 0n, p = 0n, q = 0n, dp = 0n, dq = 0n, qi = 0n] = PRIVATE_MEMBERS.map((name) => number(jwk, name));
   return { ...half, d, p, q, dp, dq, qi };
 }
 
@@ -136,7 +125,6 @@ function isOkp({ kty }: Jwk): boolean {
 }
 
 function checkKind(jwk: Jwk): void {
-  const kind = short(jwk.kty);
   const curve = short(jwk.crv);
   if (jwk.use === 'enc') throw refuseKind('JWK for encryption (use is enc)', 'give a key for signing');
   // Azure Key Vault names keys in hardware RSA-HSM.
@@ -144,7 +132,7 @@ function checkKind(jwk: Jwk): void {
   if (isOkp(jwk)) throw refuseAlgorithm(curve === 'none' ? 'OKP key without a curve' : `${curve} key`);
   if (isNamed(jwk.kty, 'EC', 'EC-HSM')) throw refuseAlgorithm(`EC key (${curve})`);
   if (isNamed(jwk.kty, 'oct')) throw refuseAlgorithm('symmetric key (kty oct)');
-  throw refuseAlgorithm(`JWK of kty ${kind}`);
+  throw refuseAlgorithm(`JWK of kty ${short(jwk.kty)}`);
 }
 
 function raw(jwk: Jwk, name: string): Uint8Array {
@@ -196,17 +184,10 @@ function toJson(members: Readonly<Record<string, string>>): string {
   return `${JSON.stringify(members, null, 2)}\n`;
 }
 
-function isObject(value: unknown): value is Jwk {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
 /** A member as it may stand in a message: a name of a few harmless characters, else its type. */
 function short(value: unknown): string {
-  return typeof value === 'string' && /^[\w.-]{1,32}$/.test(value)
-    ? value
-    : value === undefined
-      ? 'none'
-      : `a ${typeof value}`;
+  if (value === undefined) return 'none';
+  return typeof value === 'string' && /^[\w.-]{1,32}$/.test(value) ? value : `a ${typeof value}`;
 }
 
 /** Limits for the search through a JSON document, and the length of the shortest key in one (32 bytes in base64). */
@@ -256,9 +237,16 @@ function itemOfJwks(jwks: readonly Jwk[], isOnly: boolean): Item {
       return { kind: 'other', refusal };
     }
   }
-  return jwks.some(isPrivateJwk)
-    ? { kind: 'private', format: 'jwk', encrypted: false, open: (_, engine) => parsePrivateJwks(jwks, engine) }
-    : { kind: 'public', format: 'jwk', encrypted: false, read: (engine) => parsePublicJwks(jwks, engine) };
+  if (!jwks.some(isPrivateJwk)) {
+    const read = () => onlyUsable(jwks, async (jwk) => buildPublicKey(readPublic(jwk)));
+    return { kind: 'public', format: 'jwk', encrypted: false, read };
+  }
+  return {
+    kind: 'private',
+    format: 'jwk',
+    encrypted: false,
+    open: (_, engine) => onlyUsable(jwks, async (jwk) => buildPrivateKey(readPrivate(jwk), engine)),
+  };
 }
 
 function parseJson(text: string): unknown {
@@ -273,8 +261,7 @@ function parseJson(text: string): unknown {
 }
 
 function refuseKnown(value: unknown): void {
-  const has = (...names: readonly string[]) =>
-    typeof value === 'object' && value !== null && names.every((name) => Object.hasOwn(value, name));
+  const has = (...names: readonly string[]) => isRecord(value) && names.every((name) => Object.hasOwn(value, name));
   if (has('ciphertext', 'protected') || has('ciphertext', 'recipients')) {
     throw refuseKind('this is an encrypted JWK (JWE)', 'decrypt it first with the tool that made it');
   }

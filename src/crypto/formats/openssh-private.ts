@@ -1,5 +1,5 @@
-import { buildPrivateKey, buildPublicKey, privateNumbers, publicNumbers } from '../build-keys.js';
-import { concatBytes, equalBytes, uint32Bytes, utf8Bytes } from '../bytes.js';
+import { buildPrivateKey, buildPublicKey, type PrivateNumbers, privateNumbers, publicNumbers } from '../build-keys.js';
+import { concatBytes, equalBytes, isBlocks, uint32Bytes, utf8Bytes } from '../bytes.js';
 import type { Engine } from '../engine/engine.js';
 import { notTogether, refuseKind } from '../key-errors.js';
 import type { PrivateKey } from '../keys.js';
@@ -7,6 +7,7 @@ import type { SecretLike } from '../secret.js';
 import { limitCost, passphraseToRead, wrongPassphrase } from './passphrase.js';
 import {
   checkSshKeyType,
+  completeRsa,
   damagedOpenssh,
   readSshPublicBlob,
   sshKeyType,
@@ -83,7 +84,7 @@ export function readOpensshEnvelope(bytes: Uint8Array): OpensshEnvelope {
   const encrypted = cipher.mode !== 'none';
   const secret = reader.string('private part');
   reader.end('private part');
-  if (secret.length === 0 || secret.length % cipher.blockLength !== 0) {
+  if (!isBlocks(secret, cipher.blockLength)) {
     throw damagedOpenssh('the private part is not a multiple of the block size');
   }
   const kdf = new WireReader(kdfOptions);
@@ -92,10 +93,8 @@ export function readOpensshEnvelope(bytes: Uint8Array): OpensshEnvelope {
   kdf.end('options of the key derivation');
   if (encrypted && (rounds === 0 || salt.length === 0))
     throw damagedOpenssh('the key derivation lacks rounds or a salt');
-  limitCost(
-    { what: 'bcrypt rounds', most: MAX_BCRYPT_ROUNDS, hint: 'encrypt it again: ssh-keygen -p -a 16 -f <file>' },
-    rounds,
-  );
+  const hint = 'encrypt it again: ssh-keygen -p -a 16 -f <file>';
+  limitCost({ what: 'bcrypt rounds', most: MAX_BCRYPT_ROUNDS, hint }, rounds);
   return { encrypted, cipher, rounds, salt, publicBlob, secret };
 }
 
@@ -119,7 +118,7 @@ export async function parseOpensshPrivate(
   }
   const type = reader.name('key type');
   checkSshKeyType(type);
-  const key = type === 'ssh-rsa' ? await readRsa(reader, engine) : await readEd25519(reader, engine);
+  const key = await buildPrivateKey(type === 'ssh-rsa' ? readRsa(reader) : readEd25519(reader), engine);
   reader.string('comment');
   checkPadding(reader.rest());
   if (!equalBytes(writeSshPublicBlob(publicNumbers(key.publicKey)), envelope.publicBlob)) throw notTogether();
@@ -141,26 +140,20 @@ export async function encodeOpensshPrivate(
   const content = concatBytes(check, check, encodeNumbers(key), wireString(comment));
   const padding = Uint8Array.from({ length: -content.length & (cipher.blockLength - 1) }, (_, i) => i + 1);
   const plain = concatBytes(content, padding);
-  if (passphrase === undefined)
-    return writeEnvelope({ cipher: 'none', kdf: 'none', kdfOptions: new Uint8Array(), publicBlob, secret: plain });
+  const { names, kdfOptions, secret } =
+    passphrase === undefined
+      ? { names: ['none', 'none'], kdfOptions: '', secret: plain }
+      : await encrypt(plain, passphrase, engine);
+  const parts = [...names, kdfOptions].map(wireString);
+  return concatBytes(MAGIC, ...parts, uint32Bytes(1), wireString(publicBlob), wireString(secret));
+}
+
+/** How a private part is written under a passphrase: the names of the cipher and the key derivation, its options, the bytes. */
+async function encrypt(plain: Uint8Array, passphrase: string, engine: Engine) {
   const salt = engine.randomBytes(WRITTEN_SALT_LENGTH);
-  const [aesKey, iv] = await derive({ cipher, rounds: WRITTEN_ROUNDS, salt }, passphrase, engine);
+  const [key, iv] = await derive({ cipher: AES_256_CTR, rounds: WRITTEN_ROUNDS, salt }, passphrase, engine);
   const kdfOptions = concatBytes(wireString(salt), uint32Bytes(WRITTEN_ROUNDS));
-  const secret = await engine.aesCtr(aesKey, iv, plain);
-  return writeEnvelope({ cipher: 'aes256-ctr', kdf: 'bcrypt', kdfOptions, publicBlob, secret });
-}
-
-interface EnvelopeParts {
-  readonly cipher: string;
-  readonly kdf: string;
-  readonly kdfOptions: Uint8Array;
-  readonly publicBlob: Uint8Array;
-  readonly secret: Uint8Array;
-}
-
-function writeEnvelope({ cipher, kdf, kdfOptions, publicBlob, secret }: EnvelopeParts): Uint8Array {
-  const texts = [wireString(cipher), wireString(kdf), wireString(kdfOptions)];
-  return concatBytes(MAGIC, ...texts, uint32Bytes(1), wireString(publicBlob), wireString(secret));
+  return { names: ['aes256-ctr', 'bcrypt'], kdfOptions, secret: await engine.aesCtr(key, iv, plain) };
 }
 
 async function derive(
@@ -168,11 +161,8 @@ async function derive(
   passphrase: string,
   engine: Engine,
 ): Promise<readonly [key: Uint8Array, iv: Uint8Array]> {
-  const derived = await engine.bcryptPbkdf(utf8Bytes(passphrase), {
-    salt,
-    rounds,
-    length: cipher.keyLength + IV_LENGTH,
-  });
+  const length = cipher.keyLength + IV_LENGTH;
+  const derived = await engine.bcryptPbkdf(utf8Bytes(passphrase), { salt, rounds, length });
   return [derived.slice(0, cipher.keyLength), derived.slice(cipher.keyLength)];
 }
 
@@ -184,23 +174,22 @@ async function decrypt(envelope: OpensshEnvelope, passphrase: string, engine: En
   return plain;
 }
 
-async function readEd25519(reader: WireReader, engine: Engine): Promise<PrivateKey> {
+function readEd25519(reader: WireReader): PrivateNumbers {
   const raw = reader.string('public key');
   const secret = reader.string('private key');
   if (raw.length !== 32 || secret.length !== 64) throw damagedOpenssh('its Ed25519 key has a wrong length');
   if (!equalBytes(secret.subarray(32), raw)) throw notTogether();
-  return buildPrivateKey({ algorithm: 'ed25519', seed: secret.slice(0, 32), raw }, engine);
+  return { algorithm: 'ed25519', seed: secret.slice(0, 32), raw };
 }
 
-async function readRsa(reader: WireReader, engine: Engine): Promise<PrivateKey> {
+function readRsa(reader: WireReader): PrivateNumbers {
   const n = reader.mpint('n');
   const e = reader.mpint('e');
   const d = reader.mpint('d');
   const qi = reader.mpint('iqmp');
   const p = reader.mpint('p');
   const q = reader.mpint('q');
-  if (p < 2n || q < 2n) throw notTogether();
-  return buildPrivateKey({ algorithm: 'rsa', n, e, d, p, q, dp: d % (p - 1n), dq: d % (q - 1n), qi }, engine);
+  return completeRsa({ n, e, d, p, q, qi });
 }
 
 function encodeNumbers(key: PrivateKey): Uint8Array {

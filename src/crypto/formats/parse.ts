@@ -44,12 +44,11 @@ export interface KeyDescription {
  * ERR_PASSPHRASE_REQUIRED, ERR_PASSPHRASE_WRONG
  */
 export async function parsePrivateKey(input: string | Uint8Array, options: ParseOptions = {}): Promise<PrivateKey> {
-  const engine = options.engine ?? defaultEngine;
-  if (options.format === 'raw-seed') return parseRawSeed(input, engine);
+  if (options.format === 'raw-seed') return parseRawSeed(input, options.engine ?? defaultEngine);
   const items = detectFormat(input);
-  const item = onlyPrivate(items);
-  if (item === null) throw refusePublic(onlyPublic(items));
-  return openPrivate({ item, items, passphrase: options.passphrase, engine });
+  const key = await openPrivate(items, options);
+  if (key === null) throw refusePublic(onlyPublic(items));
+  return key;
 }
 
 /**
@@ -63,14 +62,13 @@ export async function parsePrivateKey(input: string | Uint8Array, options: Parse
  */
 export async function parsePublicKey(input: string | Uint8Array, options: ParseOptions = {}): Promise<PublicKey> {
   if (options.format === 'raw-seed') return (await parsePrivateKey(input, options)).publicKey;
-  const engine = options.engine ?? defaultEngine;
   const items = detectFormat(input);
-  const item = onlyPrivate(items);
-  if (item !== null) return (await openPrivate({ item, items, passphrase: options.passphrase, engine })).publicKey;
+  const privateKey = await openPrivate(items, options);
+  if (privateKey !== null) return privateKey.publicKey;
   const first = onlyPublic(items);
-  const key = await first.read(engine);
+  const key = await first.read();
   for (const other of items) {
-    if (other !== first && isPublic(other) && !(await other.read(engine)).equals(key)) {
+    if (other !== first && isPublic(other) && !(await other.read()).equals(key)) {
       throw refuseKind('several different public keys in one input', 'give only the key that you mean');
     }
   }
@@ -94,20 +92,16 @@ export async function inspectKey(
   return { kind, format, encrypted };
 }
 
-async function openPrivate({
-  item,
-  items,
-  passphrase,
-  engine,
-}: {
-  readonly item: PrivateItem;
-  readonly items: readonly Item[];
-  readonly passphrase: SecretLike | undefined;
-  readonly engine: Engine;
-}): Promise<PrivateKey> {
+/** The one private key among the items; null where there is none. */
+async function openPrivate(
+  items: readonly Item[],
+  { passphrase, engine = defaultEngine }: ParseOptions,
+): Promise<PrivateKey | null> {
+  const item = onlyPrivate(items);
+  if (item === null) return null;
   const key = await item.open(passphrase, engine);
   for (const other of items) {
-    if (other.kind === 'public' && !(await other.read(engine)).equals(key.publicKey)) {
+    if (other.kind === 'public' && !(await other.read()).equals(key.publicKey)) {
       throw new DeribitKeysError('ERR_KEY_MISMATCH', 'the public key does not belong to the private key', {
         hint: 'keep only the private key in the file: the public key is computed from it',
       });

@@ -1,16 +1,28 @@
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha1 } from '@noble/hashes/legacy.js';
+import { sha256 } from '@noble/hashes/sha2.js';
 import type { DeribitKeysError } from '../../errors.js';
 import { buildPrivateKey, buildPublicKey } from '../build-keys.js';
-import { base64ToBytes, concatBytes, equalBytes, hexToBytes, uint32Bytes, utf8Bytes } from '../bytes.js';
+import {
+  base64ToBytes,
+  concatBytes,
+  equalBytes,
+  fromBinary,
+  hexToBytes,
+  isBlocks,
+  toBinary,
+  uint32Bytes,
+  utf8Bytes,
+} from '../bytes.js';
 import type { Engine } from '../engine/engine.js';
-import { notTogether, refuseKind, unreadable } from '../key-errors.js';
+import { refuseKind, unreadable } from '../key-errors.js';
 import type { PrivateKey } from '../keys.js';
 import type { SecretLike } from '../secret.js';
 import type { Item } from './detect-format.js';
 import { limitCost, passphraseToRead, wrongPassphrase } from './passphrase.js';
 import {
   checkSshKeyType,
+  completeRsa,
   readSshPublicBlob,
   type SshKeyType,
   sshKeyType,
@@ -96,10 +108,8 @@ function damaged(what: string): DeribitKeysError {
 function readFile(bytes: Uint8Array): PuttyFile {
   const { version: versionText, headers, blocks } = readLines(bytes);
   if (versionText !== '2' && versionText !== '3') {
-    throw refuseKind(
-      `PuTTY key of version ${/^\d$/.test(versionText) ? versionText : 'unknown'}: only 2 and 3 are supported`,
-      CONVERT,
-    );
+    const shown = /^\d$/.test(versionText) ? versionText : 'unknown';
+    throw refuseKind(`PuTTY key of version ${shown}: only 2 and 3 are supported`, CONVERT);
   }
   const version = versionText === '2' ? 2 : 3;
   const type = text(headers, 'type');
@@ -112,22 +122,14 @@ function readFile(bytes: Uint8Array): PuttyFile {
   const secret = blocks.get('Private-Lines');
   if (publicBlob === undefined || secret === undefined) throw damaged('it lacks its public or its private part');
   if (sshKeyType(publicBlob) !== type) throw damaged('its public part is of a different type than its header says');
-  if (encryption !== 'none' && (secret.length === 0 || secret.length % IV_LENGTH !== 0)) {
+  if (encryption !== 'none' && !isBlocks(secret, IV_LENGTH)) {
     throw damaged('its private part is not a multiple of the block size');
   }
   const mac = hexOf(headers, 'Private-MAC');
   if (mac.length !== (version === 2 ? 20 : 32)) throw damaged('its Private-MAC has the wrong length');
   const argon2 = version === 3 && encryption !== 'none' ? readArgon2(headers) : null;
-  return {
-    version,
-    type,
-    encryption,
-    comment: headers.get('Comment') ?? new Uint8Array(),
-    publicBlob,
-    secret,
-    mac,
-    argon2,
-  };
+  const comment = headers.get('Comment') ?? new Uint8Array();
+  return { version, type, encryption, comment, publicBlob, secret, mac, argon2 };
 }
 
 interface Lines {
@@ -139,9 +141,7 @@ interface Lines {
 
 /** The header lines and base64 blocks. Their bytes are kept: the MAC covers the comment in whatever encoding it has. */
 function readLines(bytes: Uint8Array): Lines {
-  const lines = Array.from(bytes, (byte) => String.fromCharCode(byte))
-    .join('')
-    .split(/\r?\n|\r/);
+  const lines = toBinary(bytes).split(/\r?\n|\r/);
   const headers = new Map<string, Uint8Array>();
   const blocks = new Map<string, Uint8Array>();
   let version = '';
@@ -155,10 +155,7 @@ function readLines(bytes: Uint8Array): Lines {
     if (headers.has(key) || blocks.has(key)) throw damaged('a header occurs twice');
     if (key === 'type') version = name.slice(MAGIC.length);
     if (!name.endsWith('-Lines')) {
-      headers.set(
-        key,
-        Uint8Array.from(value, (char) => char.charCodeAt(0)),
-      );
+      headers.set(key, fromBinary(value));
       continue;
     }
     const count = /^\d{1,4}$/.test(value) ? Number(value) : -1;
@@ -174,7 +171,7 @@ function readLines(bytes: Uint8Array): Lines {
 function text(headers: Lines['headers'], name: string): string {
   const bytes = headers.get(name);
   if (bytes === undefined || bytes.length > 100) throw damaged(`its header ${name} is missing or too long`);
-  return String.fromCharCode(...bytes);
+  return toBinary(bytes);
 }
 
 function hexOf(headers: Lines['headers'], name: string): Uint8Array {
@@ -216,7 +213,7 @@ async function openFile(file: PuttyFile, passphrase: SecretLike | undefined, eng
   const encrypted = file.encryption !== 'none';
   const keys = await deriveKeys(file, encrypted ? passphraseToRead(passphrase) : '');
   const plain = encrypted ? await engine.aesCbcDecryptBlocks(keys.cipherKey, keys.iv, file.secret) : file.secret;
-  if (plain === null || !(await isAuthentic({ file, plain, macKey: keys.macKey, engine }))) {
+  if (plain === null || !isAuthentic(file, plain, keys.macKey)) {
     throw encrypted ? wrongPassphrase() : damaged('its MAC does not match: it was changed after it was written');
   }
   return readKey(file, plain, engine);
@@ -246,22 +243,9 @@ async function deriveKeys(file: PuttyFile, passphrase: string): Promise<Keys> {
   };
 }
 
-async function isAuthentic({
-  file,
-  plain,
-  macKey,
-  engine,
-}: {
-  readonly file: PuttyFile;
-  readonly plain: Uint8Array;
-  readonly macKey: Uint8Array;
-  readonly engine: Engine;
-}): Promise<boolean> {
+function isAuthentic(file: PuttyFile, plain: Uint8Array, macKey: Uint8Array): boolean {
   const parts = [file.type, file.encryption, file.comment, file.publicBlob, plain];
-  const covered = concatBytes(...parts.map(wireString));
-  // WebCrypto takes no empty key; HMAC pads it with zeros anyway (RFC 2104 §2).
-  const key = macKey.length === 0 ? new Uint8Array(1) : macKey;
-  const mac = file.version === 2 ? hmac(sha1, key, covered) : await engine.hmacSha256(key, covered);
+  const mac = hmac(file.version === 2 ? sha1 : sha256, macKey, concatBytes(...parts.map(wireString)));
   return mac.length === file.mac.length && mac.reduce((sum, byte, i) => sum | (byte ^ (file.mac[i] ?? 0)), 0) === 0;
 }
 
@@ -278,6 +262,5 @@ function readKey(file: PuttyFile, plain: Uint8Array, engine: Engine): Promise<Pr
   const p = reader.mpint('p');
   const q = reader.mpint('q');
   const qi = reader.mpint('iqmp');
-  if (p < 2n || q < 2n) throw notTogether();
-  return buildPrivateKey({ ...key, d, p, q, dp: d % (p - 1n), dq: d % (q - 1n), qi }, engine);
+  return buildPrivateKey(completeRsa({ ...key, d, p, q, qi }), engine);
 }

@@ -1,15 +1,16 @@
-import { DeribitKeysError } from '../../errors.js';
-import type { PublicNumbers } from '../build-keys.js';
+import type { DeribitKeysError } from '../../errors.js';
+import type { PrivateNumbers, PublicNumbers } from '../build-keys.js';
 import {
   base64ToBytes,
   bigIntToBytes,
   bytesToBase64,
   bytesToBigInt,
   concatBytes,
+  type RsaPrivateNumbers,
   uint32Bytes,
   utf8Bytes,
 } from '../bytes.js';
-import { refuseAlgorithm, refuseKind, unreadable } from '../key-errors.js';
+import { notTogether, refuseAlgorithm, refuseKind, unreadable } from '../key-errors.js';
 
 /** The key types of SSH that Deribit takes too (RFC 8709 §4, RFC 4253 §6.6). */
 export type SshKeyType = 'ssh-ed25519' | 'ssh-rsa';
@@ -74,6 +75,13 @@ function readNumbers(type: SshKeyType, reader: WireReader): PublicNumbers {
   const raw = reader.string('public key');
   if (raw.length !== 32) throw damagedOpenssh(`an Ed25519 public key has 32 bytes, this one ${raw.length}`);
   return { algorithm: 'ed25519', raw };
+}
+
+/** The numbers of an RSA key with those that SSH's formats leave out: d modulo p - 1 and q - 1. @throws ERR_KEY_INVALID */
+export function completeRsa(numbers: Omit<RsaPrivateNumbers, 'dp' | 'dq'>): PrivateNumbers {
+  const { d, p, q } = numbers;
+  if (p < 2n || q < 2n) throw notTogether();
+  return { ...numbers, algorithm: 'rsa', dp: d % (p - 1n), dq: d % (q - 1n) };
 }
 
 function skipCertificate(reader: WireReader): void {
@@ -141,7 +149,7 @@ function unquotedWords(line: string): readonly string[] {
 
 /** The error for OpenSSH data that breaks its own format; `what` completes "OpenSSH key: …". */
 export function damagedOpenssh(what: string): DeribitKeysError {
-  return new DeribitKeysError('ERR_KEY_UNREADABLE', `OpenSSH key: ${what}`, {
+  return unreadable(`OpenSSH key: ${what}`, {
     hint: 'the file is damaged: copy it from its source again, and check it with ssh-keygen -l -f <file>',
   });
 }
