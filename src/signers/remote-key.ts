@@ -35,7 +35,7 @@ export interface KmsSigner extends Signer {
   readonly keyId: string;
 }
 
-/** The kind of key that a service makes. */
+/** The kind of key that a service or a token makes. */
 export interface GenerateInKmsOptions {
   /** Default `ed25519`. */
   readonly type?: KeyAlgorithm | undefined;

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import type { KeyAlgorithm } from '../../crypto/keys.js';
 import { signerError } from '../../crypto/signer.js';
 import { DeribitKeysError } from '../../errors.js';
 import type { LoadPackage } from '../optional-package.js';
+import { DEFAULT_RSA_BITS, type GenerateInKmsOptions } from '../remote-key.js';
 import {
   type Attribute,
   CKA,
@@ -17,22 +17,28 @@ import {
   type Handle,
   openModule,
 } from './cryptoki.js';
-import { findObjects, isSet, type Session, templateOf } from './key-objects.js';
-import { openSession } from './pkcs11-signer.js';
-import { closeSession, findToken, hasMechanism, logIn, type PinSource, type TokenChoice, tokenError } from './token.js';
+import { findObjects, isSet, templateOf } from './key-objects.js';
+import {
+  closeSession,
+  findToken,
+  hasMechanism,
+  logIn,
+  openSession,
+  type PinSource,
+  type Session,
+  type TokenChoice,
+  tokenError,
+} from './token.js';
 
 /** The arguments of {@link generateInToken}. */
-export type GenerateInTokenOptions = TokenChoice & {
-  readonly module: string;
-  /** CKA_LABEL of both halves; no other private key of the token may have it. */
-  readonly label: string;
-  readonly pin?: PinSource | undefined;
-  /** Default `ed25519`. */
-  readonly type?: KeyAlgorithm | undefined;
-  /** For RSA only; default 3072. */
-  readonly bits?: 2048 | 3072 | 4096 | undefined;
-  readonly load?: LoadPackage | undefined;
-};
+export type GenerateInTokenOptions = TokenChoice &
+  GenerateInKmsOptions & {
+    readonly module: string;
+    /** CKA_LABEL of both halves; no other private key of the token may have it. */
+    readonly label: string;
+    readonly pin?: PinSource | undefined;
+    readonly load?: LoadPackage | undefined;
+  };
 
 /** A keypair that was made inside a token. */
 export interface GeneratedInToken {
@@ -45,7 +51,6 @@ export interface GeneratedInToken {
 }
 
 const ID_BYTES = 16;
-const RSA_BITS = 3072;
 const PUBLIC_EXPONENT = Buffer.of(1, 0, 1);
 /** The curve by its OID (RFC 8410 §3), and by its name (PKCS#11 v3.0 §2.3.10). */
 const CURVE_FORMS = [Buffer.from('06032b6570', 'hex'), Buffer.from('130c656477617264733235353139', 'hex')];
@@ -55,27 +60,26 @@ const CURVE_FORMS = [Buffer.from('06032b6570', 'hex'), Buffer.from('130c65647761
  * @throws `ERR_NAME_TAKEN` if the token has a key of this label, and what `pkcs11Signer` throws
  */
 export async function generateInToken(options: GenerateInTokenOptions): Promise<GeneratedInToken> {
-  const { module, label, pin, type = 'ed25519', load } = options;
+  const { module, label, pin, type, bits, load } = options;
   const withToken = async <T>(work: (session: Session) => Promise<T>): Promise<T> => {
-    const cryptoki = await openModule(module, load);
-    const token = findToken(cryptoki, options);
-    const handle = openSession(cryptoki, token, CKF_SERIAL_SESSION | CKF_RW_SESSION);
+    const token = findToken(await openModule(module, load), options);
+    const session = openSession(token, CKF_SERIAL_SESSION | CKF_RW_SESSION);
     try {
-      await logIn(cryptoki, { token, session: handle, source: pin });
-      return await work({ cryptoki, token, handle });
+      await logIn(session, pin);
+      return await work(session);
     } catch (error) {
       throw tokenError(token, 'failed to make the key', error);
     } finally {
-      closeSession(cryptoki, handle);
+      closeSession(session);
     }
   };
   return withToken(async (session) => {
     requireFreeLabel(session, label);
     const id = randomBytes(ID_BYTES);
-    const pair = await makePair(session, { type, bits: options.bits, label, id });
+    const pair = await makePair(session, { type, bits, label, id });
     const destroy = (within: Session) => {
       for (const object of findObjects(within, [{ type: CKA.id, value: id }])) {
-        within.cryptoki.C_DestroyObject(within.handle, object);
+        within.token.cryptoki.C_DestroyObject(within.handle, object);
       }
     };
     if (isSet(session, pair.privateKey, CKA.extractable) || !isSet(session, pair.privateKey, CKA.sensitive)) {
@@ -97,27 +101,23 @@ export async function generateInToken(options: GenerateInTokenOptions): Promise<
 function requireFreeLabel(session: Session, label: string): void {
   if (findObjects(session, [{ type: CKA.class, value: CKO_PRIVATE_KEY }, ...templateOf({ label })]).length === 0)
     return;
-  throw new DeribitKeysError(
-    'ERR_NAME_TAKEN',
-    `the token "${session.token.label}" has a key labelled "${label}" already`,
-    {
-      hint: `use it with: deribit-keys add-token <name> --module <file> --token "${session.token.label}" --label "${label}"; or choose another --token-label`,
-    },
-  );
+  const token = `"${session.token.label}"`;
+  throw new DeribitKeysError('ERR_NAME_TAKEN', `the token ${token} has a key labelled "${label}" already`, {
+    hint: `use it with: deribit-keys add-token <name> --module <file> --token ${token} --label "${label}"; or choose another --token-label`,
+  });
+}
+
+interface NewPair extends GenerateInKmsOptions {
+  readonly label: string;
+  readonly id: Buffer;
 }
 
 async function makePair(
-  session: Session,
-  {
-    type,
-    bits,
-    label,
-    id,
-  }: { readonly type: KeyAlgorithm; readonly bits: number | undefined; readonly label: string; readonly id: Buffer },
+  { token, handle }: Session,
+  { type = 'ed25519', bits = DEFAULT_RSA_BITS, label, id }: NewPair,
 ): Promise<{ readonly privateKey: Handle }> {
-  const { cryptoki, token, handle } = session;
   const mechanism = type === 'rsa' ? CKM_RSA_PKCS_KEY_PAIR_GEN : CKM_EC_EDWARDS_KEY_PAIR_GEN;
-  if (!hasMechanism(cryptoki, token, mechanism)) {
+  if (!hasMechanism(token, mechanism)) {
     throw signerError(
       `the token "${token.label}" cannot make ${type === 'rsa' ? 'RSA' : 'Ed25519'} keys`,
       type === 'rsa' ? 'use another token' : 'make an RSA key (--type rsa), or use a token that offers CKM_EDDSA',
@@ -137,15 +137,11 @@ async function makePair(
     { type: CKA.extractable, value: false },
     { type: CKA.sign, value: true },
   ];
-  const forms: readonly (readonly Attribute[])[] =
-    type === 'rsa'
-      ? [
-          [
-            { type: CKA.modulusBits, value: bits ?? RSA_BITS },
-            { type: CKA.publicExponent, value: PUBLIC_EXPONENT },
-          ],
-        ]
-      : CURVE_FORMS.map((value) => [{ type: CKA.ecParams, value }]);
+  const rsaForm: readonly Attribute[] = [
+    { type: CKA.modulusBits, value: bits },
+    { type: CKA.publicExponent, value: PUBLIC_EXPONENT },
+  ];
+  const forms = type === 'rsa' ? [rsaForm] : CURVE_FORMS.map((value) => [{ type: CKA.ecParams, value }]);
   let failure: unknown;
   for (const form of forms) {
     const publicTemplate: readonly Attribute[] = [
@@ -155,12 +151,8 @@ async function makePair(
       ...form,
     ];
     try {
-      return await cryptoki.C_GenerateKeyPairAsync(
-        handle,
-        { mechanism, parameter: null },
-        publicTemplate,
-        privateTemplate,
-      );
+      const how = { mechanism, parameter: null };
+      return await token.cryptoki.C_GenerateKeyPairAsync(handle, how, publicTemplate, privateTemplate);
     } catch (error) {
       failure = error;
     }

@@ -13,22 +13,14 @@ import {
   CKO_CERTIFICATE,
   CKO_PRIVATE_KEY,
   CKO_PUBLIC_KEY,
-  type Cryptoki,
   type Handle,
 } from './cryptoki.js';
-import type { Token } from './token.js';
+import type { Session } from './token.js';
 
 /** Which key of a token: by its CKA_LABEL, its CKA_ID in hexadecimal, or both. */
 export interface TokenKeyChoice {
   readonly label?: string | undefined;
   readonly id?: string | undefined;
-}
-
-/** A session that can find objects. */
-export interface Session {
-  readonly cryptoki: Cryptoki;
-  readonly token: Token;
-  readonly handle: Handle;
 }
 
 export interface TokenKey {
@@ -45,7 +37,7 @@ export interface TokenKey {
 const AT_A_TIME = 16;
 
 /** All objects that have these attributes. */
-export function findObjects({ cryptoki, handle }: Session, template: readonly Attribute[]): Handle[] {
+export function findObjects({ token: { cryptoki }, handle }: Session, template: readonly Attribute[]): Handle[] {
   cryptoki.C_FindObjectsInit(handle, template);
   const found: Handle[] = [];
   try {
@@ -60,9 +52,9 @@ export function findObjects({ cryptoki, handle }: Session, template: readonly At
 }
 
 /** The bytes of an attribute; null if the object has none or does not show it. */
-function attribute({ cryptoki, handle }: Session, object: Handle, type: number): Buffer | null {
+function attribute({ token, handle }: Session, object: Handle, type: number): Buffer | null {
   try {
-    const value = cryptoki.C_GetAttributeValue(handle, object, [{ type }])[0]?.value ?? null;
+    const value = token.cryptoki.C_GetAttributeValue(handle, object, [{ type }])[0]?.value ?? null;
     return value === null || value.length === 0 ? null : value;
   } catch {
     return null;
@@ -74,6 +66,8 @@ export function isSet(session: Session, object: Handle, type: number): boolean {
   return attribute(session, object, type)?.[0] === 1;
 }
 
+const labelOf = (session: Session, object: Handle) => attribute(session, object, CKA.label)?.toString('utf8') ?? null;
+const idOf = (session: Session, object: Handle) => attribute(session, object, CKA.id)?.toString('hex') ?? null;
 const numberOf = (value: Buffer | null) => value?.readUIntLE(0, Math.min(value.length, 6)) ?? null;
 
 /** The attributes of the chosen key. @throws `ERR_USAGE` */
@@ -114,9 +108,8 @@ export async function findTokenKey(session: Session, choice: TokenKeyChoice): Pr
   const found = findObjects(session, [{ type: CKA.class, value: CKO_PRIVATE_KEY }, ...templateOf(choice)]);
   const [privateKey, second] = found;
   if (privateKey === undefined) throw noKey(session, choice);
-  const idOf = (object: Handle) => attribute(session, object, CKA.id)?.toString('hex') ?? null;
   if (second !== undefined) {
-    const ids = found.map((object) => idOf(object) ?? NO_ID);
+    const ids = found.map((object) => idOf(session, object) ?? NO_ID);
     const hint =
       new Set(ids).size > 1
         ? `name one by --id: ${ids.join(', ')}`
@@ -126,8 +119,8 @@ export async function findTokenKey(session: Session, choice: TokenKeyChoice): Pr
   return {
     privateKey,
     publicKey: await publicHalf(session, privateKey),
-    label: attribute(session, privateKey, CKA.label)?.toString('utf8') ?? null,
-    id: idOf(privateKey),
+    label: labelOf(session, privateKey),
+    id: idOf(session, privateKey),
     alwaysAuthenticate: isSet(session, privateKey, CKA.alwaysAuthenticate),
   };
 }
@@ -135,10 +128,7 @@ export async function findTokenKey(session: Session, choice: TokenKeyChoice): Pr
 function noKey(session: Session, choice: TokenKeyChoice): DeribitKeysError {
   const labels = findObjects(session, [{ type: CKA.class, value: CKO_PRIVATE_KEY }])
     .slice(0, AT_A_TIME)
-    .map((object) => {
-      const label = attribute(session, object, CKA.label)?.toString('utf8') ?? '';
-      return `"${label}" (id ${attribute(session, object, CKA.id)?.toString('hex') ?? 'none'})`;
-    });
+    .map((object) => `"${labelOf(session, object) ?? ''}" (id ${idOf(session, object) ?? 'none'})`);
   return signerError(
     `the token "${session.token.label}" has no private key ${named(choice)}`,
     labels.length === 0 ? 'it has no private key at all' : `it has ${labels.join(', ')}`,
@@ -150,24 +140,22 @@ async function publicHalf(session: Session, privateKey: Handle): Promise<PublicK
   if (type !== CKK_RSA && type !== CKK_EC_EDWARDS && type !== CKK_EC) throw otherAlgorithm(session);
   const own = keyFrom(session, privateKey, type);
   if (own !== null) return own;
-  for (const beside of [CKA.id, CKA.label]) {
-    const value = attribute(session, privateKey, beside);
-    if (value === null) continue;
-    for (const object of findObjects(session, [
-      { type: CKA.class, value: CKO_PUBLIC_KEY },
-      { type: beside, value },
-    ])) {
+  const beside = (kind: number, by: number) => {
+    const value = attribute(session, privateKey, by);
+    return value === null
+      ? []
+      : findObjects(session, [
+          { type: CKA.class, value: kind },
+          { type: by, value },
+        ]);
+  };
+  for (const by of [CKA.id, CKA.label]) {
+    for (const object of beside(CKO_PUBLIC_KEY, by)) {
       const key = keyFrom(session, object, type);
       if (key !== null) return key;
     }
   }
-  const id = attribute(session, privateKey, CKA.id);
-  for (const object of id === null
-    ? []
-    : findObjects(session, [
-        { type: CKA.class, value: CKO_CERTIFICATE },
-        { type: CKA.id, value: id },
-      ])) {
+  for (const object of beside(CKO_CERTIFICATE, CKA.id)) {
     const der = attribute(session, object, CKA.value);
     if (der !== null) return parsePublicKey(der);
   }

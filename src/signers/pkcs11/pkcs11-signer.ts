@@ -6,7 +6,6 @@ import {
   CKM_EDDSA,
   CKM_SHA256_RSA_PKCS,
   CKU_CONTEXT_SPECIFIC,
-  type Cryptoki,
   ckrOf,
   openModule,
   SESSION_LOST,
@@ -17,6 +16,7 @@ import {
   findToken,
   hasMechanism,
   logIn,
+  openSession,
   type PinSource,
   pinError,
   pinFor,
@@ -49,7 +49,6 @@ export interface Pkcs11Signer extends Signer {
 
 /** A token that is logged in, and its key: valid until its sessions are lost. */
 interface OpenToken {
-  readonly cryptoki: Cryptoki;
   readonly token: Token;
   readonly key: TokenKey;
   readonly pool: SessionPool;
@@ -127,26 +126,16 @@ export async function pkcs11Signer(options: Pkcs11SignerOptions): Promise<Pkcs11
 }
 
 async function openToken(options: Pkcs11SignerOptions): Promise<OpenToken> {
-  const cryptoki = await openModule(options.module, options.load);
-  const token = findToken(cryptoki, options);
-  const handle = openSession(cryptoki, token, CKF_SERIAL_SESSION);
+  const token = findToken(await openModule(options.module, options.load), options);
+  const session = openSession(token, CKF_SERIAL_SESSION);
   try {
-    await logIn(cryptoki, { token, session: handle, source: options.pin });
-    const key = await findTokenKey({ cryptoki, token, handle }, options);
-    requireMechanism(cryptoki, token, key);
-    return { cryptoki, token, key, pool: sessionPool(cryptoki, token, handle) };
+    await logIn(session, options.pin);
+    const key = await findTokenKey(session, options);
+    requireMechanism(token, key);
+    return { token, key, pool: sessionPool(session) };
   } catch (error) {
-    closeSession(cryptoki, handle);
+    closeSession(session);
     throw tokenError(token, 'cannot be used', error);
-  }
-}
-
-/** @throws `ERR_SIGNER` */
-export function openSession(cryptoki: Cryptoki, token: Token, flags: number) {
-  try {
-    return cryptoki.C_OpenSession(token.slot, flags);
-  } catch (error) {
-    throw tokenError(token, 'opens no session', error);
   }
 }
 
@@ -155,9 +144,9 @@ const mechanismOf = (key: TokenKey) =>
     ? { name: 'CKM_SHA256_RSA_PKCS', number: CKM_SHA256_RSA_PKCS }
     : { name: 'CKM_EDDSA', number: CKM_EDDSA };
 
-function requireMechanism(cryptoki: Cryptoki, token: Token, key: TokenKey): void {
+function requireMechanism(token: Token, key: TokenKey): void {
   const { name, number } = mechanismOf(key);
-  if (hasMechanism(cryptoki, token, number)) return;
+  if (hasMechanism(token, number)) return;
   throw signerError(
     `the token "${token.label}" does not offer ${name}, which this key needs`,
     key.publicKey.algorithm === 'rsa' ? 'use a token that offers it' : 'use an RSA key, or a token that offers it',
@@ -166,23 +155,23 @@ function requireMechanism(cryptoki: Cryptoki, token: Token, key: TokenKey): void
 
 /** One signature; it throws the errors of the module as they are. */
 async function signIn(
-  { cryptoki, token, key, pool }: OpenToken,
+  { token, key, pool }: OpenToken,
   message: Uint8Array,
   source: PinSource | undefined,
 ): Promise<Uint8Array> {
-  const { publicKey } = key;
-  const pin = key.alwaysAuthenticate ? await pinFor(cryptoki, token, source) : null;
-  const length = signatureLength(publicKey);
-  return pool.use(async (session) => {
-    cryptoki.C_SignInit(session, { mechanism: mechanismOf(key).number, parameter: null }, key.privateKey);
+  const { cryptoki } = token;
+  const pin = key.alwaysAuthenticate ? await pinFor(token, source) : null;
+  const length = signatureLength(key.publicKey);
+  return pool.use(async ({ handle }) => {
+    cryptoki.C_SignInit(handle, { mechanism: mechanismOf(key).number, parameter: null }, key.privateKey);
     if (key.alwaysAuthenticate) {
       try {
-        cryptoki.C_Login(session, CKU_CONTEXT_SPECIFIC, pin?.reveal());
+        cryptoki.C_Login(handle, CKU_CONTEXT_SPECIFIC, pin?.reveal());
       } catch (cause) {
-        throw pinError(cryptoki, token, cause);
+        throw pinError(token, cause);
       }
     }
-    const signature = await cryptoki.C_SignAsync(session, Buffer.from(message), Buffer.alloc(length));
+    const signature = await cryptoki.C_SignAsync(handle, Buffer.from(message), Buffer.alloc(length));
     if (signature.length === length) return new Uint8Array(signature);
     throw new DeribitKeysError(
       'ERR_SIGNER',

@@ -32,9 +32,17 @@ export type TokenChoice =
 /** A PIN, or a function that is called when it is needed. */
 export type PinSource = SecretProvider;
 
+/** A token, and the library that it is reached through. */
 export interface Token {
+  readonly cryptoki: Cryptoki;
   readonly slot: Handle;
   readonly label: string;
+}
+
+/** An open session of a token. */
+export interface Session {
+  readonly token: Token;
+  readonly handle: Handle;
 }
 
 /** The number of a slot, which the library returns as a long integer of the machine. */
@@ -74,16 +82,14 @@ export function findToken(cryptoki: Cryptoki, choice: TokenChoice): Token {
   const found = distinct(byLabel.length > 0 ? byLabel : tokens.filter(({ serial }) => serial === choice.token));
   const what = choice.token === undefined ? `in slot ${choice.slot}` : `"${choice.token}"`;
   const [first, second] = found;
-  if (first === undefined) {
-    throw noToken(all, what);
-  }
+  if (first === undefined) throw noToken(all, what);
   if (second !== undefined) {
     throw usageError(
       `there are ${found.length} tokens ${what}`,
       `name one by its serial number: ${found.map(({ serial }) => serial).join(', ')}`,
     );
   }
-  return { slot: first.slot, label: first.label };
+  return { cryptoki, slot: first.slot, label: first.label };
 }
 
 /** Why there is no such token: another is there, one is not initialised, or none is there at all. */
@@ -105,14 +111,16 @@ function noToken(all: readonly SlotToken[], what: string): DeribitKeysError {
   );
 }
 
+const infoOf = ({ cryptoki, slot }: Token) => cryptoki.C_GetTokenInfo(slot);
+
 /** Whether the token supports the mechanism. */
-export function hasMechanism(cryptoki: Cryptoki, { slot }: Token, mechanism: number): boolean {
+export function hasMechanism({ cryptoki, slot }: Token, mechanism: number): boolean {
   return cryptoki.C_GetMechanismList(slot).includes(mechanism);
 }
 
 /** The PIN for C_Login: null if it is typed on the token's own keypad. */
-export async function pinFor(cryptoki: Cryptoki, token: Token, source: PinSource | undefined): Promise<Secret | null> {
-  const { flags } = cryptoki.C_GetTokenInfo(token.slot);
+export async function pinFor(token: Token, source: PinSource | undefined): Promise<Secret | null> {
+  const { flags } = infoOf(token);
   if ((flags & CKF_PROTECTED_AUTHENTICATION_PATH) !== 0) return null;
   if (source !== undefined) return toSecret(typeof source === 'function' ? await source() : source);
   throw new DeribitKeysError('ERR_PASSPHRASE_REQUIRED', `the token "${token.label}" needs a PIN, and none was given`, {
@@ -125,16 +133,12 @@ export async function pinFor(cryptoki: Cryptoki, token: Token, source: PinSource
  * @throws `ERR_PASSPHRASE_WRONG` with the tries left if the token reports them, `ERR_PASSPHRASE_REQUIRED`, `ERR_SIGNER` for
  *   a locked PIN
  */
-export async function logIn(
-  cryptoki: Cryptoki,
-  {
-    token,
-    session,
-    source,
-  }: { readonly token: Token; readonly session: Handle; readonly source: PinSource | undefined },
-): Promise<void> {
-  const { flags } = cryptoki.C_GetTokenInfo(token.slot);
-  if ((flags & CKF_LOGIN_REQUIRED) === 0 || isLoggedIn(cryptoki, session)) return;
+export async function logIn({ token, handle }: Session, source: PinSource | undefined): Promise<void> {
+  const { cryptoki } = token;
+  const { flags } = infoOf(token);
+  if ((flags & CKF_LOGIN_REQUIRED) === 0) return;
+  const { state } = cryptoki.C_GetSessionInfo(handle);
+  if (state === CKS_RO_USER_FUNCTIONS || state === CKS_RW_USER_FUNCTIONS) return;
   if ((flags & CKF_USER_PIN_LOCKED) !== 0) throw pinLocked(token);
   if ((flags & CKF_USER_PIN_INITIALIZED) === 0) {
     throw signerError(
@@ -142,19 +146,12 @@ export async function logIn(
       `set one: pkcs11-tool --module <file> --token-label "${token.label}" --login --login-type so --init-pin`,
     );
   }
-  const pin = await pinFor(cryptoki, token, source);
+  const pin = await pinFor(token, source);
   try {
-    cryptoki.C_Login(session, CKU_USER, pin?.reveal());
+    cryptoki.C_Login(handle, CKU_USER, pin?.reveal());
   } catch (cause) {
-    const code = ckrOf(cause);
-    if (code === CKR_USER_ALREADY_LOGGED_IN) return;
-    throw pinError(cryptoki, token, cause);
+    if (ckrOf(cause) !== CKR_USER_ALREADY_LOGGED_IN) throw pinError(token, cause);
   }
-}
-
-function isLoggedIn(cryptoki: Cryptoki, session: Handle): boolean {
-  const { state } = cryptoki.C_GetSessionInfo(session);
-  return state === CKS_RO_USER_FUNCTIONS || state === CKS_RW_USER_FUNCTIONS;
 }
 
 function pinLocked(token: Token, cause?: unknown): DeribitKeysError {
@@ -166,9 +163,9 @@ function pinLocked(token: Token, cause?: unknown): DeribitKeysError {
 }
 
 /** What a failed C_Login means. */
-export function pinError(cryptoki: Cryptoki, token: Token, cause: unknown): DeribitKeysError {
+export function pinError(token: Token, cause: unknown): DeribitKeysError {
   const code = ckrOf(cause);
-  const { flags } = cryptoki.C_GetTokenInfo(token.slot);
+  const { flags } = infoOf(token);
   if (code === CKR_PIN_LOCKED || (flags & CKF_USER_PIN_LOCKED) !== 0) return pinLocked(token, cause);
   if (code !== null && PIN_WRONG.has(code)) {
     const left =
@@ -196,50 +193,59 @@ export function tokenError(token: Token, what: string, cause: unknown): DeribitK
   );
 }
 
-/** The sessions of one token. Each operation has its own; one stays open, because the login ends with the last. */
-export interface SessionPool {
-  /** Runs `work` with its own session, which is closed if it fails: an operation may be half done in it. */
-  use<T>(work: (session: Handle) => Promise<T>): Promise<T>;
-  /** Closes the idle sessions now, and those in use when they are done. */
-  close(): void;
+/** @throws `ERR_SIGNER` */
+export function openSession(token: Token, flags: number): Session {
+  try {
+    return { token, handle: token.cryptoki.C_OpenSession(token.slot, flags) };
+  } catch (error) {
+    throw tokenError(token, 'opens no session', error);
+  }
 }
 
-/** The size of the thread pool of Node.js. */
-const SESSIONS = 4;
-
 /** Closes a session, which may be closed already. */
-export function closeSession(cryptoki: Cryptoki, session: Handle): void {
+export function closeSession({ token, handle }: Session): void {
   try {
-    cryptoki.C_CloseSession(session);
+    token.cryptoki.C_CloseSession(handle);
   } catch {
     // it is closed either way
   }
 }
 
+/** The size of the thread pool of Node.js. */
+const SESSIONS = 4;
+
+/** The sessions of one token. Each operation has its own; one stays open, because the login ends with the last. */
+export type SessionPool = ReturnType<typeof sessionPool>;
+
 /** @param first an open session, which the pool takes over */
-export function sessionPool(cryptoki: Cryptoki, token: Token, first: Handle): SessionPool {
-  const { maxSessionCount } = cryptoki.C_GetTokenInfo(token.slot);
+export function sessionPool(first: Session) {
+  const { token } = first;
+  const { maxSessionCount } = infoOf(token);
+  const limited = concurrencyLimit(maxSessionCount > 0 ? Math.min(SESSIONS, maxSessionCount) : SESSIONS);
   const idle = [first];
   let closed = false;
-  const limited = concurrencyLimit(maxSessionCount > 0 ? Math.min(SESSIONS, maxSessionCount) : SESSIONS);
-  const close = (session: Handle) => closeSession(cryptoki, session);
   return {
-    use: (work) =>
+    /** Runs `work` with its own session, which is closed if it fails: an operation may be half done in it. */
+    use: <T>(work: (session: Session) => Promise<T>): Promise<T> =>
       limited(async () => {
-        const session = idle.pop() ?? cryptoki.C_OpenSession(token.slot, CKF_SERIAL_SESSION);
+        const session = idle.pop() ?? {
+          token,
+          handle: token.cryptoki.C_OpenSession(token.slot, CKF_SERIAL_SESSION),
+        };
         try {
           const result = await work(session);
-          if (closed) close(session);
+          if (closed) closeSession(session);
           else idle.push(session);
           return result;
         } catch (error) {
-          close(session);
+          closeSession(session);
           throw error;
         }
       }),
-    close() {
+    /** Closes the idle sessions now, and those in use when they are done. */
+    close(): void {
       closed = true;
-      for (const session of idle.splice(0)) close(session);
+      for (const session of idle.splice(0)) closeSession(session);
     },
   };
 }
