@@ -71,42 +71,30 @@ interface ServiceDefinition {
 /** How one key of a service is called: within the time, and with its failures explained. */
 type Call = <T>(work: (signal: AbortSignal) => Promise<T>) => Promise<T>;
 
-/** A service that keeps keys: how it is called, and what its failures are called. */
-export interface KeyService {
-  /**
-   * A function that calls the service for `key`, and returns what its argument resolves to.
-   * @throws `ERR_SIGNER` or `ERR_KEY_UNSUPPORTED` for what the service refuses and when the time is over;
-   *   `ERR_INTERRUPTED` when the signal fires
-   */
-  calls(key: string, options: ServiceCallOptions): Call;
-  /** The error for a failure: `ERR_KEY_UNSUPPORTED` for a wrong type of key, else `ERR_SIGNER`. */
-  failed(key: string, failure: Failure, detail?: string): DeribitKeysError;
-  /** The error for an answer that lacks what it must have. `what` is a sentence without the service's name. */
-  incomplete(what: string): DeribitKeysError;
-  /** The error for a new key whose name is in use. */
-  nameTaken(key: string): DeribitKeysError;
-  /**
-   * A signer whose signatures the service makes: see {@link remoteSigner}.
-   * @throws `ERR_SIGNER`
-   */
-  signer(publicKey: PublicKey, key: string, requestSignature: RequestSignature): Promise<Signer>;
-}
-
 /** What a service answers to a request for a signature of `message`; anything else than bytes is refused. */
 type RequestSignature = (message: Uint8Array) => Promise<unknown>;
 
-/** Makes a {@link KeyService} of its name, its hints and its way to report errors. */
-export function keyService(service: ServiceDefinition): KeyService {
+/** A service that keeps keys: how it is called, and what its failures are called. */
+export function keyService(service: ServiceDefinition) {
   const { name, hints } = service;
   return {
-    calls: (key, options) => callService(service, key, options),
-    failed: (key, failure, detail) => serviceError(service, { key, failure, detail }),
-    incomplete: (what) => signerError(`${name} ${what}`, hints.other),
-    nameTaken: (key) =>
+    /**
+     * A function that calls the service for `key`, and returns what its argument resolves to.
+     * @throws `ERR_SIGNER` or `ERR_KEY_UNSUPPORTED` for what the service refuses and when the time is over;
+     *   `ERR_INTERRUPTED` when the signal fires
+     */
+    calls: (key: string, options: ServiceCallOptions) => callService(service, key, options),
+    /** The error for a failure: `ERR_KEY_UNSUPPORTED` for a wrong type of key, else `ERR_SIGNER`. */
+    failed: (key: string, failure: Failure, detail?: string) => serviceError(service, { key, failure, detail }),
+    /** The error for an answer that lacks what it must have. `what` is a sentence without the service's name. */
+    incomplete: (what: string) => signerError(`${name} ${what}`, hints.other),
+    /** The error for a new key whose name is in use. */
+    nameTaken: (key: string) =>
       new DeribitKeysError('ERR_NAME_TAKEN', `${name} has a key ${key} already`, {
         hint: `use it with: deribit-keys add-kms <name> --provider <aws|gcp|azure> --key-id ${key}; or choose another --key-id`,
       }),
-    signer: (publicKey, key, requestSignature) =>
+    /** A signer whose signatures the service makes: see {@link remoteSigner}. @throws `ERR_SIGNER` */
+    signer: (publicKey: PublicKey, key: string, requestSignature: RequestSignature) =>
       remoteSigner(publicKey, `the key ${key} of ${name}`, requestSignature),
   };
 }
@@ -205,7 +193,6 @@ function callService(service: ServiceDefinition, key: string, options: ServiceCa
  * @throws `ERR_SIGNER`
  */
 async function remoteSigner(publicKey: PublicKey, what: string, requestSignature: RequestSignature): Promise<Signer> {
-  const { algorithm } = publicKey;
   const length = signatureLength(publicKey);
   const sign = async (message: Uint8Array): Promise<Uint8Array> => {
     const signature = await requestSignature(message);
@@ -220,7 +207,7 @@ async function remoteSigner(publicKey: PublicKey, what: string, requestSignature
     }
     return new Uint8Array(signature);
   };
-  const proved = await proveSigner({ algorithm, publicKey, sign }, what);
+  const proved = await proveSigner({ algorithm: publicKey.algorithm, publicKey, sign }, what);
   return {
     ...proved,
     async sign(message) {

@@ -12,6 +12,9 @@ export type OptionValues = Readonly<Record<string, string | true | undefined>>;
 /** Where an option of a kind is used: by its own `add-…` command, by `generate`, by `rotate`. */
 export type OptionUse = 'add' | 'generate' | 'rotate';
 
+/** For an option that every use requires. */
+export const ALWAYS: readonly OptionUse[] = ['add', 'generate', 'rotate'];
+
 /** An option of the command line. */
 export interface KindOption {
   /** As commander writes it: `--module <file>`. */

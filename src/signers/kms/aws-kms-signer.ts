@@ -2,7 +2,7 @@ import { parsePublicKey } from '../../crypto/formats/index.js';
 import { signerError } from '../../crypto/signer.js';
 import { DeribitKeysError, usageError } from '../../errors.js';
 import { defined } from '../../util/defined.js';
-import { type LoadPackage, loadOptionalPackage } from '../optional-package.js';
+import { loadOptionalPackage } from '../optional-package.js';
 import type { GenerateInKmsOptions, KmsSigner, KmsSignerOptions, ServiceFailure } from '../remote-key.js';
 import { DEFAULT_RSA_BITS, keyService } from '../remote-key.js';
 
@@ -100,12 +100,23 @@ export async function awsKmsSigner(options: AwsKmsSignerOptions): Promise<KmsSig
   return openKey(sdk, client, options);
 }
 
+interface ShownKey {
+  readonly KeyId?: string;
+  readonly PublicKey?: Uint8Array;
+  readonly KeySpec?: string;
+  readonly KeyUsage?: string;
+}
+
+/** A function that sends a command for the key, and returns the answer. */
+function sender(client: AwsKmsClient, options: AwsKmsSignerOptions) {
+  const call = AWS.calls(options.keyId, options);
+  return <T>(command: object) => call((abortSignal) => client.send(command, { abortSignal }) as Promise<T>);
+}
+
 async function openKey(sdk: AwsSdk, client: AwsKmsClient, options: AwsKmsSignerOptions): Promise<KmsSigner> {
   const { keyId } = options;
-  const call = AWS.calls(keyId, options);
-  const shown = (await call((abortSignal) =>
-    client.send(new sdk.GetPublicKeyCommand({ KeyId: keyId }), { abortSignal }),
-  )) as { KeyId?: string; PublicKey?: Uint8Array; KeySpec?: string; KeyUsage?: string };
+  const send = sender(client, options);
+  const shown = await send<ShownKey>(new sdk.GetPublicKeyCommand({ KeyId: keyId }));
   const { PublicKey: der, KeySpec: spec = '', KeyUsage: usage, KeyId: arn = keyId } = shown;
   const rsa = /^RSA_(2048|3072|4096)$/.test(spec);
   if (usage !== 'SIGN_VERIFY' || (!rsa && spec !== 'ECC_NIST_EDWARDS25519')) {
@@ -125,16 +136,13 @@ async function openKey(sdk: AwsSdk, client: AwsKmsClient, options: AwsKmsSignerO
       MessageType: 'RAW',
       SigningAlgorithm: rsa ? 'RSASSA_PKCS1_V1_5_SHA_256' : 'ED25519_SHA_512',
     });
-    const { Signature } = (await call((abortSignal) => client.send(command, { abortSignal }))) as {
-      Signature?: unknown;
-    };
-    return Signature;
+    return (await send<{ readonly Signature?: unknown }>(command)).Signature;
   });
   return { ...signer, keyId: arn };
 }
 
 async function openSdk({ keyId, region, endpoint, client, load }: AwsKmsSignerOptions) {
-  const sdk = (await loadAwsSdk(load)) as AwsSdk;
+  const sdk = (await loadOptionalPackage('@aws-sdk/client-kms', 'a key in AWS KMS', load)) as AwsSdk;
   const where = region ?? /^arn:[\w-]+:kms:([\w-]+):/.exec(keyId)?.[1];
   const config = defined({ region: where, endpoint });
   return { sdk, client: client ?? withoutVersionWarning(() => new sdk.KMSClient(config)) };
@@ -152,9 +160,6 @@ function withoutVersionWarning<T>(work: () => T): T {
   }
 }
 
-const loadAwsSdk = (load: LoadPackage | undefined) =>
-  loadOptionalPackage('@aws-sdk/client-kms', 'a key in AWS KMS', load);
-
 /**
  * Makes a key in AWS KMS under the alias `keyId` (such as `alias/bot`), and opens it. The role also needs
  * kms:CreateKey and kms:CreateAlias.
@@ -166,8 +171,8 @@ export async function generateInAwsKms(options: AwsKmsSignerOptions & GenerateIn
     throw usageError(`a new key of AWS KMS is named by an alias, not by "${keyId}"`, 'such as --key-id alias/bot');
   }
   const { sdk, client } = await openSdk(options);
-  const call = AWS.calls(keyId, options);
-  const taken = await call((abortSignal) => client.send(new sdk.GetPublicKeyCommand({ KeyId: keyId }), { abortSignal }))
+  const send = sender(client, options);
+  const taken = await send(new sdk.GetPublicKeyCommand({ KeyId: keyId }))
     .then(() => true)
     .catch((error: unknown) => {
       if (error instanceof DeribitKeysError && (error.cause as Error | undefined)?.name === 'NotFoundException')
@@ -176,18 +181,13 @@ export async function generateInAwsKms(options: AwsKmsSignerOptions & GenerateIn
     });
   if (taken) throw AWS.nameTaken(keyId);
   const spec = type === 'rsa' ? `RSA_${bits}` : 'ECC_NIST_EDWARDS25519';
-  const made = (await call((abortSignal) =>
-    client.send(
-      new sdk.CreateKeyCommand({ KeySpec: spec, KeyUsage: 'SIGN_VERIFY', Description: `deribit-keys ${keyId}` }),
-      { abortSignal },
-    ),
-  )) as { KeyMetadata?: { KeyId?: string; Arn?: string } };
+  const made = await send<{ readonly KeyMetadata?: { readonly KeyId?: string; readonly Arn?: string } }>(
+    new sdk.CreateKeyCommand({ KeySpec: spec, KeyUsage: 'SIGN_VERIFY', Description: `deribit-keys ${keyId}` }),
+  );
   const { KeyId: id, Arn: arn = id } = made.KeyMetadata ?? {};
   if (id === undefined || arn === undefined) throw AWS.incomplete('names no new key');
   try {
-    await call((abortSignal) =>
-      client.send(new sdk.CreateAliasCommand({ AliasName: keyId, TargetKeyId: id }), { abortSignal }),
-    );
+    await send(new sdk.CreateAliasCommand({ AliasName: keyId, TargetKeyId: id }));
     return await openKey(sdk, client, { ...options, keyId: arn });
   } catch (error) {
     if (!(error instanceof DeribitKeysError)) throw error;

@@ -107,13 +107,20 @@ function parseKeyId(keyId: string): KeyName {
 }
 
 /** The SDK's own packages and options. A server on loopback is a stand-in: no vault has such a name. */
-async function openSdk({ credential, load }: AzureKeyVaultSignerOptions, { loopback }: KeyName) {
+async function openSdk({ credential: given, load }: AzureKeyVaultSignerOptions, { vaultUrl, loopback }: KeyName) {
   const purpose = 'a key in Azure Key Vault';
   const sdk = (await loadOptionalPackage('@azure/keyvault-keys', purpose, load)) as KeysSdk;
   const options = loopback ? { disableChallengeResourceVerification: true, allowInsecureConnection: true } : {};
-  if (credential !== undefined) return { sdk, options, credential };
+  const credential = given ?? (await defaultCredential(purpose, load));
+  return {
+    keys: new sdk.KeyClient(vaultUrl, credential, options),
+    cryptographyOf: (key: AzureKey) => new sdk.CryptographyClient(key, credential, options),
+  };
+}
+
+async function defaultCredential(purpose: string, load: AzureKeyVaultSignerOptions['load']): Promise<object> {
   const identity = (await loadOptionalPackage('@azure/identity', purpose, load)) as IdentitySdk;
-  return { sdk, options, credential: new identity.DefaultAzureCredential() };
+  return new identity.DefaultAzureCredential();
 }
 
 /**
@@ -126,17 +133,15 @@ async function openSdk({ credential, load }: AzureKeyVaultSignerOptions, { loopb
 export async function azureKeyVaultSigner(options: AzureKeyVaultSignerOptions): Promise<KmsSigner> {
   const name = parseKeyId(options.keyId);
   const opened = await openSdk(options, name);
-  const client = new opened.sdk.KeyClient(name.vaultUrl, opened.credential, opened.options);
-  const key = await AZURE.calls(
-    options.keyId,
-    options,
-  )((abortSignal) => client.getKey(name.name, { abortSignal, ...defined({ version: name.version }) }));
+  const call = AZURE.calls(options.keyId, options);
+  const version = defined({ version: name.version });
+  const key = await call((abortSignal) => opened.keys.getKey(name.name, { abortSignal, ...version }));
   return openKey(key, opened, options);
 }
 
 async function openKey(
   key: AzureKey,
-  { sdk, credential, options: clientOptions }: Awaited<ReturnType<typeof openSdk>>,
+  { cryptographyOf }: Awaited<ReturnType<typeof openSdk>>,
   options: AzureKeyVaultSignerOptions,
 ): Promise<KmsSigner> {
   const { id = options.keyId, keyType = '', keyOperations, properties } = key;
@@ -146,11 +151,9 @@ async function openKey(
   }
   const state = stateOf(properties);
   if (state !== null) throw AZURE.failed(id, 'disabled', state);
-  if (n === undefined || e === undefined) {
-    throw AZURE.incomplete(`shows no public key for ${id}`);
-  }
+  if (n === undefined || e === undefined) throw AZURE.incomplete(`shows no public key for ${id}`);
   const publicKey = publicKeyFromRsa({ n: bytesToBigInt(n), e: bytesToBigInt(e) });
-  const client = new sdk.CryptographyClient(key, credential, clientOptions);
+  const client = cryptographyOf(key);
   const call = AZURE.calls(id, options);
   const signer = await AZURE.signer(publicKey, id, async (message) => {
     const digest = createHash('sha256').update(message).digest();
@@ -175,28 +178,23 @@ export async function generateInAzureKeyVault(
   options: AzureKeyVaultSignerOptions & GenerateInKmsOptions,
 ): Promise<KmsSigner> {
   const { keyId, type = 'ed25519', bits = DEFAULT_RSA_BITS } = options;
-  if (type !== 'rsa') {
-    throw usageError('Azure Key Vault has no Ed25519 keys', 'use --type rsa');
-  }
+  if (type !== 'rsa') throw usageError('Azure Key Vault has no Ed25519 keys', 'use --type rsa');
   const name = parseKeyId(keyId);
   if (name.version !== undefined) {
     throw usageError('the version of a new key is chosen by Azure Key Vault', `use ${name.vaultUrl}/keys/${name.name}`);
   }
   const opened = await openSdk(options, name);
-  const client = new opened.sdk.KeyClient(name.vaultUrl, opened.credential, opened.options);
   const call = AZURE.calls(keyId, options);
   const taken = await call((abortSignal) =>
-    client.getKey(name.name, { abortSignal }).catch((error: unknown) => {
+    opened.keys.getKey(name.name, { abortSignal }).catch((error: unknown) => {
       if ((error as { statusCode?: unknown }).statusCode === 404) return null;
       throw error;
     }),
   );
-  if (taken !== null) {
-    // Azure would make a new version of it
-    throw AZURE.nameTaken(keyId);
-  }
+  // Azure would make a new version of it
+  if (taken !== null) throw AZURE.nameTaken(keyId);
   const key = await call((abortSignal) =>
-    client.createRsaKey(name.name, { abortSignal, keySize: bits, keyOps: ['sign', 'verify'], exportable: false }),
+    opened.keys.createRsaKey(name.name, { abortSignal, keySize: bits, keyOps: ['sign', 'verify'], exportable: false }),
   );
   return openKey(key, opened, options);
 }

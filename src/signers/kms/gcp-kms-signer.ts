@@ -121,9 +121,7 @@ async function openKey(client: GcpKmsClient, options: GcpKmsSignerOptions): Prom
   const call = callGcp(options);
   const { pem, algorithm: shown } = await call(() => client.getPublicKey({ name: keyId }));
   const algorithm = typeof shown === 'number' ? (ALGORITHMS[shown] ?? String(shown)) : (shown ?? '');
-  if (!Object.values(ALGORITHMS).includes(algorithm)) {
-    throw GCP.failed(keyId, 'wrong-type', algorithm);
-  }
+  if (!Object.values(ALGORITHMS).includes(algorithm)) throw GCP.failed(keyId, 'wrong-type', algorithm);
   if (typeof pem !== 'string') throw GCP.incomplete(`shows no public key for ${keyId}`);
   const publicKey = await parsePublicKey(pem);
   const signer = await GCP.signer(publicKey, keyId, async (message) => {

@@ -1,10 +1,9 @@
 import type { Signer } from '../../crypto/signer.js';
 import { usageError } from '../../errors.js';
 import { isText } from '../../util/checks.js';
-import { defined } from '../../util/defined.js';
-import type { GenerateInKmsOptions, KmsSigner } from '../remote-key.js';
+import type { GenerateInKmsOptions, KmsSigner, KmsSignerOptions } from '../remote-key.js';
 import type { OptionValues, SignerAccess, SignerKind } from '../signer-kind.js';
-import { fits, isTextOrNull, requireText, textOf } from '../signer-kind.js';
+import { ALWAYS, fits, isTextOrNull, requireText, textOf } from '../signer-kind.js';
 
 /** A cloud service, and a key that it keeps. */
 export interface KmsLocation {
@@ -32,11 +31,11 @@ interface Provider {
   generate(options: KmsOptions & GenerateInKmsOptions): Promise<KmsSigner>;
 }
 
-type KmsOptions = {
+interface KmsOptions extends KmsSignerOptions {
   readonly keyId: string;
-  readonly region?: string;
-  readonly endpoint?: string;
-} & Partial<Pick<SignerAccess, 'load' | 'timeoutMs' | 'signal'>>;
+  readonly region: string | undefined;
+  readonly endpoint: string | undefined;
+}
 
 /** No service allows a dot in the name of a key. */
 const plainName = (name: string) => name.replaceAll('.', '-');
@@ -72,13 +71,9 @@ const SERVICE = { provider: isProvider, region: isTextOrNull, endpoint: isTextOr
 
 function serviceFrom(values: OptionValues): Omit<KmsTarget, 'parent'> {
   const provider = requireText(values, 'provider');
-  if (!isProvider(provider)) {
-    throw usageError(`--provider is one of ${Object.keys(PROVIDERS).join(', ')}`);
-  }
+  if (!isProvider(provider)) throw usageError(`--provider is one of ${Object.keys(PROVIDERS).join(', ')}`);
   const [region, endpoint] = [textOf(values, 'region'), textOf(values, 'endpoint')];
-  if (region !== null && provider !== 'aws') {
-    throw usageError('--region goes with --provider aws', 'leave it out');
-  }
+  if (region !== null && provider !== 'aws') throw usageError('--region goes with --provider aws', 'leave it out');
   if (endpoint !== null && provider === 'azure') {
     throw usageError('--endpoint does not go with --provider azure', 'leave it out: the id of the key names the vault');
   }
@@ -90,10 +85,7 @@ function optionsFor(
   keyId: string,
   { load, timeoutMs, signal }: SignerAccess,
 ): KmsOptions {
-  return {
-    keyId,
-    ...defined({ region: region ?? undefined, endpoint: endpoint ?? undefined, load, timeoutMs, signal }),
-  };
+  return { keyId, region: region ?? undefined, endpoint: endpoint ?? undefined, load, timeoutMs, signal };
 }
 
 /** Keys in a cloud KMS. */
@@ -114,11 +106,7 @@ export const KMS_KIND: SignerKind<KmsLocation, KmsTarget> = {
     examples: ['--in-kms --provider aws --region eu-central-1'],
   },
   options: [
-    {
-      flags: '--provider <name>',
-      description: 'aws, gcp or azure',
-      required: ['add', 'generate', 'rotate'],
-    },
+    { flags: '--provider <name>', description: 'aws, gcp or azure', required: ALWAYS },
     {
       flags: '--key-id <id>',
       description: 'aws: id, ARN or alias; gcp: the name of a version; azure: the identifier',

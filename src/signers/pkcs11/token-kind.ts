@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import { isText } from '../../util/checks.js';
 import { defined } from '../../util/defined.js';
 import type { OptionValues, SignerAccess, SignerKind } from '../signer-kind.js';
-import { fits, isTextOrNull, requireText, textOf } from '../signer-kind.js';
+import { ALWAYS, fits, isTextOrNull, requireText, textOf } from '../signer-kind.js';
 
 /** A key in a PKCS#11 token, as a record keeps it. */
 export interface TokenLocation {
@@ -45,16 +45,8 @@ export const TOKEN_KIND: SignerKind<TokenLocation, TokenTarget> = {
     examples: ['--in-token --module /usr/lib/softhsm/libsofthsm2.so --token bots --pin-file pin.txt'],
   },
   options: [
-    {
-      flags: '--module <file>',
-      description: 'the PKCS#11 library of the maker of the token',
-      required: ['add', 'generate', 'rotate'],
-    },
-    {
-      flags: '--token <label>',
-      description: 'the label of the token, or its serial number',
-      required: ['add', 'generate', 'rotate'],
-    },
+    { flags: '--module <file>', description: 'the PKCS#11 library of the maker of the token', required: ALWAYS },
+    { flags: '--token <label>', description: 'the label of the token, or its serial number', required: ALWAYS },
     { flags: '--label <text>', description: 'the label of the key …', on: ['add'] },
     { flags: '--id <hex>', description: '… or its id, or both', on: ['add'] },
     { flags: '--token-label <text>', description: 'the label of the new key (default: <name>)', on: ['generate'] },

@@ -4,7 +4,7 @@ import { type Secret, toSecret } from '../../crypto/secret.js';
 import { signerError } from '../../crypto/signer.js';
 import { isLoopback } from '../../deribit/endpoints.js';
 import { usageError } from '../../errors.js';
-import { isRecord } from '../../util/checks.js';
+import { isRecord, parseJsonObject } from '../../util/checks.js';
 import { defined } from '../../util/defined.js';
 import { keyService, type SecretProvider, type ServiceCallOptions } from '../remote-key.js';
 
@@ -134,12 +134,10 @@ export function vaultClient(options: VaultOptions): VaultClient {
 
   const send = async (
     key: string,
-    { method, path, body, token }: VaultRequest & { readonly token?: Secret | undefined },
-  ): Promise<Answer> =>
-    VAULT.calls(
-      key,
-      options,
-    )(async (signal) => {
+    { method, path, body: sent, token }: VaultRequest & { readonly token?: Secret | undefined },
+  ): Promise<Answer> => {
+    const call = VAULT.calls(key, options);
+    return call(async (signal) => {
       const { request, dispatcher } = await undici();
       const response = await request(`${address}/v1/${path}`, {
         method,
@@ -151,15 +149,17 @@ export function vaultClient(options: VaultOptions): VaultClient {
           ...defined({
             'x-vault-namespace': namespace,
             'x-vault-token': token?.reveal(),
-            'content-type': body === undefined ? undefined : 'application/json',
+            'content-type': sent === undefined ? undefined : 'application/json',
           }),
         },
-        body: body === undefined ? null : JSON.stringify(body),
+        body: sent === undefined ? null : JSON.stringify(sent),
       });
       const text = await readText(response.body);
       const location = response.headers.location;
-      return { status: response.statusCode, location: typeof location === 'string' ? location : '', body: parse(text) };
+      const body = record(parseJsonObject(text));
+      return { status: response.statusCode, location: typeof location === 'string' ? location : '', body };
     });
+  };
 
   const logIn = async (key: string): Promise<Secret | undefined> => {
     if (auth.method === 'agent') return undefined;
@@ -222,18 +222,17 @@ function requireSuccess(key: string, host: string, answer: Answer): void {
     const target = URL.canParse(location) ? new URL(location).origin : 'another address';
     throw signerError(`Vault at ${host} redirects to ${target}: it is not followed`, `use the address ${target}`);
   }
-  if (status === 404) throw VAULT.failed(key, 'missing', detail);
-  if (status === 429) throw VAULT.failed(key, 'throttled', detail);
-  if (status >= 500 || status === 412 || status === 472 || status === 473) {
-    throw VAULT.failed(key, 'unavailable', detail);
-  }
+  throw VAULT.failed(key, failureOf(status, detail), detail);
+}
+
+function failureOf(status: number, detail: string) {
+  if (status === 404) return 'missing';
+  if (status === 429) return 'throttled';
+  if (status >= 500 || status === 412 || status === 472 || status === 473) return 'unavailable';
   if (/less than the minimum|disallowed by policy|version .*(not found|too old)|soft.?deleted/i.test(detail)) {
-    throw VAULT.failed(key, 'disabled', detail);
+    return 'disabled';
   }
-  if (/not support|unsupported|does not support signing|key type/i.test(detail)) {
-    throw VAULT.failed(key, 'wrong-type', detail);
-  }
-  throw VAULT.failed(key, 'other', detail);
+  return /not support|unsupported|key type/i.test(detail) ? 'wrong-type' : 'other';
 }
 
 function notVault(host: string) {
@@ -285,12 +284,4 @@ async function readText(body: AsyncIterable<Uint8Array>): Promise<string> {
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString('utf8');
-}
-
-function parse(text: string): Readonly<Record<string, unknown>> {
-  try {
-    return record(JSON.parse(text));
-  } catch {
-    return {};
-  }
 }

@@ -3,9 +3,8 @@ import { resolve } from 'node:path';
 import { type Signer, signerError } from '../../crypto/signer.js';
 import { usageError } from '../../errors.js';
 import { isText } from '../../util/checks.js';
-import { defined } from '../../util/defined.js';
 import type { OptionUse, OptionValues, SignerAccess, SignerKind } from '../signer-kind.js';
-import { fits, isTextOrNull, requireText, textOf } from '../signer-kind.js';
+import { ALWAYS, fits, isTextOrNull, requireText, textOf } from '../signer-kind.js';
 import type { VaultAuth, VaultOptions } from './vault-client.js';
 
 const METHODS = ['token', 'approle', 'kubernetes', 'agent'] as const;
@@ -41,9 +40,7 @@ const TARGET = {
 function targetFrom(values: OptionValues, env: SignerAccess['env']): VaultTarget {
   const auth = METHODS.find((method) => method === (textOf(values, 'vaultAuth') ?? 'token'));
   const role = textOf(values, 'vaultRole');
-  if (auth === undefined) {
-    throw usageError(`--vault-auth is one of ${METHODS.join(', ')}`);
-  }
+  if (auth === undefined) throw usageError(`--vault-auth is one of ${METHODS.join(', ')}`);
   if ((auth === 'approle' || auth === 'kubernetes') !== (role !== null)) {
     throw usageError(
       '--vault-role goes with --vault-auth approle and kubernetes',
@@ -68,11 +65,7 @@ async function clientOptions(target: VaultTarget, access: SignerAccess): Promise
   const { address, namespace, caFile } = target;
   const { timeoutMs, signal } = access;
   const ca = caFile === null ? undefined : await readCa(caFile);
-  return {
-    address,
-    auth: authOf(target, access),
-    ...defined({ ca, timeoutMs, signal, namespace: namespace ?? undefined }),
-  };
+  return { address, auth: authOf(target, access), ca, timeoutMs, signal, namespace: namespace ?? undefined };
 }
 
 async function readCa(file: string): Promise<string> {
@@ -91,9 +84,9 @@ function authOf({ auth, authMount, role, address }: VaultTarget, { secret }: Sig
       'pass it in the access option "secret"',
     );
   };
-  const more = defined({ mount: authMount ?? undefined });
-  if (auth === 'approle') return { method: auth, roleId: role ?? '', secretId: () => ask('vaultSecretId'), ...more };
-  if (auth === 'kubernetes') return { method: auth, role: role ?? '', ...more };
+  const mount = authMount ?? undefined;
+  if (auth === 'approle') return { method: auth, roleId: role ?? '', secretId: () => ask('vaultSecretId'), mount };
+  if (auth === 'kubernetes') return { method: auth, role: role ?? '', mount };
   return auth === 'agent' ? { method: auth } : { method: auth, token: () => ask('vaultToken') };
 }
 
@@ -117,11 +110,7 @@ export const VAULT_KIND: SignerKind<VaultLocation, VaultTarget> = {
     examples: ['--in-vault --address https://vault.internal:8200 --vault-token-file token.txt'],
   },
   options: [
-    {
-      flags: '--address <url>',
-      description: 'the server, such as https://vault.internal:8200',
-      required: ['add', 'generate', 'rotate'],
-    },
+    { flags: '--address <url>', description: 'the server, such as https://vault.internal:8200', required: ALWAYS },
     { flags: '--key <name>', description: 'the name of the key in the transit engine', on: ['add'], required: ['add'] },
     { flags: '--key <name>', description: 'the name of the new key in Vault (default: <name>)', on: MAKES },
     { flags: '--key-version <n>', description: 'the version of the key (default: the latest)', on: ['add'] },
@@ -158,11 +147,9 @@ export const VAULT_KIND: SignerKind<VaultLocation, VaultTarget> = {
     const target = targetFrom(values, access.env);
     const key = requireText(values, 'key');
     const asked = textOf(values, 'keyVersion');
-    if (asked !== null && !/^[1-9]\d{0,8}$/.test(asked)) {
-      throw usageError('--key-version is a whole number from 1');
-    }
+    if (asked !== null && !/^[1-9]\d{0,8}$/.test(asked)) throw usageError('--key-version is a whole number from 1');
     const options = { ...(await clientOptions(target, access)), key, mount: target.mount };
-    const signer = await vaultSigner({ ...options, ...(asked === null ? {} : { version: Number(asked) }) });
+    const signer = await vaultSigner({ ...options, version: asked === null ? undefined : Number(asked) });
     await signer.close();
     return { publicKey: signer.publicKey, location: { ...target, key, version: signer.version } };
   },

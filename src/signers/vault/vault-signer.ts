@@ -1,9 +1,10 @@
 import { publicKeyFromEd25519 } from '../../crypto/build-keys.js';
 import { parsePublicKey } from '../../crypto/formats/index.js';
-import type { KeyAlgorithm, PublicKey } from '../../crypto/keys.js';
+import type { PublicKey } from '../../crypto/keys.js';
 import type { Signer } from '../../crypto/signer.js';
 import { signerError } from '../../crypto/signer.js';
 import { DeribitKeysError } from '../../errors.js';
+import { DEFAULT_RSA_BITS, type GenerateInKmsOptions } from '../remote-key.js';
 import { encodePath, VAULT, type VaultClient, type VaultOptions, vaultClient } from './vault-client.js';
 
 /** The arguments of {@link vaultSigner}. */
@@ -25,15 +26,9 @@ export interface VaultSigner extends Signer {
 }
 
 /** The arguments of {@link generateInVault}. */
-export type GenerateInVaultOptions = Omit<VaultSignerOptions, 'version'> & {
-  /** Default `ed25519`. */
-  readonly type?: KeyAlgorithm | undefined;
-  /** For RSA only; default 3072. */
-  readonly bits?: 2048 | 3072 | 4096 | undefined;
-};
+export type GenerateInVaultOptions = Omit<VaultSignerOptions, 'version'> & GenerateInKmsOptions;
 
 const DEFAULT_MOUNT = 'transit';
-const RSA_BITS = 3072;
 const SIGNING_TYPE = /^(ed25519|rsa-(2048|3072|4096))$/;
 
 /**
@@ -55,9 +50,7 @@ export async function vaultSigner(options: VaultSignerOptions): Promise<VaultSig
 
 async function openSigner(client: VaultClient, options: VaultSignerOptions): Promise<VaultSigner> {
   const { key, mount = DEFAULT_MOUNT } = options;
-  const shown = await client.ask(key, { method: 'GET', path: keyPath(mount, key) });
-  if (shown === null) throw VAULT.failed(`${mount}/${key}`, 'missing');
-  const { type, version, publicKey } = await readKey(client, { shown, key, mount, version: options.version });
+  const { type, version, publicKey } = await readKey(client, options);
   const rsa = type.startsWith('rsa-');
   const signer = await VAULT.signer(publicKey, `${mount}/${key}`, async (message) => {
     const body = {
@@ -75,16 +68,11 @@ async function openSigner(client: VaultClient, options: VaultSignerOptions): Pro
 
 const keyPath = (mount: string, key: string) => `${encodePath(mount)}/keys/${encodeURIComponent(key)}`;
 
-interface ShownKey {
-  readonly shown: Readonly<Record<string, unknown>>;
-  readonly key: string;
-  readonly mount: string;
-  readonly version: number | undefined;
-}
-
 /** What a key's document says of the version that is meant. */
-async function readKey(client: VaultClient, { shown, key, mount, version: asked }: ShownKey) {
+async function readKey(client: VaultClient, { key, mount = DEFAULT_MOUNT, version: asked }: VaultSignerOptions) {
   const name = `${mount}/${key}`;
+  const shown = await client.ask(key, { method: 'GET', path: keyPath(mount, key) });
+  if (shown === null) throw VAULT.failed(name, 'missing');
   const { type, latest_version, derived, keys, supports_signing } = shown;
   if (typeof type !== 'string' || typeof keys !== 'object' || keys === null) {
     throw signerError(`what answers on ${client.host} shows no transit key`, 'check the address and --mount');
@@ -97,9 +85,7 @@ async function readKey(client: VaultClient, { shown, key, mount, version: asked 
     throw signerError(`Vault shows no version of the key ${name}`, 'check the key: vault read <mount>/keys/<key>');
   }
   const entry = (keys as Readonly<Record<string, unknown>>)[version];
-  if (entry === undefined) {
-    throw VAULT.failed(name, 'disabled', `version ${version} is not shown`);
-  }
+  if (entry === undefined) throw VAULT.failed(name, 'disabled', `version ${version} is not shown`);
   const text = (entry as { readonly public_key?: unknown }).public_key;
   if (typeof text !== 'string' || text === '') {
     throw VAULT.failed(name, 'wrong-type', `version ${version} shows no public key`);
@@ -133,7 +119,7 @@ function decodeSignature(text: unknown, version: number): Uint8Array {
  * @throws `ERR_NAME_TAKEN` where the engine has a key of this name, and what `vaultSigner` does
  */
 export async function generateInVault(options: GenerateInVaultOptions): Promise<VaultSigner> {
-  const { key, mount = DEFAULT_MOUNT, type = 'ed25519', bits = RSA_BITS } = options;
+  const { key, mount = DEFAULT_MOUNT, type = 'ed25519', bits = DEFAULT_RSA_BITS } = options;
   const client = vaultClient(options);
   try {
     const path = keyPath(mount, key);
@@ -142,11 +128,8 @@ export async function generateInVault(options: GenerateInVaultOptions): Promise<
         hint: `use it with: deribit-keys add-vault <name> --address <url> --mount ${mount} --key ${key}; or choose another --key`,
       });
     }
-    const body = {
-      type: type === 'rsa' ? `rsa-${bits}` : 'ed25519',
-      exportable: false,
-      allow_plaintext_backup: false,
-    };
+    const vaultType = type === 'rsa' ? `rsa-${bits}` : 'ed25519';
+    const body = { type: vaultType, exportable: false, allow_plaintext_backup: false };
     await client.ask(key, { method: 'POST', path, body });
     return await openSigner(client, { ...options, version: 1 });
   } catch (error) {
