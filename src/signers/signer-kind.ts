@@ -12,8 +12,8 @@ export type OptionValues = Readonly<Record<string, string | true | undefined>>;
 /** Where an option of a kind is used: by its own `add-…` command, by `generate`, by `rotate`. */
 export type OptionUse = 'add' | 'generate' | 'rotate';
 
-/** For an option that every use requires. */
 export const ALWAYS: readonly OptionUse[] = ['add', 'generate', 'rotate'];
+export const MAKES: readonly OptionUse[] = ['generate'];
 
 /** An option of the command line. */
 export interface KindOption {

@@ -1,7 +1,7 @@
 import { DeribitKeysError, usageError } from '../../errors.js';
 import { isText } from '../../util/checks.js';
 import { parseDuration } from '../../util/text.js';
-import { fits, isTextOrNull, type SignerAccess, type SignerKind, textOf } from '../signer-kind.js';
+import { fits, isTextOrNull, MAKES, type SignerAccess, type SignerKind, textOf } from '../signer-kind.js';
 import type { SshAgentSigner } from './ssh-agent-signer.js';
 
 /** A key in an ssh-agent, as a record keeps it. */
@@ -52,9 +52,9 @@ export const AGENT_KIND: SignerKind<AgentLocation, AgentTarget> = {
     {
       flags: '--lifetime <duration>',
       description: 'the agent forgets the key after this time, such as 12h',
-      on: ['generate'],
+      on: MAKES,
     },
-    { flags: '--confirm', description: 'the agent asks before each signature', on: ['generate'] },
+    { flags: '--confirm', description: 'the agent asks before each signature', on: MAKES },
   ],
   isLocation: (value) => fits(value, 'ssh-agent', { fingerprint: isText, comment: isTextOrNull, socket: isTextOrNull }),
   isTarget: (value) => fits(value, 'ssh-agent', { socket: isTextOrNull }),
@@ -85,14 +85,13 @@ export const AGENT_KIND: SignerKind<AgentLocation, AgentTarget> = {
   async generate({ key: { name, exclusive, ...key }, target: { socket }, values, access }) {
     const { generateKeyPair } = await import('../../crypto/generate.js');
     const { connectAgent } = await import('./connection.js');
-    const { listIdentities } = await import('./identities.js');
-    const { loadKeyIntoAgent, removeKeyFromAgent } = await import('./identities.js');
+    const { listIdentities, loadKeyIntoAgent, removeKeyFromAgent } = await import('./identities.js');
     const { sshAgentSigner } = await import('./ssh-agent-signer.js');
     const lifetime = textOf(values, 'lifetime');
     const lifetimeS = lifetime === null ? undefined : parseDuration(lifetime) / 1000;
     const agent = agentOf(access, socket);
     if (exclusive) {
-      const identities = await listIdentities(await connectAgent(agent.socket, agent));
+      const identities = await listIdentities(await connectAgent(agent));
       if (identities.some(({ comment }) => comment === name)) {
         throw new DeribitKeysError('ERR_NAME_TAKEN', `the ssh-agent has a key with the comment "${name}" already`, {
           hint: `use it with deribit-keys add-agent <name> --comment ${name}`,

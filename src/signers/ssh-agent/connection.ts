@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises';
 import type { Duplex } from 'node:stream';
+import { wireString } from '../../crypto/formats/ssh-public.js';
 import { signerError } from '../../crypto/signer.js';
 import type { DeribitKeysError } from '../../errors.js';
 import { type LoadPackage, loadOptionalPackage } from '../optional-package.js';
@@ -19,6 +20,16 @@ interface Ssh2 {
   createAgent(path: string): { getStream(done: (error: Error | null | undefined, stream?: Duplex) => void): void };
   readonly AgentProtocol: new (client: true) => AgentProtocol;
   readonly utils: { parseKey(blob: Buffer): unknown };
+}
+
+/** How an agent is reached. */
+export interface AgentOptions {
+  /** The agent's socket, or named pipe; default: the environment variable SSH_AUTH_SOCK. */
+  readonly socket?: string | undefined;
+  /** Time limit of each answer, in milliseconds. Default 10,000, and 60,000 where somebody may have to confirm. */
+  readonly timeoutMs?: number | undefined;
+  /** How the optional package `ssh2` is loaded; default: an ordinary import. */
+  readonly load?: LoadPackage | undefined;
 }
 
 /** A running agent. Each call has its own connection, which is closed when the call ends. */
@@ -41,18 +52,11 @@ const WINDOWS_PIPE = '\\\\.\\pipe\\openssh-ssh-agent';
 const REFUSAL = 'Agent responded with failure';
 
 /**
- * Prepares requests to the agent behind `socket`; nothing is sent yet. Each has its usual time limit, unless `timeoutMs`
- * says another one.
+ * Prepares requests to an agent; nothing is sent yet. Each has its usual time limit, unless `timeoutMs` says another one.
  * @throws `ERR_SIGNER` if there is no socket, or ssh2 is not installed
  */
-export async function connectAgent(
-  socket: string | undefined,
-  {
-    load,
-    timeoutMs: limitMs,
-  }: { readonly load?: LoadPackage | undefined; readonly timeoutMs?: number | undefined } = {},
-): Promise<AgentConnection> {
-  const path = socket || (process.platform === 'win32' ? WINDOWS_PIPE : '');
+export async function connectAgent({ socket, timeoutMs: limitMs, load }: AgentOptions): Promise<AgentConnection> {
+  const path = (socket ?? process.env.SSH_AUTH_SOCK) || (process.platform === 'win32' ? WINDOWS_PIPE : '');
   if (path === '') {
     throw signerError(
       'there is no ssh-agent: SSH_AUTH_SOCK is not set',
@@ -92,7 +96,7 @@ export async function connectAgent(
     socket: path,
     exchange: (request, usualMs) =>
       connected(usualMs, (stream) => {
-        stream.write(frame(request));
+        stream.write(wireString(request));
         return readFrame(stream, path);
       }),
     signWith(keyBlob, sha256, usualMs) {
@@ -115,12 +119,6 @@ export async function connectAgent(
         );
     },
   };
-}
-
-function frame(request: Uint8Array): Uint8Array {
-  const length = Buffer.alloc(4);
-  length.writeUInt32BE(request.length);
-  return Buffer.concat([length, request]);
 }
 
 function readFrame(stream: Duplex, path: string): Promise<Uint8Array> {

@@ -9,12 +9,12 @@ import {
   readSshPublicBlob,
   sshKeyType,
   WireReader,
+  wireString,
 } from '../../crypto/formats/ssh-public.js';
 import type { PrivateKey, PublicKey } from '../../crypto/keys.js';
 import { signerError } from '../../crypto/signer.js';
 import { DeribitKeysError, usageError } from '../../errors.js';
-import type { LoadPackage } from '../optional-package.js';
-import { type AgentConnection, connectAgent, nonsense } from './connection.js';
+import { type AgentConnection, type AgentOptions, connectAgent, nonsense } from './connection.js';
 
 /** A key that an agent offers. */
 export interface AgentIdentity {
@@ -154,18 +154,13 @@ function notThere(identities: readonly AgentIdentity[], choice: AgentKeyChoice):
 }
 
 /** How a key is loaded into an agent. */
-export interface LoadKeyOptions {
-  /** Default: the environment variable SSH_AUTH_SOCK. */
-  readonly socket?: string | undefined;
+export interface LoadKeyOptions extends AgentOptions {
   /** Shown beside the key by `ssh-add -l`: one line. */
   readonly comment: string;
   /** Seconds after which the agent forgets the key; default: never. */
   readonly lifetimeS?: number | undefined;
   /** Whether the agent asks its user before each signature. */
   readonly confirm?: boolean | undefined;
-  /** Time limit of each answer, in milliseconds. */
-  readonly timeoutMs?: number | undefined;
-  readonly load?: LoadPackage | undefined;
 }
 
 const ADD_IDENTITY = 17;
@@ -188,7 +183,7 @@ export async function loadKeyIntoAgent(key: PrivateKey, options: LoadKeyOptions)
     throw usageError(`a lifetime is a number of seconds from 1 to ${MAX_LIFETIME_S}`);
   }
   if (/\p{Cc}/u.test(comment)) throw usageError('a comment is one line without control characters');
-  const agent = await connectAgent(options.socket ?? process.env.SSH_AUTH_SOCK, options);
+  const agent = await connectAgent(options);
   const constraints = concatBytes(
     ...(lifetimeS === undefined ? [] : [Uint8Array.of(CONSTRAIN_LIFETIME), uint32Bytes(lifetimeS)]),
     ...(confirm ? [Uint8Array.of(CONSTRAIN_CONFIRM)] : []),
@@ -207,15 +202,9 @@ export async function loadKeyIntoAgent(key: PrivateKey, options: LoadKeyOptions)
 }
 
 /** Removes a key from an agent. It makes no difference whether it was there. */
-export async function removeKeyFromAgent(
-  identity: AgentIdentity,
-  options: Pick<LoadKeyOptions, 'socket' | 'timeoutMs' | 'load'>,
-): Promise<void> {
-  const agent = await connectAgent(options.socket ?? process.env.SSH_AUTH_SOCK, options);
-  await agent.exchange(
-    concatBytes(Uint8Array.of(REMOVE_IDENTITY), uint32Bytes(identity.blob.length), identity.blob),
-    LOAD_TIMEOUT_MS,
-  );
+export async function removeKeyFromAgent(identity: AgentIdentity, options: AgentOptions): Promise<void> {
+  const agent = await connectAgent(options);
+  await agent.exchange(concatBytes(Uint8Array.of(REMOVE_IDENTITY), wireString(identity.blob)), LOAD_TIMEOUT_MS);
 }
 
 /**

@@ -1,20 +1,11 @@
-import type { Signer } from '../../crypto/signer.js';
-import { proveSigner, signatureLength, signerError } from '../../crypto/signer.js';
+import { proveSigner, type Signer, signatureLength, signerError } from '../../crypto/signer.js';
 import type { DeribitKeysError } from '../../errors.js';
-import type { LoadPackage } from '../optional-package.js';
 import { concurrencyLimit } from '../signer-kind.js';
-import { type AgentConnection, connectAgent } from './connection.js';
+import { type AgentConnection, type AgentOptions, connectAgent } from './connection.js';
 import { type AgentIdentity, type AgentKeyChoice, chooseIdentity, identityKey, listIdentities } from './identities.js';
 
 /** The arguments of {@link sshAgentSigner}. */
-export type SshAgentSignerOptions = AgentKeyChoice & {
-  /** The agent's socket, or named pipe; default: the environment variable SSH_AUTH_SOCK. */
-  readonly socket?: string | undefined;
-  /** Time limit of each answer, in milliseconds. Default 10,000, and 60,000 for a signature, which somebody may have to confirm. */
-  readonly timeoutMs?: number | undefined;
-  /** How the optional package `ssh2` is loaded; default: an ordinary import. */
-  readonly load?: LoadPackage | undefined;
-};
+export type SshAgentSignerOptions = AgentKeyChoice & AgentOptions;
 
 /** A signer whose key an agent holds. */
 export interface SshAgentSigner extends Signer {
@@ -36,7 +27,7 @@ const CONNECTIONS = 8;
  *   sign for Deribit; `ERR_USAGE` if the choice matches several keys
  */
 export async function sshAgentSigner(options: SshAgentSignerOptions): Promise<SshAgentSigner> {
-  const agent = await connectAgent(options.socket ?? process.env.SSH_AUTH_SOCK, options);
+  const agent = await connectAgent(options);
   const identity = chooseIdentity(await listIdentities(agent), options);
   const publicKey = identityKey(identity);
   const { algorithm } = publicKey;
@@ -61,9 +52,8 @@ export async function sshAgentSigner(options: SshAgentSignerOptions): Promise<Ss
 }
 
 /** A refusal has no reason in the protocol: the list of keys shows the likely one. */
-async function explainRefusal(agent: AgentConnection, identity: AgentIdentity): Promise<DeribitKeysError> {
+async function explainRefusal(agent: AgentConnection, { fingerprint }: AgentIdentity): Promise<DeribitKeysError> {
   const identities = await listIdentities(agent);
-  const { fingerprint } = identity;
   if (identities.length === 0) {
     return signerError(
       `the ssh-agent shows no keys any more, so it cannot sign with ${fingerprint}: it was locked or emptied`,

@@ -3,8 +3,8 @@ import { resolve } from 'node:path';
 import { type Signer, signerError } from '../../crypto/signer.js';
 import { usageError } from '../../errors.js';
 import { isText } from '../../util/checks.js';
-import type { OptionUse, OptionValues, SignerAccess, SignerKind } from '../signer-kind.js';
-import { ALWAYS, fits, isTextOrNull, requireText, textOf } from '../signer-kind.js';
+import type { OptionValues, SignerAccess, SignerKind } from '../signer-kind.js';
+import { ALWAYS, fits, isTextOrNull, MAKES, requireText, textOf } from '../signer-kind.js';
 import type { VaultAuth, VaultOptions } from './vault-client.js';
 
 const METHODS = ['token', 'approle', 'kubernetes', 'agent'] as const;
@@ -89,8 +89,6 @@ function authOf({ auth, authMount, role, address }: VaultTarget, { secret }: Sig
   if (auth === 'kubernetes') return { method: auth, role: role ?? '', mount };
   return auth === 'agent' ? { method: auth } : { method: auth, token: () => ask('vaultToken') };
 }
-
-const MAKES: readonly OptionUse[] = ['generate'];
 
 /** Keys in the transit engine of HashiCorp Vault or OpenBao. */
 export const VAULT_KIND: SignerKind<VaultLocation, VaultTarget> = {
