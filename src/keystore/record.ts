@@ -212,10 +212,7 @@ export function parseRecord(text: string, file: string, name: string): KeyRecord
     throw new DeribitKeysError('ERR_RECORD_NEWER', message, { hint });
   }
   const known = Object.fromEntries(
-    Object.entries(FIELDS).map(([field, { whenAbsent }]) => [
-      field,
-      fields[field] === undefined ? whenAbsent : fields[field],
-    ]),
+    Object.entries(FIELDS).map(([field, { whenAbsent }]) => [field, field in fields ? fields[field] : whenAbsent]),
   );
   const fault = findFault(known);
   if (fault !== null) throw damaged(file, fault);

@@ -22,7 +22,11 @@ import type { Step } from './steps.js';
 /** How a backup begins: an age file (age-encryption.org/v1) whose only recipient is a passphrase. */
 const BACKUP_HEADER = /^age-encryption\.org\/v1\n-> scrypt /;
 
-function readSealed(path: string): Buffer {
+/**
+ * Reads a backup, or looks at it before its passphrase is asked for.
+ * @throws `ERR_KEY_UNREADABLE` if it is not a backup
+ */
+export function requireBackup(path: string): Buffer {
   const refuse = (message: string, cause?: unknown) =>
     new DeribitKeysError('ERR_KEY_UNREADABLE', message, { cause, hint: 'name a file that the command backup wrote' });
   let sealed: Buffer;
@@ -35,16 +39,8 @@ function readSealed(path: string): Buffer {
   throw refuse(`${path} is not a backup: it is not an age file that a passphrase opens`);
 }
 
-/**
- * Looks at a file before its passphrase is asked for.
- * @throws `ERR_KEY_UNREADABLE` if it is not a backup
- */
-export function requireBackup(path: string): void {
-  readSealed(path);
-}
-
 async function openBackup(path: string, { passphrase, signal }: BackupOptions): Promise<FileOfBackup[]> {
-  const sealed = readSealed(path);
+  const sealed = requireBackup(path);
   const [{ Decrypter }, { parseTar }] = await Promise.all([import('age-encryption'), import('nanotar')]);
   const decrypter = new Decrypter();
   let opened = false;

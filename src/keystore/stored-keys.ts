@@ -27,69 +27,50 @@ async function storedPem(key: PrivateKey, passphrase: Secret | null): Promise<st
   throw new DeribitKeysError('ERR_INTERNAL', message);
 }
 
+interface KeyToStore {
+  readonly name: string;
+  readonly key: PrivateKey;
+  readonly passphrase?: Secret | null;
+  readonly action: string;
+}
+
 /**
  * Stores a private key under a name that is free: PKCS#8, the public half and the record, all or nothing.
  * @throws `ERR_NAME_TAKEN`, `ERR_LOCKED`, `ERR_KEYSTORE_IO`
  */
 export async function storeKey(
   store: Keystore,
-  {
-    name,
-    key,
-    passphrase = null,
-    action,
-  }: {
-    readonly name: string;
-    readonly key: PrivateKey;
-    readonly passphrase?: Secret | null;
-    readonly action: string;
-  },
+  { name, key, passphrase = null, action }: KeyToStore,
 ): Promise<KeyRecord> {
-  const privatePem = await storedPem(key, passphrase);
-  return storeFiles(store, { name, key: key.publicKey, privatePem, encrypted: passphrase !== null, action });
+  const privateHalf = { pem: await storedPem(key, passphrase), encrypted: passphrase !== null };
+  return storePublicKey(store, { name, publicKey: key.publicKey, signer: null, action }, privateHalf);
 }
 
-/** Stores the public half and the record of a key that lives elsewhere: see {@link storeKey}. `action` is for the audit log. */
+interface PublicKeyToStore {
+  readonly name: string;
+  readonly publicKey: PublicKey;
+  /** Where the private half lives; null for a file of the keystore. */
+  readonly signer: SignerLocation | null;
+  /** For the audit log. */
+  readonly action?: string;
+}
+
+/** Stores the public half and the record of a key, and its private half where that is given: see {@link storeKey}. */
 export async function storePublicKey(
   store: Keystore,
-  {
-    name,
-    publicKey,
-    signer,
-    action = `add ${signer.kind}`,
-  }: {
-    readonly name: string;
-    readonly publicKey: PublicKey;
-    readonly signer: SignerLocation;
-    readonly action?: string | undefined;
-  },
-): Promise<KeyRecord> {
-  return storeFiles(store, { name, key: publicKey, signer, action });
-}
-
-interface NewFiles {
-  readonly name: string;
-  readonly key: PublicKey;
-  /** Null for a key that lives elsewhere. */
-  readonly privatePem?: string | null;
-  readonly encrypted?: boolean;
-  readonly signer?: SignerLocation | null;
-  readonly action: string;
-}
-
-async function storeFiles(
-  store: Keystore,
-  { name, key, privatePem = null, encrypted = false, signer = null, action }: NewFiles,
+  { name, publicKey: key, signer, action = `add ${signer?.kind}` }: PublicKeyToStore,
+  privateHalf: { readonly pem: string; readonly encrypted: boolean } | null = null,
 ): Promise<KeyRecord> {
   return store.withLock(name, async (locked) => {
     await locked.requireFree();
     const { algorithm, bits } = key;
     const publicKey = encodePublicKeyPem(key);
+    const encrypted = privateHalf?.encrypted ?? false;
     const kind = { algorithm, bits, fingerprint: fingerprint(key), publicKey, encrypted };
     const record = localRecord({ name, ...kind, createdAt: store.now().toISOString(), signer });
     const files = fileNames(name);
     const steps: Step[] = [{ do: 'create', file: files.publicKey, content: publicKey }];
-    if (privatePem !== null) steps.push({ do: 'create', file: files.privateKey, content: privatePem });
+    if (privateHalf !== null) steps.push({ do: 'create', file: files.privateKey, content: privateHalf.pem });
     await locked.change([...steps, recordStep(record, 'create')], noteOn(action, record));
     return record;
   });

@@ -1,7 +1,6 @@
 import { inspectKey, parsePrivateKey } from '../crypto/formats/index.js';
 import { type SecretLike, toSecret } from '../crypto/secret.js';
-import type { Signer } from '../crypto/signer.js';
-import { localSigner } from '../crypto/signer.js';
+import { localSigner, type Signer } from '../crypto/signer.js';
 import { DeribitKeysError, usageError } from '../errors.js';
 import { type PermissionPolicy, readPrivateFile } from '../keystore/permissions.js';
 

@@ -26,11 +26,6 @@ interface Conformance {
   readonly cleaned: boolean;
 }
 
-interface ConformanceOptions {
-  /** Called when a fact is settled. */
-  readonly onFact?: (fact: Fact) => void;
-}
-
 /** Removing what was made must not wait for ever, and goes on after an interrupt. */
 const CLEANUP_MS = 60_000;
 
@@ -44,22 +39,23 @@ const PREFIX = /^cf_[0-9a-f]{8}_$/;
  * The private keys of throw-away keys are never written to disk: they can only read, and are removed at the end. Their
  * label prefix is written to the keystore's folder first, so that the next run removes what a killed one left behind.
  *
+ * @param onFact called when a fact is settled
  * @throws `ERR_UNAUTHORIZED` where the login lacks `account:read_write`, and what the transport, the second factor
  *   and the keystore's folder throw; what was made is removed before that
  */
 export function checkConformance(
   context: WorkflowContext,
   login: AccountLogin,
-  options: ConformanceOptions = {},
+  { onFact }: { readonly onFact?: (fact: Fact) => void } = {},
 ): Promise<Conformance> {
   // one run at a time: each removes what the journal says another one left
-  return context.store.withLock('conformance', () => runLocked(context, login, options));
+  return context.store.withLock('conformance', () => runLocked(context, login, onFact));
 }
 
 async function runLocked(
   context: WorkflowContext,
   login: AccountLogin,
-  { onFact }: ConformanceOptions,
+  onFact?: (fact: Fact) => void,
 ): Promise<Conformance> {
   const journal = join(context.store.folder, '.conformance.json');
   await makePrivateFolder(context.store.folder);

@@ -176,11 +176,7 @@ export const PROBES: readonly Probe[] = [
     expected: 'refused with 13004',
     observe: login({ signature: new Uint8Array(64).fill(7) }),
   },
-  {
-    fact: 'client_id that does not exist',
-    expected: 'refused with 13004',
-    observe: login({ clientId: 'zzzzzzzz' }),
-  },
+  { fact: 'client_id that does not exist', expected: 'refused with 13004', observe: login({ clientId: 'zzzzzzzz' }) },
   {
     fact: 'login with a disabled key',
     expected: 'refused with 13004',

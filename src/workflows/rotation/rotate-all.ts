@@ -1,7 +1,7 @@
 import type { ApiKey } from '../../deribit/api-keys.js';
 import type { SecondFactorChallenge } from '../../deribit/second-factor.js';
 import { type ErrorCode, isDeribitKeysError } from '../../errors.js';
-import { listJournals } from '../../keystore/journal.js';
+import { listJournals, type RotationJournal } from '../../keystore/journal.js';
 import type { Keystore } from '../../keystore/keystore.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { defined } from '../../util/defined.js';
@@ -33,9 +33,10 @@ interface RotateAllRequest extends Pick<RotateRequest, 'type' | 'bits' | 'graceM
   readonly loginClientId: string | null;
 }
 
-async function choose(request: RotateAllRequest): Promise<readonly KeyRecord[]> {
-  const { store, olderThanMs, isMeant, onLeftOut, loginClientId } = request;
-  const journals = await listJournals(store);
+async function choose(
+  { store, olderThanMs, isMeant, onLeftOut, loginClientId }: RotateAllRequest,
+  journals: readonly RotationJournal[],
+): Promise<readonly KeyRecord[]> {
   const underWay = new Set(journals.map(({ name }) => name));
   const helpers = new Set(journals.flatMap(({ successor, archive }) => [successor, archive]));
   const beforeMs = store.now().getTime() - olderThanMs;
@@ -58,17 +59,16 @@ async function choose(request: RotateAllRequest): Promise<readonly KeyRecord[]> 
 export async function rotateAll(request: RotateAllRequest): Promise<readonly (Rotation | FailedRotation)[]> {
   const { type, bits, store } = request;
   const results: (Rotation | FailedRotation)[] = [];
-  const chosen = await choose(request);
-  const inGrace = new Set(
-    (await listJournals(store)).filter(({ promotedAt }) => promotedAt !== null).map(({ name }) => name),
-  );
+  const journals = await listJournals(store);
+  const chosen = await choose(request, journals);
   const lists = sharedLists();
   for (const [index, record] of chosen.entries()) {
     const { name, clientId, fingerprint } = record;
     request.onStart?.(record, index + 1, chosen.length);
     try {
       const { context, login, makeSuccessor } = await request.contextFor(record);
-      const graceMs = inGrace.has(name) ? undefined : request.graceMs;
+      const isInGrace = journals.some((journal) => journal.name === name && journal.promotedAt !== null);
+      const graceMs = isInGrace ? undefined : request.graceMs;
       const work = { name, type, bits, graceMs, login, makeSuccessor, listWith: lists.listWith };
       results.push(await rotate(lists.watch(context), work));
     } catch (error) {

@@ -89,7 +89,11 @@ async function goOn(
 ): Promise<Rotation> {
   const { context, locked } = work;
   requireSameKind(work.journal, request);
-  let journal = await withGrace(locked, work.journal, request.graceMs);
+  let { journal } = work;
+  if (request.graceMs !== undefined && request.graceMs !== journal.graceMs) {
+    journal = { ...journal, graceMs: request.graceMs };
+    await locked.change([writeJournal(journal)]);
+  }
   let proved = fresh;
   if (journal.stage === 'begun') {
     const made = { ...work, journal };
@@ -132,18 +136,6 @@ function requireSameKind({ kind, name }: RotationJournal, { type, bits, target }
   const message = `the rotation of "${name}" was started with a successor of another kind: ${what}`;
   const hint = 'leave out --type, --bits and the options that say where the successor is made';
   throw new DeribitKeysError('ERR_STATE', message, { hint });
-}
-
-/** The journal with another grace period, if one is given. */
-async function withGrace(
-  locked: LockedKey,
-  journal: RotationJournal,
-  graceMs: number | undefined,
-): Promise<RotationJournal> {
-  if (graceMs === undefined || graceMs === journal.graceMs) return journal;
-  const changed = { ...journal, graceMs };
-  await locked.change([writeJournal(changed)]);
-  return changed;
 }
 
 /** Returns whether the successor was proved to log in by this very run. */

@@ -1,4 +1,5 @@
-import { generateKeyPair } from '../../crypto/generate.js';
+import { generateKeyPair, type RsaSize } from '../../crypto/generate.js';
+import type { KeyAlgorithm } from '../../crypto/keys.js';
 import type { Secret } from '../../crypto/secret.js';
 import type { ApiKey } from '../../deribit/api-keys.js';
 import { normaliseScope, scopeExceeds, scopesEqual } from '../../deribit/scope.js';
@@ -147,21 +148,19 @@ export type MakeSuccessor = (name: string, old: KeyRecord, kind: SuccessorKind) 
 
 /** What may be chosen of a successor. */
 export interface SuccessorChoice {
-  readonly type?: 'ed25519' | 'rsa' | undefined;
-  readonly bits?: 2048 | 3072 | 4096 | undefined;
+  readonly type?: KeyAlgorithm | undefined;
+  readonly bits?: RsaSize | undefined;
   /** Where the old key lives, where left out. */
   readonly target?: SuccessorTarget | undefined;
 }
 
-/** Where the successor of a key is made if nothing else is chosen. */
-function targetBeside({ signer }: KeyRecord): SuccessorTarget {
-  return signer === null ? { kind: 'file' } : kindOf(signer).targetOf(signer);
-}
+const FILE: SuccessorTarget = { kind: 'file' };
 
 /** The kind of key that follows `old`: the same, or what was chosen. @throws `ERR_USAGE` */
 export function successorKind(old: KeyRecord, choice: SuccessorChoice): SuccessorKind {
   const type = choice.type ?? old.algorithm;
-  const target = choice.target ?? targetBeside(old);
+  const { signer } = old;
+  const target = choice.target ?? (signer === null ? FILE : kindOf(signer).targetOf(signer));
   if (target.kind !== 'file') kindOf(target).requireType?.(type, target);
   if (type === 'ed25519') {
     if (choice.bits === undefined) return { type, bits: null, target };
@@ -171,7 +170,7 @@ export function successorKind(old: KeyRecord, choice: SuccessorChoice): Successo
 }
 
 /** The length that is made and that is not below the old one, where there is such a length. */
-function sizeLike(bits: number | null): 2048 | 3072 | 4096 {
+function sizeLike(bits: number | null): RsaSize {
   if (bits === null) return 3072;
   if (bits <= 2048) return 2048;
   return bits <= 3072 ? 3072 : 4096;
