@@ -24,7 +24,7 @@ export const KEY_FILE =
 /** How often a key that changes while it is read is read again, before its lock is taken. */
 const READS = 3;
 
-export interface FileOfBackup {
+interface FileOfBackup {
   readonly path: string;
   readonly content: Uint8Array;
 }
@@ -135,12 +135,10 @@ export async function writeBackup(
   await requireNewFile(path);
   const { bytes, keys } = await sealBackup(store, options);
   await createFile(path, bytes);
-  try {
-    await store.audit({ action: 'backup' });
-  } catch (error) {
+  await store.audit({ action: 'backup' }).catch(async (error: unknown) => {
     await rm(path, { force: true });
     throw error;
-  }
+  });
   return keys;
 }
 

@@ -3,15 +3,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { closestWord } from '../util/text.js';
-import {
-  AUDIT_FILE,
-  type AuditEntry,
-  type AuditNote,
-  appendAudit,
-  auditEntry,
-  auditLine,
-  noteOn,
-} from './audit-log.js';
+import { AUDIT_FILE, type AuditNote, appendAudit, auditEntry, auditLine, noteOn } from './audit-log.js';
 import { errnoOf } from './file-errors.js';
 import {
   createBreather,
@@ -75,12 +67,7 @@ export interface Keystore {
   withLocks<T>(names: readonly string[], work: (keys: readonly LockedKey[]) => Promise<T>): Promise<T>;
   /**
    * Runs `work` while no other process of this keystore does anything under the lock of the key pair with this
-   * fingerprint, under whatever names the pair is stored. For work that may register it on an exchange:
-   *
-   *     store.withLock(name, async (locked) => {
-   *       const record = await locked.read();
-   *       return store.withKeyLock(record.fingerprint, () => …look on the exchange, create, prove, save…);
-   *     });
+   * fingerprint, under whatever names the pair is stored: for work that may register it on an exchange.
    *
    * Always taken inside the lock of a name, and no lock of a name is taken inside it; it cannot be taken twice.
    * @throws `ERR_LOCKED`, `ERR_INTERRUPTED`, `ERR_KEYSTORE_IO`
@@ -192,7 +179,7 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
     requireFreeNames(names, await namesIn(root), finished);
   };
 
-  const entryOf = (note: AuditNote): AuditEntry => auditEntry(note, now(), options.as ?? null);
+  const entryOf = (note: AuditNote) => auditEntry(note, now(), options.as ?? null);
 
   const lockedKey = (name: string, lock: Pick<Lock, 'check'>, finished: boolean): LockedKey => {
     const changeWith = (steps: readonly Step[], notes: readonly AuditNote[]): Promise<void> => {

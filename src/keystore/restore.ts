@@ -2,15 +2,7 @@ import { join } from 'node:path';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { shellWord } from '../util/text.js';
 import { AUDIT_FILE } from './audit-log.js';
-import {
-  asText,
-  type BackupOptions,
-  checkKeys,
-  type FileOfBackup,
-  KEY_FILE,
-  MAX_BACKUP_BYTES,
-  type Refuse,
-} from './backup.js';
+import { asText, type BackupOptions, checkKeys, KEY_FILE, MAX_BACKUP_BYTES, type Refuse } from './backup.js';
 import { fileError } from './file-errors.js';
 import { createBreather, readChecked, statOrNull } from './files.js';
 import { type Keystore, recordStep } from './keystore.js';
@@ -39,7 +31,7 @@ export function requireBackup(path: string): Buffer {
   throw refuse(`${path} is not a backup: it is not an age file that a passphrase opens`);
 }
 
-async function openBackup(path: string, { passphrase, signal }: BackupOptions): Promise<FileOfBackup[]> {
+async function openBackup(path: string, { passphrase, signal }: BackupOptions) {
   const sealed = requireBackup(path);
   const [{ Decrypter }, { parseTar }] = await Promise.all([import('age-encryption'), import('nanotar')]);
   const decrypter = new Decrypter();

@@ -6,10 +6,7 @@ import { isRecord } from '../../util/checks.js';
 import { type Attempt, ENCODINGS, type Encoding, LAB_SCOPE, type Lab, type LabKey, refusalCode } from './lab.js';
 
 /** The throw-away keys that the probes share. */
-export interface LabKeys {
-  readonly ed25519: LabKey;
-  readonly rsa: LabKey;
-}
+type LabKeys = Readonly<Record<'ed25519' | 'rsa', LabKey>>;
 
 /** A question to the exchange, and the answer that this package and its sandbox assume. */
 interface Probe {

@@ -5,6 +5,7 @@ import { type Login, signIn } from '../../deribit/auth.js';
 import type { Endpoint } from '../../deribit/endpoints.js';
 import { compareScopes, normaliseScope } from '../../deribit/scope.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
+import type { SuccessorPlan } from '../../keystore/journal.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { notRecorded, protectedOptions, withTransport } from '../account/account.js';
 import { compareKey } from '../account/match-key.js';
@@ -69,11 +70,7 @@ export interface Registration {
 }
 
 /** What a key is registered with. */
-export interface Plan {
-  readonly scope: string;
-  readonly label: string;
-  readonly features: readonly string[];
-  readonly ipWhitelist: readonly string[];
+export interface Plan extends SuccessorPlan {
   readonly asShown: boolean;
   readonly publicKey: PublicKey;
   readonly signer: Signer;

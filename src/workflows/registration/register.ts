@@ -9,15 +9,7 @@ import { outcomeOf, protectedOptions, subaccountOf, withAccount } from '../accou
 import { explainKeyLimit } from '../account/api-keys.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { endpointFields, endpointOfRecord } from '../endpoint-selection.js';
-import {
-  byAge,
-  findAfterAttempt,
-  findKeys,
-  type KeySearch,
-  newSearch,
-  requireOnlyOne,
-  UNCERTAIN_MS,
-} from './find-key.js';
+import { byAge, findAfterAttempt, findKeys, newSearch, requireOnlyOne, UNCERTAIN_MS } from './find-key.js';
 import { lookAgain, type Plan, proveAndFinish, type Registration, saveCreated } from './proof.js';
 import { type Attempt, removeTwins, trySave } from './rollback.js';
 
@@ -100,13 +92,12 @@ export async function register(context: WorkflowContext, request: RegisterReques
 async function findOrCreate(attempt: Attempt, record: KeyRecord, plan: Plan): Promise<Registration> {
   const { context, login, account } = attempt;
   const { publicKey, signer, label } = plan;
-  const search: KeySearch = { account, login, record, publicKey, signer, label, memory: newSearch() };
+  const search = { account, login, record, publicKey, signer, label, memory: newSearch() };
   // what was done with a key since its backup was made is not on record
   const sentBefore = record.state === 'pending' || record.restoredAt !== null;
-  const earlier = sentBefore
+  let found = sentBefore
     ? await findAfterAttempt(context, search)
     : await findKeys(context, search, { secondFactor: false, everyHidden: false });
-  let found = earlier;
   let created: ApiKey | null = null;
   const save = (apiKey: ApiKey, action: string) =>
     saveCreated(attempt, pendingRecord(record, { plan, login, apiKey }), action);
@@ -126,11 +117,8 @@ async function findOrCreate(attempt: Attempt, record: KeyRecord, plan: Plan): Pr
   // a key that somebody else made of the same public half stays; of our own the oldest
   const kept = found.find((key) => !isOurs(key)) ?? found[0];
   if (kept === undefined) throw new DeribitKeysError('ERR_INTERNAL', 'no key was created');
-  await removeTwins(
-    attempt,
-    record.name,
-    found.filter((key) => isOurs(key) && key !== kept),
-  );
+  const twins = found.filter((key) => isOurs(key) && key !== kept);
+  await removeTwins(attempt, record.name, twins);
   const [adopted, ours] = [kept !== created, isOurs(kept)];
   if (adopted && ours) await save(kept, 'adopt');
   else if (adopted && created !== null) await attempt.locked.save(asLocal(record), { action: 'remove' });

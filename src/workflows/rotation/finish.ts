@@ -6,7 +6,7 @@ import type { KeyRecord } from '../../keystore/record.js';
 import { audit, notRecorded, outcomeOf, protectedOptions, requireClientId, withAccount } from '../account/account.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { keyLogsIn } from '../registration/proof.js';
-import { type Inspection, inspectKeys, readOrNull, requireIntact } from './inspect.js';
+import { inspectKeys, readOrNull, requireIntact } from './inspect.js';
 import { demote, dropSuccessor } from './promote.js';
 
 /** A rotation under way, and what it works with. */
@@ -75,9 +75,12 @@ export async function finishRotation(work: PromotedWork, login: AccountLogin, fr
   if (!fresh) await requireLogin(context, login, successor);
   const by = await loginWithout(context, login, { ending: clientId, partner: successor });
   await withAccount(context, { login: by, level: 'read_write' }, async (account) => {
-    const seen = fresh
-      ? { keyId, enabled: true }
-      : await inspectOld(context, { account, login: by, journal, successor });
+    let seen: Pick<ApiKey, 'keyId' | 'enabled'> | null = { keyId, enabled: true };
+    if (!fresh) {
+      const found = await inspectKeys(context, { account, login: by, journal, successor });
+      await requireIntact(context, found.successor, successor);
+      seen = found.old;
+    }
     if (seen === null) return;
     if (seen.enabled !== false) {
       await audited('disable', async () => {
@@ -100,13 +103,6 @@ export async function finishRotation(work: PromotedWork, login: AccountLogin, fr
     .catch((error: unknown) => {
       throw notRecorded(error, `the old key of "${journal.name}" (${clientId}) is removed from the exchange`);
     });
-}
-
-/** The old key as the exchange has it, after the successor was seen to be intact; null where it is gone already. */
-async function inspectOld(context: WorkflowContext, inspection: Inspection & { readonly successor: KeyRecord }) {
-  const seen = await inspectKeys(context, inspection);
-  await requireIntact(context, seen.successor, inspection.successor);
-  return seen.old;
 }
 
 /** What is not shown is not a difference. */

@@ -8,12 +8,6 @@ import { compareKey } from '../account/match-key.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { findAfterAttempt, newSearch } from '../registration/find-key.js';
 
-/** What the account that a rotation belongs to has of its two keys; null for one that is gone, or never was. */
-interface RotatingKeys {
-  readonly old: ApiKey | null;
-  readonly successor: ApiKey | null;
-}
-
 /** Where a rotation that an earlier run began is looked for. */
 export interface Inspection {
   readonly account: OpenAccount;
@@ -27,9 +21,13 @@ export interface Inspection {
 /**
  * Looks for both keys of a rotation that was started by an earlier run. A successor whose creation may still be carried out
  * is waited for.
+ * @returns null for a key that is gone, or never was
  * @throws `ERR_NOT_ON_EXCHANGE` where the account has neither: it is likely another account than the rotation's
  */
-export async function inspectKeys(context: WorkflowContext, inspection: Inspection): Promise<RotatingKeys> {
+export async function inspectKeys(
+  context: WorkflowContext,
+  inspection: Inspection,
+): Promise<{ readonly old: ApiKey | null; readonly successor: ApiKey | null }> {
   const { account, journal, successor } = inspection;
   const keys = await accountKeys(context, account);
   const { clientId } = journal.previous;
