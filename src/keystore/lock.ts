@@ -172,7 +172,6 @@ async function heldByAnother(holder: Holder | null, what: string, path: string):
   return new DeribitKeysError('ERR_LOCKED', `${who} is working on ${what}`, { hint });
 }
 
-/** How a lock is waited for. */
 interface LockOptions {
   /**
    * How long a lock is waited for whose holder runs. One whose holder cannot be seen is watched until its lease is renewed

@@ -32,7 +32,6 @@ export async function openExternalSigner(
   throw new DeribitKeysError('ERR_KEY_MISMATCH', message, { hint });
 }
 
-/** A key to make a record of. */
 interface ExternalKey {
   readonly name: string;
   readonly kind: AnySignerKind;

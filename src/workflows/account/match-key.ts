@@ -15,7 +15,7 @@ import type { KeyRecord } from '../../keystore/record.js';
  */
 
 /** How a key on the exchange compares with the local one; null where the exchange does not show it. */
-interface Comparison {
+export interface Comparison {
   readonly fingerprintVerified: boolean | null;
   readonly publicKeyVerified: boolean | null;
   /** One sentence for each difference; empty where everything that is shown matches. */

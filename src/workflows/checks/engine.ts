@@ -120,18 +120,18 @@ interface Account {
 
 function accountBehind(context: WorkflowContext, login: AccountLogin | null, views: EndpointViews): Account {
   const seen = new Map<number | undefined, AccountView>();
-  const usable = login !== null && views.get(login.endpoint.url)?.usable === true;
+  const usable = login !== null && views.get(login.endpoint.url)?.usable ? login : null;
   const ask = async (account: AccountLogin): Promise<AccountView> => {
     const view = seen.get(account.subaccount) ?? (await viewAccount(context, account));
     seen.set(account.subaccount, view);
     return view;
   };
   return {
-    login: usable ? login : null,
+    login: usable,
     async keysFor(record, endpoint) {
-      if (login === null || !usable || !sameEndpoint(login.endpoint, endpoint)) return null;
+      if (usable === null || !sameEndpoint(usable.endpoint, endpoint)) return null;
       try {
-        const own = onBehalfOf(login, record);
+        const own = onBehalfOf(usable, record);
         return subaccountOf(own) === record.subaccount ? (await ask(own)).apiKeys : null;
       } catch (error) {
         // the login names another subaccount than the key's
@@ -139,11 +139,11 @@ function accountBehind(context: WorkflowContext, login: AccountLogin | null, vie
         throw error;
       }
     },
-    keys: async () => (login !== null && usable ? ((await ask(login)).apiKeys ?? []) : []),
+    keys: async () => (usable === null ? [] : ((await ask(usable)).apiKeys ?? [])),
     async findings() {
       if (login === null) return [];
-      if (!usable) return [notesOn(null).skipped('account', 'not asked: the exchange does not answer')];
-      if (seen.size === 0) await ask(login);
+      if (usable === null) return [notesOn(null).skipped('account', 'not asked: the exchange does not answer')];
+      if (seen.size === 0) await ask(usable);
       return [...seen.values()].flatMap(({ findings }) => findings);
     },
   };
@@ -164,7 +164,7 @@ async function examine(
     signer === null || !endpointView.usable ? null : await tryLogin(context, { endpoint, clientId, signer });
   const apiKeys = (await account.keysFor(record, endpoint)) ?? attempt?.apiKeys ?? null;
   const evidence = { record, clientId, publicKey, keyFile, clockOffsetMs, attempt, apiKeys, by, unmanaged };
-  const twins = await checkTwins(apiKeys ?? [], { name: record.name, clientId }, by);
+  const twins = await checkTwins(apiKeys ?? [], record, by);
   return [...(await checkOnExchange(evidence)), ...twins];
 }
 
@@ -211,7 +211,6 @@ function unknownClientId(
   { isListed, hidden, by }: { readonly isListed: boolean; readonly hidden: readonly ApiKey[]; readonly by: string },
 ): Finding {
   const notes = notesOn(null);
-  const withId = `${again} --client-id <id>`;
   if (!isListed) {
     const detail = 'it is not known under which client id the exchange has the key';
     return notes.skipped('client-id', detail, `give --client-id, or a login that may list the keys: ${again} ${by}`);
@@ -219,7 +218,7 @@ function unknownClientId(
   if (hidden.length > 0) {
     const ids = hidden.map(({ clientId }) => clientId).join(', ');
     const detail = `the account shows no key with this fingerprint, but hides those of ${ids}`;
-    return notes.skipped('client-id', detail, `try it with each of them: ${withId}`);
+    return notes.skipped('client-id', detail, `try it with each of them: ${again} --client-id <id>`);
   }
   const detail = 'the account has no key with this fingerprint: it is not registered there';
   if (file === null || file.signer === null) return notes.skipped('client-id', detail);

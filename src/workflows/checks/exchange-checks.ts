@@ -2,6 +2,7 @@ import { type ApiKey, listApiKeys } from '../../deribit/api-keys.js';
 import { call } from '../../deribit/auth.js';
 import { CLOCK_LIMIT_MS, clockCommand, describeOffset, LARGE_OFFSET_MS } from '../../deribit/clock.js';
 import type { Endpoint } from '../../deribit/endpoints.js';
+import type { KeyRecord } from '../../keystore/record.js';
 import { isRecord } from '../../util/checks.js';
 import { protectedOptions, requestOptions, withAccount } from '../account/account.js';
 import { DOCUMENTED_KEY_LIMIT } from '../account/api-keys.js';
@@ -115,12 +116,8 @@ async function twinsAmong(apiKeys: readonly ApiKey[]): Promise<readonly (readonl
   return [...byFingerprint.values()].filter(({ length }) => length > 1);
 }
 
-/** A finding for each set of twins in which `keep` is; for all of them where that is null. */
-export async function checkTwins(
-  apiKeys: readonly ApiKey[],
-  keep: { readonly name: string; readonly clientId: string } | null,
-  by: string,
-): Promise<Finding[]> {
+/** A finding for each set of twins in which the key of `keep` is; for all of them where that is null. */
+export async function checkTwins(apiKeys: readonly ApiKey[], keep: KeyRecord | null, by: string): Promise<Finding[]> {
   const found: Finding[] = [];
   for (const twins of await twinsAmong(apiKeys)) {
     if (keep !== null && !twins.some(({ clientId }) => clientId === keep.clientId)) continue;

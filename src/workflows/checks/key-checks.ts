@@ -184,7 +184,6 @@ const STAGE_OF: Partial<Readonly<Record<ErrorCode, Stage>>> = {
   ERR_KEY_MISMATCH: 'record-matches',
 };
 
-/** The stage at which opening the key in `path` failed with `error`. */
 async function stageOf(error: DeribitKeysError, path: string): Promise<Stage> {
   const stage = STAGE_OF[error.code] ?? 'file';
   if (stage !== 'format') return stage;

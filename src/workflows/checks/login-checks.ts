@@ -12,7 +12,6 @@ import { type SignedLogin, scopeDifferences } from '../registration/proof.js';
 import type { UnmanagedKey } from './file-checks.js';
 import { asFound, type Finding, fixOf, type Notes, notesOn, ownCommand } from './finding.js';
 
-/** One attempt to log in with a key. */
 interface Attempt {
   /** Null where it was not granted. */
   readonly login: Login | null;

@@ -155,7 +155,7 @@ async function accountChecks(
   });
   const named = (name: CheckName) => found.find(({ check }) => check === name);
   const [same, enabled] = [named('exchange-key'), named('enabled')];
-  const twins = await checkTwins(apiKeys, { name: record.name, clientId }, by);
+  const twins = await checkTwins(apiKeys, record, by);
   return [
     { check: 'exchange', ok: same?.ok !== false, detail: same?.ok === null ? 'not shown' : (same?.detail ?? '') },
     { check: 'enabled', ok: enabled?.ok !== false, detail: enabled?.detail ?? 'not shown' },

@@ -4,7 +4,7 @@ import { bytesToHex } from '../../crypto/bytes.js';
 import { generateKeyPair } from '../../crypto/generate.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import { makePrivateFolder, readFileOrNull, replaceFile } from '../../keystore/files.js';
-import { isRecord } from '../../util/checks.js';
+import { isRecord, isTexts, parseJsonObject } from '../../util/checks.js';
 import { withAccount } from '../account/account.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { PROBES } from './facts.js';
@@ -125,14 +125,9 @@ async function removeKeys(lab: Lab, prefixes: readonly string[]): Promise<boolea
 async function readPrefixes(path: string): Promise<readonly string[]> {
   const content = await readFileOrNull(path);
   if (content === null) return [];
-  try {
-    const { prefixes } = JSON.parse(content.toString('utf8')) as { readonly prefixes?: unknown };
-    if (Array.isArray(prefixes) && prefixes.every((prefix) => typeof prefix === 'string' && PREFIX.test(prefix))) {
-      return prefixes;
-    }
-  } catch {
-    // reported below
-  }
+  const journal = parseJsonObject(content.toString('utf8'));
+  const prefixes = typeof journal === 'string' ? null : journal.prefixes;
+  if (isTexts(prefixes) && prefixes.every((prefix) => PREFIX.test(prefix))) return prefixes;
   throw new DeribitKeysError('ERR_RECORD_DAMAGED', `the journal ${path} is damaged`, {
     hint: "look for API keys named cf_… on Deribit's web page, remove them, and delete that file",
   });

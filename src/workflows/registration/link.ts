@@ -16,7 +16,7 @@ import {
 import { compareKey } from '../account/match-key.js';
 import type { WorkflowContext } from '../context.js';
 import { endpointFields } from '../endpoint-selection.js';
-import type { Registration } from './register.js';
+import { type Registration, registrationOf } from './proof.js';
 
 /** Words of a granted scope that describe the session and not the key. */
 const SESSION_WORD = /^(connection|mainaccount|session:|expires:|ip:)/;
@@ -113,19 +113,7 @@ export async function link(
         registeredAt: record.registeredAt ?? context.store.now().toISOString(),
       };
       await locked.save(linked, { action: 'link' });
-      const { environment, fingerprint } = linked;
-      return {
-        name,
-        environment,
-        clientId,
-        keyId: linked.keyId,
-        fingerprint,
-        fingerprintVerified: compared?.fingerprintVerified ?? null,
-        publicKeyVerified: compared?.publicKeyVerified ?? null,
-        loginVerified: true,
-        scope,
-        adopted: true,
-      };
+      return registrationOf(linked, compared, { clientId, loginVerified: true, scope, adopted: true });
     });
   });
 }

@@ -8,7 +8,7 @@ import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { SuccessorPlan } from '../../keystore/journal.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { notRecorded, protectedOptions, withTransport } from '../account/account.js';
-import { compareKey } from '../account/match-key.js';
+import { type Comparison, compareKey } from '../account/match-key.js';
 import type { WorkflowContext } from '../context.js';
 import { type Attempt, rollBack } from './rollback.js';
 
@@ -69,6 +69,17 @@ export interface Registration {
   readonly adopted: boolean;
 }
 
+/** The result for a key that is on record; `compared` is null where the exchange did not show it. */
+export function registrationOf(
+  { name, environment, keyId, fingerprint }: KeyRecord,
+  compared: Comparison | null,
+  { clientId, ...proved }: Pick<Registration, 'clientId' | 'loginVerified' | 'scope' | 'adopted'>,
+): Registration {
+  const fingerprintVerified = compared?.fingerprintVerified ?? null;
+  const publicKeyVerified = compared?.publicKeyVerified ?? null;
+  return { name, environment, clientId, keyId, fingerprint, fingerprintVerified, publicKeyVerified, ...proved };
+}
+
 /** What a key is registered with. */
 export interface Plan extends SuccessorPlan {
   readonly asShown: boolean;
@@ -88,7 +99,6 @@ export async function saveCreated({ locked }: Attempt, record: KeyRecord, action
   });
 }
 
-/** A key of the exchange that is to be proved. */
 interface Candidate {
   readonly pending: KeyRecord;
   readonly plan: Plan;
@@ -140,18 +150,8 @@ export async function proveAndFinish(attempt: Attempt, candidate: Candidate): Pr
     registeredAt: context.store.now().toISOString(),
   };
   await saveCreated(attempt, registered, 'register');
-  return {
-    name: registered.name,
-    environment: registered.environment,
-    clientId: apiKey.clientId,
-    keyId: apiKey.keyId,
-    fingerprint: registered.fingerprint,
-    fingerprintVerified: compared.fingerprintVerified,
-    publicKeyVerified: compared.publicKeyVerified,
-    loginVerified: proof !== null,
-    scope,
-    adopted,
-  };
+  const { clientId } = apiKey;
+  return registrationOf(registered, compared, { clientId, loginVerified: proof !== null, scope, adopted });
 }
 
 /** A key with this public half that somebody else created: it is left as it is, and the record does not mention it. */

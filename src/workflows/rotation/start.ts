@@ -97,7 +97,6 @@ async function inspect(
 /** How the account's keys are listed: `list` asks the exchange. */
 export type ListWith = (login: AccountLogin, list: () => Promise<readonly ApiKey[]>) => Promise<readonly ApiKey[]>;
 
-/** A rotation that is to begin. */
 interface RotationStart extends SuccessorChoice {
   readonly login: () => Promise<AccountLogin>;
   readonly graceMs?: number | undefined;
