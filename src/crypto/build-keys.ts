@@ -1,15 +1,14 @@
 import { Point } from '@noble/ed25519';
 import { engine as defaultEngine } from '#engine';
-import { bitStringOf, octetStringOf, readDer, sequenceOf } from './asn1/der.js';
 import {
-  decodeRsaPrivateKey,
-  decodeRsaPublicKey,
   ED25519_LENGTH,
   ed25519Pkcs8,
   ed25519Spki,
   rawEd25519PublicKey,
   rawEd25519Seed,
   rsaPkcs8,
+  rsaPrivateNumbers,
+  rsaPublicNumbers,
   rsaSpki,
 } from './asn1/key-der.js';
 import { bytesToHex, equalBytes, type RsaPrivateNumbers, type RsaPublicNumbers } from './bytes.js';
@@ -129,8 +128,7 @@ export function buildPrivateKey(numbers: PrivateNumbers, engine: Engine): Promis
 /** The numbers of a public key. */
 export function publicNumbers({ algorithm, spki }: PublicKey): PublicNumbers {
   if (algorithm === 'ed25519') return { algorithm, raw: rawEd25519PublicKey(spki) };
-  const [, key] = sequenceOf(readDer(spki), 'SubjectPublicKeyInfo');
-  return { algorithm, ...decodeRsaPublicKey(bitStringOf(key, 'the public key')) };
+  return { algorithm, ...rsaPublicNumbers(spki) };
 }
 
 /** The numbers of a private key. */
@@ -138,6 +136,5 @@ export function privateNumbers(key: PrivateKey): PrivateNumbers {
   const pkcs8 = key.exposePkcs8();
   const publicHalf = publicNumbers(key.publicKey);
   if (publicHalf.algorithm === 'ed25519') return { ...publicHalf, seed: rawEd25519Seed(pkcs8) };
-  const [, , rsaKey] = sequenceOf(readDer(pkcs8), 'PrivateKeyInfo');
-  return { algorithm: 'rsa', ...decodeRsaPrivateKey(octetStringOf(rsaKey, 'the private key')) };
+  return { algorithm: 'rsa', ...rsaPrivateNumbers(pkcs8) };
 }

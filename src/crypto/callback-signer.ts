@@ -22,9 +22,7 @@ export interface CallbackSignerOptions {
  */
 export async function callbackSigner(options: CallbackSignerOptions): Promise<Signer> {
   const { publicKey: given, sign } = options;
-  if (typeof sign !== 'function') {
-    throw usageError(`"sign" must be a function, not of type ${typeof sign}`);
-  }
+  if (typeof sign !== 'function') throw usageError(`"sign" must be a function, not of type ${typeof sign}`);
   const publicKey = await readPublicKey(given);
   return signerOf(publicKey, sign, 'the callback');
 }

@@ -11,8 +11,10 @@ import { PrivateKey, PublicKey } from './keys.js';
 export function fingerprint(key: PublicKey | PrivateKey | Uint8Array): string {
   const publicKey = key instanceof PrivateKey ? key.publicKey : key;
   const spki = publicKey instanceof PublicKey ? publicKey.spki : publicKey;
-  return bytesToHex(md5(spki)).replace(/..(?=.)/g, '$&:');
+  return inPairs(bytesToHex(md5(spki)));
 }
+
+const inPairs = (digits: string) => digits.replace(/..(?=.)/g, '$&:');
 
 const SPELLINGS = /^\s*([0-9a-f]{2}[\s:]*){16}$/i;
 
@@ -21,7 +23,5 @@ const SPELLINGS = /^\s*([0-9a-f]{2}[\s:]*){16}$/i;
  * written with; null for any other text.
  */
 export function normaliseFingerprint(text: string): string | null {
-  if (!SPELLINGS.test(text)) return null;
-  const digits = text.toLowerCase().replace(/[\s:]/g, '');
-  return (digits.match(/../g) ?? []).join(':');
+  return SPELLINGS.test(text) ? inPairs(text.toLowerCase().replace(/[\s:]/g, '')) : null;
 }

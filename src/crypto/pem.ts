@@ -83,10 +83,7 @@ function cutShort(label: string, body: string): DeribitKeysError {
 /** The error for a PEM block whose body is not base64. */
 function brokenBase64(label: string, body: string): DeribitKeysError {
   const what = `the PEM block "${label}" does not hold valid base64`;
-  const compact = body
-    .trim()
-    .split(/\s*\n\s*/)
-    .join('');
+  const compact = body.trim().replace(/\s*\n\s*/g, '');
   if (/\S \S/.test(body.trim()) && /^[A-Za-z0-9+/ ]+={0,2}$/.test(compact) && compact.length % 4 === 0) {
     return unreadable(`${what}: spaces stand where + was`, {
       hint: 'the text was decoded as a web form on its way: encode it first (%2B for +), or give it in base64',
@@ -142,11 +139,10 @@ function headersByWord(body: string): SplitBody {
 }
 
 const PRIVATE_LABEL = 'PRIVATE KEY';
-const PUBLIC_LABEL = 'PUBLIC KEY';
 
 /** SPKI PEM, the form in which Deribit is given a public key; ends with a newline. */
 export function encodePublicKeyPem(publicKey: PublicKey): string {
-  return encodePem(PUBLIC_LABEL, publicKey.spki);
+  return encodePem('PUBLIC KEY', publicKey.spki);
 }
 
 /** Unencrypted PKCS#8 PEM: the secret itself; ends with a newline. */

@@ -22,6 +22,8 @@ export const TAG = {
   oid: 6,
   sequence: 16,
   set: 17,
+  utcTime: 23,
+  generalizedTime: 24,
   bmpString: 30,
 } as const;
 

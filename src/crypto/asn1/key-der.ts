@@ -1,12 +1,14 @@
-import { concatBytes, type RsaPrivateNumbers, type RsaPublicNumbers } from '../bytes.js';
+import { concatBytes, hexToBytes, type RsaPrivateNumbers, type RsaPublicNumbers } from '../bytes.js';
 import { unreadable, unsupported } from '../key-errors.js';
 import {
   bitString,
+  bitStringOf,
   type DerNode,
   integer,
   integerOf,
   nullNode,
   octetString,
+  octetStringOf,
   oid,
   readDer,
   sequence,
@@ -18,10 +20,8 @@ import {
 export const ED25519_LENGTH = 32;
 
 // Both encodings have a fixed length, so a document is a fixed prefix followed by the key's bytes.
-const SPKI_PREFIX = Uint8Array.of(0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00);
-const PKCS8_PREFIX = Uint8Array.of(
-  ...[0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20],
-);
+const SPKI_PREFIX = hexToBytes('302a300506032b6570032100');
+const PKCS8_PREFIX = hexToBytes('302e020100300506032b657004220420');
 
 /** SubjectPublicKeyInfo DER of the 32 bytes of a public key (RFC 8410 §4). */
 export function ed25519Spki(publicKey: Uint8Array): Uint8Array {
@@ -86,4 +86,16 @@ export function rsaSpki(numbers: RsaPublicNumbers): Uint8Array {
 /** PrivateKeyInfo DER, version 1 (RFC 5208 §5). */
 export function rsaPkcs8(numbers: RsaPrivateNumbers): Uint8Array {
   return writeDer(sequence(integer(0n), rsaAlgorithm(), octetString(encodeRsaPrivateKey(numbers))));
+}
+
+/** The numbers in DER from {@link rsaSpki}. */
+export function rsaPublicNumbers(spki: Uint8Array): RsaPublicNumbers {
+  const [, key] = sequenceOf(readDer(spki), 'SubjectPublicKeyInfo');
+  return decodeRsaPublicKey(bitStringOf(key, 'the public key'));
+}
+
+/** The numbers in DER from {@link rsaPkcs8}. */
+export function rsaPrivateNumbers(pkcs8: Uint8Array): RsaPrivateNumbers {
+  const [, , key] = sequenceOf(readDer(pkcs8), 'PrivateKeyInfo');
+  return decodeRsaPrivateKey(octetStringOf(key, 'the private key'));
 }

@@ -1,12 +1,11 @@
 import { getPublicKeyAsync, Point, signAsync } from '@noble/ed25519';
 import { usageError } from '../../errors.js';
-import { bitStringOf, octetStringOf, readDer, sequenceOf } from '../asn1/der.js';
 import {
-  decodeRsaPrivateKey,
-  decodeRsaPublicKey,
   ed25519Pkcs8,
   rawEd25519PublicKey,
   rawEd25519Seed,
+  rsaPrivateNumbers,
+  rsaPublicNumbers,
 } from '../asn1/key-der.js';
 import {
   type Bytes,
@@ -16,6 +15,7 @@ import {
   bytesToBigInt,
   concatBytes,
   equalBytes,
+  hexToBytes,
   modPow,
   ownBuffer,
 } from '../bytes.js';
@@ -96,9 +96,7 @@ export function randomBytes(length: number): Bytes {
 const RSA_ALGORITHM = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' } as const;
 
 /** DER of the DigestInfo of SHA-256 before the hash itself (RFC 8017 §9.2, note 1). */
-const SHA256_PREFIX = Uint8Array.of(
-  ...[0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20],
-);
+const SHA256_PREFIX = hexToBytes('3031300d060960864801650304020105000420');
 
 export async function generateRsa(bits: number): Promise<Bytes> {
   const algorithm = { ...RSA_ALGORITHM, modulusLength: bits, publicExponent: Uint8Array.of(1, 0, 1) };
@@ -119,8 +117,7 @@ async function chooseSigner(pkcs8: Bytes): Promise<(message: Uint8Array) => Byte
   const platform = subtle();
   const key = await platform.importKey('pkcs8', pkcs8, RSA_ALGORITHM, false, ['sign']).catch(() => null);
   if (key === null) {
-    const numbers = decodeRsaPrivateKey(octetStringOf(partsOf(pkcs8)[2], 'the RSA private key'));
-    return (await import('./portable-forge.js')).rsaSigner(numbers);
+    return (await import('./portable-forge.js')).rsaSigner(rsaPrivateNumbers(pkcs8));
   }
   return async (message) => new Uint8Array(await platform.sign(RSA_ALGORITHM, key, ownBuffer(message)));
 }
@@ -130,7 +127,7 @@ async function chooseSigner(pkcs8: Bytes): Promise<(message: Uint8Array) => Byte
  * the platform's WebCrypto does not.
  */
 export async function verifyRsa(spki: Uint8Array, message: Uint8Array, signature: Uint8Array): Promise<boolean> {
-  const { n, e } = decodeRsaPublicKey(bitStringOf(partsOf(spki)[1], 'the RSA public key'));
+  const { n, e } = rsaPublicNumbers(spki);
   const length = Math.ceil(bitLength(n) / 8);
   const representative = bytesToBigInt(signature);
   if (signature.length !== length || representative >= n) return false;
@@ -143,8 +140,4 @@ async function encodeEmsa(message: Uint8Array, length: number): Promise<Uint8Arr
   const digestInfo = concatBytes(SHA256_PREFIX, hash);
   const padding = new Uint8Array(length - digestInfo.length - 3).fill(0xff);
   return concatBytes(Uint8Array.of(0, 1), padding, Uint8Array.of(0), digestInfo);
-}
-
-function partsOf(der: Uint8Array): ReturnType<typeof sequenceOf> {
-  return sequenceOf(readDer(der, 'the RSA key'), 'the RSA key');
 }

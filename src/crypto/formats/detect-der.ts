@@ -2,21 +2,13 @@ import { type DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import { berOutline, type DerNode, integerOf, isTag, type OutlineValue, readDer, TAG } from '../asn1/der.js';
 import { decodeRsaPrivateKey, decodeRsaPublicKey } from '../asn1/key-der.js';
 import { refusedEcKey } from '../asn1/oids.js';
-import {
-  decodePkcs8,
-  isCertificateRequest,
-  isRevocationList,
-  looksLikePrivateKey,
-  SEQUENCE,
-  spkiOf,
-  subjectPublicKeyInfo,
-} from '../asn1/spki-pkcs8.js';
+import { decodePkcs8, looksLikePrivateKey, SEQUENCE, spkiOf, subjectPublicKeyInfo } from '../asn1/spki-pkcs8.js';
 import { privateKeyFromRsaNumbers, publicKeyFromRsa } from '../build-keys.js';
 import { equalBytes } from '../bytes.js';
 import type { Engine } from '../engine/engine.js';
 import { refuseAlgorithm, refuseKind, unreadable } from '../key-errors.js';
 import type { PrivateKey } from '../keys.js';
-import type { Item } from './detect-format.js';
+import type { Item, PrivateItem } from './detect-format.js';
 import { decryptPkcs8 } from './encrypted-pkcs8.js';
 import { wrongPassphrase } from './passphrase.js';
 import { refuseCrl, refusePkcs7, refusePkcs12, refuseRequest } from './unsupported-formats.js';
@@ -29,30 +21,22 @@ import { refuseCrl, refusePkcs7, refusePkcs12, refuseRequest } from './unsupport
 export function itemOfDer(input: Uint8Array): Item {
   const bytes = withoutNewline(input);
   const node = readNode(bytes);
-  const children = (isTag(node, TAG.sequence) && node.children) || [];
-  const shape = children.map(letterOf).join('');
+  const shape = shapeOf(node);
   if (/^iso0?1?$/.test(shape) && !isPkcs12(bytes)) {
     return { kind: 'private', format: 'pkcs8', encrypted: false, open: (_, engine) => decodePkcs8(bytes, engine) };
   }
   if (shape === 'so') {
-    return {
-      kind: 'private',
-      format: 'pkcs8',
-      encrypted: true,
-      open: async (passphrase, engine) => openDecrypted(await decryptPkcs8(node, passphrase, engine), engine),
-    };
+    const open: PrivateItem['open'] = async (passphrase, engine) =>
+      openDecrypted(await decryptPkcs8(node, passphrase, engine), engine);
+    return { kind: 'private', format: 'pkcs8', encrypted: true, open };
   }
   if (/^i{9}s?$/.test(shape)) {
-    return {
-      kind: 'private',
-      format: 'pkcs1',
-      encrypted: false,
-      open: async (_, engine) => privateKeyFromRsaNumbers(decodeRsaPrivateKey(bytes), engine),
-    };
+    const open: PrivateItem['open'] = async (_, engine) => privateKeyFromRsaNumbers(decodeRsaPrivateKey(bytes), engine);
+    return { kind: 'private', format: 'pkcs1', encrypted: false, open };
   }
   if (shape === 'sb') return { kind: 'public', format: 'spki', encrypted: false, read: () => spkiOf(node) };
   // PKCS#3 DH parameters are two INTEGERs as well: a prime and, nearly always, 2.
-  if (shape === 'ii' && integerOf(children[1], 'the public exponent') !== 2n) {
+  if (shape === 'ii' && integerOf(node.children?.[1], 'the public exponent') !== 2n) {
     const read = () => publicKeyFromRsa(decodeRsaPublicKey(bytes));
     return { kind: 'public', format: 'pkcs1', encrypted: false, read };
   }
@@ -108,12 +92,30 @@ const LETTERS: ReadonlyMap<number, string> = new Map([
   [TAG.octetString, 'o'],
   [TAG.bitString, 'b'],
   [TAG.oid, 'd'],
+  [TAG.utcTime, 't'],
+  [TAG.generalizedTime, 't'],
 ]);
+
+/** A letter for each node in a SEQUENCE; empty for anything else. */
+function shapeOf(node: DerNode | undefined): string {
+  return isTag(node, TAG.sequence) ? (node.children ?? []).map(letterOf).join('') : '';
+}
 
 /** One letter for the type of a node, the digit of a context tag, or `?`. */
 function letterOf(node: DerNode): string {
   if (node.class === 'context') return node.tag < 10 ? String(node.tag) : '?';
   return (node.class === 'universal' && LETTERS.get(node.tag)) || '?';
+}
+
+/** Whether the node is laid out as a certificate request (RFC 2986 §4.2): version, subject, key, attributes. */
+function isCertificateRequest({ children }: DerNode): boolean {
+  const info = children?.[0];
+  return /^iss(?:0|$)/.test(shapeOf(info)) && isTag(info?.children?.[2]?.children?.[1], TAG.bitString);
+}
+
+/** Whether the node is laid out as a revocation list (RFC 5280 §5.1): no serial number, but an algorithm, an issuer and a date. */
+function isRevocationList({ children }: DerNode): boolean {
+  return /^i?sst/.test(shapeOf(children?.[0]));
 }
 
 function readNode(bytes: Uint8Array): DerNode {

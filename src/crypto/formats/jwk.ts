@@ -81,13 +81,9 @@ async function onlyUsable<K>(jwks: readonly Jwk[], build: (jwk: Jwk) => Promise<
   if (key !== undefined) return key;
   const [reason] = reasons;
   if (reasons.length === 1 && reason !== undefined) throw reason;
-  throw refuseKind(
-    `JWK set without a usable key (${reasons
-      .slice(0, 4)
-      .map((each) => each.message)
-      .join('; ')}${reasons.length > 4 ? '; …' : ''})`,
-    'add an Ed25519 or RSA key to it',
-  );
+  const shown = reasons.slice(0, 4).map(({ message }) => message);
+  if (reasons.length > 4) shown.push('…');
+  throw refuseKind(`JWK set without a usable key (${shown.join('; ')})`, 'add an Ed25519 or RSA key to it');
 }
 
 function readPublic(jwk: Jwk): PublicNumbers {
