@@ -49,16 +49,8 @@ function withoutPadding(plain: Bytes, blockLength: number): Bytes | null {
 /** A function that makes RSASSA-PKCS1-v1_5 signatures with SHA-256. It blocks for as long as a signature takes. */
 export function rsaSigner(numbers: RsaPrivateNumbers): (message: Uint8Array) => Bytes {
   const { n, e, d, p, q, dp, dq, qi } = largerPrimeFirst(numbers);
-  const key = rsa.setPrivateKey(
-    toForge(n),
-    toForge(e),
-    toForge(d),
-    toForge(p),
-    toForge(q),
-    toForge(dp),
-    toForge(dq),
-    toForge(qi),
-  );
+  const forgeNumbers = [n, e, d, p, q, dp, dq, qi].map(toForge) as Parameters<typeof rsa.setPrivateKey>;
+  const key = rsa.setPrivateKey(...forgeNumbers);
   return (message) => fromBinary(key.sign(sha256.create().update(toBinary(message))));
 }
 

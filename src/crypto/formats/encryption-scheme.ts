@@ -23,13 +23,6 @@ export interface CbcCipher {
   readonly ivLength: number;
 }
 
-/** How an EncryptedPrivateKeyInfo is encrypted. `iv` is null where it is derived (PBES1). */
-interface EncryptionScheme {
-  readonly derive: Derivation;
-  readonly cipher: CbcCipher;
-  readonly iv: Uint8Array | null;
-}
-
 const AES_128: CbcCipher = { name: 'aes', keyLength: 16, ivLength: 16 };
 const AES_192: CbcCipher = { name: 'aes', keyLength: 24, ivLength: 16 };
 const AES_256: CbcCipher = { name: 'aes', keyLength: 32, ivLength: 16 };
@@ -98,10 +91,11 @@ const NAMES: ReadonlyMap<string, string> = new Map([
 
 /**
  * Reads the encryptionAlgorithm of an EncryptedPrivateKeyInfo: PBES2 (RFC 8018 §A.4) with PBKDF2 or scrypt (RFC 7914
- * §7) and AES-CBC or DES-EDE3-CBC, or pbeWithSHA1And3-KeyTripleDES-CBC (RFC 7292 §C).
+ * §7) and AES-CBC or DES-EDE3-CBC, or pbeWithSHA1And3-KeyTripleDES-CBC (RFC 7292 §C),
+ * whose `iv` is null: it is derived.
  * @throws ERR_KEY_UNSUPPORTED, by name, for others and for absurd costs; ERR_KEY_UNREADABLE for broken parameters.
  */
-export function readEncryptionScheme(node: DerNode | undefined): EncryptionScheme {
+export function readEncryptionScheme(node: DerNode | undefined) {
   const { id, parameters } = algorithm(node, 'the encryption algorithm');
   if (id === PBE_SHA1_3DES) {
     const [salt, iterations, ...others] = sequenceOf(parameters, 'the PBE parameters');

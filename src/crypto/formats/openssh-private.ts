@@ -43,27 +43,20 @@ const CIPHERS: ReadonlyMap<string, Cipher> = new Map([
   ['aes256-cbc', { mode: 'cbc', keyLength: 32, blockLength: 16 }],
 ]);
 
-/** What an OpenSSH private key file shows without its passphrase (OpenSSH's PROTOCOL.key). */
-interface OpensshEnvelope {
-  readonly encrypted: boolean;
-  readonly cipher: Cipher;
-  readonly rounds: number;
-  readonly salt: Uint8Array;
-  readonly publicBlob: Uint8Array;
-  readonly secret: Uint8Array;
-}
-
 /** Whether `bytes` begin as an OpenSSH private key does. */
 export function isOpensshPrivate(bytes: Uint8Array): boolean {
   return equalBytes(bytes.subarray(0, MAGIC.length), MAGIC);
 }
+
+/** What an OpenSSH private key file shows without its passphrase (OpenSSH's PROTOCOL.key). */
+type OpensshEnvelope = ReturnType<typeof readOpensshEnvelope>;
 
 /**
  * Reads an OpenSSH private key up to its encrypted part.
  * @throws ERR_KEY_UNSUPPORTED for other ciphers, several keys, absurd costs and key types that Deribit does not accept;
  * ERR_KEY_UNREADABLE for broken or trailing data.
  */
-export function readOpensshEnvelope(bytes: Uint8Array): OpensshEnvelope {
+export function readOpensshEnvelope(bytes: Uint8Array) {
   if (!isOpensshPrivate(bytes)) throw damagedOpenssh('it does not begin with openssh-key-v1');
   const reader = new WireReader(bytes.subarray(MAGIC.length));
   const cipherName = reader.name('cipher name');

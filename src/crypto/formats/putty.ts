@@ -202,12 +202,6 @@ function readArgon2(headers: Lines['headers']): Argon2 {
   return { kind, memoryKib, passes, lanes, salt };
 }
 
-interface Keys {
-  readonly cipherKey: Uint8Array;
-  readonly iv: Uint8Array;
-  readonly macKey: Uint8Array;
-}
-
 async function openFile(file: PuttyFile, passphrase: SecretLike | undefined, engine: Engine): Promise<PrivateKey> {
   buildPublicKey(readSshPublicBlob(file.publicBlob));
   const encrypted = file.encryption !== 'none';
@@ -219,7 +213,7 @@ async function openFile(file: PuttyFile, passphrase: SecretLike | undefined, eng
   return readKey(file, plain, engine);
 }
 
-async function deriveKeys(file: PuttyFile, passphrase: string): Promise<Keys> {
+async function deriveKeys(file: PuttyFile, passphrase: string) {
   const secret = utf8Bytes(passphrase);
   if (file.version === 2) {
     const hash = (counter: number) => sha1(concatBytes(uint32Bytes(counter), secret));

@@ -10,7 +10,7 @@ export interface Attribute {
   readonly value?: Buffer | string | number | boolean;
 }
 
-export interface TokenInfo {
+interface TokenInfo {
   /** Padded with blanks to 32 characters. */
   readonly label: string;
   readonly serialNumber: string;

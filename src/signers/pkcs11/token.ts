@@ -21,7 +21,6 @@ import {
   ckrOf,
   type Handle,
   PIN_WRONG,
-  type TokenInfo,
 } from './cryptoki.js';
 
 /** Which token: by its label, else its serial number; or by the number of its slot. */
@@ -48,16 +47,11 @@ export interface Session {
 /** The number of a slot, which the library returns as a long integer of the machine. */
 const slotNumber = (slot: Handle) => slot.readUIntLE(0, Math.min(slot.length, 6));
 
-interface SlotToken {
-  readonly slot: Handle;
-  readonly info: TokenInfo;
-  readonly label: string;
-  readonly serial: string;
-}
+type SlotToken = ReturnType<typeof tokensOf>[number];
 
 const isInitialised = ({ info }: SlotToken) => (info.flags & CKF_TOKEN_INITIALIZED) !== 0;
 
-function tokensOf(cryptoki: Cryptoki): readonly SlotToken[] {
+function tokensOf(cryptoki: Cryptoki) {
   return cryptoki.C_GetSlotList(true).map((slot) => {
     const info = cryptoki.C_GetTokenInfo(slot);
     return { slot, info, label: info.label.trimEnd(), serial: info.serialNumber.trim() };

@@ -43,17 +43,7 @@ interface VaultRequest {
   readonly body?: object | undefined;
 }
 
-export interface VaultClient {
-  /** The server, as messages name it. */
-  readonly host: string;
-  /**
-   * One request for the key `key`, with a token; a token that has expired is replaced once.
-   * @returns the answer's `data`, or null for 404 to a GET
-   * @throws `ERR_SIGNER`, `ERR_KEY_UNSUPPORTED`, `ERR_INTERRUPTED`
-   */
-  ask(key: string, request: VaultRequest): Promise<Readonly<Record<string, unknown>> | null>;
-  close(): Promise<void>;
-}
+export type VaultClient = ReturnType<typeof vaultClient>;
 
 const SERVICE_ACCOUNT_TOKEN = '/var/run/secrets/kubernetes.io/serviceaccount/token';
 const MAX_ANSWER_BYTES = 1024 * 1024;
@@ -117,7 +107,7 @@ function wordsOf({ status, body }: Answer): string {
 }
 
 /** A client of one Vault server. Nothing is sent yet. @throws `ERR_USAGE` for the address */
-export function vaultClient(options: VaultOptions): VaultClient {
+export function vaultClient(options: VaultOptions) {
   const address = checkVaultAddress(options.address);
   const { host } = new URL(address);
   const { auth, namespace, ca } = options;
@@ -190,8 +180,14 @@ export function vaultClient(options: VaultOptions): VaultClient {
   };
 
   return {
+    /** The server, as messages name it. */
     host,
-    async ask(key, vaultRequest) {
+    /**
+     * One request for the key `key`, with a token; a token that has expired is replaced once.
+     * @returns the answer's `data`, or null for 404 to a GET
+     * @throws `ERR_SIGNER`, `ERR_KEY_UNSUPPORTED`, `ERR_INTERRUPTED`
+     */
+    async ask(key: string, vaultRequest: VaultRequest): Promise<Answer['body'] | null> {
       let token = await logIn(key);
       let answer = await send(key, { ...vaultRequest, token });
       if (answer.status === 403 && auth.method !== 'agent') {
@@ -207,7 +203,7 @@ export function vaultClient(options: VaultOptions): VaultClient {
       requireSuccess(key, host, answer);
       return record(answer.body.data);
     },
-    async close() {
+    async close(): Promise<void> {
       await (await opening)?.dispatcher.close();
     },
   };
