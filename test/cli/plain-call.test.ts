@@ -5,7 +5,7 @@ import { SIGN } from '../../src/cli/commands/sign.js';
 import type { Context } from '../../src/cli/context.js';
 import { GLOBAL_OPTIONS, type PlainCall, readPlainCall } from '../../src/cli/options.js';
 import { createProgram, definePlain, type PlainCommand } from '../../src/cli/program.js';
-import { propertyRuns } from '../support/property-runs.js';
+import { propertyRuns } from '../support/properties.js';
 
 const COMMANDS = { sign: SIGN, list: LIST } as const;
 type Name = keyof typeof COMMANDS;

@@ -18,7 +18,7 @@ import {
   writeDer,
 } from '../../src/crypto/asn1/der.js';
 import { bytesToHex } from '../../src/crypto/bytes.js';
-import { propertyRuns } from '../support/property-runs.js';
+import { propertyRuns } from '../support/properties.js';
 import { failure, hex } from './support.js';
 
 describe('DER that is not the one canonical encoding is refused', () => {

@@ -6,7 +6,7 @@ import { concatBytes } from '../../src/crypto/bytes.js';
 import type { PbkdfHash } from '../../src/crypto/engine/engine.js';
 import type { PublicKey } from '../../src/crypto/keys.js';
 import { localSigner } from '../../src/crypto/signer.js';
-import { propertyRuns } from '../support/property-runs.js';
+import { propertyRuns } from '../support/properties.js';
 import { hex, native, portable, rsaKey, utf8 } from './support.js';
 
 const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length });

@@ -6,7 +6,7 @@ import type { PrivateKey } from '../../src/crypto/keys.js';
 import { decodePem, encodePrivateKeyPem, encodePublicKeyPem, loadPkcs8Pem } from '../../src/crypto/pem.js';
 import { localSigner } from '../../src/crypto/signer.js';
 import { isDeribitKeysError } from '../../src/errors.js';
-import { propertyRuns } from '../support/property-runs.js';
+import { propertyRuns } from '../support/properties.js';
 import { ENGINES, rsaKey, utf8 } from './support.js';
 
 type Mutation = (data: Uint8Array) => Uint8Array;

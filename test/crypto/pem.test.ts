@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { base64ToBytes } from '../../src/crypto/bytes.js';
 import { decodePem, encodePem } from '../../src/crypto/pem.js';
-import { propertyRuns } from '../support/property-runs.js';
+import { propertyRuns } from '../support/properties.js';
 import { failure, utf8 } from './support.js';
 
 const DATA = Uint8Array.from({ length: 100 }, (_, i) => (i * 7) % 256);

@@ -25,7 +25,7 @@ import { generate, retireKey, storePublicKey } from '../../src/keystore/stored-k
 import { afterFile } from '../support/after-test.js';
 import { cli, temporaryFolder } from '../support/cli.js';
 import { codeOf, errorOf } from '../support/outcomes.js';
-import { propertyRuns } from '../support/property-runs.js';
+import { propertyRuns } from '../support/properties.js';
 import { addKey, filesOf, filesOfKey, newStore } from './support.js';
 
 vi.setConfig({ testTimeout: 120_000 });

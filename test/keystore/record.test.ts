@@ -6,7 +6,7 @@ import { isDeribitKeysError } from '../../src/errors.js';
 import { asLocal, type KeyRecord, parseRecord, serialiseRecord } from '../../src/keystore/record.js';
 import { cli } from '../support/cli.js';
 import { codeOf, errorOf } from '../support/outcomes.js';
-import { propertyRuns } from '../support/property-runs.js';
+import { propertyRuns } from '../support/properties.js';
 import { addKey, newStore, sampleRecord } from './support.js';
 
 const AGENT = { kind: 'ssh-agent', fingerprint: 'SHA256:x', comment: null, socket: '/run/agent' } as const;

@@ -16,7 +16,7 @@ import { type Keystore, openKeystore } from '../../src/keystore/keystore.js';
 import type { Step } from '../../src/keystore/steps.js';
 import { isLeftover, ownerOfLeftover } from '../../src/keystore/transaction.js';
 import { codeOf, errorOf } from '../support/outcomes.js';
-import { propertyRuns } from '../support/property-runs.js';
+import { propertyRuns } from '../support/properties.js';
 import { addKey, filesOf, filesOfKey, newStore } from './support.js';
 
 const change = (store: Keystore, steps: readonly Step[]) => store.withLock('bot', (locked) => locked.change(steps));

@@ -10,6 +10,8 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** How long a step in a browser may take on a busy machine. */
 export const WAIT_MS = 60_000;
+/** How often a browser looks for what a test waits for: with each frame, which is the default, it would draw them all. */
+const POLL_MS = 50;
 
 function executable(...names: readonly string[]): string | null {
   const paths = (process.env.PATH ?? '').split(delimiter).flatMap((folder) => names.map((name) => join(folder, name)));
@@ -57,6 +59,7 @@ async function launch(name: BrowserName, executablePath: string, downloads: stri
           extraPrefsFirefox: {
             'browser.download.folderList': 2,
             'browser.download.dir': downloads,
+            // frames cost the processor much, and nobody looks at them
             'layout.frame_rate': 10,
           },
         }),
@@ -151,7 +154,7 @@ export function textOf(page: Page, selector: string): Promise<string> {
 export async function waitForText(page: Page, selector: string, pattern: RegExp): Promise<void> {
   await page.waitForFunction(
     (where, source) => new RegExp(source).test(document.querySelector(where)?.textContent ?? ''),
-    {},
+    { polling: POLL_MS },
     selector,
     pattern.source,
   );
@@ -182,7 +185,7 @@ export async function chooseFile(page: Page, field: 'compare-file' | 'sign-file'
     (where, name) =>
       document.querySelector(`#${where}-text`)?.textContent === name &&
       document.querySelector(`#${where}-note`)?.textContent !== 'Reading…',
-    {},
+    { polling: POLL_MS },
     field,
     basename(path),
   );

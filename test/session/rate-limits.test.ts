@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { CreditPool, DOCUMENTED_RATE } from '../../src/session/rate-limits.js';
 import { FakeTime } from '../support/fake-time.js';
-import { propertyRuns } from '../support/property-runs.js';
+import { propertyRuns } from '../support/properties.js';
 
 describe('the pool of credits', () => {
   test('never lets more calls through than the exchange would, in any window', async () => {

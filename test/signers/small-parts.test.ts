@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ed25519Point, isEdwards25519 } from '../../src/signers/pkcs11/key-objects.js';
 import { concurrencyLimit } from '../../src/signers/signer-kind.js';
-import { propertyRuns } from '../support/property-runs.js';
+import { propertyRuns } from '../support/properties.js';
 
 describe('concurrencyLimit', () => {
   it('runs all work, in order, and never more than the limit at once, also where some of it fails', async () => {

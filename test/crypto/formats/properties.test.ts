@@ -13,7 +13,7 @@ import {
 import { PrivateKey, PublicKey } from '../../../src/crypto/keys.js';
 import { encodePem } from '../../../src/crypto/pem.js';
 import { DeribitKeysError } from '../../../src/errors.js';
-import { propertyRuns } from '../../support/property-runs.js';
+import { propertyRuns } from '../../support/properties.js';
 import { rsaKey } from '../support.js';
 import { ENGINES, hasOpenssl, hasSshKeygen, native, readText, run, temporaryFolder } from './support.js';
 

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { inspectKey, parsePrivateKey, parsePublicKey } from '../../../src/crypto/formats/index.js';
 import { DeribitKeysError } from '../../../src/errors.js';
-import { propertyRuns } from '../../support/property-runs.js';
+import { propertyRuns } from '../../support/properties.js';
 import { ENGINES, expectRefusal, hasProgram, readText, run, temporaryFolder } from './support.js';
 
 // By PuTTYgen 0.78, with its default comment.

@@ -9,7 +9,7 @@ import {
   type Sandbox,
   startSandbox,
 } from '../../../src/sandbox/index.js';
-import { propertyRuns } from '../../support/property-runs.js';
+import { propertyRuns } from '../../support/properties.js';
 import { bootstrap, ed25519, get, type Json, post, record, Socket, signed, token } from '../client.js';
 
 let sandbox: Sandbox;

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import WebSocket from 'ws';
 import { type Sandbox, startSandbox } from '../../../src/sandbox/index.js';
-import { propertyRuns } from '../../support/property-runs.js';
+import { propertyRuns } from '../../support/properties.js';
 import { bootstrap, get, post, record, Socket, token } from '../client.js';
 
 let sandbox: Sandbox;

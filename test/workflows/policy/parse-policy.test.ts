@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import { isDeribitKeysError } from '../../../src/errors.js';
 import { MAX_POLICY_BYTES, parsePolicy } from '../../../src/workflows/policy/parse-policy.js';
-import { propertyRuns } from '../../support/property-runs.js';
+import { propertyRuns } from '../../support/properties.js';
 
 function refusal(text: string): { code: string; message: string; hint: string } {
   try {

@@ -4,7 +4,7 @@ import { isDeribitKeysError } from '../../../src/errors.js';
 import { readJournal } from '../../../src/keystore/journal.js';
 import { startSandbox } from '../../../src/sandbox/index.js';
 import { temporaryFolder } from '../../support/cli.js';
-import { propertyRuns } from '../../support/property-runs.js';
+import { propertyRuns } from '../../support/properties.js';
 import {
   Crash,
   expectSettled,
