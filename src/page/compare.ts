@@ -31,9 +31,9 @@ export function setUpCompare(): (text: string) => void {
     busy: 'Comparing…',
     async work() {
       clear();
-      const chosen = file.read() ?? refuseNoFile(file);
+      const chosen = file.read();
       const theirs = await readShown(shown);
-      const ours = await openKey(file, () => parsePublicKey(chosen.bytes, { passphrase: chosen.passphrase }));
+      const ours = await chosen.open(parsePublicKey);
       result.replaceChildren(...verdict(ours, theirs), seen(ours, theirs, chosen));
     },
   });
@@ -42,22 +42,6 @@ export function setUpCompare(): (text: string) => void {
     clear();
     file.focus();
   };
-}
-
-/** `ERR_USAGE`: no file was chosen. */
-export function refuseNoFile(file: KeyFileField): never {
-  file.focus();
-  throw usageError('no key file is chosen', 'choose the file that holds the key');
-}
-
-/** Runs `open`, and moves the focus to the passphrase where that is what is wrong. */
-export async function openKey<T>(file: KeyFileField, open: () => Promise<T>): Promise<T> {
-  try {
-    return await open();
-  } catch (error) {
-    if (isDeribitKeysError(error, 'ERR_PASSPHRASE_REQUIRED', 'ERR_PASSPHRASE_WRONG')) file.markPassphrase();
-    throw error;
-  }
 }
 
 /**
@@ -146,18 +130,16 @@ const FORMATS: Partial<Record<KeyFormat, string>> = {
 
 /** A key file as the user chose it. */
 interface ChosenKey {
-  readonly bytes: Uint8Array;
-  readonly passphrase: string | undefined;
   /** What it is, in words. */
   readonly description: string;
+  /** Runs `parse`, and moves the focus to the passphrase where that is what is wrong. */
+  open<T>(parse: (bytes: Uint8Array, options: { readonly passphrase: string | undefined }) => Promise<T>): Promise<T>;
 }
 
 /** A field for a key file, with one for its passphrase where it is encrypted. */
 interface KeyFileField {
-  /** What was chosen. Null where nothing was, or where it cannot be read, which is shown already. */
-  read(): ChosenKey | null;
-  /** Puts the focus on the passphrase, as the thing that is wrong. */
-  markPassphrase(): void;
+  /** What was chosen. @throws `ERR_USAGE` where nothing was, or nothing that can be read */
+  read(): ChosenKey;
   focus(): void;
 }
 
@@ -236,13 +218,25 @@ export function keyFileField({ id, label, errors, onChange }: KeyFileOptions): K
   });
 
   return {
-    read: () =>
-      chosen && {
-        bytes: chosen.bytes,
-        description: chosen.description,
-        passphrase: chosen.encrypted ? passphrase.value || undefined : undefined,
-      },
-    markPassphrase: () => markField(passphrase),
+    read() {
+      if (chosen === null) {
+        input.focus();
+        throw usageError('no key file is chosen', 'choose the file that holds the key');
+      }
+      const { bytes, description, encrypted } = chosen;
+      const secret = encrypted ? passphrase.value || undefined : undefined;
+      return {
+        description,
+        async open(parse) {
+          try {
+            return await parse(bytes, { passphrase: secret });
+          } catch (error) {
+            if (isDeribitKeysError(error, 'ERR_PASSPHRASE_REQUIRED', 'ERR_PASSPHRASE_WRONG')) markField(passphrase);
+            throw error;
+          }
+        },
+      };
+    },
     focus: () => input.focus(),
   };
 }

@@ -10,8 +10,8 @@
  * - It works from `file:`, which browsers treat as a secure context, so that WebCrypto is there.
  *
  * How it is built: `node src/page/build.mjs` (part of `npm run build`) bundles this module with the portable engine of
- * `crypto/` and puts it, the style and the policy into `page.html`. Imports: `crypto/`, `errors.ts`, and the pure
- * `deribit/auth-params.ts`; nothing of Node. The command `deribit-keys page` writes the file and its SHA-256.
+ * `crypto/` and puts it, the style and the policy into `page.html`. Imports: `crypto/`, `util/`, `errors.ts`, and the
+ * pure `deribit/auth-params.ts`; nothing of Node. The command `deribit-keys page` writes the file and its SHA-256.
  */
 import { setUpCompare } from './compare.js';
 import { setUpCreate } from './create.js';

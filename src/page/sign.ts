@@ -1,6 +1,7 @@
 import { localSigner, parsePrivateKey } from '../crypto/index.js';
 import { type AuthParams, buildAuthParams } from '../deribit/auth-params.js';
-import { keyFileField, openKey, refuseNoFile } from './compare.js';
+import { shellWord } from '../util/text.js';
+import { keyFileField } from './compare.js';
 import { copies, find, markField, onSubmit, refuseField } from './dom.js';
 
 const ENDPOINTS = { curl: 'https://test.deribit.com/api/v2', 'curl-prod': 'https://www.deribit.com/api/v2' } as const;
@@ -40,11 +41,11 @@ export function setUpSign(): void {
     busy: 'Signing…',
     async work() {
       clear();
-      const chosen = file.read() ?? refuseNoFile(file);
+      const chosen = file.read();
       if (clientId.value.trim() === '') {
         refuseField(clientId, 'the client id is empty', 'give the client id of the API key');
       }
-      const key = await openKey(file, () => parsePrivateKey(chosen.bytes, { passphrase: chosen.passphrase }));
+      const key = await chosen.open(parsePrivateKey);
       const time = timestamp.value.trim();
       const timestampMs = time === '' ? undefined : /^\d+$/.test(time) ? Number(time) : Number.NaN;
       if (Number.isNaN(timestampMs)) markField(timestamp);
@@ -68,11 +69,9 @@ export function setUpSign(): void {
 
 /** The parameters in one of the forms that the page offers. */
 function written(params: AuthParams, form: string): string {
-  if (form === 'params') return JSON.stringify(params, null, 2);
   const request = { jsonrpc: '2.0', id: 1, method: 'public/auth', params };
   if (form === 'curl' || form === 'curl-prod') {
-    const body = JSON.stringify(request).replaceAll("'", "'\\''");
-    return `curl -s ${ENDPOINTS[form]} -H 'Content-Type: application/json' -d '${body}'`;
+    return `curl -s ${ENDPOINTS[form]} -H 'Content-Type: application/json' -d ${shellWord(JSON.stringify(request))}`;
   }
-  return JSON.stringify(request, null, 2);
+  return JSON.stringify(form === 'params' ? params : request, null, 2);
 }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Hub } from './channels/hub.js';
-import { type AddKeyRequest, type ApiKey, type ApiKeyAnswer, addKeyOfWebPage, describeKey } from './core/accounts.js';
+import { type AddKeyRequest, addKeyOfWebPage, type SandboxKey, showKey } from './core/accounts.js';
 import type { Exchange } from './core/exchange.js';
 import { signatureMaxAgeMs } from './core/guesses.js';
 import { Ledger } from './core/ledger.js';
@@ -13,14 +13,11 @@ import { Replays } from './core/signature.js';
 import { describeState, keepState, openState } from './core/state-file.js';
 import { Faults } from './faults/faults.js';
 import { methodNames } from './methods/table.js';
-import { longestTimerMs, type SandboxOptions, type Settings, settle } from './server/options.js';
+import { longestTimerMs, type SandboxOptions, settle } from './server/options.js';
 import { SandboxServer } from './server/server.js';
 import { openTls } from './server/tls.js';
 
 const answerFirstMs = 20;
-
-/** A key as the exchange keeps it. */
-export type SandboxKey = ApiKeyAnswer & { readonly accountId: number };
 
 /** A running exchange. */
 export interface Sandbox {
@@ -77,14 +74,15 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   );
 
   const orders = new Orders();
-
+  const { secondFactor, tfaKey, testnet } = settings;
+  const relyingParty = testnet ? 'test.deribit.com' : 'www.deribit.com';
   const exchange: Exchange = {
     now,
     settings,
     accounts,
     grants,
     replays: new Replays(signatureMaxAgeMs),
-    secondFactor: secondFactorOf(settings),
+    secondFactor: secondFactor === null ? null : new SecondFactor(secondFactor, tfaKey, relyingParty),
     credits: settings.credits === null ? null : new Credits(settings.credits),
     faults,
     calls: new Calls(settings.callLimit),
@@ -99,7 +97,6 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     control: {
       dropConnections: () => server.later(answerFirstMs, () => server.dropConnections()),
       restart: (downMs) => server.later(answerFirstMs, () => void restart(downMs).catch(() => undefined)),
-      addKey,
       broadcast: (frame) => server.broadcast(frame),
       later: (delayMs, action) => server.later(delayMs, action),
     },
@@ -121,12 +118,6 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     await server.stop();
     await sleep(Math.min(downMs, longestTimerMs), undefined, { signal: awayFor.signal }).catch(() => undefined);
     if (!awayFor.signal.aborted) await server.start();
-  }
-
-  function addKey(request: AddKeyRequest): SandboxKey {
-    const key = addKeyOfWebPage(accounts, request, now());
-    exchange.saveNow();
-    return showKey(key);
   }
 
   try {
@@ -163,7 +154,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     broadcast: (frame) => server.broadcast(frame),
     dropConnections: () => server.dropConnections(),
     restart,
-    addKey,
+    addKey: (request) => addKeyOfWebPage(exchange, request),
     keys: () => accounts.all.flatMap(({ keys }) => [...keys.values()].map(showKey)),
     sessions(clientId) {
       const key = accounts.key(clientId);
@@ -171,13 +162,4 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     },
     orders: () => exchange.orders.list(),
   };
-}
-
-function showKey(key: ApiKey): SandboxKey {
-  return { ...describeKey(key), accountId: key.accountId };
-}
-
-function secondFactorOf({ secondFactor, tfaKey, testnet }: Settings): SecondFactor | null {
-  const relyingParty = testnet ? 'test.deribit.com' : 'www.deribit.com';
-  return secondFactor === null ? null : new SecondFactor(secondFactor, tfaKey, relyingParty);
 }

@@ -56,16 +56,15 @@ export function shellWord(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
+const WORDS = [
+  [UNIT_MS.d, 'day'],
+  [UNIT_MS.h, 'hour'],
+  [UNIT_MS.m, 'minute'],
+] as const;
+
 /** A duration in words, in its largest fitting unit, rounded down: `90 days`. */
 export function formatDuration(ms: number): string {
-  const [size, word] =
-    ms >= UNIT_MS.d
-      ? [UNIT_MS.d, 'day']
-      : ms >= UNIT_MS.h
-        ? [UNIT_MS.h, 'hour']
-        : ms >= UNIT_MS.m
-          ? [UNIT_MS.m, 'minute']
-          : [UNIT_MS.s, 'second'];
+  const [size, word] = WORDS.find(([least]) => ms >= least) ?? [UNIT_MS.s, 'second'];
   const count = Math.floor(ms / size);
   return `${count} ${word}${count === 1 ? '' : 's'}`;
 }

@@ -63,7 +63,7 @@ export class SimulatedExchange {
       remark() {},
       saveNow() {},
       saveSoon() {},
-      control: { dropConnections: never, restart: never, addKey: never, broadcast: never, later: never },
+      control: { dropConnections: never, restart: never, broadcast: never, later: never },
     };
   }
 
@@ -160,7 +160,6 @@ class Line implements WebSocketTransport {
     });
     this.connection = {
       id,
-      peer: '127.0.0.1',
       grant: null,
       channels: new Map(),
       cancelOnDisconnect: null,
@@ -224,7 +223,6 @@ class Line implements WebSocketTransport {
   #arrive(id: number, method: string, params: Readonly<Record<string, unknown>>): void {
     if (this.isSilent) return;
     const origin = {
-      transport: 'websocket',
       connection: this.connection,
       peer: '127.0.0.1',
       credentials: { kind: 'none' },

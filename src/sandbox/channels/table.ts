@@ -22,87 +22,83 @@ interface ChannelContext {
   readonly accountId: number | null;
 }
 
+/** With the parameters in the channel's name. */
+interface NamedContext extends ChannelContext {
+  readonly params: Readonly<Record<string, string>>;
+  /** What the parameter `interval` stands for. */
+  readonly everyMs: number;
+}
+
 /** Channels whose names differ in their parameters only. */
 interface ChannelFamily {
   /** As Deribit documents it. */
   readonly name: string;
   readonly pattern: RegExp;
   /** The channel with these parameters; null where one of them is unknown. */
-  open(context: ChannelContext, ...params: readonly string[]): Channel | null;
+  open(context: NamedContext): Channel | null;
 }
 
-const interval = '(raw|100ms|agg2)';
-const anInstrument = '([A-Z0-9_-]+)';
-const aKind = '(any|future|option|spot|future_combo|option_combo)';
+/** What each parameter of a name can be. */
+const parameters = {
+  instrument_name: '[A-Z0-9_-]+',
+  currency: '[A-Za-z]+',
+  // `combo` is one of the user's channels only
+  kind: 'any|combo|future|option|spot|future_combo|option_combo',
+  interval: 'raw|100ms|agg2',
+  group: 'none|\\d+',
+  depth: '1|10|20',
+  resolution: '1|3|5|10|15|30|60|120|180|360|720|1D',
+  index_name: '(?:btc|eth)_usdc?',
+  period: '[1-9]\\d{1,5}',
+};
 
 const marketFamilies: readonly ChannelFamily[] = [
-  family('ticker.{instrument_name}.{interval}', `ticker\\.${anInstrument}\\.${interval}`, ({ exchange }, name, every) =>
-    ofInstrument(name, (instrument) => {
-      const say = () => [exchange.market.ticker(instrument)];
-      return { readableBy: null, first: say, everyMs: every === 'agg2' ? slowMs : fastMs, tick: say };
-    }),
+  instrumentFamily('ticker.{instrument_name}.{interval}', (instrument, { exchange, everyMs }) => {
+    const say = () => [exchange.market.ticker(instrument)];
+    return { readableBy: null, first: say, everyMs, tick: say };
+  }),
+  instrumentFamily('incremental_ticker.{instrument_name}', (instrument, { exchange }) => {
+    let last: Readonly<Record<string, unknown>> = {};
+    const say = (type: 'snapshot' | 'change') => {
+      const ticker = exchange.market.ticker(instrument);
+      const { instrument_name, timestamp } = ticker;
+      const changed = Object.entries(ticker).filter(([key, value]) => differ(value, last[key]));
+      last = ticker;
+      const fields = type === 'snapshot' ? ticker : { ...Object.fromEntries(changed), instrument_name, timestamp };
+      return [{ ...fields, type }];
+    };
+    return { readableBy: null, first: () => say('snapshot'), everyMs: slowMs, tick: () => say('change') };
+  }),
+  instrumentFamily('quote.{instrument_name}', (instrument, { exchange }) => {
+    const say = () => {
+      const { bids, asks } = exchange.market.book(instrument);
+      const { instrument_name } = instrument;
+      return [{ instrument_name, timestamp: exchange.now(), ...bestOf(bids, asks) }];
+    };
+    const on = (event: HubEvent) => ('instrument' in event && event.instrument === instrument ? say() : []);
+    return { readableBy: null, first: say, everyMs: slowMs, tick: say, on };
+  }),
+  instrumentFamily('book.{instrument_name}.{interval}', (instrument, { exchange, everyMs }) =>
+    bookChanges(exchange, instrument, everyMs),
   ),
-  family('incremental_ticker.{instrument_name}', `incremental_ticker\\.${anInstrument}`, ({ exchange }, name) =>
-    ofInstrument(name, (instrument) => {
-      let last: Readonly<Record<string, unknown>> = {};
-      const say = (type: 'snapshot' | 'change') => {
-        const ticker = exchange.market.ticker(instrument);
-        const { instrument_name, timestamp } = ticker;
-        const changed = Object.entries(ticker).filter(([key, value]) => differ(value, last[key]));
-        last = ticker;
-        return [
-          type === 'snapshot'
-            ? { ...ticker, type }
-            : { ...Object.fromEntries(changed), instrument_name, timestamp, type },
-        ];
-      };
-      return { readableBy: null, first: () => say('snapshot'), everyMs: slowMs, tick: () => say('change') };
-    }),
+  instrumentFamily('book.{instrument_name}.{group}.{depth}.{interval}', (instrument, { exchange, params, everyMs }) => {
+    const [group, depth] = [Number(params.group) || null, Number(params.depth)];
+    return params.interval === 'raw' ? null : groupedBook(exchange, instrument, { group, depth, everyMs });
+  }),
+  instrumentFamily('trades.{instrument_name}.{interval}', (instrument, { exchange }) =>
+    tradesOf(exchange, [instrument]),
   ),
-  family('quote.{instrument_name}', `quote\\.${anInstrument}`, ({ exchange }, name) =>
-    ofInstrument(name, (instrument) => {
-      const say = () => {
-        const { bids, asks } = exchange.market.book(instrument);
-        return [{ instrument_name: name, timestamp: exchange.now(), ...bestOf(bids, asks) }];
-      };
-      return { readableBy: null, first: say, everyMs: slowMs, tick: say, on: ifAbout(instrument, say) };
-    }),
+  kindFamily('trades.{kind}.{currency}.{interval}', (instruments, { exchange, params }) =>
+    params.kind === 'combo' ? null : tradesOf(exchange, instruments),
   ),
-  family('book.{instrument_name}.{interval}', `book\\.${anInstrument}\\.${interval}`, ({ exchange }, name, every) =>
-    ofInstrument(name, (instrument) => bookChanges(exchange, instrument, every === 'agg2' ? slowMs : fastMs)),
-  ),
-  family(
-    'book.{instrument_name}.{group}.{depth}.{interval}',
-    `book\\.${anInstrument}\\.(none|\\d+)\\.(1|10|20)\\.(100ms|agg2)`,
-    ({ exchange }, name, group, depth, every) =>
-      ofInstrument(name, (instrument) => {
-        const everyMs = every === 'agg2' ? slowMs : fastMs;
-        return groupedBook(exchange, instrument, { group: Number(group) || null, depth: Number(depth), everyMs });
-      }),
-  ),
-  family('trades.{instrument_name}.{interval}', `trades\\.${anInstrument}\\.${interval}`, ({ exchange }, name) =>
-    ofInstrument(name, (instrument) => tradesOf(exchange, [instrument])),
-  ),
-  family(
-    'trades.{kind}.{currency}.{interval}',
-    `trades\\.${aKind}\\.([A-Za-z]+)\\.${interval}`,
-    ({ exchange }, kind, currency) => ofKind(kind, currency, (instruments) => tradesOf(exchange, instruments)),
-  ),
-  family(
-    'chart.trades.{instrument_name}.{resolution}',
-    `chart\\.trades\\.${anInstrument}\\.(1|3|5|10|15|30|60|120|180|360|720|1D)`,
-    ({ exchange }, name, resolution) =>
-      ofInstrument(name, (instrument) => {
-        const lengthMs = (resolution === '1D' ? 1440 : Number(resolution)) * 60_000;
-        return { readableBy: null, everyMs: slowMs, tick: () => [candle(exchange, instrument, lengthMs)] };
-      }),
-  ),
-  family('perpetual.{instrument_name}.{interval}', `perpetual\\.${anInstrument}\\.${interval}`, ({ exchange }, name) =>
-    ofInstrument(name, (instrument) => {
-      const say = () => [{ interest: 0, index_price: indexOf(instrument), timestamp: exchange.now() }];
-      return isPerpetual(instrument) ? { readableBy: null, everyMs: slowMs, tick: say } : null;
-    }),
-  ),
+  instrumentFamily('chart.trades.{instrument_name}.{resolution}', (instrument, { exchange, params }) => {
+    const lengthMs = (params.resolution === '1D' ? 1440 : Number(params.resolution)) * 60_000;
+    return { readableBy: null, everyMs: slowMs, tick: () => [candle(exchange, instrument, lengthMs)] };
+  }),
+  instrumentFamily('perpetual.{instrument_name}.{interval}', (instrument, { exchange }) => {
+    const say = () => [{ interest: 0, index_price: indexOf(instrument), timestamp: exchange.now() }];
+    return isPerpetual(instrument) ? { readableBy: null, everyMs: slowMs, tick: say } : null;
+  }),
   indexFamily('deribit_price_index', (index, price, timestamp) => ({ index_name: index, price, timestamp })),
   indexFamily('deribit_price_statistics', (index, price) => ({
     index_name: index,
@@ -131,31 +127,23 @@ const marketFamilies: readonly ChannelFamily[] = [
       })),
   ),
   // Nothing ever changes in these two.
-  family(
-    'instrument.state.{kind}.{currency}',
-    `instrument\\.state\\.${aKind}\\.([A-Za-z]+)`,
-    (_context, kind, currency) => ofKind(kind, currency, () => ({ readableBy: null })),
+  kindFamily('instrument.state.{kind}.{currency}', (_instruments, { params }) =>
+    params.kind === 'combo' ? null : { readableBy: null },
   ),
-  family('platform_state', 'platform_state', () => ({ readableBy: null })),
+  family('platform_state', () => ({ readableBy: null })),
 ];
 
-const userFamilies: readonly ChannelFamily[] = (['orders', 'trades', 'changes'] as const).flatMap((what) => [
-  family(
-    `user.${what}.{instrument_name}.{interval}`,
-    `user\\.${what}\\.${anInstrument}\\.${interval}`,
-    ({ accountId }, name, every) =>
-      ofInstrument(name, (one) => userChannel({ what, accountId, instruments: [one], isRaw: every === 'raw' })),
-  ),
-  family(
-    `user.${what}.{kind}.{currency}.{interval}`,
-    `user\\.${what}\\.(any|combo|future|option|spot|future_combo|option_combo)\\.([A-Za-z]+)\\.${interval}`,
-    ({ accountId }, kind, currency, every) =>
-      ofKind(kind, currency, (instruments) => userChannel({ what, accountId, instruments, isRaw: every === 'raw' })),
-  ),
-]);
+const userFamilies: readonly ChannelFamily[] = (['orders', 'trades', 'changes'] as const).flatMap((what) => {
+  const open = (instruments: readonly Instrument[], { accountId, params }: NamedContext) =>
+    userChannel({ what, accountId, instruments, isRaw: params.interval === 'raw' });
+  return [
+    instrumentFamily(`user.${what}.{instrument_name}.{interval}`, (one, context) => open([one], context)),
+    kindFamily(`user.${what}.{kind}.{currency}.{interval}`, open),
+  ];
+});
 
 const accountFamilies: readonly ChannelFamily[] = [
-  family('user.portfolio.{currency}', 'user\\.portfolio\\.([A-Za-z]+)', ({ exchange, accountId }, currency = '') => {
+  family('user.portfolio.{currency}', ({ exchange, accountId, params: { currency = '' } }) => {
     const wanted = currency.toUpperCase();
     const listed = wanted === 'ANY' ? currencies : currencies.filter((known) => known === wanted);
     if (listed.length === 0) return null;
@@ -172,22 +160,18 @@ const accountFamilies: readonly ChannelFamily[] = [
       },
     };
   }),
-  family('user.access_log', 'user\\.access_log', ({ accountId }) => ({
+  family('user.access_log', ({ accountId }) => ({
     readableBy: ['account'],
     on: (event) => (event.accountId === accountId && 'login' in event ? [event.login] : []),
   })),
 ];
 
 /** The sandbox's own channel, which counts from 1 while a connection is subscribed to it. */
-const counter = family(
-  'sandbox.counter.{interval}',
-  'sandbox\\.counter\\.([1-9]\\d{1,5})ms',
-  ({ exchange }, everyMs) => ({
-    readableBy: null,
-    everyMs: Number(everyMs),
-    tick: (count) => [{ count, timestamp: exchange.now() }],
-  }),
-);
+const counter = family('sandbox.counter.{period}ms', ({ exchange, params }) => ({
+  readableBy: null,
+  everyMs: Number(params.period),
+  tick: (count) => [{ count, timestamp: exchange.now() }],
+}));
 
 const families = [...marketFamilies, ...userFamilies, ...accountFamilies];
 
@@ -198,7 +182,9 @@ export const channelNames: readonly string[] = families.map(({ name }) => name);
 export function findChannel(context: ChannelContext, name: string): Channel | null {
   for (const { pattern, open } of [...families, counter]) {
     const match = pattern.exec(name);
-    const channel = match === null ? null : open(context, ...match.slice(1));
+    const params = match?.groups ?? {};
+    const everyMs = params.interval === 'agg2' ? slowMs : fastMs;
+    const channel = match === null ? null : open({ ...context, params, everyMs });
     if (channel !== null) return channel;
   }
   return null;
@@ -209,39 +195,46 @@ export function isRaw(name: string): boolean {
   return name.endsWith('.raw');
 }
 
-function family(name: string, pattern: string, open: ChannelFamily['open']): ChannelFamily {
+function family(name: string, open: ChannelFamily['open']): ChannelFamily {
+  let pattern = name.replaceAll('.', '\\.');
+  for (const [parameter, values] of Object.entries(parameters)) {
+    pattern = pattern.replace(`{${parameter}}`, `(?<${parameter}>${values})`);
+  }
   return { name, pattern: new RegExp(`^${pattern}$`), open };
+}
+
+/** The channels of an instrument. */
+function instrumentFamily(
+  name: string,
+  open: (instrument: Instrument, context: NamedContext) => Channel | null,
+): ChannelFamily {
+  return family(name, (context) => {
+    const [instrument] = listInstruments({ instrument_name: context.params.instrument_name ?? '' });
+    return instrument === undefined ? null : open(instrument, context);
+  });
+}
+
+/** The channels of a kind and a currency; those of a kind without an instrument stay silent. */
+function kindFamily(
+  name: string,
+  open: (instruments: readonly Instrument[], context: NamedContext) => Channel | null,
+): ChannelFamily {
+  return family(name, (context) => {
+    const { kind = 'any', currency = '' } = context.params;
+    const wanted = currency.toUpperCase();
+    if (wanted !== 'ANY' && !isListed(wanted)) return null;
+    return open(listInstruments({ kind, currency: wanted === 'ANY' ? null : wanted }), context);
+  });
 }
 
 /** The channels of an index, which notify at once and every second of its constant price. */
 function indexFamily(name: string, say: (index: string, price: number, nowMs: number) => unknown): ChannelFamily {
-  const pattern = `${name.replace('.', '\\.')}\\.((btc|eth)_usdc?)`;
-  return family(`${name}.{index_name}`, pattern, ({ exchange }, index = '', base = '') => {
-    const { index: price } = currencyFacts(base.toUpperCase());
+  return family(`${name}.{index_name}`, ({ exchange, params: { index_name: index = '' } }) => {
+    const [base = ''] = index.toUpperCase().split('_');
+    const { index: price } = currencyFacts(base);
     const tick = () => [say(index, price, exchange.now())];
     return { readableBy: null, first: tick, everyMs: slowMs, tick };
   });
-}
-
-function ofInstrument(name: string | undefined, open: (instrument: Instrument) => Channel | null): Channel | null {
-  const [instrument] = listInstruments({ instrument_name: name ?? '' });
-  return instrument === undefined ? null : open(instrument);
-}
-
-/** The channel of a kind and a currency; a kind without an instrument has a channel that stays silent. */
-function ofKind(
-  kind: string | undefined,
-  currency: string | undefined,
-  open: (instruments: readonly Instrument[]) => Channel,
-): Channel | null {
-  const wanted = (currency ?? '').toUpperCase();
-  if (wanted !== 'ANY' && !isListed(wanted)) return null;
-  return open(listInstruments({ kind: kind ?? 'any', currency: wanted === 'ANY' ? null : wanted }));
-}
-
-/** What a channel says after an event, where that is about the orders or trades of an instrument. */
-function ifAbout(instrument: Instrument, say: () => readonly unknown[]): (event: HubEvent) => readonly unknown[] {
-  return (event) => ('instrument' in event && event.instrument === instrument ? say() : []);
 }
 
 /** The trades of instruments, in one list per instrument. */

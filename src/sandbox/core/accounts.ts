@@ -1,5 +1,6 @@
 import { BlockList, isIP } from 'node:net';
 import { SandboxError } from './errors.js';
+import type { Exchange } from './exchange.js';
 import { everything, formatScope, type Levels, parseMaxScope } from './scope.js';
 import { type RegisteredKey, randomText, readPublicKey } from './signature.js';
 
@@ -168,8 +169,16 @@ export interface AddKeyRequest {
   readonly accountId?: number;
 }
 
+/** A key as the exchange keeps it. */
+export type SandboxKey = ApiKeyAnswer & { readonly accountId: number };
+
+export function showKey(key: ApiKey): SandboxKey {
+  return { ...describeKey(key), accountId: key.accountId };
+}
+
 /** Adds what a user makes in the exchange's web page, without a login. @throws SandboxError `ERR_USAGE` */
-export function addKeyOfWebPage(accounts: Accounts, request: AddKeyRequest, timestampMs: number): ApiKey {
+export function addKeyOfWebPage(exchange: Exchange, request: AddKeyRequest): SandboxKey {
+  const { accounts } = exchange;
   const accountId = request.accountId ?? accounts.main.id;
   if (accounts.account(accountId) === undefined) throw usage('accountId is not one of the accounts');
   const maxScope = parseMaxScope(request.maxScope ?? everything);
@@ -179,9 +188,10 @@ export function addKeyOfWebPage(accounts: Accounts, request: AddKeyRequest, time
     throw usage('publicKey is not an SPKI PEM of Ed25519 or of RSA with 2048 bits or more');
   }
   const { name = '' } = request;
-  const key = makeKey({ id: accounts.takeKeyId(), accountId, publicKey, maxScope, timestampMs, name });
+  const key = makeKey({ id: accounts.takeKeyId(), accountId, publicKey, maxScope, timestampMs: exchange.now(), name });
   accounts.add(key);
-  return key;
+  exchange.saveNow();
+  return showKey(key);
 }
 
 function usage(message: string): SandboxError {

@@ -1,7 +1,7 @@
 import type { Hub } from '../channels/hub.js';
 import type { Faults, Struck } from '../faults/faults.js';
 import type { Settings } from '../server/options.js';
-import type { Accounts, AddKeyRequest, ApiKeyAnswer } from './accounts.js';
+import type { Accounts } from './accounts.js';
 import type { Ledger } from './ledger.js';
 import type { AccessLog, Calls, Remark } from './logs.js';
 import type { Market } from './market.js';
@@ -44,7 +44,6 @@ export interface Exchange {
 interface Control {
   dropConnections(): void;
   restart(downMs: number): void;
-  addKey(request: AddKeyRequest): ApiKeyAnswer;
   /** Sends a frame on every WebSocket connection, whatever is in it. */
   broadcast(frame: string): void;
   /** Runs `action` after `delayMs`, unless the exchange stops before that. */
@@ -53,9 +52,7 @@ interface Control {
 
 /** One request as a handler sees it. */
 export interface Call {
-  readonly method: string;
   readonly params: Params;
-  readonly transport: 'http' | 'websocket';
   readonly connection: Connection | null;
   readonly peer: string;
   /** The faults that strike its handling. */
@@ -67,17 +64,15 @@ export interface PrivateCall extends Call {
   readonly grant: Grant;
 }
 
-interface MethodBase {
-  readonly websocketOnly?: true;
-}
-
-export interface PublicMethod extends MethodBase {
+export interface PublicMethod {
   readonly kind: 'public';
+  readonly websocketOnly?: true;
   handle(exchange: Exchange, call: Call): unknown;
 }
 
-export interface PrivateMethod extends MethodBase {
+export interface PrivateMethod {
   readonly kind: 'private';
+  readonly websocketOnly?: true;
   /** What the token must allow; null where being logged in is enough. */
   readonly needs: readonly [ScopeGroup, Level] | null;
   handle(exchange: Exchange, call: PrivateCall): unknown;
@@ -117,7 +112,6 @@ export function websocketMethod(
 /** What the methods may do with the WebSocket connection that a request came on. */
 export interface Connection {
   readonly id: number;
-  readonly peer: string;
   /** The login that requests without a token use. */
   grant: Grant | null;
   /** Channels that are subscribed to, each with whether it is a private one. */

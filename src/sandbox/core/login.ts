@@ -12,27 +12,24 @@ import { type Grant, newSession } from './tokens.js';
 export function logIn(exchange: Exchange, call: Call): Readonly<Record<string, unknown>> {
   const grantType = call.params.requiredString('grant_type');
   const state = call.params.optionalString('state');
-  const grant = logged(exchange, call, () => grantFor(exchange, call, grantType));
+  let grant: Grant | null = null;
+  try {
+    grant = grantFor(exchange, call, grantType);
+  } finally {
+    noteLogin(exchange, call, grant !== null);
+  }
   if (call.connection !== null) call.connection.grant = grant;
   return { ...describeGrant(grant), ...(state === null ? {} : { state }) };
 }
 
 /** Notes a login in the account's access log: that refused ones are in it is a guess. */
-function logged(exchange: Exchange, call: Call, attempt: () => Grant): Grant {
-  const { client_id: clientId } = call.params.values;
+function noteLogin(exchange: Exchange, { params, peer }: Call, isSuccess: boolean): void {
+  const { client_id: clientId } = params.values;
   const key = typeof clientId === 'string' ? exchange.accounts.key(clientId) : undefined;
-  let isSuccess = false;
-  try {
-    const grant = attempt();
-    isSuccess = true;
-    return grant;
-  } finally {
-    const entry = { timestamp: exchange.now(), ip: call.peer, isSuccess, clientId: key?.clientId ?? '' };
-    if (key !== undefined) {
-      const login = exchange.accessLog.add(key.accountId, entry);
-      exchange.hub.report({ accountId: key.accountId, login });
-    }
-  }
+  if (key === undefined) return;
+  const entry = { timestamp: exchange.now(), ip: peer, isSuccess, clientId: key.clientId };
+  const login = exchange.accessLog.add(key.accountId, entry);
+  exchange.hub.report({ accountId: key.accountId, login });
 }
 
 /** A pair of tokens as `public/auth`, `public/fork_token` and `public/exchange_token` answer it. */

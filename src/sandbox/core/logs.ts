@@ -46,15 +46,18 @@ function cut(text: string): string {
 }
 
 /** One login as `private/get_access_log` shows it. */
-export interface AccessLogEntry {
-  readonly id: number;
+export type AccessLogEntry = ReturnType<typeof describeLogin>;
+
+interface Login {
   readonly timestamp: number;
   readonly ip: string;
-  readonly result: 'success' | 'failure';
-  readonly log: 'success' | 'failure';
-  readonly country: string;
-  readonly city: string;
-  readonly data: { readonly client_id: string };
+  readonly isSuccess: boolean;
+  readonly clientId: string;
+}
+
+function describeLogin(id: number, { timestamp, ip, isSuccess, clientId }: Login) {
+  const result = isSuccess ? 'success' : 'failure';
+  return { id, timestamp, ip, result, log: result, country: 'unknown', city: 'unknown', data: { client_id: clientId } };
 }
 
 /** Adds an entry at the end; beyond `most` of them the oldest is forgotten. */
@@ -70,25 +73,12 @@ export class AccessLog {
   readonly #byAccount = new Map<number, AccessLogEntry[]>();
   #nextId = 1;
 
-  add(
-    accountId: number,
-    entry: { timestamp: number; ip: string; isSuccess: boolean; clientId: string },
-  ): AccessLogEntry {
+  add(accountId: number, login: Login): AccessLogEntry {
     const entries = this.#byAccount.get(accountId) ?? [];
-    const result = entry.isSuccess ? 'success' : 'failure';
-    const added = {
-      id: this.#nextId++,
-      timestamp: entry.timestamp,
-      ip: entry.ip,
-      result,
-      log: result,
-      country: 'unknown',
-      city: 'unknown',
-      data: { client_id: entry.clientId },
-    } as const;
-    addBounded(entries, added, mostEntries);
     this.#byAccount.set(accountId, entries);
-    return added;
+    const entry = describeLogin(this.#nextId++, login);
+    addBounded(entries, entry, mostEntries);
+    return entry;
   }
 
   /** Newest first. */

@@ -14,11 +14,12 @@ interface OrderRequest {
   readonly type: Order['order_type'];
   /** Null only for a market order. */
   readonly price: number | null;
-  readonly label: string;
-  readonly timeInForce: TimeInForce;
-  readonly postOnly: boolean;
-  readonly rejectPostOnly: boolean;
-  readonly reduceOnly: boolean;
+  readonly label?: string;
+  /** Default `good_til_cancelled`. */
+  readonly timeInForce?: TimeInForce;
+  readonly postOnly?: boolean;
+  readonly rejectPostOnly?: boolean;
+  readonly reduceOnly?: boolean;
 }
 
 /** What became of an account's orders by one request. */
@@ -39,7 +40,8 @@ export interface Placer {
 
 /** `private/buy` and `private/sell`. @throws RpcError for an order that is refused; then nothing has changed */
 export function place(exchange: Exchange, placer: Placer, request: OrderRequest): OrderAnswer {
-  const { instrument, label, timeInForce, postOnly, rejectPostOnly, reduceOnly, type, direction } = request;
+  const { instrument, direction, type, label = '', timeInForce = 'good_til_cancelled' } = request;
+  const { postOnly = false, rejectPostOnly = false, reduceOnly = false } = request;
   checkSteps(request);
   const { accountId } = placer;
   const size = exchange.ledger.sizeOf(accountId, instrument);

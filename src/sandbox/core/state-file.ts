@@ -46,18 +46,12 @@ type StoredGrant = Omit<Grant, 'key' | 'connectionId' | 'sinceMs'> & {
 
 /** The file's content; null where there is no file. @throws SandboxError `ERR_STATE_FILE` for anything that the sandbox did not write */
 function readState(file: string): StateDocument | null {
-  let text: string;
-  try {
-    text = readRegular(file);
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw damaged(file, 'cannot be read', cause);
-  }
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = JSON.parse(readRegular(file));
   } catch (cause) {
-    throw damaged(file, 'is not JSON', cause);
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw damaged(file, cause instanceof SyntaxError ? 'is not JSON' : 'cannot be read', cause);
   }
   if (!isRecord(value) || value.version !== version) throw damaged(file, 'is of another version');
   if (!isDocument(value)) throw damaged(file, 'is incomplete');
@@ -199,16 +193,8 @@ function damaged(file: string, what: string, cause?: unknown): SandboxError {
   });
 }
 
-interface OpenState {
-  /** The port of the last run. */
-  readonly port: number | null;
-  readonly accounts: Accounts;
-  readonly grants: Grants;
-  readonly bootstrap: Pick<ApiKey, 'clientId' | 'secret'>;
-}
-
-/** The accounts, keys and tokens that the state file holds, or new ones with a bootstrap key. */
-export function openState({ stateFile, subaccounts, clientId, clientSecret }: Settings, nowMs: number): OpenState {
+/** The accounts, keys and tokens that the state file holds, and the port of the last run; or new ones with a bootstrap key. */
+export function openState({ stateFile, subaccounts, clientId, clientSecret }: Settings, nowMs: number) {
   const document = stateFile === null ? null : readState(stateFile);
   const accounts = new Accounts(document?.subaccounts ?? subaccounts);
   const grants = new Grants();

@@ -95,8 +95,17 @@ function argumentOf({ name, arg }: FaultSpec): string | null {
  */
 type Phase = 'request' | 'handling' | 'answer' | 'always';
 
+/** The forms of an argument, which is empty where there is none; and what is said of another one. */
+const argumentForms = {
+  none: { form: /^$/, says: () => 'takes no argument' },
+  count: { form: /^\d+$/, says: (name: string) => `needs a number, as in ${name}:100` },
+  'count?': { form: /^\d*$/, says: () => 'takes a number' },
+  integer: { form: /^-?\d+$/, says: (name: string) => `needs an integer, as in ${name}:10040` },
+  'scope?': { form: /^$|:/, says: (name: string) => `takes a scope, as in ${name}:trade:read` },
+};
+
 /** The argument after the colon. The first word of a list is the default. */
-type Argument = 'none' | 'count' | 'count?' | 'integer' | 'scope?' | readonly [string, ...string[]];
+type Argument = keyof typeof argumentForms | readonly [string, ...string[]];
 
 interface FaultKind {
   readonly phase: Phase;
@@ -216,19 +225,12 @@ export function parseFault(spec: string): FaultSpec {
 }
 
 function checkArgument(name: FaultName, wanted: Argument, arg: string | null): void {
-  const isInteger = arg !== null && /^-?\d+$/.test(arg);
-  const isCount = isInteger && !arg.startsWith('-');
   if (typeof wanted !== 'string') {
     if (arg !== null && !wanted.includes(arg)) throw usage(`the fault ${name} takes one of ${wanted.join(', ')}`);
     return;
   }
-  if (wanted === 'none' && arg !== null) throw usage(`the fault ${name} takes no argument`);
-  if (wanted === 'integer' && !isInteger) throw usage(`the fault ${name} needs an integer, as in ${name}:10040`);
-  if (wanted === 'count' && !isCount) throw usage(`the fault ${name} needs a number, as in ${name}:100`);
-  if (wanted === 'count?' && arg !== null && !isCount) throw usage(`the fault ${name} takes a number`);
-  if (wanted === 'scope?' && arg !== null && !arg.includes(':')) {
-    throw usage(`the fault ${name} takes a scope, as in ${name}:trade:read`);
-  }
+  const { form, says } = argumentForms[wanted];
+  if (!form.test(arg ?? '')) throw usage(`the fault ${name} ${says(name)}`);
 }
 
 /** The text that {@link parseFault} reads back to the same. */

@@ -15,7 +15,8 @@ export const accountMethods: Methods = {
   'private/get_account_summaries': privateMethod('account', 'read', (exchange, call) => {
     const account = subject(exchange, call);
     const flags = { security_keys_enabled: exchange.secondFactor !== null };
-    return { ...identity(account), ...flags, summaries: summaries(exchange, account) };
+    const summaries = currencies.map((currency) => exchange.ledger.portfolio(account.id, currency));
+    return { ...identity(account), ...flags, summaries };
   }),
 
   'private/get_access_log': privateMethod('account', 'read', (exchange, call) => {
@@ -43,6 +44,10 @@ export const accountMethods: Methods = {
 
   'private/get_subaccounts': privateMethod('account', 'read', (exchange, call) => {
     const withPortfolio = call.params.optionalBoolean('with_portfolio') ?? false;
+    const portfolio = ({ id }: Account) =>
+      Object.fromEntries(
+        currencies.map((currency) => [currency.toLowerCase(), exchange.ledger.portfolio(id, currency)]),
+      );
     return visibleTo(exchange, call.grant).map((account) => ({
       ...identity(account),
       is_password: account.type === 'main',
@@ -50,7 +55,7 @@ export const accountMethods: Methods = {
       receive_notifications: false,
       security_keys_enabled: exchange.secondFactor !== null,
       security_keys_assignments: [],
-      ...(withPortfolio ? { portfolio: portfolio(exchange, account) } : {}),
+      ...(withPortfolio ? { portfolio: portfolio(account) } : {}),
     }));
   }),
 };
@@ -75,14 +80,4 @@ function subject(exchange: Exchange, { params, grant }: PrivateCall): Account {
 function identity(account: Account): Readonly<Record<string, unknown>> {
   const { id, type, username } = account;
   return { id, type, username, system_name: username, email: `${username}@sandbox.invalid` };
-}
-
-function summaries(exchange: Exchange, { id }: Account): readonly unknown[] {
-  return currencies.map((currency) => exchange.ledger.portfolio(id, currency));
-}
-
-function portfolio(exchange: Exchange, { id }: Account): Readonly<Record<string, unknown>> {
-  return Object.fromEntries(
-    currencies.map((currency) => [currency.toLowerCase(), exchange.ledger.portfolio(id, currency)]),
-  );
 }

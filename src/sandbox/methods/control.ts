@@ -1,4 +1,4 @@
-import type { AddKeyRequest } from '../core/accounts.js';
+import { type AddKeyRequest, addKeyOfWebPage } from '../core/accounts.js';
 import { invalidParam, SandboxError } from '../core/errors.js';
 import { type Methods, type PublicMethod, publicMethod } from '../core/exchange.js';
 import type { Params } from '../core/params.js';
@@ -19,7 +19,7 @@ export const controlMethods: Methods = {
   }),
   'sandbox/drop_connections': acting((exchange) => exchange.control.dropConnections()),
   'sandbox/broadcast': acting((exchange, { params }) => exchange.control.broadcast(params.requiredString('frame'))),
-  'sandbox/add_key': control('public_key', (exchange, { params }) => exchange.control.addKey(readRequest(params))),
+  'sandbox/add_key': control('public_key', (exchange, { params }) => addKeyOfWebPage(exchange, readRequest(params))),
 };
 
 /** A method that answers `ok` where `handle` returns nothing. */

@@ -130,10 +130,6 @@ function closePosition(exchange: Exchange, call: PrivateCall): unknown {
     amount: Math.abs(size),
     type,
     price,
-    label: '',
-    timeInForce: 'good_til_cancelled',
-    postOnly: false,
-    rejectPostOnly: false,
     reduceOnly: true,
   });
 }

@@ -1,7 +1,8 @@
 import { errorOf } from '../core/errors.js';
-import type { Exchange } from '../core/exchange.js';
+import type { Connection, Exchange } from '../core/exchange.js';
+import type { SandboxCall } from '../core/logs.js';
 import { isRecord } from '../core/params.js';
-import type { Struck } from '../faults/faults.js';
+import { nothingStruck, type Struck } from '../faults/faults.js';
 import {
   type Arrival,
   arrive,
@@ -12,7 +13,7 @@ import {
   readEnvelope,
   requestId,
 } from './envelope.js';
-import { type Answer, asRpcError, type Origin, Run } from './run.js';
+import { type Answer, admit, asRpcError, type Origin } from './run.js';
 
 /** What is to be done with a request's connection and its answer. */
 export interface Outcome {
@@ -36,17 +37,6 @@ export interface Outcome {
   readonly deafMs: number | null;
 }
 
-const plain: Omit<Outcome, 'text' | 'errorCode'> = {
-  cut: false,
-  hangUp: false,
-  delayMs: 0,
-  duplicate: false,
-  reorder: false,
-  stray: null,
-  badGateway: false,
-  deafMs: null,
-};
-
 /** What a gateway says in HTML instead of the exchange. */
 export const gatewayPage = '<html><body>502 Bad Gateway</body></html>';
 
@@ -60,17 +50,18 @@ export function handleRequest(exchange: Exchange, value: unknown, origin: Origin
     if (exchange.settings.strictIds && lacksId(value, origin)) throw invalidRequest();
     return handleEnvelope(exchange, envelope, { ...origin, arrival });
   } catch (error) {
-    return refuse(exchange, error, { transport: origin.transport, id: requestId(value), arrival });
+    return refuse(exchange, error, { connection: origin.connection, id: requestId(value), arrival });
   }
 }
 
 /** Whether an envelope has no id; the parameters of an HTTP request have none anyway. */
-function lacksId(value: unknown, { transport }: Origin): boolean {
-  return isRecord(value) && !('id' in value) && (transport === 'websocket' || 'jsonrpc' in value);
+function lacksId(value: unknown, { connection }: Origin): boolean {
+  return isRecord(value) && !('id' in value) && (connection !== null || 'jsonrpc' in value);
 }
 
 interface Refused {
-  readonly transport: 'http' | 'websocket';
+  /** That it came on; null for HTTP. */
+  readonly connection: Connection | null;
   readonly id?: RequestId;
   readonly arrival?: Arrival;
 }
@@ -79,12 +70,12 @@ interface Refused {
 export function refuse(
   exchange: Exchange,
   error: unknown,
-  { transport, id = null, arrival = arrive(exchange.now()) }: Refused,
+  { connection, id = null, arrival = arrive(exchange.now()) }: Refused,
 ): Outcome {
   const failure = asRpcError(error);
-  record(exchange, { transport, method: '', clientId: null, outcome: String(failure.code) });
+  record(exchange, connection, { method: '', clientId: null, outcome: String(failure.code) });
   return {
-    ...plain,
+    ...delivery(nothingStruck),
     text: formatAnswer(id, { error: failure }, { arrival, testnet: exchange.settings.testnet }),
     errorCode: failure.code,
   };
@@ -96,40 +87,45 @@ function handleEnvelope(
   { arrival, ...origin }: Origin & { readonly arrival: Arrival },
 ): Outcome {
   const { id, method, params } = envelope;
-  const { transport } = origin;
+  const { connection } = origin;
   const struck = exchange.faults.strike('request', method, params);
-  const base = { ...plain, errorCode: null, ...deliveryOf(struck) };
+  const base = delivery(struck);
   const unhandled = firstOf(struck, 'cut-before', 'silent', 'stop-reading');
   if (unhandled !== null) {
-    record(exchange, { transport, method, clientId: null, outcome: unhandled });
-    return { ...base, text: null, cut: unhandled === 'cut-before' };
+    record(exchange, connection, { method, clientId: null, outcome: unhandled });
+    return { ...base, cut: unhandled === 'cut-before' };
   }
-  const run = new Run(exchange, envelope, origin);
-  const admitted = run.admit(struck);
+  const admitted = admit({ exchange, envelope, origin, struck });
   const late = firstOf(admitted.struck, 'late-cut', 'late-502', 'late-silent');
   const perform = (prefix: string | null): Answer => {
     const answer = admitted.carryOut();
     const outcome = prefix === null ? answer.label : `${prefix}:${answer.label}`;
-    record(exchange, { transport, method, clientId: run.clientId, outcome });
+    record(exchange, connection, { method, clientId: admitted.clientId, outcome });
     return answer;
   };
   if (late !== null) {
     exchange.control.later(Number(admitted.struck.get(late) ?? 0), () => perform(late));
-    return { ...base, text: null, cut: late === 'late-cut', badGateway: late === 'late-502' };
+    return { ...base, cut: late === 'late-cut', badGateway: late === 'late-502' };
   }
   const undelivered = firstOf(struck, 'cut-after', 'drop-answer');
   const { body } = perform(undelivered);
-  if (undelivered !== null) return { ...base, text: null, cut: undelivered === 'cut-after' };
-  if (body === null) return { ...base, text: null };
+  if (undelivered !== null) return { ...base, cut: undelivered === 'cut-after' };
+  if (body === null) return base;
   const errorCode = 'error' in body ? body.error.code : null;
   const hangUp = errorCode === 10_028 && (exchange.credits?.options.terminate ?? false);
   const testnet = exchange.settings.testnet !== struck.has('wrong-testnet');
   return { ...base, errorCode, hangUp, text: distort(formatAnswer(id, body, { arrival, testnet }), struck) };
 }
 
-function deliveryOf(struck: Struck): Partial<Outcome> {
+/** No answer, delivered as the faults have it. */
+function delivery(struck: Struck): Outcome {
   const stray = struck.get('stray-error') ?? null;
   return {
+    text: null,
+    errorCode: null,
+    cut: false,
+    hangUp: false,
+    badGateway: false,
     delayMs: Number(struck.get('delay') ?? 0),
     duplicate: struck.has('duplicate'),
     reorder: struck.has('reorder'),
@@ -160,6 +156,11 @@ function distort(text: string, struck: Struck): string {
   return `${text.slice(0, -1)},"padding":"${'x'.repeat(Math.max(0, bytes - text.length))}"}`;
 }
 
-function record(exchange: Exchange, call: Omit<Parameters<Exchange['calls']['add']>[0], 'handledAtMs'>): void {
-  exchange.calls.add({ ...call, handledAtMs: exchange.now() });
+function record(
+  exchange: Exchange,
+  connection: Connection | null,
+  call: Pick<SandboxCall, 'method' | 'clientId' | 'outcome'>,
+): void {
+  const transport = connection === null ? 'http' : 'websocket';
+  exchange.calls.add({ transport, ...call, handledAtMs: exchange.now() });
 }

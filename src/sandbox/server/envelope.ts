@@ -15,11 +15,6 @@ export interface Envelope {
 /** The largest frame or body, in bytes. */
 export const largestRequest = 32_768;
 
-/** 11050: what came is not JSON. */
-function badRequest(): RpcError {
-  return new RpcError(11_050, 'bad_request', 'invalid json');
-}
-
 /** -32600: a frame or body of more than 32 kB. */
 export function tooLarge(): RpcError {
   return new RpcError(-32_600, 'request entity too large');
@@ -30,7 +25,7 @@ export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    throw badRequest();
+    throw new RpcError(11_050, 'bad_request', 'invalid json');
   }
 }
 
@@ -67,10 +62,12 @@ export function arrive(nowMs: number): Arrival {
   return { usIn: nowMs * 1000, startedNs: process.hrtime.bigint() };
 }
 
+export type Body = { readonly result: unknown } | { readonly error: RpcError };
+
 /** An answer's text. */
 export function formatAnswer(
   id: RequestId,
-  body: { readonly result: unknown } | { readonly error: RpcError },
+  body: Body,
   { arrival, testnet }: { readonly arrival: Arrival; readonly testnet: boolean },
 ): string {
   const usDiff = Number((process.hrtime.bigint() - arrival.startedNs) / 1000n);

@@ -25,14 +25,14 @@ export async function answerHttp(exchanged: Exchanged): Promise<void> {
   const method = url === null ? null : methodOf(url.pathname);
   if (corsOrigin !== null) allowOrigin(response, corsOrigin);
   if (url === null || method === null)
-    return send(exchanged, refuse(exchange, methodNotFound(), { transport: 'http' }), 404);
+    return send(exchanged, refuse(exchange, methodNotFound(), { connection: null }), 404);
   if (verb === 'OPTIONS' && corsOrigin !== null) {
     response.writeHead(204).end();
     return;
   }
   if (verb !== 'GET' && verb !== 'POST') {
     response.setHeader('allow', 'GET, POST');
-    return send(exchanged, refuse(exchange, methodNotFound(), { transport: 'http' }), 405);
+    return send(exchanged, refuse(exchange, methodNotFound(), { connection: null }), 405);
   }
   let id: RequestId = null;
   try {
@@ -43,10 +43,10 @@ export async function answerHttp(exchanged: Exchanged): Promise<void> {
     const value = loose ? { method, params: readQuery(url.searchParams) } : readPost(method, body);
     id = requestId(value);
     const credentials = readAuthorization(exchange, request.headers.authorization, { verb, uri, body, peer });
-    const origin = { transport: 'http', connection: null, peer, credentials, loose } as const;
+    const origin = { connection: null, peer, credentials, loose };
     send(exchanged, handleRequest(exchange, value, origin));
   } catch (error) {
-    if (request.complete) send(exchanged, refuse(exchange, error, { transport: 'http', id }));
+    if (request.complete) send(exchanged, refuse(exchange, error, { connection: null, id }));
   }
 }
 

@@ -80,7 +80,7 @@ export function settle(options: SandboxOptions) {
   if (options.clientSecret === '') throw usage('clientSecret', 'must not be empty');
   const { limits = {} } = options;
   return {
-    port: options.port === undefined ? null : integer('port', options.port, { least: 0, most: 65_535 }),
+    port: integer('port', options.port ?? null, { least: 0, most: 65_535 }),
     tfaSecret,
     tfaKey,
     secondFactor,
@@ -94,10 +94,7 @@ export function settle(options: SandboxOptions) {
     clientSecret: options.clientSecret ?? null,
     keyLimit: integer('keyLimit', options.keyLimit ?? 8, { least: 1 }),
     subaccounts: integer('subaccounts', options.subaccounts ?? 1, { least: 0, most: mostSubaccounts }),
-    silentSocketMs:
-      options.silentSocketMs === undefined
-        ? null
-        : integer('silentSocketMs', options.silentSocketMs, { least: 1, most: longestTimerMs }),
+    silentSocketMs: integer('silentSocketMs', options.silentSocketMs ?? null, { least: 1, most: longestTimerMs }),
     callLimit: integer('callLimit', options.callLimit ?? 10_000, { least: 0, most: 10_000_000 }),
     strictIds: options.strictIds ?? false,
     tls: options.tls ?? false,
@@ -138,12 +135,13 @@ function limit(name: string, given: boolean | number, documented: number): numbe
   return integer(name, given, { least: 1 });
 }
 
-function integer(
+/** @param value null: the option is off */
+function integer<T extends number | null>(
   name: string,
-  value: number,
+  value: T,
   { least, most = Number.MAX_SAFE_INTEGER }: { readonly least: number; readonly most?: number },
-): number {
-  if (Number.isSafeInteger(value) && value >= least && value <= most) return value;
+): T {
+  if (value === null || (Number.isSafeInteger(value) && value >= least && value <= most)) return value;
   throw usage(name, `must be an integer from ${least} to ${most}`);
 }
 

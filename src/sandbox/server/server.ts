@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerOptions, ty
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { type WebSocket, WebSocketServer } from 'ws';
+import { WebSocketServer } from 'ws';
 import { SandboxError } from '../core/errors.js';
 import type { Exchange } from '../core/exchange.js';
 import { answerHttp } from './http.js';
@@ -25,7 +25,7 @@ export class SandboxServer {
   /** Connections that HTTP is spoken on; with TLS these are others than the TCP connections. */
   readonly #served = new Set<Socket>();
   readonly #refused = new WeakSet<Duplex>();
-  readonly #websockets = new Set<WebSocket>();
+  readonly #websockets = new WebSocketServer({ noServer: true, maxPayload: largestFrame, perMessageDeflate: false });
   readonly #timers = new Set<NodeJS.Timeout>();
   #server: Server | null = null;
   #nextConnectionId = 1;
@@ -44,20 +44,25 @@ export class SandboxServer {
   /** Listens. @throws SandboxError `ERR_LISTEN` where the port cannot be listened on */
   async start(): Promise<void> {
     const certificate = this.#certificate;
-    const onRequest = (request: IncomingMessage, response: ServerResponse) => this.#onRequest(request, response);
     const server: Server =
       certificate === null
-        ? createServer(offersOfUpgrade, onRequest)
-        : createTlsServer({ ...offersOfUpgrade, key: certificate.key, cert: certificate.cert }, onRequest);
+        ? createServer(offersOfUpgrade)
+        : createTlsServer({ ...offersOfUpgrade, key: certificate.key, cert: certificate.cert });
     const spoken = certificate === null ? 'connection' : 'secureConnection';
-    const websockets = new WebSocketServer({ noServer: true, maxPayload: largestFrame, perMessageDeflate: false });
+    server.on('request', (request, response) => this.#onRequest(request, response));
     server.on('connection', (socket: Socket) => this.#track(socket));
     server.on(spoken, (socket: Socket) => this.#admit(socket));
     server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-      if (!isWebsocketOffer(request)) return serveWithoutUpgrade({ server, spoken, request, socket, head });
+      if (!isWebsocketOffer(request)) {
+        unshiftWithoutOffer(request, socket, head);
+        return server.emit(spoken, socket);
+      }
       if (this.#refused.has(socket)) return refuseUpgrade(socket, '429 Too Many Requests');
       if (request.url?.split('?')[0] !== websocketPath) return refuseUpgrade(socket, '404 Not Found');
-      websockets.handleUpgrade(request, socket, head, (websocket) => this.#onWebsocket(websocket, request));
+      this.#websockets.handleUpgrade(request, socket, head, (websocket) => {
+        const peer = request.socket.remoteAddress ?? '';
+        serveWebsocket(this.#exchange, websocket, { id: this.#nextConnectionId++, peer });
+      });
     });
     await listen(server, this.#port);
     this.#port = (server.address() as AddressInfo).port;
@@ -78,7 +83,7 @@ export class SandboxServer {
 
   /** Sends a frame on every WebSocket connection. */
   broadcast(frame: string): void {
-    for (const websocket of this.#websockets) websocket.send(frame);
+    for (const websocket of this.#websockets.clients) websocket.send(frame);
   }
 
   /** Cuts every connection, without a close frame. */
@@ -131,13 +136,6 @@ export class SandboxServer {
     }
     void answerHttp({ exchange: this.#exchange, request, response });
   }
-
-  #onWebsocket(websocket: WebSocket, request: IncomingMessage): void {
-    this.#websockets.add(websocket);
-    websocket.on('close', () => this.#websockets.delete(websocket));
-    const peer = request.socket.remoteAddress ?? '';
-    serveWebsocket(this.#exchange, websocket, { id: this.#nextConnectionId++, peer });
-  }
 }
 
 /** @throws SandboxError `ERR_LISTEN` */
@@ -164,20 +162,11 @@ const offersOfUpgrade: ServerOptions & { readonly shouldUpgradeCallback: (reques
   shouldUpgradeCallback: isWebsocketOffer,
 };
 
-interface Offer {
-  readonly server: Server;
-  readonly spoken: 'connection' | 'secureConnection';
-  readonly request: IncomingMessage;
-  readonly socket: Duplex;
-  readonly head: Buffer;
-}
-
 /**
- * For Node before 24.9: answers a request that offers another protocol than WebSocket as if it did not (RFC 9110 §7.8).
- * Java's HTTP client offers `h2c` with every first request. The request goes in again, on the same connection, without
- * the offer.
+ * For Node before 24.9: puts back a request that offers another protocol than WebSocket, without the offer, so that it is
+ * answered as if there were none (RFC 9110 §7.8). Java's HTTP client offers `h2c` with every first request.
  */
-function serveWithoutUpgrade({ server, spoken, request, socket, head }: Offer): void {
+function unshiftWithoutOffer(request: IncomingMessage, socket: Duplex, head: Buffer): void {
   const { method, url, httpVersion, rawHeaders } = request;
   const lines = [`${method} ${url} HTTP/${httpVersion}`];
   for (let at = 0; at < rawHeaders.length; at += 2) {
@@ -185,7 +174,6 @@ function serveWithoutUpgrade({ server, spoken, request, socket, head }: Offer): 
     if (!/^(connection|upgrade|http2-settings)$/i.test(name)) lines.push(`${name}: ${rawHeaders[at + 1]}`);
   }
   socket.unshift(Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), head]));
-  server.emit(spoken, socket);
 }
 
 function refuseUpgrade(socket: Duplex, status: string): void {

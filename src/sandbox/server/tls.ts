@@ -21,15 +21,11 @@ const authorityKeyIdentifier = hex('0603551d23');
 const extendedKeyUsage = hex('0603551d25');
 const serverAuth = hex('06082b06010505070301');
 
-/** A server's key and certificate chain, and the certificate of the authority that signed it; all PEM. */
-export interface ServerCertificate {
-  readonly key: string;
-  readonly cert: string;
-  readonly ca: string;
-}
+/** A server's key and certificate, and the certificate of the authority that signed it; all PEM. */
+export type ServerCertificate = ReturnType<typeof makeServerCertificate>;
 
 /** A new ECDSA P-256 authority, whose private key is forgotten at once, and a certificate of it for 127.0.0.1. */
-function makeServerCertificate(): ServerCertificate {
+function makeServerCertificate() {
   const authority = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const server = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const issuer = { name: caName, ...authority };
@@ -73,7 +69,7 @@ function certificate(subject: Subject, issuer: Subject & { privateKey: KeyObject
     ),
   );
   const signature = sign('sha256', body, issuer.privateKey);
-  const text = Buffer.from(sequence(body, algorithm, bitString(signature))).toString('base64');
+  const text = Buffer.from(sequence(body, algorithm, der(0x03, hex('00'), signature))).toString('base64');
   return `-----BEGIN CERTIFICATE-----\n${text.replace(/.{64}(?=.)/g, '$&\n')}\n-----END CERTIFICATE-----\n`;
 }
 
@@ -107,10 +103,6 @@ function keyId(key: KeyObject): Uint8Array {
   return createHash('sha256').update(spki(key)).digest().subarray(0, 20);
 }
 
-function bitString(bytes: Uint8Array): Uint8Array {
-  return der(0x03, hex('00'), bytes);
-}
-
 function sequence(...parts: readonly Uint8Array[]): Uint8Array {
   return der(0x30, ...parts);
 }
@@ -126,15 +118,8 @@ function hex(digits: string): Uint8Array {
   return Buffer.from(digits, 'hex');
 }
 
-/** A certificate in use, and the file with its authority's. */
-interface Tls {
-  readonly certificate: ServerCertificate;
-  readonly caFile: string;
-  remove(): void;
-}
-
 /** Makes a certificate and writes its authority's to `caFile`; to a temporary file where that is null. */
-export function openTls(caFile: string | null): Tls {
+export function openTls(caFile: string | null) {
   const certificate = makeServerCertificate();
   const folder = caFile === null ? mkdtempSync(join(tmpdir(), 'deribit-keys-sandbox-')) : null;
   const file = caFile ?? join(folder ?? '', 'ca.pem');

@@ -5,7 +5,6 @@ import { handleRequest, type Outcome, refuse, stopReading } from './dispatch.js'
 import { largestRequest, parseJson, tooLarge } from './envelope.js';
 import { longestTimerMs } from './options.js';
 
-const noCredentials = { kind: 'none' } as const;
 const answerToTestRequestMs = 10_000;
 const heartbeatUnanswered = 4000;
 /** RFC 6455 §7.4.1: the server met an unexpected condition. */
@@ -19,19 +18,17 @@ const reorderedAtLatestMs = 200;
 export function serveWebsocket(
   exchange: Exchange,
   socket: WebSocket,
-  { id, peer }: Pick<Connection, 'id' | 'peer'>,
+  { id, peer }: { readonly id: number; readonly peer: string },
 ): void {
-  const { silentSocketMs: silentMs } = exchange.settings;
+  const { silentSocketMs } = exchange.settings;
   const { later } = exchange.control;
   const channels = new Map<string, boolean>();
   const held: string[] = [];
   let heartbeat: NodeJS.Timeout | null = null;
   let deadline: NodeJS.Timeout | null = null;
-  let silence: NodeJS.Timeout | null = null;
 
   const connection: Connection = {
     id,
-    peer,
     grant: null as Grant | null,
     channels,
     cancelOnDisconnect: null,
@@ -48,7 +45,9 @@ export function serveWebsocket(
     },
     close: (code) => socket.close(code),
   };
-  const origin = { transport: 'websocket', connection, peer, credentials: noCredentials, loose: false } as const;
+  const onSilence = () => (channels.size === 0 ? socket.terminate() : silence?.refresh());
+  const silence = silentSocketMs === null ? undefined : setTimeout(onSilence, silentSocketMs);
+  const origin = { connection, peer, credentials: { kind: 'none' }, loose: false } as const;
 
   function testRequest(): void {
     for (const type of ['heartbeat', 'test_request']) {
@@ -57,16 +56,10 @@ export function serveWebsocket(
     deadline ??= setTimeout(() => socket.close(heartbeatUnanswered), answerToTestRequestMs);
   }
 
-  function listenForSilence(): void {
-    if (silentMs === null) return;
-    if (silence !== null) clearTimeout(silence);
-    silence = setTimeout(() => (channels.size === 0 ? socket.terminate() : listenForSilence()), silentMs);
-  }
-
   function socketOnMessage(data: RawData): void {
     // Frames that arrived together with the one that a cut or a logout ended are lost with the connection.
     if (socket.readyState !== socket.OPEN) return;
-    listenForSilence();
+    silence?.refresh();
     const outcome = answerFrame(data as Buffer);
     if (outcome.stray !== null) socket.send(outcome.stray);
     if (outcome.deafMs !== null) stopReading(exchange, socket, outcome.deafMs);
@@ -75,11 +68,11 @@ export function serveWebsocket(
   }
 
   function answerFrame(frame: Buffer): Outcome {
-    if (frame.length > largestRequest) return refuse(exchange, tooLarge(), { transport: 'websocket' });
+    if (frame.length > largestRequest) return refuse(exchange, tooLarge(), { connection });
     try {
       return handleRequest(exchange, parseJson(frame.toString()), origin);
     } catch (error) {
-      return refuse(exchange, error, { transport: 'websocket' });
+      return refuse(exchange, error, { connection });
     }
   }
 
@@ -104,11 +97,10 @@ export function serveWebsocket(
 
   function socketOnClose(): void {
     connection.setHeartbeat(null);
-    if (silence !== null) clearTimeout(silence);
+    clearTimeout(silence);
     disconnect(exchange, connection);
   }
 
-  listenForSilence();
   socket.on('message', socketOnMessage);
   socket.on('close', socketOnClose);
   socket.on('error', () => undefined);
