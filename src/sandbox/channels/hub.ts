@@ -61,8 +61,11 @@ export class Hub {
     }
   }
 
-  unsubscribeAll(connection: Connection): void {
-    for (const name of [...connection.channels.keys()]) this.unsubscribe(connection, name);
+  /** @param privateToo whether subscriptions to private channels end, too */
+  unsubscribeAll(connection: Connection, privateToo: boolean): void {
+    for (const [name, isPrivate] of [...connection.channels]) {
+      if (privateToo || !isPrivate) this.unsubscribe(connection, name);
+    }
   }
 
   /** Tells the channels that listen to events. */

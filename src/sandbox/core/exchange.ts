@@ -139,6 +139,6 @@ export function disconnect(exchange: Exchange, connection: Connection): void {
       cancelOrders(exchange, { accountId, orders, reason: 'cancel_on_disconnect' });
     }
   }
-  exchange.hub.unsubscribeAll(connection);
+  exchange.hub.unsubscribeAll(connection, true);
   exchange.grants.revokeConnection(connection.id);
 }

@@ -121,7 +121,11 @@ export function mintGrant(
   const known = name === null ? null : exchange.grants.session(key, name);
   const connectionId = name === null ? (call.connection?.id ?? null) : null;
   const isSession = name !== null || connectionId !== null;
-  if (isSession && known === null && !isLoggedInOn(call, key)) endOldestSessions(exchange, key);
+  const limit = exchange.settings.sessionsPerKey;
+  // Beyond the limit the oldest session ends; its connection stays open and is not notified.
+  if (limit !== null && isSession && known === null && !isLoggedInOn(call, key)) {
+    exchange.grants.keepNewest(key, limit - 1, exchange.now());
+  }
   const levels = narrow(request.levels, max);
   const words = [name === null ? 'connection' : `session:${name}`];
   if (namesMain && exchange.accounts.actor(accountId).type === 'main') words.push('mainaccount');
@@ -140,12 +144,6 @@ export function mintGrant(
 
 function isLoggedInOn(call: Call, key: ApiKey): boolean {
   return call.connection?.grant?.key === key && call.connection.grant.session === null;
-}
-
-/** A login beyond the limit ends the oldest session; its connection stays open and is not notified. */
-function endOldestSessions(exchange: Exchange, key: ApiKey): void {
-  const limit = exchange.settings.sessionsPerKey;
-  if (limit !== null) exchange.grants.keepNewest(key, limit - 1, exchange.now());
 }
 
 /** The pair behind a refresh token, where it is valid for this caller. @throws RpcError 13009 */

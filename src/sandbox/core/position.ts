@@ -28,15 +28,11 @@ interface Move {
 export function profitOf(instrument: Instrument, { size, averagePrice }: Position, { signed, price }: Move): number {
   if (size === 0 || Math.sign(size) === Math.sign(signed)) return 0;
   const closed = Math.min(Math.abs(size), Math.abs(signed)) * Math.sign(size);
-  return gainOf(instrument, closed, { from: averagePrice, to: price });
+  return gainOf(instrument, closed, [averagePrice, price]);
 }
 
 /** What a size gains from one price to another: a reversed future is worth the reciprocal of its price. */
-function gainOf(
-  instrument: Instrument,
-  size: number,
-  { from, to }: { readonly from: number; readonly to: number },
-): number {
+function gainOf(instrument: Instrument, size: number, [from, to]: readonly [from: number, to: number]): number {
   const gain = worthOf(instrument, size, to) - worthOf(instrument, size, from);
   return isReversed(instrument) ? -gain : gain;
 }
@@ -60,7 +56,7 @@ export function moved(
 
 export function floatingOf(instrument: Instrument, { size, averagePrice }: Position): number {
   if (size === 0) return 0;
-  return gainOf(instrument, size, { from: averagePrice, to: priceOf(instrument) });
+  return gainOf(instrument, size, [averagePrice, priceOf(instrument)]);
 }
 
 /** A long option has been paid for and needs none. */

@@ -120,8 +120,6 @@ function unsubscribe(exchange: Exchange, call: Call): readonly string[] {
 
 /** Over a private method all subscriptions end, over the public one those to public channels. */
 function unsubscribeAll(exchange: Exchange, { connection }: Call, privateToo: boolean): 'ok' {
-  for (const [name, isPrivate] of [...(connection?.channels ?? [])]) {
-    if (connection !== null && (privateToo || !isPrivate)) exchange.hub.unsubscribe(connection, name);
-  }
+  if (connection !== null) exchange.hub.unsubscribeAll(connection, privateToo);
   return 'ok';
 }

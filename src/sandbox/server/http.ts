@@ -8,6 +8,7 @@ import { gatewayPage, handleRequest, type Outcome, refuse, stopReading } from '.
 import { largestRequest, parseJson, type RequestId, requestId, tooLarge } from './envelope.js';
 
 const basePath = '/api/v2';
+const anyHost = 'http://localhost';
 
 interface Exchanged {
   readonly exchange: Exchange;
@@ -21,7 +22,7 @@ export async function answerHttp(exchanged: Exchanged): Promise<void> {
   const { corsOrigin } = exchange.settings;
   const verb = request.method ?? '';
   const uri = request.url ?? '';
-  const url = parseUri(uri);
+  const url = URL.canParse(uri, anyHost) ? new URL(uri, anyHost) : null;
   const method = url === null ? null : methodOf(url.pathname);
   if (corsOrigin !== null) allowOrigin(response, corsOrigin);
   if (url === null || method === null)
@@ -56,10 +57,6 @@ function allowOrigin(response: ServerResponse, origin: string): void {
   response.setHeader('access-control-allow-methods', 'GET, POST');
   response.setHeader('access-control-allow-headers', 'authorization, content-type');
   if (origin !== '*') response.setHeader('vary', 'origin');
-}
-
-function parseUri(uri: string): URL | null {
-  return URL.canParse(uri, 'http://localhost') ? new URL(uri, 'http://localhost') : null;
 }
 
 /** The method that a path names; empty for the base path, null for a path outside it. */
