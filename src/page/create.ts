@@ -19,14 +19,11 @@ const WORDS = {
   strong: 'Strong',
 } as const;
 
-/** What the other tabs may be asked for from here. */
-interface CreateOptions {
-  /** Opens the tab Compare with this text as what Deribit shows. */
-  compareWith(text: string): void;
-}
-
-/** The tab that makes a key: a form, then the sheet of the new key. */
-export function setUpCreate({ compareWith }: CreateOptions): void {
+/**
+ * The tab that makes a key: a form, then the sheet of the new key.
+ * @param compareWith opens the tab Compare with a text as what Deribit shows
+ */
+export function setUpCreate(compareWith: (text: string) => void): void {
   const form = find('#create-form', HTMLFormElement);
   const sheet = find('#sheet', HTMLElement);
   const name = find('#name', HTMLInputElement);

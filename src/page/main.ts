@@ -61,11 +61,9 @@ function keepDropsHere(): void {
 setUpTabs();
 keepDropsHere();
 const compareWith = setUpCompare();
-setUpCreate({
-  compareWith(text) {
-    openTab('compare');
-    compareWith(text);
-  },
+setUpCreate((text) => {
+  openTab('compare');
+  compareWith(text);
 });
 setUpSign();
 find('#served', HTMLElement).hidden = location.protocol === 'file:';

@@ -80,7 +80,7 @@ export class Ledger {
   }
 
   /** What an order would need to be taken, by currency. Those that only reduce a position need nothing. */
-  need(accountId: number, { instrument, direction, amount, price }: Wanted): Need {
+  need(accountId: number, { instrument, direction, amount, price }: Wanted) {
     const size = this.sizeOf(accountId, instrument);
     const after = size + (direction === 'buy' ? amount : -amount);
     const added = Math.max(0, Math.abs(after) - Math.abs(size));
@@ -288,9 +288,4 @@ export class Ledger {
 /** What an order asks for, as far as funds are concerned. */
 interface Wanted extends Pick<Order, 'direction' | 'amount' | 'price'> {
   readonly instrument: Instrument;
-}
-
-interface Need {
-  readonly currency: string;
-  readonly amount: number;
 }

@@ -7,6 +7,7 @@ import {
   type Exchange,
   type Methods,
   type PrivateCall,
+  type PrivateMethod,
   privateMethod,
   publicMethod,
   websocketMethod,
@@ -47,14 +48,8 @@ export const connectionMethods: Methods = {
   }),
 
   // for the connection that asks, or for all connections of the account that do not say otherwise
-  'private/enable_cancel_on_disconnect': privateMethod('account', 'read_write', (exchange, call) =>
-    setCancelOnDisconnect(exchange, call, true),
-  ),
-
-  'private/disable_cancel_on_disconnect': privateMethod('account', 'read_write', (exchange, call) =>
-    setCancelOnDisconnect(exchange, call, false),
-  ),
-
+  'private/enable_cancel_on_disconnect': setCancelOnDisconnect(true),
+  'private/disable_cancel_on_disconnect': setCancelOnDisconnect(false),
   'private/get_cancel_on_disconnect': privateMethod('account', 'read', (exchange, call) => {
     const scope = readScope(call);
     const ofAccount = exchange.accounts.actor(call.grant.accountId).cancelOnDisconnect;
@@ -69,10 +64,12 @@ export const connectionMethods: Methods = {
   'private/unsubscribe_all': websocketMethod('private', (exchange, call) => unsubscribeAll(exchange, call, true)),
 };
 
-function setCancelOnDisconnect(exchange: Exchange, call: PrivateCall, isEnabled: boolean): 'ok' {
-  if (readScope(call) === 'account') exchange.accounts.actor(call.grant.accountId).cancelOnDisconnect = isEnabled;
-  else if (call.connection !== null) call.connection.cancelOnDisconnect = isEnabled;
-  return 'ok';
+function setCancelOnDisconnect(isEnabled: boolean): PrivateMethod {
+  return privateMethod('account', 'read_write', (exchange, call) => {
+    if (readScope(call) === 'account') exchange.accounts.actor(call.grant.accountId).cancelOnDisconnect = isEnabled;
+    else if (call.connection !== null) call.connection.cancelOnDisconnect = isEnabled;
+    return 'ok';
+  });
 }
 
 function readScope({ params, connection }: PrivateCall): 'connection' | 'account' {
