@@ -278,6 +278,6 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
         await withLockFiles([{ id, what: id }], async () => {}, 0).catch(() => {});
       }
     },
-    audit: (note) => appendAudit(root, entryOf(note)),
+    audit: async (note) => appendAudit(root, entryOf(note)),
   };
 }

@@ -17,6 +17,7 @@ import { MAX_FILE_BYTES, readChecked, readHandle, statOrNull, tooLarge } from '.
  */
 export type PermissionPolicy = 'strict' | 'mounted' | 'any';
 
+/** Everything that users other than the owner may do. */
 export const OTHERS = 0o077;
 const OTHERS_BUT_GROUP_READ = 0o037;
 export const WRITABLE_BY_OTHERS = 0o022;
