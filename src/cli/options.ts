@@ -1,4 +1,4 @@
-import type { Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { parseScope } from '../deribit/scope.js';
 import { shellWord } from '../util/text.js';
 import { camelCase, PER_KEY_OPTIONS, type SecretName, secretKind } from './secret-sources.js';
@@ -33,16 +33,15 @@ export interface OptionSpec {
   readonly conflicts?: readonly string[];
 }
 
-/** The option as commander has it. The class comes with the command: this module is loaded by calls without commander. */
-function optionOf(command: Command, { flags, description, parse, choices, conflicts }: OptionSpec): Option {
-  const option = command.createOption(flags, description);
-  if (choices !== undefined) option.choices(choices);
-  if (parse !== undefined) option.argParser(parse);
-  return conflicts === undefined ? option : option.conflicts([...conflicts]);
-}
-
-export function addOptions(command: Command, options: readonly OptionSpec[]): Command {
-  for (const option of options) command.addOption(optionOf(command, option));
+/** The class of options comes with the command: this module is loaded by calls without commander. */
+export function addOptions<C extends Command>(command: C, options: readonly OptionSpec[]): C {
+  for (const { flags, description, parse, choices, conflicts } of options) {
+    const option = command.createOption(flags, description);
+    if (choices !== undefined) option.choices(choices);
+    if (parse !== undefined) option.argParser(parse);
+    if (conflicts !== undefined) option.conflicts([...conflicts]);
+    command.addOption(option);
+  }
   return command;
 }
 
@@ -79,32 +78,15 @@ export function scopeText(text: string): string {
   return text;
 }
 
-/** Makes `--name` together with `--no-name` a usage error; call it before the options are added. */
-export function eitherOr(command: Command, ...names: readonly string[]): Command {
-  for (const name of names) {
-    const said = new Set<string>();
-    for (const option of [name, `no-${name}`]) {
-      command.on(`option:${option}`, () => {
-        if (said.add(option).size > 1) command.error(`--${name} and --no-${name} contradict each other`);
-      });
-    }
-  }
-  return command;
-}
-
 /** Collects the values of an option that may be repeated. */
 export function collect(value: string, before: readonly string[] = []): readonly string[] {
   return [...before, value];
 }
 
-function secretSpec(name: SecretName, ownHelp?: string): OptionSpec {
+/** The option that names a file with this secret; `ownHelp` replaces what the list says of it. */
+export function secretSpec(name: SecretName, ownHelp?: string): OptionSpec {
   const { option, variable, help } = secretKind(name);
   return { flags: `--${option} <file>`, description: `${ownHelp ?? help} (env ${variable})`, parse: notEmpty };
-}
-
-/** The option that names a file with this secret; `help` replaces what the list says of it. */
-export function secretOption(command: Command, name: SecretName, help?: string): Option {
-  return optionOf(command, secretSpec(name, help));
 }
 
 const perKeySpec = ([name, value, help]: (typeof PER_KEY_OPTIONS)[number]): OptionSpec => ({
@@ -228,19 +210,6 @@ export interface LoginOptions {
   readonly subaccount?: number;
 }
 
-/** The login of commands that act on the account. */
-export function addLoginOptions(command: Command): Command {
-  return command
-    .optionsGroup('Login options:')
-    .option('--as <name>', 'log in with this registered key of the keystore', notEmpty)
-    .addOption(secretOption(command, 'asPassphrase'))
-    .option('--client-id <id>', 'log in with this symmetric key and its secret (env DERIBIT_CLIENT_ID)', notEmpty)
-    .addOption(secretOption(command, 'clientSecret'))
-    .option('--tfa-code <code>', 'second factor: a single code (env DERIBIT_TFA_CODE)', notEmpty)
-    .addOption(secretOption(command, 'tfaSecret'))
-    .option('--subaccount <id>', 'act on this subaccount of the main account', wholeNumber(1));
-}
-
 /** The login options as words for a suggested command; undefined without a login or for one from the environment. */
 export function loginWords({ as, clientId, clientSecretFile }: LoginOptions): string | undefined {
   if (as !== undefined) return `--as ${as}`;
@@ -255,31 +224,6 @@ export interface TokenStoreOptions {
   readonly tokenStoreFile?: string;
   readonly tokenStoreKeyFile?: string;
   readonly tokenStoreAway?: 'login' | 'refuse';
-}
-
-export function addTokenStoreOptions(command: Command): Command {
-  const inFile = command.createOption(
-    '--token-store-file <file>',
-    'read that URL, which may hold a password, from this file (env DERIBIT_KEYS_TOKEN_STORE_FILE)',
-  );
-  return command
-    .option(
-      '--token-store <url>',
-      'share tokens through this redis: or rediss: server (env DERIBIT_KEYS_TOKEN_STORE)',
-      notEmpty,
-    )
-    .addOption(inFile.argParser(notEmpty).conflicts('tokenStore'))
-    .option(
-      '--token-store-key-file <file>',
-      'the 32 bytes that stored tokens are encrypted under (env DERIBIT_KEYS_TOKEN_STORE_KEY_FILE)',
-      notEmpty,
-    )
-    .addOption(
-      command
-        .createOption('--token-store-away <what>', 'while the store cannot be reached: log in without it, or refuse')
-        .choices(['login', 'refuse'])
-        .default('login'),
-    );
 }
 
 /** The examples at the end of a help text: arguments of this program, or after `$ ` a complete shell line. */

@@ -3,8 +3,9 @@ import type { Command } from 'commander';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { onAbort } from '../util/checks.js';
 import { VERSION } from '../version.js';
+import { type CliCommand, commandClass } from './command.js';
 import type { Context } from './context.js';
-import { addOptions, examples, GLOBAL_OPTIONS, type OptionSpec } from './options.js';
+import { addOptions, GLOBAL_OPTIONS, type OptionSpec } from './options.js';
 import type { Sink } from './standard-output.js';
 
 /** Makes the context of a command from the options of its call. */
@@ -93,7 +94,7 @@ export interface Actions {
 }
 
 /** Adds arguments, options and the action of a command. */
-export type Define = (command: Command, actions: Actions) => void;
+export type Define = (command: CliCommand, actions: Actions) => void;
 
 /** A command that is simple enough to run without commander, where its call is plain. */
 export interface PlainCommand {
@@ -170,7 +171,7 @@ export async function createProgram(
   words?: readonly string[],
 ): Promise<Command> {
   const { Command } = await import('commander');
-  const program = new Command('deribit-keys')
+  const program = new (commandClass(Command))('deribit-keys')
     .description('Create, register, verify and use asymmetric API keys for Deribit.')
     .version(VERSION, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'show help')
@@ -178,7 +179,7 @@ export async function createProgram(
     .showHelpAfterError(false)
     .addHelpText('afterAll', ({ command }) => (command.parent === null ? '' : EVERYWHERE))
     .addHelpText('after', EXIT_CODES)
-    .addHelpText('after', examples('demo', 'generate bot', 'link bot --client-id AbCdEf12', 'auth bot'));
+    .examples('demo', 'generate bot', 'link bot --client-id AbCdEf12', 'auth bot');
   addOptions(program, GLOBAL_OPTIONS);
   const act = actIn(open);
   const actions: Actions = { act, look: (work, options) => act(work, { ...options, tidy: false }) };

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { childEnvironment } from '../../src/cli/run-child.js';
+import { childEnvironment } from '../../src/cli/commands/exec.js';
 import { temporaryFolder } from '../support/cli.js';
 import { isTaken, openBotDesk } from '../support/desk.js';
 

@@ -1,5 +1,4 @@
 import { parseDuration } from '../../util/text.js';
-import { examples } from '../options.js';
 import type { Define } from '../program.js';
 
 interface AgentLoadFlags {
@@ -14,7 +13,7 @@ export const define: Define = (command, { act }) => {
     .option('--socket <path>', "the agent's socket (env SSH_AUTH_SOCK)")
     .option('--lifetime <duration>', 'the agent forgets the key after this time, such as 12h')
     .option('--confirm', 'the agent asks before each signature')
-    .addHelpText('after', examples('agent-load bot --lifetime 12h', 'agent-load bot --confirm'))
+    .examples('agent-load bot --lifetime 12h', 'agent-load bot --confirm')
     .action(
       act(async (cx, name: string, flags: AgentLoadFlags) => {
         const { loadKeyIntoAgent } = await import('../../signers/ssh-agent/identities.js');

@@ -1,7 +1,7 @@
-import type { Command } from 'commander';
 import { usageError } from '../../errors.js';
 import type { KeyChange } from '../../workflows/account/change-api-key.js';
-import { addLoginOptions, collect, eitherOr, examples, type LoginOptions, scopeText } from '../options.js';
+import type { CliCommand } from '../command.js';
+import { collect, type LoginOptions, scopeText } from '../options.js';
 import { NARROW } from '../output.js';
 import type { Act, Define } from '../program.js';
 import { changeOne, disableOthers, showKeys } from './api-keys-actions.js';
@@ -16,12 +16,18 @@ interface EditFlags extends LoginOptions {
 
 const WHICH = 'name of a key in the keystore, else a client id (or client-id:…) or a key id (or id:…)';
 
-function defineKeysList(group: Command, act: Act): void {
-  addLoginOptions(group.command('list').description('List the keys of the account'))
+function defineKeysList(group: CliCommand, act: Act): void {
+  group
+    .command('list')
+    .description('List the keys of the account')
+    .loginOptions()
+    .examples(
+      'api-keys list --as admin',
+      'api-keys list --as admin --json | jq -r ".[] | select(.name == null).clientId"',
+    )
     .addHelpText(
       'after',
-      `${examples('api-keys list --as admin', 'api-keys list --as admin --json | jq -r ".[] | select(.name == null).clientId"')}
-
+      `
 Marks: login (this login), stranger (unmanaged: not in the keystore), symmetric (a shared secret), over-powered
 (account:read_write, wallet:read_write or custody:read_write), no-whitelist (any address may use it), disabled.
 Write a client id that begins with "-" as client-id:-….
@@ -30,23 +36,22 @@ ${NARROW}`,
     .action(act(showKeys));
 }
 
-function defineKeysEdit(group: Command, act: Act): void {
+function defineKeysEdit(group: CliCommand, act: Act): void {
   const listOf = (value: readonly string[] | false | undefined) => (value === false ? [] : value);
-  addLoginOptions(
-    eitherOr(group.command('edit'), 'feature', 'ip')
-      .description('Change a key; what is left out stays as it is')
-      .argument('<which>', WHICH)
-      .option('--scope <scope>', 'what the key may do', scopeText)
-      .option('--label <label>', 'name on Deribit: up to 16 letters, digits and underscores')
-      .option('--feature <feature>', 'a feature of the key; may be repeated', collect)
-      .option('--no-feature', 'no features')
-      .option('--ip <address>', 'address or subnet that may use the key; may be repeated', collect)
-      .option('--no-ip', 'no whitelist: any address may use the key'),
-  )
-    .addHelpText(
-      'after',
-      examples('api-keys edit bot --ip 203.0.113.7 --ip 198.51.100.0/24 --as admin', 'api-keys edit 7 --no-ip --yes'),
-    )
+  group
+    .command('edit')
+    .eitherOr('feature')
+    .eitherOr('ip')
+    .description('Change a key; what is left out stays as it is')
+    .argument('<which>', WHICH)
+    .option('--scope <scope>', 'what the key may do', scopeText)
+    .option('--label <label>', 'name on Deribit: up to 16 letters, digits and underscores')
+    .option('--feature <feature>', 'a feature of the key; may be repeated', collect)
+    .option('--no-feature', 'no features')
+    .option('--ip <address>', 'address or subnet that may use the key; may be repeated', collect)
+    .option('--no-ip', 'no whitelist: any address may use the key')
+    .loginOptions()
+    .examples('api-keys edit bot --ip 203.0.113.7 --ip 198.51.100.0/24 --as admin', 'api-keys edit 7 --no-ip --yes')
     .action(
       act(async (cx, which: string, flags: EditFlags) => {
         const { scope, label, feature, ip } = flags;
@@ -56,18 +61,14 @@ function defineKeysEdit(group: Command, act: Act): void {
     );
 }
 
-function defineKeysDisable(group: Command, act: Act): void {
-  addLoginOptions(
-    group
-      .command('disable')
-      .description('Disable a key, or with --all-but every other key')
-      .argument('[which]', WHICH)
-      .option('--all-but <which>', 'emergency brake: disable every key but this one; may be repeated', collect),
-  )
-    .addHelpText(
-      'after',
-      examples('api-keys disable bot --as admin', 'api-keys disable --all-but admin --as admin --yes'),
-    )
+function defineKeysDisable(group: CliCommand, act: Act): void {
+  group
+    .command('disable')
+    .description('Disable a key, or with --all-but every other key')
+    .argument('[which]', WHICH)
+    .option('--all-but <which>', 'emergency brake: disable every key but this one; may be repeated', collect)
+    .loginOptions()
+    .examples('api-keys disable bot --as admin', 'api-keys disable --all-but admin --as admin --yes')
     .action(
       act(async (cx, which: string | undefined, flags: LoginOptions & { allBut?: readonly string[] }) => {
         if ((which === undefined) === (flags.allBut === undefined)) {
@@ -91,11 +92,12 @@ interface OneChange {
   readonly example: string;
 }
 
-function defineChange(group: Command, act: Act, { name, description, value, change, example }: OneChange): void {
+function defineChange(group: CliCommand, act: Act, { name, description, value, change, example }: OneChange): void {
   const command = group.command(name).description(description).argument('<which>', WHICH);
   if (value !== undefined) command.argument(`<${value}>`);
-  addLoginOptions(command)
-    .addHelpText('after', examples(example))
+  command
+    .loginOptions()
+    .examples(example)
     .action(
       act(async (cx) => {
         const [which = '', given = ''] = command.args;
@@ -105,10 +107,7 @@ function defineChange(group: Command, act: Act, { name, description, value, chan
 }
 
 export const define: Define = (command, { act }) => {
-  const group = command.addHelpText(
-    'after',
-    examples('api-keys list --as admin', 'api-keys remove AbCdEf12 --as admin'),
-  );
+  const group = command.examples('api-keys list --as admin', 'api-keys remove AbCdEf12 --as admin');
   defineKeysList(group, act);
   defineKeysEdit(group, act);
   defineChange(group, act, {

@@ -1,9 +1,8 @@
-import { examples } from '../options.js';
 import { table } from '../output.js';
 import type { Define } from '../program.js';
 
 export const define: Define = (command, { look }) => {
-  command.addHelpText('after', examples('audit', 'audit --json | jq -c ".[] | select(.name == \\"bot\\")"')).action(
+  command.examples('audit', 'audit --json | jq -c ".[] | select(.name == \\"bot\\")"').action(
     look(async (cx) => {
       const { describeActor, readAudit } = await import('../../keystore/audit-log.js');
       const { entries, damagedLines } = await readAudit(cx.store.folder);

@@ -1,5 +1,4 @@
 import { statSync } from 'node:fs';
-import { Option } from 'commander';
 import { DeribitKeysError, isDeribitKeysError, usageError } from '../../errors.js';
 import type { RequestEntry, TlsOptions } from '../../integrations/auth-server/auth-server.js';
 import type { Client } from '../../integrations/auth-server/clients.js';
@@ -8,7 +7,7 @@ import type { ServedKey } from '../../integrations/auth-server/served-key.js';
 import { defined } from '../../util/defined.js';
 import type { Policy } from '../../workflows/policy/parse-policy.js';
 import type { Context } from '../context.js';
-import { addTokenStoreOptions, examples, fileName, notEmpty, type TokenStoreOptions } from '../options.js';
+import { fileName, notEmpty, type TokenStoreOptions } from '../options.js';
 import { fields, inLine } from '../output.js';
 import type { Define } from '../program.js';
 import { namedTokenStore, tokenSource } from '../token.js';
@@ -225,40 +224,31 @@ async function serve(cx: Context, names: readonly string[], flags: AuthServerFla
 }
 
 export const define: Define = (command, { look }) => {
-  addTokenStoreOptions(
-    command
-      .argument('<name...>')
-      .option(
-        '--listen <address>',
-        '127.0.0.1:PORT (default, any free port), HOST:PORT with TLS, or unix:PATH',
-        notEmpty,
-      )
-      .option('--secret-file <file>', 'where the bearer secret is written (default: in the keystore)', fileName)
-      .option(
-        '--clients <file>',
-        'more clients, each with a secret, keys and scopes of its own (YAML or JSON)',
-        notEmpty,
-      )
-      .addOption(new Option('--log-format <format>', 'log each request on stderr').choices(['text', 'json']))
-      .option('--tls-cert <file>', 'serve HTTPS with this certificate (PEM)', notEmpty)
-      .option('--tls-key <file>', 'the key of the certificate (PEM)', notEmpty)
-      .option('--client-ca <file>', 'require client certificates of these authorities (PEM)', notEmpty)
-      .option(
-        '--metrics-listen <address>',
-        'answer GET /metrics, /healthz and /readyz on an address of its own, without a secret or TLS',
-        notEmpty,
-      )
-      .option('--policy <file>', 'show in the metrics when a key is due for rotation, by this policy', notEmpty),
-  )
+  command
+    .argument('<name...>')
+    .option('--listen <address>', '127.0.0.1:PORT (default, any free port), HOST:PORT with TLS, or unix:PATH', notEmpty)
+    .option('--secret-file <file>', 'where the bearer secret is written (default: in the keystore)', fileName)
+    .option('--clients <file>', 'more clients, each with a secret, keys and scopes of its own (YAML or JSON)', notEmpty)
+    .choice('--log-format <format>', 'log each request on stderr', ['text', 'json'])
+    .option('--tls-cert <file>', 'serve HTTPS with this certificate (PEM)', notEmpty)
+    .option('--tls-key <file>', 'the key of the certificate (PEM)', notEmpty)
+    .option('--client-ca <file>', 'require client certificates of these authorities (PEM)', notEmpty)
+    .option(
+      '--metrics-listen <address>',
+      'answer GET /metrics, /healthz and /readyz on an address of its own, without a secret or TLS',
+      notEmpty,
+    )
+    .option('--policy <file>', 'show in the metrics when a key is due for rotation, by this policy', notEmpty)
+    .tokenStoreOptions()
+    .examples(
+      'auth-server bot',
+      'auth-server maker taker --listen unix:/run/user/1000/deribit.sock',
+      'auth-server bot --json --listen 127.0.0.1:7070',
+      'auth-server bot --listen 0.0.0.0:7443 --tls-cert tls.crt --tls-key tls.key --clients clients.yaml',
+    )
     .addHelpText(
       'after',
-      `${examples(
-        'auth-server bot',
-        'auth-server maker taker --listen unix:/run/user/1000/deribit.sock',
-        'auth-server bot --json --listen 127.0.0.1:7070',
-        'auth-server bot --listen 0.0.0.0:7443 --tls-cert tls.crt --tls-key tls.key --clients clients.yaml',
-      )}
-
+      `
   POST /v1/<name>/token        {"accessToken", "expiresAt", "scope"}: valid, renewed as needed; a JSON body may hold
                                "scope", and "refused": a token that the exchange no longer accepts
   POST /v1/<name>/auth-params  signed parameters for public/auth; a JSON body may hold "scope", "nonce", "data", "state"

@@ -1,4 +1,4 @@
-import { examples, scopeText } from '../options.js';
+import { scopeText } from '../options.js';
 import { fields } from '../output.js';
 import type { Define } from '../program.js';
 import { tellMissingScope } from '../token.js';
@@ -13,10 +13,7 @@ export const define: Define = (command, { act }) => {
     .argument('<name>')
     .option('--scope <scope>', 'request this scope (default: everything that the key allows)', scopeText)
     .option('--print-token', 'print the tokens, which grant access until they expire')
-    .addHelpText(
-      'after',
-      examples('auth bot', 'auth bot --scope trade:read', 'auth bot --print-token --json | jq -r .accessToken'),
-    )
+    .examples('auth bot', 'auth bot --scope trade:read', 'auth bot --print-token --json | jq -r .accessToken')
     .action(
       act(async (cx, name: string, flags: AuthFlags) => {
         const { authenticate } = await import('../../workflows/account/account.js');

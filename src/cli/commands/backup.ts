@@ -1,7 +1,6 @@
 import type { Secret } from '../../crypto/secret.js';
 import { usageError } from '../../errors.js';
 import type { Context } from '../context.js';
-import { examples, secretOption } from '../options.js';
 import type { Define } from '../program.js';
 import { requireNewPassphrase, type SecretRequest, withPassphrase } from '../secrets.js';
 
@@ -15,14 +14,11 @@ const requestFor = ({ host, secrets }: Context, what: string): SecretRequest => 
 export const defineBackup: Define = (command, { act }) => {
   command
     .argument('<file|->', 'new file: an existing one is not overwritten; - for stdout')
-    .addOption(secretOption(command, 'backupPassphrase'))
-    .addHelpText(
-      'after',
-      examples(
-        'backup keys-2026-11.age',
-        'backup keys.age --backup-passphrase-file secret.txt',
-        "$ deribit-keys backup - | ssh host 'cat > keys.age'",
-      ),
+    .secret('backupPassphrase')
+    .examples(
+      'backup keys-2026-11.age',
+      'backup keys.age --backup-passphrase-file secret.txt',
+      "$ deribit-keys backup - | ssh host 'cat > keys.age'",
     )
     .action(
       act(async (cx, file: string) => {
@@ -60,11 +56,8 @@ export const defineRestore: Define = (command, { act }) => {
       '[name...]',
       'only these keys (default: every key, retired pairs, and the audit log if the keystore has none)',
     )
-    .addOption(secretOption(command, 'backupPassphrase'))
-    .addHelpText(
-      'after',
-      examples('restore keys-2026-11.age', 'restore keys-2026-11.age bot', 'restore keys.age --keys-dir ./restored'),
-    )
+    .secret('backupPassphrase')
+    .examples('restore keys-2026-11.age', 'restore keys-2026-11.age bot', 'restore keys.age --keys-dir ./restored')
     .action(
       act(async (cx, file: string, names: readonly string[]) => {
         const { requireBackup, restoreBackup } = await import('../../keystore/restore.js');

@@ -1,6 +1,5 @@
 import { Argument } from 'commander';
 import { COMPLETE } from '../execute.js';
-import { examples } from '../options.js';
 import type { Define } from '../program.js';
 
 /*
@@ -69,12 +68,9 @@ const SCRIPTS = { bash: BASH, zsh: ZSH, fish: FISH, powershell: POWERSHELL } as 
 export const define: Define = (command, { look }) => {
   command
     .addArgument(new Argument('<shell>').choices(Object.keys(SCRIPTS)))
-    .addHelpText(
-      'after',
-      examples(
-        '$ source <(deribit-keys completion bash)   # in ~/.bashrc',
-        '$ deribit-keys completion fish > ~/.config/fish/completions/deribit-keys.fish',
-      ),
+    .examples(
+      '$ source <(deribit-keys completion bash)   # in ~/.bashrc',
+      '$ deribit-keys completion fish > ~/.config/fish/completions/deribit-keys.fish',
     )
     .action(
       look(async (cx, shell: keyof typeof SCRIPTS) => {

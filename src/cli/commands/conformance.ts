@@ -3,7 +3,7 @@ import { VERSION } from '../../version.js';
 import type { Fact } from '../../workflows/conformance/conformance.js';
 import { CheckFailed } from '../exit-codes.js';
 import { accountLogin, withSecondFactor } from '../login.js';
-import { addLoginOptions, examples, fileName, type LoginOptions } from '../options.js';
+import { fileName, type LoginOptions } from '../options.js';
 import { inLine, type Printer, table } from '../output.js';
 import type { Define } from '../program.js';
 
@@ -19,21 +19,21 @@ function factLines(out: Printer, facts: readonly Fact[]): string[] {
 }
 
 export const define: Define = (command, { act }) => {
-  addLoginOptions(
-    command.option(
+  command
+    .option(
       '--report <file>',
       'also write the result to a new file, which holds no secret and may be published',
       fileName,
-    ),
-  )
+    )
+    .loginOptions()
     .addHelpText(
       'after',
       `
 Creates an Ed25519 and an RSA key that can only read, observes how the exchange treats them, and removes them again, also
 after Ctrl-C. Runs on the test exchange; production needs --env prod and --yes. Exits with 1 where a fact differs from
-what deribit-keys assumes, or where a key is left behind.
-${examples('conformance --as admin', 'conformance --as admin --report report.json')}`,
+what deribit-keys assumes, or where a key is left behind.`,
     )
+    .examples('conformance --as admin', 'conformance --as admin --report report.json')
     .action(
       act(async (cx, flags: LoginOptions & { report?: string }) => {
         const { checkConformance } = await import('../../workflows/conformance/conformance.js');

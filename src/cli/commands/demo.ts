@@ -8,7 +8,6 @@ import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { Sandbox } from '../../sandbox/index.js';
 import type { AccountLogin, WorkflowContext } from '../../workflows/context.js';
 import { type Context, createContext } from '../context.js';
-import { examples } from '../options.js';
 import type { Printer, Style } from '../output.js';
 import type { Define } from '../program.js';
 
@@ -120,7 +119,7 @@ async function play(cx: Context, folder: string, sandbox: Sandbox): Promise<void
 }
 
 export const define: Define = (command, { look }) => {
-  command.addHelpText('after', examples('demo', 'demo --json | jq .')).action(
+  command.examples('demo', 'demo --json | jq .').action(
     look(async (cx) => {
       const { startSandbox } = await import('../../sandbox/index.js');
       const folder = await mkdtemp(join(tmpdir(), 'deribit-keys-demo-'));

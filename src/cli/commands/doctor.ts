@@ -8,7 +8,7 @@ import { selectEndpoint } from '../../workflows/endpoint-selection.js';
 import type { Context } from '../context.js';
 import { CheckFailed } from '../exit-codes.js';
 import { accountLogin, withSecondFactor, withSecondFactorIfGiven } from '../login.js';
-import { addLoginOptions, examples, type LoginOptions, loginWords, secretOption } from '../options.js';
+import { type LoginOptions, loginWords } from '../options.js';
 import { inLine, type Printer } from '../output.js';
 import type { Define } from '../program.js';
 import { canAsk } from '../prompt.js';
@@ -127,30 +127,29 @@ async function filePassphrase({ host, secrets }: Context, path: string): Promise
 }
 
 export const define: Define = (command, { look }) => {
-  addLoginOptions(
-    command
-      .argument('[name...]', 'names of keys (default: all)')
-      .option('--file <file>', 'start from a key file in any format')
-      .addOption(secretOption(command, 'inputPassphrase'))
-      .option('--error <code>', "start from an error: Deribit's number or one of our codes")
-      .option('--max-age <duration>', 'age from which a registered key is too old', '365d')
-      .option('--offline', 'do not contact an exchange')
-      .option('--problems', 'show only what is wrong'),
-  )
+  command
+    .argument('[name...]', 'names of keys (default: all)')
+    .option('--file <file>', 'start from a key file in any format')
+    .secret('inputPassphrase')
+    .option('--error <code>', "start from an error: Deribit's number or one of our codes")
+    .option('--max-age <duration>', 'age from which a registered key is too old', '365d')
+    .option('--offline', 'do not contact an exchange')
+    .option('--problems', 'show only what is wrong')
+    .loginOptions()
     .addHelpText(
       'after',
       `
 --client-id without a secret names the key to look for.
 With a login, the keys are also compared with the account's list; without one, or without a code for its second factor,
 those checks are skipped. A skipped check has "ok": null and does not count. A key without a problem takes one line;
---verbose shows each check.
-${examples(
-  'doctor',
-  'doctor bot --as admin',
-  'doctor --error 13004 bot',
-  'doctor --file ./key.pem --client-id AbCdEf12',
-  `doctor --json | jq '.findings[] | select(.ok == false)'`,
-)}`,
+--verbose shows each check.`,
+    )
+    .examples(
+      'doctor',
+      'doctor bot --as admin',
+      'doctor --error 13004 bot',
+      'doctor --file ./key.pem --client-id AbCdEf12',
+      `doctor --json | jq '.findings[] | select(.ok == false)'`,
     )
     .action(
       look(async (cx, names: readonly string[], flags: DoctorFlags) => {

@@ -1,11 +1,10 @@
-import { Option } from 'commander';
 import type { Secret } from '../../crypto/secret.js';
 import { usageError } from '../../errors.js';
 import { createFile, requireNewFile } from '../../keystore/files.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { defined } from '../../util/defined.js';
 import type { Context } from '../context.js';
-import { eitherOr, examples, notEmpty, secretOption } from '../options.js';
+import { notEmpty } from '../options.js';
 import type { Define } from '../program.js';
 import { requireNewPassphrase } from '../secrets.js';
 
@@ -82,22 +81,20 @@ async function exportPrivate(
 }
 
 export const define: Define = (command, { look }) => {
-  eitherOr(command, 'encrypt')
+  command
+    .eitherOr('encrypt')
     .argument('<name>')
-    .addOption(new Option('--format <format>', 'default pkcs8, or spki with --public').choices(FORMATS))
+    .choice('--format <format>', 'default pkcs8, or spki with --public', FORMATS)
     .option('--public', 'export only the public key (always so for spki and ssh)')
     .option('--out <file>', 'write to this new file (mode 0600); - for stdout, even on a terminal', notEmpty)
     .option('--encrypt', 'encrypt it (pkcs8 and openssh): DERIBIT_KEYS_NEW_PASSPHRASE, else the passphrase of the key')
     .option('--no-encrypt', 'write an encrypted key unencrypted')
-    .addOption(secretOption(command, 'newPassphrase'))
-    .addHelpText(
-      'after',
-      examples(
-        'export bot --public',
-        'export bot --format openssh --out id_bot',
-        'export bot --format ssh',
-        'export bot --format jwk --no-encrypt --out bot.jwk',
-      ),
+    .secret('newPassphrase')
+    .examples(
+      'export bot --public',
+      'export bot --format openssh --out id_bot',
+      'export bot --format ssh',
+      'export bot --format jwk --no-encrypt --out bot.jwk',
     )
     .action(
       look(async (cx, name: string, flags: ExportFlags) => {

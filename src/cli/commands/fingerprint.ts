@@ -1,9 +1,7 @@
-import { Option } from 'commander';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import { isKeyName } from '../../keystore/names.js';
 import type { Context } from '../context.js';
 import { readKeyInput } from '../key-input.js';
-import { examples, secretOption } from '../options.js';
 import type { Define } from '../program.js';
 
 async function storedPublicKey(cx: Context, source: string) {
@@ -27,15 +25,12 @@ export const define: Define = (command, { look }) => {
       '<name|file|->',
       'name of a key, or a file (- for stdin) with a public key, a private key or a certificate',
     )
-    .addOption(new Option('--format <format>', 'read the file as a bare Ed25519 seed').choices(['raw-seed']))
-    .addOption(secretOption(command, 'inputPassphrase'))
-    .addHelpText(
-      'after',
-      examples(
-        'fingerprint bot',
-        'fingerprint ./key.pem',
-        '$ openssl pkey -in key.pem -pubout | deribit-keys fingerprint -',
-      ),
+    .choice('--format <format>', 'read the file as a bare Ed25519 seed', ['raw-seed'])
+    .secret('inputPassphrase')
+    .examples(
+      'fingerprint bot',
+      'fingerprint ./key.pem',
+      '$ openssl pkey -in key.pem -pubout | deribit-keys fingerprint -',
     )
     .action(
       look(async (cx, source: string, { format }: FingerprintFlags) => {

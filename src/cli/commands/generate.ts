@@ -1,10 +1,8 @@
-import { Option } from 'commander';
 import { usageError } from '../../errors.js';
 import { requireNewKeyName } from '../../keystore/names.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { type NewKey, SIGNER_KINDS } from '../../signers/kinds.js';
 import type { Context } from '../context.js';
-import { eitherOr, examples } from '../options.js';
 import type { Define } from '../program.js';
 import { showStoredKey } from '../show-record.js';
 import { addKindOptions, type ChosenKind, chosenKind } from './signer-kinds.js';
@@ -27,10 +25,11 @@ async function generateElsewhere(cx: Context, key: NewKey, { kind, values }: Cho
 
 export const define: Define = (command, { act }) => {
   addKindOptions(
-    eitherOr(command, 'encrypt')
+    command
+      .eitherOr('encrypt')
       .argument('<name>', 'name of the new key')
-      .addOption(new Option('--type <type>', 'algorithm (default ed25519)').choices(['ed25519', 'rsa']))
-      .addOption(new Option('--bits <bits>', 'length of an RSA key (default 3072)').choices(['2048', '3072', '4096']))
+      .choice('--type <type>', 'algorithm (default ed25519)', ['ed25519', 'rsa'])
+      .choice('--bits <bits>', 'length of an RSA key (default 3072)', ['2048', '3072', '4096'])
       .option(
         '--encrypt',
         'encrypt the private key; DERIBIT_KEYS_PASSPHRASE or --passphrase-file, else a prompt (default if one is given)',
@@ -38,14 +37,11 @@ export const define: Define = (command, { act }) => {
       .option('--no-encrypt', 'store it unencrypted'),
     'generate',
   )
-    .addHelpText(
-      'after',
-      examples(
-        'generate bot',
-        'generate bot --encrypt --passphrase-file secret.txt',
-        'generate legacy --type rsa --bits 2048 --json | jq -r .publicKey',
-        ...SIGNER_KINDS.flatMap(({ make }) => make.examples.map((line) => `generate bot ${line}`)),
-      ),
+    .examples(
+      'generate bot',
+      'generate bot --encrypt --passphrase-file secret.txt',
+      'generate legacy --type rsa --bits 2048 --json | jq -r .publicKey',
+      ...SIGNER_KINDS.flatMap(({ make }) => make.examples.map((line) => `generate bot ${line}`)),
     )
     .action(
       act(async (cx, name: string, flags: GenerateFlags) => {

@@ -1,4 +1,3 @@
-import { Option } from 'commander';
 import { rawEd25519Seed } from '../../crypto/asn1/key-der.js';
 import type { PrivateKey } from '../../crypto/keys.js';
 import type { Secret } from '../../crypto/secret.js';
@@ -6,7 +5,6 @@ import { DeribitKeysError } from '../../errors.js';
 import { requireNewKeyName } from '../../keystore/names.js';
 import type { Context } from '../context.js';
 import { readKeyInput } from '../key-input.js';
-import { eitherOr, examples, secretOption } from '../options.js';
 import type { Define } from '../program.js';
 import { confirm } from '../prompt.js';
 import { newKeyPassphrase } from '../secrets.js';
@@ -38,23 +36,21 @@ async function requireSecretSeed(cx: Context, key: PrivateKey): Promise<void> {
 }
 
 export const define: Define = (command, { act }) => {
-  eitherOr(command, 'encrypt')
+  command
+    .eitherOr('encrypt')
     .argument('<name>', 'name of the new key')
     .argument('<file|->', 'PKCS#8, PKCS#1, OpenSSH, PuTTY or JWK, as PEM or DER, also encrypted')
-    .addOption(new Option('--format <format>', 'read the file as a bare Ed25519 seed').choices(['raw-seed']))
+    .choice('--format <format>', 'read the file as a bare Ed25519 seed', ['raw-seed'])
     .option(
       '--encrypt',
       'encrypt it; DERIBIT_KEYS_PASSPHRASE or --passphrase-file, else a prompt (default if one is given, or if the file is encrypted)',
     )
     .option('--no-encrypt', 'store it unencrypted')
-    .addOption(secretOption(command, 'inputPassphrase'))
-    .addHelpText(
-      'after',
-      examples(
-        'import bot ./id_ed25519',
-        'import bot key.pem --encrypt --passphrase-file secret.txt',
-        '$ vault read … | deribit-keys import bot -',
-      ),
+    .secret('inputPassphrase')
+    .examples(
+      'import bot ./id_ed25519',
+      'import bot key.pem --encrypt --passphrase-file secret.txt',
+      '$ vault read … | deribit-keys import bot -',
     )
     .action(
       act(async (cx, name: string, source: string, flags: ImportFlags) => {

@@ -55,7 +55,7 @@ export const defineList = definePlain(LIST);
 export const defineShow: Define = (command, { act }) => {
   command
     .argument('<name>')
-    .addHelpText('after', examples('show bot', 'show bot --json | jq -r .clientId'))
+    .examples('show bot', 'show bot --json | jq -r .clientId')
     .action(
       act(async (cx, name: string) => {
         const record = await cx.store.read(name);

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { isDeribitKeysError } from '../../errors.js';
 import { explaining, fileError, outsideKeystore } from '../../keystore/file-errors.js';
 import { createFile, replaceFile, requireRegular, statOrNull } from '../../keystore/files.js';
-import { examples, notEmpty } from '../options.js';
+import { notEmpty } from '../options.js';
 import { fields } from '../output.js';
 import type { Define } from '../program.js';
 
@@ -62,7 +62,7 @@ export const define: Define = (command, { look }) => {
   command
     .option('--out <file>', 'where to write it; - for stdout', notEmpty, FILE_NAME)
     .option('--force', 'replace an existing file')
-    .addHelpText('after', examples('page', 'page --out /media/usb/deribit-keys.html --force'))
+    .examples('page', 'page --out /media/usb/deribit-keys.html --force')
     .action(
       look(async (cx, flags: PageFlags) => {
         const content = await readPage();

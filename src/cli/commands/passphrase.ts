@@ -1,5 +1,4 @@
 import { usageError } from '../../errors.js';
-import { examples, secretOption } from '../options.js';
 import type { Define } from '../program.js';
 import { requireNewPassphrase } from '../secrets.js';
 
@@ -11,15 +10,12 @@ interface PassphraseFlags {
 export const define: Define = (command, { act }) => {
   command
     .argument('<name>')
-    .addOption(secretOption(command, 'newPassphrase'))
+    .secret('newPassphrase')
     .option('--remove', 'store the key unencrypted')
-    .addHelpText(
-      'after',
-      examples(
-        'passphrase bot',
-        'passphrase bot --passphrase-file old.txt --new-passphrase-file new.txt',
-        'passphrase bot --remove',
-      ),
+    .examples(
+      'passphrase bot',
+      'passphrase bot --passphrase-file old.txt --new-passphrase-file new.txt',
+      'passphrase bot --remove',
     )
     .action(
       act(async (cx, name: string, flags: PassphraseFlags) => {

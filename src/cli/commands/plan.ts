@@ -11,7 +11,7 @@ import { type Context, keyContext, type OpenedKey, openUnder } from '../context.
 import { CheckFailed } from '../exit-codes.js';
 import { readStdin } from '../key-input.js';
 import { accountLogin, withSecondFactor } from '../login.js';
-import { addLoginOptions, examples, type LoginOptions, secretOption } from '../options.js';
+import type { LoginOptions } from '../options.js';
 import { inLine, type Style } from '../output.js';
 import type { Define } from '../program.js';
 import { confirm } from '../prompt.js';
@@ -50,8 +50,7 @@ The file, in YAML or JSON, names the keys that the account (or, with --subaccoun
       encrypt: true            # optional: the private key has a passphrase
 
 What is left out is not checked. An enabled key of the account that the file does not name is reported as stranger (an
-unmanaged key): it stays as it is, unless --prune disables it; it is never removed. The key of the login is not reported.
-`;
+unmanaged key): it stays as it is, unless --prune disables it; it is never removed. The key of the login is not reported.`;
 
 /** Reads a file, a pipe, or (`-`) the standard input, up to the size that a policy can have. */
 async function readText(cx: Context, file: string, maxBytes: number): Promise<string> {
@@ -155,20 +154,16 @@ async function apply(work: Work, flags: PolicyFlags): Promise<PolicyResult> {
 }
 
 export const definePlan: Define = (command, { act }) => {
-  addLoginOptions(
-    command
-      .argument('<file>', 'policy file in YAML or JSON; - for stdin')
-      .option('--prune', 'show what apply --prune would do')
-      .option('--check', 'exit with 1 where apply would change something'),
-  )
-    .addHelpText(
-      'after',
-      POLICY_HELP +
-        examples(
-          'plan keys.yaml --as admin',
-          'plan keys.yaml --as admin --check',
-          'plan keys.yaml --as admin --json | jq .changes',
-        ),
+  command
+    .argument('<file>', 'policy file in YAML or JSON; - for stdin')
+    .option('--prune', 'show what apply --prune would do')
+    .option('--check', 'exit with 1 where apply would change something')
+    .loginOptions()
+    .addHelpText('after', POLICY_HELP)
+    .examples(
+      'plan keys.yaml --as admin',
+      'plan keys.yaml --as admin --check',
+      'plan keys.yaml --as admin --json | jq .changes',
     )
     .action(
       act(async (cx, file: string, flags: PolicyFlags & { readonly check?: true }) => {
@@ -182,20 +177,17 @@ export const definePlan: Define = (command, { act }) => {
 };
 
 export const defineApply: Define = (command, { act }) => {
-  addLoginOptions(
-    command
-      .argument('<file>', 'policy file in YAML or JSON; - for stdin')
-      .option('--prune', 'disable enabled keys that the policy does not name')
-      .addOption(
-        secretOption(command, 'newPassphrase', 'read the passphrase for new keys that have one from this file'),
-      ),
-  )
+  command
+    .argument('<file>', 'policy file in YAML or JSON; - for stdin')
+    .option('--prune', 'disable enabled keys that the policy does not name')
+    .secret('newPassphrase', 'read the passphrase for new keys that have one from this file')
+    .loginOptions()
+    .addHelpText('after', POLICY_HELP)
     .addHelpText(
       'after',
-      `${POLICY_HELP}
-Replacing, rotating, enabling or disabling a key must be confirmed: on a terminal, or by --yes.
-${examples('apply keys.yaml --as admin', 'apply keys.yaml --as admin --prune --yes')}`,
+      '\nReplacing, rotating, enabling or disabling a key must be confirmed: on a terminal, or by --yes.',
     )
+    .examples('apply keys.yaml --as admin', 'apply keys.yaml --as admin --prune --yes')
     .action(
       act(async (cx, file: string, flags: PolicyFlags) => {
         show(cx, await apply(await begin(cx, file, flags), flags));

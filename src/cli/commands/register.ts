@@ -1,6 +1,6 @@
 import type { Registration } from '../../workflows/registration/register.js';
 import { accountLogin, withSecondFactor, withSecondFactorIfGiven } from '../login.js';
-import { addLoginOptions, collect, examples, type LoginOptions, notEmpty, scopeText, wholeNumber } from '../options.js';
+import { collect, type LoginOptions, notEmpty, scopeText, wholeNumber } from '../options.js';
 import { fields, type Printer } from '../output.js';
 import type { Define } from '../program.js';
 
@@ -30,20 +30,16 @@ function showRegistration(out: Printer, registration: Registration): void {
 }
 
 export const defineRegister: Define = (command, { act }) => {
-  addLoginOptions(
-    command
-      .argument('<name>')
-      .requiredOption('--scope <scope>', 'what the key may do, such as "account:read trade:read_write"', scopeText)
-      .option('--label <label>', 'name of the API key on Deribit (default: made from <name>)')
-      .option('--feature <feature>', 'restricted_block_trades or block_trade_approval; may be repeated', collect)
-      .option('--ip <address>', 'address or subnet that may use the key; may be repeated', collect),
-  )
-    .addHelpText(
-      'after',
-      examples(
-        'register bot --scope "account:read trade:read_write" --as admin',
-        'register bot --scope trade:read_write --ip 203.0.113.7 --client-id AbCdEf12 --client-secret-file secret.txt',
-      ),
+  command
+    .argument('<name>')
+    .requiredOption('--scope <scope>', 'what the key may do, such as "account:read trade:read_write"', scopeText)
+    .option('--label <label>', 'name of the API key on Deribit (default: made from <name>)')
+    .option('--feature <feature>', 'restricted_block_trades or block_trade_approval; may be repeated', collect)
+    .option('--ip <address>', 'address or subnet that may use the key; may be repeated', collect)
+    .loginOptions()
+    .examples(
+      'register bot --scope "account:read trade:read_write" --as admin',
+      'register bot --scope trade:read_write --ip 203.0.113.7 --client-id AbCdEf12 --client-secret-file secret.txt',
     )
     .action(
       act(async (cx, name: string, flags: RegisterFlags) => {
@@ -75,7 +71,7 @@ export const defineLink: Define = (command, { act }) => {
     .option('--tfa-code <code>', 'second factor: a single code (env DERIBIT_TFA_CODE)', notEmpty)
     .option('--tfa-secret-file <file>', 'second factor: the base32 seed (env DERIBIT_TFA_SECRET)', notEmpty)
     .option('--subaccount <id>', 'subaccount that the key belongs to', wholeNumber(1))
-    .addHelpText('after', examples('link bot --client-id AbCdEf12', 'link bot --client-id AbCdEf12 --env prod'))
+    .examples('link bot --client-id AbCdEf12', 'link bot --client-id AbCdEf12 --env prod')
     .action(
       act(async (cx, name: string, flags: LoginOptions & { clientId: string }) => {
         const { link } = await import('../../workflows/registration/link.js');

@@ -1,13 +1,14 @@
 import { accountLogin, saysLogin, withSecondFactor } from '../login.js';
-import { addLoginOptions, examples, type LoginOptions } from '../options.js';
+import type { LoginOptions } from '../options.js';
 import type { Define } from '../program.js';
 import { confirm } from '../prompt.js';
 
 export const define: Define = (command, { act }) => {
-  addLoginOptions(
-    command.argument('<name>').option('--purge', 'delete the files, the private key included, instead of moving them'),
-  )
-    .addHelpText('after', examples('remove old-bot', 'remove old-bot --purge --yes', 'remove old-bot --as admin'))
+  command
+    .argument('<name>')
+    .option('--purge', 'delete the files, the private key included, instead of moving them')
+    .loginOptions()
+    .examples('remove old-bot', 'remove old-bot --purge --yes', 'remove old-bot --as admin')
     .action(
       act(async (cx, name: string, flags: LoginOptions & { purge?: true }) => {
         const { removeKey } = await import('../../workflows/remove.js');

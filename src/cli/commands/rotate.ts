@@ -1,4 +1,4 @@
-import { InvalidArgumentError, Option } from 'commander';
+import { InvalidArgumentError } from 'commander';
 import type { Endpoint } from '../../deribit/endpoints.js';
 import { usageError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
@@ -10,7 +10,7 @@ import type { FailedRotation } from '../../workflows/rotation/rotate-all.js';
 import { type Context, keyContext } from '../context.js';
 import { CheckFailed } from '../exit-codes.js';
 import { accountLogin, keyLogin, saysLogin, withSecondFactor } from '../login.js';
-import { addLoginOptions, examples, type LoginOptions } from '../options.js';
+import type { LoginOptions } from '../options.js';
 import { fields, inLine, table } from '../output.js';
 import type { Define } from '../program.js';
 import { addKindOptions, chosenKind, targetFrom } from './signer-kinds.js';
@@ -168,31 +168,26 @@ export const define: Define = (command, { act }) => {
   addKindOptions(
     command
       .argument('[name]')
-      .addOption(new Option('--type <type>', 'algorithm (default: that of the old key)').choices(['ed25519', 'rsa']))
-      .addOption(
-        new Option('--bits <bits>', 'length of an RSA key (default: that of the old key)').choices([
-          '2048',
-          '3072',
-          '4096',
-        ]),
-      )
+      .choice('--type <type>', 'algorithm (default: that of the old key)', ['ed25519', 'rsa'])
+      .choice('--bits <bits>', 'length of an RSA key (default: that of the old key)', ['2048', '3072', '4096'])
       .option('--grace <duration>', 'how long the old key stays enabled, such as 36h (default: not at all)', duration)
       .option('--abort', 'undo an unfinished rotation')
       .option('--all', 'rotate every registered key of a certain age, and finish unfinished rotations')
       .option('--older-than <duration>', 'age of the keys that --all rotates (default 90d)', duration),
     'rotate',
   );
-  addLoginOptions(command)
+  command
+    .loginOptions()
+    .examples(
+      'rotate bot --as admin',
+      'rotate bot --as admin --grace 24h   # run it again a day later to remove the old key',
+      'rotate bot --abort --as admin',
+      'rotate bot --as admin --in-token --module /usr/lib/softhsm/libsofthsm2.so --token bots',
+      'rotate --all --older-than 90d --as admin',
+    )
     .addHelpText(
       'after',
-      `${examples(
-        'rotate bot --as admin',
-        'rotate bot --as admin --grace 24h   # run it again a day later to remove the old key',
-        'rotate bot --abort --as admin',
-        'rotate bot --as admin --in-token --module /usr/lib/softhsm/libsofthsm2.so --token bots',
-        'rotate --all --older-than 90d --as admin',
-      )}
-
+      `
 Without login options the key itself logs in, which needs account:read_write in its scope. Run the same command again
 to continue an interrupted rotation. The old pair is kept as <name>.<time>.
 The successor is created where the old key lives, unless an option says otherwise. With --in-file, the successor of a key

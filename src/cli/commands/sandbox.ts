@@ -10,7 +10,7 @@ import { defined } from '../../util/defined.js';
 import { closestWord, shellWord } from '../../util/text.js';
 import type { Context } from '../context.js';
 import { readKeyInput } from '../key-input.js';
-import { collect, examples, notEmpty, scopeText, wholeNumber } from '../options.js';
+import { collect, notEmpty, scopeText, wholeNumber } from '../options.js';
 import { fields } from '../output.js';
 import type { Define } from '../program.js';
 
@@ -181,16 +181,13 @@ export const define: Define = (command, { look }) => {
     .option('--limits', "Deribit's limits of connections, sessions and credits")
     .option('--strict-ids', 'refuse requests without an id')
     .option('--status-401', 'answer refused tokens with HTTP 401 instead of 400')
-    .addHelpText(
-      'after',
-      examples(
-        'sandbox',
-        'sandbox --init sandbox',
-        'sandbox --port 8080 --state sandbox.json',
-        'sandbox --fault cut-after@private/create_api_keyx1',
-        'sandbox --json | head -1 | jq .',
-        'sandbox add-key keys/bot.pub.pem',
-      ),
+    .examples(
+      'sandbox',
+      'sandbox --init sandbox',
+      'sandbox --port 8080 --state sandbox.json',
+      'sandbox --fault cut-after@private/create_api_keyx1',
+      'sandbox --json | head -1 | jq .',
+      'sandbox add-key keys/bot.pub.pem',
     )
     .action(look(runSandbox, { graceMs: 10_000 }));
 
@@ -200,12 +197,9 @@ export const define: Define = (command, { look }) => {
     .argument('<file|->', 'the public key, in a file or on stdin')
     .option('--scope <scope>', 'what the key may do; default everything', scopeText)
     .option('--label <label>', 'its name on the exchange', notEmpty)
-    .addHelpText(
-      'after',
-      examples(
-        'sandbox add-key keys/bot.pub.pem',
-        '$ deribit-keys export bot --public | deribit-keys sandbox add-key - --scope "account:read trade:read"',
-      ),
+    .examples(
+      'sandbox add-key keys/bot.pub.pem',
+      '$ deribit-keys export bot --public | deribit-keys sandbox add-key - --scope "account:read trade:read"',
     )
     .action(look(addKey));
 };

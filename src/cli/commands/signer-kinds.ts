@@ -1,4 +1,4 @@
-import { type Command, Option } from 'commander';
+import { Option } from 'commander';
 import { usageError } from '../../errors.js';
 import type { SuccessorTarget } from '../../keystore/journal.js';
 import {
@@ -8,8 +8,9 @@ import {
   type OptionValues,
   SIGNER_KINDS,
 } from '../../signers/kinds.js';
+import type { CliCommand } from '../command.js';
 import type { Context } from '../context.js';
-import { examples, notEmpty } from '../options.js';
+import { notEmpty } from '../options.js';
 import type { CommandEntry, Define } from '../program.js';
 import { showStoredKey } from '../show-record.js';
 
@@ -43,7 +44,7 @@ function defineAdd(kind: AnySignerKind): Define {
       command.addOption(optionFrom(option).makeOptionMandatory(isRequired(option, 'add')));
     }
     const lines = kind.add.examples.map((line) => `${kind.add.command} bot ${line}`);
-    command.addHelpText('after', examples(...lines)).action(
+    command.examples(...lines).action(
       act(async (cx, key: string, flags: Flags) => {
         const { addExternalKey } = await import('../../workflows/external-keys.js');
         const values = valuesFor(kind, 'add', flags);
@@ -56,7 +57,7 @@ function defineAdd(kind: AnySignerKind): Define {
 const FLAG_NAMES = SIGNER_KINDS.map(({ make }) => attributeOf(make.flag));
 
 /** Adds `--in-…` of every kind, and the options that go with it. */
-export function addKindOptions(command: Command, use: 'generate' | 'rotate'): Command {
+export function addKindOptions(command: CliCommand, use: 'generate' | 'rotate'): CliCommand {
   const names = use === 'rotate' ? ['inFile', ...FLAG_NAMES] : FLAG_NAMES;
   const addFlag = (flag: string, description: string) => {
     const others = names.filter((name) => name !== attributeOf(flag));

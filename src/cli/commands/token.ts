@@ -1,4 +1,4 @@
-import { addTokenStoreOptions, examples, scopeText, type TokenStoreOptions } from '../options.js';
+import { scopeText, type TokenStoreOptions } from '../options.js';
 import type { Define } from '../program.js';
 import { validToken } from '../token.js';
 
@@ -8,18 +8,16 @@ interface TokenFlags extends TokenStoreOptions {
 }
 
 export const define: Define = (command, { look }) => {
-  addTokenStoreOptions(command)
+  command
+    .tokenStoreOptions()
     .argument('<name>')
     .option('--scope <scope>', 'request this scope (default: everything that the key allows)', scopeText)
     .option('--no-cache', 'log in again and do not store the token')
-    .addHelpText(
-      'after',
-      examples(
-        'token bot',
-        'token bot --json | jq -r .expiresAt',
-        'token bot --scope account:read',
-        `token bot --no-cache`,
-      ),
+    .examples(
+      'token bot',
+      'token bot --json | jq -r .expiresAt',
+      'token bot --scope account:read',
+      `token bot --no-cache`,
     )
     .action(
       look(async (cx, name: string, flags: TokenFlags) => {

@@ -8,7 +8,7 @@ import { endpointOfRecord, selectEndpoint } from '../../workflows/endpoint-selec
 import type { Context } from '../context.js';
 import { CheckFailed } from '../exit-codes.js';
 import { accountLogin, saysLogin, withSecondFactor } from '../login.js';
-import { addLoginOptions, examples, type LoginOptions } from '../options.js';
+import type { LoginOptions } from '../options.js';
 import { inLine, type Printer } from '../output.js';
 import type { Define } from '../program.js';
 
@@ -47,13 +47,11 @@ function areOfOnePlace(records: readonly KeyRecord[]): boolean {
 }
 
 export const define: Define = (command, { act }) => {
-  addLoginOptions(
-    command.argument('[name...]', 'names of keys (default: all)').option('--all', 'all keys of the keystore'),
-  )
-    .addHelpText(
-      'after',
-      examples('verify bot', 'verify --all --json | jq -e "all(.[]; .ok)"', 'verify bot --as admin'),
-    )
+  command
+    .argument('[name...]', 'names of keys (default: all)')
+    .option('--all', 'all keys of the keystore')
+    .loginOptions()
+    .examples('verify bot', 'verify --all --json | jq -e "all(.[]; .ok)"', 'verify bot --as admin')
     .action(
       act(async (cx, names: readonly string[], flags: LoginOptions & { all?: true }) => {
         const { verify } = await import('../../workflows/checks/verify.js');
