@@ -27,13 +27,8 @@ function tooLarge(): DeribitKeysError {
   return new DeribitKeysError('ERR_KEY_UNREADABLE', message, { hint: 'give the key and nothing else' });
 }
 
-/** What was read of a file or of stdin, and the sentence about a file that other users can read. */
-interface Source {
-  readonly bytes: Uint8Array;
-  readonly shared: string | null;
-}
-
-async function readSource(cx: Context, source: string): Promise<Source> {
+/** What a file or stdin holds, and the sentence about a file that other users can read. */
+async function readSource(cx: Context, source: string) {
   if (source === '-') return { bytes: await readStdin(cx, MAX_KEY_INPUT, tooLarge), shared: null };
   const { signal } = cx.host;
   let shared: string | null = null;
@@ -55,23 +50,18 @@ async function readSource(cx: Context, source: string): Promise<Source> {
   }
 }
 
+interface KeyInput<T> {
+  readonly source: string;
+  readonly parse: (bytes: Uint8Array, passphrase: Secret | null) => Promise<T>;
+  /** The name that it will have in the keystore, for a private key: a note says so if others can read its file. */
+  readonly key?: string;
+}
+
 /**
  * Reads a key from a file or (`-`) from stdin, and asks for its passphrase if it needs one.
- * @param key the name that it will have in the keystore, for a private key: a note says so if others can read its file
  * @throws `ERR_KEY_UNREADABLE`, and what `parse` does
  */
-export async function readKeyInput<T>(
-  cx: Context,
-  {
-    source,
-    parse,
-    key,
-  }: {
-    readonly source: string;
-    readonly parse: (bytes: Uint8Array, passphrase: Secret | null) => Promise<T>;
-    readonly key?: string | undefined;
-  },
-): Promise<T> {
+export async function readKeyInput<T>(cx: Context, { source, parse, key }: KeyInput<T>): Promise<T> {
   const { bytes, shared } = await readSource(cx, source);
   const tellIfShared = () => {
     if (key !== undefined && shared !== null) cx.out.note(shared);

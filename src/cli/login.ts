@@ -43,22 +43,16 @@ export function saysLogin(cx: Context, options: LoginOptions): boolean {
   return Boolean(cx.host.env.DERIBIT_CLIENT_ID && cx.host.env.DERIBIT_CLIENT_SECRET);
 }
 
+interface KeyLogin {
+  readonly record: KeyRecord;
+  readonly clientId: string;
+  readonly endpoint: Endpoint;
+  readonly subaccount: number | undefined;
+}
+
 /** The login with a key of the keystore. */
-export async function keyLogin(
-  cx: Context,
-  workflow: WorkflowContext,
-  {
-    record,
-    clientId,
-    endpoint,
-    subaccount,
-  }: {
-    readonly record: KeyRecord;
-    readonly clientId: string;
-    readonly endpoint: Endpoint;
-    readonly subaccount: number | undefined;
-  },
-): Promise<AccountLogin> {
+export async function keyLogin(cx: Context, workflow: WorkflowContext, login: KeyLogin): Promise<AccountLogin> {
+  const { record, clientId, endpoint, subaccount } = login;
   cx.login.attempt = { endpoint, clientId, record, secret: null };
   return {
     endpoint,

@@ -250,27 +250,21 @@ function blocks(printer: Printer, [header = [], ...rows]: readonly (readonly str
   ]);
 }
 
+interface Table {
+  readonly header: readonly string[];
+  readonly rows: readonly (readonly string[])[];
+  /** Headers of the columns that are made narrower, in this order. */
+  readonly yielding?: readonly string[];
+  /** Headers of the columns that can be left out, in this order. */
+  readonly spare?: readonly string[];
+}
+
 /**
  * A table: columns as wide as their widest cell, two spaces between, the first row in bold. Where a terminal is too narrow
  * for it, long cells go on several lines; where that is not enough, columns that can be spared are left out, and a last
  * line says so; where even that is not enough, each row is a block of lines.
- * @param yielding headers of the columns that are made narrower, in this order
- * @param spare headers of the columns that can be left out, in this order
  */
-export function table(
-  printer: Printer,
-  {
-    header,
-    rows,
-    yielding = [],
-    spare = [],
-  }: {
-    readonly header: readonly string[];
-    readonly rows: readonly (readonly string[])[];
-    readonly yielding?: readonly string[] | undefined;
-    readonly spare?: readonly string[] | undefined;
-  },
-): string[] {
+export function table(printer: Printer, { header, rows, yielding = [], spare = [] }: Table): string[] {
   const cells = [header, ...rows].map((row) => row.map(inLine));
   const room = printer.columns ?? Number.POSITIVE_INFINITY;
   for (let count = 0; count <= spare.length; count += 1) {

@@ -3,6 +3,7 @@ import { bytesToHex, utf8Bytes } from '../crypto/bytes.js';
 import type { Secret } from '../crypto/secret.js';
 import { randomNonce, type Signer } from '../crypto/signer.js';
 import { DeribitKeysError, usageError } from '../errors.js';
+import { defined } from '../util/defined.js';
 
 /** What a login is signed with: an asymmetric key, or the shared secret of a symmetric one. */
 export type Credentials =
@@ -62,17 +63,15 @@ export async function buildAuthParams(
     'signer' in credentials
       ? asymmetricSignature(credentials.signer, await credentials.signer.sign(message))
       : await symmetricSignature(credentials.clientSecret, message);
-  const params: { -readonly [K in keyof AuthParams]: AuthParams[K] } = {
+  return {
     grant_type: 'client_signature',
     client_id: credentials.clientId,
     timestamp: timestampMs,
     nonce,
     data,
     signature,
+    ...defined({ scope, state }),
   };
-  if (scope !== undefined) params.scope = scope;
-  if (state !== undefined) params.state = state;
-  return params;
 }
 
 function asymmetricSignature({ publicKey: { bits } }: Signer, signature: Uint8Array): string {

@@ -201,6 +201,12 @@ export interface SignInContext {
   readonly onNote?: (note: string) => void;
 }
 
+interface SignInRequest {
+  readonly transport: Transport;
+  readonly credentials: Credentials;
+  readonly scope?: string | undefined;
+}
+
 /**
  * Logs in by signature; where that is refused and the local clock is far off, once more by the exchange's clock, which
  * later logins of this context use from the start. The exchange's clock is not used where it is more than a day away.
@@ -208,11 +214,7 @@ export interface SignInContext {
  */
 export async function signIn(
   { clock, signal, onNote }: SignInContext,
-  {
-    transport,
-    credentials,
-    scope,
-  }: { readonly transport: Transport; readonly credentials: Credentials; readonly scope?: string | undefined },
+  { transport, credentials, scope }: SignInRequest,
 ): Promise<Login> {
   const options = defined({ signal });
   return withClockCorrection({

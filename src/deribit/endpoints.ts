@@ -45,18 +45,14 @@ const HTTP_PATH = '/api/v2';
  *   URL, and for unencrypted traffic to anything but loopback
  */
 export function resolveEndpoint(choice: EndpointChoice = {}): Endpoint {
-  const environment = choice.environment ?? 'test';
-  if (!Object.hasOwn(HOSTS, environment)) {
+  const said = choice.environment ?? 'test';
+  if (!Object.hasOwn(HOSTS, said)) {
     throw usageError('the environment is neither test nor prod', 'choose test or prod, or give a URL');
   }
-  if (choice.url !== undefined) return endpointOf(parseUrl(choice.url), environment);
-  const url = `wss://${HOSTS[environment]}${WEBSOCKET_PATH}`;
-  return { url, environment, expectTestnet: environment === 'test', custom: false };
-}
-
-function endpointOf(url: URL, said: Environment): Endpoint {
-  const environment = ENVIRONMENT_OF_HOST.get(hostOf(url)) ?? said;
-  return { url: url.href, environment, expectTestnet: environment === 'test', custom: true };
+  const given = choice.url === undefined ? null : parseUrl(choice.url);
+  const environment = given === null ? said : (ENVIRONMENT_OF_HOST.get(hostOf(given)) ?? said);
+  const url = given?.href ?? `wss://${HOSTS[said]}${WEBSOCKET_PATH}`;
+  return { url, environment, expectTestnet: environment === 'test', custom: given !== null };
 }
 
 /** Whether both lead to the same server: the same host and port. Scheme, path and trailing dots do not matter. */

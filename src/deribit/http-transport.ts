@@ -13,16 +13,11 @@ interface HttpOptions extends ConnectOptions {
   readonly client?: HttpClient | undefined;
 }
 
-/** A transport without a connection: one POST per request. */
-interface HttpTransport extends Transport {
-  readonly kind: 'http';
-}
-
 /**
  * Prepares requests over HTTP: each is an envelope that is posted once to `<url>/<method>`. Nothing is sent yet.
  * @throws `ERR_USAGE` for bad options
  */
-export function openHttp(endpoint: Endpoint, options: HttpOptions = {}): HttpTransport {
+export function openHttp(endpoint: Endpoint, options: HttpOptions = {}): Transport {
   return new HttpPosts(endpoint, options);
 }
 
@@ -32,7 +27,7 @@ interface SentRequest {
   readonly params: Params;
 }
 
-class HttpPosts implements HttpTransport {
+class HttpPosts implements Transport {
   readonly kind = 'http';
   readonly url: string;
   readonly #expectTestnet: boolean | null;
@@ -109,13 +104,8 @@ class HttpPosts implements HttpTransport {
       clearTimeout(timer);
       stopListening();
       this.#pending.delete(close);
-      platform.trace(() => ({
-        kind: 'answer',
-        transport: 'http',
-        method,
-        outcome,
-        ms: Math.round(performance.now() - startMs),
-      }));
+      const ms = Math.round(performance.now() - startMs);
+      platform.trace(() => ({ kind: 'answer', transport: 'http', method, outcome, ms }));
     }
   }
 
@@ -138,12 +128,8 @@ class HttpPosts implements HttpTransport {
       return resultOf({ reply: frame.reply, method, params, expectTestnet: this.#expectTestnet });
     }
     if (status < 200 || status > 299) throw statusError(this.#host, status, { maybeSent: true });
-    const problem =
-      frame.kind === 'garbage'
-        ? frame.problem
-        : frame.kind === 'reply'
-          ? 'belongs to another request'
-          : 'is not a reply';
+    const other = frame.kind === 'reply' ? 'belongs to another request' : 'is not a reply';
+    const problem = frame.kind === 'garbage' ? frame.problem : other;
     throw protocolError(`the answer to ${method} ${problem}`, { maybeSent: true });
   }
 }

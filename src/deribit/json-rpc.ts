@@ -63,10 +63,8 @@ export function decodeFrame(text: string): Frame {
   if (value.id !== undefined && value.id !== null && id === null)
     return garbage(null, 'has an id that is not an integer');
   if (typeof value.method === 'string' && id === null) {
-    return {
-      kind: 'notification',
-      notification: { method: value.method, params: isRecord(value.params) ? value.params : {} },
-    };
+    const params = isRecord(value.params) ? value.params : {};
+    return { kind: 'notification', notification: { method: value.method, params } };
   }
   const testnet = value.testnet ?? null;
   if (testnet !== null && typeof testnet !== 'boolean') return garbage(id, 'has a testnet flag that is not a boolean');
@@ -79,31 +77,25 @@ export function decodeFrame(text: string): Frame {
   return { kind: 'reply', reply: { id, testnet, outcome: { result: value.result } } };
 }
 
-/**
- * The result of a reply. Throws `ERR_WRONG_ENVIRONMENT` where its `testnet` flag contradicts `expectTestnet`, error
- * replies included, else what {@link rpcError} makes of an error.
- */
-export function resultOf({
-  reply,
-  method,
-  params,
-  expectTestnet,
-}: {
+interface ReplyInContext {
   readonly reply: Reply;
   readonly method: string;
   readonly params: Params;
   readonly expectTestnet: boolean | null;
-}): unknown {
+}
+
+/**
+ * The result of a reply. Throws `ERR_WRONG_ENVIRONMENT` where its `testnet` flag contradicts `expectTestnet`, error
+ * replies included, else what {@link rpcError} makes of an error.
+ */
+export function resultOf({ reply, method, params, expectTestnet }: ReplyInContext): unknown {
   if (expectTestnet !== null && reply.testnet !== null && reply.testnet !== expectTestnet) {
     const [expected, actual] = expectTestnet ? ['test', 'production'] : ['production', 'test'];
-    throw new DeribitKeysError(
-      'ERR_WRONG_ENVIRONMENT',
-      `the ${actual} exchange answered where ${expected} was expected`,
-      {
-        hint: 'check the environment and the URL; nothing else should be sent there',
-        maybeSent: true,
-      },
-    );
+    const message = `the ${actual} exchange answered where ${expected} was expected`;
+    throw new DeribitKeysError('ERR_WRONG_ENVIRONMENT', message, {
+      hint: 'check the environment and the URL; nothing else should be sent there',
+      maybeSent: true,
+    });
   }
   if ('error' in reply.outcome) throw rpcError(method, reply.outcome.error, params);
   return reply.outcome.result;
@@ -175,8 +167,7 @@ function garbage(id: number | null, problem: string): Frame {
 
 function readFailure(error: unknown): RpcFailure | null {
   if (!isRecord(error) || !Number.isSafeInteger(error.code) || typeof error.message !== 'string') return null;
-  const failure = { code: error.code as number, message: error.message };
-  return error.data === undefined ? failure : { ...failure, data: error.data };
+  return { code: error.code as number, message: error.message, ...defined({ data: error.data }) };
 }
 
 /** `data.reason` and `data.param`, or `data` itself where it is a text, in brackets. */
@@ -204,9 +195,8 @@ function withoutSecrets(failure: RpcFailure, params: Params): RpcFailure {
     (value): value is string => typeof value === 'string' && value !== '',
   );
   const clean = (text: string) => secrets.reduce((rest, secret) => rest.replaceAll(secret, '[secret]'), text);
-  const message = clean(failure.message);
-  if (failure.data === undefined) return { code: failure.code, message };
-  return { code: failure.code, message, data: mapStrings(failure.data, clean) };
+  const { code, message, data } = failure;
+  return { code, message: clean(message), ...defined({ data: mapStrings(data, clean) }) };
 }
 
 /** What is nested deeper than any answer of Deribit's becomes null: else nobody could write the error out. */

@@ -67,18 +67,15 @@ export function listOf(method: string, value: unknown, at = 'the result'): reado
   return value;
 }
 
-/** The error for a field of an answer that is not what it must be. */
-export function unexpected({
-  method,
-  field,
-  expected,
-  value,
-}: {
+interface Unexpected {
   readonly method: string;
   readonly field: string;
   readonly expected: string;
   readonly value: unknown;
-}): DeribitKeysError {
+}
+
+/** The error for a field of an answer that is not what it must be. */
+export function unexpected({ method, field, expected, value }: Unexpected): DeribitKeysError {
   return protocolError(`the answer to ${method} is not as expected: ${field} is ${kindOf(value)}, not ${expected}`, {
     maybeSent: true,
   });

@@ -193,10 +193,9 @@ class Connection implements WebSocketTransport, SocketHandlers {
     }
     const waiting = this.#take(reply.id, 'error' in reply.outcome ? String(reply.outcome.error.code) : 'ok');
     if (waiting === null) return;
+    const { method, params } = waiting;
     try {
-      waiting.resolve(
-        resultOf({ reply, method: waiting.method, params: waiting.params, expectTestnet: this.#expectTestnet }),
-      );
+      waiting.resolve(resultOf({ reply, method, params, expectTestnet: this.#expectTestnet }));
     } catch (error) {
       waiting.reject(error as DeribitKeysError);
     }
@@ -240,21 +239,15 @@ class Connection implements WebSocketTransport, SocketHandlers {
 
   #closedError(code: number | null, maybeSent: boolean): DeribitKeysError {
     const how = code === null ? '' : ` (${code}${code === 1006 ? ': cut without a close frame' : ''})`;
-    return new DeribitKeysError(
-      'ERR_CONNECTION_CLOSED',
-      `the connection to ${parsedUrl(this.url).host} is closed${how}`,
-      { hint: 'connect again', maybeSent },
-    );
+    const message = `the connection to ${parsedUrl(this.url).host} is closed${how}`;
+    return new DeribitKeysError('ERR_CONNECTION_CLOSED', message, { hint: 'connect again', maybeSent });
   }
 }
 
 function congestedError(method: string): DeribitKeysError {
-  return new DeribitKeysError(
-    'ERR_NOT_SENT',
-    `${method} was not sent: the exchange is not reading from the connection`,
-    {
-      hint: 'send less, or wait until the connection has recovered',
-      maybeSent: false,
-    },
-  );
+  const message = `${method} was not sent: the exchange is not reading from the connection`;
+  return new DeribitKeysError('ERR_NOT_SENT', message, {
+    hint: 'send less, or wait until the connection has recovered',
+    maybeSent: false,
+  });
 }

@@ -33,25 +33,23 @@ function versionOf(path: string): string {
   return stats === undefined ? 'gone' : `${stats.ino}:${stats.mtimeMs}:${stats.size}`;
 }
 
-interface KeyPolicies {
+interface Serving {
+  /** Whether tokens are shared with other processes. */
+  readonly shared: boolean;
   /** The age at which the policy wants a key to be rotated; null where it does not say. */
-  maxAgeMs(name: string): number | null;
+  readonly maxAgeMsOf: (name: string) => number | null;
 }
 
-function servedKey(
-  cx: Context,
-  name: string,
-  { shared, policies }: { readonly shared: boolean; readonly policies: KeyPolicies },
-): ServedKey {
+function servedKey(cx: Context, name: string, { shared, maxAgeMsOf }: Serving): ServedKey {
   const { record: file } = cx.store.files(name);
   return {
     name,
-    version: () => `${versionOf(file)} ${policies.maxAgeMs(name)}`,
+    version: () => `${versionOf(file)} ${maxAgeMsOf(name)}`,
     timestampMs: () => cx.workflow.clock.timestampMs(),
     async login(scope) {
       const { purpose, record, credentials, renew } = await tokenSource(cx, name, { scope, shared });
       const registeredAtMs = record.registeredAt === null ? null : Date.parse(record.registeredAt);
-      const maxAgeMs = policies.maxAgeMs(name);
+      const maxAgeMs = maxAgeMsOf(name);
       return {
         purpose,
         registeredAtMs,
@@ -164,8 +162,8 @@ async function serve(cx: Context, names: readonly string[], flags: AuthServerFla
   const clients = await readClients(flags.clients, names);
   const named = await namedTokenStore(cx, flags);
   let policy = await readPolicy(flags.policy);
-  const maxAgeMs = (name: string) => policy?.keys.find((key) => key.name === name)?.maxAgeMs ?? null;
-  const keys = names.map((name) => servedKey(cx, name, { shared: named !== null, policies: { maxAgeMs } }));
+  const maxAgeMsOf = (name: string) => policy?.keys.find((key) => key.name === name)?.maxAgeMs ?? null;
+  const keys = names.map((name) => servedKey(cx, name, { shared: named !== null, maxAgeMsOf }));
   // asks for passphrases now, while somebody may sit at the terminal
   for (const key of keys) await (await key.login()).credentials();
   const metrics = await metricsIfInstalled(cx, flags.metricsListen !== undefined);

@@ -2,20 +2,20 @@ import { channel } from 'node:diagnostics_channel';
 import type { ClientRequest, Agent as HttpAgent } from 'node:http';
 import { debuglog } from 'node:util';
 import type { Dispatcher } from 'undici';
-import type { WebSocket } from 'ws';
 import { onAbort } from '../../util/checks.js';
 import { proxyFor } from '../connect-options.js';
 import { parsedUrl } from '../endpoints.js';
 import { interruptedError, limitConnecting, statusError } from '../network-errors.js';
-import type {
-  FrameFault,
-  HttpClient,
-  Platform,
-  Post,
-  PostAnswer,
-  Socket,
-  SocketHandlers,
-  SocketOptions,
+import {
+  type FrameFault,
+  type HttpClient,
+  type Platform,
+  type Post,
+  type PostAnswer,
+  type Socket,
+  type SocketHandlers,
+  type SocketOptions,
+  stateOf,
 } from './platform.js';
 
 /**
@@ -48,8 +48,9 @@ function addressOptions(timeoutMs: number) {
   };
 }
 
-async function trust(ca: string) {
-  return (await import('../trust.js')).trustOf(ca);
+/** The TLS options for an authority that the caller named. */
+async function trust(ca: string | undefined) {
+  return ca === undefined ? {} : (await import('../trust.js')).trustOf(ca);
 }
 
 /**
@@ -59,8 +60,7 @@ async function trust(ca: string) {
  * than the package.
  */
 async function openHttpClient(_url: string, { proxy, ca, timeoutMs }: SocketOptions): Promise<HttpClient> {
-  const authorities = ca === undefined ? {} : await trust(ca);
-  const tls = { ...authorities, ...addressOptions(timeoutMs), timeout: CONNECT_MS };
+  const tls = { ...(await trust(ca)), ...addressOptions(timeoutMs), timeout: CONNECT_MS };
   // one request at a time on a connection: none waits behind one that is cut; the timers are ours
   const common = { pipelining: 1, allowH2: false, headersTimeout: 0, bodyTimeout: 0 } as const;
   let dispatcher: Dispatcher;
@@ -131,7 +131,7 @@ async function openSocket(url: string, options: SocketOptions, handlers: SocketH
   const { host, proxy, ca, timeoutMs, maxReplyBytes, signal, onReached } = options;
   const addresses = addressOptions(timeoutMs);
   const agent = proxy === null ? {} : { agent: await proxyAgent(proxy, addresses) };
-  const authorities = ca === undefined ? {} : await trust(ca);
+  const authorities = await trust(ca);
   ws ??= await import('ws');
   if (signal?.aborted) throw interruptedError(`connecting to ${host}`, { maybeSent: false });
   const socket = new ws.WebSocket(url, {
@@ -154,7 +154,18 @@ async function openSocket(url: string, options: SocketOptions, handlers: SocketH
     socket.on('open', () => {
       isOpen = true;
       stopLimits();
-      resolve(new NodeSocket(socket));
+      resolve({
+        get state() {
+          return stateOf(socket.readyState);
+        },
+        get bufferedBytes() {
+          return socket.bufferedAmount;
+        },
+        // a failed write surfaces as the socket's close, too
+        send: (text) => socket.send(text, () => {}),
+        close: () => socket.close(1000),
+        terminate: () => socket.terminate(),
+      });
     });
     socket.on('unexpected-response', (_, { statusCode }) =>
       fail(statusError(host, statusCode ?? 0, { maybeSent: false })),
@@ -174,43 +185,6 @@ async function openSocket(url: string, options: SocketOptions, handlers: SocketH
     });
   });
 }
-
-/** States of `ws`, as the WebSocket standard numbers them. */
-const OPEN = 1;
-const CLOSED = 3;
-
-class NodeSocket implements Socket {
-  readonly #socket: WebSocket;
-
-  constructor(socket: WebSocket) {
-    this.#socket = socket;
-  }
-
-  get state(): Socket['state'] {
-    const { readyState } = this.#socket;
-    if (readyState === OPEN) return 'open';
-    return readyState === CLOSED ? 'closed' : 'closing';
-  }
-
-  get bufferedBytes(): number {
-    return this.#socket.bufferedAmount;
-  }
-
-  send(text: string): void {
-    this.#socket.send(text, ignoreFailure);
-  }
-
-  close(): void {
-    this.#socket.close(1000);
-  }
-
-  terminate(): void {
-    this.#socket.terminate();
-  }
-}
-
-/** A failed write surfaces as the socket's close, too. */
-function ignoreFailure(): void {}
 
 function faultOf(error: Error): FrameFault | null {
   if (!('code' in error) || !String(error.code).startsWith('WS_ERR_')) return null;

@@ -46,6 +46,11 @@ export interface Socket {
   terminate(): void;
 }
 
+/** The state of a WebSocket by its `readyState`, as the WebSocket standard numbers them. */
+export function stateOf(readyState: number): Socket['state'] {
+  return readyState === 1 ? 'open' : readyState === 3 ? 'closed' : 'closing';
+}
+
 /** What a connection needs to know beside its URL. */
 export interface SocketOptions extends Omit<ConnectOptions, 'timeoutMs' | 'proxy'> {
   /** The other side, for messages. */

@@ -1,7 +1,16 @@
 import { usageError } from '../../errors.js';
 import type { ConnectOptions } from '../connect-options.js';
 import { limitConnecting } from '../network-errors.js';
-import type { HttpClient, Platform, Post, PostAnswer, Socket, SocketHandlers, SocketOptions } from './platform.js';
+import {
+  type HttpClient,
+  type Platform,
+  type Post,
+  type PostAnswer,
+  type Socket,
+  type SocketHandlers,
+  type SocketOptions,
+  stateOf,
+} from './platform.js';
 
 /** What is used of the platform's `WebSocket`. */
 interface WebSocketLike {
@@ -13,9 +22,6 @@ interface WebSocketLike {
   addEventListener(name: 'message', listener: (event: { readonly data: unknown }) => void): void;
   addEventListener(name: 'close', listener: (event: { readonly code: number }) => void): void;
 }
-
-const OPEN = 1;
-const CLOSED = 3;
 
 export const platform: Platform = {
   sendsOnce: false,
@@ -88,8 +94,7 @@ function openSocket(url: string, options: SocketOptions, handlers: SocketHandler
       onReached?.();
       resolve({
         get state() {
-          if (isEnded || socket.readyState === CLOSED) return 'closed';
-          return socket.readyState === OPEN ? 'open' : 'closing';
+          return isEnded ? 'closed' : stateOf(socket.readyState);
         },
         get bufferedBytes() {
           return socket.bufferedAmount;

@@ -1,8 +1,10 @@
+import { once } from 'node:events';
 import { lstat, rm } from 'node:fs/promises';
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { type AddressInfo, connect, type Server } from 'node:net';
 import { basename, dirname, resolve } from 'node:path';
 import { DeribitKeysError, type ErrorCode, isDeribitKeysError, usageError } from '../../errors.js';
+import { errnoOf } from '../../keystore/file-errors.js';
 import { requireWritableFolder } from '../../keystore/files.js';
 import { takeLock } from '../../keystore/lock.js';
 import { parseJsonObject } from '../../util/checks.js';
@@ -245,19 +247,13 @@ function listenPrivately(server: Server, path: string): void {
   }
 }
 
-function started(server: Server, start: () => void, what: string): Promise<void> {
-  return new Promise((fulfil, reject) => {
-    const onError = (cause: Error) => {
-      const code = 'code' in cause ? ` (${String(cause.code)})` : '';
-      const hint = 'choose another one, or stop what uses it';
-      reject(new DeribitKeysError('ERR_LISTEN', `cannot listen on ${what}${code}`, { cause, hint }));
-    };
-    server.once('error', onError);
-    server.once('listening', () => {
-      server.off('error', onError);
-      fulfil();
-    });
-    start();
+async function started(server: Server, start: () => void, what: string): Promise<void> {
+  const listening = once(server, 'listening');
+  start();
+  await listening.catch((cause: unknown) => {
+    const code = errnoOf(cause) === '' ? '' : ` (${errnoOf(cause)})`;
+    const hint = 'choose another one, or stop what uses it';
+    throw new DeribitKeysError('ERR_LISTEN', `cannot listen on ${what}${code}`, { cause, hint });
   });
 }
 
@@ -265,13 +261,11 @@ function started(server: Server, start: () => void, what: string): Promise<void>
 async function removeDeadSocket(path: string): Promise<void> {
   const stats = await lstat(path).catch(() => null);
   if (stats?.isSocket() !== true) return;
-  const isDead = await new Promise<boolean>((fulfil) => {
-    const probe = connect(path);
-    probe.once('connect', () => {
-      probe.destroy();
-      fulfil(false);
-    });
-    probe.once('error', (error: NodeJS.ErrnoException) => fulfil(error.code === 'ECONNREFUSED'));
-  });
+  const probe = connect(path);
+  const isDead = await once(probe, 'connect').then(
+    () => false,
+    (error: unknown) => errnoOf(error) === 'ECONNREFUSED',
+  );
+  probe.destroy();
   if (isDead) await rm(path, { force: true });
 }
