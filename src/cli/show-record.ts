@@ -43,15 +43,18 @@ export function rotationWords({ stage, previousName, previousClientId, graceUnti
   return `${old} is due to be removed since ${graceUntil}`;
 }
 
+const algorithmWords = ({ algorithm, bits }: KeyRecord) => (bits === null ? algorithm : `${algorithm} ${bits}`);
+const signerWords = ({ signer }: KeyRecord) => (signer === null ? null : kindOf(signer).describe(signer));
+
 /** A record in words. */
 export function recordLines(record: KeyRecord, rotation: RotationUnderWay | null = null): string[] {
   const list = (items: readonly string[]) => (items.length === 0 ? null : items.join(' '));
   return fields([
     ['name', record.name],
-    ['algorithm', record.bits === null ? record.algorithm : `${record.algorithm} ${record.bits}`],
+    ['algorithm', algorithmWords(record)],
     ['fingerprint', record.fingerprint],
     ['encrypted', record.signer === null ? (record.encrypted ? 'yes' : 'no') : null],
-    ['signer', record.signer === null ? null : kindOf(record.signer).describe(record.signer)],
+    ['signer', signerWords(record)],
     ['state', record.state],
     ['environment', record.environment],
     ['url', record.url],
@@ -68,43 +71,26 @@ export function recordLines(record: KeyRecord, rotation: RotationUnderWay | null
   ]);
 }
 
-/** The JSON form that `generate` and `import` give. */
-async function storedKeyDocument(cx: Context, record: KeyRecord) {
+/** Prints a key that was just stored, with a warning about it where there is one. */
+export async function showStoredKey(cx: Context, record: KeyRecord, warning?: string): Promise<void> {
   const { readPublicKey } = await import('../keystore/stored-keys.js');
   const { encodePublicKeyPem } = await import('../crypto/pem.js');
   const { name, algorithm, bits, fingerprint, encrypted, createdAt, signer } = record;
-  const files = cx.store.files(name);
-  return {
-    name,
-    algorithm,
-    bits,
-    fingerprint,
-    publicKey: encodePublicKeyPem(await readPublicKey(cx.store, record)),
-    publicKeyFile: files.publicKey,
-    privateKeyFile: signer === null ? files.privateKey : null,
-    encrypted,
-    createdAt,
-    ...(signer === null ? {} : { signer }),
-  };
-}
-
-/** Prints a key that was just stored, with a warning about it where there is one. */
-export async function showStoredKey(cx: Context, record: KeyRecord, warning?: string): Promise<void> {
-  const stored = await storedKeyDocument(cx, record);
+  const publicKey = encodePublicKeyPem(await readPublicKey(cx.store, record));
+  const { publicKey: publicKeyFile, privateKey } = cx.store.files(name);
+  const privateKeyFile = signer === null ? privateKey : null;
+  const stored = { name, algorithm, bits, fingerprint, publicKey, publicKeyFile, privateKeyFile, encrypted, createdAt };
   if (warning !== undefined) cx.out.note(`warning: ${warning}`);
-  cx.out.result({ ...stored, ...defined({ warning }) }, () => [
+  cx.out.result({ ...stored, ...defined({ signer: signer ?? undefined, warning }) }, () => [
     ...fields([
-      ['name', stored.name],
-      ['algorithm', stored.bits === null ? stored.algorithm : `${stored.algorithm} ${stored.bits}`],
-      ['fingerprint', stored.fingerprint],
-      [
-        'private key',
-        stored.privateKeyFile === null ? null : `${stored.privateKeyFile}${stored.encrypted ? ' (encrypted)' : ''}`,
-      ],
-      ['signer', record.signer === null ? null : kindOf(record.signer).describe(record.signer)],
-      ['public key', stored.publicKeyFile],
+      ['name', name],
+      ['algorithm', algorithmWords(record)],
+      ['fingerprint', fingerprint],
+      ['private key', privateKeyFile === null ? null : `${privateKeyFile}${encrypted ? ' (encrypted)' : ''}`],
+      ['signer', signerWords(record)],
+      ['public key', publicKeyFile],
     ]),
     '',
-    stored.publicKey.trimEnd(),
+    publicKey.trimEnd(),
   ]);
 }

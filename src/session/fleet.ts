@@ -57,13 +57,11 @@ interface Place {
  */
 export function openFleet(options: FleetOptions = {}): Fleet {
   const { time = systemTime, rate = DOCUMENTED_RATE } = requireObject('the options of a fleet', options);
-  const maxConnections = requireNumber({ name: 'maxConnections', value: options.maxConnections ?? 32, least: 1 });
-  const maxSessionsPerKey = requireNumber({
-    name: 'maxSessionsPerKey',
-    value: options.maxSessionsPerKey ?? 16,
-    least: 1,
-  });
-  const connectsAtOnce = requireNumber({ name: 'connectsAtOnce', value: options.connectsAtOnce ?? 8, least: 1 });
+  const limit = (name: 'maxConnections' | 'maxSessionsPerKey' | 'connectsAtOnce', documented: number) =>
+    requireNumber({ name, value: options[name] ?? documented, least: 1 });
+  const maxConnections = limit('maxConnections', 32);
+  const maxSessionsPerKey = limit('maxSessionsPerKey', 16);
+  const connectsAtOnce = limit('connectsAtOnce', 8);
   const newPool = () => (rate === null ? null : new CreditPool(rate, time));
   const scheduler = new FleetScheduler(connectsAtOnce, newPool());
   const clocks = new Map<string, ExchangeClock>();

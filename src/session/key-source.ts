@@ -98,13 +98,10 @@ export async function followKey(
 ): Promise<KeySource & { readonly record: FollowedRecord }> {
   const clientIdOf = (record: FollowedRecord): string => {
     if (record.clientId !== null && record.state === 'registered') return record.clientId;
-    throw new DeribitKeysError(
-      'ERR_STATE',
-      `the key "${name}" cannot log in: it is ${record.state === 'local' ? 'not registered' : record.state}`,
-      {
-        hint: `run: deribit-keys register ${name} --scope <scope>`,
-      },
-    );
+    const how = record.state === 'local' ? 'not registered' : record.state;
+    throw new DeribitKeysError('ERR_STATE', `the key "${name}" cannot log in: it is ${how}`, {
+      hint: `run: deribit-keys register ${name} --scope <scope>`,
+    });
   };
   const record = await keystore.get(name);
   const open = async (clientId: string, { fingerprint }: FollowedRecord) => {

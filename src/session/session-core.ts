@@ -65,9 +65,8 @@ export abstract class SessionCore implements Session {
     this.closed = new Promise((resolve) => {
       this.#settleClosed = resolve;
     });
-    const { timeoutMs, queueLimit, time, random, credits, answers } = context;
     this.#requests = {
-      ...{ timeoutMs, queueLimit, time, random, credits, answers },
+      ...context,
       ended: this.ended,
       mostTokens: context.tokens.attempts,
       requireOpen: () => this.requireOpen(),

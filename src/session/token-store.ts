@@ -196,11 +196,7 @@ export function memoryTokenStore(): TokenStore {
       const key = purposeKey(purpose);
       if (held.has(key)) return null;
       held.add(key);
-      return {
-        async release() {
-          held.delete(key);
-        },
-      };
+      return { release: async () => void held.delete(key) };
     },
     async close() {
       tokens.clear();

@@ -191,8 +191,7 @@ export class WebSocketSession extends SessionCore {
     try {
       this.requireOpen();
       this.beginAttempt();
-      const [connect, onSubscription] = [this.#connect, this.#deliver];
-      const login = { connect, reason, end: this.ended, stop, onSubscription };
+      const login = { connect: this.#connect, reason, end: this.ended, stop, onSubscription: this.#deliver };
       const transport = await connectAndLogIn(this.context, login);
       this.transport = transport;
       const { cancelOnDisconnect: scope } = options;

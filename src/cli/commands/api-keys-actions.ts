@@ -2,7 +2,6 @@ import { DeribitKeysError } from '../../errors.js';
 import type { AccountKey, KeyChoice } from '../../workflows/account/api-keys.js';
 import type { KeyChange } from '../../workflows/account/change-api-key.js';
 import type { BrakeResult } from '../../workflows/account/emergency-brake.js';
-import type { AccountLogin, WorkflowContext } from '../../workflows/context.js';
 import type { Context } from '../context.js';
 import { accountLogin, withSecondFactor } from '../login.js';
 import type { LoginOptions } from '../options.js';
@@ -43,13 +42,9 @@ function keyTable(cx: Context, keys: readonly AccountKey[]): string[] {
 }
 
 /** What each command on the account begins with. */
-async function openAccountWork(
-  cx: Context,
-  flags: LoginOptions,
-  choices: readonly KeyChoice[],
-): Promise<{ workflow: WorkflowContext; login: AccountLogin }> {
+async function openAccountWork(cx: Context, flags: LoginOptions, choices: readonly KeyChoice[]) {
   const { onBehalfOf } = await import('../../workflows/account/account.js');
-  const records = choices.flatMap(({ record }) => (record === null ? [] : [record]));
+  const records = choices.map(({ record }) => record).filter((record) => record !== null);
   const base = await accountLogin(cx, flags, ...records);
   const login = records.reduce(onBehalfOf, base);
   return { workflow: await withSecondFactor(cx, flags), login };

@@ -69,10 +69,7 @@ async function tell({ out, workflow, sandbox, login }: Stage, algorithm: KeyAlgo
 }
 
 /** An exchange that records another key than was sent: registering must fail, and leave nothing behind. */
-async function catchSwap(
-  { out, workflow, sandbox, login }: Stage,
-  endpoint: Endpoint,
-): Promise<{ caught: boolean; removed: boolean }> {
+async function catchSwap({ out, workflow, sandbox, login }: Stage, endpoint: Endpoint) {
   const { generate } = await import('../../keystore/stored-keys.js');
   const { register } = await import('../../workflows/registration/register.js');
   out.line('');

@@ -3,9 +3,7 @@ import { DeribitKeysError, isDeribitKeysError, usageError } from '../../errors.j
 import { errnoOf } from '../../keystore/file-errors.js';
 import { readInput } from '../../keystore/permissions.js';
 import type { KeyRecord } from '../../keystore/record.js';
-import type { AccountLogin, WorkflowContext } from '../../workflows/context.js';
 import type { PolicyResult } from '../../workflows/policy/apply-policy.js';
-import type { Policy } from '../../workflows/policy/parse-policy.js';
 import type { Action, Change } from '../../workflows/policy/plan-policy.js';
 import { type Context, keyContext, type OpenedKey, openUnder } from '../context.js';
 import { CheckFailed } from '../exit-codes.js';
@@ -24,14 +22,15 @@ interface PolicyFlags extends LoginOptions {
 /** Changes that end or restore the access of a key: they must be confirmed. */
 const WEIGHTY: ReadonlySet<Action> = new Set(['replace', 'rotate', 'enable', 'disable']);
 
-const STYLES: Readonly<Partial<Record<Action, Style>>> = {
-  create: 'green',
-  register: 'green',
-  link: 'green',
-  disable: 'red',
-  replace: 'red',
-  conflict: 'red',
-  stranger: 'dim',
+/** The mark and the styles of a change. */
+const LOOKS: Readonly<Partial<Record<Action, readonly [mark: string, ...Style[]]>>> = {
+  create: ['+', 'green'],
+  register: ['+', 'green'],
+  link: ['+', 'green'],
+  disable: ['-', 'red'],
+  replace: ['±', 'red'],
+  conflict: ['!', 'red'],
+  stranger: ['?', 'dim'],
 };
 
 const POLICY_HELP = `
@@ -68,15 +67,8 @@ async function readText(cx: Context, file: string, maxBytes: number): Promise<st
   }
 }
 
-interface Work {
-  readonly cx: Context;
-  readonly policy: Policy;
-  readonly login: AccountLogin;
-  readonly workflow: WorkflowContext;
-}
-
-/** Where nothing else says where to go, the policy does. */
-async function begin(cx: Context, file: string, flags: PolicyFlags): Promise<Work> {
+/** The policy, and a login: where nothing else says where to go, the policy does. */
+async function begin(cx: Context, file: string, flags: PolicyFlags) {
   const { MAX_POLICY_BYTES, parsePolicy } = await import('../../workflows/policy/parse-policy.js');
   const policy = parsePolicy(await readText(cx, file, MAX_POLICY_BYTES));
   const { records } = await cx.store.list();
@@ -87,10 +79,8 @@ async function begin(cx: Context, file: string, flags: PolicyFlags): Promise<Wor
   const silent = environment === undefined && url === undefined && flags.as === undefined && named.length === 0;
   const target = silent && policy.environment !== null ? { environment: policy.environment } : cx.target;
   const login = await accountLogin({ ...cx, target }, flags, ...(flags.as === undefined ? named : []));
-  return { cx, policy, login, workflow: await withSecondFactor(cx, flags) };
+  return { policy, login, workflow: await withSecondFactor(cx, flags) };
 }
-
-const MARKS: Readonly<Partial<Record<Action, string>>> = { stranger: '?', conflict: '!', disable: '-', replace: '±' };
 
 function show(cx: Context, result: PolicyResult): void {
   const told = (changes: readonly Change[]) => changes.map((change) => line(change, cx.out.style));
@@ -106,9 +96,8 @@ function show(cx: Context, result: PolicyResult): void {
 
 /** One change in one line; a note takes it without `style`, since it shows escape codes as they are. */
 function line({ action, name, detail }: Change, style: Context['out']['style'] = (text) => text): string {
-  const own = STYLES[action];
-  const mark = MARKS[action] ?? (own === 'green' ? '+' : '~');
-  return `${mark} ${style(action, ...(own === undefined ? [] : [own]))} ${style(name, 'bold')}: ${inLine(detail)}`;
+  const [mark, ...styles] = LOOKS[action] ?? ['~'];
+  return `${mark} ${style(action, ...styles)} ${style(name, 'bold')}: ${inLine(detail)}`;
 }
 
 /** A passphrase that was set in this run opens the key later in it. */
@@ -135,22 +124,6 @@ async function confirmWeighty(cx: Context, changes: readonly Change[]): Promise<
   for (const change of changes) cx.out.note(line(change));
   const list = weighty.map(({ action, name }) => `${action} ${name}`).join(', ');
   await confirm(cx.host, cx.options.yes === true, `make these changes, among them: ${list}?`);
-}
-
-async function apply(work: Work, flags: PolicyFlags): Promise<PolicyResult> {
-  const { applyPolicy } = await import('../../workflows/policy/apply-policy.js');
-  const { cx, policy, login, workflow } = work;
-  const { newFor, openKey } = passphrases(cx);
-  return applyPolicy(workflow, {
-    policy,
-    login,
-    prune: flags.prune === true,
-    confirm: (changes) => confirmWeighty(cx, changes),
-    contextFor: () => keyContext(cx, workflow, openKey),
-    newPassphrase: newFor,
-    permissions: cx.permissions,
-    onDone: ({ action, name }) => cx.out.note(`done: ${action} ${name}`),
-  });
 }
 
 export const definePlan: Define = (command, { act }) => {
@@ -190,7 +163,20 @@ export const defineApply: Define = (command, { act }) => {
     .examples('apply keys.yaml --as admin', 'apply keys.yaml --as admin --prune --yes')
     .action(
       act(async (cx, file: string, flags: PolicyFlags) => {
-        show(cx, await apply(await begin(cx, file, flags), flags));
+        const { applyPolicy } = await import('../../workflows/policy/apply-policy.js');
+        const { policy, login, workflow } = await begin(cx, file, flags);
+        const { newFor, openKey } = passphrases(cx);
+        const result = await applyPolicy(workflow, {
+          policy,
+          login,
+          prune: flags.prune === true,
+          confirm: (changes) => confirmWeighty(cx, changes),
+          contextFor: () => keyContext(cx, workflow, openKey),
+          newPassphrase: newFor,
+          permissions: cx.permissions,
+          onDone: ({ action, name }) => cx.out.note(`done: ${action} ${name}`),
+        });
+        show(cx, result);
       }),
     );
 };
