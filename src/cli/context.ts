@@ -102,22 +102,14 @@ function watched(transport: Transport, out: Printer): Transport {
   };
 }
 
-/**
- * @param options those of the program
- * @param flags the same and those of the command
- */
-export function createContext(
-  host: Host,
-  {
-    out,
-    options,
-    flags = { ...options },
-  }: {
-    readonly out: Printer;
-    readonly options: GlobalOptions;
-    readonly flags?: Readonly<Record<string, unknown>> | undefined;
-  },
-): Context {
+interface ContextOptions {
+  readonly out: Printer;
+  readonly options: GlobalOptions;
+  /** The same options and those of the command. */
+  readonly flags?: Readonly<Record<string, unknown>>;
+}
+
+export function createContext(host: Host, { out, options, flags = { ...options } }: ContextOptions): Context {
   const store = openKeystore(options.keysDir ?? (host.env.DERIBIT_KEYS_DIR || 'keys'), {
     signal: host.signal,
     onWait: (message) => out.note(message),

@@ -23,7 +23,7 @@ interface TokenSource {
   /** Whether the exchange refuses the token: its key may have been disabled or removed. False where it does not say. */
   isRefused(token: StoredToken): Promise<boolean>;
   /** Logs in for one token, by the refresh token of the expiring one where there is one. */
-  renew(expiring?: StoredToken | null, onRenewed?: (how: 'login' | 'refresh') => void): Promise<StoredToken>;
+  renew(expiring: StoredToken | null, onRenewed?: (how: 'login' | 'refresh') => void): Promise<StoredToken>;
 }
 
 /** How long the exchange may take to say whether it accepts a token. */
@@ -32,15 +32,11 @@ const PROOF_MS = 5_000;
 interface TokenOptions {
   readonly scope?: string | undefined;
   /** Whether several processes share the token, so that it should belong to a session of their own. */
-  readonly shared?: boolean | undefined;
+  readonly shared: boolean;
 }
 
 /** @throws `ERR_NO_SUCH_NAME`, `ERR_STATE` for a key that is not registered, `ERR_USAGE` for another endpoint than its own */
-export async function tokenSource(
-  cx: Context,
-  name: string,
-  { scope, shared = false }: TokenOptions = {},
-): Promise<TokenSource> {
+export async function tokenSource(cx: Context, name: string, { scope, shared }: TokenOptions): Promise<TokenSource> {
   const record = await cx.store.read(name);
   const clientId = requireClientId(record);
   const endpoint = selectEndpoint(cx.target, record);
@@ -64,7 +60,7 @@ export async function tokenSource(
         transport.request('private/get_account_summary', { currency: 'BTC' }, options).then(() => false, isSpentToken),
       );
     },
-    async renew(expiring = null, onRenewed) {
+    async renew(expiring, onRenewed) {
       const { renewToken, sharedScope } = await import('../session/token-store.js');
       const { connect, clock, nowMs, signal, onNote } = cx.workflow;
       return renewToken(

@@ -54,20 +54,17 @@ async function start(options: SandboxOptions): Promise<Sandbox> {
 }
 
 function optionsOf(cx: Context, flags: SandboxFlags, folder: SandboxFolder | null): SandboxOptions {
+  const { port, tfaSecret, tls, keyLimit, strictIds } = flags;
   const all = { connectionsPerIp: true, sessionsPerKey: true, credits: true };
   return defined({
-    port: flags.port,
-    tfaSecret: flags.tfaSecret,
+    ...{ port, tfaSecret, tls, keyLimit, strictIds },
     stateFile: flags.state ?? folder?.stateFile,
-    tls: flags.tls,
     caFile: folder?.caFile,
     corsOrigin: flags.cors,
     faults: flags.fault,
     faultApi: flags.faultApi ?? (folder === null ? undefined : true),
     expiresInS: flags.tokenLife,
-    keyLimit: flags.keyLimit,
     limits: flags.limits === undefined ? undefined : all,
-    strictIds: flags.strictIds,
     unauthorizedStatus: flags.status401 === undefined ? undefined : (401 as const),
     onRemark: ({ kind, text }: Remark) => (kind === 'unknown-client' ? cx.out.note(text) : cx.out.detail(text)),
   });
