@@ -104,9 +104,9 @@ function seen(ours: PublicKey, theirs: Shown | null, { description }: ChosenKey)
   const rows: readonly (readonly [string, Node | string])[] = [
     ['Your file', `${kindOf(ours)} (${description})`],
     ['Fingerprint', make('span', 'fingerprint', ...breakable(our, their))],
-    ...(theirs === null
-      ? ([['Public key', make('pre', 'code', encodePublicKeyPem(ours))]] as const)
-      : ([['Deribit shows', make('span', 'fingerprint', ...breakable(their, our))]] as const)),
+    theirs === null
+      ? ['Public key', make('pre', 'code', encodePublicKeyPem(ours))]
+      : ['Deribit shows', make('span', 'fingerprint', ...breakable(their, our))],
   ];
   return make('dl', 'seen', ...rows.flatMap(([term, text]) => [make('dt', '', term), make('dd', '', text)]));
 }

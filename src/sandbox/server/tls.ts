@@ -84,10 +84,8 @@ function distinguishedName(name: string): Uint8Array {
 /** RFC 5280 §4.2.1.6: a DNS name or an address. */
 function generalName(name: string): Uint8Array {
   if (isIP(name) === 0) return der(0x82, Buffer.from(name));
-  return der(
-    0x87,
-    isIP(name) === 4 ? Buffer.from(name.split('.').map(Number)) : Buffer.from([...Array(15).fill(0), 1]),
-  );
+  const address = isIP(name) === 4 ? name.split('.').map(Number) : [...Array(15).fill(0), 1];
+  return der(0x87, Buffer.from(address));
 }
 
 function utcTime(timeMs: number): Uint8Array {
