@@ -172,6 +172,7 @@ export interface AddKeyRequest {
 /** A key as the exchange keeps it. */
 export type SandboxKey = ApiKeyAnswer & { readonly accountId: number };
 
+/** The key as whoever runs the sandbox sees it: as the methods answer it, and whose it is. */
 export function showKey(key: ApiKey): SandboxKey {
   return { ...describeKey(key), accountId: key.accountId };
 }
