@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { mayBeClientSecret } from '../crypto/secret.js';
 import { parseScope } from '../deribit/scope.js';
 import { shellWord } from '../util/text.js';
 import { camelCase, PER_KEY_OPTIONS, type SecretName, secretKind } from './secret-sources.js';
@@ -215,7 +216,7 @@ export function loginWords({ as, clientId, clientSecretFile }: LoginOptions): st
   if (as !== undefined) return `--as ${as}`;
   if (clientId === undefined) return undefined;
   const file = clientSecretFile === undefined ? '' : ` --client-secret-file ${shellWord(clientSecretFile)}`;
-  return `--client-id ${shellWord(clientId)}${file}`;
+  return `--client-id ${mayBeClientSecret(clientId) ? '<id>' : shellWord(clientId)}${file}`;
 }
 
 /** Where `token`, `exec` and `auth-server` share tokens. */

@@ -73,6 +73,11 @@ export function encodingOf(bytes: Uint8Array): Encoding {
 const INVISIBLE = /[\u00AD\u200B-\u200F\u202A-\u202E\u2060-\u2064\uFEFF]/;
 const QUOTES = /^(["'`\u2018\u2019\u201C\u201D]).*["'`\u2018\u2019\u201C\u201D]$/s;
 
+/** Whether a client id may be a client secret, given in its place: the ids have about 8 characters, the secrets 43. */
+export function mayBeClientSecret(clientId: string): boolean {
+  return /^[A-Za-z0-9_-]{30,}$/.test(clientId);
+}
+
 /**
  * What happened to a client id or client secret on its way through a shell, an env file or a secrets manager, as the end
  * of a sentence: "is in quotes", "begins or ends with white space". Null where nothing is odd. The text itself is not

@@ -1,3 +1,4 @@
+import { mayBeClientSecret } from '../../crypto/secret.js';
 import { type EndpointChoice, resolveEndpoint } from '../../deribit/endpoints.js';
 import { RPC_CODES } from '../../deribit/rpc-codes.js';
 import { type ErrorCode, usageError } from '../../errors.js';
@@ -58,6 +59,12 @@ export interface Diagnosis {
  */
 export async function doctor(context: WorkflowContext, request: DoctorRequest): Promise<Diagnosis> {
   const { clientId, target, by } = request;
+  if (clientId !== undefined && mayBeClientSecret(clientId)) {
+    throw usageError(
+      `the client id has ${clientId.length} characters: it may be the client secret, given in its place`,
+      'name the client id, which Deribit shows beside the secret',
+    );
+  }
   const explained = request.errorCode === undefined ? [] : [explainCode(request.errorCode)];
   const keystore = await checkKeystore(context.store);
   const fileOf = (name: string) => context.store.files(name).privateKey;

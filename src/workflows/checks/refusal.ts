@@ -1,4 +1,4 @@
-import { describeSpoiltText, type Secret } from '../../crypto/secret.js';
+import { describeSpoiltText, mayBeClientSecret, type Secret } from '../../crypto/secret.js';
 import {
   CLOCK_LIMIT_MS,
   type ClockReading,
@@ -85,15 +85,12 @@ async function clockReason(
   }
 }
 
-/** Client ids have 8 characters, client secrets more than 40. */
-const looksLikeSecret = (clientId: string) => /^[A-Za-z0-9_-]{30,}$/.test(clientId);
-
 /**
  * A client id that was spoilt on its way may have newlines in it: it is shown as a JSON string then. One that may be a
  * client secret is not shown.
  */
 function inOneLine(clientId: string): string {
-  if (looksLikeSecret(clientId)) return `<${clientId.length} characters>`;
+  if (mayBeClientSecret(clientId)) return `<${clientId.length} characters>`;
   return /[\s\p{C}]/u.test(clientId) ? JSON.stringify(clientId) : clientId;
 }
 
@@ -103,7 +100,7 @@ async function knownReasons(context: WorkflowContext, { record, clientId, secret
   const spoiltId = describeSpoiltText(clientId);
   if (spoiltId !== null) {
     reasons.push(`the client id ${spoiltId}`);
-  } else if (looksLikeSecret(clientId)) {
+  } else if (mayBeClientSecret(clientId)) {
     reasons.push(`the client id has ${clientId.length} characters: it may be the client secret, given in its place`);
   } else if (!/^[A-Za-z0-9_-]{8,}$/.test(clientId)) {
     reasons.push(

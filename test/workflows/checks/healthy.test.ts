@@ -378,6 +378,21 @@ describe('A starting point that is a client id', () => {
     expect(diagnosis.ok).toBe(true);
     expect(finding(diagnosis, 'client-id', 'NoSuchId').ok).toBeNull();
   });
+
+  it('may be the client secret by mistake, which is never shown', async () => {
+    const world = await openDoctorWorld();
+    const secret = `${'canary-'.repeat(6)}x`;
+    const sought = await world.run('doctor', '--client-id', secret, '--json');
+    expect(sought.exitCode).toBe(2);
+    expect(sought.stderr).toContain('it may be the client secret');
+    const secretFile = join(temporaryFolder(), 'secret.txt');
+    writeFileSync(secretFile, 'AbCdEf12', { mode: 0o600 });
+    const login = ['--client-id', secret, '--client-secret-file', secretFile, '--url', world.sandbox.wsUrl];
+    await world.run('generate', 'fresh');
+    const refused = await world.run('doctor', ...login);
+    expect(refused.stdout).toMatch(/register fresh .*--client-id <id>/);
+    for (const { stdout, stderr } of [sought, refused]) expect(stdout + stderr).not.toContain('canary');
+  });
 });
 
 describe('A starting point that is an error', () => {
