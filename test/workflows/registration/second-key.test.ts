@@ -54,7 +54,7 @@ describe.each(VIAS)('after an answer that was lost over %s', (via) => {
   it.each(['late-cut', 'late-502', 'late-silent'])(
     'a request that is carried out late is waited for (%s)',
     async (late) => {
-      const world = await openWorld(via, { faults: [`${late}@${CREATE}:800x1`], timeoutMs: 200 });
+      const world = await openWorld(via, { faults: [`${late}@${CREATE}:2000x1`], timeoutMs: 600 });
       const patient = { uncertainMs: 8_000 };
       await errorOf(world.register({}, patient));
       expect(ours(world)).toHaveLength(0);
