@@ -6,8 +6,6 @@ import { DeribitKeysError, usageError } from '../errors.js';
 import type { KeyRecord } from '../keystore/record.js';
 import type { StoredToken, TokenPurpose, TokenStore } from '../session/token-store.js';
 import { defined } from '../util/defined.js';
-import { requireClientId, withTransport } from '../workflows/account/account.js';
-import { selectEndpoint } from '../workflows/endpoint-selection.js';
 import type { Context } from './context.js';
 import type { TokenStoreOptions } from './options.js';
 
@@ -37,6 +35,10 @@ interface TokenOptions {
 
 /** @throws `ERR_NO_SUCH_NAME`, `ERR_STATE` for a key that is not registered, `ERR_USAGE` for another endpoint than its own */
 export async function tokenSource(cx: Context, name: string, { scope, shared }: TokenOptions): Promise<TokenSource> {
+  const [{ requireClientId, withTransport }, { selectEndpoint }] = await Promise.all([
+    import('../workflows/account/account.js'),
+    import('../workflows/endpoint-selection.js'),
+  ]);
   const record = await cx.store.read(name);
   const clientId = requireClientId(record);
   const endpoint = selectEndpoint(cx.target, record);
