@@ -128,8 +128,6 @@ function signsForItself(key: KeyObject): boolean {
   return verify('sha256', message, createPublicKey(key), sign('sha256', message, key));
 }
 
-const deriveScrypt = promisify<Uint8Array, Uint8Array, number, ScryptOptions, Buffer>(scrypt);
-
 /** The engine on `node:crypto`. */
 export const engine: Engine = {
   name: 'native',
@@ -190,7 +188,9 @@ export const engine: Engine = {
   async scrypt(password, { salt, cost, blockSize, parallelization, length }) {
     const maxmem = 128 * blockSize * (cost + parallelization + 4);
     const options = { cost, blockSize, parallelization, maxmem };
-    return plainBytes(await deriveScrypt(password, salt, length, options));
+    // made here: at the top of the module it would load node:crypto for calls that derive nothing
+    const derive = promisify<Uint8Array, Uint8Array, number, ScryptOptions, Buffer>(scrypt);
+    return plainBytes(await derive(password, salt, length, options));
   },
 
   aesCbcDecrypt,
