@@ -98,7 +98,9 @@ export {
   createContext,
   type Keystore,
   type KeystoreOptions,
+  type LoadSignerOptions,
   link,
+  loadSigner,
   openKeystore,
   type RotationRequest,
   register,
@@ -106,7 +108,6 @@ export {
   type VerifyRequest,
   verify,
 } from './workflows/library.js';
-export { type LoadSignerOptions, loadSigner } from './workflows/load-signer.js';
 export type { LinkRequest } from './workflows/registration/link.js';
 export type { RegisterRequest, Registration } from './workflows/registration/register.js';
 export type { Rotation } from './workflows/rotation/rotate.js';

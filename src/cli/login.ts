@@ -7,8 +7,7 @@ import {
 } from '../deribit/second-factor.js';
 import { usageError } from '../errors.js';
 import type { KeyRecord } from '../keystore/record.js';
-import type { AccountLogin, WorkflowContext } from '../workflows/context.js';
-import { selectEndpoint } from '../workflows/endpoint-selection.js';
+import { type AccountLogin, selectEndpoint, type WorkflowContext } from '../workflows/context.js';
 import type { Context } from './context.js';
 import type { LoginOptions } from './options.js';
 import { ask, canAsk } from './prompt.js';

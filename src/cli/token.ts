@@ -37,7 +37,7 @@ interface TokenOptions {
 export async function tokenSource(cx: Context, name: string, { scope, shared }: TokenOptions): Promise<TokenSource> {
   const [{ requireClientId, withTransport }, { selectEndpoint }] = await Promise.all([
     import('../workflows/account/account.js'),
-    import('../workflows/endpoint-selection.js'),
+    import('../workflows/context.js'),
   ]);
   const record = await cx.store.read(name);
   const clientId = requireClientId(record);

@@ -2,12 +2,19 @@ import { join } from 'node:path';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { shellWord } from '../util/text.js';
 import { AUDIT_FILE } from './audit-log.js';
-import { asText, type BackupOptions, checkKeys, KEY_FILE, MAX_BACKUP_BYTES, type Refuse } from './backup.js';
+import {
+  asText,
+  type BackupOptions,
+  checkKeys,
+  KEY_FILE,
+  MAX_BACKUP_BYTES,
+  passphraseIdentity,
+  type Refuse,
+} from './backup.js';
 import { fileError } from './file-errors.js';
 import { createBreather, readChecked, statOrNull } from './files.js';
 import { type Keystore, recordStep } from './keystore.js';
 import { fileNames, foldName, isKeyName, recordedNames } from './names.js';
-import { passphraseIdentity } from './passphrase-stanza.js';
 import { parseRecord } from './record.js';
 import type { Step } from './steps.js';
 

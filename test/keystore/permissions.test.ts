@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { generateKeyPair } from '../../src/crypto/generate.js';
 import { encodePrivateKeyPem } from '../../src/crypto/pem.js';
 import { type PermissionPolicy, readPrivateFile } from '../../src/keystore/permissions.js';
-import { loadSigner } from '../../src/workflows/load-signer.js';
+import { loadSigner } from '../../src/workflows/library.js';
 import { cli, temporaryFolder } from '../support/cli.js';
 import { errorOf } from '../support/outcomes.js';
 import { addKey, isRoot, newStore } from './support.js';

@@ -7,7 +7,7 @@ import { readAudit } from '../../src/keystore/audit-log.js';
 import { createBreather } from '../../src/keystore/files.js';
 import { openPrivateKey } from '../../src/keystore/open-key.js';
 import { describeSharedFile, readInput, readPrivateFile } from '../../src/keystore/permissions.js';
-import { loadSigner } from '../../src/workflows/load-signer.js';
+import { loadSigner } from '../../src/workflows/library.js';
 import { cli, temporaryFolder } from '../support/cli.js';
 import { codeOf, errorOf } from '../support/outcomes.js';
 import { builtProgram, canRun } from '../support/program.js';

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import { writeHeapSnapshot } from 'node:v8';
 import { openSession } from '../../src/session/index.js';
 import { pkcs11Signer, sshAgentSigner } from '../../src/signers/index.js';
-import { loadSigner } from '../../src/workflows/load-signer.js';
+import { loadSigner } from '../../src/workflows/library.js';
 
 const [kind, place = '{}', fixture = '', url = '', clientId = '', snapshot = ''] = process.argv.slice(2);
 const load = async (name: string): Promise<unknown> => createRequire(fixture)(name);

@@ -17,7 +17,7 @@ export const define: Define = (command, { act }) => {
     .action(
       act(async (cx, name: string, flags: AuthFlags) => {
         const { authenticate } = await import('../../workflows/account/account.js');
-        const { selectEndpoint } = await import('../../workflows/endpoint-selection.js');
+        const { selectEndpoint } = await import('../../workflows/context.js');
         const record = await cx.store.read(name);
         const endpoint = selectEndpoint(cx.target, record);
         const outlives = flags.printToken === true;

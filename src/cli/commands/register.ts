@@ -75,7 +75,7 @@ export const defineLink: Define = (command, { act }) => {
     .action(
       act(async (cx, name: string, flags: LoginOptions & { clientId: string }) => {
         const { link } = await import('../../workflows/registration/link.js');
-        const { selectEndpoint } = await import('../../workflows/endpoint-selection.js');
+        const { selectEndpoint } = await import('../../workflows/context.js');
         const record = await cx.store.read(name);
         const endpoint = selectEndpoint(cx.target, record);
         const { clientId, subaccount } = flags;

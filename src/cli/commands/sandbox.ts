@@ -129,7 +129,7 @@ async function runLocked(cx: Context, flags: SandboxFlags, folder: SandboxFolder
 /** Adds a public key as Deribit's web page does. @throws `ERR_USAGE` for an endpoint that is no sandbox */
 async function addKey(cx: Context, source: string, { scope, label }: AddKeyFlags): Promise<void> {
   const { parsePublicKey, serialisePublicKey } = await import('../../crypto/formats/index.js');
-  const { selectEndpoint } = await import('../../workflows/endpoint-selection.js');
+  const { selectEndpoint } = await import('../../workflows/context.js');
   const endpoint = selectEndpoint(cx.target);
   if (!['127.0.0.1', 'localhost', '[::1]'].includes(new URL(endpoint.url).hostname)) {
     throw usageError(

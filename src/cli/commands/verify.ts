@@ -4,7 +4,7 @@ import type { DamagedRecord } from '../../keystore/keystore.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { defined } from '../../util/defined.js';
 import type { Verification } from '../../workflows/checks/verify.js';
-import { endpointOfRecord, selectEndpoint } from '../../workflows/endpoint-selection.js';
+import { endpointOfRecord, selectEndpoint } from '../../workflows/context.js';
 import type { Context } from '../context.js';
 import { CheckFailed } from '../exit-codes.js';
 import { accountLogin, saysLogin, withSecondFactor } from '../login.js';

@@ -4,8 +4,7 @@ import { normaliseScope, parseScope } from '../../deribit/scope.js';
 import { DeribitKeysError, type ErrorCode, isDeribitKeysError } from '../../errors.js';
 import type { Keystore } from '../../keystore/keystore.js';
 import type { KeyRecord, KeyState } from '../../keystore/record.js';
-import type { AccountLogin, WorkflowContext } from '../context.js';
-import { isAt } from '../endpoint-selection.js';
+import { type AccountLogin, isAt, type WorkflowContext } from '../context.js';
 import { accountKeys, accountLevel, withAccount } from './account.js';
 import { isKeyOf, shownFingerprint } from './match-key.js';
 

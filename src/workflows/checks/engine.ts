@@ -5,8 +5,7 @@ import { isDeribitKeysError } from '../../errors.js';
 import { type KeyRecord, localRecord } from '../../keystore/record.js';
 import { onBehalfOf, subaccountOf } from '../account/account.js';
 import { matchKeys } from '../account/match-key.js';
-import type { AccountLogin, WorkflowContext } from '../context.js';
-import { endpointFields } from '../endpoint-selection.js';
+import { type AccountLogin, endpointFields, type WorkflowContext } from '../context.js';
 import {
   type AccountView,
   cannotAsk,

@@ -9,7 +9,7 @@ import { hasFileModes, OTHERS, octal, STICKY, WRITABLE_BY_OTHERS } from '../../k
 import type { KeyRecord } from '../../keystore/record.js';
 import { isLeftover, ownerOfLeftover } from '../../keystore/transaction.js';
 import { formatDuration, shellWord } from '../../util/text.js';
-import { endpointOfRecord, selectEndpoint } from '../endpoint-selection.js';
+import { endpointOfRecord, selectEndpoint } from '../context.js';
 import { graceEndMs, isInGrace } from '../rotation/inspect.js';
 import { asFound, type Finding, fixOf, notesOn, ownCommand } from './finding.js';
 

@@ -6,8 +6,7 @@ import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { accountKeys, type OpenAccount, protectedOptions, requestOptions } from '../account/account.js';
 import { matchKeys } from '../account/match-key.js';
-import type { AccountLogin, WorkflowContext } from '../context.js';
-import { isAt } from '../endpoint-selection.js';
+import { type AccountLogin, isAt, type WorkflowContext } from '../context.js';
 import { proveLogin } from './proof.js';
 
 /**

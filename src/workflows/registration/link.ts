@@ -14,8 +14,7 @@ import {
   withTransport,
 } from '../account/account.js';
 import { compareKey } from '../account/match-key.js';
-import type { WorkflowContext } from '../context.js';
-import { endpointFields } from '../endpoint-selection.js';
+import { endpointFields, type WorkflowContext } from '../context.js';
 import { type Registration, registrationOf } from './proof.js';
 
 /** Words of a granted scope that describe the session and not the key. */
