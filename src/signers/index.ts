@@ -28,6 +28,7 @@ export type {
   SecretProvider,
   ServiceCallOptions,
 } from './remote-key.js';
+export type { SshAgentOptions } from './ssh-agent/connection.js';
 export type { AgentIdentity, AgentKeyChoice } from './ssh-agent/identities.js';
 export { type LoadKeyOptions, loadKeyIntoAgent, removeKeyFromAgent } from './ssh-agent/identities.js';
 export { type SshAgentSigner, type SshAgentSignerOptions, sshAgentSigner } from './ssh-agent/ssh-agent-signer.js';

@@ -23,7 +23,7 @@ interface Ssh2 {
 }
 
 /** How an agent is reached. */
-export interface AgentOptions {
+export interface SshAgentOptions {
   /** The agent's socket, or named pipe; default: the environment variable SSH_AUTH_SOCK. */
   readonly socket?: string | undefined;
   /** Time limit of each answer, in milliseconds. Default 10,000, and 60,000 where somebody may have to confirm. */
@@ -55,7 +55,7 @@ const REFUSAL = 'Agent responded with failure';
  * Prepares requests to an agent; nothing is sent yet. Each has its usual time limit, unless `timeoutMs` says another one.
  * @throws `ERR_SIGNER` if there is no socket, or ssh2 is not installed
  */
-export async function connectAgent({ socket, timeoutMs: limitMs, load }: AgentOptions): Promise<AgentConnection> {
+export async function connectAgent({ socket, timeoutMs: limitMs, load }: SshAgentOptions): Promise<AgentConnection> {
   const path = (socket ?? process.env.SSH_AUTH_SOCK) || (process.platform === 'win32' ? WINDOWS_PIPE : '');
   if (path === '') {
     throw signerError(

@@ -14,7 +14,7 @@ import {
 import type { PrivateKey, PublicKey } from '../../crypto/keys.js';
 import { signerError } from '../../crypto/signer.js';
 import { DeribitKeysError, usageError } from '../../errors.js';
-import { type AgentConnection, type AgentOptions, connectAgent, nonsense } from './connection.js';
+import { type AgentConnection, connectAgent, nonsense, type SshAgentOptions } from './connection.js';
 
 /** A key that an agent offers. */
 export interface AgentIdentity {
@@ -154,7 +154,7 @@ function notThere(identities: readonly AgentIdentity[], choice: AgentKeyChoice):
 }
 
 /** How a key is loaded into an agent. */
-export interface LoadKeyOptions extends AgentOptions {
+export interface LoadKeyOptions extends SshAgentOptions {
   /** Shown beside the key by `ssh-add -l`: one line. */
   readonly comment: string;
   /** Seconds after which the agent forgets the key; default: never. */
@@ -202,7 +202,7 @@ export async function loadKeyIntoAgent(key: PrivateKey, options: LoadKeyOptions)
 }
 
 /** Removes a key from an agent. It makes no difference whether it was there. */
-export async function removeKeyFromAgent(identity: AgentIdentity, options: AgentOptions): Promise<void> {
+export async function removeKeyFromAgent(identity: AgentIdentity, options: SshAgentOptions): Promise<void> {
   const agent = await connectAgent(options);
   await agent.exchange(concatBytes(Uint8Array.of(REMOVE_IDENTITY), wireString(identity.blob)), LOAD_TIMEOUT_MS);
 }

@@ -1,11 +1,11 @@
 import { proveSigner, type Signer, signatureLength, signerError } from '../../crypto/signer.js';
 import type { DeribitKeysError } from '../../errors.js';
 import { concurrencyLimit } from '../signer-kind.js';
-import { type AgentConnection, type AgentOptions, connectAgent } from './connection.js';
+import { type AgentConnection, connectAgent, type SshAgentOptions } from './connection.js';
 import { type AgentIdentity, type AgentKeyChoice, chooseIdentity, identityKey, listIdentities } from './identities.js';
 
 /** The arguments of {@link sshAgentSigner}. */
-export type SshAgentSignerOptions = AgentKeyChoice & AgentOptions;
+export type SshAgentSignerOptions = AgentKeyChoice & SshAgentOptions;
 
 /** A signer whose key an agent holds. */
 export interface SshAgentSigner extends Signer {
