@@ -84,9 +84,58 @@ export {
 export type { PermissionPolicy } from './keystore/permissions.js';
 export type { ExchangeState, KeyRecord, KeyState, StoredKey } from './keystore/record.js';
 export * from './session/index.js';
-export * from './signers/index.js';
 export type { AgentLocation, KmsLocation, SignerLocation, TokenLocation, VaultLocation } from './signers/kinds.js';
+export {
+  type AwsKmsClient,
+  type AwsKmsSignerOptions,
+  awsKmsSigner,
+  generateInAwsKms,
+} from './signers/kms/aws-kms-signer.js';
+export {
+  type AzureKeyVaultSignerOptions,
+  azureKeyVaultSigner,
+  generateInAzureKeyVault,
+} from './signers/kms/azure-key-vault-signer.js';
+export {
+  type GcpCall,
+  type GcpKmsClient,
+  type GcpKmsSignerOptions,
+  gcpKmsSigner,
+  generateInGcpKms,
+} from './signers/kms/gcp-kms-signer.js';
+export type { LoadPackage } from './signers/optional-package.js';
+export {
+  type GeneratedInToken,
+  type GenerateInTokenOptions,
+  generateInToken,
+} from './signers/pkcs11/generate-in-token.js';
+export type { TokenKeyChoice } from './signers/pkcs11/key-objects.js';
+export { type Pkcs11Signer, type Pkcs11SignerOptions, pkcs11Signer } from './signers/pkcs11/pkcs11-signer.js';
+export type { PinSource, TokenChoice } from './signers/pkcs11/token.js';
+export type {
+  GenerateInKmsOptions,
+  KmsSigner,
+  KmsSignerOptions,
+  SecretProvider,
+  ServiceCallOptions,
+} from './signers/remote-key.js';
 export type { SignerAccess, SignerSecret } from './signers/signer-kind.js';
+export type { SshAgentOptions } from './signers/ssh-agent/connection.js';
+export type { AgentIdentity, AgentKeyChoice } from './signers/ssh-agent/identities.js';
+export { type LoadKeyOptions, loadKeyIntoAgent, removeKeyFromAgent } from './signers/ssh-agent/identities.js';
+export {
+  type SshAgentSigner,
+  type SshAgentSignerOptions,
+  sshAgentSigner,
+} from './signers/ssh-agent/ssh-agent-signer.js';
+export type { VaultAuth, VaultOptions } from './signers/vault/vault-client.js';
+export {
+  type GenerateInVaultOptions,
+  generateInVault,
+  type VaultSigner,
+  type VaultSignerOptions,
+  vaultSigner,
+} from './signers/vault/vault-signer.js';
 export { VERSION } from './version.js';
 export type { CheckName } from './workflows/checks/finding.js';
 export type { Check, Verification } from './workflows/checks/verify.js';

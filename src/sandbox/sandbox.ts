@@ -1,13 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Hub } from './channels/hub.js';
 import { type AddKeyRequest, addKeyOfWebPage, type SandboxKey, showKey } from './core/accounts.js';
-import type { Exchange } from './core/exchange.js';
+import { Credits, type Exchange } from './core/exchange.js';
 import { signatureMaxAgeMs } from './core/guesses.js';
 import { Ledger } from './core/ledger.js';
 import { AccessLog, Calls, remarker, type SandboxCall } from './core/logs.js';
 import { Market } from './core/market.js';
 import { type Order, Orders } from './core/orders.js';
-import { Credits } from './core/rate-limits.js';
 import { SecondFactor } from './core/second-factor.js';
 import { Replays } from './core/signature.js';
 import { describeState, keepState, openState } from './core/state-file.js';

@@ -10,7 +10,6 @@ export type { RequestOptions, Transport } from '../deribit/transport.js';
 export type { ConnectionEnd, WebSocketTransport } from '../deribit/websocket-transport.js';
 export type { ErrorCode, ErrorContext, ErrorDetails, RpcFailure } from '../errors.js';
 export { DeribitKeysError } from '../errors.js';
-export type { LoginReason, SessionEvents } from './events.js';
 export { type Fleet, type FleetOptions, type FleetSessionOptions, openFleet } from './fleet.js';
 export type { FollowedKeystore, FollowedRecord } from './key-source.js';
 export { openSession } from './open-session.js';
@@ -19,7 +18,9 @@ export type {
   AccessToken,
   CloseOptions,
   KeystoreSessionOptions,
+  LoginReason,
   Session,
+  SessionEvents,
   SessionOptions,
   SessionRequestOptions,
 } from './session.js';

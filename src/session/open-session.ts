@@ -6,12 +6,17 @@ import { parseScope } from '../deribit/scope.js';
 import { isDeribitKeysError, usageError } from '../errors.js';
 import { requireNumber, requireObject } from '../util/checks.js';
 import { defined } from '../util/defined.js';
-import { Emitter, type SessionEvents } from './events.js';
 import { HttpSession } from './http-session.js';
 import { fixedKey, followKey, type KeySource } from './key-source.js';
 import { CreditPool, type Scheduler, unscheduled } from './rate-limits.js';
 import { AnswerTimes } from './requests.js';
-import type { KeystoreSessionOptions, Session, SessionOptions } from './session.js';
+import {
+  Emitter,
+  type KeystoreSessionOptions,
+  type Session,
+  type SessionEvents,
+  type SessionOptions,
+} from './session.js';
 import type { SessionContext, SessionCore } from './session-core.js';
 import { systemTime } from './time.js';
 import { TokenManager } from './token-manager.js';

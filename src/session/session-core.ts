@@ -6,7 +6,6 @@ import { checkRequest, type Transport } from '../deribit/transport.js';
 import { DeribitKeysError, isDeribitKeysError, usageError } from '../errors.js';
 import { onAbort, requireObject } from '../util/checks.js';
 import { defined } from '../util/defined.js';
-import type { Emitter, SessionEvents } from './events.js';
 import { endOf, isFinal, isFinalAtFirst, mayAskAgain, sessionOver } from './failures.js';
 import type { CreditPool, Scheduler } from './rate-limits.js';
 import {
@@ -17,7 +16,15 @@ import {
   refuseOwnMethods,
   sendRequest,
 } from './requests.js';
-import type { AccessToken, CloseOptions, Session, SessionOptions, SessionRequestOptions } from './session.js';
+import type {
+  AccessToken,
+  CloseOptions,
+  Emitter,
+  Session,
+  SessionEvents,
+  SessionOptions,
+  SessionRequestOptions,
+} from './session.js';
 import type { ChannelListener } from './subscriptions.js';
 import { Backoff, type Time } from './time.js';
 import type { TokenManager } from './token-manager.js';

@@ -9,9 +9,9 @@ import {
 } from '../deribit/clock.js';
 import type { Transport } from '../deribit/transport.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
-import type { Emitter, SessionEvents } from './events.js';
 import { isFinal } from './failures.js';
 import type { SessionKey } from './key-source.js';
+import type { Emitter, SessionEvents } from './session.js';
 import type { Time } from './time.js';
 
 /** A signed timestamp is accepted for this long. */

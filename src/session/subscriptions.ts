@@ -3,7 +3,7 @@ import { listOf } from '../deribit/shapes.js';
 import type { Transport } from '../deribit/transport.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
 import { defined } from '../util/defined.js';
-import { callListener } from './events.js';
+import { callListener } from './session.js';
 
 /** A notification of a channel. */
 export interface ChannelMessage {

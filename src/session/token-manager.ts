@@ -6,8 +6,8 @@ import { isRefusedLogin } from '../deribit/json-rpc.js';
 import { compareScopes } from '../deribit/scope.js';
 import type { Transport } from '../deribit/transport.js';
 import { DeribitKeysError, isDeribitKeysError } from '../errors.js';
-import type { Emitter, LoginReason, SessionEvents } from './events.js';
 import type { KeySource, SessionKey } from './key-source.js';
+import type { Emitter, LoginReason, SessionEvents } from './session.js';
 import { SignedLogin } from './signed-login.js';
 import type { Time } from './time.js';
 import {

@@ -7,10 +7,9 @@ import { type DeribitKeysError, isDeribitKeysError, usageError } from '../errors
 import { onAbort } from '../util/checks.js';
 import { defined } from '../util/defined.js';
 import { type Connect, connectAndLogIn, cutError, keepTokenFresh } from './connection.js';
-import type { LoginReason } from './events.js';
 import { endOf, isCut, isFinal, isSpentToken, notConnected, uselessLogin } from './failures.js';
 import { type Attempt, RequestQueue, timeoutToSend } from './requests.js';
-import type { AccessToken } from './session.js';
+import type { AccessToken, LoginReason } from './session.js';
 import { rememberCaller, type SessionContext, SessionCore, withFrames } from './session-core.js';
 import { type ChannelListener, Subscriptions } from './subscriptions.js';
 import { Cancellation, pause } from './time.js';

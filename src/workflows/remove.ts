@@ -4,7 +4,7 @@ import { requireNoRotation } from '../keystore/journal.js';
 import type { KeyRecord } from '../keystore/record.js';
 import { linkTarget, type RetiredKey, readPublicKey, retireKey } from '../keystore/stored-keys.js';
 import { accountKeys, onBehalfOf, withAccount } from './account/account.js';
-import { matchKeys } from './account/match-key.js';
+import { matchKeys } from './account/api-keys.js';
 import type { AccountLogin, WorkflowContext } from './context.js';
 import { proveLogin } from './registration/proof.js';
 

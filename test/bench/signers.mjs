@@ -6,7 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { generateInToken, pkcs11Signer, sshAgentSigner } from '../../dist/signers/index.js';
+import { generateInToken } from '../../dist/signers/pkcs11/generate-in-token.js';
+import { pkcs11Signer } from '../../dist/signers/pkcs11/pkcs11-signer.js';
+import { sshAgentSigner } from '../../dist/signers/ssh-agent/ssh-agent-signer.js';
 import { row, speedRatio } from './measure.mjs';
 
 const SOFTHSM = '/usr/lib/softhsm/libsofthsm2.so';

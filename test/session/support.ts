@@ -3,8 +3,8 @@ import { encodePublicKeyPem } from '../../src/crypto/pem.js';
 import type { Signer } from '../../src/crypto/signer.js';
 import { localSigner } from '../../src/crypto/signer.js';
 import type { Sandbox, SandboxOptions } from '../../src/sandbox/index.js';
-import type { SessionEvents } from '../../src/session/events.js';
 import { openSession, type Session, type SessionOptions } from '../../src/session/index.js';
+import type { SessionEvents } from '../../src/session/session.js';
 import { afterTest } from '../support/after-test.js';
 import { openExchange } from '../support/world.js';
 

@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { writeHeapSnapshot } from 'node:v8';
 import { openSession } from '../../src/session/index.js';
-import { pkcs11Signer, sshAgentSigner } from '../../src/signers/index.js';
+import { pkcs11Signer } from '../../src/signers/pkcs11/pkcs11-signer.js';
+import { sshAgentSigner } from '../../src/signers/ssh-agent/ssh-agent-signer.js';
 import { loadSigner } from '../../src/workflows/library.js';
 
 const [kind, place = '{}', fixture = '', url = '', clientId = '', snapshot = ''] = process.argv.slice(2);

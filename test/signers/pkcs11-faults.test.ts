@@ -3,7 +3,8 @@ import { createPublicKey, type KeyObject } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { generateInToken, pkcs11Signer } from '../../src/signers/index.js';
+import { generateInToken } from '../../src/signers/pkcs11/generate-in-token.js';
+import { pkcs11Signer } from '../../src/signers/pkcs11/pkcs11-signer.js';
 import { ckr, FakeToken, object, tokenPair } from './fake-token.js';
 import { bytes, folder } from './support.js';
 

@@ -6,8 +6,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { generateKeyPair } from '../../src/crypto/index.js';
 import { encodePrivateKeyPem } from '../../src/crypto/pem.js';
-import { generateInToken, pkcs11Signer } from '../../src/signers/index.js';
 import type { Cryptoki, Handle } from '../../src/signers/pkcs11/cryptoki.js';
+import { generateInToken } from '../../src/signers/pkcs11/generate-in-token.js';
+import { pkcs11Signer } from '../../src/signers/pkcs11/pkcs11-signer.js';
 import { bytes, FIXTURE, load, noToken, opensslVerifies, PIN, SOFTHSM_MODULE, softHsm } from './support.js';
 
 const module = SOFTHSM_MODULE;

@@ -5,8 +5,13 @@ import { describe, expect, it } from 'vitest';
 import { parsePublicKey, serialisePublicKey } from '../../src/crypto/formats/index.js';
 import { generateKeyPair, type PublicKey, verifySignature } from '../../src/crypto/index.js';
 import { DeribitKeysError } from '../../src/errors.js';
-import { loadKeyIntoAgent, sshAgentSigner } from '../../src/signers/index.js';
-import { chooseIdentity, parseIdentities, sshFingerprint } from '../../src/signers/ssh-agent/identities.js';
+import {
+  chooseIdentity,
+  loadKeyIntoAgent,
+  parseIdentities,
+  sshFingerprint,
+} from '../../src/signers/ssh-agent/identities.js';
+import { sshAgentSigner } from '../../src/signers/ssh-agent/ssh-agent-signer.js';
 import { cli, temporaryFolder } from '../support/cli.js';
 import { bytes, fakeAgent, identitiesAnswer, load, noAgent, sshString } from './support.js';
 

@@ -5,8 +5,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { parsePublicKey } from '../../src/crypto/formats/index.js';
 import { generateKeyPair } from '../../src/crypto/generate.js';
-import { loadKeyIntoAgent, removeKeyFromAgent, sshAgentSigner } from '../../src/signers/index.js';
-import { sshFingerprint } from '../../src/signers/ssh-agent/identities.js';
+import { loadKeyIntoAgent, removeKeyFromAgent, sshFingerprint } from '../../src/signers/ssh-agent/identities.js';
+import { sshAgentSigner } from '../../src/signers/ssh-agent/ssh-agent-signer.js';
 import { bytes, folder, load, noAgent, opensslVerifies, sshString, startAgent } from './support.js';
 
 const refuses = (promise: Promise<unknown>, code: string, words: RegExp, hint = /./) =>

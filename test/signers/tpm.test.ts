@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { generateInToken, pkcs11Signer } from '../../src/signers/index.js';
+import { generateInToken } from '../../src/signers/pkcs11/generate-in-token.js';
+import { pkcs11Signer } from '../../src/signers/pkcs11/pkcs11-signer.js';
 import { live, openDesk, type Stored } from './desk.js';
 import { bytes, load, noTpm, opensslVerifies, PIN, TPM_MODULE } from './support.js';
 

@@ -3,18 +3,24 @@ import {
   bookedIn,
   currencies,
   currencyFacts,
+  feeOf,
+  floatingOf,
   type Instrument,
   indexOf,
   instrumentNamed,
   isReversed,
+  marginOf,
+  moved,
+  nothing,
+  type Position,
   priceOf,
+  profitOf,
   rounded,
   worthOf,
 } from './instruments.js';
 import { addBounded } from './logs.js';
 import type { PublicTrade } from './market.js';
 import type { Order, Orders } from './orders.js';
-import { feeOf, floatingOf, marginOf, moved, nothing, type Position, profitOf } from './position.js';
 
 /** A trade as those who made it see it. */
 export interface UserTrade

@@ -4,16 +4,19 @@ import type { SandboxCall } from '../core/logs.js';
 import { isRecord } from '../core/params.js';
 import { nothingStruck, type Struck } from '../faults/faults.js';
 import {
+  type Answer,
   type Arrival,
+  admit,
   arrive,
+  asRpcError,
   type Envelope,
   formatAnswer,
   invalidRequest,
+  type Origin,
   type RequestId,
   readEnvelope,
   requestId,
-} from './envelope.js';
-import { type Answer, admit, asRpcError, type Origin } from './run.js';
+} from './requests.js';
 
 /** What is to be done with a request's connection and its answer. */
 export interface Outcome {

@@ -5,7 +5,7 @@ import type { Exchange } from '../core/exchange.js';
 import { isRecord } from '../core/params.js';
 import { hmacHex, isTimely, sameText } from '../core/signature.js';
 import { gatewayPage, handleRequest, type Outcome, refuse, stopReading } from './dispatch.js';
-import { largestRequest, parseJson, type RequestId, requestId, tooLarge } from './envelope.js';
+import { largestRequest, parseJson, type RequestId, requestId, tooLarge } from './requests.js';
 
 const basePath = '/api/v2';
 const anyHost = 'http://localhost';

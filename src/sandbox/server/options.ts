@@ -1,8 +1,8 @@
 import { mostSubaccounts } from '../core/accounts.js';
 import { SandboxError } from '../core/errors.js';
+import { type CreditOptions, documentedCredits } from '../core/exchange.js';
 import { defaultExpiresInS } from '../core/guesses.js';
 import type { Remark } from '../core/logs.js';
-import { type CreditOptions, documentedCredits } from '../core/rate-limits.js';
 import type { SecondFactorKind } from '../core/second-factor.js';
 import { decodeBase32 } from '../core/signature.js';
 

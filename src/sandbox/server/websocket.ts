@@ -2,8 +2,8 @@ import type { RawData, WebSocket } from 'ws';
 import { type Connection, disconnect, type Exchange } from '../core/exchange.js';
 import type { Grant } from '../core/tokens.js';
 import { handleRequest, type Outcome, refuse, stopReading } from './dispatch.js';
-import { largestRequest, parseJson, tooLarge } from './envelope.js';
 import { longestTimerMs } from './options.js';
+import { largestRequest, parseJson, tooLarge } from './requests.js';
 
 const answerToTestRequestMs = 10_000;
 const heartbeatUnanswered = 4000;

@@ -4,7 +4,7 @@ import { type Endpoint, sameEndpoint } from '../../deribit/endpoints.js';
 import { isDeribitKeysError } from '../../errors.js';
 import { type KeyRecord, localRecord } from '../../keystore/record.js';
 import { onBehalfOf, subaccountOf } from '../account/account.js';
-import { matchKeys } from '../account/match-key.js';
+import { matchKeys } from '../account/api-keys.js';
 import { type AccountLogin, endpointFields, type WorkflowContext } from '../context.js';
 import {
   type AccountView,

@@ -5,7 +5,7 @@ import { CLOCK_LIMIT_MS, clockCommand } from '../../deribit/clock.js';
 import { type DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { accountLevel, requestOptions, withTransport } from '../account/account.js';
-import { isSameThere } from '../account/match-key.js';
+import { isSameThere } from '../account/api-keys.js';
 import type { WorkflowContext } from '../context.js';
 import { keyScope } from '../registration/link.js';
 import { type SignedLogin, scopeDifferences } from '../registration/proof.js';

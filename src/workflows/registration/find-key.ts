@@ -5,7 +5,7 @@ import type { ApiKey } from '../../deribit/api-keys.js';
 import { DeribitKeysError, isDeribitKeysError } from '../../errors.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { accountKeys, type OpenAccount, protectedOptions, requestOptions } from '../account/account.js';
-import { matchKeys } from '../account/match-key.js';
+import { matchKeys } from '../account/api-keys.js';
 import { type AccountLogin, isAt, type WorkflowContext } from '../context.js';
 import { proveLogin } from './proof.js';
 

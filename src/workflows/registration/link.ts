@@ -13,7 +13,7 @@ import {
   openAccount,
   withTransport,
 } from '../account/account.js';
-import { compareKey } from '../account/match-key.js';
+import { compareKey } from '../account/api-keys.js';
 import { endpointFields, type WorkflowContext } from '../context.js';
 import { type Registration, registrationOf } from './proof.js';
 

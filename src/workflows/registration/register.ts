@@ -9,8 +9,16 @@ import { outcomeOf, protectedOptions, subaccountOf, withAccount } from '../accou
 import { explainKeyLimit } from '../account/api-keys.js';
 import { type AccountLogin, endpointFields, endpointOfRecord, type WorkflowContext } from '../context.js';
 import { byAge, findAfterAttempt, findKeys, newSearch, requireOnlyOne, UNCERTAIN_MS } from './find-key.js';
-import { lookAgain, type Plan, proveAndFinish, type Registration, saveCreated } from './proof.js';
-import { type Attempt, removeTwins, trySave } from './rollback.js';
+import {
+  type Attempt,
+  lookAgain,
+  type Plan,
+  proveAndFinish,
+  type Registration,
+  removeTwins,
+  saveCreated,
+  trySave,
+} from './proof.js';
 
 /*
  * The life of a registration, as the record shows it. Each arrow is on disk before the next request is sent.

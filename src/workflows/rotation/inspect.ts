@@ -4,7 +4,7 @@ import type { RotationJournal } from '../../keystore/journal.js';
 import type { KeyRecord } from '../../keystore/record.js';
 import { readPublicKey } from '../../keystore/stored-keys.js';
 import { accountKeys, type OpenAccount } from '../account/account.js';
-import { compareKey } from '../account/match-key.js';
+import { compareKey } from '../account/api-keys.js';
 import type { AccountLogin, WorkflowContext } from '../context.js';
 import { findAfterAttempt, newSearch } from '../registration/find-key.js';
 

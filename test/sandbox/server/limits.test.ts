@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect, type Socket as NetSocket } from 'node:net';
 import { afterEach, expect, it, onTestFinished } from 'vitest';
 import WebSocket from 'ws';
-import { Credits } from '../../../src/sandbox/core/rate-limits.js';
+import { Credits } from '../../../src/sandbox/core/exchange.js';
 import { type Sandbox, type SandboxOptions, startSandbox } from '../../../src/sandbox/index.js';
 import { bootstrap, post, Socket, token } from '../client.js';
 
