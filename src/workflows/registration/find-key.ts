@@ -59,7 +59,7 @@ interface Effort {
 export const byAge = (a: ApiKey, b: ApiKey) => (a.timestampMs ?? 0) - (b.timestampMs ?? 0) || a.keyId - b.keyId;
 
 /**
- * The keys of the account that have this public key, by the rule of account/match-key.ts, oldest first. The record's own
+ * The keys of the account that have this public key, by the rule of {@link matchKeys}, oldest first. The record's own
  * key id counts as well: what the exchange shows there may be what is wrong.
  * @throws `ERR_OUTCOME_UNKNOWN` where a key that shows nothing, and cannot be tried by a login, may be the one; `ERR_STATE`
  *   where the account is not the one in which the registration was started
