@@ -121,8 +121,13 @@ export type {
 } from './signers/remote-key.js';
 export type { SignerAccess, SignerSecret } from './signers/signer-kind.js';
 export type { SshAgentOptions } from './signers/ssh-agent/connection.js';
-export type { AgentIdentity, AgentKeyChoice } from './signers/ssh-agent/identities.js';
-export { type LoadKeyOptions, loadKeyIntoAgent, removeKeyFromAgent } from './signers/ssh-agent/identities.js';
+export {
+  type AgentIdentity,
+  type AgentKeyChoice,
+  type LoadKeyOptions,
+  loadKeyIntoAgent,
+  removeKeyFromAgent,
+} from './signers/ssh-agent/identities.js';
 export {
   type SshAgentSigner,
   type SshAgentSignerOptions,

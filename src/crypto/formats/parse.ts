@@ -92,7 +92,7 @@ export async function inspectKey(
   return { kind, format, encrypted };
 }
 
-/** The one private key among the items; null where there is none. */
+/** The one private key among the items; null if no item is private. */
 async function openPrivate(
   items: readonly Item[],
   { passphrase, engine = defaultEngine }: ParseOptions,

@@ -95,7 +95,7 @@ function argumentOf({ name, arg }: FaultSpec): string | null {
  */
 type Phase = 'request' | 'handling' | 'answer' | 'always';
 
-/** The forms of an argument, which is empty where there is none; and what is said of another one. */
+/** The forms of an argument, which is empty where it was left out, and what the error says of any other. */
 const argumentForms = {
   none: { form: /^$/, says: () => 'takes no argument' },
   count: { form: /^\d+$/, says: (name: string) => `needs a number, as in ${name}:100` },

@@ -40,7 +40,7 @@ export async function checkKey(context: WorkflowContext, record: KeyRecord): Pro
   };
 }
 
-/** The signer of a key, or why there is none. */
+/** The signer of a key, or why it cannot be opened. */
 async function open(
   context: WorkflowContext,
   record: KeyRecord,
